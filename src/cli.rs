@@ -1,0 +1,1 @@
+//! Every option as typed.

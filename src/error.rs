@@ -1,0 +1,42 @@
+//! The one error type: what went wrong, in words for the user, and which exit status it means.
+
+use thiserror::Error;
+
+/// Why an import could not go on. The text says what, where and what to do; it never holds the token.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: Kind,
+    message: String,
+}
+
+/// Decides the exit status (SPEC section 10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Wrong use: an option that is none, a value that cannot be read. Exit status 2.
+    Usage,
+    /// The import stopped: the server, the disk or a log would not do. Exit status 1.
+    Stopped,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Usage,
+            message: message.into(),
+        }
+    }
+
+    pub fn stopped(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Stopped,
+            message: message.into(),
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}

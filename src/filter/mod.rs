@@ -1,0 +1,1 @@
+//! Filters: keep or drop, with a reason.

@@ -1,0 +1,1 @@
+//! Formats of hosters, proxies and clouds.

@@ -1,0 +1,1 @@
+//! The user's own regex (`--log-format-regex`).

@@ -1,0 +1,1 @@
+//! Detection: which format a log has.

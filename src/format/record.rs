@@ -1,0 +1,132 @@
+//! A record: one log line taken apart into fields, all of them borrowed.
+
+/// The fields that formats know (SPEC section 3). Any other name is an extra, kept only where it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Field {
+    Ip,
+    Date,
+    Time,
+    Timezone,
+    Path,
+    QueryString,
+    Status,
+    Length,
+    Host,
+    Userid,
+    Referrer,
+    UserAgent,
+    Method,
+    GenerationTimeMilli,
+    GenerationTimeMicro,
+    GenerationTimeSecs,
+    EventCategory,
+    EventAction,
+    EventName,
+    SessionTime,
+}
+
+impl Field {
+    pub const ALL: [Field; 20] = [
+        Field::Ip,
+        Field::Date,
+        Field::Time,
+        Field::Timezone,
+        Field::Path,
+        Field::QueryString,
+        Field::Status,
+        Field::Length,
+        Field::Host,
+        Field::Userid,
+        Field::Referrer,
+        Field::UserAgent,
+        Field::Method,
+        Field::GenerationTimeMilli,
+        Field::GenerationTimeMicro,
+        Field::GenerationTimeSecs,
+        Field::EventCategory,
+        Field::EventAction,
+        Field::EventName,
+        Field::SessionTime,
+    ];
+
+    /// The name as users write it in regexes and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Field::Ip => "ip",
+            Field::Date => "date",
+            Field::Time => "time",
+            Field::Timezone => "timezone",
+            Field::Path => "path",
+            Field::QueryString => "query_string",
+            Field::Status => "status",
+            Field::Length => "length",
+            Field::Host => "host",
+            Field::Userid => "userid",
+            Field::Referrer => "referrer",
+            Field::UserAgent => "user_agent",
+            Field::Method => "method",
+            Field::GenerationTimeMilli => "generation_time_milli",
+            Field::GenerationTimeMicro => "generation_time_micro",
+            Field::GenerationTimeSecs => "generation_time_secs",
+            Field::EventCategory => "event_category",
+            Field::EventAction => "event_action",
+            Field::EventName => "event_name",
+            Field::SessionTime => "session_time",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Field> {
+        Field::ALL.into_iter().find(|field| field.name() == name)
+    }
+}
+
+/// One line's fields. Values borrow from the line, or from the arena where they had to be unescaped.
+/// A field that the line lacks is `None`; a field that is there and empty is `Some(b"")`.
+#[derive(Clone, Debug, Default)]
+pub struct Record<'a> {
+    values: [Option<&'a [u8]>; Field::ALL.len()],
+    extras: Vec<(&'a str, &'a [u8])>,
+}
+
+impl<'a> Record<'a> {
+    pub fn get(&self, field: Field) -> Option<&'a [u8]> {
+        self.values[field as usize]
+    }
+
+    pub fn set(&mut self, field: Field, value: &'a [u8]) {
+        self.values[field as usize] = Some(value);
+    }
+
+    pub fn forget(&mut self, field: Field) {
+        self.values[field as usize] = None;
+    }
+
+    /// Keeps a field of a name that formats do not know; call it only for names in [`Wanted`].
+    pub fn set_extra(&mut self, name: &'a str, value: &'a [u8]) {
+        self.extras.push((name, value));
+    }
+
+    /// A field by the name the user gave it, known or extra (for custom variables).
+    pub fn by_name(&self, name: &str) -> Option<&'a [u8]> {
+        match Field::from_name(name) {
+            Some(field) => self.get(field),
+            None => self
+                .extras
+                .iter()
+                .rev()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| *v),
+        }
+    }
+}
+
+/// The names beyond [`Field`] that the user's custom-variable options ask for; formats keep no other extras.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted(pub Vec<String>);
+
+impl Wanted {
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.iter().any(|wanted| wanted == name)
+    }
+}

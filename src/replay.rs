@@ -1,0 +1,1 @@
+//! Replaying Matomo's own tracker log.

@@ -1,0 +1,1 @@
+//! Report: the only module that prints.

@@ -1,0 +1,1 @@
+//! The sandbox: a small tracker of our own.

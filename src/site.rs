@@ -1,0 +1,1 @@
+//! Whose hit it is.
