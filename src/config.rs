@@ -1,1 +1,469 @@
-//! Options checked and compiled once.
+//! Options checked and compiled, once; nothing below knows the command line.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::DateTime;
+use chrono_tz::Tz;
+
+use crate::cli::Cli;
+use crate::error::{Error, Result};
+use crate::filter::{Bots, Extensions, Filters, Hosts, Paths};
+use crate::format::registry::FormatOptions;
+use crate::format::strptime::Strptime;
+use crate::format::w3c::{self, W3cOptions};
+use crate::format::{Field, Wanted};
+use crate::hit::HitOptions;
+use crate::input::encoding::Encoding;
+use crate::input::pattern::Pattern;
+use crate::matomo::auth::{self, LocalMatomo, TokenSources};
+use crate::matomo::client::ClientOptions;
+use crate::matomo::retry::RetryPolicy;
+use crate::matomo::tracking::TrackingOptions;
+use crate::replay::ReplayOptions;
+use crate::secret::Secret;
+
+/// A run, as the user wants it.
+#[derive(Debug)]
+pub struct Config {
+    pub files: Vec<String>,
+    pub input: InputOptions,
+    pub format: FormatOptions,
+    pub choice: FormatChoice,
+    pub hit: HitOptions,
+    /// Fields that count as absent once custom variables have been taken from them.
+    pub ignored_groups: Vec<String>,
+    pub filters: Filters,
+    pub replay: Option<ReplayOptions>,
+    pub tracking: TrackingOptions,
+    pub sites: SiteOptions,
+    pub server: Server,
+    pub dry_run: bool,
+    pub delivery: DeliveryOptions,
+    /// Nothing is imported: the format and its regex are printed.
+    pub dump_regex: bool,
+    pub rejects: Option<PathBuf>,
+    pub show_progress: bool,
+    pub progress_delay: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct InputOptions {
+    pub encoding: Encoding,
+    /// Lines passed over, counted over all files.
+    pub skip: u64,
+    /// Each file ends before its own line of this number that fits the format.
+    pub limit: Option<u64>,
+    /// When a pipe pauses so long, what is there goes out.
+    pub flush_interval: Duration,
+}
+
+/// Which format a log is to be read with.
+#[derive(Debug)]
+pub enum FormatChoice {
+    Detect,
+    Named(String),
+    Regex {
+        regex: String,
+        dates: Strptime,
+        date_format: String,
+    },
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SiteOptions {
+    pub idsite: Option<String>,
+    pub fallback: Option<String>,
+    pub add: bool,
+    /// The site of hits from logs without hosts, where `idsite` does not name one for all.
+    pub hostless: Option<String>,
+}
+
+/// Where hits go.
+#[derive(Debug)]
+pub enum Server {
+    Matomo {
+        client: ClientOptions,
+        token: TokenSources,
+    },
+    /// The built-in tracker, with the file that keeps its hits (none: memory).
+    Sandbox {
+        file: Option<PathBuf>,
+        client: ClientOptions,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct DeliveryOptions {
+    pub recorders: usize,
+    /// Most hits in one tracking request.
+    pub most_hits: usize,
+    pub retry: RetryPolicy,
+    pub timeout: Duration,
+    /// Each recorder waits so long between hits.
+    pub pace: Option<Duration>,
+    pub debug_tracker: bool,
+    pub in_doubt: InDoubt,
+}
+
+/// What becomes of hits in doubt that Matomo cannot be asked for (`--in-doubt`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InDoubt {
+    #[default]
+    Resend,
+    Skip,
+    Stop,
+}
+
+impl Config {
+    pub fn new(cli: Cli) -> Result<Config> {
+        let timeout = seconds("--request-timeout", &cli.request_timeout)?;
+        let page_variables =
+            variables("--regex-group-to-page-cvar", &cli.regex_group_to_page_cvar)?;
+        let visit_variables = variables(
+            "--regex-group-to-visit-cvar",
+            &cli.regex_group_to_visit_cvar,
+        )?;
+        let wanted = wanted(page_variables.iter().chain(&visit_variables));
+        let recorders = number::<i64>("--recorders", &cli.recorders)?.clamp(1, 1024) as usize;
+        let most_hits = match &cli.recorder_max_payload_size {
+            _ if cli.disable_bulk_tracking => 1,
+            Some(text) => {
+                number::<i64>("--recorder-max-payload-size", text)?.clamp(1, 1_000_000) as usize
+            }
+            None => 200,
+        };
+        let pace = match &cli.debug_force_one_hit_every {
+            Some(text) if cli.disable_bulk_tracking => {
+                Some(seconds("--debug-force-one-hit-every-Ns", text)?)
+            }
+            _ => None,
+        };
+        let config = Config {
+            input: InputOptions {
+                encoding: Encoding::by_name(&cli.encoding)?,
+                skip: number("--skip", &cli.skip)?,
+                limit: cli
+                    .debug_request_limit
+                    .as_deref()
+                    .map(|n| number("--debug-request-limit", n))
+                    .transpose()?,
+                flush_interval: seconds("--flush-interval", &cli.flush_interval)?
+                    .max(Duration::from_millis(10)),
+            },
+            choice: choice(&cli)?,
+            hit: hit_options(&cli)?,
+            ignored_groups: ignored_groups(&cli)?,
+            filters: filters(&cli)?,
+            replay: cli.replay_tracking.then(|| ReplayOptions {
+                tracker_file: cli.replay_tracking_expected_tracker_file.clone(),
+                add_to_date: cli.add_to_date.trim().parse().unwrap_or(0),
+            }),
+            tracking: TrackingOptions {
+                query_delimiter: cli.query_string_delimiter.clone().into_bytes(),
+                strip_query: cli.strip_query_string,
+                title_delimiter: cli.title_category_delimiter.clone(),
+                track_http_method: cli
+                    .track_http_method
+                    .as_deref()
+                    .is_some_and(|value| !value.is_empty()),
+                reverse_dns: cli.enable_reverse_dns,
+                bots: cli.enable_bots,
+                replaying: cli.replay_tracking,
+                page_variables,
+                visit_variables,
+            },
+            format: FormatOptions {
+                w3c: w3c_options(&cli, &wanted)?,
+                wanted,
+            },
+            sites: SiteOptions {
+                idsite: cli.idsite.clone(),
+                fallback: cli.idsite_fallback.clone(),
+                add: cli.add_sites_new_hosts,
+                // The sandbox always has a site 1.
+                hostless: cli.sandbox.is_some().then(|| "1".to_owned()),
+            },
+            dry_run: cli.dry_run,
+            delivery: DeliveryOptions {
+                recorders,
+                most_hits,
+                retry: RetryPolicy {
+                    attempts: number::<u32>("--retry-max-attempts", &cli.retry_max_attempts)?
+                        .max(1),
+                    delay: seconds("--retry-delay", &cli.retry_delay)?,
+                },
+                timeout,
+                pace,
+                debug_tracker: cli.debug_tracker,
+                in_doubt: InDoubt::default(),
+            },
+            dump_regex: cli.dump_log_regex,
+            rejects: cli.rejects.clone(),
+            show_progress: cli.show_progress,
+            progress_delay: seconds("--show-progress-delay", &cli.show_progress_delay)?,
+            server: server(&cli, timeout, recorders)?,
+            files: cli.files,
+        };
+        Ok(config)
+    }
+}
+
+fn choice(cli: &Cli) -> Result<FormatChoice> {
+    Ok(match (&cli.log_format_regex, &cli.log_format_name) {
+        (Some(regex), _) => FormatChoice::Regex {
+            regex: regex.clone(),
+            dates: Strptime::new(&cli.log_date_format)?,
+            date_format: cli.log_date_format.clone(),
+        },
+        (None, Some(name)) => FormatChoice::Named(name.clone()),
+        (None, None) => FormatChoice::Detect,
+    })
+}
+
+fn hit_options(cli: &Cli) -> Result<HitOptions> {
+    if cli.query_string_delimiter.is_empty() {
+        return Err(Error::usage(
+            "--query-string-delimiter is empty: name the text where the query begins",
+        ));
+    }
+    let timezone = match &cli.log_timezone {
+        Some(name) => Some(name.parse::<Tz>().map_err(|_| {
+            Error::usage(format!(
+                "--log-timezone={name}: there is no such time zone; write it as in Europe/Berlin"
+            ))
+        })?),
+        None => None,
+    };
+    Ok(HitOptions {
+        query_delimiter: cli.query_string_delimiter.clone().into_bytes(),
+        lowercase_path: cli.force_lowercase_path,
+        add_to_date: number("--add-to-date", &cli.add_to_date)?,
+        timezone,
+        forced_host: cli.log_hostname.clone(),
+        ignored: Vec::new(),
+    })
+}
+
+fn filters(cli: &Cli) -> Result<Filters> {
+    let exact = |hosts: &[String]| {
+        hosts
+            .iter()
+            .map(|host| host.clone().into_bytes())
+            .collect::<HashSet<_>>()
+    };
+    Ok(Filters {
+        extensions: Extensions::new(
+            cli.download_extensions.as_deref(),
+            &cli.add_download_extensions,
+        ),
+        hosts: Hosts {
+            patterns: cli
+                .hostname
+                .iter()
+                .map(|pattern| Pattern::new(pattern))
+                .collect(),
+            included: exact(&cli.include_host),
+            excluded: exact(&cli.exclude_host),
+        },
+        paths: Paths {
+            excluded: patterns(
+                "--exclude-path-from",
+                &cli.exclude_path,
+                &cli.exclude_path_from,
+            )?,
+            included: patterns(
+                "--include-path-from",
+                &cli.include_path,
+                &cli.include_path_from,
+            )?,
+        },
+        bots: Bots::new(&cli.useragent_exclude)?,
+        keep_errors: cli.enable_http_errors || cli.replay_tracking,
+        keep_redirects: cli.enable_http_redirects,
+        keep_static: cli.enable_static,
+        keep_bots: cli.enable_bots,
+        oldest: cli
+            .exclude_older_than
+            .as_deref()
+            .map(|date| moment("--exclude-older-than", date))
+            .transpose()?,
+        newest: cli
+            .exclude_newer_than
+            .as_deref()
+            .map(|date| moment("--exclude-newer-than", date))
+            .transpose()?,
+    })
+}
+
+fn server(cli: &Cli, timeout: Duration, recorders: usize) -> Result<Server> {
+    let client = ClientOptions {
+        url: cli.url.clone().unwrap_or_default(),
+        api_url: cli.api_url.clone(),
+        tracker_path: cli.tracker_endpoint_path.clone(),
+        basic_auth: cli.auth_user.clone().map(|user| {
+            (
+                user,
+                Secret::new(cli.auth_password.clone().unwrap_or_default()),
+            )
+        }),
+        accept_invalid_certificate: cli.accept_invalid_ssl_certificate,
+        ca_certificate: cli.ca_certificate.clone(),
+        client_certificate: cli.client_certificate.clone(),
+        client_key: cli.client_key.clone(),
+        timeout,
+        request_suffix: cli.request_suffix.clone(),
+        debug_tracker: cli.debug_tracker,
+        connections: recorders,
+    };
+    match (&cli.sandbox, &cli.url) {
+        (Some(_), Some(_)) => Err(Error::usage(
+            "--sandbox stands instead of --url: give one of them",
+        )),
+        (Some(file), None) => Ok(Server::Sandbox {
+            file: Some(file.clone()).filter(|file| !file.as_os_str().is_empty()),
+            client: ClientOptions {
+                api_url: None,
+                ..client
+            },
+        }),
+        (None, Some(_)) => Ok(Server::Matomo {
+            client,
+            token: token_sources(cli),
+        }),
+        (None, None) => Err(Error::usage(
+            "--url is missing: give Matomo's address, such as --url=https://matomo.example, \
+             or try it without one: --sandbox",
+        )),
+    }
+}
+
+fn token_sources(cli: &Cli) -> TokenSources {
+    TokenSources {
+        token_auth: cli.token_auth.clone().map(Secret::new),
+        token_auth_file: cli.token_auth_file.clone(),
+        auth_config: cli.auth_config.clone(),
+        environment: std::env::var(auth::VARIABLE).ok().map(Secret::new),
+        login: cli.login.clone(),
+        password: cli.password.clone().map(Secret::new),
+        local: LocalMatomo {
+            config: cli.config.clone(),
+            php_binary: PathBuf::from(&cli.php_binary),
+            testmode: cli.enable_testmode,
+            // Known once the address has been read.
+            host: String::new(),
+        },
+    }
+}
+
+fn w3c_options(cli: &Cli, wanted: &Wanted) -> Result<W3cOptions> {
+    let mut map = Vec::new();
+    for text in &cli.w3c_map_field {
+        map.extend(w3c::parse_map_field(text)?);
+    }
+    let mut regexes = Vec::new();
+    for text in &cli.w3c_field_regex {
+        regexes.extend(w3c::parse_field_regex(text)?);
+    }
+    Ok(W3cOptions {
+        fields: cli.w3c_fields.clone(),
+        map,
+        regexes,
+        time_taken_millisecs: cli.w3c_time_taken_millisecs,
+        iis_time_taken_secs: cli.iis_time_taken_secs,
+        wanted: wanted.clone(),
+    })
+}
+
+/// Names of fields to forget; whether a log's format has them shows when the log is opened.
+fn ignored_groups(cli: &Cli) -> Result<Vec<String>> {
+    let names = cli
+        .ignore_groups
+        .iter()
+        .flat_map(|list| list.split(','))
+        .map(str::trim);
+    let names: Vec<String> = names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    match names
+        .iter()
+        .find(|name| ["ip", "path", "status", "date"].contains(&name.as_str()))
+    {
+        Some(name) => Err(Error::usage(format!(
+            "--ignore-groups={name}: no hit can be made without it"
+        ))),
+        None => Ok(names),
+    }
+}
+
+/// The names that custom variables need beyond the fields that every format knows.
+fn wanted<'v>(variables: impl Iterator<Item = &'v (String, String)>) -> Wanted {
+    Wanted(
+        variables
+            .map(|(field, _)| field.clone())
+            .filter(|field| Field::from_name(field).is_none())
+            .collect(),
+    )
+}
+
+/// `field=Name[,field=Name]`, added up over the times an option was given.
+fn variables(option: &str, lists: &[String]) -> Result<Vec<(String, String)>> {
+    lists
+        .iter()
+        .flat_map(|list| list.split(','))
+        .map(|pair| match pair.split_once('=') {
+            Some((field, name)) if !field.is_empty() => Ok((field.to_owned(), name.to_owned())),
+            _ => Err(Error::usage(format!(
+                "{option}: '{pair}' is not of the form field=Name"
+            ))),
+        })
+        .collect()
+}
+
+/// Patterns given as options, then those of files: one a line, blank lines and outer blanks dropped.
+fn patterns(option: &str, given: &[String], files: &[PathBuf]) -> Result<Vec<Pattern>> {
+    let mut patterns: Vec<Pattern> = given.iter().map(|pattern| Pattern::new(pattern)).collect();
+    for file in files {
+        let text = read_text(option, file)?;
+        patterns.extend(
+            text.lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .map(Pattern::new),
+        );
+    }
+    Ok(patterns)
+}
+
+fn read_text(option: &str, file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).map_err(|error| {
+        Error::usage(format!(
+            "{option}={}: cannot be read: {error}",
+            file.display()
+        ))
+    })
+}
+
+/// `YYYY-MM-DD hh:mm:ss +/-hhmm` in seconds since 1970, UTC.
+fn moment(option: &str, text: &str) -> Result<i64> {
+    DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S %z").map(|date| date.timestamp()).map_err(|_| {
+        Error::usage(format!("{option}={text}: not a date of the form 'YYYY-MM-DD hh:mm:ss +hhmm', offset included"))
+    })
+}
+
+fn number<T: std::str::FromStr>(option: &str, text: &str) -> Result<T> {
+    text.trim().parse().map_err(|_| {
+        Error::usage(format!(
+            "{option}={text}: not a whole number that makes sense here"
+        ))
+    })
+}
+
+/// Seconds, perhaps with a fraction; a year at most, for nobody waits longer.
+fn seconds(option: &str, text: &str) -> Result<Duration> {
+    let wrong = || Error::usage(format!("{option}={text}: not a number of seconds"));
+    let seconds: f64 = text.trim().parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(seconds.min(31_536_000.0)).map_err(|_| wrong())
+}

@@ -5,8 +5,10 @@
 //! `recorder` hits to batches, one visitor always on the same recorder -> `matomo` batch to request, answer to
 //! outcome -> `report` what came of it.
 
+pub mod choice;
 pub mod cli;
 pub mod config;
+pub mod dump;
 pub mod error;
 pub mod filter;
 pub mod format;
@@ -14,7 +16,9 @@ pub mod hit;
 pub mod input;
 pub mod ledger;
 pub mod listening;
+pub mod mark;
 pub mod matomo;
+pub mod parser;
 pub mod pipeline;
 pub mod recorder;
 pub mod replay;
@@ -23,3 +27,39 @@ pub mod sandbox;
 pub mod secret;
 pub mod site;
 pub mod stop;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use cli::Cli;
+use config::Config;
+use error::Result;
+use report::{Console, Exit};
+use stop::Stop;
+
+/// Runs the program with a command line, its own name first.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::read(args) {
+        Ok(cli) => cli,
+        // Help and version come this way too; a closed pipe is no reason to fail.
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    let mut console = Console::default();
+    let exit = prepare(cli, &mut console).map_or_else(
+        |error| {
+            console.error(error.to_string());
+            Exit::of_run(Some(&error), None, false)
+        },
+        |(config, stop)| pipeline::run(config, &console, &stop),
+    );
+    console.finish(exit);
+    exit.into()
+}
+
+fn prepare(cli: Cli, console: &mut Console) -> Result<(Config, Stop)> {
+    *console = Console::new(cli.debug, cli.quiet, cli.output.as_deref())?;
+    Ok((Config::new(cli)?, Stop::install()?))
+}

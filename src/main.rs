@@ -1,3 +1,7 @@
 //! Reads the command line, runs, turns the result into an exit status; nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    import_logs::run(std::env::args_os())
+}

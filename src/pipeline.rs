@@ -1,1 +1,231 @@
-//! The way of a line.
+//! A run: everything is put together, the logs are read, and what came of it is told.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use foldhash::fast::FixedState;
+
+use crate::choice::Chooser;
+use crate::config::{Config, Server};
+use crate::dump;
+use crate::error::{Error, Result};
+use crate::input::discover::{Source, discover};
+use crate::mark::Marker;
+use crate::matomo::api::Api;
+use crate::matomo::auth;
+use crate::matomo::client::{Client, ClientOptions};
+use crate::matomo::retry::{RetryPolicy, Waiter};
+use crate::matomo::tracking::Writer;
+use crate::parser::Parser;
+use crate::recorder::{Pool, Shared};
+use crate::report::progress::{Progress, Style, Watched};
+use crate::report::summary::SummaryInput;
+use crate::report::{Account, Console, Count, Exit};
+use crate::sandbox::{self, Sandbox};
+use crate::secret::Secret;
+use crate::site::Sites;
+use crate::stop::Stop;
+
+/// How long batches under way may take to finish after a signal.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Runs an import and says what came of it. What the user is to know is printed on the console.
+pub fn run(config: Config, console: &Console, stop: &Stop) -> Exit {
+    let outcome = import(config, console, stop);
+    // The first error is the one that the others follow from.
+    let error = stop.take_error().or(outcome.err());
+    if let Some(error) = &error {
+        console.error(error.to_string());
+    }
+    Exit::of_run(error.as_ref(), stop.signal(), console.is_incomplete())
+}
+
+fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
+    let begun = Instant::now();
+    let chooser = Chooser::new(config.choice, config.format)?;
+    if config.dump_regex {
+        return dump::print(&chooser, &config.files, &config.input, console, stop);
+    }
+    let server = Connected::new(config.server, config.delivery.retry, console, stop)?;
+    let replaying = config.replay.is_some();
+    let sites = Sites::new(config.sites, replaying, config.dry_run, &server.api)?;
+    let sources = discover(&config.files, &mut |warning| {
+        console.warn_incomplete(warning)
+    });
+    let account = Arc::new(Account::new());
+    let bytes = Arc::new(AtomicU64::new(0));
+    let shared = Arc::new(Shared {
+        client: (!config.dry_run).then(|| server.client.clone()),
+        api: server.api.clone(),
+        token: server.token.clone(),
+        account: Arc::clone(&account),
+        console: console.clone(),
+        stop: stop.clone(),
+        options: config.delivery,
+        learnt: Default::default(),
+    });
+    let (pool, outbox) = Pool::start(&shared)?;
+    let style = Style::choose(config.show_progress, config.progress_delay, console);
+    let watched = Watched {
+        account: Arc::clone(&account),
+        bytes: Arc::clone(&bytes),
+        total: total_size(&sources),
+    };
+    let progress = Progress::start(console, style, watched);
+    let mut parser = Parser {
+        skip: config.input.skip,
+        input: config.input,
+        chooser,
+        hit: config.hit,
+        ignored_groups: config.ignored_groups,
+        filters: config.filters,
+        replay: config.replay,
+        writer: Writer::new(config.tracking),
+        sites,
+        api: server.api.clone(),
+        outbox,
+        marker: Marker::new(salt()),
+        account: Arc::clone(&account),
+        bytes,
+        console: console.clone(),
+        stop: stop.clone(),
+        hasher: FixedState::default(),
+    };
+    let parsed = parser.run(&sources);
+    // Dropping the outbox ends the recorders.
+    let sites = parser.end();
+    let all_ended = pool.join(stop, GRACE);
+    drop(progress);
+    let summary = SummaryInput {
+        account: &account,
+        sites: &sites.summary(),
+        elapsed: begun.elapsed(),
+        url: &server.url,
+        dry_run: config.dry_run,
+        replaying,
+    };
+    // Where the import stopped before its first line there is nothing to sum up.
+    if parsed.is_ok() || account.total(Count::Read) > 0 {
+        console.print(summary.text());
+    }
+    if !all_ended {
+        console.warn_incomplete(
+            "requests under way did not end in time: what became of their hits is not known",
+        );
+    } else if let Err(imbalance) = account.balance() {
+        return Err(Error::stopped(format!(
+            "the account does not add up, this is a mistake in import-logs: {imbalance}"
+        )));
+    }
+    if account.is_incomplete() {
+        console.mark_incomplete();
+    }
+    parsed
+}
+
+/// The server that hits go to, and how it is asked.
+struct Connected {
+    url: String,
+    client: Client,
+    api: Api,
+    token: Option<Secret>,
+    /// Stops when it is dropped.
+    sandbox: Option<Sandbox>,
+}
+
+impl Connected {
+    fn new(server: Server, retry: RetryPolicy, console: &Console, stop: &Stop) -> Result<Self> {
+        let waiter: Waiter = {
+            let stop = stop.clone();
+            Arc::new(move |time| stop.wait(time))
+        };
+        let api = |client: &Client, token: Option<Secret>| {
+            Api::new(client.clone(), token, retry, Arc::clone(&waiter))
+        };
+        match server {
+            Server::Matomo {
+                client: options,
+                mut token,
+            } => {
+                let client = Client::new(&options)?;
+                token.local.host = client.api_url().host_str().unwrap_or_default().to_owned();
+                hide_all(&token, &options, console);
+                let found = auth::token(&token, &|login, password| {
+                    Ok(api(&client, None).create_token(login, password)?)
+                })?;
+                found
+                    .warnings
+                    .into_iter()
+                    .for_each(|warning| console.warn(warning));
+                found.token.iter().for_each(|token| console.hide(token));
+                if token.token_auth.is_some() {
+                    console.hint("others on this machine can see --token-auth in the list of processes: --token-auth-file or MATOMO_TOKEN_AUTH hide it");
+                }
+                let api = api(&client, found.token.clone());
+                Ok(Self {
+                    url: options.url,
+                    client,
+                    api,
+                    token: found.token,
+                    sandbox: None,
+                })
+            }
+            Server::Sandbox {
+                file,
+                client: options,
+            } => {
+                let sandbox = Sandbox::start(sandbox::Options {
+                    file,
+                    ..Default::default()
+                })?;
+                let options = ClientOptions {
+                    url: sandbox.url(),
+                    ..options
+                };
+                let client = Client::new(&options)?;
+                let token = Some(sandbox.token().clone());
+                token.iter().for_each(|token| console.hide(token));
+                let api = api(&client, token.clone());
+                Ok(Self {
+                    url: options.url,
+                    client,
+                    api,
+                    token,
+                    sandbox: Some(sandbox),
+                })
+            }
+        }
+    }
+}
+
+/// Secrets that were typed: none of them is ever shown, whatever becomes of them.
+fn hide_all(token: &auth::TokenSources, options: &ClientOptions, console: &Console) {
+    let basic = options.basic_auth.as_ref().map(|(_, password)| password);
+    let typed = [&token.token_auth, &token.environment, &token.password];
+    typed
+        .into_iter()
+        .flatten()
+        .chain(basic)
+        .for_each(|secret| console.hide(secret));
+}
+
+/// Bytes of all logs, packed as they are. `None`: one of them is no plain file, and nobody knows how long it is.
+fn total_size(sources: &[Source]) -> Option<u64> {
+    sources
+        .iter()
+        .map(|source| match source {
+            Source::Stdin => None,
+            Source::File(path) => std::fs::metadata(path)
+                .ok()
+                .filter(|metadata| metadata.is_file())
+                .map(|metadata| metadata.len()),
+        })
+        .sum()
+}
+
+/// A number that differs from run to run.
+fn salt() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}

@@ -1,1 +1,189 @@
-//! Detection: which format a log has.
+//! Detection: which format a log has (SPEC section 3).
+
+use bumpalo::Bump;
+
+use super::registry::{self, FormatOptions};
+use super::w3c;
+use super::{Fit, Format, Record, json};
+use crate::error::Result;
+
+/// Lines that decide, once one of them fits anything.
+const SAMPLE: usize = 100;
+/// Lines that are looked through for one that fits anything.
+const MOST_LINES: usize = 100_000;
+/// Header lines that are kept for the W3C family.
+const MOST_HEADERS: usize = 100;
+
+/// Looks at a log's first lines until they tell its format.
+pub struct Detector {
+    candidates: Vec<Candidate>,
+    headers: Vec<Vec<u8>>,
+    w3c_tried: bool,
+    lines: usize,
+    /// Lines that fit anything at all.
+    fitting: usize,
+    blank: bool,
+    hint: Option<String>,
+    options: FormatOptions,
+    arena: Bump,
+}
+
+struct Candidate {
+    format: Box<dyn Format>,
+    kind: Kind,
+    fits: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    /// One that fits wins over all others.
+    Json,
+    /// Takes its fields from header lines.
+    W3c,
+}
+
+impl Candidate {
+    fn new(format: Box<dyn Format>) -> Self {
+        let kind = if format.regex().is_none() {
+            Kind::Json
+        } else {
+            Kind::Text
+        };
+        Self {
+            format,
+            kind,
+            fits: 0,
+        }
+    }
+}
+
+impl Detector {
+    /// An error: an option of the W3C family cannot be used.
+    pub fn new(options: &FormatOptions) -> Result<Self> {
+        // The options of the W3C family are refused here, not when its header comes.
+        registry::all(options)?;
+        let lines = registry::lines(&options.wanted).into_iter();
+        // ovh cannot be told from others.
+        let candidates = lines
+            .filter(|format| format.name() != "ovh")
+            .map(Candidate::new);
+        Ok(Self {
+            candidates: candidates.collect(),
+            headers: Vec::new(),
+            w3c_tried: false,
+            lines: 0,
+            fitting: 0,
+            blank: true,
+            hint: None,
+            options: options.clone(),
+            arena: Bump::new(),
+        })
+    }
+
+    /// Looks at one more line. `true`: enough is known.
+    pub fn look(&mut self, line: &[u8]) -> Result<bool> {
+        self.lines += 1;
+        if line.trim_ascii().is_empty() {
+            return Ok(self.lines >= MOST_LINES);
+        }
+        if line.starts_with(b"#") {
+            if self.headers.len() < MOST_HEADERS {
+                self.headers.push(line.to_vec());
+            }
+            for candidate in self
+                .candidates
+                .iter_mut()
+                .filter(|candidate| candidate.kind == Kind::W3c)
+            {
+                candidate.format.header(line)?;
+            }
+        } else {
+            self.blank = false;
+            self.try_w3c(line)?;
+        }
+        let mut fits_any = false;
+        for candidate in &mut self.candidates {
+            let fits = (candidate.kind != Kind::Json
+                || json::recognises(candidate.format.name(), line))
+                && candidate
+                    .format
+                    .parse(line, &self.arena, &mut Record::default())
+                    == Fit::Record;
+            candidate.fits += usize::from(fits);
+            fits_any |= fits;
+        }
+        self.arena.reset();
+        self.fitting += usize::from(fits_any);
+        Ok(self.lines >= if self.fitting > 0 { SAMPLE } else { MOST_LINES })
+    }
+
+    /// Nothing but blank lines and comments so far.
+    pub fn saw_nothing(&self) -> bool {
+        self.blank
+    }
+
+    /// What the user should know of a W3C log's header.
+    pub fn hint(&mut self) -> Option<String> {
+        self.hint.take()
+    }
+
+    /// The richest format that fits at least half of the lines that fit anything, a JSON format before all others.
+    pub fn decide(self) -> Option<Box<dyn Format>> {
+        let most = |candidates: &[Candidate], json: bool| {
+            let mut best: Option<usize> = None;
+            for (place, candidate) in candidates.iter().enumerate() {
+                let eligible = candidate.fits > 0
+                    && candidate.fits * 2 >= self.fitting
+                    && (candidate.kind == Kind::Json || !json);
+                let richer = best.is_none_or(|best| {
+                    candidate.format.richness() > candidates[best].format.richness()
+                });
+                if eligible && richer {
+                    best = Some(place);
+                }
+            }
+            best
+        };
+        let place = most(&self.candidates, true).or_else(|| most(&self.candidates, false))?;
+        self.candidates
+            .into_iter()
+            .nth(place)
+            .map(|candidate| candidate.format)
+    }
+
+    /// With the first data line: the dialects that the header names, if that line fits them.
+    fn try_w3c(&mut self, line: &[u8]) -> Result<()> {
+        if self.w3c_tried {
+            return Ok(());
+        }
+        self.w3c_tried = true;
+        let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
+        for dialect in w3c::dialects()
+            .iter()
+            .filter(|dialect| dialect.recognises(&headers, &self.options.w3c))
+        {
+            // A header that cannot be used is none.
+            let Some(format) = dialect.open(&self.options.w3c).ok().and_then(|mut format| {
+                headers
+                    .iter()
+                    .try_for_each(|header| format.header(header))
+                    .is_ok()
+                    .then_some(format)
+            }) else {
+                continue;
+            };
+            if format.ready()
+                && format.parse(line, &self.arena, &mut Record::default()) == Fit::Record
+            {
+                self.hint = w3c::iis_hint(dialect, &self.options.w3c, &headers, &[line]);
+                self.candidates.push(Candidate {
+                    format: Box::new(format),
+                    kind: Kind::W3c,
+                    fits: 0,
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -8,6 +8,8 @@ pub mod json;
 pub mod ncsa;
 mod record;
 pub mod registry;
+pub mod strptime;
+mod text;
 pub mod w3c;
 
 pub use record::{Field, Record, Wanted};
@@ -43,6 +45,11 @@ pub trait Format: Send + Sync {
     /// How many fields count in detection, extras included (named groups of the regex).
     fn richness(&self) -> usize {
         self.fields().len()
+    }
+
+    /// Where this format keeps the field that a user names. `None`: an extra.
+    fn field(&self, name: &str) -> Option<Field> {
+        Field::from_name(name)
     }
 
     fn has(&self, field: Field) -> bool {

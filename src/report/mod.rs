@@ -1,1 +1,19 @@
-//! Report: the only module that prints.
+//! Report: what came of it. The only module that prints.
+//!
+//! [`account`] counts every line once, as one of [`count`]; [`progress`] tells the counts on the way and
+//! [`summary`] at the end. [`console`] carries every text to where it is read, [`mod@clean`] makes strangers' text
+//! safe to show there, and [`exit`] is what remains of it all for the calling script.
+
+pub mod account;
+pub mod clean;
+pub mod console;
+pub mod count;
+pub mod exit;
+pub mod progress;
+pub mod summary;
+
+pub use account::{Account, FileAccount};
+pub use clean::clean;
+pub use console::Console;
+pub use count::{Count, Reason};
+pub use exit::Exit;

@@ -1,0 +1,159 @@
+//! Which format a log is read with: the one that the user names, or the one that its first lines show.
+
+use std::time::{Duration, Instant};
+
+use crate::config::FormatChoice;
+use crate::error::{Error, Result};
+use crate::format::Format;
+use crate::format::custom::Custom;
+use crate::format::detect::Detector;
+use crate::format::registry::{self, FormatOptions};
+use crate::input::lines::{Line, Lines, Next};
+use crate::parser::TICK;
+use crate::report::Console;
+use crate::stop::Stop;
+
+/// Bytes of lines that are held while the format is not known.
+const MOST_HELD: usize = 16 << 20;
+
+/// Chooses a format for each log.
+#[derive(Debug)]
+pub struct Chooser {
+    choice: FormatChoice,
+    options: FormatOptions,
+}
+
+/// A line that was read before the format was known.
+#[derive(Debug)]
+pub struct Held {
+    bytes: Vec<u8>,
+    place: Line<'static>,
+}
+
+impl Held {
+    fn new(line: &Line) -> Self {
+        Self {
+            bytes: line.bytes.to_vec(),
+            place: Line {
+                bytes: b"",
+                ..*line
+            },
+        }
+    }
+
+    pub fn line(&self) -> Line<'_> {
+        Line {
+            bytes: &self.bytes,
+            ..self.place
+        }
+    }
+}
+
+/// A format, and the lines that were read to find it.
+pub type Chosen = (Box<dyn Format>, Vec<Held>);
+
+impl Chooser {
+    /// An error: the format's name or regex, or an option of the W3C family, cannot be used.
+    pub fn new(choice: FormatChoice, options: FormatOptions) -> Result<Self> {
+        let chooser = Self { choice, options };
+        match &chooser.choice {
+            FormatChoice::Detect => drop(Detector::new(&chooser.options)?),
+            _ => drop(chooser.given()?),
+        }
+        Ok(chooser)
+    }
+
+    /// The format for a log. `None`: it holds nothing but blank lines and comments, and is passed over, or the
+    /// program is to stop. An error: no format fits.
+    pub fn choose(
+        &self,
+        log: &str,
+        lines: &mut Lines,
+        stop: &Stop,
+        console: &Console,
+        patience: Duration,
+    ) -> Result<Option<Chosen>> {
+        match self.given()? {
+            Some(format) => Ok(Some((format, Vec::new()))),
+            None => self.detect(log, lines, stop, console, patience),
+        }
+    }
+
+    /// The format that the user names. `None`: it is to be found out.
+    pub fn given(&self) -> Result<Option<Box<dyn Format>>> {
+        Ok(match &self.choice {
+            FormatChoice::Detect => None,
+            FormatChoice::Named(name) => Some(registry::by_name(name, &self.options)?),
+            FormatChoice::Regex { regex, dates, .. } => Some(Box::new(Custom::new(
+                regex,
+                Some(dates.clone()),
+                &self.options.wanted,
+            )?)),
+        })
+    }
+
+    /// The date format that the user gave with a regex.
+    pub fn date_format(&self) -> Option<&str> {
+        match &self.choice {
+            FormatChoice::Regex { date_format, .. } => Some(date_format),
+            _ => None,
+        }
+    }
+
+    /// Reads on until the lines tell the format. A pipe that pauses has shown all that it will show for now.
+    fn detect(
+        &self,
+        log: &str,
+        lines: &mut Lines,
+        stop: &Stop,
+        console: &Console,
+        patience: Duration,
+    ) -> Result<Option<Chosen>> {
+        let mut detector = Detector::new(&self.options)?;
+        let mut held = Vec::new();
+        let mut size = 0;
+        let mut since: Option<Instant> = None;
+        loop {
+            if stop.requested() {
+                return Ok(None);
+            }
+            let enough = match lines.next(TICK) {
+                Ok(Next::Line(line)) => {
+                    let enough = !line.too_long && detector.look(line.bytes)?;
+                    size += line.bytes.len();
+                    held.push(Held::new(&line));
+                    since.get_or_insert_with(Instant::now);
+                    enough || size >= MOST_HELD
+                }
+                // Not before there is a line to decide on, and not by comments alone.
+                Ok(Next::Pause) => {
+                    !detector.saw_nothing()
+                        && since.is_some_and(|since| since.elapsed() >= patience)
+                }
+                // What could not be read is told when the lines are read on.
+                Ok(Next::End) | Err(_) => true,
+            };
+            if enough {
+                break;
+            }
+        }
+        if detector.saw_nothing() {
+            return Ok(None);
+        }
+        let hint = detector.hint();
+        match detector.decide() {
+            Some(format) => {
+                console.debug(1, || format!("{log}: the format is {}", format.name()));
+                hint.into_iter()
+                    .for_each(|hint| console.hint(format!("{log}: {hint}")));
+                Ok(Some((format, held)))
+            }
+            None => Err(Error::stopped(format!(
+                "{log}: no format fits its first {} lines; name it with --log-format-name (one of {}), \
+                 or describe it with --log-format-regex",
+                held.len(),
+                registry::names().join(", ")
+            ))),
+        }
+    }
+}

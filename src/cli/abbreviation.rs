@@ -1,0 +1,160 @@
+//! Shortened option names: the Python script takes `--enable-http-err`, so cron lines hold such things.
+
+use std::ffi::OsString;
+
+use clap::Command;
+
+/// Options that the script does not have. A shortened name needs to be unambiguous only among the script's own
+/// (SPEC section 2): an option of ours that begins alike must not break an old command line.
+const OURS: [&str; 11] = [
+    "auth-config",
+    "ca-certificate",
+    "client-certificate",
+    "client-key",
+    "flush-interval",
+    "log-timezone",
+    "quiet",
+    "rejects",
+    "sandbox",
+    "token-auth-file",
+    "version",
+];
+
+/// Writes shortened long options out. Values are left alone, also those that begin with a dash.
+pub fn expand(command: &Command, args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut expanded = Vec::new();
+    let mut value_follows = false;
+    let mut options_ended = false;
+    for (place, arg) in args.enumerate() {
+        if place == 0 || value_follows || options_ended {
+            value_follows = false;
+            expanded.push(arg);
+            continue;
+        }
+        let arg = match arg.into_string() {
+            Ok(text) => text,
+            Err(odd) => {
+                expanded.push(odd);
+                continue;
+            }
+        };
+        options_ended = arg == "--";
+        let Some(long) = arg.strip_prefix("--").filter(|name| !name.is_empty()) else {
+            value_follows = short_takes_value(command, &arg);
+            expanded.push(arg.into());
+            continue;
+        };
+        let (name, value) = match long.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (long, None),
+        };
+        let full = full_name(command, name).unwrap_or(name);
+        value_follows = value.is_none() && takes_value(command, full);
+        expanded.push(match value {
+            Some(value) => format!("--{full}={value}").into(),
+            None => format!("--{full}").into(),
+        });
+    }
+    expanded
+}
+
+fn full_name<'c>(command: &'c Command, name: &str) -> Option<&'c str> {
+    let longs = || command.get_arguments().filter_map(|arg| arg.get_long());
+    if longs().any(|long| long == name) {
+        return None;
+    }
+    let mut meant = longs().filter(|long| long.starts_with(name) && !OURS.contains(long));
+    match (meant.next(), meant.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    }
+}
+
+fn takes_value(command: &Command, long: &str) -> bool {
+    command.get_arguments().any(|arg| {
+        let aliases = arg.get_all_aliases().unwrap_or_default();
+        (arg.get_long() == Some(long) || aliases.contains(&long))
+            && arg.get_action().takes_values()
+            && !arg.is_require_equals_set()
+    })
+}
+
+/// `-u ADDRESS`: the letter stands alone, so its value is the next argument.
+fn short_takes_value(command: &Command, arg: &str) -> bool {
+    let mut letters = arg.strip_prefix('-').unwrap_or_default().chars();
+    match (letters.next(), letters.next()) {
+        (Some(letter), None) => command
+            .get_arguments()
+            .any(|a| a.get_short() == Some(letter) && a.get_action().takes_values()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn expanded(args: &[&str]) -> Vec<String> {
+        let args = ["import-logs"].iter().chain(args).map(OsString::from);
+        expand(&Cli::command(), args)
+            .into_iter()
+            .skip(1)
+            .map(|arg| arg.into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn unambiguous_names_are_written_out() {
+        assert_eq!(
+            expanded(&["--enable-http-err", "--recorder-m=5"]),
+            ["--enable-http-errors", "--recorder-max-payload-size=5"]
+        );
+        assert_eq!(expanded(&["--token-a", "x"]), ["--token-auth", "x"]);
+        assert_eq!(expanded(&["--q=;"]), ["--query-string-delimiter=;"]);
+    }
+
+    #[test]
+    fn ambiguous_and_exact_names_are_left_alone() {
+        assert_eq!(
+            expanded(&["--enable-http", "--idsite=1"]),
+            ["--enable-http", "--idsite=1"]
+        );
+        assert_eq!(expanded(&["--sand"]), ["--sand"]);
+    }
+
+    #[test]
+    fn values_are_no_options() {
+        assert_eq!(
+            expanded(&["--add-to-date", "--enable-http-err"]),
+            ["--add-to-date", "--enable-http-err"]
+        );
+        assert_eq!(
+            expanded(&["-u", "--enable-http-err"]),
+            ["-u", "--enable-http-err"]
+        );
+        assert_eq!(
+            expanded(&["--", "--enable-http-err"]),
+            ["--", "--enable-http-err"]
+        );
+        assert_eq!(
+            expanded(&["--sandbox", "--enable-http-err"]),
+            ["--sandbox", "--enable-http-errors"]
+        );
+    }
+
+    #[test]
+    fn every_option_of_ours_is_declared() {
+        let command = Cli::command();
+        for ours in OURS.iter().filter(|name| **name != "version") {
+            assert!(
+                command
+                    .get_arguments()
+                    .any(|arg| arg.get_long() == Some(ours)),
+                "{ours}"
+            );
+        }
+    }
+}

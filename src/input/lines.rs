@@ -1,0 +1,341 @@
+//! The lines of a log, each with its number and its place.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::mem;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+
+use super::discover::Source;
+use super::encoding::Encoding;
+use super::error::InputError;
+use super::reader::{Block, Counted, Message, Reader};
+use super::unpack::Unpack;
+
+/// No wait is longer, so that adding it to the clock cannot overflow.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// How to read a log.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub encoding: Encoding,
+    /// The position to begin at, in unpacked bytes: where a line begins.
+    pub start: u64,
+    /// The number of the line that begins there; 1 for a log's first.
+    pub start_line: u64,
+    /// Bytes of the longest line. A longer one is cut.
+    pub max_line: usize,
+    /// Whether what follows the last line end is a line; not for a log that may still grow.
+    pub incomplete_last: bool,
+}
+
+impl Default for Options {
+    /// The whole log, in UTF-8, lines of up to 1 MiB.
+    fn default() -> Self {
+        Self {
+            encoding: Encoding::default(),
+            start: 0,
+            start_line: 1,
+            max_line: 1 << 20,
+            incomplete_last: true,
+        }
+    }
+}
+
+/// One line of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// The text without line end (`\n` or `\r\n`): UTF-8, but for bytes that are no text in the log's encoding.
+    pub bytes: &'a [u8],
+    /// From 1.
+    pub number: u64,
+    /// Where it begins, in unpacked bytes.
+    pub start: u64,
+    /// Where the next line begins, in unpacked bytes.
+    pub end: u64,
+    /// Whether the line has its line end.
+    pub terminated: bool,
+    /// The line is longer than [`Options::max_line`], and `bytes` holds only its beginning: it is invalid.
+    pub too_long: bool,
+}
+
+/// What comes next in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next<'a> {
+    Line(Line<'a>),
+    /// No line within the time given. Ask again.
+    Pause,
+    /// There is no more, and no more will come.
+    End,
+}
+
+/// Gives a log's lines, one after the other. Memory is three blocks and a few times the longest line.
+pub struct Lines {
+    log: String,
+    reader: Reader,
+    read: Arc<AtomicU64>,
+    total: Option<u64>,
+    options: Options,
+    block: Block,
+    /// What of `block` has been taken.
+    taken: usize,
+    /// The beginning of a line that the blocks before held, as far as it fits into the longest line.
+    begun: Vec<u8>,
+    /// How long that beginning was.
+    begun_length: u64,
+    /// A line put together from blocks.
+    whole: Vec<u8>,
+    /// A line decoded.
+    text: Vec<u8>,
+    /// Where the line that comes next begins.
+    position: u64,
+    number: u64,
+    ended: bool,
+}
+
+enum Refill {
+    Block,
+    Pause,
+    End,
+}
+
+impl Lines {
+    /// Opens a log. An error: it is missing, a folder, or may not be read. What cannot be opened without waiting
+    /// (a named pipe) is opened by its own thread, and the error comes with the first line.
+    pub fn open(source: &Source, options: Options) -> Result<Self, InputError> {
+        let log = source.to_string();
+        let opened = match source {
+            Source::Stdin => io::stdin()
+                .as_fd()
+                .try_clone_to_owned()
+                .and_then(|stdin| Self::from_file(log.clone(), File::from(stdin), options)),
+            Source::File(path) => fs::metadata(path).and_then(|metadata| {
+                if metadata.is_dir() {
+                    let text =
+                        "is a directory; name the logs in it, or a pattern such as DIRECTORY/*.log";
+                    return Err(io::Error::new(ErrorKind::IsADirectory, text));
+                }
+                if metadata.is_file() {
+                    return Self::from_file(log.clone(), File::open(path)?, options);
+                }
+                let path = path.clone();
+                Self::from_opener(log.clone(), || File::open(path), None, options)
+            }),
+        };
+        opened.map_err(|source| InputError::Open { log, source })
+    }
+
+    /// The lines of an open file, pipe or terminal, read from where it stands; of a plain file with `start` from
+    /// there. `log` is its name in errors.
+    pub fn from_file(log: String, file: File, options: Options) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let total = metadata.is_file().then_some(metadata.len());
+        Self::from_opener(log, || Ok(file), total, options)
+    }
+
+    fn from_opener(
+        log: String,
+        open: impl FnOnce() -> io::Result<File> + Send + 'static,
+        total: Option<u64>,
+        options: Options,
+    ) -> io::Result<Self> {
+        let start = options.start;
+        let seek = total.is_some() && start > 0 && !options.encoding.needs_beginning();
+        let read = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&read);
+        let unpacked = move || {
+            let file = open()?;
+            let mut unpack = Unpack::new(Counted { file, count })?;
+            let position = if seek {
+                unpack.seek_if_plain(start)?
+            } else {
+                0
+            };
+            Ok((Box::new(unpack) as Box<dyn Read>, position))
+        };
+        let reader = Reader::start(options.encoding.unit(), unpacked)?;
+        Ok(Self::new(log, reader, read, total, options))
+    }
+
+    fn new(
+        log: String,
+        reader: Reader,
+        read: Arc<AtomicU64>,
+        total: Option<u64>,
+        options: Options,
+    ) -> Self {
+        Self {
+            log,
+            reader,
+            read,
+            total,
+            block: Block::default(),
+            taken: 0,
+            begun: Vec::new(),
+            begun_length: 0,
+            whole: Vec::new(),
+            text: Vec::new(),
+            position: options.start,
+            number: options.start_line,
+            ended: false,
+            options,
+        }
+    }
+
+    /// Bytes read from the log so far, packed as they are: how far a progress report stands.
+    pub fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the file when it was opened, packed as they are. None: it is no file.
+    pub fn total(&self) -> Option<u64> {
+        self.total
+    }
+
+    /// The next line, waiting at most so long for it. An error: the log cannot be read further; what was read of
+    /// a line then is not given, and after it comes [`Next::End`].
+    #[inline]
+    pub fn next(&mut self, wait: Duration) -> Result<Next<'_>, InputError> {
+        let mut deadline = None;
+        loop {
+            let rest = &self.block.bytes()[self.taken..];
+            if let Some(length) = self.options.encoding.line_end(rest) {
+                return Ok(Next::Line(self.take(length, true)));
+            }
+            match self.refill(wait, &mut deadline)? {
+                Refill::Block => {}
+                Refill::Pause => return Ok(Next::Pause),
+                Refill::End if self.begun_length > 0 && self.options.incomplete_last => {
+                    return Ok(Next::Line(self.take(0, false)));
+                }
+                Refill::End => return Ok(Next::End),
+            }
+        }
+    }
+
+    /// The unpacked bytes that are there without being taken, for a look at how a log begins; none at its end, or
+    /// when nothing came in that time.
+    pub fn peek(&mut self, wait: Duration) -> Result<&[u8], InputError> {
+        if self.taken == self.block.bytes().len() {
+            self.refill(wait, &mut None)?;
+        }
+        Ok(&self.block.bytes()[self.taken..])
+    }
+
+    /// The line that ends `length` bytes further on.
+    #[inline]
+    fn take(&mut self, length: usize, terminated: bool) -> Line<'_> {
+        let longest = self.options.max_line;
+        let from = self.taken;
+        let raw_length = self.begun_length + length as u64;
+        let too_long = raw_length > longest as u64;
+        let line_end = if terminated {
+            self.options.encoding.unit()
+        } else {
+            0
+        };
+        let start = self.position;
+        let end = start + raw_length + line_end as u64;
+        let number = self.number;
+        self.taken = from + length + line_end;
+        self.position = end;
+        self.number = number.saturating_add(1);
+
+        let mut bytes = if self.begun_length == 0 {
+            &self.block.bytes()[from..from + length.min(longest)]
+        } else {
+            let more = length.min(longest - self.begun.len());
+            self.begun
+                .extend_from_slice(&self.block.bytes()[from..from + more]);
+            mem::swap(&mut self.begun, &mut self.whole);
+            self.begun.clear();
+            self.begun_length = 0;
+            &self.whole
+        };
+        if start == 0 {
+            bytes = self.options.encoding.without_bom(bytes);
+        }
+        bytes = self.options.encoding.decode(bytes, &mut self.text);
+        if !too_long {
+            bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        }
+        Line {
+            bytes,
+            number,
+            start,
+            end,
+            terminated,
+            too_long,
+        }
+    }
+
+    /// Puts the rest of the block aside and gets the next one. The first call for a line waits, and sets the
+    /// deadline; the later ones give up when it has passed, however fast blocks without a line end come.
+    #[cold]
+    fn refill(
+        &mut self,
+        wait: Duration,
+        deadline: &mut Option<Instant>,
+    ) -> Result<Refill, InputError> {
+        let rest = &self.block.bytes()[self.taken..];
+        let more = rest.len().min(self.options.max_line - self.begun.len());
+        self.begun.extend_from_slice(&rest[..more]);
+        self.begun_length += rest.len() as u64;
+        if !self.block.bytes().is_empty() {
+            self.reader.recycle(mem::take(&mut self.block));
+        }
+        self.taken = 0;
+        if self.ended {
+            return Ok(Refill::End);
+        }
+
+        let now = Instant::now();
+        let until = match *deadline {
+            Some(until) if until <= now => return Ok(Refill::Pause),
+            Some(until) => until,
+            None => *deadline.insert(now + wait.min(LONGEST_WAIT)),
+        };
+        let source = match self.reader.messages.recv_deadline(until) {
+            Ok(Message::Block(block)) => {
+                self.begin(block);
+                return Ok(Refill::Block);
+            }
+            Err(RecvTimeoutError::Timeout) => return Ok(Refill::Pause),
+            Ok(Message::End) => {
+                self.ended = true;
+                return Ok(Refill::End);
+            }
+            Ok(Message::Failed(error)) => error,
+            Err(RecvTimeoutError::Disconnected) => {
+                io::Error::other("the thread that reads it broke off")
+            }
+        };
+        self.ended = true;
+        let position = self.position + mem::take(&mut self.begun_length);
+        let log = self.log.clone();
+        Err(InputError::Read {
+            log,
+            position,
+            source,
+        })
+    }
+
+    /// Takes up a block, without what stands before the position to begin at.
+    fn begin(&mut self, block: Block) {
+        if block.position == 0 {
+            self.options.encoding.settle(block.bytes());
+        }
+        let before = self.options.start.saturating_sub(block.position);
+        self.taken = usize::try_from(before)
+            .unwrap_or(usize::MAX)
+            .min(block.bytes().len());
+        self.block = block;
+    }
+}
+
+#[cfg(test)]
+mod tests;

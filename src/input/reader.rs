@@ -1,0 +1,166 @@
+//! The thread that reads a log: blocks of unpacked bytes, handed over as soon as they are there.
+//!
+//! It stands apart from the parser so that a pipe that pauses is noticed, and a signal too while a read hangs.
+//! Buffers go round: three of them are all the memory a log takes, and a reader that is ahead waits for one.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
+
+/// Bytes in a block.
+pub(super) const BLOCK: usize = 256 * 1024;
+/// Blocks that exist: one being read, one waiting, one with the parser.
+const BLOCKS: usize = 3;
+
+/// Unpacked bytes of the log that follow each other.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    /// Longer than what it holds: a buffer is used again as it is.
+    buffer: Vec<u8>,
+    length: usize,
+    /// Of the first byte, from the log's beginning.
+    pub(super) position: u64,
+}
+
+impl Block {
+    #[inline]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+}
+
+/// What the thread has to say. After `End` or `Failed` comes nothing; when the thread broke off, neither comes.
+pub(super) enum Message {
+    Block(Block),
+    End,
+    Failed(io::Error),
+}
+
+/// Unpacked bytes, and the position at which they begin.
+pub(super) type Opened = (Box<dyn Read>, u64);
+
+/// The parser's side. Dropping it ends the thread at its next block; a read that hangs is left to hang.
+pub(super) struct Reader {
+    pub(super) messages: Receiver<Message>,
+    free: Sender<Vec<u8>>,
+}
+
+impl Reader {
+    /// Starts the thread. It opens the log itself, since opening may hang (a named pipe without writer). Blocks
+    /// hold a whole number of `unit` bytes, but for the last one.
+    pub(super) fn start(
+        unit: usize,
+        open: impl FnOnce() -> io::Result<Opened> + Send + 'static,
+    ) -> io::Result<Self> {
+        // There is always room for all blocks and the last word, so that sending never waits.
+        let (say, messages) = bounded(BLOCKS + 1);
+        let (free, buffers) = bounded(BLOCKS);
+        for _ in 0..BLOCKS {
+            // Room is made when a buffer is first used: a short log needs only one.
+            let _ = free.send(Vec::new());
+        }
+        thread::Builder::new()
+            .name("input".to_owned())
+            .spawn(move || {
+                let last = match open().and_then(|opened| read(opened, unit, &buffers, &say)) {
+                    Ok(()) => Message::End,
+                    Err(error) => Message::Failed(error),
+                };
+                // Nobody listens where the parser stopped early.
+                let _ = say.send(last);
+            })?;
+        Ok(Self { messages, free })
+    }
+
+    /// Gives a block back.
+    pub(super) fn recycle(&self, block: Block) {
+        // The thread has ended: no more is read.
+        let _ = self.free.send(block.buffer);
+    }
+}
+
+/// Reads to the end, or until nobody listens.
+fn read(
+    (mut log, mut position): Opened,
+    unit: usize,
+    buffers: &Receiver<Vec<u8>>,
+    say: &Sender<Message>,
+) -> io::Result<()> {
+    // The bytes of a unit whose other bytes are not there yet.
+    let mut begun: Vec<u8> = Vec::with_capacity(unit);
+    while let Ok(mut buffer) = buffers.recv() {
+        buffer.resize(BLOCK, 0);
+        let mut length = begun.len();
+        buffer[..length].copy_from_slice(&begun);
+        let at_end = loop {
+            match log.read(&mut buffer[length..])? {
+                0 => break true,
+                read => length += read,
+            }
+            if length >= unit {
+                break false;
+            }
+        };
+        begun.clear();
+        if !at_end {
+            let whole = length - length % unit;
+            begun.extend_from_slice(&buffer[whole..length]);
+            length = whole;
+        }
+        if length > 0 {
+            let block = Block {
+                buffer,
+                length,
+                position,
+            };
+            position += length as u64;
+            if say.send(Message::Block(block)).is_err() {
+                break;
+            }
+        }
+        if at_end {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A file, pipe or terminal as it is, with a count of what was read.
+pub(super) struct Counted {
+    pub(super) file: File,
+    /// Packed bytes read so far, for a progress report.
+    pub(super) count: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.file.read(into) {
+                Ok(read) => {
+                    self.count.fetch_add(read as u64, Ordering::Relaxed);
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Another process that shares a pipe may have set it not to wait.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    retry_on_intr(|| poll(&mut [PollFd::new(&self.file, PollFlags::IN)], None))?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Seek for Counted {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = self.file.seek(to)?;
+        self.count.store(position, Ordering::Relaxed);
+        Ok(position)
+    }
+}

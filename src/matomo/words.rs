@@ -1,0 +1,112 @@
+//! What an answer that is no success says, in words for the user: what, where, what to do.
+
+use reqwest::StatusCode;
+use url::Url;
+
+use super::exchange::{Answer, Exchange};
+use super::shown;
+
+/// `http://m/piwik.php answered 404 (Not Found) with an HTML page titled "..."`.
+pub(super) fn answered(exchange: &Exchange, answer: &Answer) -> String {
+    let reason = StatusCode::from_u16(answer.status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .map_or_else(String::new, |reason| format!(" ({reason})"));
+    let half = if answer.whole {
+        ""
+    } else {
+        " and only a part of"
+    };
+    let body = shown::body(&answer.body);
+    format!(
+        "{} answered {}{reason} with{half} {body}",
+        exchange.url, answer.status
+    )
+}
+
+/// What to do about an answer that means the same to tracker and API. Empty: nothing is known.
+pub(super) fn advice(exchange: &Exchange, answer: &Answer) -> String {
+    let option = exchange.option;
+    match answer.status {
+        300..=399 => redirect(exchange, answer),
+        401 if answer.challenge => {
+            "the web server asks for a user name and password: give or check --auth-user and --auth-password".into()
+        }
+        403 => format!(
+            "the web server or a firewall before Matomo forbids it: check {option}, and what may reach that address"
+        ),
+        404 | 405 | 410 => format!("there is no Matomo at this address: check {option}"),
+        407 => "the proxy wants to know who is there: check the proxy in the environment (HTTP_PROXY, HTTPS_PROXY)".into(),
+        408 => "the request came too slowly for the web server".into(),
+        429 => "the web server asks to be called less often: fewer --recorders may help".into(),
+        502 | 504 => "PHP behind the web server is down or too slow: its log may say why".into(),
+        503 => "Matomo is in maintenance or the web server has too much to do".into(),
+        500..=599 => "Matomo failed: its log and that of PHP say why".into(),
+        200..=299 => format!("that is not what Matomo answers: check {option}"),
+        _ => String::new(),
+    }
+}
+
+/// Puts what and what to do together.
+pub(super) fn sentence(what: &str, advice: &str) -> String {
+    match advice {
+        "" => what.to_owned(),
+        advice => format!("{what}; {advice}"),
+    }
+}
+
+/// Redirects are not followed: a POST would lose its body on the way, or the token leave for another place.
+fn redirect(exchange: &Exchange, answer: &Answer) -> String {
+    let option = exchange.option;
+    let Some(location) = &answer.location else {
+        return format!("it sends elsewhere but does not say where: check {option}");
+    };
+    match moved(&exchange.url, location) {
+        Some(base) => format!("Matomo has moved: use {option}={base}"),
+        None => format!("it sends on to {location}, which is not followed: check {option}"),
+    }
+}
+
+/// The new base address, where the old and the new one end in the same file.
+fn moved(from: &str, to: &str) -> Option<String> {
+    let (from, mut to) = (Url::parse(from).ok()?, Url::parse(to).ok()?);
+    let file = |url: &Url| {
+        url.path_segments()
+            .and_then(|mut parts| parts.next_back())
+            .map(str::to_owned)
+    };
+    if file(&from) != file(&to) || from == to {
+        return None;
+    }
+    to.path_segments_mut().ok()?.pop();
+    let path = format!("{}/", to.path().trim_end_matches('/'));
+    to.set_path(&path);
+    Some(to.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_is_known_by_the_same_file_at_its_end() {
+        for (from, to, want) in [
+            (
+                "http://m/piwik.php",
+                "https://m/piwik.php",
+                Some("https://m/"),
+            ),
+            (
+                "http://m/piwik.php",
+                "https://www.m/a/piwik.php",
+                Some("https://www.m/a/"),
+            ),
+            ("http://m/a/", "https://m/a/", Some("https://m/a/")),
+            ("http://m/piwik.php", "https://m/login", None),
+            ("http://m/piwik.php", "http://m/piwik.php", None),
+            ("http://m/piwik.php", "nonsense", None),
+        ] {
+            assert_eq!(moved(from, to).as_deref(), want, "{from} {to}");
+        }
+    }
+}

@@ -1,0 +1,587 @@
+//! Delivery: a window's batches to Matomo, each until its outcome is known.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::doubt;
+use super::gate::{Gates, SiteDay};
+use super::outage::Outage;
+use super::window::{Fate, Window};
+use crate::config::{DeliveryOptions, InDoubt};
+use crate::error::{Error, Result};
+use crate::matomo::api::Api;
+use crate::matomo::client::Client;
+use crate::matomo::json;
+use crate::matomo::outcome::{Committed, History, Outcome, Refused, judge};
+use crate::report::{Account, Console, Count};
+use crate::secret::Secret;
+use crate::stop::Stop;
+
+/// What all recorders share.
+pub struct Shared {
+    /// `None`: a dry run, every request is written and dropped.
+    pub client: Option<Client>,
+    pub api: Api,
+    pub token: Option<Secret>,
+    pub account: Arc<Account>,
+    pub console: Console,
+    pub stop: Stop,
+    pub options: DeliveryOptions,
+    pub learnt: Learnt,
+}
+
+/// What the recorders of a run have learnt so far.
+#[derive(Debug, Default)]
+pub struct Learnt {
+    gates: Gates,
+    outage: Outage,
+    /// Requests that were committed.
+    successes: AtomicU64,
+    /// Sites that this run has had a hit accepted for.
+    accepted: Mutex<HashSet<u32>>,
+    /// Text before an answer's JSON is shown once.
+    noise_shown: OnceLock<()>,
+}
+
+/// One recorder's sending.
+pub struct Delivery {
+    shared: Arc<Shared>,
+    sent_before: bool,
+}
+
+/// Requests to be sent as one, and how it went so far.
+#[derive(Clone, Debug)]
+struct Batch {
+    /// Indexes into the window.
+    requests: Vec<u32>,
+    /// Attempts so far.
+    attempts: u32,
+    /// A part of a batch that failed in all attempts: it is tried once, to find the hit that does it.
+    probe: bool,
+    /// Requests that this run had committed when the batch was first tried.
+    successes_before: u64,
+}
+
+/// How a batch goes on.
+enum Next {
+    Done,
+    /// Once more, with what is left of it, after so long.
+    Again(Batch, Duration, Who),
+    /// In halves; a single request cannot be halved.
+    Halves(Batch),
+    /// A single hit that failed in all attempts: it is refused if the server takes others meanwhile.
+    Suspect(Batch, String),
+    Stop(String),
+}
+
+/// Who waits before the next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// The server is away, or asks to be left alone.
+    Everyone,
+    /// This batch only: the server answered, and may take the others.
+    Me,
+}
+
+impl Delivery {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            sent_before: false,
+        }
+    }
+
+    pub fn is_to_stop(&self) -> bool {
+        self.shared.stop.requested()
+    }
+
+    pub fn stop(&self) -> &Stop {
+        &self.shared.stop
+    }
+
+    pub fn account(&self) -> &Account {
+        &self.shared.account
+    }
+
+    /// Requests to read ahead.
+    pub fn wants(&self) -> usize {
+        self.shared.options.most_hits
+    }
+
+    /// Sends a window. On return each of its lines has its outcome, or the program is to stop. An error: the import
+    /// cannot go on.
+    pub fn send(&mut self, window: &mut Window) -> Result<()> {
+        if self.shared.client.is_none() {
+            for request in window.order_of_log() {
+                self.settle(window, request, Fate::Imported);
+            }
+            return Ok(());
+        }
+        let mut waiting: Vec<Batch> = batches(
+            window,
+            &window.order_of_log(),
+            self.shared.options.most_hits,
+        )
+        .into_iter()
+        .map(|requests| Batch {
+            requests,
+            attempts: 0,
+            probe: false,
+            successes_before: 0,
+        })
+        .rev()
+        .collect();
+        let mut suspect: Option<(Batch, String)> = None;
+        while let Some(batch) = waiting.pop() {
+            if self.shared.learnt.outage.wait(&self.shared.stop) || self.keep_pace() {
+                return Ok(());
+            }
+            match self.attempt(window, batch)? {
+                Next::Done => {}
+                Next::Again(batch, wait, who) => {
+                    waiting.push(batch);
+                    match who {
+                        Who::Everyone => self.shared.learnt.outage.begin(wait),
+                        Who::Me if self.shared.stop.wait(wait) => return Ok(()),
+                        Who::Me => {}
+                    }
+                }
+                Next::Halves(batch) => waiting.extend(self.halves(window, batch)),
+                // Two in a row without a success between them: it is not the hits, the server is down.
+                Next::Suspect(_, why) if suspect.is_some() => return Err(Error::stopped(why)),
+                Next::Suspect(batch, why) => suspect = Some((batch, why)),
+                Next::Stop(why) => return Err(Error::stopped(why)),
+            }
+            suspect = suspect
+                .take()
+                .and_then(|(batch, why)| self.convict(window, batch, why));
+        }
+        suspect.map_or(Ok(()), |(_, why)| Err(Error::stopped(why)))
+    }
+
+    /// Refuses a hit that failed in all attempts, once the server has taken others since. Gives it back otherwise.
+    fn convict(&self, window: &mut Window, batch: Batch, why: String) -> Option<(Batch, String)> {
+        if self.successes() == batch.successes_before {
+            return Some((batch, why));
+        }
+        for request in batch.requests {
+            self.name_refused(
+                window,
+                request,
+                "the server fails on it each time, and takes others",
+            );
+            self.settle(window, request, Fate::Refused);
+        }
+        None
+    }
+
+    fn successes(&self) -> u64 {
+        self.shared.learnt.successes.load(Ordering::Relaxed)
+    }
+
+    /// One request, and what is to be done after it.
+    fn attempt(&mut self, window: &mut Window, mut batch: Batch) -> Result<Next> {
+        let shared = Arc::clone(&self.shared);
+        let Some(client) = &shared.client else {
+            return Ok(Next::Done);
+        };
+        let days = site_days(window, &batch.requests);
+        let Some(pass) = shared.learnt.gates.enter(&days, &shared.stop) else {
+            return Ok(Next::Again(batch, Duration::ZERO, Who::Me));
+        };
+        let sent = Instant::now();
+        let successes = self.successes();
+        if batch.attempts == 0 && !batch.probe {
+            batch.successes_before = successes;
+        }
+        let exchange = client.track(body(window, &batch.requests, shared.token.as_ref()));
+        let history = History {
+            accepted_for_site: self.accepted(&days),
+            success: successes > 0,
+        };
+        batch.attempts += 1;
+        match judge(&exchange, batch.requests.len(), &history) {
+            Outcome::Committed(committed) => {
+                shared.learnt.outage.end();
+                shared.learnt.successes.fetch_add(1, Ordering::Relaxed);
+                pass.opens();
+                self.commit(window, &batch.requests, committed);
+                Ok(Next::Done)
+            }
+            Outcome::NotSent { detail } => Ok(self.again(batch, None, detail, Who::Everyone)),
+            Outcome::NotProcessed {
+                retry_after,
+                detail,
+            } => Ok(self.again(batch, retry_after, detail, Who::Everyone)),
+            Outcome::TooLarge { .. } => Ok(Next::Halves(batch)),
+            Outcome::InDoubt {
+                answered,
+                halve,
+                detail,
+                ..
+            } => self.resolve(window, batch, (!answered).then_some(sent), halve, detail),
+            Outcome::Stop { message } => Ok(Next::Stop(message)),
+        }
+    }
+
+    /// Matomo has taken the batch, all but what it refused or lost.
+    fn commit(
+        &self,
+        window: &mut Window,
+        requests: &[u32],
+        Committed {
+            refused,
+            lost,
+            noise,
+            odd,
+            ..
+        }: Committed,
+    ) {
+        self.show_noise(noise);
+        odd.into_iter()
+            .for_each(|odd| self.shared.console.warn(odd));
+        let nameless = match refused {
+            Refused::Indices(_) => 0,
+            Refused::Count(number) => number,
+        };
+        let mut accepted = self
+            .shared
+            .learnt
+            .accepted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut lost_left = lost;
+        let mut refused_left = nameless;
+        for (place, request) in requests.iter().enumerate() {
+            let is_refused = matches!(&refused, Refused::Indices(indices) if indices.binary_search(&place).is_ok());
+            // Where Matomo does not say which, it is some of them: the count is right, the names are not told.
+            let fate = if is_refused || refused_left > 0 {
+                refused_left = refused_left.saturating_sub(usize::from(!is_refused));
+                Fate::Refused
+            } else if lost_left > 0 {
+                lost_left -= 1;
+                Fate::Lost
+            } else {
+                accepted.insert(window.unit(*request).site);
+                Fate::Imported
+            };
+            if is_refused {
+                self.name_refused(window, *request, "refused by Matomo");
+            }
+            self.settle(window, *request, fate);
+        }
+        drop(accepted);
+        if nameless > 0 {
+            let place = self.place(window, requests);
+            self.shared.console.warn_incomplete(format!(
+                "{nameless} of the {} hits of {place} were refused; which ones, Matomo tells only super users",
+                requests.len()
+            ));
+        }
+        if lost > 0 {
+            let place = self.place(window, requests);
+            self.shared.console.warn_incomplete(format!(
+                "Matomo stored {lost} hits less than the {} it was sent ({place}), and does not say which",
+                requests.len()
+            ));
+        }
+    }
+
+    /// Nobody knows what Matomo has of a batch: it is asked, hit by hit, and only what it lacks is sent again.
+    fn resolve(
+        &mut self,
+        window: &mut Window,
+        batch: Batch,
+        unanswered_since: Option<Instant>,
+        halve: bool,
+        detail: String,
+    ) -> Result<Next> {
+        let shared = Arc::clone(&self.shared);
+        shared.console.debug(1, || detail.clone());
+        // Without an answer the server may still be at it.
+        if let Some(sent) = unanswered_since {
+            let left = shared.options.timeout.saturating_sub(sent.elapsed());
+            if shared.stop.wait(left) {
+                self.settle_all(window, &batch.requests, Fate::InDoubt);
+                return Ok(Next::Done);
+            }
+        }
+        let jsons: Vec<&[u8]> = batch
+            .requests
+            .iter()
+            .map(|request| window.json(*request))
+            .collect();
+        match doubt::present(&shared.api, &jsons) {
+            Ok(present) => {
+                let (there, missing): (Vec<_>, Vec<_>) = batch
+                    .requests
+                    .iter()
+                    .zip(present)
+                    .partition(|(_, present)| *present);
+                there
+                    .iter()
+                    .for_each(|(request, _)| self.settle(window, **request, Fate::Imported));
+                let requests: Vec<u32> = missing.into_iter().map(|(request, _)| *request).collect();
+                if requests.is_empty() {
+                    return Ok(Next::Done);
+                }
+                let batch = Batch { requests, ..batch };
+                Ok(self.once_more(batch, unanswered_since.is_none(), halve, detail))
+            }
+            Err(why) => self.follow_policy(
+                window,
+                batch,
+                unanswered_since.is_none(),
+                halve,
+                detail,
+                &why,
+            ),
+        }
+    }
+
+    /// Matomo cannot be asked: `--in-doubt` says what is done.
+    fn follow_policy(
+        &self,
+        window: &mut Window,
+        batch: Batch,
+        answered: bool,
+        halve: bool,
+        detail: String,
+        why: &str,
+    ) -> Result<Next> {
+        let place = self.place(window, &batch.requests);
+        let what = format!(
+            "{} hits of {place} are in doubt ({detail}), and Matomo cannot be asked for them ({why})",
+            batch.requests.len()
+        );
+        match self.shared.options.in_doubt {
+            InDoubt::Stop => {
+                self.settle_all(window, &batch.requests, Fate::InDoubt);
+                Ok(Next::Stop(format!("{what}; --in-doubt=stop")))
+            }
+            InDoubt::Skip => {
+                self.shared
+                    .console
+                    .warn_incomplete(format!("{what}: not sent again (--in-doubt=skip)"));
+                self.settle_all(window, &batch.requests, Fate::InDoubt);
+                Ok(Next::Done)
+            }
+            InDoubt::Resend => {
+                self.shared
+                    .console
+                    .warn_incomplete(format!("{what}: sent again, some may be there twice"));
+                for request in &batch.requests {
+                    self.count(window.unit(*request).file, Count::Resent);
+                }
+                Ok(self.once_more(batch, answered, halve, detail))
+            }
+        }
+    }
+
+    /// Another attempt for a batch that the server answered with an error or not at all. When it has answered so in
+    /// all attempts, the hit that does it is looked for: in halves, each tried once.
+    fn once_more(&self, batch: Batch, answered: bool, halve: bool, detail: String) -> Next {
+        let exhausted = batch.probe || !self.shared.options.retry.allows_after(batch.attempts);
+        match batch.requests.len() {
+            1 if answered && exhausted => Next::Suspect(batch, detail),
+            1 => self.again(batch, None, detail, Who::Everyone),
+            _ if answered && exhausted => Next::Halves(Batch {
+                probe: true,
+                ..batch
+            }),
+            _ if halve => Next::Halves(batch),
+            _ => self.again(
+                batch,
+                None,
+                detail,
+                if answered { Who::Me } else { Who::Everyone },
+            ),
+        }
+    }
+
+    /// Another attempt, if there is one left.
+    fn again(&self, batch: Batch, retry_after: Option<Duration>, detail: String, who: Who) -> Next {
+        if !self.shared.options.retry.allows_after(batch.attempts) {
+            return Next::Stop(detail);
+        }
+        let wait = self
+            .shared
+            .options
+            .retry
+            .wait_after(batch.attempts, retry_after);
+        self.shared.console.debug(1, || {
+            format!("{detail}; again in {:.1} s", wait.as_secs_f64())
+        });
+        Next::Again(batch, wait, who)
+    }
+
+    /// Two halves, the first on top. A single request is refused: the server does not take it in any way.
+    fn halves(&self, window: &mut Window, mut batch: Batch) -> Vec<Batch> {
+        if let [request] = batch.requests[..] {
+            self.name_refused(
+                window,
+                request,
+                "the server does not take it, not even alone",
+            );
+            self.settle(window, request, Fate::Refused);
+            return Vec::new();
+        }
+        let second = batch.requests.split_off(batch.requests.len().div_ceil(2));
+        let second = Batch {
+            requests: second,
+            attempts: 0,
+            ..batch
+        };
+        vec![
+            second,
+            Batch {
+                attempts: 0,
+                ..batch
+            },
+        ]
+    }
+
+    fn settle(&self, window: &mut Window, request: u32, fate: Fate) {
+        let Some((unit, fate)) = window.settle(request, fate) else {
+            return;
+        };
+        self.count(
+            unit.file,
+            match fate {
+                Fate::Imported => Count::Imported,
+                Fate::InDoubt => Count::InDoubt,
+                Fate::Lost => Count::Lost,
+                Fate::Refused => Count::Refused,
+            },
+        );
+    }
+
+    fn settle_all(&self, window: &mut Window, requests: &[u32], fate: Fate) {
+        requests
+            .iter()
+            .for_each(|request| self.settle(window, *request, fate));
+    }
+
+    fn count(&self, file: u32, count: Count) {
+        if let Some(file) = self.shared.account.file(file as usize) {
+            file.add(count, 1);
+        }
+    }
+
+    /// `file:line` of a hit that was refused.
+    fn name_refused(&self, window: &Window, request: u32, why: &str) {
+        let place = self.place(window, &[request]);
+        self.shared
+            .console
+            .warn_incomplete(format!("{place}: {why}"));
+    }
+
+    /// `file:line`, or from the first line to the last.
+    fn place(&self, window: &Window, requests: &[u32]) -> String {
+        let lines = || {
+            requests
+                .iter()
+                .map(|request| window.unit(*request))
+                .map(|unit| (unit.file, unit.line))
+        };
+        let (Some(first), Some(last)) = (lines().min(), lines().max()) else {
+            return String::new();
+        };
+        let name = |file: u32| {
+            self.shared
+                .account
+                .file(file as usize)
+                .map_or(String::new(), |file| file.name().to_owned())
+        };
+        match (first, last) {
+            (first, last) if first == last => format!("{}:{}", name(first.0), first.1),
+            ((file, from), (same, to)) if file == same => format!("{}:{from}-{to}", name(file)),
+            ((file, from), (other, to)) => format!("{}:{from} to {}:{to}", name(file), name(other)),
+        }
+    }
+
+    fn accepted(&self, days: &[SiteDay]) -> bool {
+        let accepted = self
+            .shared
+            .learnt
+            .accepted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        days.iter().any(|(site, _)| accepted.contains(site))
+    }
+
+    /// What stood before an answer's JSON: debug text that was asked for, or a warning of PHP's, once.
+    fn show_noise(&self, noise: Option<String>) {
+        let Some(noise) = noise else { return };
+        if self.shared.options.debug_tracker {
+            self.shared.console.note(format!("tracker: {noise}"));
+        } else {
+            self.shared.learnt.noise_shown.get_or_init(|| {
+                self.shared.console.warn(format!(
+                    "Matomo's answer begins with text that does not belong there: {noise}"
+                ))
+            });
+        }
+    }
+
+    /// `true`: the program is to stop.
+    fn keep_pace(&mut self) -> bool {
+        let wait = self.shared.options.pace.filter(|_| self.sent_before);
+        self.sent_before = true;
+        wait.is_some_and(|wait| self.shared.stop.wait(wait))
+    }
+}
+
+/// Cuts requests into batches; those of one line stay together as long as they fit.
+fn batches(window: &Window, order: &[u32], most: usize) -> Vec<Vec<u32>> {
+    let mut batches: Vec<Vec<u32>> = Vec::new();
+    for line in order.chunk_by(|one, other| std::ptr::eq(window.unit(*one), window.unit(*other))) {
+        for part in line.chunks(most) {
+            match batches.last_mut() {
+                Some(batch) if batch.len() + part.len() <= most => batch.extend_from_slice(part),
+                _ => batches.push(part.to_vec()),
+            }
+        }
+    }
+    batches
+}
+
+/// The sites and days that a batch writes to.
+fn site_days(window: &Window, requests: &[u32]) -> Vec<SiteDay> {
+    let mut days: Vec<SiteDay> = requests
+        .iter()
+        .map(|request| window.unit(*request))
+        .map(|unit| (unit.site, unit.day))
+        .collect();
+    days.sort_unstable();
+    days.dedup();
+    days
+}
+
+/// The body of one bulk tracking request (SPEC section 6).
+fn body(window: &Window, requests: &[u32], token: Option<&Secret>) -> Bytes {
+    let size: usize = requests
+        .iter()
+        .map(|request| window.json(*request).len() + 1)
+        .sum();
+    let mut body = Vec::with_capacity(size + 128);
+    body.push(b'{');
+    if let Some(token) = token {
+        body.extend_from_slice(b"\"token_auth\":\"");
+        json::push_text(&mut body, token.expose().as_bytes());
+        body.extend_from_slice(b"\",");
+    }
+    body.extend_from_slice(b"\"requests\":[");
+    for (place, request) in requests.iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(window.json(*request));
+    }
+    body.extend_from_slice(b"]}");
+    Bytes::from(body)
+}

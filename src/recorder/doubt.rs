@@ -1,0 +1,131 @@
+//! A batch in doubt: Matomo is asked which of its hits are there, by the mark that each of them carries.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use chrono::{Days, NaiveDate};
+use serde::Deserialize;
+
+use crate::matomo::api::{Api, VisitQuery, any_of};
+
+/// One question reads so many visits at most; more are no answer (a url that everybody looks at).
+const MOST_VISITS: u32 = 10_000;
+/// Visits in one answer.
+const PAGE: u32 = 500;
+/// Addresses or urls in one question.
+const CONDITIONS: usize = 200;
+
+/// What a hit's own request says that helps to find it again.
+#[derive(Debug, Deserialize)]
+struct Sought {
+    idsite: String,
+    url: String,
+    cip: String,
+    cdt: String,
+    pv_id: String,
+    rec: serde_json::Value,
+    #[serde(default, rename = "recMode")]
+    rec_mode: Option<serde_json::Value>,
+}
+
+/// Which of these requests (JSON objects) Matomo has, as an answer for each. An error: it cannot be asked, and why.
+pub fn present(api: &Api, requests: &[&[u8]]) -> Result<Vec<bool>, String> {
+    let sought = requests
+        .iter()
+        .map(|json| read(json))
+        .collect::<Result<Vec<Sought>, String>>()?;
+    let mut by_site: BTreeMap<&str, Vec<&Sought>> = BTreeMap::new();
+    for hit in &sought {
+        by_site.entry(&hit.idsite).or_default().push(hit);
+    }
+    let mut found = HashSet::new();
+    for (site, hits) in by_site {
+        let days = days(&hits)?;
+        let addresses = hits.iter().map(|hit| hit.cip.as_str()).collect();
+        let visits = ask(api, site, &days, "visitIp", &addresses, &mut found)?;
+        // Where Matomo anonymises addresses, looking for them finds nothing at all.
+        if visits == 0 {
+            let urls = hits.iter().map(|hit| hit.url.as_str()).collect();
+            ask(api, site, &days, "actionUrl", &urls, &mut found)?;
+        }
+    }
+    Ok(sought
+        .iter()
+        .map(|hit| found.contains(&hit.pv_id))
+        .collect())
+}
+
+fn read(json: &[u8]) -> Result<Sought, String> {
+    let hit: Sought = serde_json::from_slice(json)
+        .map_err(|error| format!("a hit cannot be looked for: {error}"))?;
+    // Neither hits that are not recorded nor those for the AI reports ever show among the visits.
+    if hit.rec == 0 || hit.rec == "0" || hit.rec_mode.is_some() {
+        return Err("hits that make no visit cannot be asked for".to_owned());
+    }
+    Ok(hit)
+}
+
+/// The days of these hits and one more on each side, as Matomo wants a range: its days are those of the site's time
+/// zone.
+fn days(hits: &[&Sought]) -> Result<String, String> {
+    let dates = hits.iter().map(|hit| {
+        let day = hit.cdt.get(..10).unwrap_or_default();
+        NaiveDate::parse_from_str(day, "%Y-%m-%d")
+            .map_err(|_| format!("a hit of no day cannot be looked for: {}", hit.cdt))
+    });
+    let dates = dates.collect::<Result<BTreeSet<NaiveDate>, String>>()?;
+    let (Some(first), Some(last)) = (dates.first(), dates.last()) else {
+        return Err("nothing to ask for".to_owned());
+    };
+    let one = Days::new(1);
+    let (first, last) = (
+        first.checked_sub_days(one).unwrap_or(*first),
+        last.checked_add_days(one).unwrap_or(*last),
+    );
+    Ok(format!("{first},{last}"))
+}
+
+/// Collects the marks of all actions of the visits whose `field` has one of the values. Gives the number of visits.
+fn ask(
+    api: &Api,
+    idsite: &str,
+    date: &str,
+    field: &str,
+    values: &BTreeSet<&str>,
+    found: &mut HashSet<String>,
+) -> Result<u32, String> {
+    let values: Vec<&str> = values.iter().copied().collect();
+    let mut total = 0;
+    for some in values.chunks(CONDITIONS) {
+        let segment = any_of(field, some.iter().copied());
+        let mut offset = 0;
+        loop {
+            let query = VisitQuery {
+                idsite,
+                period: "range",
+                date,
+                segment: &segment,
+                limit: PAGE,
+                offset,
+            };
+            let visits = api.last_visits(&query).map_err(|error| error.to_string())?;
+            let number = visits.len() as u32;
+            found.extend(
+                visits
+                    .into_iter()
+                    .flat_map(|visit| visit.actions)
+                    .filter_map(|action| action.pv_id),
+            );
+            offset += number;
+            if number < PAGE {
+                break;
+            }
+            if offset >= MOST_VISITS {
+                return Err(format!(
+                    "more than {MOST_VISITS} visits of its days and pages"
+                ));
+            }
+        }
+        total += offset;
+    }
+    Ok(total)
+}

@@ -1,0 +1,235 @@
+//! A recorder's read-ahead: the requests it holds, in the order that suits the server.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::parcel::{Parcel, Unit};
+
+/// Requests waiting to be sent, and how far each line of them has come.
+#[derive(Debug, Default)]
+pub struct Window {
+    body: Vec<u8>,
+    requests: Vec<Request>,
+    units: Vec<Pending>,
+}
+
+/// One tracking request: its place in the window's body, and whose it is.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    begin: u32,
+    end: u32,
+    unit: u32,
+}
+
+/// A unit and what has become of its requests so far.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    pub unit: Unit,
+    /// Requests that have no outcome yet.
+    pub left: u32,
+    pub fate: Fate,
+}
+
+/// What a line came to. Later is worse: the worst of its requests decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    Imported,
+    /// Nobody knows whether Matomo has it, and by `--in-doubt=skip` it was not sent again.
+    InDoubt,
+    Lost,
+    Refused,
+}
+
+impl Window {
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// How many requests wait.
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Bytes of the requests that wait.
+    pub fn size(&self) -> usize {
+        self.body.len()
+    }
+
+    pub fn clear(&mut self) {
+        self.body.clear();
+        self.requests.clear();
+        self.units.clear();
+    }
+
+    pub fn add(&mut self, parcel: &Parcel) {
+        let offset = self.body.len() as u32;
+        self.body.extend_from_slice(&parcel.body);
+        let mut ends = parcel.ends.iter();
+        let mut begin = offset;
+        for unit in &parcel.units {
+            let number = self.units.len() as u32;
+            for end in ends.by_ref().take(unit.requests as usize) {
+                self.requests.push(Request {
+                    begin,
+                    end: offset + end,
+                    unit: number,
+                });
+                begin = offset + end;
+            }
+            self.units.push(Pending {
+                unit: unit.clone(),
+                left: unit.requests,
+                fate: Fate::Imported,
+            });
+        }
+    }
+
+    /// The order that costs Matomo least: it looks an agent up once a batch, so hits of one agent stand together,
+    /// and within them those of one visitor. A visitor with several agents stands at the first of them, and each
+    /// visitor's own hits stay in the log's order. Gives indexes of requests.
+    pub fn order_by_agent(&self) -> Vec<u32> {
+        let mut agents: HashMap<u64, u32, RandomState> = HashMap::default();
+        let mut visitors: HashMap<u64, (u32, u32), RandomState> = HashMap::default();
+        let ranks: Vec<(u32, u32)> = self
+            .units
+            .iter()
+            .map(|Pending { unit, .. }| {
+                let visitor = visitors.len() as u32;
+                *visitors.entry(unit.visitor).or_insert_with(|| {
+                    let agent = agents.len() as u32;
+                    (*agents.entry(unit.agent).or_insert(agent), visitor)
+                })
+            })
+            .collect();
+        let mut order = self.order_of_log();
+        order.sort_by_key(|request| ranks[self.requests[*request as usize].unit as usize]);
+        order
+    }
+
+    /// The order of the log.
+    pub fn order_of_log(&self) -> Vec<u32> {
+        (0..self.requests.len() as u32).collect()
+    }
+
+    /// The JSON object of a request.
+    pub fn json(&self, request: u32) -> &[u8] {
+        let request = self.requests[request as usize];
+        &self.body[request.begin as usize..request.end as usize]
+    }
+
+    /// The line that a request comes from.
+    pub fn unit(&self, request: u32) -> &Unit {
+        &self.units[self.requests[request as usize].unit as usize].unit
+    }
+
+    /// Notes a request's outcome. Gives the line and its fate when this was the last of its requests.
+    pub fn settle(&mut self, request: u32, fate: Fate) -> Option<(&Unit, Fate)> {
+        let pending = &mut self.units[self.requests[request as usize].unit as usize];
+        pending.left = pending.left.saturating_sub(1);
+        pending.fate = pending.fate.max(fate);
+        (pending.left == 0).then_some((&pending.unit, pending.fate))
+    }
+
+    /// The lines that have requests without outcome.
+    pub fn unsettled(&self) -> impl Iterator<Item = &Unit> {
+        self.units
+            .iter()
+            .filter(|pending| pending.left > 0)
+            .map(|pending| &pending.unit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(units: &[(u64, u64, u32)]) -> Window {
+        let mut parcel = Parcel::default();
+        for (line, (visitor, agent, requests)) in units.iter().enumerate() {
+            for part in 0..*requests {
+                parcel
+                    .body
+                    .extend_from_slice(format!("{line}.{part}").as_bytes());
+                parcel.end_request();
+            }
+            parcel.units.push(Unit {
+                file: 0,
+                line: line as u64,
+                start: 0,
+                end: 0,
+                site: 0,
+                day: 0,
+                requests: *requests,
+                agent: *agent,
+                visitor: *visitor,
+            });
+        }
+        let mut window = Window::default();
+        window.add(&parcel);
+        window
+    }
+
+    fn texts(window: &Window, order: &[u32]) -> Vec<String> {
+        order
+            .iter()
+            .map(|request| String::from_utf8(window.json(*request).to_vec()).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn agents_stand_together_and_a_visitors_hits_keep_their_order() {
+        let window = window(&[
+            (1, 10, 1),
+            (2, 20, 1),
+            (3, 10, 1),
+            (1, 20, 1),
+            (2, 20, 1),
+            (3, 10, 1),
+        ]);
+        let order = window.order_by_agent();
+        assert_eq!(
+            texts(&window, &order),
+            ["0.0", "3.0", "2.0", "5.0", "1.0", "4.0"]
+        );
+    }
+
+    #[test]
+    fn requests_of_one_line_stay_together_in_order() {
+        let window = window(&[(1, 10, 3), (2, 20, 1), (3, 10, 2)]);
+        let order = window.order_by_agent();
+        assert_eq!(
+            texts(&window, &order),
+            ["0.0", "0.1", "0.2", "2.0", "2.1", "1.0"]
+        );
+    }
+
+    #[test]
+    fn a_line_is_settled_with_its_last_request_and_by_the_worst() {
+        let mut window = window(&[(1, 10, 3)]);
+        assert_eq!(window.settle(0, Fate::Imported), None);
+        assert_eq!(window.settle(1, Fate::Refused), None);
+        assert_eq!(window.unsettled().count(), 1);
+        assert_eq!(
+            window.settle(2, Fate::Imported).map(|(_, fate)| fate),
+            Some(Fate::Refused)
+        );
+        assert_eq!(window.unsettled().count(), 0);
+    }
+
+    #[test]
+    fn windows_take_several_parcels() {
+        let mut both = window(&[(1, 10, 2)]);
+        let mut parcel = Parcel::default();
+        parcel.body.extend_from_slice(b"later");
+        parcel.end_request();
+        parcel.units.push(Unit {
+            line: 7,
+            requests: 1,
+            ..both.unit(0).clone()
+        });
+        both.add(&parcel);
+        assert_eq!(both.json(2), b"later");
+        assert_eq!(both.unit(2).line, 7);
+    }
+}

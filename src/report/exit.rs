@@ -1,0 +1,79 @@
+//! The exit status (SPEC section 10).
+
+use std::process::ExitCode;
+
+use signal_hook::consts::SIGINT;
+
+use crate::error::{Error, Kind};
+
+/// How the program ends, as the calling script sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All well, although lines may have been invalid, filtered or of no known site.
+    Ok = 0,
+    /// The import stopped.
+    Stopped = 1,
+    /// Wrong use.
+    Usage = 2,
+    /// It finished, but something is missing, refused, lost, or was sent again without being sure.
+    Incomplete = 3,
+    /// Stopped by SIGINT.
+    Sigint = 130,
+    /// Stopped by SIGTERM.
+    Sigterm = 143,
+}
+
+impl Exit {
+    /// The status of a run. An error wins over a signal, because it says what has to be looked at, and both over
+    /// what was incomplete, because the run did not come to its end.
+    pub fn of_run(error: Option<&Error>, signal: Option<i32>, incomplete: bool) -> Self {
+        match (error.map(Error::kind), signal) {
+            (Some(Kind::Usage), _) => Self::Usage,
+            (Some(Kind::Stopped), _) => Self::Stopped,
+            (None, Some(SIGINT)) => Self::Sigint,
+            (None, Some(_)) => Self::Sigterm,
+            (None, None) if incomplete => Self::Incomplete,
+            (None, None) => Self::Ok,
+        }
+    }
+
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        exit.code().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signal_hook::consts::SIGTERM;
+
+    use super::*;
+
+    #[test]
+    fn each_end_has_its_documented_number() {
+        let stopped = Error::stopped("the server is gone");
+        let usage = Error::usage("no such option");
+        let cases = [
+            (None, None, false, 0),
+            (Some(&stopped), None, true, 1),
+            (Some(&usage), None, false, 2),
+            (None, None, true, 3),
+            (None, Some(SIGINT), true, 130),
+            (None, Some(SIGTERM), false, 143),
+            (Some(&stopped), Some(SIGINT), false, 1),
+        ];
+        for (error, signal, incomplete, code) in cases {
+            assert_eq!(
+                Exit::of_run(error, signal, incomplete).code(),
+                code,
+                "{error:?} {signal:?} {incomplete}"
+            );
+        }
+    }
+}

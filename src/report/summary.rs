@@ -1,0 +1,265 @@
+//! The summary at the end (SPEC section 9). Scripts read it: the words of its first three parts and their order
+//! stay, and numbers are plain whole ones. What we add stands below, or only where it is not zero.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::account::{Account, FileAccount};
+use super::clean::clean;
+use super::count::Count;
+use super::progress::per_second;
+
+/// Hosts listed at most: a script that reads the list gets all of a real server's hosts, and a stranger who
+/// invents host names cannot fill the screen.
+const LONGEST_LIST: usize = 1000;
+
+/// What the summary is made of.
+pub struct SummaryInput<'a> {
+    pub account: &'a Account,
+    pub sites: &'a SiteSummary,
+    /// From the start of the program to the last answer.
+    pub elapsed: Duration,
+    /// Matomo's address (`--url`), shown without its credentials and query.
+    pub url: &'a str,
+    pub dry_run: bool,
+    /// `--replay-tracking`: sites go by number, not by host.
+    pub replaying: bool,
+}
+
+/// What became of the sites.
+#[derive(Clone, Debug, Default)]
+pub struct SiteSummary {
+    /// Distinct sites that requests were imported to.
+    pub imported_to: usize,
+    /// Those of them that this run did not create.
+    pub existed: usize,
+    /// Host and site of each that it did, in that order.
+    pub created: Vec<(String, String)>,
+    /// Hosts (or, when replaying, `unrecognized site ID N`) that matched no site: all of them, or some where
+    /// there are too many to keep. They need not be cleaned or sorted.
+    pub unmatched: Vec<String>,
+    /// How many distinct ones there were.
+    pub unmatched_total: usize,
+}
+
+impl SummaryInput<'_> {
+    /// The whole text, with a newline at its end. A further part can be appended, under a [`heading`].
+    pub fn text(&self) -> String {
+        // Each part begins with the empty line that parts it from the one before.
+        let mut text = String::new();
+        self.requests(&mut text);
+        self.sites(&mut text);
+        self.performance(&mut text);
+        self.files(&mut text);
+        self.what_next(&mut text);
+        text.split_off(1)
+    }
+
+    fn requests(&self, text: &mut String) {
+        let total = |count| self.account.total(count);
+        text.push_str(&heading("Logs import summary"));
+        line(
+            text,
+            1,
+            total(Count::Imported),
+            "requests imported successfully",
+        );
+        line(text, 1, total(Count::Downloads), "requests were downloads");
+        for (count, words) in [
+            (Count::Refused, "requests refused by the server"),
+            (Count::Lost, "requests lost by the server"),
+            (
+                Count::Resent,
+                "requests in doubt: sent again, perhaps imported twice",
+            ),
+            (
+                Count::InDoubt,
+                "requests in doubt: not sent again, perhaps not imported",
+            ),
+            (Count::Unsent, "requests not yet sent"),
+        ] {
+            if total(count) > 0 {
+                line(text, 1, total(count), words);
+            }
+        }
+        let ignored = self
+            .account
+            .files()
+            .iter()
+            .fold(0, |sum: u64, file| sum.saturating_add(file.ignored()));
+        line(text, 1, ignored, "requests ignored:");
+        for (count, words) in Count::IGNORED {
+            line(text, 2, total(count), words);
+        }
+    }
+
+    fn sites(&self, text: &mut String) {
+        let sites = self.sites;
+        let imported = self.account.total(Count::Imported);
+        text.push_str(&heading("Website import summary"));
+        line(
+            text,
+            1,
+            imported,
+            &format!("requests imported to {} sites", sites.imported_to),
+        );
+        line(text, 2, sites.existed, "sites already existed");
+        line(text, 2, sites.created.len(), "sites were created:");
+        let created: Vec<String> = sites
+            .created
+            .iter()
+            .map(|(host, id)| format!("{} (ID: {id})", clean(host.as_bytes())))
+            .collect();
+        list(text, 3, &created, created.len());
+        line(
+            text,
+            1,
+            sites.unmatched_total,
+            "distinct hostnames did not match any existing site:",
+        );
+        let mut unmatched: Vec<_> = sites
+            .unmatched
+            .iter()
+            .map(|host| clean(host.as_bytes()))
+            .collect();
+        unmatched.sort_unstable();
+        list(text, 2, &unmatched, sites.unmatched_total);
+        if sites.unmatched_total > 0 {
+            text.push_str(if self.replaying { REPLAY_TIPS } else { TIPS });
+        }
+    }
+
+    fn performance(&self, text: &mut String) {
+        let rate = per_second(self.account.total(Count::Imported), self.elapsed);
+        text.push_str(&heading("Performance summary"));
+        let seconds = self.elapsed.as_secs_f64().round();
+        // Writing into a String cannot fail, here and below.
+        let _ = writeln!(text, "    Total time: {seconds} seconds");
+        let _ = writeln!(
+            text,
+            "    Requests imported per second: {rate} requests per second"
+        );
+    }
+
+    /// A line for each log file, where there are several.
+    fn files(&self, text: &mut String) {
+        let files = self.account.files();
+        if files.len() < 2 {
+            return;
+        }
+        text.push_str(&heading("Log files"));
+        for file in files {
+            let _ = writeln!(text, "    {}", file_line(&file));
+        }
+    }
+
+    fn what_next(&self, text: &mut String) {
+        if self.dry_run {
+            text.push_str("\nThis was a dry run: nothing was sent to Matomo.\n");
+        } else if self.account.total(Count::Imported) > 0 {
+            text.push_str(&heading("Processing the imported data"));
+            let _ = writeln!(
+                text,
+                "    Reports show the imported requests once Matomo has processed them. Where that is not done\n    \
+                 by a cron job or by looking at the reports, run this in Matomo's folder:\n\n        \
+                 ./console core:archive --url={}",
+                shell_word(&public_url(self.url))
+            );
+        }
+    }
+}
+
+const TIPS: &str = "
+    TIP: where a site is known in Matomo under another address, add the hostname to that site's
+         alias URLs (Administration, Measurables, Manage).
+    TIP: use --add-sites-new-hosts to create a site for each new hostname.
+    TIP: use --idsite-fallback=ID to import all requests of unknown hostnames to one site.
+    TIP: use --idsite=ID to import all requests, whatever their hostname, to one site.
+    TIP: importing a whole log again would count its other requests twice; with --hostname=HOST only
+         those of one hostname are imported.
+";
+
+const REPLAY_TIPS: &str = "
+    TIP: the log names sites that this Matomo does not have (or that the token may not see).
+         Use --idsite=ID to import all requests, whatever site they name, to one site.
+";
+
+/// A part's title with a line under it, between empty lines.
+pub fn heading(title: &str) -> String {
+    format!("\n{title}\n{}\n\n", "-".repeat(title.chars().count()))
+}
+
+fn line(text: &mut String, depth: usize, number: impl std::fmt::Display, words: &str) {
+    let _ = writeln!(text, "{:indent$}{number} {words}", "", indent = depth * 4);
+}
+
+/// `total` counts those too that the caller did not keep.
+fn list(text: &mut String, depth: usize, names: &[impl std::fmt::Display], total: usize) {
+    let shown = names.len().min(LONGEST_LIST);
+    for name in &names[..shown] {
+        let _ = writeln!(text, "{:indent$}{name}", "", indent = depth * 4);
+    }
+    if total > shown {
+        let _ = writeln!(
+            text,
+            "{:indent$}... and {} more",
+            "",
+            total - shown,
+            indent = depth * 4
+        );
+    }
+}
+
+/// One file: its lines and where they ended; ends without a line are left out, but for the two that matter most.
+fn file_line(file: &FileAccount) -> String {
+    let mut text = format!(
+        "{}: {} lines, {} imported, {} ignored",
+        clean(file.name().as_bytes()),
+        file.get(Count::Read),
+        file.get(Count::Imported),
+        file.ignored()
+    );
+    for count in [
+        Count::Header,
+        Count::Skipped,
+        Count::Refused,
+        Count::Lost,
+        Count::InDoubt,
+        Count::Unsent,
+    ] {
+        if file.get(count) > 0 {
+            let _ = write!(text, ", {} {}", file.get(count), count.name());
+        }
+    }
+    text
+}
+
+/// The address without what is nobody else's business: user, password, query, fragment.
+fn public_url(url: &str) -> String {
+    let with_scheme = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("http://{url}")
+    };
+    let Ok(mut url) = url::Url::parse(&with_scheme) else {
+        return "http://your-matomo.example/".into();
+    };
+    // An address that cannot have a user has none to hide.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    clean(url.as_str().as_bytes()).into_owned()
+}
+
+/// Ready to be pasted into a shell.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/%@+,".contains(c);
+    if text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests;
