@@ -109,6 +109,9 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     if parsed.is_ok() || account.total(Count::Read) > 0 {
         console.print(summary.text());
     }
+    if let Some(sandbox) = &server.sandbox {
+        console.print(sandbox::report(sandbox.store())?);
+    }
     if !all_ended {
         console.warn_incomplete(
             "requests under way did not end in time: what became of their hits is not known",

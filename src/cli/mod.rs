@@ -59,7 +59,7 @@ pub struct Cli {
         default_missing_value = "",
         help_heading = "Matomo"
     )]
-    pub sandbox: Option<PathBuf>,
+    pub sandbox: Option<String>,
     /// Everything but the tracking requests
     #[arg(long, help_heading = "Matomo")]
     pub dry_run: bool,
