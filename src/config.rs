@@ -10,6 +10,7 @@ use chrono_tz::Tz;
 
 use crate::cli::Cli;
 pub use crate::cli::InDoubt;
+use crate::cli::ListeningTime;
 use crate::error::{Error, Result};
 use crate::filter::{Bots, Extensions, Filters, Hosts, Paths};
 use crate::format::registry::FormatOptions;
@@ -19,6 +20,7 @@ use crate::format::{Field, Wanted};
 use crate::hit::HitOptions;
 use crate::input::encoding::Encoding;
 use crate::input::pattern::Pattern;
+use crate::listening::Audience;
 use crate::matomo::auth::{self, LocalMatomo, TokenSources};
 use crate::matomo::client::ClientOptions;
 use crate::matomo::retry::RetryPolicy;
@@ -38,6 +40,8 @@ pub struct Config {
     pub ignored_groups: Vec<String>,
     pub filters: Filters,
     pub replay: Option<ReplayOptions>,
+    /// `None`: plain hits, also of radio logs.
+    pub radio: Option<RadioOptions>,
     pub tracking: TrackingOptions,
     pub sites: SiteOptions,
     pub server: Server,
@@ -75,6 +79,14 @@ pub enum FormatChoice {
         dates: Strptime,
         date_format: String,
     },
+}
+
+/// How radio logs are read.
+#[derive(Clone, Debug)]
+pub struct RadioOptions {
+    /// An Icecast log may be taken for one although nobody said so.
+    pub also_detected: bool,
+    pub audience: Audience,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -157,7 +169,9 @@ impl Config {
                 tracker_file: cli.replay_tracking_expected_tracker_file.clone(),
                 add_to_date: cli.add_to_date.trim().parse().unwrap_or(0),
             }),
+            radio: radio(&cli)?,
             tracking: TrackingOptions {
+                listening_category: cli.listening_category.clone(),
                 query_delimiter: cli.query_string_delimiter.clone().into_bytes(),
                 strip_query: cli.strip_query_string,
                 title_delimiter: cli.title_category_delimiter.clone(),
@@ -374,6 +388,23 @@ fn w3c_options(cli: &Cli, wanted: &Wanted) -> Result<W3cOptions> {
         time_taken_millisecs: cli.w3c_time_taken_millisecs,
         iis_time_taken_secs: cli.iis_time_taken_secs,
         wanted: wanted.clone(),
+    })
+}
+
+fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
+    let audience = Audience {
+        relays: cli.relay.clone(),
+        minimum: number("--minimum-listening", &cli.minimum_listening)?,
+        keep_admin: cli.enable_icecast_admin,
+    };
+    Ok(match cli.listening_time {
+        // A replayed log is Matomo's own.
+        _ if cli.replay_tracking => None,
+        ListeningTime::Off => None,
+        when => Some(RadioOptions {
+            also_detected: when == ListeningTime::Events,
+            audience,
+        }),
     })
 }
 
