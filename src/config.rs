@@ -272,11 +272,7 @@ fn filters(cli: &Cli) -> Result<Filters> {
             &cli.add_download_extensions,
         ),
         hosts: Hosts {
-            patterns: cli
-                .hostname
-                .iter()
-                .map(|pattern| Pattern::new(pattern))
-                .collect(),
+            patterns: cli.hostname.iter().map(Pattern::new).collect(),
             included: exact(&cli.include_host),
             excluded: exact(&cli.exclude_host),
         },
@@ -478,7 +474,7 @@ fn variables(option: &str, lists: &[String]) -> Result<Vec<(String, String)>> {
 
 /// Patterns given as options, then those of files: one a line, blank lines and outer blanks dropped.
 fn patterns(option: &str, given: &[String], files: &[PathBuf]) -> Result<Vec<Pattern>> {
-    let mut patterns: Vec<Pattern> = given.iter().map(|pattern| Pattern::new(pattern)).collect();
+    let mut patterns: Vec<Pattern> = given.iter().map(Pattern::new).collect();
     for file in files {
         let text = read_text(option, file)?;
         patterns.extend(
