@@ -1,0 +1,328 @@
+//! Each fault: what is answered, and what is stored all the same.
+
+use std::num::NonZeroUsize;
+use std::thread;
+
+use super::client::{Client, Response};
+use super::*;
+use crate::sandbox::{Fault, When};
+
+/// What four hits get from a sandbox with this fault, and which of them are stored.
+fn try_out(fault: Fault) -> (Option<Response>, Vec<usize>) {
+    let sandbox = sandbox(Faults {
+        script: vec![Some(fault)],
+        ..Faults::default()
+    });
+    let answer = send(&sandbox, &hits(4));
+    assert!(sandbox.wait_idle(LONG));
+    let stored = numbers(&sandbox);
+    // The fault is over.
+    assert_eq!(send(&sandbox, &hits(1)).unwrap().json()["tracked"], 1);
+    (answer, stored)
+}
+
+const ALL: [usize; 4] = [0, 1, 2, 3];
+const SHORT: Duration = Duration::from_millis(30);
+
+#[test]
+fn closed_connections_give_no_answer() {
+    for (fault, stored) in [
+        (Fault::Refuse, &[][..]),
+        (Fault::CloseInBody, &[]),
+        (Fault::Stall(SHORT), &[]),
+        (Fault::CommitClose, &ALL),
+        (Fault::CommitStall(SHORT), &ALL),
+    ] {
+        let (answer, found) = try_out(fault.clone());
+        assert!(answer.is_none(), "{fault:?}");
+        assert_eq!(found, stored, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_large_body_is_not_read_by_a_server_that_refuses() {
+    for fault in [Fault::Refuse, Fault::CloseInBody] {
+        let sandbox = sandbox(Faults {
+            script: vec![Some(fault)],
+            ..Faults::default()
+        });
+        let large = vec![b' '; 8 << 20];
+        assert!(Client::of(&sandbox).track(&large).is_none());
+        assert!(sandbox.log().tracker[0].body.is_empty());
+    }
+}
+
+#[test]
+fn a_late_commit_happens_though_the_client_is_gone() {
+    let sandbox = sandbox(Faults {
+        script: vec![Some(Fault::CommitLate(Duration::from_millis(150)))],
+        ..Faults::default()
+    });
+    let mut client = Client::of(&sandbox);
+    client.send("/piwik.php", "", &body(SUPER, &hits(2)));
+    while sandbox
+        .log()
+        .tracker
+        .first()
+        .is_none_or(|call| call.body.is_empty())
+    {
+        thread::sleep(Duration::from_millis(1));
+    }
+    drop(client);
+    assert_eq!(sandbox.store().count().unwrap(), 0);
+    assert!(sandbox.wait_idle(LONG));
+    assert_eq!(sandbox.store().count().unwrap(), 2);
+}
+
+#[test]
+fn a_late_commit_is_answered_to_who_waits() {
+    let (answer, stored) = try_out(Fault::CommitLate(SHORT));
+    assert_eq!(answer.unwrap().json()["tracked"], 4);
+    assert_eq!(stored, ALL);
+}
+
+#[test]
+fn a_rolled_back_batch_says_how_far_it_came() {
+    let (answer, stored) = try_out(Fault::RollBack);
+    let answer = answer.unwrap();
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (500, r#"{"status":"error","tracked":3,"invalid":0}"#)
+    );
+    assert!(stored.is_empty());
+}
+
+#[test]
+fn a_deadlock_forgets_the_first_half_and_says_all() {
+    let (answer, stored) = try_out(Fault::Deadlock);
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 500);
+    assert_eq!(
+        answer.text(),
+        r#"{"status":"error","tracked":4,"invalid":0,"invalid_indices":[]}"#
+    );
+    assert_eq!(stored, [2, 3]);
+}
+
+#[test]
+fn front_ends_answer_in_html() {
+    for status in [200, 400, 403, 404, 429, 502, 503, 504] {
+        let (answer, stored) = try_out(Fault::Html(status));
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, status);
+        assert!(answer.is_html() && stored.is_empty());
+    }
+    let (answer, stored) = try_out(Fault::CommitHtml(504));
+    assert_eq!(answer.unwrap().status, 504);
+    assert_eq!(stored, ALL);
+}
+
+#[test]
+fn statuses_come_with_the_headers_they_need() {
+    let (answer, stored) = try_out(Fault::TooLarge);
+    let answer = answer.unwrap();
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (413, Some("close"))
+    );
+    assert!(answer.is_html() && stored.is_empty());
+
+    let (answer, stored) = try_out(Fault::Busy(429, Some("7".into())));
+    let answer = answer.unwrap();
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (429, Some("7"))
+    );
+    assert!(stored.is_empty());
+
+    let (answer, _) = try_out(Fault::Busy(503, None));
+    let answer = answer.unwrap();
+    assert_eq!((answer.status, answer.header("retry-after")), (503, None));
+
+    for status in [301, 302, 307] {
+        let (answer, stored) = try_out(Fault::Redirect(
+            status,
+            "https://new.example/piwik.php".into(),
+        ));
+        let answer = answer.unwrap();
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (status, Some("https://new.example/piwik.php"))
+        );
+        assert!(stored.is_empty());
+    }
+
+    let (answer, stored) = try_out(Fault::Empty500);
+    let answer = answer.unwrap();
+    assert_eq!((answer.status, answer.body.len()), (500, 0));
+    assert!(stored.is_empty());
+}
+
+#[test]
+fn answers_may_be_cut_or_have_warnings_before_them() {
+    let (answer, stored) = try_out(Fault::HalfJson);
+    let text = answer.unwrap().text();
+    assert!(text.starts_with(r#"{"status":"#) && !text.ends_with('}'));
+    assert_eq!(stored, ALL);
+
+    let (answer, stored) = try_out(Fault::Warnings);
+    let text = answer.unwrap().text();
+    assert!(text.contains("<b>Warning</b>"));
+    assert!(text.ends_with(r#"{"status":"success","tracked":4,"invalid":0,"invalid_indices":[]}"#));
+    assert_eq!(stored, ALL);
+}
+
+#[test]
+fn answers_may_count_other_than_what_was_sent() {
+    let (answer, stored) = try_out(Fault::Lost(1));
+    assert_eq!(
+        answer.unwrap().text(),
+        r#"{"status":"success","tracked":3,"invalid":0,"invalid_indices":[]}"#
+    );
+    assert_eq!(stored, [1, 2, 3]);
+
+    let (answer, stored) = try_out(Fault::Invalid(vec![0, 2, 9]));
+    assert_eq!(
+        answer.unwrap().text(),
+        r#"{"status":"success","tracked":2,"invalid":2,"invalid_indices":[0,2]}"#
+    );
+    assert_eq!(stored, [1, 3]);
+
+    let (answer, stored) = try_out(Fault::Nothing);
+    assert_eq!(
+        answer.unwrap().text(),
+        r#"{"status":"success","tracked":0,"invalid":0}"#
+    );
+    assert!(stored.is_empty());
+
+    let (answer, stored) = try_out(Fault::Twice);
+    assert_eq!(answer.unwrap().json()["tracked"], 8);
+    assert_eq!(stored, ALL);
+}
+
+#[test]
+fn a_poisoned_url_fails_its_batch_every_time_until_faults_change() {
+    let sandbox = sandbox(Faults {
+        rules: vec![(When::UrlHolds("/2".into()), Fault::RollBack)],
+        ..Faults::default()
+    });
+    for _ in 0..2 {
+        assert_eq!(send(&sandbox, &hits(4)).unwrap().status, 500);
+    }
+    assert_eq!(send(&sandbox, &[hit(0), hit(1)]).unwrap().status, 200);
+    sandbox.set_faults(Faults::default());
+    assert_eq!(send(&sandbox, &[hit(2)]).unwrap().status, 200);
+    assert_eq!(numbers(&sandbox), [0, 1, 2]);
+}
+
+#[test]
+fn a_body_limit_is_kept() {
+    let sandbox = start(Options {
+        body_limit: Some(100_000),
+        ..options()
+    });
+    let mut padded = hit(1);
+    padded["x"] = json!("x".repeat(1 << 20));
+    let answer = send(&sandbox, &[padded]).unwrap();
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (413, Some("close"))
+    );
+    assert_eq!(send(&sandbox, &hits(1)).unwrap().status, 200);
+}
+
+/// Sends batches at the same time, each on its own connection; their statuses, sorted.
+fn at_once(sandbox: &Sandbox, batches: Vec<Vec<Value>>) -> Vec<u16> {
+    let mut statuses: Vec<u16> = thread::scope(|scope| {
+        let sent: Vec<_> = batches
+            .into_iter()
+            .map(|batch| scope.spawn(move || send(sandbox, &batch).unwrap().status))
+            .collect();
+        sent.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    statuses.sort_unstable();
+    statuses
+}
+
+fn first_days(delay: Duration) -> Sandbox {
+    start(Options {
+        faults: Faults {
+            deadlock_first_days: true,
+            ..Faults::default()
+        },
+        delay,
+        ..options()
+    })
+}
+
+#[test]
+fn first_batches_of_a_day_that_run_together_deadlock() {
+    let sandbox = first_days(Duration::from_millis(300));
+    let statuses = at_once(&sandbox, vec![vec![hit(1), hit(2)], vec![hit(3), hit(4)]]);
+    assert_eq!(statuses, [200, 500]);
+    let stored = numbers(&sandbox);
+    assert!(
+        stored == [1, 2, 4] || stored == [3, 4, 2] || stored == [2, 3, 4] || stored == [4, 1, 2],
+        "{stored:?}"
+    );
+}
+
+#[test]
+fn a_first_batch_that_goes_alone_spares_the_others() {
+    let sandbox = first_days(SHORT);
+    assert_eq!(send(&sandbox, &hits(1)).unwrap().status, 200);
+    let statuses = at_once(&sandbox, vec![hits(2), hits(2), hits(2), hits(2)]);
+    assert_eq!(statuses, [200; 4]);
+}
+
+#[test]
+fn today_never_deadlocks() {
+    let sandbox = first_days(SHORT);
+    let mut today = hit(1);
+    today["cdt"] = json!("");
+    let statuses = at_once(
+        &sandbox,
+        vec![vec![today.clone()], vec![today.clone()], vec![today]],
+    );
+    assert_eq!(statuses, [200; 3]);
+}
+
+#[test]
+fn a_stalled_answer_blocks_no_other() {
+    let sandbox = sandbox(Faults {
+        script: vec![Some(Fault::Stall(LONG))],
+        ..Faults::default()
+    });
+    let mut stalled = Client::of(&sandbox);
+    stalled.send("/piwik.php", "", &body(SUPER, &hits(1)));
+    while sandbox.log().tracker.is_empty() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(send(&sandbox, &[hit(2)]).unwrap().status, 200);
+    assert_eq!(sandbox.log().busy_peak, 2);
+    assert!(!sandbox.wait_idle(Duration::ZERO));
+}
+
+#[test]
+fn a_crowd_is_slower_and_may_fail() {
+    let sandbox = start(Options {
+        faults: Faults {
+            rules: vec![(When::BusyAbove(1), Fault::Empty500)],
+            crowd: NonZeroUsize::new(1),
+            ..Faults::default()
+        },
+        delay: Duration::from_millis(250),
+        ..options()
+    });
+    assert_eq!(at_once(&sandbox, vec![hits(1), hits(1)]), [200, 500]);
+    let calls = sandbox.log().tracker;
+    let took = |status| {
+        let call = calls
+            .iter()
+            .find(|call| call.status == Some(status))
+            .unwrap();
+        call.ended.unwrap() - call.began
+    };
+    assert!(took(500) >= Duration::from_millis(500));
+    assert!(took(200) >= Duration::from_millis(250));
+}
