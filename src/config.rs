@@ -322,7 +322,7 @@ fn server(cli: &Cli, timeout: Duration, recorders: usize) -> Result<Server> {
             "--sandbox stands instead of --url: give one of them",
         )),
         (Some(file), None) => Ok(Server::Sandbox {
-            file: Some(file.clone()).filter(|file| !file.as_os_str().is_empty()),
+            file: file.clone(),
             client: ClientOptions {
                 api_url: None,
                 ..client

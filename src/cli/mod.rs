@@ -56,10 +56,9 @@ pub struct Cli {
         value_name = "FILE",
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = "",
         help_heading = "Matomo"
     )]
-    pub sandbox: Option<PathBuf>,
+    pub sandbox: Option<Option<PathBuf>>,
     /// Everything but the tracking requests
     #[arg(long, help_heading = "Matomo")]
     pub dry_run: bool,
