@@ -108,6 +108,9 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     // Where the import stopped before its first line there is nothing to sum up.
     if parsed.is_ok() || account.total(Count::Read) > 0 {
         console.print(summary.text());
+        if let Some(sandbox) = &server.sandbox {
+            console.print(format!("\n{}", sandbox::report(sandbox.store())?));
+        }
     }
     if !all_ended {
         console.warn_incomplete(
