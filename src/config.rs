@@ -1,6 +1,7 @@
 //! Options checked and compiled, once; nothing below knows the command line.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use chrono::DateTime;
 use chrono_tz::Tz;
 
 use crate::cli::Cli;
+pub use crate::cli::InDoubt;
 use crate::error::{Error, Result};
 use crate::filter::{Bots, Extensions, Filters, Hosts, Paths};
 use crate::format::registry::FormatOptions;
@@ -44,6 +46,10 @@ pub struct Config {
     /// Nothing is imported: the format and its regex are printed.
     pub dump_regex: bool,
     pub rejects: Option<PathBuf>,
+    /// As it was typed, for the way to go on.
+    pub command_line: Vec<OsString>,
+    /// Where the ledger is kept between runs.
+    pub state_dir: Option<PathBuf>,
     pub show_progress: bool,
     pub progress_delay: Duration,
 }
@@ -105,15 +111,6 @@ pub struct DeliveryOptions {
     pub pace: Option<Duration>,
     pub debug_tracker: bool,
     pub in_doubt: InDoubt,
-}
-
-/// What becomes of hits in doubt that Matomo cannot be asked for (`--in-doubt`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum InDoubt {
-    #[default]
-    Resend,
-    Skip,
-    Stop,
 }
 
 impl Config {
@@ -197,10 +194,12 @@ impl Config {
                 timeout,
                 pace,
                 debug_tracker: cli.debug_tracker,
-                in_doubt: InDoubt::default(),
+                in_doubt: cli.in_doubt,
             },
             dump_regex: cli.dump_log_regex,
             rejects: cli.rejects.clone(),
+            command_line: Vec::new(),
+            state_dir: state_dir(&cli)?,
             show_progress: cli.show_progress,
             progress_delay: seconds("--show-progress-delay", &cli.show_progress_delay)?,
             server: server(&cli, timeout, recorders)?,
@@ -322,7 +321,9 @@ fn server(cli: &Cli, timeout: Duration, recorders: usize) -> Result<Server> {
             "--sandbox stands instead of --url: give one of them",
         )),
         (Some(file), None) => Ok(Server::Sandbox {
-            file: file.clone(),
+            file: Some(file)
+                .filter(|file| !file.is_empty())
+                .map(PathBuf::from),
             client: ClientOptions {
                 api_url: None,
                 ..client
@@ -374,6 +375,28 @@ fn w3c_options(cli: &Cli, wanted: &Wanted) -> Result<W3cOptions> {
         iis_time_taken_secs: cli.iis_time_taken_secs,
         wanted: wanted.clone(),
     })
+}
+
+/// The folder of the ledger. Lines that are passed over by number are no way to go on beside it.
+fn state_dir(cli: &Cli) -> Result<Option<PathBuf>> {
+    let Some(dir) = cli
+        .state_dir
+        .clone()
+        .filter(|_| !cli.dry_run && cli.sandbox.is_none())
+    else {
+        return Ok(None);
+    };
+    if cli.skip.trim() != "0" {
+        return Err(Error::usage(
+            "--skip does not go with --state-dir, which knows by itself where to go on",
+        ));
+    }
+    if cli.debug_request_limit.is_some() {
+        return Err(Error::usage(
+            "--debug-request-limit does not go with --state-dir: the rest would never be read",
+        ));
+    }
+    Ok(Some(dir))
 }
 
 /// Names of fields to forget; whether a log's format has them shows when the log is opened.

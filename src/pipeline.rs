@@ -1,5 +1,8 @@
 //! A run: everything is put together, the logs are read, and what came of it is told.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -7,21 +10,24 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 
 use crate::choice::Chooser;
-use crate::config::{Config, Server};
+use crate::config::{Config, DeliveryOptions, Server};
 use crate::dump;
 use crate::error::{Error, Result};
 use crate::input::discover::{Source, discover};
+use crate::ledger::{Ledger, Target, spool};
 use crate::mark::Marker;
 use crate::matomo::api::Api;
 use crate::matomo::auth;
 use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::{RetryPolicy, Waiter};
 use crate::matomo::tracking::Writer;
-use crate::parser::Parser;
+use crate::parser::{Books, Kept, Parser, Remains, Requests};
 use crate::recorder::{Pool, Shared};
+use crate::rejects::Rejects;
 use crate::report::progress::{Progress, Style, Watched};
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count, Exit};
+use crate::resume;
 use crate::sandbox::{self, Sandbox};
 use crate::secret::Secret;
 use crate::site::Sites;
@@ -49,12 +55,35 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     }
     let server = Connected::new(config.server, config.delivery.retry, console, stop)?;
     let replaying = config.replay.is_some();
+    let idsite = config.sites.idsite.clone();
     let sites = Sites::new(config.sites, replaying, config.dry_run, &server.api)?;
     let sources = discover(&config.files, &mut |warning| {
         console.warn_incomplete(warning)
     });
     let account = Arc::new(Account::new());
     let bytes = Arc::new(AtomicU64::new(0));
+    let rejects = config
+        .rejects
+        .as_deref()
+        .map(Rejects::create)
+        .transpose()?
+        .map(Arc::new);
+    let books = match &server.sandbox {
+        None if !config.dry_run => Some(open_books(
+            &server,
+            config.state_dir,
+            idsite.as_deref(),
+            &config.delivery,
+            console,
+        )?),
+        _ => None,
+    };
+    let ledger = books.as_ref().map(|books| Arc::clone(&books.ledger));
+    let marker = Marker::new(match &ledger {
+        Some(ledger) => ledger.salt(),
+        // Nobody will ask for these hits again.
+        None => [0; 16],
+    });
     let shared = Arc::new(Shared {
         client: (!config.dry_run).then(|| server.client.clone()),
         api: server.api.clone(),
@@ -63,6 +92,8 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
         console: console.clone(),
         stop: stop.clone(),
         options: config.delivery,
+        ledger: ledger.clone(),
+        rejects: rejects.clone(),
         learnt: Default::default(),
     });
     let (pool, outbox) = Pool::start(&shared)?;
@@ -81,20 +112,25 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
         ignored_groups: config.ignored_groups,
         filters: config.filters,
         replay: config.replay,
-        writer: Writer::new(config.tracking),
+        requests: Requests {
+            writer: Writer::new(config.tracking),
+            marker,
+            present: HashSet::new(),
+        },
         sites,
         api: server.api.clone(),
         outbox,
-        marker: Marker::new(salt()),
         account: Arc::clone(&account),
         bytes,
         console: console.clone(),
         stop: stop.clone(),
         hasher: FixedState::default(),
+        rejects: rejects.clone(),
+        books,
     };
     let parsed = parser.run(&sources);
     // Dropping the outbox ends the recorders.
-    let sites = parser.end();
+    let Remains { sites, books } = parser.end();
     let all_ended = pool.join(stop, GRACE);
     drop(progress);
     let summary = SummaryInput {
@@ -108,9 +144,22 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     // Where the import stopped before its first line there is nothing to sum up.
     if parsed.is_ok() || account.total(Count::Read) > 0 {
         console.print(summary.text());
-        if let Some(sandbox) = &server.sandbox {
-            console.print(format!("\n{}", sandbox::report(sandbox.store())?));
-        }
+    }
+    let closed = books.map_or(Ok(()), |books| {
+        close_books(
+            books,
+            &sources,
+            &account,
+            &config.command_line,
+            parsed.is_err() || stop.requested(),
+            console,
+        )
+    });
+    let closed = rejects
+        .map_or(Ok(()), |rejects| rejects.close())
+        .and(closed);
+    if let Some(sandbox) = &server.sandbox {
+        console.print(sandbox::report(sandbox.store())?);
     }
     if !all_ended {
         console.warn_incomplete(
@@ -124,7 +173,7 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     if account.is_incomplete() {
         console.mark_incomplete();
     }
-    parsed
+    parsed.and(closed)
 }
 
 /// The server that hits go to, and how it is asked.
@@ -227,8 +276,74 @@ fn total_size(sources: &[Source]) -> Option<u64> {
         .sum()
 }
 
-/// A number that differs from run to run.
-fn salt() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
+/// The ledger: in the state directory, or in memory until a stopped import writes it down.
+fn open_books(
+    server: &Connected,
+    state_dir: Option<PathBuf>,
+    idsite: Option<&str>,
+    delivery: &DeliveryOptions,
+    console: &Console,
+) -> Result<Books> {
+    let target = Target::new(server.client.tracker_url(), idsite);
+    let (ledger, pending, kept) = match state_dir {
+        Some(dir) => {
+            let opened = Ledger::open(&dir, &target)?;
+            opened
+                .warnings
+                .into_iter()
+                .for_each(|warning| console.warn(warning));
+            (opened.ledger, opened.in_doubt, Some(Kept { dir, target }))
+        }
+        None => (Ledger::in_memory(&target)?, Vec::new(), None),
+    };
+    Ok(Books {
+        ledger: Arc::new(ledger),
+        kept,
+        pending,
+        in_doubt: delivery.in_doubt,
+        timeout: delivery.timeout,
+        spools: Vec::new(),
+    })
+}
+
+/// Writes down what is done. A stopped import without a state directory gets one now, so that the next run can go on.
+fn close_books(
+    books: Books,
+    sources: &[Source],
+    account: &Account,
+    command_line: &[OsString],
+    stopped: bool,
+    console: &Console,
+) -> Result<()> {
+    let Books {
+        ledger,
+        kept,
+        spools,
+        pending,
+        ..
+    } = books;
+    if kept.is_some() {
+        for (path, log, end) in spools {
+            if ledger.position(log) >= end {
+                spool::remove(&path)?;
+            }
+        }
+        for batch in pending {
+            let logs: Vec<String> = batch
+                .lines
+                .iter()
+                .map(|(_, path, _)| path.display().to_string())
+                .collect();
+            console.warn_incomplete(format!(
+                "{} hits of {} are still in doubt since an interrupted run: import that log again with this --state-dir",
+                batch.hits,
+                logs.join(", ")
+            ));
+        }
+        return ledger.close();
+    }
+    if stopped {
+        resume::leave_ledger(&ledger, sources, account, command_line, console);
+    }
+    Ok(())
 }

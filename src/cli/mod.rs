@@ -5,7 +5,19 @@ pub mod abbreviation;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
+
+/// What becomes of hits in doubt that Matomo cannot be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum InDoubt {
+    /// Send them again: none is lost, some may be there twice
+    #[default]
+    Resend,
+    /// Leave them: none is there twice, some may be lost
+    Skip,
+    /// Stop the import
+    Stop,
+}
 
 /// Imports web-server and Icecast access logs into Matomo.
 #[derive(Debug, Default, Parser)]
@@ -56,9 +68,10 @@ pub struct Cli {
         value_name = "FILE",
         num_args = 0..=1,
         require_equals = true,
+        default_missing_value = "",
         help_heading = "Matomo"
     )]
-    pub sandbox: Option<Option<PathBuf>>,
+    pub sandbox: Option<String>,
     /// Everything but the tracking requests
     #[arg(long, help_heading = "Matomo")]
     pub dry_run: bool,
@@ -264,6 +277,27 @@ pub struct Cli {
         allow_hyphen_values = true
     )]
     pub flush_interval: String,
+
+    /// Keep what is done in this folder, so that the next run goes on where this one stopped
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "STATE_DIRECTORY",
+        hide_env_values = true,
+        help_heading = "Going on",
+        allow_hyphen_values = true
+    )]
+    pub state_dir: Option<PathBuf>,
+    /// What to do with hits that may or may not be at the server, where it cannot be asked for them
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        default_value = "resend",
+        help_heading = "Going on",
+        allow_hyphen_values = true
+    )]
+    pub in_doubt: InDoubt,
 
     // ---- Format
     /// Format of the log [default: found out]

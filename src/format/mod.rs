@@ -65,6 +65,11 @@ pub trait Format: Send + Sync {
         Ok(())
     }
 
+    /// Whether lines can only be read in the light of the header lines before them.
+    fn has_header(&self) -> bool {
+        false
+    }
+
     /// The W3C family cannot read a line before it saw a `#Fields:` line (or `--w3c-fields`).
     fn ready(&self) -> bool {
         true

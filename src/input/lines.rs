@@ -95,7 +95,11 @@ pub struct Lines {
     position: u64,
     number: u64,
     ended: bool,
+    watcher: Option<Watcher>,
 }
+
+/// Told of each block that was read, and where it begins (unpacked bytes), before any line that ends in it is given.
+pub type Watcher = Box<dyn FnMut(u64, &[u8]) + Send>;
 
 enum Refill {
     Block,
@@ -182,8 +186,14 @@ impl Lines {
             position: options.start,
             number: options.start_line,
             ended: false,
+            watcher: None,
             options,
         }
+    }
+
+    /// From now on tells of each block. To be called before the first line is asked for.
+    pub fn watch(&mut self, watcher: Watcher) {
+        self.watcher = Some(watcher);
     }
 
     /// Bytes read from the log so far, packed as they are: how far a progress report stands.
@@ -328,6 +338,9 @@ impl Lines {
     fn begin(&mut self, block: Block) {
         if block.position == 0 {
             self.options.encoding.settle(block.bytes());
+        }
+        if let Some(watcher) = &mut self.watcher {
+            watcher(block.position, block.bytes());
         }
         let before = self.options.start.saturating_sub(block.position);
         self.taken = usize::try_from(before)

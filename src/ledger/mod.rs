@@ -1,1 +1,258 @@
-//! The ledger: what is done, kept on disk.
+//! The ledger: what is done, kept on disk, so that no line is lost and none is sent twice.
+//!
+//! Of each log (known by its content, see `identity`) it keeps which bytes are done: *every line before a position,
+//! and a set of ranges after it*, in unpacked bytes. Recorders and batches therefore need no order. An *intent* is on
+//! the disk before a batch is sent, a *done* after it was acknowledged; an intent without a done is a batch in doubt,
+//! which [`Ledger::open`] hands to whoever can ask Matomo.
+//!
+//! The way of a log: [`Ledger::recognise`] it; [`Ledger::read_to`] before any line of a block is handed on;
+//! [`Ledger::passed`] for a line that needs no sending; [`Ledger::intent`] and then one of [`Ledger::done`],
+//! [`Ledger::settled`] and [`Ledger::forget`] for each batch.
+//!
+//! Everything that changes is a `Record`: appended to the journal, applied to the `State`. The
+//! `store` holds the files and says what is left of them after a crash.
+
+mod checksum;
+mod disk;
+pub mod failpoint;
+mod identity;
+mod inner;
+mod lock;
+mod ranges;
+mod reading;
+mod recognise;
+mod record;
+mod snapshot;
+pub mod spool;
+mod state;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use url::Url;
+
+pub use self::identity::{Fate, FileId, Probe, Unpacked};
+pub use self::ranges::Ranges;
+pub use self::recognise::LogState;
+pub use self::spool::Spool;
+pub use self::state::{BatchId, Lines, LogId, PendingBatch};
+
+use self::checksum::Checksum;
+use self::failpoint::reach;
+use self::inner::Inner;
+use self::record::Record;
+use self::state::{Intent, Salt, State};
+use self::store::Store;
+use crate::error::{Error, Result};
+
+/// Where hits go: what is done for one target is not done for another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    text: String,
+}
+
+impl Target {
+    /// Matomo's address (credentials in it are left out) and the value of `--idsite`.
+    pub fn new(url: &Url, idsite: Option<&str>) -> Self {
+        let host = url.host_str().unwrap_or_default();
+        let port = url
+            .port()
+            .map_or_else(String::new, |port| format!(":{port}"));
+        let path = url.path().trim_end_matches('/');
+        let idsite = idsite.map_or_else(String::new, |idsite| format!(" idsite={idsite}"));
+        Self {
+            text: format!("{}://{host}{port}{path}{idsite}", url.scheme()),
+        }
+    }
+
+    fn key(&self) -> Checksum {
+        Checksum::of(self.text.as_bytes())
+    }
+}
+
+/// A ledger that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    pub ledger: Ledger,
+    /// What was damaged and kept aside; for the user.
+    pub warnings: Vec<String>,
+    /// The batches in doubt for this target, the oldest first.
+    pub in_doubt: Vec<PendingBatch>,
+}
+
+/// What is done, for one target. Recorders use it at the same time.
+#[derive(Debug)]
+pub struct Ledger {
+    target: Checksum,
+    inner: Mutex<Inner>,
+    /// Told when a sync has ended.
+    synced: Condvar,
+}
+
+impl Ledger {
+    /// Opens the ledger in a directory, which is made where it is missing and locked as long as the ledger lives.
+    ///
+    /// A crash never makes this fail. Damaged files are kept aside and named in the warnings; what they held counts as
+    /// not done. Errors: another run has the directory, the disk will not do, the ledger is of a newer version.
+    pub fn open(dir: &Path, target: &Target) -> Result<Opened> {
+        let (store, mut state, warnings) = Store::open(dir)?;
+        state.open(now());
+        let ledger = Self::new(target, state, Some(store));
+        let in_doubt = {
+            let mut inner = ledger.inner();
+            inner.fold()?;
+            inner.state.in_doubt(target.key())
+        };
+        Ok(Opened {
+            ledger,
+            warnings,
+            in_doubt,
+        })
+    }
+
+    /// A ledger for a run without a state directory: nothing is kept unless [`Ledger::keep_in`] says so.
+    pub fn in_memory(target: &Target) -> Result<Self> {
+        let mut state = State::new(Salt::draw()?);
+        state.open(now());
+        Ok(Self::new(target, state, None))
+    }
+
+    fn new(target: &Target, mut state: State, store: Option<Store>) -> Self {
+        state.targets.insert(target.key(), target.text.clone());
+        Self {
+            target: target.key(),
+            inner: Mutex::new(Inner::new(state, store)),
+            synced: Condvar::new(),
+        }
+    }
+
+    /// From now on keeps in that directory what was only in memory, so that the next run can go on from there.
+    /// Error: there is a ledger in it already.
+    pub fn keep_in(&self, dir: &Path) -> Result<()> {
+        let (store, ..) = Store::open(dir)?;
+        if !store.is_new() {
+            return Err(Error::stopped(format!(
+                "{} holds a ledger already: name a directory of its own for this one",
+                dir.display()
+            )));
+        }
+        let mut inner = self.inner();
+        inner.store = Some(store);
+        inner.fold()
+    }
+
+    /// Random bytes that stay the same as long as the ledger does: with them and a line's log and position a `pv_id`
+    /// can be told again in a later run.
+    pub fn salt(&self) -> [u8; 16] {
+        self.inner().state.salt.0
+    }
+
+    /// Notes that a block of unpacked bytes was read, which begins at that position. To be called before any line that
+    /// ends in it is handed on: by its last bytes the log will be known again. Cheap; nothing is written at once.
+    pub fn read_to(&self, log: LogId, start: u64, block: &[u8]) -> Result<()> {
+        self.inner().read_to(log, start, block)
+    }
+
+    /// Notes that a line needs no sending: a header, filtered, invalid. Cheap; it is written with the next batch, and
+    /// a crash before that only makes the next run look at the line again.
+    pub fn passed(&self, log: LogId, line: Range<u64>) {
+        self.inner().passed(log, line);
+    }
+
+    /// How far a log is done: the position before which every line is.
+    pub fn position(&self, log: LogId) -> u64 {
+        let inner = self.inner();
+        let known = inner.state.logs.get(&log);
+        known.map_or(0, |known| known.done.first_gap())
+    }
+
+    /// To be called before a batch is sent: its lines and how many hits are made of them. When this comes back the
+    /// intent is on the disk.
+    pub fn intent(&self, lines: Lines, hits: u64) -> Result<BatchId> {
+        let mut inner = self.inner();
+        let batch = inner.state.next_batch();
+        let intent = Intent {
+            target: self.target,
+            sent_at: now(),
+            hits,
+            lines,
+        };
+        inner.append(Record::Intent { batch, intent })?;
+        self.sync(inner)?;
+        reach("after-intent");
+        Ok(batch)
+    }
+
+    /// The batch was acknowledged (or is given up for good, as told to the user): its lines are done.
+    pub fn done(&self, batch: BatchId) -> Result<()> {
+        let mut inner = self.inner();
+        inner.append(Record::Done { batch })?;
+        self.sync(inner)?;
+        reach("after-done");
+        Ok(())
+    }
+
+    /// The batch is closed, whatever was sent of it: these of its lines Matomo has, so they are done; the others it has
+    /// not, so they may be sent again, in a batch of their own.
+    pub fn settled(&self, batch: BatchId, found: Lines) -> Result<()> {
+        let mut inner = self.inner();
+        inner.append(Record::Settled { batch, found })?;
+        self.sync(inner)
+    }
+
+    /// Matomo has nothing of the batch: it was not sent, or is known not to have been processed.
+    pub fn forget(&self, batch: BatchId) -> Result<()> {
+        self.settled(batch, Lines::new())
+    }
+
+    /// Writes what is still to be written and makes one tidy snapshot of all. Without it nothing is lost but the
+    /// lines passed since the last batch.
+    pub fn close(&self) -> Result<()> {
+        self.inner().close()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until everything written so far is certainly on the disk. Recorders that come while one syncs wait for it
+    /// and then share the next sync.
+    fn sync<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> Result<()> {
+        let wanted = inner.written;
+        loop {
+            inner.check()?;
+            let Some((file, path)) = inner.file() else {
+                return Ok(());
+            };
+            if inner.certain >= wanted {
+                return Ok(());
+            }
+            if inner.syncing {
+                inner = (self.synced.wait(inner)).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            inner.syncing = true;
+            let written = inner.written;
+            drop(inner);
+            let result = file.sync_data();
+            inner = self.inner();
+            inner.syncing = false;
+            match result {
+                Ok(()) => inner.certain = inner.certain.max(written),
+                Err(error) => inner.failed = Some(disk::failed("sync", &path, &error).to_string()),
+            }
+            self.synced.notify_all();
+        }
+    }
+}
+
+/// Seconds since 1970 (UTC).
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}

@@ -137,6 +137,10 @@ impl Format for W3c {
         }
     }
 
+    fn has_header(&self) -> bool {
+        true
+    }
+
     fn ready(&self) -> bool {
         self.layout.is_some()
     }

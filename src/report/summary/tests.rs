@@ -41,7 +41,10 @@ fn sites() -> SiteSummary {
     SiteSummary {
         imported_to: 23,
         existed: 21,
-        created: vec![("new.example".into(), "100".into()), ("other.example".into(), "101".into())],
+        created: vec![
+            ("new.example".into(), "100".into()),
+            ("other.example".into(), "101".into()),
+        ],
         unmatched: vec!["z.example".into(), "a.example".into()],
         unmatched_total: 2,
     }

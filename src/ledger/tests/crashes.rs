@@ -1,0 +1,227 @@
+//! What a run leaves behind that did not come to its end.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::thread;
+
+use super::*;
+
+const SIGABRT: i32 = 6;
+
+#[test]
+fn an_intent_without_a_done_is_in_doubt_until_it_is_settled() {
+    let dir = folder();
+    let path = dir.path().join("log");
+    let text = numbered(0..3);
+    append(&path, &text);
+    let ends: Vec<u64> = (text.match_indices('\n'))
+        .map(|(at, _)| at as u64 + 1)
+        .collect();
+    let state = dir.path().join("state");
+    let ledger = open(&state).ledger;
+    let salt = ledger.salt();
+    let log = recognise(&ledger, &path).log;
+    ledger.read_to(log, 0, text.as_bytes()).unwrap();
+    let ours = lines(log, &[0..ends[0], ends[0]..ends[1]]);
+    let batch = ledger.intent(ours.clone(), 2).unwrap();
+    drop(ledger);
+
+    // For another target it is none of our business, and stays.
+    assert_eq!(Ledger::open(&state, &target("2")).unwrap().in_doubt, []);
+    let opened = open(&state);
+    assert_eq!(opened.ledger.salt(), salt);
+    let doubt = &opened.in_doubt[0];
+    assert_eq!((doubt.id, doubt.hits, opened.in_doubt.len()), (batch, 2, 1));
+    assert_eq!(doubt.lines, [(log, path.clone(), ours[&log].clone())]);
+    assert_eq!(recognise(&opened.ledger, &path).resume_at(), 0);
+    opened.ledger.settled(batch, line(log, 0..ends[0])).unwrap();
+    drop(opened);
+
+    let opened = open(&state);
+    assert_eq!(opened.in_doubt, []);
+    assert_eq!(recognise(&opened.ledger, &path).resume_at(), ends[0]);
+}
+
+#[test]
+fn a_forgotten_batch_is_neither_done_nor_in_doubt() {
+    let dir = folder();
+    let path = dir.path().join("log");
+    append(&path, &numbered(0..3));
+    let ledger = open(&dir.path().join("state")).ledger;
+    let log = recognise(&ledger, &path).log;
+    let batch = ledger.intent(line(log, 0..30), 1).unwrap();
+    ledger.forget(batch).unwrap();
+    drop(ledger);
+    let opened = open(&dir.path().join("state"));
+    assert_eq!(opened.in_doubt, []);
+    assert_eq!(recognise(&opened.ledger, &path).resume_at(), 0);
+}
+
+#[test]
+fn eight_recorders_at_once_keep_every_batch() {
+    let dir = folder();
+    let path = dir.path().join("log");
+    append(&path, &numbered(0..1));
+    let ledger = open(&dir.path().join("state")).ledger;
+    let log = recognise(&ledger, &path).log;
+    thread::scope(|scope| {
+        for recorder in 0..8 {
+            let ledger = &ledger;
+            scope.spawn(move || {
+                for batch in 0..50 {
+                    let start = (batch * 8 + recorder) * 10;
+                    let batch = ledger.intent(line(log, start..start + 10), 1).unwrap();
+                    ledger.done(batch).unwrap();
+                }
+            });
+        }
+    });
+    drop(ledger);
+    let opened = open(&dir.path().join("state"));
+    assert_eq!(opened.in_doubt, []);
+    assert_eq!(opened.ledger.position(log), 8 * 50 * 10);
+}
+
+#[test]
+fn a_long_journal_is_folded_while_the_run_goes_on() {
+    let dir = folder();
+    let path = dir.path().join("log");
+    append(&path, &numbered(0..1));
+    let state = dir.path().join("state");
+    let ledger = open(&state).ledger;
+    let log = recognise(&ledger, &path).log;
+    // Every second line, so that no two ranges are one: some 100 KiB a batch.
+    let batches = 60;
+    for batch in 0..batches {
+        let start = batch * 400_000;
+        let every_second = (0..20_000).map(|line| start + line * 20..start + line * 20 + 10);
+        let batch = ledger
+            .intent(lines(log, &every_second.collect::<Vec<_>>()), 20_000)
+            .unwrap();
+        ledger.done(batch).unwrap();
+    }
+    let names: Vec<_> = fs::read_dir(&state)
+        .unwrap()
+        .map(|it| it.unwrap().file_name())
+        .collect();
+    let journals = names
+        .iter()
+        .filter(|name| name.to_string_lossy().starts_with("journal."));
+    assert!(journals.count() <= 2, "{names:?}");
+    drop(ledger);
+    let opened = open(&state);
+    assert_eq!(opened.warnings, [""; 0]);
+    let done = opened.ledger.inner().state.logs[&log].done.clone();
+    assert_eq!(done.lines(), batches * 20_000);
+}
+
+#[test]
+fn what_was_kept_in_memory_can_be_kept_on_disk_at_the_end() {
+    let dir = folder();
+    let path = dir.path().join("log");
+    append(&path, &numbered(0..10));
+    let ledger = Ledger::in_memory(&target("1")).unwrap();
+    assert_eq!(import(&ledger, &path), 10);
+    append(&path, &numbered(10..15));
+    let salt = ledger.salt();
+    let state = dir.path().join("state");
+    ledger.keep_in(&state).unwrap();
+    drop(ledger);
+    let opened = open(&state);
+    assert_eq!(opened.ledger.salt(), salt);
+    assert_eq!(import(&opened.ledger, &path), 5);
+    drop(opened);
+    let another = Ledger::in_memory(&target("1")).unwrap();
+    let error = another.keep_in(&state).unwrap_err().to_string();
+    assert!(error.contains("holds a ledger already"), "{error}");
+}
+
+#[test]
+fn two_runs_at_once_are_one_too_many() {
+    let dir = folder();
+    let first = open(dir.path());
+    let error = Ledger::open(dir.path(), &target("1")).unwrap_err();
+    assert_eq!(error.kind(), crate::error::Kind::Stopped);
+    assert!(error.to_string().contains("another import"), "{error}");
+    drop(first);
+    open(dir.path());
+}
+
+/// Sends the lines of a log one by one; what the tracker got goes into a file. The parent lets it die.
+#[test]
+#[ignore = "run by another test, to die"]
+fn child_that_dies() {
+    let Some(dir) = std::env::var_os("LEDGER_TEST_DIR").map(PathBuf::from) else {
+        return;
+    };
+    let path = dir.join("log");
+    let opened = open(&dir.join("state"));
+    for doubt in &opened.in_doubt {
+        let got = fs::read_to_string(dir.join("tracker")).unwrap_or_default();
+        let mut found = Lines::new();
+        for (log, path, ranges) in &doubt.lines {
+            let content = fs::read_to_string(path).unwrap();
+            for (range, _) in ranges.iter() {
+                if got.contains(&content[range.start as usize..range.end as usize]) {
+                    found.entry(*log).or_default().insert(range, 1);
+                }
+            }
+        }
+        opened.ledger.settled(doubt.id, found).unwrap();
+    }
+    let state = recognise(&opened.ledger, &path);
+    let content = fs::read(&path).unwrap();
+    opened.ledger.read_to(state.log, 0, &content).unwrap();
+    for line in lines_left(&content, &state) {
+        let batch = opened
+            .ledger
+            .intent(super::line(state.log, line.clone()), 1)
+            .unwrap();
+        let text = &content[line.start as usize..line.end as usize];
+        append(&dir.join("tracker"), std::str::from_utf8(text).unwrap());
+        failpoint::reach("after-answer");
+        opened.ledger.done(batch).unwrap();
+    }
+    opened.ledger.close().unwrap();
+}
+
+#[test]
+fn dying_at_any_point_loses_and_doubles_nothing() {
+    let points = [
+        "after-intent:3",
+        "after-answer:2",
+        "after-done:2",
+        "before-rename",
+        "after-rename",
+        "before-rename:2",
+        "after-rename:2",
+    ];
+    for point in points {
+        let dir = folder();
+        append(&dir.path().join("log"), &numbered(0..6));
+        let run = |abort_at: &str| {
+            Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "ledger::tests::crashes::child_that_dies",
+                    "--ignored",
+                ])
+                .env("LEDGER_TEST_DIR", dir.path())
+                .env("IMPORT_LOGS_ABORT_AT", abort_at)
+                .output()
+                .unwrap()
+        };
+        assert_eq!(run(point).status.signal(), Some(SIGABRT), "{point}");
+        // Once more, so that what a crash leaves is met by another one.
+        run(point);
+        let last = run("");
+        assert!(
+            last.status.success(),
+            "{point}: {}",
+            String::from_utf8_lossy(&last.stdout)
+        );
+        let got = fs::read_to_string(dir.path().join("tracker")).unwrap();
+        assert_eq!(got, numbered(0..6), "{point}");
+        assert_eq!(open(&dir.path().join("state")).warnings, [""; 0], "{point}");
+    }
+}
