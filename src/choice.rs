@@ -27,23 +27,28 @@ pub struct Chooser {
 #[derive(Debug)]
 pub struct Held {
     bytes: Vec<u8>,
+    raw: Vec<u8>,
     place: Line<'static>,
 }
 
 impl Held {
     fn new(line: &Line) -> Self {
+        let place = Line {
+            bytes: b"",
+            raw: b"",
+            ..*line
+        };
         Self {
             bytes: line.bytes.to_vec(),
-            place: Line {
-                bytes: b"",
-                ..*line
-            },
+            raw: line.raw.to_vec(),
+            place,
         }
     }
 
     pub fn line(&self) -> Line<'_> {
         Line {
             bytes: &self.bytes,
+            raw: &self.raw,
             ..self.place
         }
     }

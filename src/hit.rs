@@ -88,7 +88,7 @@ impl<'a> Hit<'a> {
 impl HitOptions {
     /// Fills in everything but the date.
     pub fn hit<'a>(
-        &'a self,
+        &self,
         format: &'a dyn Format,
         record: &'a Record<'a>,
         arena: &'a Bump,
@@ -96,7 +96,7 @@ impl HitOptions {
         let get = |field| self.get(record, field);
         let (path, query) = self.path_and_query(record, arena);
         let host = match &self.forced_host {
-            Some(host) => Some(host.as_bytes()),
+            Some(host) => Some(arena.alloc_str(host).as_bytes()),
             None => get(Field::Host).map(|host| tidy_host(host, arena)),
         };
         let referrer = unquoted(get(Field::Referrer).unwrap_or_default());

@@ -21,8 +21,10 @@ pub mod matomo;
 pub mod parser;
 pub mod pipeline;
 pub mod recorder;
+pub mod rejects;
 pub mod replay;
 pub mod report;
+pub mod resume;
 pub mod sandbox;
 pub mod secret;
 pub mod site;
@@ -39,7 +41,8 @@ use stop::Stop;
 
 /// Runs the program with a command line, its own name first.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::read(args) {
+    let args: Vec<OsString> = args.collect();
+    let cli = match Cli::read(args.iter().cloned()) {
         Ok(cli) => cli,
         // Help and version come this way too; a closed pipe is no reason to fail.
         Err(error) => {
@@ -48,18 +51,22 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let mut console = Console::default();
-    let exit = prepare(cli, &mut console).map_or_else(
-        |error| {
+    let exit = match prepare(cli, args, &mut console) {
+        Ok((config, stop)) => pipeline::run(config, &console, &stop),
+        Err(error) => {
             console.error(error.to_string());
             Exit::of_run(Some(&error), None, false)
-        },
-        |(config, stop)| pipeline::run(config, &console, &stop),
-    );
+        }
+    };
     console.finish(exit);
     exit.into()
 }
 
-fn prepare(cli: Cli, console: &mut Console) -> Result<(Config, Stop)> {
+fn prepare(cli: Cli, args: Vec<OsString>, console: &mut Console) -> Result<(Config, Stop)> {
     *console = Console::new(cli.debug, cli.quiet, cli.output.as_deref())?;
-    Ok((Config::new(cli)?, Stop::install()?))
+    let config = Config {
+        command_line: args,
+        ..Config::new(cli)?
+    };
+    Ok((config, Stop::install()?))
 }

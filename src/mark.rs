@@ -13,8 +13,11 @@ pub struct Marker {
 
 impl Marker {
     /// `salt`: random, and kept wherever a later run must find the same marks.
-    pub fn new(salt: u64) -> Self {
-        Self { salt }
+    pub fn new(salt: [u8; 16]) -> Self {
+        let salt = u128::from_be_bytes(salt);
+        Self {
+            salt: mixed(salt as u64) ^ (salt >> 64) as u64,
+        }
     }
 
     /// The mark of a line's request: of the log, of the line's place in it (unpacked bytes), and of which request
@@ -48,14 +51,14 @@ mod tests {
 
     #[test]
     fn marks_differ_by_log_place_part_and_salt() {
-        let marker = Marker::new(7);
+        let marker = Marker::new([7; 16]);
         let one = marker.mark(1, 100, 0);
         assert_eq!(one, marker.mark(1, 100, 0));
         for other in [
             marker.mark(2, 100, 0),
             marker.mark(1, 101, 0),
             marker.mark(1, 100, 1),
-            Marker::new(8).mark(1, 100, 0),
+            Marker::new([8; 16]).mark(1, 100, 0),
         ] {
             assert_ne!(one, other);
         }
@@ -63,7 +66,7 @@ mod tests {
 
     #[test]
     fn marks_of_a_batch_do_not_collide() {
-        let marker = Marker::new(42);
+        let marker = Marker::new([42; 16]);
         let marks: HashSet<_> = (0..10_000)
             .map(|place| marker.mark(3, place * 180, 0))
             .collect();

@@ -6,16 +6,18 @@ use clap::Command;
 
 /// Options that the script does not have. A shortened name needs to be unambiguous only among the script's own
 /// (SPEC section 2): an option of ours that begins alike must not break an old command line.
-const OURS: [&str; 11] = [
+const OURS: [&str; 13] = [
     "auth-config",
     "ca-certificate",
     "client-certificate",
     "client-key",
     "flush-interval",
+    "in-doubt",
     "log-timezone",
     "quiet",
     "rejects",
     "sandbox",
+    "state-dir",
     "token-auth-file",
     "version",
 ];

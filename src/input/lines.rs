@@ -13,7 +13,7 @@ use crossbeam_channel::RecvTimeoutError;
 use super::discover::Source;
 use super::encoding::Encoding;
 use super::error::InputError;
-use super::reader::{Block, Counted, Message, Reader};
+use super::reader::{Block, Counted, Keeper, Message, Reader};
 use super::unpack::Unpack;
 
 /// No wait is longer, so that adding it to the clock cannot overflow.
@@ -51,6 +51,8 @@ impl Default for Options {
 pub struct Line<'a> {
     /// The text without line end (`\n` or `\r\n`): UTF-8, but for bytes that are no text in the log's encoding.
     pub bytes: &'a [u8],
+    /// The bytes as they stand in the log, without `\n`.
+    pub raw: &'a [u8],
     /// From 1.
     pub number: u64,
     /// Where it begins, in unpacked bytes.
@@ -127,9 +129,19 @@ impl Lines {
                     return Self::from_file(log.clone(), File::open(path)?, options);
                 }
                 let path = path.clone();
-                Self::from_opener(log.clone(), || File::open(path), None, options)
+                Self::from_opener(log.clone(), || File::open(path), None, None, options)
             }),
         };
+        opened.map_err(|source| InputError::Open { log, source })
+    }
+
+    /// The lines of stdin, every byte of which is kept before it is looked at.
+    pub fn open_stdin(keeper: Keeper, options: Options) -> Result<Self, InputError> {
+        let log = Source::Stdin.to_string();
+        let opened = io::stdin().as_fd().try_clone_to_owned().and_then(|stdin| {
+            let file = File::from(stdin);
+            Self::from_opener(log.clone(), || Ok(file), None, Some(keeper), options)
+        });
         opened.map_err(|source| InputError::Open { log, source })
     }
 
@@ -138,13 +150,14 @@ impl Lines {
     pub fn from_file(log: String, file: File, options: Options) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let total = metadata.is_file().then_some(metadata.len());
-        Self::from_opener(log, || Ok(file), total, options)
+        Self::from_opener(log, || Ok(file), total, None, options)
     }
 
     fn from_opener(
         log: String,
         open: impl FnOnce() -> io::Result<File> + Send + 'static,
         total: Option<u64>,
+        keeper: Option<Keeper>,
         options: Options,
     ) -> io::Result<Self> {
         let start = options.start;
@@ -153,7 +166,11 @@ impl Lines {
         let count = Arc::clone(&read);
         let unpacked = move || {
             let file = open()?;
-            let mut unpack = Unpack::new(Counted { file, count })?;
+            let mut unpack = Unpack::new(Counted {
+                file,
+                count,
+                keeper,
+            })?;
             let position = if seek {
                 unpack.seek_if_plain(start)?
             } else {
@@ -194,6 +211,11 @@ impl Lines {
     /// From now on tells of each block. To be called before the first line is asked for.
     pub fn watch(&mut self, watcher: Watcher) {
         self.watcher = Some(watcher);
+    }
+
+    /// Where the next line begins, in unpacked bytes.
+    pub fn position(&self) -> u64 {
+        self.position
     }
 
     /// Bytes read from the log so far, packed as they are: how far a progress report stands.
@@ -269,12 +291,14 @@ impl Lines {
         if start == 0 {
             bytes = self.options.encoding.without_bom(bytes);
         }
+        let raw = bytes;
         bytes = self.options.encoding.decode(bytes, &mut self.text);
         if !too_long {
             bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
         }
         Line {
             bytes,
+            raw,
             number,
             start,
             end,

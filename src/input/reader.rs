@@ -136,7 +136,12 @@ pub(super) struct Counted {
     pub(super) file: File,
     /// Packed bytes read so far, for a progress report.
     pub(super) count: Arc<AtomicU64>,
+    /// Keeps what was read, before anybody else has it.
+    pub(super) keeper: Option<Keeper>,
 }
+
+/// Takes bytes as they were read, packed as they are. An error ends the reading.
+pub type Keeper = Box<dyn FnMut(&[u8]) -> io::Result<()> + Send>;
 
 impl Read for Counted {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -144,6 +149,9 @@ impl Read for Counted {
             match self.file.read(into) {
                 Ok(read) => {
                     self.count.fetch_add(read as u64, Ordering::Relaxed);
+                    if let Some(keep) = &mut self.keeper {
+                        keep(&into[..read])?;
+                    }
                     return Ok(read);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

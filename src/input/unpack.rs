@@ -74,6 +74,11 @@ impl<R: Read> Unpack<R> {
         }))
     }
 
+    /// Whether what is read is packed.
+    pub fn is_packed(&self) -> bool {
+        !matches!(self.0, State::Plain(_))
+    }
+
     /// The next member, or the end. Zero bytes may stand between members: tapes and block devices fill up so.
     fn next_member(&mut self) -> io::Result<()> {
         match mem::replace(&mut self.0, State::Done) {

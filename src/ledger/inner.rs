@@ -69,6 +69,12 @@ impl Inner {
     }
 
     pub fn read_to(&mut self, log: LogId, start: u64, block: &[u8]) -> Result<()> {
+        // What is read once more, to find a log's format say, says nothing new; the mark never goes back.
+        let mark = self.state.logs.get(&log).and_then(|known| known.mark);
+        if mark.is_some_and(|mark| start.saturating_add(block.len() as u64) <= mark.position) {
+            self.read.insert(log);
+            return Ok(());
+        }
         if self
             .reading
             .as_ref()
@@ -85,10 +91,10 @@ impl Inner {
         Ok(())
     }
 
-    pub fn passed(&mut self, log: LogId, line: Range<u64>) {
+    pub fn passed(&mut self, log: LogId, place: Range<u64>, lines: u64) {
         if let Some(known) = self.state.logs.get_mut(&log) {
-            known.done.insert(line.clone(), 1);
-            self.passed.entry(log).or_default().insert(line, 1);
+            known.done.insert(place.clone(), lines);
+            self.passed.entry(log).or_default().insert(place, lines);
         }
     }
 

@@ -15,6 +15,7 @@
 mod checksum;
 mod disk;
 pub mod failpoint;
+mod file;
 mod identity;
 mod inner;
 mod lock;
@@ -36,6 +37,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use url::Url;
 
+pub use self::file::LogFile;
 pub use self::identity::{Fate, FileId, Probe, Unpacked};
 pub use self::ranges::Ranges;
 pub use self::recognise::LogState;
@@ -158,10 +160,10 @@ impl Ledger {
         self.inner().read_to(log, start, block)
     }
 
-    /// Notes that a line needs no sending: a header, filtered, invalid. Cheap; it is written with the next batch, and
-    /// a crash before that only makes the next run look at the line again.
-    pub fn passed(&self, log: LogId, line: Range<u64>) {
-        self.inner().passed(log, line);
+    /// Notes that lines, one behind the other, need no sending: headers, filtered, invalid. Cheap; it is written with
+    /// the next batch, and a crash before that only makes the next run look at them again.
+    pub fn passed(&self, log: LogId, place: Range<u64>, lines: u64) {
+        self.inner().passed(log, place, lines);
     }
 
     /// How far a log is done: the position before which every line is.

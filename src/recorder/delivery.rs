@@ -13,10 +13,13 @@ use super::outage::Outage;
 use super::window::{Fate, Window};
 use crate::config::{DeliveryOptions, InDoubt};
 use crate::error::{Error, Result};
+use crate::ledger::failpoint::reach;
+use crate::ledger::{BatchId, Ledger, Lines, LogId};
 use crate::matomo::api::Api;
 use crate::matomo::client::Client;
 use crate::matomo::json;
 use crate::matomo::outcome::{Committed, History, Outcome, Refused, judge};
+use crate::rejects::Rejects;
 use crate::report::{Account, Console, Count};
 use crate::secret::Secret;
 use crate::stop::Stop;
@@ -31,6 +34,9 @@ pub struct Shared {
     pub console: Console,
     pub stop: Stop,
     pub options: DeliveryOptions,
+    /// `None`: nothing is kept of what was done.
+    pub ledger: Option<Arc<Ledger>>,
+    pub rejects: Option<Arc<Rejects>>,
     pub learnt: Learnt,
 }
 
@@ -51,6 +57,8 @@ pub struct Learnt {
 pub struct Delivery {
     shared: Arc<Shared>,
     sent_before: bool,
+    /// Intents in the ledger whose requests have not all been settled, with those requests.
+    open: Vec<(BatchId, Vec<u32>)>,
 }
 
 /// Requests to be sent as one, and how it went so far.
@@ -92,6 +100,7 @@ impl Delivery {
         Self {
             shared,
             sent_before: false,
+            open: Vec::new(),
         }
     }
 
@@ -159,7 +168,9 @@ impl Delivery {
             suspect = suspect
                 .take()
                 .and_then(|(batch, why)| self.convict(window, batch, why));
+            self.close_intents(window)?;
         }
+        self.open.clear();
         suspect.map_or(Ok(()), |(_, why)| Err(Error::stopped(why)))
     }
 
@@ -193,39 +204,101 @@ impl Delivery {
         let Some(pass) = shared.learnt.gates.enter(&days, &shared.stop) else {
             return Ok(Next::Again(batch, Duration::ZERO, Who::Me));
         };
+        let intent = self.intend(window, &batch)?;
         let sent = Instant::now();
         let successes = self.successes();
         if batch.attempts == 0 && !batch.probe {
             batch.successes_before = successes;
         }
         let exchange = client.track(body(window, &batch.requests, shared.token.as_ref()));
+        reach("after-answer");
         let history = History {
             accepted_for_site: self.accepted(&days),
             success: successes > 0,
         };
         batch.attempts += 1;
-        match judge(&exchange, batch.requests.len(), &history) {
+        let next = match judge(&exchange, batch.requests.len(), &history) {
             Outcome::Committed(committed) => {
                 shared.learnt.outage.end();
                 shared.learnt.successes.fetch_add(1, Ordering::Relaxed);
                 pass.opens();
                 self.commit(window, &batch.requests, committed);
-                Ok(Next::Done)
+                Next::Done
             }
-            Outcome::NotSent { detail } => Ok(self.again(batch, None, detail, Who::Everyone)),
-            Outcome::NotProcessed {
-                retry_after,
-                detail,
-            } => Ok(self.again(batch, retry_after, detail, Who::Everyone)),
-            Outcome::TooLarge { .. } => Ok(Next::Halves(batch)),
             Outcome::InDoubt {
                 answered,
                 halve,
                 detail,
                 ..
-            } => self.resolve(window, batch, (!answered).then_some(sent), halve, detail),
-            Outcome::Stop { message } => Ok(Next::Stop(message)),
+            } => {
+                drop(pass);
+                let next =
+                    self.resolve(window, batch, (!answered).then_some(sent), halve, detail)?;
+                self.close_intents(window)?;
+                return Ok(next);
+            }
+            Outcome::NotSent { detail } => self.again(batch, None, detail, Who::Everyone),
+            Outcome::NotProcessed {
+                retry_after,
+                detail,
+            } => self.again(batch, retry_after, detail, Who::Everyone),
+            Outcome::TooLarge { .. } => Next::Halves(batch),
+            Outcome::Stop { message } => Next::Stop(message),
+        };
+        match (&next, &shared.ledger, intent) {
+            (Next::Done, ..) => self.close_intents(window)?,
+            // Matomo has nothing of it.
+            (_, Some(ledger), Some(intent)) => {
+                self.open.retain(|(open, _)| *open != intent);
+                ledger.forget(intent)?;
+            }
+            _ => {}
         }
+        Ok(next)
+    }
+
+    /// Notes in the ledger that these lines are about to be sent. The note is on the disk when this returns.
+    fn intend(&mut self, window: &Window, batch: &Batch) -> Result<Option<BatchId>> {
+        let Some(ledger) = &self.shared.ledger else {
+            return Ok(None);
+        };
+        let mut places: Vec<(LogId, u64, u64)> = batch
+            .requests
+            .iter()
+            .map(|request| window.unit(*request))
+            .filter_map(|unit| Some((unit.log?, unit.start, unit.end)))
+            .collect();
+        places.sort_unstable();
+        places.dedup();
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let mut lines = Lines::new();
+        for (log, start, end) in places {
+            lines.entry(log).or_default().insert(start..end, 1);
+        }
+        let intent = ledger.intent(lines, batch.requests.len() as u64)?;
+        self.open.push((intent, batch.requests.clone()));
+        Ok(Some(intent))
+    }
+
+    /// Notes in the ledger that batches are done, once each of their lines has its outcome: a line of which only a
+    /// part was sent stays in doubt, so that the next run asks before it sends any of it.
+    fn close_intents(&mut self, window: &Window) -> Result<()> {
+        let Some(ledger) = &self.shared.ledger else {
+            return Ok(());
+        };
+        let mut closed = Vec::new();
+        self.open.retain(|(intent, requests)| {
+            let done = requests.iter().all(|request| window.is_settled(*request));
+            if done {
+                closed.push(*intent);
+            }
+            !done
+        });
+        closed
+            .into_iter()
+            .try_for_each(|intent| ledger.done(intent))
     }
 
     /// Matomo has taken the batch, all but what it refused or lost.
@@ -306,7 +379,7 @@ impl Delivery {
         if let Some(sent) = unanswered_since {
             let left = shared.options.timeout.saturating_sub(sent.elapsed());
             if shared.stop.wait(left) {
-                self.settle_all(window, &batch.requests, Fate::InDoubt);
+                self.leave_in_doubt(window, &batch.requests);
                 return Ok(Next::Done);
             }
         }
@@ -345,7 +418,7 @@ impl Delivery {
 
     /// Matomo cannot be asked: `--in-doubt` says what is done.
     fn follow_policy(
-        &self,
+        &mut self,
         window: &mut Window,
         batch: Batch,
         answered: bool,
@@ -360,7 +433,7 @@ impl Delivery {
         );
         match self.shared.options.in_doubt {
             InDoubt::Stop => {
-                self.settle_all(window, &batch.requests, Fate::InDoubt);
+                self.leave_in_doubt(window, &batch.requests);
                 Ok(Next::Stop(format!("{what}; --in-doubt=stop")))
             }
             InDoubt::Skip => {
@@ -449,15 +522,24 @@ impl Delivery {
         let Some((unit, fate)) = window.settle(request, fate) else {
             return;
         };
-        self.count(
-            unit.file,
-            match fate {
-                Fate::Imported => Count::Imported,
-                Fate::InDoubt => Count::InDoubt,
-                Fate::Lost => Count::Lost,
-                Fate::Refused => Count::Refused,
-            },
-        );
+        let count = match fate {
+            Fate::Imported => Count::Imported,
+            Fate::InDoubt => Count::InDoubt,
+            Fate::Lost => Count::Lost,
+            Fate::Refused => Count::Refused,
+        };
+        self.count(unit.file, count);
+        // A line that is given up is done, whatever became of the batch that it was in.
+        if let (Fate::Refused, Some(ledger), Some(log)) = (fate, &self.shared.ledger, unit.log) {
+            ledger.passed(log, unit.start..unit.end, 1);
+        }
+    }
+
+    /// The run ends without knowing: the ledger keeps these as they are, and the next run asks.
+    fn leave_in_doubt(&mut self, window: &mut Window, requests: &[u32]) {
+        self.open
+            .retain(|(_, open)| !open.iter().any(|request| requests.contains(request)));
+        self.settle_all(window, requests, Fate::InDoubt);
     }
 
     fn settle_all(&self, window: &mut Window, requests: &[u32], fate: Fate) {
@@ -478,6 +560,12 @@ impl Delivery {
         self.shared
             .console
             .warn_incomplete(format!("{place}: {why}"));
+        let unit = window.unit(request);
+        if let (Some(rejects), Some(original)) = (&self.shared.rejects, &unit.original)
+            && let Err(error) = rejects.add(&self.file_name(unit.file), unit.line, why, original)
+        {
+            self.shared.stop.halt(error);
+        }
     }
 
     /// `file:line`, or from the first line to the last.
@@ -491,17 +579,19 @@ impl Delivery {
         let (Some(first), Some(last)) = (lines().min(), lines().max()) else {
             return String::new();
         };
-        let name = |file: u32| {
-            self.shared
-                .account
-                .file(file as usize)
-                .map_or(String::new(), |file| file.name().to_owned())
-        };
+        let name = |file: u32| self.file_name(file);
         match (first, last) {
             (first, last) if first == last => format!("{}:{}", name(first.0), first.1),
             ((file, from), (same, to)) if file == same => format!("{}:{from}-{to}", name(file)),
             ((file, from), (other, to)) => format!("{}:{from} to {}:{to}", name(file), name(other)),
         }
+    }
+
+    fn file_name(&self, file: u32) -> String {
+        self.shared
+            .account
+            .file(file as usize)
+            .map_or_else(String::new, |file| file.name().to_owned())
     }
 
     fn accepted(&self, days: &[SiteDay]) -> bool {

@@ -24,6 +24,7 @@ use crate::stop::Stop;
 
 use delivery::Delivery;
 pub use delivery::Shared;
+pub use doubt::present;
 use window::Window;
 
 /// Parcels that wait for a recorder. More would only be memory: the parser is much faster than any server.

@@ -1,11 +1,16 @@
 //! What the parser hands to a recorder: finished tracking requests, and which lines they come from.
 
+use crate::ledger::LogId;
+use crate::rejects::Original;
+
 /// One line's worth of tracking requests, and what a recorder must know of the line. A line is nearly always one
 /// request; a connection to a radio stream is several, which stay together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
     /// Which log, counted in the order in which they were opened.
     pub file: u32,
+    /// The log in the ledger; `None`: it cannot be read again (a pipe), or nothing is kept.
+    pub log: Option<LogId>,
     /// From 1.
     pub line: u64,
     /// The line's place in its log, in unpacked bytes, line end included.
@@ -21,6 +26,8 @@ pub struct Unit {
     pub agent: u64,
     /// Hash of the visitor, whose hits keep their order.
     pub visitor: u64,
+    /// With `--rejects`: the line as it was, to be written there if it is refused.
+    pub original: Option<Box<Original>>,
 }
 
 /// A bounded bunch of units. Buffers go round: an emptied parcel returns to the parser.
@@ -41,6 +48,14 @@ impl Parcel {
         self.ends.clear();
         self.units.clear();
         self.flush = false;
+    }
+
+    /// The JSON object of each request.
+    pub fn requests(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins
+            .zip(&self.ends)
+            .map(|(begin, end)| &self.body[begin as usize..*end as usize])
     }
 
     /// The request written last is finished.

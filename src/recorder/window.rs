@@ -131,6 +131,11 @@ impl Window {
         (pending.left == 0).then_some((&pending.unit, pending.fate))
     }
 
+    /// Whether the line that a request comes from has its outcome.
+    pub fn is_settled(&self, request: u32) -> bool {
+        self.units[self.requests[request as usize].unit as usize].left == 0
+    }
+
     /// The lines that have requests without outcome.
     pub fn unsettled(&self) -> impl Iterator<Item = &Unit> {
         self.units
@@ -155,6 +160,8 @@ mod tests {
             }
             parcel.units.push(Unit {
                 file: 0,
+                log: None,
+                original: None,
                 line: line as u64,
                 start: 0,
                 end: 0,

@@ -33,7 +33,7 @@ impl Scene {
             let content = fs::read(path).unwrap();
             ledger.read_to(log.log, 0, &content).unwrap();
             let left = lines_left(&content, &log);
-            ledger.passed(log.log, left[0].clone());
+            ledger.passed(log.log, left[0].clone(), 1);
             let acknowledged = ledger.intent(lines(log.log, &left[1..2]), 1).unwrap();
             ledger.intent(lines(log.log, &left[2..]), 1).unwrap();
             ledger.done(acknowledged).unwrap();

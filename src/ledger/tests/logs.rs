@@ -237,7 +237,7 @@ fn going_on_knows_the_number_of_the_line() {
     let ledger = open(&state).ledger;
     let log = recognise(&ledger, &path).log;
     ledger.read_to(log, 0, text.as_bytes()).unwrap();
-    ledger.passed(log, 0..length);
+    ledger.passed(log, 0..length, 1);
     let third = ledger.intent(line(log, 2 * length..3 * length), 1).unwrap();
     let second = ledger.intent(line(log, length..2 * length), 1).unwrap();
     let sixth = ledger.intent(line(log, 5 * length..6 * length), 1).unwrap();

@@ -1,0 +1,252 @@
+//! One line: from its bytes to tracking requests, or to the reason why there are none.
+
+use std::collections::HashSet;
+use std::hash::BuildHasher;
+
+use bumpalo::Bump;
+
+use super::log::Log;
+use super::{Flow, Parser};
+use crate::error::{Error, Result};
+use crate::format::{Fit, Format, Record};
+use crate::hit::Hit;
+use crate::input::lines::Line;
+use crate::mark::{self, Marker};
+use crate::matomo::tracking::Writer;
+use crate::recorder::{Closed, Parcel, Unit};
+use crate::rejects::Original;
+use crate::replay::Arguments;
+use crate::report::{Count, Reason};
+use crate::site::Site;
+
+/// A hit that passed all filters, and whose it is.
+pub(super) struct Kept<'h> {
+    pub hit: Hit<'h>,
+    pub site: u32,
+    /// What the log's own request said, when replaying.
+    arguments: Option<Arguments>,
+}
+
+impl Parser {
+    pub(super) fn line(
+        &mut self,
+        log: &mut Log,
+        format: &mut dyn Format,
+        line: &Line,
+        arena: &Bump,
+    ) -> Result<Flow> {
+        let header = line.bytes.starts_with(b"#");
+        if log
+            .known
+            .as_ref()
+            .is_some_and(|known| known.is_done(line.start))
+        {
+            // An earlier run dealt with it; a header holds for the lines behind it all the same.
+            if header {
+                self.take_header(log, format, line)?;
+            }
+            return Ok(Flow::On);
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            log.account.add(Count::Read, 1);
+            log.account.add(Count::Skipped, 1);
+            if header {
+                self.take_header(log, format, line)?;
+            }
+            self.pass(log, line.start, line.end);
+            return Ok(Flow::On);
+        }
+        {
+            let format = &*format;
+            let mut record = Record::default();
+            if !line.too_long && format.parse(line.bytes, arena, &mut record) == Fit::Record {
+                return self.fitting_line(log, format, line, &record, arena);
+            }
+        }
+        if header {
+            log.account.add(Count::Read, 1);
+            log.account.add(Count::Header, 1);
+            self.take_header(log, format, line)?;
+            self.pass(log, line.start, line.end);
+        } else if format.ready() || line.bytes.trim_ascii().is_empty() {
+            log.account.add(Count::Read, 1);
+            self.drop_line(log, line, Reason::Misfit)?;
+        } else {
+            return Err(Error::stopped(format!(
+                "{}:{}: the format {} needs a '#Fields: ...' line, and none came before this line; \
+                 give it with --w3c-fields, or another --log-format-name",
+                log.name,
+                line.number,
+                format.name()
+            )));
+        }
+        Ok(Flow::On)
+    }
+
+    fn fitting_line<'l>(
+        &mut self,
+        log: &mut Log,
+        format: &'l dyn Format,
+        line: &Line<'l>,
+        record: &'l Record<'l>,
+        arena: &'l Bump,
+    ) -> Result<Flow> {
+        log.fitting += 1;
+        if self.input.limit.is_some_and(|limit| log.fitting >= limit) {
+            return Ok(Flow::LogEnds);
+        }
+        log.account.add(Count::Read, 1);
+        let kept = match self.judge(log, format, record, arena)? {
+            Ok(kept) => kept,
+            Err(reason) => {
+                self.drop_line(log, line, reason)?;
+                return Ok(Flow::On);
+            }
+        };
+        let mut unit = self.unit(log, line, &kept);
+        let parcel = self.outbox.parcel(unit.visitor);
+        unit.requests = self
+            .requests
+            .write(log, line, kept, self.sites.get(unit.site), parcel);
+        match self.outbox.add(unit) {
+            Ok(()) => Ok(Flow::On),
+            Err(Closed) => Ok(Flow::Over),
+        }
+    }
+
+    /// Whether a line is to be sent, and to which site; or why not.
+    pub(super) fn judge<'l>(
+        &mut self,
+        log: &Log,
+        format: &'l dyn Format,
+        record: &'l Record<'l>,
+        arena: &'l Bump,
+    ) -> Result<std::result::Result<Kept<'l>, Reason>> {
+        let mut hit = self.hit.hit(format, record, arena);
+        hit.is_download = self.filters.is_download(&hit);
+        if hit.is_download {
+            log.account.add(Count::Downloads, 1);
+        }
+        let arguments = match self.judge_hit(&mut hit) {
+            Ok(arguments) => arguments,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let site = match &arguments {
+            Some(arguments) => self.sites.of_id(arguments.idsite().unwrap_or_default()),
+            None => self.sites.of_host(hit.host, &self.api, &self.console)?,
+        };
+        Ok(site
+            .map(|site| Kept {
+                hit,
+                site,
+                arguments,
+            })
+            .ok_or(Reason::NoSite))
+    }
+
+    fn judge_hit(&mut self, hit: &mut Hit) -> std::result::Result<Option<Arguments>, Reason> {
+        self.filters.judge(hit)?;
+        hit.time = self
+            .hit
+            .time(hit.record, hit.format.dates())
+            .ok_or(Reason::Date)?;
+        let arguments = match &self.replay {
+            Some(replay) => Some(replay.arguments(hit).ok_or(Reason::NotTracking)?),
+            None => None,
+        };
+        self.filters.judge_dated(hit)?;
+        Ok(arguments)
+    }
+
+    /// What a recorder must know of a line; how many requests it becomes shows when they are written.
+    pub(super) fn unit(&self, log: &Log, line: &Line, kept: &Kept) -> Unit {
+        let visitor = kept
+            .arguments
+            .as_ref()
+            .and_then(Arguments::visitor)
+            .map(str::as_bytes);
+        let original = || Original {
+            line: line.raw.to_vec(),
+            header: log.header.clone(),
+        };
+        Unit {
+            file: log.number,
+            log: log.known.as_ref().map(|known| known.state.log),
+            line: line.number,
+            start: line.start,
+            end: line.end,
+            site: kept.site,
+            day: kept.hit.time.div_euclid(86_400) as i32,
+            requests: 0,
+            agent: self.hasher.hash_one(kept.hit.user_agent),
+            visitor: self
+                .hasher
+                .hash_one(visitor.unwrap_or(kept.hit.userid.unwrap_or(kept.hit.ip))),
+            original: self.rejects.is_some().then(|| Box::new(original())),
+        }
+    }
+
+    fn take_header(&self, log: &mut Log, format: &mut dyn Format, line: &Line) -> Result<()> {
+        if self.rejects.is_some() && format.has_header() && line.bytes.starts_with(b"#Fields:") {
+            log.header = Some(line.bytes.into());
+        }
+        format
+            .header(line.bytes)
+            .map_err(|error| Error::stopped(format!("{}:{}: {error}", log.name, line.number)))
+    }
+
+    fn drop_line(&self, log: &mut Log, line: &Line, reason: Reason) -> Result<()> {
+        log.account.add(reason.count(), 1);
+        self.console.debug(2, || {
+            format!("{}:{}: {}", log.name, line.number, reason.text())
+        });
+        if let Some(rejects) = self
+            .rejects
+            .as_ref()
+            .filter(|_| reason.count() == Count::Invalid)
+        {
+            let original = Original {
+                line: line.raw.to_vec(),
+                header: log.header.clone(),
+            };
+            rejects.add(&log.name, line.number, reason.text(), &original)?;
+        }
+        self.pass(log, line.start, line.end);
+        Ok(())
+    }
+}
+
+/// Writes a line's tracking requests.
+pub struct Requests {
+    pub writer: Writer,
+    pub marker: Marker,
+    /// Marks of requests that Matomo has already, though it lacks others of the same line.
+    pub present: HashSet<[u8; mark::LENGTH]>,
+}
+
+impl Requests {
+    /// Gives their number.
+    pub(super) fn write(
+        &mut self,
+        log: &Log,
+        line: &Line,
+        kept: Kept,
+        site: &Site,
+        parcel: &mut Parcel,
+    ) -> u32 {
+        let mark = self.marker.mark(log.mark, line.start, 0);
+        match kept.arguments {
+            None => self.writer.write(&kept.hit, site, &mark, &mut parcel.body),
+            Some(arguments) => {
+                let mut own = Vec::new();
+                self.writer.write(&kept.hit, site, &mark, &mut own);
+                parcel
+                    .body
+                    .extend_from_slice(&arguments.over(&own, &kept.hit));
+            }
+        }
+        parcel.end_request();
+        1
+    }
+}

@@ -1,0 +1,473 @@
+//! One log: recognised, opened, its format found, its lines taken one by one; what is done already is passed over.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bumpalo::Bump;
+
+use super::{Books, Flow, Kept, Parser, TICK};
+use crate::choice::Held;
+use crate::error::{Error, Result};
+use crate::format::{Field, Format};
+use crate::input::binary::looks_binary;
+use crate::input::discover::Source;
+use crate::input::error::InputError;
+use crate::input::lines::{Lines, Next, Options};
+use crate::input::reader::Keeper;
+use crate::ledger::{Fate, LogFile, LogState, Spool, spool};
+use crate::report::FileAccount;
+use crate::site;
+
+/// The log that is being read.
+pub(super) struct Log {
+    pub name: String,
+    /// Its place in the account.
+    pub number: u32,
+    pub account: Arc<FileAccount>,
+    /// What is known of it in the ledger.
+    pub known: Option<Known>,
+    /// Lines that fitted the format.
+    pub fitting: u64,
+    /// Tells this log from others in the marks of its hits.
+    pub mark: u64,
+    /// The last `#Fields:` line, for `--rejects`.
+    pub header: Option<Arc<[u8]>>,
+}
+
+/// A log in the ledger.
+pub(super) struct Known {
+    pub state: LogState,
+    /// Lines, one behind the other, that need no sending and that the ledger has not been told of yet.
+    passed: std::ops::Range<u64>,
+    passed_lines: u64,
+}
+
+/// How a log is to be read.
+struct Way<'s> {
+    source: &'s Source,
+    options: Options,
+    /// Every byte of stdin is kept there before it is looked at.
+    keeper: Option<Keeper>,
+    state: Option<LogState>,
+}
+
+impl Parser {
+    /// What an earlier run left of its standard input comes before anything new.
+    pub(super) fn import_spools(&mut self) -> Result<Flow> {
+        let Some(Kept { dir, target }) = self.books.as_ref().and_then(|books| books.kept.clone())
+        else {
+            return Ok(Flow::On);
+        };
+        for path in spool::left_over(&dir, &target)? {
+            self.console.note(format!(
+                "finishing what an earlier run read from stdin ({})",
+                path.display()
+            ));
+            let source = Source::File(path.clone());
+            let Some((state, _)) = self.recognise(&path)? else {
+                // Done to its end: nothing of it is needed any more.
+                spool::remove(&path)?;
+                continue;
+            };
+            let options = Options {
+                encoding: self.input.encoding.clone(),
+                ..Options::default()
+            };
+            if self.import_log(
+                Way {
+                    source: &source,
+                    options,
+                    keeper: None,
+                    state: Some(state),
+                },
+                Some(&path),
+            )? == Flow::Over
+            {
+                return Ok(Flow::Over);
+            }
+        }
+        Ok(Flow::On)
+    }
+
+    pub(super) fn import(&mut self, source: &Source) -> Result<Flow> {
+        let mut options = Options {
+            encoding: self.input.encoding.clone(),
+            ..Options::default()
+        };
+        let kept = self.books.as_ref().and_then(|books| books.kept.clone());
+        match (source, kept) {
+            (Source::Stdin, Some(Kept { dir, target })) => {
+                let mut spool = Spool::create(&dir, &target)?;
+                let path = spool.path().to_owned();
+                let Some((state, _)) = self.recognise(&path)? else {
+                    return Err(Error::stopped(format!(
+                        "{}: a new file is known already",
+                        path.display()
+                    )));
+                };
+                let keeper: Keeper =
+                    Box::new(move |bytes| spool.append(bytes).map_err(std::io::Error::other));
+                self.import_log(
+                    Way {
+                        source,
+                        options,
+                        keeper: Some(keeper),
+                        state: Some(state),
+                    },
+                    Some(&path),
+                )
+            }
+            (Source::Stdin, None) => self.import_log(
+                Way {
+                    source,
+                    options,
+                    keeper: None,
+                    state: None,
+                },
+                None,
+            ),
+            (Source::File(path), kept) => {
+                if self.books.is_none() {
+                    return self.import_log(
+                        Way {
+                            source,
+                            options,
+                            keeper: None,
+                            state: None,
+                        },
+                        None,
+                    );
+                }
+                match self.recognise(path) {
+                    Ok(Some((state, packed))) => {
+                        // A log that grows: a line without its end is not whole yet.
+                        options.incomplete_last = kept.is_none() || packed;
+                        self.import_log(
+                            Way {
+                                source,
+                                options,
+                                keeper: None,
+                                state: Some(state),
+                            },
+                            None,
+                        )
+                    }
+                    // The same content twice in one run: without a state directory that is what the user asked for.
+                    Ok(None) if kept.is_none() => self.import_log(
+                        Way {
+                            source,
+                            options,
+                            keeper: None,
+                            state: None,
+                        },
+                        None,
+                    ),
+                    Ok(None) => Ok(Flow::On),
+                    // Reading it says what is wrong with it.
+                    Err(_) if kept.is_none() => self.import_log(
+                        Way {
+                            source,
+                            options,
+                            keeper: None,
+                            state: None,
+                        },
+                        None,
+                    ),
+                    Err(error) => {
+                        self.console.warn_incomplete(error.to_string());
+                        Ok(Flow::On)
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the ledger knows of a file, and whether it is packed. `None`: all of it is done, or it is no plain file.
+    fn recognise(&mut self, path: &Path) -> Result<Option<(LogState, bool)>> {
+        let Some(Books { ledger, kept, .. }) = &self.books else {
+            return Ok(None);
+        };
+        let unreadable = |error: std::io::Error| {
+            Error::stopped(
+                InputError::Open {
+                    log: path.display().to_string(),
+                    source: error,
+                }
+                .to_string(),
+            )
+        };
+        let Some(mut file) = LogFile::open(path).map_err(unreadable)? else {
+            return Ok(None);
+        };
+        let packed = file.is_packed();
+        let state = ledger.recognise(file.probe())?;
+        let name = path.display();
+        let before = state.known_as.as_ref().map_or_else(String::new, |before| {
+            format!(" (it was {})", before.display())
+        });
+        match state.fate {
+            Fate::Done | Fate::ReadAlready => {
+                if kept.is_some() {
+                    self.console
+                        .note(format!("{name}: imported to its end already{before}"));
+                }
+                return Ok(None);
+            }
+            Fate::CutOff => self.console.note(format!(
+                "{name}: it was cut off since the last run and is read from its beginning"
+            )),
+            _ if state.resume_at() > 0 => {
+                self.console.note(format!(
+                    "{name}: going on at line {}{before}",
+                    state.resume_line()
+                ));
+            }
+            _ => {}
+        }
+        Ok(Some((state, packed)))
+    }
+
+    fn import_log(&mut self, mut way: Way, spool: Option<&Path>) -> Result<Flow> {
+        if let (Some(state), Source::File(path)) = (&mut way.state, way.source) {
+            state
+                .done
+                .extend(&self.settle_pending(state.log, path, &way.options)?);
+        }
+        let before = self.bytes.load(Ordering::Relaxed);
+        let opened = match way.keeper.take() {
+            Some(keeper) => Lines::open_stdin(keeper, way.options.clone()),
+            None => Lines::open(way.source, way.options.clone()),
+        };
+        let opened = opened.and_then(|mut lines| {
+            self.watch(&mut lines, way.state.as_ref());
+            let binary = looks_binary(lines.peek(Duration::ZERO)?);
+            Ok((lines, binary))
+        });
+        let lines = match opened {
+            Ok((_, true)) => {
+                self.console.warn_incomplete(format!(
+                    "{}: this is no log: its beginning is binary, and no packing that is known (gzip, bzip2, zstd, xz)",
+                    way.source
+                ));
+                return Ok(Flow::On);
+            }
+            Ok((lines, false)) => lines,
+            Err(error) => {
+                self.console.warn_incomplete(error.to_string());
+                return Ok(Flow::On);
+            }
+        };
+        let total = lines.total();
+        let log = way.state.as_ref().map(|state| state.log);
+        let (flow, end) = self.read(way, lines, before)?;
+        if let (Some(path), Some(log), Some(end), Some(books)) = (spool, log, end, &mut self.books)
+        {
+            books.spools.push((path.to_owned(), log, end));
+        }
+        if let Some(total) = total {
+            self.bytes.store(before + total, Ordering::Relaxed);
+        }
+        // A batch holds lines of one log: what is left of this one goes before the next.
+        if flow != Flow::Over && self.books.is_some() && self.outbox.flush().is_err() {
+            return Ok(Flow::Over);
+        }
+        Ok(flow)
+    }
+
+    /// Has the ledger see every block before its lines are handed on: by its last bytes the log is known again.
+    fn watch(&self, lines: &mut Lines, state: Option<&LogState>) {
+        let (Some(state), Some(books)) = (state, &self.books) else {
+            return;
+        };
+        let (ledger, log, stop) = (Arc::clone(&books.ledger), state.log, self.stop.clone());
+        lines.watch(Box::new(move |start, block| {
+            if let Err(error) = ledger.read_to(log, start, block) {
+                stop.halt(error);
+            }
+        }));
+    }
+
+    /// Gives the position at which the log ended, if its end was reached.
+    fn read(&mut self, way: Way, mut lines: Lines, before: u64) -> Result<(Flow, Option<u64>)> {
+        let name = way.source.to_string();
+        self.console.debug(1, || format!("{name}: reading"));
+        let chosen = self.chooser.choose(
+            &name,
+            &mut lines,
+            &self.stop,
+            &self.console,
+            self.input.flush_interval,
+        )?;
+        let Some((mut format, mut held)) = chosen else {
+            let blank = !self.stop.requested();
+            return Ok((Flow::On, blank.then(|| lines.position())));
+        };
+        self.check_host(&name, format.as_ref())?;
+        self.forget_groups(&name, format.as_ref());
+        if let Some(state) = way
+            .state
+            .as_ref()
+            .filter(|state| state.resume_at() > 0 && !format.has_header())
+        {
+            let options = Options {
+                start: state.resume_at(),
+                start_line: state.resume_line(),
+                ..way.options
+            };
+            match Lines::open(way.source, options) {
+                Ok(opened) => lines = opened,
+                Err(error) => {
+                    self.console.warn_incomplete(error.to_string());
+                    return Ok((Flow::On, None));
+                }
+            }
+            self.watch(&mut lines, Some(state));
+            held.clear();
+        }
+        let (number, account) = self.account.open(name.clone());
+        let mark = way
+            .state
+            .as_ref()
+            .map_or(number as u64, |state| state.log.number());
+        let known = way.state.map(|state| Known {
+            state,
+            passed: 0..0,
+            passed_lines: 0,
+        });
+        let number = number as u32;
+        let mut log = Log {
+            name,
+            number,
+            account,
+            known,
+            fitting: 0,
+            mark,
+            header: None,
+        };
+        let outcome = self.read_lines(&mut log, format.as_mut(), held, &mut lines, before);
+        self.tell_passed(&mut log);
+        if log.account.nothing_fits() {
+            self.console.warn_incomplete(format!(
+                "{}: no line has the format {}; is it the right --log-format-name?",
+                log.name,
+                format.name()
+            ));
+        }
+        outcome.map(|(flow, ended)| (flow, ended.then(|| lines.position())))
+    }
+
+    fn read_lines(
+        &mut self,
+        log: &mut Log,
+        format: &mut dyn Format,
+        held: Vec<Held>,
+        lines: &mut Lines,
+        before: u64,
+    ) -> Result<(Flow, bool)> {
+        let mut arena = Bump::new();
+        for line in &held {
+            match self.line(log, format, &line.line(), &arena)? {
+                Flow::On => arena.reset(),
+                flow => return Ok((flow, false)),
+            }
+        }
+        drop(held);
+        let piped = lines.total().is_none();
+        let mut unsent_since = piped.then(Instant::now);
+        loop {
+            if self.stop.requested() {
+                return Ok((Flow::Over, false));
+            }
+            let flow = match lines.next(TICK) {
+                Ok(Next::Line(line)) => {
+                    if piped {
+                        unsent_since.get_or_insert_with(Instant::now);
+                    }
+                    self.line(log, format, &line, &arena)?
+                }
+                Ok(Next::Pause) => Flow::On,
+                Ok(Next::End) => return Ok((Flow::On, true)),
+                Err(error) => {
+                    self.console.warn_incomplete(error.to_string());
+                    return Ok((Flow::On, false));
+                }
+            };
+            arena.reset();
+            if flow != Flow::On {
+                return Ok((flow, false));
+            }
+            if unsent_since.is_some_and(|since| since.elapsed() >= self.input.flush_interval) {
+                unsent_since = None;
+                self.tell_passed(log);
+                if self.outbox.flush().is_err() {
+                    return Ok((Flow::Over, false));
+                }
+            }
+            self.bytes
+                .store(before + lines.bytes_read(), Ordering::Relaxed);
+        }
+    }
+
+    /// A log whose format has no host needs to be told whose hits it holds.
+    fn check_host(&self, name: &str, format: &dyn Format) -> Result<()> {
+        let told =
+            self.hit.forced_host.is_some() || self.replay.is_some() || !self.sites.needs_host();
+        if told || format.has(Field::Host) {
+            Ok(())
+        } else {
+            Err(site::no_host(name, format.name()))
+        }
+    }
+
+    /// `--ignore-groups` in this log's format.
+    pub(super) fn forget_groups(&mut self, name: &str, format: &dyn Format) {
+        self.hit.ignored.clear();
+        for group in &self.ignored_groups {
+            match format.field(group).filter(|field| format.has(*field)) {
+                Some(field) => self.hit.ignored.push(field),
+                None => self.console.warn(format!(
+                    "{name}: --ignore-groups={group}: the format {} has no such field",
+                    format.name()
+                )),
+            }
+        }
+    }
+
+    /// Notes a line that needs no sending.
+    pub(super) fn pass(&self, log: &mut Log, start: u64, end: u64) {
+        let Some(known) = &mut log.known else {
+            return;
+        };
+        if known.passed.end != start || known.passed_lines == 0 {
+            self.tell_passed(log);
+        }
+        if let Some(known) = &mut log.known {
+            if known.passed_lines == 0 {
+                known.passed = start..end;
+            }
+            known.passed.end = end;
+            known.passed_lines += 1;
+        }
+    }
+
+    /// Tells the ledger of such lines, many at once.
+    pub(super) fn tell_passed(&self, log: &mut Log) {
+        if let (Some(known), Some(books)) = (&mut log.known, &self.books)
+            && known.passed_lines > 0
+        {
+            books
+                .ledger
+                .passed(known.state.log, known.passed.clone(), known.passed_lines);
+            known.passed_lines = 0;
+        }
+    }
+}
+
+impl Known {
+    /// Whether a line was dealt with in an earlier run.
+    pub fn is_done(&self, start: u64) -> bool {
+        start < self.state.done.end() && self.state.done.contains(start)
+    }
+}

@@ -1,0 +1,130 @@
+//! The parser: logs, one after the other, through format, filters, hit and site into the recorders' parcels.
+
+mod line;
+mod log;
+mod settle;
+
+pub use line::Requests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+
+use crate::choice::Chooser;
+use crate::config::{InDoubt, InputOptions};
+use crate::error::Result;
+use crate::filter::Filters;
+use crate::hit::HitOptions;
+use crate::input::discover::Source;
+use crate::ledger::failpoint::reach;
+use crate::ledger::{Ledger, LogId, PendingBatch, Target};
+use crate::matomo::api::Api;
+use crate::recorder::{Outbox, count_unsent};
+use crate::rejects::Rejects;
+use crate::replay::ReplayOptions;
+use crate::report::{Account, Console};
+use crate::site::Sites;
+use crate::stop::Stop;
+
+/// How often a wait for input looks whether the program is to stop.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Everything that a line meets on its way.
+pub struct Parser {
+    pub input: InputOptions,
+    pub chooser: Chooser,
+    pub hit: HitOptions,
+    /// `--ignore-groups`.
+    pub ignored_groups: Vec<String>,
+    pub filters: Filters,
+    pub replay: Option<ReplayOptions>,
+    pub requests: Requests,
+    pub sites: Sites,
+    pub api: Api,
+    pub outbox: Outbox,
+    pub account: Arc<Account>,
+    /// Bytes read of all logs so far, packed as they are, for the progress report.
+    pub bytes: Arc<AtomicU64>,
+    pub rejects: Option<Arc<Rejects>>,
+    pub console: Console,
+    pub stop: Stop,
+    /// Lines still to be passed over.
+    pub skip: u64,
+    /// For agents and visitors.
+    pub hasher: FixedState,
+    /// `None`: nothing is kept of what was done (a dry run, the sandbox).
+    pub books: Option<Books>,
+}
+
+/// What is done, and what an earlier run left unclear.
+pub struct Books {
+    pub ledger: Arc<Ledger>,
+    /// With `--state-dir`: where the ledger is kept. Without it the ledger lives in memory, until a stopped import
+    /// writes it down.
+    pub kept: Option<Kept>,
+    /// Batches of an earlier run that may or may not be at the server.
+    pub pending: Vec<PendingBatch>,
+    pub in_doubt: InDoubt,
+    /// `--request-timeout`: so long a server may still be at a request that was not answered.
+    pub timeout: Duration,
+    /// Spools that were read to their end, and where that is.
+    pub spools: Vec<(PathBuf, LogId, u64)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub dir: PathBuf,
+    pub target: Target,
+}
+
+/// Whether a log goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    On,
+    /// This log has ended before its end (`--debug-request-limit`).
+    LogEnds,
+    /// The recorders take nothing more, or the program is to stop.
+    Over,
+}
+
+/// What is left of the parser for the end of the run.
+pub struct Remains {
+    pub sites: Sites,
+    pub books: Option<Books>,
+}
+
+impl Parser {
+    /// Reads all logs. A log that cannot be read is named and passed over; an error stops the import.
+    pub fn run(&mut self, sources: &[Source]) -> Result<()> {
+        let outcome = self.import_all(sources);
+        // What was read goes out, also before an error is told; what nobody takes is counted.
+        if self.stop.requested() || self.outbox.flush().is_err() {
+            count_unsent(&self.account, self.outbox.unsent());
+        }
+        outcome
+    }
+
+    /// Ends the recorders.
+    pub fn end(self) -> Remains {
+        Remains {
+            sites: self.sites,
+            books: self.books,
+        }
+    }
+
+    fn import_all(&mut self, sources: &[Source]) -> Result<()> {
+        if self.import_spools()? == Flow::Over {
+            return Ok(());
+        }
+        for source in sources {
+            if self.stop.requested() || self.import(source)? == Flow::Over {
+                break;
+            }
+            reach("between-files");
+        }
+        Ok(())
+    }
+}

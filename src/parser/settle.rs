@@ -1,0 +1,240 @@
+//! Batches that an earlier run left in doubt: their lines are read again, and Matomo is asked which of their hits it
+//! has. What it has is done; what it lacks is read as if it were new.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bumpalo::Bump;
+
+use super::log::Log;
+use super::{Parser, TICK};
+use crate::config::InDoubt;
+use crate::error::{Error, Result};
+use crate::format::{Fit, Format, Record};
+use crate::input::discover::Source;
+use crate::input::lines::{Line, Lines, Next, Options};
+use crate::ledger::{LogId, PendingBatch, Ranges};
+use crate::recorder::{Parcel, present};
+use crate::report::Account;
+
+/// The requests of a batch's lines, made once more.
+#[derive(Default)]
+struct Again {
+    parcel: Parcel,
+    /// Where each line stands, and how many requests it became.
+    lines: Vec<(std::ops::Range<u64>, u32)>,
+}
+
+impl Parser {
+    /// Settles the batches in doubt that hold lines of this log. Gives the lines that are done by that.
+    pub(super) fn settle_pending(
+        &mut self,
+        log: LogId,
+        path: &Path,
+        options: &Options,
+    ) -> Result<Ranges> {
+        let mut done = Ranges::default();
+        let Some(books) = &mut self.books else {
+            return Ok(done);
+        };
+        let (ours, others) = std::mem::take(&mut books.pending)
+            .into_iter()
+            .partition(|batch: &PendingBatch| batch.lines.iter().any(|(id, ..)| *id == log));
+        books.pending = others;
+        let ledger = Arc::clone(&books.ledger);
+        let (timeout, policy) = (books.timeout, books.in_doubt);
+        for batch in ours {
+            let Some((_, _, places)) = batch.lines.iter().find(|(id, ..)| *id == log) else {
+                continue;
+            };
+            if self.wait_for_server(&batch, timeout) {
+                return Ok(done);
+            }
+            let again = self.read_again(log, path, options, places)?;
+            let found = self.ask(log, path, &batch, places, &again, policy)?;
+            done.extend(&found);
+            ledger.settled(batch.id, [(log, found)].into())?;
+        }
+        Ok(done)
+    }
+
+    /// The server may still be at a batch that was sent just before the crash. `true`: the program is to stop.
+    fn wait_for_server(&self, batch: &PendingBatch, timeout: Duration) -> bool {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        // The clock may have been set back: never longer than the time-out.
+        let left = (Duration::from_secs(batch.sent_at) + timeout)
+            .saturating_sub(now)
+            .min(timeout);
+        if left > Duration::from_secs(1) {
+            self.console.note(format!(
+                "waiting {} s: the server may still be at a request of the interrupted run",
+                left.as_secs()
+            ));
+        }
+        self.stop.wait(left)
+    }
+
+    /// Makes the requests of these lines once more, in the same way: their marks depend on nothing else.
+    fn read_again(
+        &mut self,
+        id: LogId,
+        path: &Path,
+        options: &Options,
+        places: &Ranges,
+    ) -> Result<Again> {
+        let source = Source::File(path.to_owned());
+        let unreadable = |error: crate::input::error::InputError| Error::stopped(error.to_string());
+        let mut lines = Lines::open(&source, options.clone()).map_err(unreadable)?;
+        let name = source.to_string();
+        let chosen = self.chooser.choose(
+            &name,
+            &mut lines,
+            &self.stop,
+            &self.console,
+            self.input.flush_interval,
+        )?;
+        let mut again = Again::default();
+        let Some((mut format, held)) = chosen else {
+            return Ok(again);
+        };
+        self.forget_groups(&name, format.as_ref());
+        let log = self.shadow(name, id);
+        let mut arena = Bump::new();
+        for line in &held {
+            self.line_again(
+                &log,
+                format.as_mut(),
+                &line.line(),
+                places,
+                &arena,
+                &mut again,
+            )?;
+            arena.reset();
+        }
+        while lines.position() < places.end() {
+            match lines.next(TICK).map_err(unreadable)? {
+                Next::Line(line) => {
+                    self.line_again(&log, format.as_mut(), &line, places, &arena, &mut again)?
+                }
+                Next::Pause if self.stop.requested() => break,
+                Next::Pause => {}
+                Next::End => break,
+            }
+            arena.reset();
+        }
+        Ok(again)
+    }
+
+    /// The log, with an account that nobody sees: these lines are counted when they are read for good.
+    fn shadow(&self, name: String, id: LogId) -> Log {
+        let (_, account) = Account::new().open(name.clone());
+        Log {
+            name,
+            number: 0,
+            account,
+            known: None,
+            fitting: 0,
+            mark: id.number(),
+            header: None,
+        }
+    }
+
+    fn line_again(
+        &mut self,
+        log: &Log,
+        format: &mut dyn Format,
+        line: &Line,
+        places: &Ranges,
+        arena: &Bump,
+        again: &mut Again,
+    ) -> Result<()> {
+        if line.bytes.starts_with(b"#") {
+            return format.header(line.bytes);
+        }
+        if !places.contains(line.start) {
+            return Ok(());
+        }
+        let format = &*format;
+        let mut record = Record::default();
+        if line.too_long || format.parse(line.bytes, arena, &mut record) == Fit::Misfit {
+            return Ok(());
+        }
+        if let Ok(kept) = self.judge(log, format, &record, arena)? {
+            let site = self.sites.get(kept.site);
+            let requests = self
+                .requests
+                .write(log, line, kept, site, &mut again.parcel);
+            again.lines.push((line.start..line.end, requests));
+        }
+        Ok(())
+    }
+
+    /// Which lines of the batch are done: those that Matomo has, or what `--in-doubt` makes of them.
+    fn ask(
+        &mut self,
+        log: LogId,
+        path: &Path,
+        batch: &PendingBatch,
+        places: &Ranges,
+        again: &Again,
+        policy: InDoubt,
+    ) -> Result<Ranges> {
+        let requests: Vec<&[u8]> = again.parcel.requests().collect();
+        let answer = present(&self.api, &requests);
+        let place = format!(
+            "{}: {} hits that an interrupted run sent",
+            path.display(),
+            batch.hits
+        );
+        let there = match (answer, policy) {
+            (Ok(there), _) => there,
+            (Err(why), InDoubt::Resend) => {
+                self.console.warn_incomplete(format!(
+                    "{place} are in doubt, and Matomo cannot be asked for them ({why}): sent again, some may be there twice"
+                ));
+                return Ok(Ranges::default());
+            }
+            (Err(why), InDoubt::Skip) => {
+                self.console.warn_incomplete(format!(
+                    "{place} are in doubt, and Matomo cannot be asked for them ({why}): not sent again (--in-doubt=skip)"
+                ));
+                return Ok(places.clone());
+            }
+            (Err(why), InDoubt::Stop) => {
+                return Err(Error::stopped(format!(
+                    "{place} are in doubt, and Matomo cannot be asked for them ({why}); --in-doubt=stop"
+                )));
+            }
+        };
+        let mut done = Ranges::default();
+        let mut there = there.into_iter();
+        for (line, number) in &again.lines {
+            let parts: Vec<bool> = there.by_ref().take(*number as usize).collect();
+            if parts.iter().all(|part| *part) {
+                done.insert(line.clone(), 1);
+            } else {
+                // Some of its requests are there: only the others are sent.
+                for part in parts
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, there)| **there)
+                    .map(|(part, _)| part as u32)
+                {
+                    self.requests.present.insert(self.requests.marker.mark(
+                        log.number(),
+                        line.start,
+                        part,
+                    ));
+                }
+            }
+        }
+        self.console.note(format!(
+            "{place} were asked for: {} of its lines are there, the others are sent",
+            done.lines()
+        ));
+        Ok(done)
+    }
+}
