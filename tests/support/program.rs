@@ -277,6 +277,14 @@ impl Ended {
         self
     }
 
+    /// None of its output holds this text.
+    #[track_caller]
+    pub fn hides(self, text: &str) -> Self {
+        assert!(!self.out.contains(text), "{text:?} on stdout: {self}");
+        assert!(!self.err.contains(text), "{text:?} on stderr: {self}");
+        self
+    }
+
     pub fn summary(&self) -> Summary {
         Summary::of(&self.out)
     }
