@@ -180,6 +180,10 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
         return Err(Error::stopped(format!(
             "the account does not add up, this is a mistake in import-logs: {imbalance}"
         )));
+    } else if parsed.is_ok() && !stop.requested() && account.total(Count::Unsent) > 0 {
+        return Err(Error::stopped(
+            "lines were read and not sent, and nobody said why: this is a mistake in import-logs",
+        ));
     }
     if account.is_incomplete() {
         console.mark_incomplete();

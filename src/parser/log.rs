@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bumpalo::Bump;
 
@@ -12,7 +12,6 @@ use super::{Books, Flow, Kept, Parser, TICK};
 use crate::choice::Held;
 use crate::error::{Error, Result};
 use crate::format::{Field, Format};
-use crate::input::binary::looks_binary;
 use crate::input::discover::Source;
 use crate::input::error::InputError;
 use crate::input::lines::{Lines, Next, Options};
@@ -245,7 +244,7 @@ impl Parser {
         };
         let opened = opened.and_then(|mut lines| {
             self.watch(&mut lines, way.state.as_ref());
-            let binary = looks_binary(lines.peek(Duration::ZERO)?);
+            let binary = self.is_binary(&mut lines)?;
             Ok((lines, binary))
         });
         let lines = match opened {
@@ -277,6 +276,17 @@ impl Parser {
             return Ok(Flow::Over);
         }
         Ok(flow)
+    }
+
+    /// Waits for the first bytes: whoever writes to a pipe may take his time.
+    fn is_binary(&self, lines: &mut Lines) -> std::result::Result<bool, InputError> {
+        loop {
+            match lines.is_binary(TICK)? {
+                Some(binary) => return Ok(binary),
+                None if self.stop.requested() => return Ok(false),
+                None => {}
+            }
+        }
     }
 
     /// Has the ledger see every block before its lines are handed on: by its last bytes the log is known again.

@@ -130,7 +130,8 @@ impl Recorder {
             parcel.clear();
             // The parser may be gone already.
             let _ = self.emptied.send(parcel);
-            if flush {
+            // Nothing to send is no reason to end: more may come.
+            if flush && !self.window.is_empty() {
                 break;
             }
         }
