@@ -92,7 +92,6 @@ impl Sites {
         let hostless = match &options.hostless {
             Some(id) if matches!(rule, Rule::ByHost) => {
                 let found = api.site(id)?;
-                existed.insert(id.clone());
                 sites.push(Site::new(id, Some(&found.main_url)));
                 Some(0)
             }
@@ -126,6 +125,10 @@ impl Sites {
             return Ok(Some(0));
         }
         if let (None, Some(site)) = (host, self.hostless) {
+            let id = &self.sites[site as usize].id;
+            if !self.existed.contains(id) {
+                self.existed.insert(id.clone());
+            }
             return Ok(Some(site));
         }
         let host = host

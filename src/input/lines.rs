@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
+use super::binary::looks_binary;
 use super::discover::Source;
 use super::encoding::Encoding;
 use super::error::InputError;
@@ -256,6 +257,19 @@ impl Lines {
             self.refill(wait, &mut None)?;
         }
         Ok(&self.block.bytes()[self.taken..])
+    }
+
+    /// Whether the log is no text, as its first bytes show, at which this is to be asked. `None`: there are none
+    /// yet, after a wait of that time.
+    pub fn is_binary(&mut self, wait: Duration) -> Result<Option<bool>, InputError> {
+        // UTF-16 has a NUL beside each of its letters.
+        if self.options.encoding.unit() > 1 {
+            return Ok(Some(false));
+        }
+        let first = self.peek(wait)?;
+        let binary = looks_binary(first);
+        let told = !first.is_empty() || self.ended;
+        Ok(told.then_some(binary))
     }
 
     /// The line that ends `length` bytes further on.

@@ -50,6 +50,19 @@ pub(super) fn seen(error: &reqwest::Error, target: &Target) -> Seen {
         {
             Cause::Refused
         }
+        // A server that does not speak TLS answers a greeting that it cannot read by hanging up.
+        None if target.shown.starts_with("https:")
+            && chain(error)
+                .filter_map(|cause| cause.downcast_ref::<io::Error>())
+                .any(|e| {
+                    matches!(
+                        e.kind(),
+                        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+                    )
+                }) =>
+        {
+            Cause::Tls
+        }
         None => Cause::Other,
     };
     Seen::NotSent {

@@ -3,20 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bumpalo::Bump;
 
+use super::radio::Listening;
 use super::{Books, Flow, Kept, Parser, TICK};
 use crate::choice::Held;
 use crate::error::{Error, Result};
 use crate::format::{Field, Format};
-use crate::input::binary::looks_binary;
 use crate::input::discover::Source;
 use crate::input::error::InputError;
 use crate::input::lines::{Lines, Next, Options};
 use crate::input::reader::Keeper;
 use crate::ledger::{Fate, LogFile, LogState, Spool, spool};
+use crate::recorder::Place;
 use crate::report::FileAccount;
 use crate::site;
 
@@ -32,6 +33,7 @@ pub(super) struct Log {
     pub fitting: u64,
     /// Tells this log from others in the marks of its hits.
     pub mark: u64,
+    pub listening: Listening,
     /// The last `#Fields:` line, for `--rejects`.
     pub header: Option<Arc<[u8]>>,
 }
@@ -242,7 +244,7 @@ impl Parser {
         };
         let opened = opened.and_then(|mut lines| {
             self.watch(&mut lines, way.state.as_ref());
-            let binary = looks_binary(lines.peek(Duration::ZERO)?);
+            let binary = self.is_binary(&mut lines)?;
             Ok((lines, binary))
         });
         let lines = match opened {
@@ -274,6 +276,17 @@ impl Parser {
             return Ok(Flow::Over);
         }
         Ok(flow)
+    }
+
+    /// Waits for the first bytes: whoever writes to a pipe may take his time.
+    fn is_binary(&self, lines: &mut Lines) -> std::result::Result<bool, InputError> {
+        loop {
+            match lines.is_binary(TICK)? {
+                Some(binary) => return Ok(binary),
+                None if self.stop.requested() => return Ok(false),
+                None => {}
+            }
+        }
     }
 
     /// Has the ledger see every block before its lines are handed on: by its last bytes the log is known again.
@@ -337,6 +350,7 @@ impl Parser {
             passed_lines: 0,
         });
         let number = number as u32;
+        let listening = self.listening(&name, format.as_ref(), self.chooser.is_named());
         let mut log = Log {
             name,
             number,
@@ -344,9 +358,20 @@ impl Parser {
             known,
             fitting: 0,
             mark,
+            listening,
             header: None,
         };
         let outcome = self.read_lines(&mut log, format.as_mut(), held, &mut lines, before);
+        // The log's end is no end of its last connections where the import stops.
+        let outcome = match outcome {
+            Ok((Flow::On | Flow::LogEnds, ended)) => {
+                self.end_titles(&mut log).map(|flow| (flow, ended))
+            }
+            other => {
+                self.count_held(&log);
+                other
+            }
+        };
         self.tell_passed(&mut log);
         if log.account.nothing_fits() {
             self.console.warn_incomplete(format!(
@@ -436,7 +461,7 @@ impl Parser {
     }
 
     /// Notes a line that needs no sending.
-    pub(super) fn pass(&self, log: &mut Log, start: u64, end: u64) {
+    pub(super) fn pass(&self, log: &mut Log, Place { start, end, .. }: Place) {
         let Some(known) = &mut log.known else {
             return;
         };

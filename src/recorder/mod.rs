@@ -9,7 +9,7 @@ mod parcel;
 mod window;
 
 pub use outbox::{Closed, Outbox};
-pub use parcel::{Parcel, Unit};
+pub use parcel::{Parcel, Place, Unit};
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -111,10 +111,11 @@ impl Recorder {
     fn run(&mut self) -> Result<()> {
         while self.fill() {
             self.delivery.send(&mut self.window)?;
-            self.window.clear();
+            // What it still holds then is counted.
             if self.delivery.is_to_stop() {
                 break;
             }
+            self.window.clear();
         }
         Ok(())
     }
@@ -130,7 +131,8 @@ impl Recorder {
             parcel.clear();
             // The parser may be gone already.
             let _ = self.emptied.send(parcel);
-            if flush {
+            // Nothing to send is no reason to end: more may come.
+            if flush && !self.window.is_empty() {
                 break;
             }
         }
@@ -151,7 +153,7 @@ impl Recorder {
 pub fn count_unsent<'u>(account: &Account, units: impl Iterator<Item = &'u Unit>) {
     for unit in units {
         if let Some(file) = account.file(unit.file as usize) {
-            file.add(Count::Unsent, 1);
+            file.add(Count::Unsent, unit.lines());
         }
     }
 }

@@ -106,7 +106,7 @@ fn error_of(body: &[u8]) -> Option<String> {
 fn said(exchange: &Exchange, message: &str, known: Known) -> String {
     let advice = match known.with_token {
         true => "check what was asked for, and that the token is right and may do that",
-        false => "no token was sent: check --token-auth, --auth-config or --login and --password",
+        false => "no token was sent: give one with --token-auth-file or MATOMO_TOKEN_AUTH",
     };
     format!(
         "Matomo at {} refused {}: {message}; {advice}",

@@ -1,0 +1,148 @@
+//! Logs that are none, or cannot be read: each is named, the others are imported, and the exit status tells.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use import_logs::sandbox::Sandbox;
+
+use crate::support::folder::gzip;
+use crate::support::stored::{assert_each_once, count, numbers, sandbox};
+use crate::support::{Ended, Folder, Program, logs};
+
+fn import(folder: &Folder, sandbox: &Sandbox, files: &str) -> Ended {
+    Program::new(folder)
+        .to(sandbox)
+        .args("--idsite=1")
+        .args(files)
+        .run()
+}
+
+/// A log that gives nothing: it is named with these words, nothing is stored, and a good log beside it is imported.
+#[track_caller]
+fn assert_passed_over(folder: &Folder, name: &str, words: &[&str]) {
+    let alone = sandbox();
+    let ended = import(folder, &alone, name)
+        .exits(3)
+        .says(&["warning: "])
+        .says(words);
+    assert_eq!(count(&alone), 0, "{ended}");
+    assert_eq!(ended.summary().get("imported"), 0);
+    folder.write("good.log", logs::log(5));
+    let both = sandbox();
+    import(folder, &both, &format!("{name} good.log"))
+        .exits(3)
+        .says(words);
+    assert_each_once(&both, 5);
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    assert_passed_over(
+        &Folder::new(),
+        "acces.log",
+        &["acces.log: no such file", "check the name"],
+    );
+}
+
+#[test]
+fn a_link_to_nowhere() {
+    let folder = Folder::new();
+    symlink("gone.log", folder.file("access.log")).unwrap();
+    assert_passed_over(&folder, "access.log", &["access.log: "]);
+}
+
+#[test]
+fn a_pattern_without_a_match() {
+    assert_passed_over(
+        &Folder::new(),
+        "*.gz",
+        &["*.gz: no file matches this pattern"],
+    );
+}
+
+#[test]
+fn a_directory() {
+    let folder = Folder::new();
+    fs::create_dir(folder.file("logs")).unwrap();
+    assert_passed_over(&folder, "logs", &["logs: ", "directory"]);
+}
+
+#[test]
+fn a_file_whose_reading_fails() {
+    // The kernel lets root open it and nobody read its beginning.
+    assert_passed_over(
+        &Folder::new(),
+        "/proc/self/mem",
+        &["/proc/self/mem: reading stopped at byte 0"],
+    );
+}
+
+#[test]
+fn a_program() {
+    let folder = Folder::new();
+    fs::copy(env!("CARGO_BIN_EXE_import-logs"), folder.file("access.log")).unwrap();
+    assert_passed_over(&folder, "access.log", &["access.log: ", "binary"]);
+}
+
+#[test]
+fn a_packed_file_that_was_cut_off_gives_what_is_there() {
+    let folder = Folder::new();
+    let packed = gzip(logs::log(3000));
+    folder.write("cut.log.gz", &packed[..packed.len() / 2]);
+    let sandbox = sandbox();
+    let ended = import(&folder, &sandbox, "cut.log.gz")
+        .exits(3)
+        .says(&["cut.log.gz: ", "cut off"]);
+    let stored = numbers(&sandbox);
+    assert!(stored.len() > 500, "{ended}");
+    assert_eq!(stored, (0..stored.len()).collect::<Vec<_>>());
+    assert_eq!(ended.summary().get("imported"), stored.len() as u64);
+}
+
+#[test]
+fn a_text_that_no_format_fits_stops_and_names_the_option() {
+    let folder = Folder::with_log("Dear diary,\ntoday nobody came.\n".repeat(20));
+    let sandbox = sandbox();
+    let ended = import(&folder, &sandbox, "access.log");
+    let ended = ended.exits(1).says(&[
+        "access.log: no format fits",
+        "--log-format-name",
+        "icecast2",
+    ]);
+    assert_eq!((count(&sandbox), ended.out.as_str()), (0, ""));
+}
+
+#[test]
+fn a_log_of_another_format_than_named_is_told() {
+    let folder = Folder::with_log(logs::log(11));
+    let sandbox = sandbox();
+    let ended = import(&folder, &sandbox, "--log-format-name=nginx_json access.log");
+    let ended = ended
+        .exits(3)
+        .says(&["access.log: ", "nginx_json", "--log-format-name"]);
+    assert_eq!(ended.summary().get("invalid"), 11);
+    assert_eq!(count(&sandbox), 0);
+}
+
+#[test]
+fn a_log_without_hosts_needs_to_be_told_whose_it_is() {
+    let sandbox = sandbox();
+    let ended = Program::new(&Folder::with_log(logs::log(5)))
+        .to(&sandbox)
+        .args("access.log")
+        .run();
+    let ended = ended
+        .exits(1)
+        .says(&["access.log: ", "--idsite", "--log-hostname"]);
+    assert_eq!((count(&sandbox), ended.out.as_str()), (0, ""));
+}
+
+#[test]
+fn an_empty_file_is_passed_over_without_a_word() {
+    let folder = Folder::with_log("\n\n");
+    folder.write("good.log", logs::log(5));
+    let sandbox = sandbox();
+    let ended = import(&folder, &sandbox, "access.log good.log").exits(0);
+    assert_each_once(&sandbox, 5);
+    assert_eq!(ended.err, "");
+}

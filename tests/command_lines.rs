@@ -1,0 +1,168 @@
+//! The command lines that people have in their cron tables and pipes. In each: hits stored by the server = imported
+//! in the summary = what the test counts for itself.
+
+use serde_json::Value;
+
+use crate::support::folder::{fixture, gzip};
+use crate::support::stored::{count, options, started, text};
+use crate::support::{Folder, Program};
+use import_logs::sandbox::Options;
+
+/// The few fields of a line that decide whether it is imported.
+struct Line {
+    host: String,
+    path: String,
+    status: u16,
+    agent: String,
+}
+
+/// Of an NCSA line: cut at its quotes.
+fn ncsa(line: &str) -> Line {
+    let parts: Vec<&str> = line.split('"').collect();
+    Line {
+        host: String::new(),
+        path: parts[1].split(' ').nth(1).unwrap().to_owned(),
+        status: parts[2].trim().split(' ').next().unwrap().parse().unwrap(),
+        agent: parts[5].to_owned(),
+    }
+}
+
+fn json(line: &str) -> Line {
+    let line: Value = serde_json::from_str(line).unwrap();
+    Line {
+        host: text(&line, "host").to_owned(),
+        path: text(&line, "path").to_owned(),
+        status: text(&line, "status").parse().unwrap(),
+        agent: text(&line, "user_agent").to_owned(),
+    }
+}
+
+/// Which kinds of status are imported besides 2xx and 304.
+struct Kept {
+    errors: bool,
+    redirects: bool,
+}
+
+impl Line {
+    fn is_imported(&self, kept: Kept) -> bool {
+        let path = self.path.split('?').next().unwrap();
+        let is_static = [".css", ".js", ".png", ".ico", ".woff2", "/robots.txt"];
+        let agent = self.agent.to_lowercase();
+        let is_status_kept = match self.status {
+            304 => true,
+            300..400 => kept.redirects,
+            400.. => kept.errors,
+            _ => true,
+        };
+        is_status_kept
+            && !is_static.iter().any(|end| path.ends_with(end))
+            && !["googlebot", "bot/", "curl"]
+                .iter()
+                .any(|bot| agent.contains(bot))
+    }
+}
+
+#[test]
+fn an_icecast_log_by_eight_recorders() {
+    let log = fixture("icecast2");
+    // Admin and status pages are no listeners.
+    let expected = log.lines().map(ncsa).filter(|line| {
+        let kept = Kept {
+            errors: true,
+            redirects: false,
+        };
+        line.is_imported(kept)
+            && !line.path.starts_with("/admin/")
+            && !line.path.starts_with("/status")
+    });
+    let expected = expected.count() as u64;
+    let sandbox = started(options());
+    let ended = Program::new(&Folder::with_log(&log))
+        .args("--show-progress")
+        .to(&sandbox)
+        .args("--idsite=1 --recorders=8 --enable-http-errors --log-format-name=icecast2")
+        .args("--strip-query-string access.log")
+        .run()
+        .exits(0);
+    assert!(expected > 2850, "{expected}");
+    assert_eq!(ended.summary().get("imported"), expected);
+    assert_eq!(ended.summary().get("ignored"), ended.summary().dropped());
+    // A connection is one page view, and events that say how long it was.
+    let hits = sandbox.store().hits().unwrap();
+    let page_views = hits.iter().filter(|hit| hit.get("e_c").is_none()).count();
+    assert_eq!(page_views as u64, expected);
+    assert!(hits.iter().all(|hit| !text(hit, "url").contains('?')));
+}
+
+#[test]
+fn yesterdays_packed_log_to_a_host_and_port() {
+    let log = fixture("ncsa_extended");
+    let expected = log.lines().map(ncsa).filter(|line| {
+        line.is_imported(Kept {
+            errors: false,
+            redirects: false,
+        })
+    });
+    let expected = expected.count() as u64;
+    // As logrotate leaves it that appends to a packed file: two members.
+    let (one, two) = log.split_at(log.len() / 3);
+    let folder = Folder::new();
+    folder.write("yesterday.log.gz", [gzip(one), gzip(two)].concat());
+    let sandbox = started(options());
+    let place = sandbox.url().replace("http://", "");
+    let token = sandbox.token().expose();
+    let ended = Program::new(&folder)
+        .args("-u")
+        .arg(place.trim_end_matches('/'))
+        .env("MATOMO_TOKEN_AUTH", token)
+        .secret(token)
+        .args("--idsite=1 yesterday.log.gz")
+        .run()
+        .exits(0);
+    assert!(expected > 300, "{expected}");
+    assert_eq!(ended.summary().get("imported"), expected);
+    assert_eq!(count(&sandbox), expected);
+    let lines = log.lines().count() as u64;
+    assert_eq!(expected + ended.summary().dropped(), lines);
+}
+
+#[test]
+fn nginx_json_from_a_pipe_to_a_site_for_each_host() {
+    let log = fixture("nginx_json");
+    let imported: Vec<Line> = log
+        .lines()
+        .map(json)
+        .filter(|line| {
+            line.is_imported(Kept {
+                errors: true,
+                redirects: true,
+            })
+        })
+        .collect();
+    let sandbox = started(Options::fixed(
+        &[
+            (1, "http://www.example.com"),
+            (7, "http://blog.example.com"),
+        ],
+        &[("www.example.com", 1), ("blog.example.com", 7)],
+    ));
+    let ended = Program::new(&Folder::new())
+        .to(&sandbox)
+        .args("--enable-http-errors --enable-http-redirects --log-format-name=nginx_json -")
+        .stdin(&log)
+        .run()
+        .exits(0);
+    assert_eq!(ended.summary().get("imported"), imported.len() as u64);
+    assert_eq!(ended.summary().get("sites"), 2);
+    let hits = sandbox.store().hits().unwrap();
+    assert_eq!(hits.len(), imported.len());
+    for (host, site) in [("www.example.com", "1"), ("blog.example.com", "7")] {
+        let expected = imported.iter().filter(|line| line.host == host).count();
+        let stored = hits
+            .iter()
+            .filter(|hit| text(hit, "idsite") == site)
+            .count();
+        assert!(stored > 100);
+        assert_eq!(stored, expected, "{host}");
+    }
+}

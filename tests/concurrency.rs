@@ -1,0 +1,116 @@
+//! Many recorders: as many requests at once as there are recorders, and yet each visitor's hits in order.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use import_logs::sandbox::{Log, Options, Sandbox};
+
+use crate::support::stored::{assert_each_once, number, options, started, text};
+use crate::support::{Folder, Program, logs};
+
+/// Each request takes the server a while, so that those that may run at once do.
+fn slow() -> Sandbox {
+    started(Options {
+        delay: Duration::from_millis(40),
+        ..options()
+    })
+}
+
+fn import(sandbox: &Sandbox, log: String, recorders: usize) -> Log {
+    Program::new(&Folder::with_log(log))
+        .to(sandbox)
+        .args("--idsite=1 --recorder-max-payload-size=5 access.log")
+        .arg(format!("--recorders={recorders}"))
+        .run()
+        .exits(0);
+    sandbox.log()
+}
+
+#[test]
+fn eight_recorders_keep_the_server_busy() {
+    let sandbox = slow();
+    let log = import(&sandbox, logs::log_of(600, 100), 8);
+    assert_each_once(&sandbox, 600);
+    assert!(
+        (6..=8).contains(&log.busy_peak),
+        "{} at once",
+        log.busy_peak
+    );
+    assert!(
+        log.connections_peak <= 8 + 2,
+        "{} connections",
+        log.connections_peak
+    );
+}
+
+#[test]
+fn one_recorder_sends_one_request_after_the_other() {
+    let sandbox = slow();
+    let log = import(&sandbox, logs::log_of(100, 100), 1);
+    assert_each_once(&sandbox, 100);
+    assert_eq!(log.busy_peak, 1);
+    assert!(
+        log.connections_peak <= 1 + 2,
+        "{} connections",
+        log.connections_peak
+    );
+}
+
+#[test]
+fn connections_are_used_again() {
+    let sandbox = started(options());
+    let log = import(&sandbox, logs::log_of(600, 100), 4);
+    assert!(log.tracker.len() >= 120);
+    assert!(log.connections <= 4 + 2, "{} connections", log.connections);
+}
+
+#[test]
+fn the_first_batch_of_a_site_and_day_goes_alone() {
+    let sandbox = slow();
+    let log = import(&sandbox, logs::log_of(300, 100), 8);
+    let first = &log.tracker[0];
+    let others = log.tracker[1..].iter();
+    assert!(others.map(|call| call.began).min() >= first.ended);
+}
+
+/// Of a line: its address, and the user of every third.
+fn with_users(lines: usize) -> String {
+    let each = (0..lines).map(|number| {
+        let line = logs::line(number, 40);
+        match number % 3 {
+            0 => line.replacen(" - - ", &format!(" - user{} ", number % 7), 1),
+            _ => line,
+        }
+    });
+    each.collect()
+}
+
+#[test]
+fn a_visitor_stays_on_one_recorder_and_in_order() {
+    let sandbox = slow();
+    let log = import(&sandbox, with_users(500), 8);
+    assert_each_once(&sandbox, 500);
+    assert!(log.busy_peak > 1);
+    // A visitor's requests: when each came and was done with, and the line it is.
+    let mut visits: HashMap<String, Vec<(Duration, Duration, usize)>> = HashMap::new();
+    for call in &log.tracker {
+        for hit in call.requests() {
+            let visitor = [text(&hit, "uid"), text(&hit, "cip")]
+                .into_iter()
+                .find(|name| !name.is_empty());
+            let visits = visits.entry(visitor.unwrap().to_owned()).or_default();
+            visits.push((call.began, call.ended.unwrap(), number(&hit)));
+        }
+    }
+    assert_eq!(visits.len(), 40 + 7, "visitors");
+    for (visitor, hits) in visits {
+        for pair in hits.windows(2) {
+            let ((began, ended, line), (next, _, later)) = (pair[0], pair[1]);
+            assert!(line < later, "{visitor}: line {later} came before {line}");
+            assert!(
+                began == next || ended <= next,
+                "{visitor}: two requests at once"
+            );
+        }
+    }
+}

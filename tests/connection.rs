@@ -1,0 +1,214 @@
+//! No way to Matomo: what the message says, the exit status, and that nothing of the log is counted as imported.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use import_logs::sandbox::{Fault, Faults, Options, When};
+
+use crate::support::http::{Response, Server};
+use crate::support::matomo::Matomo;
+use crate::support::stored::{count, options, started};
+use crate::support::{Ended, Folder, Program, TOKEN, logs, tls};
+
+/// Runs an import of ten lines to this address.
+fn import(url: &str, args: &str) -> Ended {
+    import_with(&Folder::with_log(logs::log(10)), url, args)
+}
+
+fn import_with(folder: &Folder, url: &str, args: &str) -> Ended {
+    Program::new(folder)
+        .arg(format!("--url={url}"))
+        .env("MATOMO_TOKEN_AUTH", TOKEN)
+        .args("--idsite=1 --retry-delay=0 access.log")
+        .args(args)
+        .run()
+}
+
+/// It stopped, said why, and there is nothing to sum up.
+#[track_caller]
+fn assert_stopped(ended: Ended, texts: &[&str]) {
+    let ended = ended.exits(1).says(&["error: "]).says(texts);
+    assert_eq!(ended.out, "");
+}
+
+#[test]
+fn a_host_that_does_not_exist_is_named() {
+    let ended = import("http://matomo.invalid/", "");
+    assert_stopped(ended, &["no host \"matomo.invalid\"", "check --url"]);
+}
+
+#[test]
+fn a_port_where_nobody_listens_is_named() {
+    let place = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let ended = import(&place, "");
+    assert_stopped(ended, &[&place, "connection refused", "--url"]);
+}
+
+#[test]
+fn the_address_of_the_api_is_named_where_it_is_another() {
+    let sandbox = started(options());
+    let ended = import(&sandbox.url(), "--api-url=http://api.invalid/");
+    assert_stopped(ended, &["no host \"api.invalid\"", "check --api-url"]);
+    assert_eq!(sandbox.log().calls, 0);
+}
+
+#[test]
+fn https_to_a_port_without_tls_says_so() {
+    let server = Server::start(|_| Response::html(200));
+    let ended = import(&format!("https://{}", server.place()), "");
+    assert_stopped(
+        ended,
+        &[&server.place(), "no TLS connection", "speaks https"],
+    );
+}
+
+#[test]
+fn a_certificate_of_nobody_is_refused_at_once() {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&requests);
+    let (server, _) = tls::self_signed(move |_| {
+        seen.fetch_add(1, Ordering::Relaxed);
+        Response::html(200)
+    });
+    // Trying again would not help, and would not end within the test's time.
+    let ended = import(&server.url(), "--retry-delay=1000");
+    let place = server.place();
+    assert_stopped(
+        ended,
+        &[
+            &place,
+            "certificate",
+            "--ca-certificate",
+            "--accept-invalid-ssl-certificate",
+        ],
+    );
+    assert_eq!(requests.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_private_authority_is_trusted_where_the_user_says_so() {
+    for by_file in [true, false] {
+        let matomo = Arc::new(Matomo::new(&serde_json::Value::Null));
+        let answering = Arc::clone(&matomo);
+        let (server, pem) = tls::self_signed(move |request| answering.answer(request));
+        let folder = Folder::with_log(logs::log(10));
+        folder.write("authority.pem", pem);
+        let trust = match by_file {
+            true => "--ca-certificate=authority.pem",
+            false => "--accept-invalid-ssl-certificate",
+        };
+        let ended = import_with(&folder, &server.url(), trust).exits(0);
+        assert_eq!(ended.summary().get("imported"), 10);
+        assert_eq!(matomo.seen().hits.len(), 10);
+    }
+}
+
+#[test]
+fn a_redirect_stops_and_shows_where_to() {
+    let server = Server::start(|_| Response {
+        status: 301,
+        headers: vec![(
+            "Location",
+            "https://analytics.example.org/matomo/?secret=x".into(),
+        )],
+        body: Vec::new(),
+    });
+    let ended = import(&server.url(), "").hides("secret=x");
+    assert_stopped(ended, &["https://analytics.example.org/matomo/", "--url"]);
+}
+
+#[test]
+fn a_redirect_of_the_tracker_stops_and_nothing_is_stored() {
+    let sandbox = always(Fault::Redirect(
+        302,
+        "https://new.example.org/matomo.php".into(),
+    ));
+    let ended = to(&sandbox, "")
+        .exits(1)
+        .says(&["https://new.example.org/matomo.php"]);
+    assert_nothing_imported(&sandbox, &ended);
+}
+
+#[test]
+fn a_page_instead_of_json_is_no_matomo() {
+    let server = Server::start(|_| Response::html(200));
+    let ended = import(&server.url(), "");
+    assert_stopped(ended, &[&server.place(), "HTML", "--url"]);
+}
+
+#[test]
+fn a_page_instead_of_the_trackers_json_is_no_success() {
+    let sandbox = always(Fault::Html(200));
+    let ended = to(&sandbox, "").exits(1).says(&["/piwik.php", "HTML"]);
+    assert_nothing_imported(&sandbox, &ended);
+}
+
+#[test]
+fn a_dead_web_server_behind_a_living_one_is_waited_for_and_then_given_up() {
+    let sandbox = always(Fault::Html(502));
+    let ended = to(&sandbox, "--retry-max-attempts=2")
+        .exits(1)
+        .says(&["502", "/piwik.php"]);
+    assert_nothing_imported(&sandbox, &ended);
+}
+
+#[test]
+fn a_proxy_is_used_for_all_but_this_machine() {
+    let matomo = Arc::new(Matomo::new(&serde_json::Value::Null));
+    let answering = Arc::clone(&matomo);
+    let proxy = Server::start(move |request| {
+        assert!(request.target.starts_with("http://matomo.invalid/"));
+        answering.answer(request)
+    });
+    let folder = Folder::with_log(logs::log(10));
+    let through = |url: &str| {
+        Program::new(&folder)
+            .arg(format!("--url={url}"))
+            .env("HTTP_PROXY", &proxy.url())
+            .env("MATOMO_TOKEN_AUTH", TOKEN)
+            .args("--idsite=1 access.log")
+            .run()
+            .exits(0)
+    };
+    through("http://matomo.invalid/");
+    assert_eq!(matomo.seen().hits.len(), 10);
+    let direct = Arc::new(Matomo::new(&serde_json::Value::Null));
+    let answering = Arc::clone(&direct);
+    let server = Server::start(move |request| answering.answer(request));
+    through(&server.url());
+    assert_eq!(
+        (matomo.seen().hits.len(), direct.seen().hits.len()),
+        (10, 10)
+    );
+}
+
+/// A server whose tracker always has this fault.
+fn always(fault: Fault) -> import_logs::sandbox::Sandbox {
+    started(Options {
+        faults: Faults {
+            rules: vec![(When::From(1), fault)],
+            ..Faults::default()
+        },
+        ..options()
+    })
+}
+
+fn to(sandbox: &import_logs::sandbox::Sandbox, args: &str) -> Ended {
+    Program::new(&Folder::with_log(logs::log(10)))
+        .to(sandbox)
+        .args("--idsite=1 --retry-delay=0 access.log")
+        .args(args)
+        .run()
+}
+
+#[track_caller]
+fn assert_nothing_imported(sandbox: &import_logs::sandbox::Sandbox, ended: &Ended) {
+    assert_eq!(count(sandbox), 0);
+    assert_eq!(ended.summary().get("imported"), 0, "{ended}");
+    assert_eq!(ended.summary().get("unsent"), 10, "{ended}");
+}

@@ -1,0 +1,205 @@
+//! Matomo is there and will not: wrong site, wrong token, hits refused or lost, bulk tracking switched off.
+
+use import_logs::sandbox::{Fault, Faults, Options, Sandbox, Tokens, When};
+use import_logs::secret::Secret;
+
+use crate::support::stored::{assert_each_once, count, numbers, options, started};
+use crate::support::{Ended, Folder, Program, logs};
+
+fn import(sandbox: &Sandbox, args: &str) -> Ended {
+    let folder = Folder::with_log(logs::log(20));
+    Program::new(&folder)
+        .to(sandbox)
+        .args("--retry-delay=0 access.log")
+        .args(args)
+        .run()
+}
+
+/// With this token in place of the server's own.
+fn import_as(sandbox: &Sandbox, token: &str) -> Ended {
+    Program::new(&Folder::with_log(logs::log(20)))
+        .arg(format!("--url={}", sandbox.url()))
+        .env("MATOMO_TOKEN_AUTH", token)
+        .secret(token)
+        .args("--idsite=1 --retry-delay=0 access.log")
+        .run()
+}
+
+fn faulty(faults: Faults) -> Sandbox {
+    started(Options {
+        faults,
+        ..options()
+    })
+}
+
+fn always(fault: Fault) -> Sandbox {
+    faulty(Faults {
+        rules: vec![(When::From(1), fault)],
+        ..Faults::default()
+    })
+}
+
+#[test]
+fn an_unknown_site_stops_before_anything_is_sent() {
+    let sandbox = started(options());
+    let ended = import(&sandbox, "--idsite=99")
+        .exits(1)
+        .says(&["error: ", "99"]);
+    assert_eq!(ended.out, "");
+    assert!(sandbox.log().tracker.is_empty());
+}
+
+#[test]
+fn a_bad_token_stops_before_anything_is_sent() {
+    let sandbox = started(options());
+    let ended = import_as(&sandbox, "ffffffffffffffffffffffffffffffff");
+    assert_eq!(ended.exits(1).says(&["error: ", "token"]).out, "");
+    assert!(sandbox.log().tracker.is_empty());
+}
+
+#[test]
+fn no_token_at_all_stops_and_says_how_to_give_one() {
+    let sandbox = started(options());
+    let ended = Program::new(&Folder::with_log(logs::log(20)))
+        .arg(format!("--url={}", sandbox.url()))
+        .args("--idsite=1 access.log")
+        .run()
+        .exits(1)
+        .says(&["--token-auth-file"]);
+    assert_eq!(ended.out, "");
+    assert_eq!(count(&sandbox), 0);
+}
+
+#[test]
+fn a_token_that_may_only_look_gets_every_hit_refused_and_stops() {
+    let view = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee";
+    let tokens = Tokens {
+        view: Some(Secret::new(view)),
+        ..Tokens::default()
+    };
+    let sandbox = started(Options {
+        tokens,
+        ..options()
+    });
+    let ended = import_as(&sandbox, view)
+        .exits(1)
+        .says(&["refused all 20 hits", "token"]);
+    assert_eq!(ended.summary().get("imported"), 0);
+    assert_eq!(ended.summary().get("unsent"), 20);
+    assert_eq!(count(&sandbox), 0);
+    assert_eq!(sandbox.log().tracker.len(), 1);
+}
+
+#[test]
+fn bulk_tracking_switched_off_is_the_likely_cause_of_a_400() {
+    let sandbox = always(Fault::Html(400));
+    let ended = import(&sandbox, "--idsite=1")
+        .exits(1)
+        .says(&["400", "BulkTracking"]);
+    assert_eq!(ended.summary().get("imported"), 0);
+    assert_eq!(count(&sandbox), 0);
+    assert_eq!(sandbox.log().tracker.len(), 1);
+}
+
+#[test]
+fn a_400_in_the_middle_ends_all_recorders() {
+    let sandbox = faulty(Faults {
+        rules: vec![(When::From(5), Fault::Html(400))],
+        ..Faults::default()
+    });
+    let folder = Folder::with_log(logs::log_of(4000, 200));
+    let ended = Program::new(&folder)
+        .to(&sandbox)
+        .args("--idsite=1 --recorders=8 --recorder-max-payload-size=10 access.log")
+        .run()
+        .exits(1)
+        .says(&["BulkTracking"]);
+    assert_eq!(ended.summary().get("imported"), 40);
+    assert_eq!(count(&sandbox), 40);
+    assert!(ended.summary().get("unsent") > 0);
+}
+
+#[test]
+fn tracking_switched_off_is_no_success() {
+    let sandbox = always(Fault::Nothing);
+    let ended = import(&sandbox, "--idsite=1")
+        .exits(1)
+        .says(&["recorded none"]);
+    assert_eq!(ended.summary().get("imported"), 0);
+}
+
+#[test]
+fn refused_hits_are_counted_apart_and_named() {
+    let sandbox = faulty(Faults {
+        script: vec![None, Some(Fault::Invalid(vec![0, 3]))],
+        ..Faults::default()
+    });
+    let ended = import(&sandbox, "--idsite=1 --recorder-max-payload-size=10")
+        .exits(3)
+        .says(&["access.log:11: refused", "access.log:14: refused"]);
+    assert_eq!(ended.summary().get("imported"), 18);
+    assert_eq!(ended.summary().get("refused"), 2);
+    let stored: Vec<usize> = (0..20)
+        .filter(|number| ![10, 13].contains(number))
+        .collect();
+    assert_eq!(numbers(&sandbox), stored);
+}
+
+#[test]
+fn refused_hits_are_counted_where_only_super_users_learn_which() {
+    let write = "dddddddddddddddddddddddddddddddd";
+    let tokens = Tokens {
+        write: Some(Secret::new(write)),
+        ..Tokens::default()
+    };
+    let sandbox = started(Options {
+        tokens,
+        faults: Faults {
+            script: vec![Some(Fault::Invalid(vec![0, 3]))],
+            ..Faults::default()
+        },
+        ..options()
+    });
+    let ended = import_as(&sandbox, write)
+        .exits(3)
+        .says(&["2 of the 20 hits of access.log:1-20 were refused"]);
+    assert_eq!(ended.summary().get("imported"), 18);
+    assert_eq!(ended.summary().get("refused"), 2);
+}
+
+#[test]
+fn hits_that_the_server_lost_are_counted_apart() {
+    let sandbox = faulty(Faults {
+        script: vec![Some(Fault::Lost(3))],
+        ..Faults::default()
+    });
+    let ended = import(&sandbox, "--idsite=1")
+        .exits(3)
+        .says(&["3 hits less than the 20"]);
+    assert_eq!(ended.summary().get("imported"), 17);
+    assert_eq!(ended.summary().get("lost"), 3);
+    assert_eq!(count(&sandbox), 17);
+}
+
+#[test]
+fn text_before_the_trackers_json_is_told_once_and_is_no_failure() {
+    let sandbox = always(Fault::Warnings);
+    let ended = import(&sandbox, "--idsite=1 --recorder-max-payload-size=5").exits(0);
+    assert_eq!(
+        ended.err.matches("Undefined array key").count(),
+        1,
+        "{ended}"
+    );
+    assert_each_once(&sandbox, 20);
+}
+
+#[test]
+fn maintenance_of_matomo_is_told() {
+    let sandbox = faulty(Faults {
+        maintenance: true,
+        ..Faults::default()
+    });
+    let ended = import(&sandbox, "--idsite=1").exits(1).says(&["503"]);
+    assert_eq!(ended.out, "");
+    assert!(sandbox.log().tracker.is_empty());
+}

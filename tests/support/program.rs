@@ -1,0 +1,298 @@
+//! The program itself: started, fed, signalled, ended, and always watched for secrets in its output.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use import_logs::sandbox::Sandbox;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::clock::{LONGEST, until};
+use super::{Folder, Summary, TOKEN};
+
+/// The program, not yet started. The environment names no token and no proxy.
+pub struct Program {
+    command: Command,
+    input: Option<Vec<u8>>,
+    secrets: Vec<String>,
+    limit: Duration,
+}
+
+impl Program {
+    pub fn new(folder: &Folder) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_import-logs"));
+        command.current_dir(folder.path()).env("NO_COLOR", "1");
+        for proxy in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+            command.env_remove(proxy).env_remove(proxy.to_uppercase());
+        }
+        command.env_remove("MATOMO_TOKEN_AUTH");
+        Self {
+            command,
+            input: None,
+            secrets: vec![TOKEN.to_owned()],
+            limit: LONGEST,
+        }
+    }
+
+    /// Against this server, its super user's token in the environment.
+    pub fn to(self, sandbox: &Sandbox) -> Self {
+        let token = sandbox.token().expose();
+        self.arg(format!("--url={}", sandbox.url()))
+            .env("MATOMO_TOKEN_AUTH", token)
+            .secret(token)
+    }
+
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// Arguments as one would type them, parted by blanks.
+    pub fn args(mut self, typed: &str) -> Self {
+        self.command.args(typed.split_whitespace());
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// A text that may not appear in any output.
+    pub fn secret(mut self, secret: &str) -> Self {
+        self.secrets.push(secret.to_owned());
+        self
+    }
+
+    pub fn stdin(mut self, input: impl AsRef<[u8]>) -> Self {
+        self.input = Some(input.as_ref().to_owned());
+        self
+    }
+
+    /// How long it may take.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Runs it to its end. A test in which it does not come to an end fails.
+    pub fn run(mut self) -> Ended {
+        let input = self.input.take();
+        let mut running = self.start();
+        let feeder = running.input.take().map(|mut stdin| {
+            // The program may end before it has read everything.
+            std::thread::spawn(move || stdin.write_all(&input.unwrap_or_default()))
+        });
+        let ended = running.end();
+        feeder.map(JoinHandle::join);
+        ended
+    }
+
+    /// Starts it, with a pipe for stdin that is open until [`Running::close`].
+    pub fn start(mut self) -> Running {
+        self.command.stdin(Stdio::piped());
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().unwrap();
+        Running {
+            input: child.stdin.take(),
+            out: Heard::listen(child.stdout.take().unwrap()),
+            err: Heard::listen(child.stderr.take().unwrap()),
+            child,
+            secrets: self.secrets,
+            limit: self.limit,
+        }
+    }
+
+    /// Runs it with a stdout that nobody reads any more.
+    pub fn run_unheard(mut self) -> Ended {
+        self.command.stdin(Stdio::null());
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().unwrap();
+        drop(child.stdout.take());
+        Running {
+            input: None,
+            out: Heard::listen(std::io::empty()),
+            err: Heard::listen(child.stderr.take().unwrap()),
+            child,
+            secrets: self.secrets,
+            limit: self.limit,
+        }
+        .end()
+    }
+}
+
+/// The program while it runs; killed when dropped.
+pub struct Running {
+    child: Child,
+    input: Option<ChildStdin>,
+    out: Heard,
+    err: Heard,
+    secrets: Vec<String>,
+    limit: Duration,
+}
+
+impl Running {
+    pub fn write(&mut self, text: &str) {
+        let input = self.input.as_mut().unwrap();
+        input.write_all(text.as_bytes()).unwrap();
+        input.flush().unwrap();
+    }
+
+    /// Ends stdin.
+    pub fn close(&mut self) {
+        self.input = None;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// What came on stderr until now.
+    pub fn err(&self) -> String {
+        self.err.so_far()
+    }
+
+    /// The most memory it has had at once until now, in bytes; `None` once it has ended.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(
+            Path::new("/proc")
+                .join(self.child.id().to_string())
+                .join("status"),
+        )
+        .ok()?;
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: u64 = peak.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end; stdin is closed first.
+    pub fn end(mut self) -> Ended {
+        self.close();
+        let mut status: Option<ExitStatus> = None;
+        let in_time = until(self.limit, || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        if !in_time {
+            let (out, err) = (self.out.so_far(), self.err.so_far());
+            panic!(
+                "no end within {:?}\n--- stdout\n{out}\n--- stderr\n{err}",
+                self.limit
+            );
+        }
+        let ended = Ended {
+            code: status.and_then(|status| status.code()),
+            out: self.out.all(),
+            err: self.err.all(),
+        };
+        for secret in &self.secrets {
+            assert!(
+                !ended.out.contains(secret.as_str()),
+                "a secret on stdout: {ended}"
+            );
+            assert!(
+                !ended.err.contains(secret.as_str()),
+                "a secret on stderr: {ended}"
+            );
+        }
+        ended
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One of its outputs, read as it comes.
+struct Heard {
+    text: Arc<Mutex<Vec<u8>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Heard {
+    fn listen(mut from: impl Read + Send + 'static) -> Self {
+        let text = Arc::<Mutex<Vec<u8>>>::default();
+        let heard = Arc::clone(&text);
+        let thread = std::thread::spawn(move || {
+            let mut some = [0; 4096];
+            while let Ok(read @ 1..) = from.read(&mut some) {
+                heard.lock().unwrap().extend_from_slice(&some[..read]);
+            }
+        });
+        Self {
+            text,
+            thread: Some(thread),
+        }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
+    }
+
+    fn all(&mut self) -> String {
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+        self.so_far()
+    }
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Ended {
+    /// `None`: ended by a signal that it did not handle.
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ended {
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "exit status of: {self}");
+        self
+    }
+
+    /// Its messages hold all of these texts.
+    #[track_caller]
+    pub fn says(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.err.contains(text), "{text:?} is not said: {self}");
+        }
+        self
+    }
+
+    /// None of its output holds this text.
+    #[track_caller]
+    pub fn hides(self, text: &str) -> Self {
+        assert!(!self.out.contains(text), "{text:?} on stdout: {self}");
+        assert!(!self.err.contains(text), "{text:?} on stderr: {self}");
+        self
+    }
+
+    pub fn summary(&self) -> Summary {
+        Summary::of(&self.out)
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { code, out, err } = self;
+        write!(f, "exit {code:?}\n--- stdout\n{out}\n--- stderr\n{err}")
+    }
+}

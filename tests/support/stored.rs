@@ -1,0 +1,55 @@
+//! What a sandbox stored or was sent.
+
+use import_logs::sandbox::{Live, Options, Sandbox};
+use serde_json::Value;
+
+/// A server with site 1 for everything, the calls kept.
+pub fn options() -> Options {
+    Options::fixed(&[(1, "http://www.example.com")], &[("www.example.com", 1)])
+}
+
+/// Such a server without faults.
+pub fn sandbox() -> Sandbox {
+    started(options())
+}
+
+pub fn started(options: Options) -> Sandbox {
+    Sandbox::start(options).unwrap()
+}
+
+/// One whose visitor log answers so.
+pub fn seen_through(live: Live) -> Options {
+    Options { live, ..options() }
+}
+
+pub fn count(sandbox: &Sandbox) -> u64 {
+    sandbox.store().count().unwrap()
+}
+
+/// A text of a hit, empty where there is none.
+pub fn text<'h>(hit: &'h Value, key: &str) -> &'h str {
+    hit[key].as_str().unwrap_or_default()
+}
+
+/// The number of the line that a hit comes from.
+pub fn number(hit: &Value) -> usize {
+    let url = text(hit, "url");
+    let number = url
+        .rsplit('-')
+        .next()
+        .and_then(|number| number.parse().ok());
+    number.unwrap_or_else(|| panic!("no number in {url:?}"))
+}
+
+/// The numbers of all stored hits, sorted.
+pub fn numbers(sandbox: &Sandbox) -> Vec<usize> {
+    let mut numbers: Vec<usize> = sandbox.store().hits().unwrap().iter().map(number).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Every line of `0..lines` is stored exactly once.
+#[track_caller]
+pub fn assert_each_once(sandbox: &Sandbox, lines: usize) {
+    assert_eq!(numbers(sandbox), (0..lines).collect::<Vec<_>>());
+}
