@@ -97,6 +97,11 @@ impl Chooser {
         })
     }
 
+    /// Whether the user says what format the logs have.
+    pub fn is_named(&self) -> bool {
+        !matches!(self.choice, FormatChoice::Detect)
+    }
+
     /// The date format that the user gave with a regex.
     pub fn date_format(&self) -> Option<&str> {
         match &self.choice {

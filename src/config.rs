@@ -10,6 +10,7 @@ use chrono_tz::Tz;
 
 use crate::cli::Cli;
 pub use crate::cli::InDoubt;
+use crate::cli::ListeningTime;
 use crate::error::{Error, Result};
 use crate::filter::{Bots, Extensions, Filters, Hosts, Paths};
 use crate::format::registry::FormatOptions;
@@ -19,6 +20,7 @@ use crate::format::{Field, Wanted};
 use crate::hit::HitOptions;
 use crate::input::encoding::Encoding;
 use crate::input::pattern::Pattern;
+use crate::listening::Audience;
 use crate::matomo::auth::{self, LocalMatomo, TokenSources};
 use crate::matomo::client::ClientOptions;
 use crate::matomo::retry::RetryPolicy;
@@ -38,6 +40,8 @@ pub struct Config {
     pub ignored_groups: Vec<String>,
     pub filters: Filters,
     pub replay: Option<ReplayOptions>,
+    /// `None`: plain hits, also of radio logs.
+    pub radio: Option<RadioOptions>,
     pub tracking: TrackingOptions,
     pub sites: SiteOptions,
     pub server: Server,
@@ -75,6 +79,14 @@ pub enum FormatChoice {
         dates: Strptime,
         date_format: String,
     },
+}
+
+/// How radio logs are read.
+#[derive(Clone, Debug)]
+pub struct RadioOptions {
+    /// An Icecast log may be taken for one although nobody said so.
+    pub also_detected: bool,
+    pub audience: Audience,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -157,7 +169,9 @@ impl Config {
                 tracker_file: cli.replay_tracking_expected_tracker_file.clone(),
                 add_to_date: cli.add_to_date.trim().parse().unwrap_or(0),
             }),
+            radio: radio(&cli)?,
             tracking: TrackingOptions {
+                listening_category: cli.listening_category.clone(),
                 query_delimiter: cli.query_string_delimiter.clone().into_bytes(),
                 strip_query: cli.strip_query_string,
                 title_delimiter: cli.title_category_delimiter.clone(),
@@ -258,11 +272,7 @@ fn filters(cli: &Cli) -> Result<Filters> {
             &cli.add_download_extensions,
         ),
         hosts: Hosts {
-            patterns: cli
-                .hostname
-                .iter()
-                .map(|pattern| Pattern::new(pattern))
-                .collect(),
+            patterns: cli.hostname.iter().map(Pattern::new).collect(),
             included: exact(&cli.include_host),
             excluded: exact(&cli.exclude_host),
         },
@@ -377,6 +387,23 @@ fn w3c_options(cli: &Cli, wanted: &Wanted) -> Result<W3cOptions> {
     })
 }
 
+fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
+    let audience = Audience {
+        relays: cli.relay.clone(),
+        minimum: number("--minimum-listening", &cli.minimum_listening)?,
+        keep_admin: cli.enable_icecast_admin,
+    };
+    Ok(match cli.listening_time {
+        // A replayed log is Matomo's own.
+        _ if cli.replay_tracking => None,
+        ListeningTime::Off => None,
+        when => Some(RadioOptions {
+            also_detected: when == ListeningTime::Events,
+            audience,
+        }),
+    })
+}
+
 /// The folder of the ledger. Lines that are passed over by number are no way to go on beside it.
 fn state_dir(cli: &Cli) -> Result<Option<PathBuf>> {
     let Some(dir) = cli
@@ -447,7 +474,7 @@ fn variables(option: &str, lists: &[String]) -> Result<Vec<(String, String)>> {
 
 /// Patterns given as options, then those of files: one a line, blank lines and outer blanks dropped.
 fn patterns(option: &str, given: &[String], files: &[PathBuf]) -> Result<Vec<Pattern>> {
-    let mut patterns: Vec<Pattern> = given.iter().map(|pattern| Pattern::new(pattern)).collect();
+    let mut patterns: Vec<Pattern> = given.iter().map(Pattern::new).collect();
     for file in files {
         let text = read_text(option, file)?;
         patterns.extend(

@@ -6,6 +6,7 @@ use chrono_tz::Tz;
 use crate::format::date::{DateFormat, Moment};
 use crate::format::w3c::RAW_AGENT;
 use crate::format::{Field, Format, Record};
+use crate::listening::variants::CID;
 
 /// How fields become hits; from the options of the same names.
 #[derive(Clone, Debug)]
@@ -50,6 +51,10 @@ pub struct Hit<'a> {
     pub generation_time: Option<f64>,
     pub event: Option<Event<'a>>,
     pub session_time: Option<&'a [u8]>,
+    /// Where the log hides the address: what tells the visitor apart instead.
+    pub cid: Option<[u8; CID]>,
+    /// A radio log's listener: neither a download nor a static file, whatever the mount point's name ends in.
+    pub is_listener: bool,
     /// Set by the filters: a request of a file to download.
     pub is_download: bool,
     /// Set by the filters: the agent is a bot's.
@@ -122,6 +127,8 @@ impl HitOptions {
                 get(Field::EventName),
             ),
             session_time: get(Field::SessionTime),
+            cid: None,
+            is_listener: false,
             is_download: false,
             is_bot: false,
             time: 0,

@@ -15,13 +15,14 @@ use crate::dump;
 use crate::error::{Error, Result};
 use crate::input::discover::{Source, discover};
 use crate::ledger::{Ledger, Target, spool};
+use crate::listening::Tally;
 use crate::mark::Marker;
 use crate::matomo::api::Api;
 use crate::matomo::auth;
 use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::{RetryPolicy, Waiter};
 use crate::matomo::tracking::Writer;
-use crate::parser::{Books, Kept, Parser, Remains, Requests};
+use crate::parser::{Books, Kept, Parser, Radio, Remains, Requests};
 use crate::recorder::{Pool, Shared};
 use crate::rejects::Rejects;
 use crate::report::progress::{Progress, Style, Watched};
@@ -112,6 +113,11 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
         ignored_groups: config.ignored_groups,
         filters: config.filters,
         replay: config.replay,
+        radio: config.radio.map(|radio| Radio {
+            also_detected: radio.also_detected,
+            audience: radio.audience,
+            tally: Tally::default(),
+        }),
         requests: Requests {
             writer: Writer::new(config.tracking),
             marker,
@@ -130,20 +136,25 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     };
     let parsed = parser.run(&sources);
     // Dropping the outbox ends the recorders.
-    let Remains { sites, books } = parser.end();
+    let Remains {
+        sites,
+        radio,
+        books,
+    } = parser.end();
     let all_ended = pool.join(stop, GRACE);
     drop(progress);
     let summary = SummaryInput {
         account: &account,
         sites: &sites.summary(),
         elapsed: begun.elapsed(),
-        url: &server.url,
+        url: server.sandbox.is_none().then_some(server.url.as_str()),
         dry_run: config.dry_run,
         replaying,
     };
     // Where the import stopped before its first line there is nothing to sum up.
     if parsed.is_ok() || account.total(Count::Read) > 0 {
-        console.print(summary.text());
+        let listening = radio.map_or_else(String::new, |mut radio| radio.tally.figures().text());
+        console.print(format!("{}{listening}", summary.text()));
     }
     let closed = books.map_or(Ok(()), |books| {
         close_books(
@@ -159,7 +170,7 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
         .map_or(Ok(()), |rejects| rejects.close())
         .and(closed);
     if let Some(sandbox) = &server.sandbox {
-        console.print(sandbox::report(sandbox.store())?);
+        console.print(format!("\n{}", sandbox::report(sandbox.store())?));
     }
     if !all_ended {
         console.warn_incomplete(

@@ -44,25 +44,21 @@ pub fn leave_ledger(
     let places = [beside.to_owned(), std::env::temp_dir()];
     let mut why = String::new();
     for place in places {
-        for dir in (1..=MOST_TRIES)
+        let free = (1..=MOST_TRIES)
             .map(|number| folder(&place, number))
-            .filter(|dir| !dir.exists())
-        {
-            match ledger.keep_in(&dir) {
-                Ok(()) => {
-                    let dir = std::path::absolute(&dir).unwrap_or(dir);
-                    console.note(format!(
-                        "what is done is kept in {}; this goes on from there, without loss and without sending anything twice:\n{}",
-                        dir.display(),
-                        command(args, &dir)
-                    ));
-                    return;
-                }
-                Err(error) => {
-                    why = error.to_string();
-                    break;
-                }
+            .find(|dir| !dir.exists());
+        let Some(dir) = free else { continue };
+        match ledger.keep_in(&dir) {
+            Ok(()) => {
+                let dir = std::path::absolute(&dir).unwrap_or(dir);
+                console.note(format!(
+                    "what is done is kept in {}; this goes on from there, without loss and without sending anything twice:\n{}",
+                    dir.display(),
+                    command(args, &dir)
+                ));
+                return;
             }
+            Err(error) => why = error.to_string(),
         }
     }
     console.warn(format!(

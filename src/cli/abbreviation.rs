@@ -6,16 +6,21 @@ use clap::Command;
 
 /// Options that the script does not have. A shortened name needs to be unambiguous only among the script's own
 /// (SPEC section 2): an option of ours that begins alike must not break an old command line.
-const OURS: [&str; 13] = [
+const OURS: [&str; 18] = [
     "auth-config",
     "ca-certificate",
     "client-certificate",
     "client-key",
+    "enable-icecast-admin",
     "flush-interval",
     "in-doubt",
+    "listening-category",
+    "listening-time",
     "log-timezone",
+    "minimum-listening",
     "quiet",
     "rejects",
+    "relay",
     "sandbox",
     "state-dir",
     "token-auth-file",

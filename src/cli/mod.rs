@@ -5,7 +5,21 @@ pub mod abbreviation;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::listening::Network;
+
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
+
+/// Whether a radio log's lines become the time listened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ListeningTime {
+    /// Where it is certain that the log is a radio server's
+    #[default]
+    Auto,
+    /// Also for logs that only look like Icecast's
+    Events,
+    /// Plain hits, as the Python script sends them
+    Off,
+}
 
 /// What becomes of hits in doubt that Matomo cannot be asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -505,6 +519,43 @@ pub struct Cli {
         allow_hyphen_values = true
     )]
     pub replay_tracking_expected_tracker_file: Option<String>,
+
+    // ---- Radio
+    /// For Icecast and SHOUTcast logs: send the time listened. 'auto' does so for SHOUTcast logs, and with
+    /// --log-format-name=icecast2
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value = "auto",
+        help_heading = "Radio",
+        allow_hyphen_values = true
+    )]
+    pub listening_time: ListeningTime,
+    /// Event category of the time listened
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "Listening",
+        help_heading = "Radio",
+        allow_hyphen_values = true
+    )]
+    pub listening_category: String,
+    /// Shorter connections are no listeners
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "0",
+        help_heading = "Radio",
+        allow_hyphen_values = true
+    )]
+    pub minimum_listening: String,
+    /// Address or network of a relay, which is no listener
+    #[arg(long, value_name = "ADDRESS", action = ArgAction::Append, help_heading = "Radio", allow_hyphen_values = true)]
+    pub relay: Vec<Network>,
+    /// Keep requests of the source client, of admin and status pages
+    #[arg(long, help_heading = "Radio")]
+    pub enable_icecast_admin: bool,
 
     // ---- Output
     /// Report progress (by itself where standard error is a terminal)

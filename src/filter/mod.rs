@@ -32,13 +32,16 @@ pub struct Filters {
 impl Filters {
     /// Whether the summary counts a hit as a download, also where a later filter drops it.
     pub fn is_download(&self, hit: &Hit) -> bool {
-        self.extensions.is_download(hit.extension)
+        !hit.is_listener && self.extensions.is_download(hit.extension)
     }
 
     /// The filters that need no date, once `is_download` is set. Sets `is_bot`, and `is_download` for static
     /// resources that are kept.
     pub fn judge(&mut self, hit: &mut Hit) -> Result<(), Reason> {
-        if !hit.is_download && self.extensions.is_unwanted_download(hit.extension) {
+        if !hit.is_download
+            && !hit.is_listener
+            && self.extensions.is_unwanted_download(hit.extension)
+        {
             return Err(Reason::Download);
         }
         if !self.hosts.matches_hostname(hit) {
@@ -51,7 +54,7 @@ impl Filters {
             return Err(Reason::HttpRedirect);
         }
         self.paths.judge(hit.path)?;
-        if self.extensions.is_static(hit) {
+        if !hit.is_listener && self.extensions.is_static(hit) {
             if !self.keep_static {
                 return Err(Reason::Static);
             }

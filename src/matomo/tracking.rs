@@ -2,6 +2,7 @@
 
 use crate::format::Field;
 use crate::hit::Hit;
+use crate::listening::{Mark, MarkKind};
 use crate::matomo::json::{self, Broken};
 use crate::site::Site;
 
@@ -22,6 +23,8 @@ pub struct TrackingOptions {
     /// Field and name, in the order given.
     pub page_variables: Vec<(String, String)>,
     pub visit_variables: Vec<(String, String)>,
+    /// `--listening-category`
+    pub listening_category: String,
 }
 
 /// Writes requests. Holds the scratch room that one request needs, so that none is allocated for the next.
@@ -61,7 +64,8 @@ impl Writer {
     /// Appends the request of one hit. `pv_id` is the hit's mark, by which Matomo can be asked for it.
     pub fn write(&mut self, hit: &Hit, site: &Site, pv_id: &[u8], out: &mut Vec<u8>) {
         self.set_url(hit, site);
-        self.begin(hit, site, pv_id, out);
+        self.begin(hit, site, out);
+        push_member(out, "pv_id", pv_id);
         push_date(out, hit.time);
         self.push_variables(hit, out);
         if hit.is_download {
@@ -90,8 +94,27 @@ impl Writer {
         out.push(b'}');
     }
 
+    /// What the requests of a connection have that does not depend on how long it lasted. The page view has all that
+    /// a hit's has but a generation time (a stream has none) and the bytes; the events repeat it without variables.
+    pub fn prepare(&mut self, hit: &Hit, site: &Site) -> Prepared {
+        self.set_url(hit, site);
+        let (mut view, mut event) = (Vec::new(), Vec::new());
+        self.begin(hit, site, &mut view);
+        event.extend_from_slice(&view);
+        view.extend_from_slice(b",\"new_visit\":1");
+        self.push_variables(hit, &mut view);
+        event.extend_from_slice(b",\"ca\":1");
+        push_member(
+            &mut event,
+            "e_c",
+            self.options.listening_category.as_bytes(),
+        );
+        push_member(&mut event, "e_n", hit.path);
+        Prepared { view, event }
+    }
+
     /// What every request of a hit has: the page view as well as the events that repeat it.
-    fn begin(&self, hit: &Hit, site: &Site, pv_id: &[u8], out: &mut Vec<u8>) {
+    fn begin(&self, hit: &Hit, site: &Site, out: &mut Vec<u8>) {
         out.push(b'{');
         out.extend_from_slice(&self.constant);
         push_member(out, "idsite", site.id.as_bytes());
@@ -100,12 +123,14 @@ impl Writer {
         out.extend_from_slice(b"\",\"urlref\":\"");
         json::push_url(out, cut(hit.referrer));
         out.push(b'"');
-        push_member(out, "cip", hit.ip);
+        match &hit.cid {
+            Some(cid) => push_member(out, "cid", cid),
+            None => push_member(out, "cip", hit.ip),
+        }
         push_member(out, "ua", hit.user_agent);
         if let Some(user) = hit.userid {
             push_member(out, "uid", user);
         }
-        push_member(out, "pv_id", pv_id);
     }
 
     /// The address of the page: scheme and host, or the main url where the hit has no host; then path and query.
@@ -179,6 +204,40 @@ impl Writer {
             push_encoded(out, cut(hit.referrer), &mut self.text);
         }
         out.push(b'"');
+    }
+}
+
+/// The requests of a connection, but for their dates and marks.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    view: Vec<u8>,
+    event: Vec<u8>,
+}
+
+impl Prepared {
+    /// Appends one request of the connection. `bytes`: what was sent in all, for the page view.
+    pub fn write(&self, mark: Mark, bytes: u64, pv_id: &[u8], out: &mut Vec<u8>) {
+        match mark.kind {
+            MarkKind::PageView => {
+                out.extend_from_slice(&self.view);
+                if bytes > 0 {
+                    out.extend_from_slice(b",\"bw_bytes\":");
+                    json::push_number(out, bytes);
+                }
+            }
+            MarkKind::Connected => {
+                out.extend_from_slice(&self.event);
+                out.extend_from_slice(b",\"e_a\":\"connected\"");
+            }
+            MarkKind::Listened(seconds) => {
+                out.extend_from_slice(&self.event);
+                out.extend_from_slice(b",\"e_a\":\"listened\",\"e_v\":");
+                json::push_number(out, seconds);
+            }
+        }
+        push_member(out, "pv_id", pv_id);
+        push_date(out, mark.time);
+        out.push(b'}');
     }
 }
 

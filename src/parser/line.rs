@@ -6,6 +6,7 @@ use std::hash::BuildHasher;
 use bumpalo::Bump;
 
 use super::log::Log;
+use super::radio::{Heard, Listening};
 use super::{Flow, Parser};
 use crate::error::{Error, Result};
 use crate::format::{Fit, Format, Record};
@@ -13,7 +14,7 @@ use crate::hit::Hit;
 use crate::input::lines::Line;
 use crate::mark::{self, Marker};
 use crate::matomo::tracking::Writer;
-use crate::recorder::{Closed, Parcel, Unit};
+use crate::recorder::{Parcel, Place, Unit};
 use crate::rejects::Original;
 use crate::replay::Arguments;
 use crate::report::{Count, Reason};
@@ -54,7 +55,7 @@ impl Parser {
             if header {
                 self.take_header(log, format, line)?;
             }
-            self.pass(log, line.start, line.end);
+            self.pass(log, place(line));
             return Ok(Flow::On);
         }
         {
@@ -68,7 +69,7 @@ impl Parser {
             log.account.add(Count::Read, 1);
             log.account.add(Count::Header, 1);
             self.take_header(log, format, line)?;
-            self.pass(log, line.start, line.end);
+            self.pass(log, place(line));
         } else if format.ready() || line.bytes.trim_ascii().is_empty() {
             log.account.add(Count::Read, 1);
             self.drop_line(log, line, Reason::Misfit)?;
@@ -104,15 +105,32 @@ impl Parser {
                 return Ok(Flow::On);
             }
         };
-        let mut unit = self.unit(log, line, &kept);
-        let parcel = self.outbox.parcel(unit.visitor);
-        unit.requests = self
-            .requests
-            .write(log, line, kept, self.sites.get(unit.site), parcel);
-        match self.outbox.add(unit) {
-            Ok(()) => Ok(Flow::On),
-            Err(Closed) => Ok(Flow::Over),
+        let place = place(line);
+        if kept.hit.is_listener {
+            match self.listen(log, place, &kept) {
+                Heard::Plain => {}
+                Heard::Unmeasured(listener) => {
+                    return Ok(self.send_unmeasured(log, listener, kept.hit.time, kept.hit.length));
+                }
+                Heard::Over(over) => return self.send_over(log, over),
+            }
         }
+        let mut unit = self.unit(log, place, &kept);
+        if self.rejects.is_some() {
+            unit.original = Some(Box::new(Original {
+                line: line.raw.to_vec(),
+                header: log.header.clone(),
+            }));
+        }
+        let parcel = self.outbox.parcel(unit.visitor);
+        unit.requests = self.requests.write(
+            log.mark,
+            line.start,
+            kept,
+            self.sites.get(unit.site),
+            parcel,
+        );
+        Ok(self.hand_over(unit))
     }
 
     /// Whether a line is to be sent, and to which site; or why not.
@@ -124,11 +142,18 @@ impl Parser {
         arena: &'l Bump,
     ) -> Result<std::result::Result<Kept<'l>, Reason>> {
         let mut hit = self.hit.hit(format, record, arena);
+        let audience = match log.listening {
+            Listening::Off => Ok(()),
+            _ => self.tune_in(&mut hit, arena),
+        };
         hit.is_download = self.filters.is_download(&hit);
         if hit.is_download {
             log.account.add(Count::Downloads, 1);
         }
-        let arguments = match self.judge_hit(&mut hit) {
+        let arguments = match self
+            .judge_hit(&mut hit)
+            .and_then(|arguments| audience.map(|()| arguments))
+        {
             Ok(arguments) => arguments,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -160,22 +185,17 @@ impl Parser {
     }
 
     /// What a recorder must know of a line; how many requests it becomes shows when they are written.
-    pub(super) fn unit(&self, log: &Log, line: &Line, kept: &Kept) -> Unit {
+    pub(super) fn unit(&self, log: &Log, place: Place, kept: &Kept) -> Unit {
         let visitor = kept
             .arguments
             .as_ref()
             .and_then(Arguments::visitor)
             .map(str::as_bytes);
-        let original = || Original {
-            line: line.raw.to_vec(),
-            header: log.header.clone(),
-        };
         Unit {
             file: log.number,
             log: log.known.as_ref().map(|known| known.state.log),
-            line: line.number,
-            start: line.start,
-            end: line.end,
+            place,
+            more: Vec::new(),
             site: kept.site,
             day: kept.hit.time.div_euclid(86_400) as i32,
             requests: 0,
@@ -183,7 +203,7 @@ impl Parser {
             visitor: self
                 .hasher
                 .hash_one(visitor.unwrap_or(kept.hit.userid.unwrap_or(kept.hit.ip))),
-            original: self.rejects.is_some().then(|| Box::new(original())),
+            original: None,
         }
     }
 
@@ -196,11 +216,16 @@ impl Parser {
             .map_err(|error| Error::stopped(format!("{}:{}: {error}", log.name, line.number)))
     }
 
-    fn drop_line(&self, log: &mut Log, line: &Line, reason: Reason) -> Result<()> {
+    /// Counts a line that is dropped.
+    pub(super) fn drop_place(&self, log: &mut Log, place: Place, reason: Reason) {
         log.account.add(reason.count(), 1);
         self.console.debug(2, || {
-            format!("{}:{}: {}", log.name, line.number, reason.text())
+            format!("{}:{}: {}", log.name, place.line, reason.text())
         });
+        self.pass(log, place);
+    }
+
+    fn drop_line(&self, log: &mut Log, line: &Line, reason: Reason) -> Result<()> {
         if let Some(rejects) = self
             .rejects
             .as_ref()
@@ -212,8 +237,16 @@ impl Parser {
             };
             rejects.add(&log.name, line.number, reason.text(), &original)?;
         }
-        self.pass(log, line.start, line.end);
+        self.drop_place(log, place(line), reason);
         Ok(())
+    }
+}
+
+fn place(line: &Line) -> Place {
+    Place {
+        line: line.number,
+        start: line.start,
+        end: line.end,
     }
 }
 
@@ -226,16 +259,16 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Gives their number.
+    /// Writes a hit's one request. Gives the number of requests.
     pub(super) fn write(
         &mut self,
-        log: &Log,
-        line: &Line,
+        log: u64,
+        start: u64,
         kept: Kept,
         site: &Site,
         parcel: &mut Parcel,
     ) -> u32 {
-        let mark = self.marker.mark(log.mark, line.start, 0);
+        let mark = self.marker.mark(log, start, 0);
         match kept.arguments {
             None => self.writer.write(&kept.hit, site, &mark, &mut parcel.body),
             Some(arguments) => {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bumpalo::Bump;
 
+use super::radio::Listening;
 use super::{Books, Flow, Kept, Parser, TICK};
 use crate::choice::Held;
 use crate::error::{Error, Result};
@@ -16,6 +17,7 @@ use crate::input::error::InputError;
 use crate::input::lines::{Lines, Next, Options};
 use crate::input::reader::Keeper;
 use crate::ledger::{Fate, LogFile, LogState, Spool, spool};
+use crate::recorder::Place;
 use crate::report::FileAccount;
 use crate::site;
 
@@ -31,6 +33,7 @@ pub(super) struct Log {
     pub fitting: u64,
     /// Tells this log from others in the marks of its hits.
     pub mark: u64,
+    pub listening: Listening,
     /// The last `#Fields:` line, for `--rejects`.
     pub header: Option<Arc<[u8]>>,
 }
@@ -347,6 +350,7 @@ impl Parser {
             passed_lines: 0,
         });
         let number = number as u32;
+        let listening = self.listening(&name, format.as_ref(), self.chooser.is_named());
         let mut log = Log {
             name,
             number,
@@ -354,9 +358,20 @@ impl Parser {
             known,
             fitting: 0,
             mark,
+            listening,
             header: None,
         };
         let outcome = self.read_lines(&mut log, format.as_mut(), held, &mut lines, before);
+        // The log's end is no end of its last connections where the import stops.
+        let outcome = match outcome {
+            Ok((Flow::On | Flow::LogEnds, ended)) => {
+                self.end_titles(&mut log).map(|flow| (flow, ended))
+            }
+            other => {
+                self.count_held(&log);
+                other
+            }
+        };
         self.tell_passed(&mut log);
         if log.account.nothing_fits() {
             self.console.warn_incomplete(format!(
@@ -446,7 +461,7 @@ impl Parser {
     }
 
     /// Notes a line that needs no sending.
-    pub(super) fn pass(&self, log: &mut Log, start: u64, end: u64) {
+    pub(super) fn pass(&self, log: &mut Log, Place { start, end, .. }: Place) {
         let Some(known) = &mut log.known else {
             return;
         };

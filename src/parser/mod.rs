@@ -2,9 +2,11 @@
 
 mod line;
 mod log;
+mod radio;
 mod settle;
 
 pub use line::Requests;
+pub use radio::Radio;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +43,8 @@ pub struct Parser {
     pub ignored_groups: Vec<String>,
     pub filters: Filters,
     pub replay: Option<ReplayOptions>,
+    /// `None`: plain hits, also of radio logs.
+    pub radio: Option<Radio>,
     pub requests: Requests,
     pub sites: Sites,
     pub api: Api,
@@ -93,6 +97,7 @@ enum Flow {
 /// What is left of the parser for the end of the run.
 pub struct Remains {
     pub sites: Sites,
+    pub radio: Option<Radio>,
     pub books: Option<Books>,
 }
 
@@ -111,6 +116,7 @@ impl Parser {
     pub fn end(self) -> Remains {
         Remains {
             sites: self.sites,
+            radio: self.radio,
             books: self.books,
         }
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bumpalo::Bump;
 
 use super::log::Log;
+use super::radio::{Heard, Listening, Over, Title};
 use super::{Parser, TICK};
 use crate::config::InDoubt;
 use crate::error::{Error, Result};
@@ -15,15 +16,15 @@ use crate::format::{Fit, Format, Record};
 use crate::input::discover::Source;
 use crate::input::lines::{Line, Lines, Next, Options};
 use crate::ledger::{LogId, PendingBatch, Ranges};
-use crate::recorder::{Parcel, present};
+use crate::recorder::{Parcel, Place, present};
 use crate::report::Account;
 
 /// The requests of a batch's lines, made once more.
 #[derive(Default)]
 struct Again {
     parcel: Parcel,
-    /// Where each line stands, and how many requests it became.
-    lines: Vec<(std::ops::Range<u64>, u32)>,
+    /// Where the lines of each unit stand, and how many requests they became.
+    units: Vec<(Vec<Place>, u32)>,
 }
 
 impl Parser {
@@ -101,11 +102,12 @@ impl Parser {
             return Ok(again);
         };
         self.forget_groups(&name, format.as_ref());
-        let log = self.shadow(name, id);
+        let listening = self.listening(&name, format.as_ref(), self.chooser.is_named());
+        let mut log = self.shadow(name, id, listening);
         let mut arena = Bump::new();
         for line in &held {
             self.line_again(
-                &log,
+                &mut log,
                 format.as_mut(),
                 &line.line(),
                 places,
@@ -117,7 +119,7 @@ impl Parser {
         while lines.position() < places.end() {
             match lines.next(TICK).map_err(unreadable)? {
                 Next::Line(line) => {
-                    self.line_again(&log, format.as_mut(), &line, places, &arena, &mut again)?
+                    self.line_again(&mut log, format.as_mut(), &line, places, &arena, &mut again)?
                 }
                 Next::Pause if self.stop.requested() => break,
                 Next::Pause => {}
@@ -125,11 +127,15 @@ impl Parser {
             }
             arena.reset();
         }
+        if let Listening::Titles(holder) = &mut log.listening {
+            let over = holder.drain().collect();
+            self.connections_again(log.mark, over, &mut again);
+        }
         Ok(again)
     }
 
     /// The log, with an account that nobody sees: these lines are counted when they are read for good.
-    fn shadow(&self, name: String, id: LogId) -> Log {
+    fn shadow(&self, name: String, id: LogId, listening: Listening) -> Log {
         let (_, account) = Account::new().open(name.clone());
         Log {
             name,
@@ -138,13 +144,14 @@ impl Parser {
             known: None,
             fitting: 0,
             mark: id.number(),
+            listening,
             header: None,
         }
     }
 
     fn line_again(
         &mut self,
-        log: &Log,
+        log: &mut Log,
         format: &mut dyn Format,
         line: &Line,
         places: &Ranges,
@@ -162,14 +169,42 @@ impl Parser {
         if line.too_long || format.parse(line.bytes, arena, &mut record) == Fit::Misfit {
             return Ok(());
         }
-        if let Ok(kept) = self.judge(log, format, &record, arena)? {
-            let site = self.sites.get(kept.site);
-            let requests = self
-                .requests
-                .write(log, line, kept, site, &mut again.parcel);
-            again.lines.push((line.start..line.end, requests));
+        let Ok(kept) = self.judge(log, format, &record, arena)? else {
+            return Ok(());
+        };
+        let place = Place {
+            line: line.number,
+            start: line.start,
+            end: line.end,
+        };
+        let heard = if kept.hit.is_listener {
+            self.listen(log, place, &kept)
+        } else {
+            Heard::Plain
+        };
+        match heard {
+            Heard::Over(over) => self.connections_again(log.mark, over, again),
+            // A page view alone has the mark that a plain hit has.
+            Heard::Plain | Heard::Unmeasured(_) => {
+                let site = self.sites.get(kept.site);
+                let requests =
+                    self.requests
+                        .write(log.mark, line.start, kept, site, &mut again.parcel);
+                again.units.push((vec![place], requests));
+            }
         }
         Ok(())
+    }
+
+    fn connections_again(&self, log: u64, over: Vec<Over>, again: &mut Again) {
+        for whole in over {
+            let requests = self
+                .requests
+                .write_connection(log, &whole, &mut again.parcel);
+            again
+                .units
+                .push((whole.lines.iter().map(Title::place).collect(), requests));
+        }
     }
 
     /// Which lines of the batch are done: those that Matomo has, or what `--in-doubt` makes of them.
@@ -211,24 +246,22 @@ impl Parser {
         };
         let mut done = Ranges::default();
         let mut there = there.into_iter();
-        for (line, number) in &again.lines {
+        for (lines, number) in &again.units {
             let parts: Vec<bool> = there.by_ref().take(*number as usize).collect();
+            let first = lines.first().map_or(0, |line| line.start);
             if parts.iter().all(|part| *part) {
-                done.insert(line.clone(), 1);
-            } else {
-                // Some of its requests are there: only the others are sent.
-                for part in parts
+                lines
                     .iter()
-                    .enumerate()
-                    .filter(|(_, there)| **there)
-                    .map(|(part, _)| part as u32)
-                {
-                    self.requests.present.insert(self.requests.marker.mark(
-                        log.number(),
-                        line.start,
-                        part,
-                    ));
-                }
+                    .for_each(|line| done.insert(line.start..line.end, 1));
+                continue;
+            }
+            // Some of its requests are there: only the others are sent.
+            for (part, _) in parts.iter().enumerate().filter(|(_, there)| **there) {
+                self.requests.present.insert(self.requests.marker.mark(
+                    log.number(),
+                    first,
+                    part as u32,
+                ));
             }
         }
         self.console.note(format!(

@@ -266,7 +266,11 @@ impl Delivery {
             .requests
             .iter()
             .map(|request| window.unit(*request))
-            .filter_map(|unit| Some((unit.log?, unit.start, unit.end)))
+            .filter_map(|unit| Some((unit.log?, unit)))
+            .flat_map(|(log, unit)| {
+                unit.places()
+                    .map(move |place| (log, place.start, place.end))
+            })
             .collect();
         places.sort_unstable();
         places.dedup();
@@ -448,7 +452,7 @@ impl Delivery {
                     .console
                     .warn_incomplete(format!("{what}: sent again, some may be there twice"));
                 for request in &batch.requests {
-                    self.count(window.unit(*request).file, Count::Resent);
+                    self.count(window.unit(*request).file, Count::Resent, 1);
                 }
                 Ok(self.once_more(batch, answered, halve, detail))
             }
@@ -528,10 +532,11 @@ impl Delivery {
             Fate::Lost => Count::Lost,
             Fate::Refused => Count::Refused,
         };
-        self.count(unit.file, count);
+        self.count(unit.file, count, unit.lines());
         // A line that is given up is done, whatever became of the batch that it was in.
         if let (Fate::Refused, Some(ledger), Some(log)) = (fate, &self.shared.ledger, unit.log) {
-            ledger.passed(log, unit.start..unit.end, 1);
+            unit.places()
+                .for_each(|place| ledger.passed(log, place.start..place.end, 1));
         }
     }
 
@@ -548,9 +553,9 @@ impl Delivery {
             .for_each(|request| self.settle(window, *request, fate));
     }
 
-    fn count(&self, file: u32, count: Count) {
+    fn count(&self, file: u32, count: Count, lines: u64) {
         if let Some(file) = self.shared.account.file(file as usize) {
-            file.add(count, 1);
+            file.add(count, lines);
         }
     }
 
@@ -562,7 +567,8 @@ impl Delivery {
             .warn_incomplete(format!("{place}: {why}"));
         let unit = window.unit(request);
         if let (Some(rejects), Some(original)) = (&self.shared.rejects, &unit.original)
-            && let Err(error) = rejects.add(&self.file_name(unit.file), unit.line, why, original)
+            && let Err(error) =
+                rejects.add(&self.file_name(unit.file), unit.place.line, why, original)
         {
             self.shared.stop.halt(error);
         }
@@ -574,7 +580,7 @@ impl Delivery {
             requests
                 .iter()
                 .map(|request| window.unit(*request))
-                .map(|unit| (unit.file, unit.line))
+                .map(|unit| (unit.file, unit.place.line))
         };
         let (Some(first), Some(last)) = (lines().min(), lines().max()) else {
             return String::new();

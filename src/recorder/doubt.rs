@@ -19,7 +19,8 @@ const CONDITIONS: usize = 200;
 struct Sought {
     idsite: String,
     url: String,
-    cip: String,
+    /// None where the log hides the address.
+    cip: Option<String>,
     cdt: String,
     pv_id: String,
     rec: serde_json::Value,
@@ -40,10 +41,10 @@ pub fn present(api: &Api, requests: &[&[u8]]) -> Result<Vec<bool>, String> {
     let mut found = HashSet::new();
     for (site, hits) in by_site {
         let days = days(&hits)?;
-        let addresses = hits.iter().map(|hit| hit.cip.as_str()).collect();
+        let addresses = hits.iter().filter_map(|hit| hit.cip.as_deref()).collect();
         let visits = ask(api, site, &days, "visitIp", &addresses, &mut found)?;
-        // Where Matomo anonymises addresses, looking for them finds nothing at all.
-        if visits == 0 {
+        // Where Matomo anonymises addresses, looking for them finds nothing at all; neither is a hit without one.
+        if visits == 0 || hits.iter().any(|hit| hit.cip.is_none()) {
             let urls = hits.iter().map(|hit| hit.url.as_str()).collect();
             ask(api, site, &days, "actionUrl", &urls, &mut found)?;
         }

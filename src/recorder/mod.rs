@@ -9,7 +9,7 @@ mod parcel;
 mod window;
 
 pub use outbox::{Closed, Outbox};
-pub use parcel::{Parcel, Unit};
+pub use parcel::{Parcel, Place, Unit};
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -153,7 +153,7 @@ impl Recorder {
 pub fn count_unsent<'u>(account: &Account, units: impl Iterator<Item = &'u Unit>) {
     for unit in units {
         if let Some(file) = account.file(unit.file as usize) {
-            file.add(Count::Unsent, 1);
+            file.add(Count::Unsent, unit.lines());
         }
     }
 }

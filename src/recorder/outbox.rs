@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 
 use super::parcel::{Parcel, Unit};
 use crate::stop::Stop;
@@ -71,10 +71,7 @@ impl Outbox {
     }
 
     fn hand_over(&mut self, recorder: usize, flush: bool) -> Result<(), Closed> {
-        let mut next = match self.emptied.try_recv() {
-            Ok(emptied) => emptied,
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Parcel::default(),
-        };
+        let mut next = self.emptied.try_recv().unwrap_or_default();
         next.clear();
         let mut parcel = std::mem::replace(&mut self.filling[recorder], next);
         parcel.flush = flush;

@@ -11,11 +11,10 @@ pub struct Unit {
     pub file: u32,
     /// The log in the ledger; `None`: it cannot be read again (a pipe), or nothing is kept.
     pub log: Option<LogId>,
-    /// From 1.
-    pub line: u64,
-    /// The line's place in its log, in unpacked bytes, line end included.
-    pub start: u64,
-    pub end: u64,
+    /// The line.
+    pub place: Place,
+    /// Further lines that make one connection with it.
+    pub more: Vec<Place>,
     /// Index into the run's sites.
     pub site: u32,
     /// The hit's day, counted from 1970, UTC.
@@ -28,6 +27,29 @@ pub struct Unit {
     pub visitor: u64,
     /// With `--rejects`: the line as it was, to be written there if it is refused.
     pub original: Option<Box<Original>>,
+}
+
+/// A line in its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// From 1.
+    pub line: u64,
+    /// In unpacked bytes.
+    pub start: u64,
+    /// The same, line end included.
+    pub end: u64,
+}
+
+impl Unit {
+    /// All its lines.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        std::iter::once(self.place).chain(self.more.iter().copied())
+    }
+
+    /// How many lines it is.
+    pub fn lines(&self) -> u64 {
+        1 + self.more.len() as u64
+    }
 }
 
 /// A bounded bunch of units. Buffers go round: an emptied parcel returns to the parser.

@@ -148,6 +148,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recorder::parcel::Place;
 
     fn window(units: &[(u64, u64, u32)]) -> Window {
         let mut parcel = Parcel::default();
@@ -162,9 +163,12 @@ mod tests {
                 file: 0,
                 log: None,
                 original: None,
-                line: line as u64,
-                start: 0,
-                end: 0,
+                place: Place {
+                    line: line as u64,
+                    start: 0,
+                    end: 0,
+                },
+                more: Vec::new(),
                 site: 0,
                 day: 0,
                 requests: *requests,
@@ -231,12 +235,15 @@ mod tests {
         parcel.body.extend_from_slice(b"later");
         parcel.end_request();
         parcel.units.push(Unit {
-            line: 7,
+            place: Place {
+                line: 7,
+                ..Place::default()
+            },
             requests: 1,
             ..both.unit(0).clone()
         });
         both.add(&parcel);
         assert_eq!(both.json(2), b"later");
-        assert_eq!(both.unit(2).line, 7);
+        assert_eq!(both.unit(2).place.line, 7);
     }
 }

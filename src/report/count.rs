@@ -134,6 +134,10 @@ pub enum Reason {
     HostNotIncluded,
     TooOld,
     TooNew,
+    SourceClient,
+    AdminPage,
+    Relay,
+    TooShort,
     HttpError,
     HttpRedirect,
     NoSite,
@@ -153,7 +157,11 @@ impl Reason {
             | Self::HostExcluded
             | Self::HostNotIncluded
             | Self::TooOld
-            | Self::TooNew => Count::Filtered,
+            | Self::TooNew
+            | Self::SourceClient
+            | Self::AdminPage
+            | Self::Relay
+            | Self::TooShort => Count::Filtered,
             Self::HttpError => Count::HttpErrors,
             Self::HttpRedirect => Count::HttpRedirects,
             Self::NoSite => Count::NoSite,
@@ -177,6 +185,14 @@ impl Reason {
             Self::HostNotIncluded => "filtered: its host is not named by --include-host",
             Self::TooOld => "filtered: its date is before --exclude-older-than",
             Self::TooNew => "filtered: its date is after --exclude-newer-than",
+            Self::SourceClient => {
+                "filtered: it is the source client's (kept with --enable-icecast-admin)"
+            }
+            Self::AdminPage => {
+                "filtered: it is an admin or status page (kept with --enable-icecast-admin)"
+            }
+            Self::Relay => "filtered: its address is named by --relay",
+            Self::TooShort => "filtered: it lasted less than --minimum-listening",
             Self::HttpError => "HTTP error (kept with --enable-http-errors)",
             Self::HttpRedirect => "HTTP redirect (kept with --enable-http-redirects)",
             Self::NoSite => "no site is known for it",

@@ -19,8 +19,8 @@ pub struct SummaryInput<'a> {
     pub sites: &'a SiteSummary,
     /// From the start of the program to the last answer.
     pub elapsed: Duration,
-    /// Matomo's address (`--url`), shown without its credentials and query.
-    pub url: &'a str,
+    /// Matomo's address (`--url`), shown without its credentials and query. `None`: there is no Matomo (the sandbox).
+    pub url: Option<&'a str>,
     pub dry_run: bool,
     /// `--replay-tracking`: sites go by number, not by host.
     pub replaying: bool,
@@ -156,14 +156,14 @@ impl SummaryInput<'_> {
     fn what_next(&self, text: &mut String) {
         if self.dry_run {
             text.push_str("\nThis was a dry run: nothing was sent to Matomo.\n");
-        } else if self.account.total(Count::Imported) > 0 {
+        } else if let Some(url) = self.url.filter(|_| self.account.total(Count::Imported) > 0) {
             text.push_str(&heading("Processing the imported data"));
             let _ = writeln!(
                 text,
                 "    Reports show the imported requests once Matomo has processed them. Where that is not done\n    \
                  by a cron job or by looking at the reports, run this in Matomo's folder:\n\n        \
                  ./console core:archive --url={}",
-                shell_word(&public_url(self.url))
+                shell_word(&public_url(url))
             );
         }
     }

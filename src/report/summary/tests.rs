@@ -59,7 +59,7 @@ fn input<'a>(account: &'a Account, sites: &'a SiteSummary) -> SummaryInput<'a> {
         account,
         sites,
         elapsed: Duration::from_millis(10_400),
-        url: "https://user:secret@matomo.example/stats/?token_auth=1#x",
+        url: Some("https://user:secret@matomo.example/stats/?token_auth=1#x"),
         dry_run: false,
         replaying: false,
     }

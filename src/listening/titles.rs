@@ -1,0 +1,182 @@
+//! The pieces of a connection, for SHOUTcast: it writes a line whenever the title changes, not only when the
+//! listener leaves.
+//!
+//! Lines of one listener and mount point that follow each other are one connection. A line is held until its
+//! connection is known to be over; nothing in the log says so but the absence of a next line. A connection is
+//! released
+//! - by a line of the same key that begins after a gap. Only where the key has one connection open: people behind
+//!   one address with the same player look like one listener, and the return of one of them says nothing of the
+//!   others;
+//! - by a line of any listener that ends more than [`LONGEST_TITLE`] later: the next line is written at the end of
+//!   its title, which can be hours after the one before;
+//! - when more is held than the bounds allow, the one that ended longest ago first;
+//! - by [`Holder::drain`], at the end of the log.
+//!
+//! What is no continuation becomes a connection of its own, so no second is lost or counted twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::connection::Connection;
+
+/// Seconds between the end of a line and the beginning of the next, or by which they overlap, in one connection:
+/// the server rounds each duration.
+const GAP: i64 = 5;
+
+/// Seconds that a title may take.
+const LONGEST_TITLE: i64 = 86_400;
+
+/// Connections held at most.
+const MOST_CONNECTIONS: usize = 100_000;
+
+/// Lines held at most, in all connections together.
+const MOST_LINES: usize = 1_000_000;
+
+/// Connections that may go on. `K` tells listener and mount point (a hash of them, say), `C` is what the caller
+/// keeps of a connection's first line, and `L` what it keeps of every line.
+#[derive(Debug)]
+pub struct Holder<K, C, L> {
+    held: BTreeMap<Place<K>, Whole<C, L>>,
+    /// The same places in the order in which they ended.
+    by_end: BTreeSet<(i64, u64, K)>,
+    lines: usize,
+    most_connections: usize,
+    most_lines: usize,
+    /// Connections begun so far; tells those apart that end in the same second.
+    begun: u64,
+}
+
+/// Key, end of the last line, and number.
+type Place<K> = (K, i64, u64);
+
+/// A connection and the lines it was made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whole<C, L> {
+    /// From the start of the first line, and as long as all of them together.
+    pub connection: Connection,
+    /// From the first line.
+    pub first: C,
+    /// In the order of the log; never empty.
+    pub lines: Vec<L>,
+}
+
+impl<K: Copy + Ord, C, L> Default for Holder<K, C, L> {
+    fn default() -> Self {
+        Self::new(MOST_CONNECTIONS, MOST_LINES)
+    }
+}
+
+impl<K: Copy + Ord, C, L> Holder<K, C, L> {
+    fn new(most_connections: usize, most_lines: usize) -> Self {
+        Self {
+            held: BTreeMap::new(),
+            by_end: BTreeSet::new(),
+            lines: 0,
+            most_connections,
+            most_lines,
+            begun: 0,
+        }
+    }
+
+    /// Takes a line, and gives the connections that are over. `first` is asked only where the line begins a
+    /// connection.
+    pub fn offer(
+        &mut self,
+        key: K,
+        connection: Connection,
+        line: L,
+        first: impl FnOnce() -> C,
+    ) -> Vec<Whole<C, L>> {
+        let mut over = self.ended_before(connection.end().saturating_sub(LONGEST_TITLE));
+        let continued = self
+            .followed_by(key, connection)
+            .and_then(|place| Some((place, self.held[&place].connection.joined(connection)?)));
+        if let Some((place, joined)) = continued
+            && let Some(mut whole) = self.take(place)
+        {
+            whole.connection = joined;
+            whole.lines.push(line);
+            self.hold((key, connection.end(), place.2), whole);
+        } else {
+            over.extend(self.left_by(key, connection.start()));
+            let whole = Whole {
+                connection,
+                first: first(),
+                lines: vec![line],
+            };
+            self.begun += 1;
+            self.hold((key, connection.end(), self.begun), whole);
+        }
+        while self.held.len() > self.most_connections || self.lines > self.most_lines {
+            over.extend(self.take_oldest());
+        }
+        over
+    }
+
+    /// Gives all that is held, in the order in which it ended: the log is at its end.
+    pub fn drain(&mut self) -> impl Iterator<Item = Whole<C, L>> {
+        std::iter::from_fn(|| self.take_oldest())
+    }
+
+    /// Lines that are held; they are not yet imported.
+    pub fn lines(&self) -> usize {
+        self.lines
+    }
+
+    /// The connection that this line continues: the one whose end is nearest to its start.
+    fn followed_by(&self, key: K, line: Connection) -> Option<Place<K>> {
+        let start = line.start();
+        let place = |bounds| self.held.range(bounds);
+        let before = place((key, start - GAP, 0)..=(key, start - 1, u64::MAX)).next_back();
+        let after = place((key, start, 0)..=(key, start + GAP, u64::MAX)).next();
+        before
+            .into_iter()
+            .chain(after)
+            .map(|(place, _)| *place)
+            .min_by_key(|(_, end, _)| (end - start).abs())
+    }
+
+    /// The key's only connection, where it had ended before `start`.
+    fn left_by(&mut self, key: K, start: i64) -> Option<Whole<C, L>> {
+        let mut places = self
+            .held
+            .range((key, i64::MIN, 0)..=(key, i64::MAX, u64::MAX));
+        match (places.next(), places.next()) {
+            (Some((place, _)), None) if place.1.saturating_add(GAP) < start => {
+                let place = *place;
+                self.take(place)
+            }
+            _ => None,
+        }
+    }
+
+    fn ended_before(&mut self, time: i64) -> Vec<Whole<C, L>> {
+        let mut over = Vec::new();
+        while self.by_end.first().is_some_and(|(end, ..)| *end < time) {
+            over.extend(self.take_oldest());
+        }
+        over
+    }
+
+    fn take_oldest(&mut self) -> Option<Whole<C, L>> {
+        let (end, number, key) = *self.by_end.first()?;
+        self.take((key, end, number))
+    }
+
+    fn hold(&mut self, place: Place<K>, whole: Whole<C, L>) {
+        let (key, end, number) = place;
+        self.lines += whole.lines.len();
+        self.by_end.insert((end, number, key));
+        self.held.insert(place, whole);
+    }
+
+    fn take(&mut self, place: Place<K>) -> Option<Whole<C, L>> {
+        let (key, end, number) = place;
+        self.by_end.remove(&(end, number, key));
+        let whole = self.held.remove(&place)?;
+        self.lines -= whole.lines.len();
+        Some(whole)
+    }
+}
+
+#[cfg(test)]
+mod tests;

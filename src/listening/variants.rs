@@ -1,0 +1,240 @@
+//! Icecast in the wild: fields that were escaped, and addresses that are none.
+
+use std::net::IpAddr;
+
+use bumpalo::Bump;
+
+/// What a log has in the place of the listener's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// An address of either kind.
+    Address,
+    /// `-` or nothing.
+    Unknown,
+    /// A hash, a name, or an address with parts blotted out: not to be sent as `cip`. It still tells visitors
+    /// apart, as this `cid`: 16 hexadecimal digits, the same in every run.
+    Hidden([u8; CID]),
+}
+
+/// Digits of a `cid`.
+pub const CID: usize = 16;
+
+impl Caller {
+    /// `ip`: the field as it stands in the log.
+    pub fn read(ip: &[u8]) -> Self {
+        if ip.is_empty() || ip == b"-" {
+            return Self::Unknown;
+        }
+        if std::str::from_utf8(ip).is_ok_and(|text| text.parse::<IpAddr>().is_ok()) {
+            return Self::Address;
+        }
+        match ip.first_chunk::<CID>() {
+            Some(digits) if ip.iter().all(u8::is_ascii_hexdigit) => {
+                Self::Hidden(digits.map(|digit| digit.to_ascii_lowercase()))
+            }
+            _ => Self::Hidden(hexadecimal(stable_hash(ip))),
+        }
+    }
+}
+
+/// The bytes behind `\xHH`, as Icecast 2.5 and nginx write what is no plain text. A backslash that is itself escaped
+/// (`\\x41`) is left alone, and so is every other escape. `None`: there is nothing to decode.
+pub fn hex_decoded<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
+    memchr::memmem::find(text, b"\\x")?;
+    Some(decoded(text, arena, |rest| match rest {
+        [b'\\', b'x', high, low, ..] => {
+            byte(*high, *low).map_or(Piece::Plain(2), |byte| Piece::Byte { byte, length: 4 })
+        }
+        // The second of the pair must not be taken for the beginning of an escape.
+        [b'\\', b'\\', ..] => Piece::Plain(2),
+        _ => Piece::Plain(1),
+    }))
+}
+
+/// The bytes behind `%HH`, once, as in Icecast-KH's log `CLF-ESC`; a `%` that encodes nothing stays, and so does
+/// `+`. `None`: there is nothing to decode.
+pub fn percent_decoded<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
+    memchr::memchr(b'%', text)?;
+    Some(decoded(text, arena, |rest| match rest {
+        [b'%', high, low, ..] => {
+            byte(*high, *low).map_or(Piece::Plain(1), |byte| Piece::Byte { byte, length: 3 })
+        }
+        _ => Piece::Plain(1),
+    }))
+}
+
+/// What stands next in a text.
+enum Piece {
+    /// So many bytes that stay.
+    Plain(usize),
+    /// So many bytes that stand for one.
+    Byte { byte: u8, length: usize },
+}
+
+fn decoded<'a>(text: &[u8], arena: &'a Bump, next: impl Fn(&[u8]) -> Piece) -> &'a [u8] {
+    let room = arena.alloc_slice_copy(text);
+    let (mut from, mut to) = (0, 0);
+    while from < text.len() {
+        match next(&text[from..]) {
+            Piece::Plain(length) => {
+                room[to..to + length].copy_from_slice(&text[from..from + length]);
+                from += length;
+                to += length;
+            }
+            Piece::Byte { byte, length } => {
+                room[to] = byte;
+                from += length;
+                to += 1;
+            }
+        }
+    }
+    &room[..to]
+}
+
+fn byte(high: u8, low: u8) -> Option<u8> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    // Two digits: it fits.
+    Some((digit(high)? << 4 | digit(low)?) as u8)
+}
+
+/// FNV-1a: a hash that is the same in every run, version and machine.
+fn stable_hash(text: &[u8]) -> u64 {
+    text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn hexadecimal(number: u64) -> [u8; CID] {
+    std::array::from_fn(|place| {
+        let digit = number >> (4 * (CID - 1 - place)) & 0xf;
+        b"0123456789abcdef"[digit as usize]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hex(text: &str) -> Option<Vec<u8>> {
+        hex_decoded(text.as_bytes(), &Bump::new()).map(<[u8]>::to_vec)
+    }
+
+    fn percent(text: &str) -> Option<Vec<u8>> {
+        percent_decoded(text.as_bytes(), &Bump::new()).map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn hexadecimal_escapes_are_bytes() {
+        for (text, bytes) in [
+            (r"caf\xC3\xa9", "café".as_bytes()),
+            (r"\x22quoted\x22", b"\"quoted\""),
+            (r"\xff", b"\xff"),
+            (r"\\x41\x42", br"\\x41B"),
+            (r"\\\x41", br"\\A"),
+            (r"\xg1\x4", br"\xg1\x4"),
+            (r"\x\x41", br"\xA"),
+            (r"\x5cx41", br"\x41"),
+            (r"\n\x41\", b"\\nA\\"),
+        ] {
+            assert_eq!(hex(text).as_deref(), Some(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn percent_signs_are_decoded_once() {
+        for (text, bytes) in [
+            ("VLC%2F3.0.20%20LibVLC", b"VLC/3.0.20 LibVLC".as_slice()),
+            ("%25%32%30", b"%20"),
+            ("%2520", b"%20"),
+            ("a+b%2bc", b"a+b+c"),
+            ("100%", b"100%"),
+            ("%zz%4", b"%zz%4"),
+            ("%%41", b"%A"),
+            ("%FF%00", b"\xff\0"),
+        ] {
+            assert_eq!(percent(text).as_deref(), Some(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_without_escapes_is_not_copied() {
+        assert_eq!(hex(r"Mozilla/5.0 \\ \n"), None);
+        assert_eq!(percent("Mozilla/5.0"), None);
+    }
+
+    #[test]
+    fn addresses_are_addresses() {
+        for ip in [
+            "192.0.2.1",
+            "2001:db8::42",
+            "::1",
+            "::ffff:192.0.2.1",
+            "1234:5678:9abc:def0:1234:5678:9abc:def0",
+        ] {
+            assert_eq!(Caller::read(ip.as_bytes()), Caller::Address, "{ip}");
+        }
+        assert_eq!(Caller::read(b"-"), Caller::Unknown);
+        assert_eq!(Caller::read(b""), Caller::Unknown);
+    }
+
+    #[test]
+    fn a_hashed_address_is_told_apart_by_its_first_digits() {
+        assert_eq!(
+            Caller::read(b"0123456789ABCDEFfedcba9876543210"),
+            Caller::Hidden(*b"0123456789abcdef")
+        );
+        assert_eq!(
+            Caller::read(b"ffffffffffffffff"),
+            Caller::Hidden(*b"ffffffffffffffff")
+        );
+    }
+
+    #[test]
+    fn other_texts_are_told_apart_by_a_hash_that_stays_the_same() {
+        // The published values of FNV-1a.
+        assert_eq!(
+            Caller::read(b"foobar"),
+            Caller::Hidden(*b"85944171f73967e8")
+        );
+        assert_eq!(Caller::read(b"a"), Caller::Hidden(*b"af63dc4c8601ec8c"));
+        for ip in [
+            "192.0.2.*",
+            "deadbeef",
+            "radio.example.org",
+            "sha256:0123456789abcdef",
+            "_1",
+        ] {
+            assert!(
+                matches!(Caller::read(ip.as_bytes()), Caller::Hidden(_)),
+                "{ip}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded(text in prop::collection::vec(any::<u8>(), 0..100), dense in r"[\\x%0-9a-f]{0,40}") {
+            let arena = Bump::new();
+            for text in [&text[..], dense.as_bytes()] {
+                for decoded in [hex_decoded(text, &arena), percent_decoded(text, &arena)].into_iter().flatten() {
+                    prop_assert!(decoded.len() <= text.len());
+                }
+                if let Caller::Hidden(cid) = Caller::read(text) {
+                    prop_assert!(cid.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')));
+                }
+            }
+        }
+
+        #[test]
+        fn decoding_undoes_encoding(bytes in prop::collection::vec(any::<u8>(), 1..100)) {
+            let arena = Bump::new();
+            let encode = |prefix: &str| -> String {
+                bytes.iter().map(|byte| format!("{prefix}{byte:02x}")).collect()
+            };
+            prop_assert_eq!(hex_decoded(encode("\\x").as_bytes(), &arena), Some(&bytes[..]));
+            prop_assert_eq!(percent_decoded(encode("%").as_bytes(), &arena), Some(&bytes[..]));
+        }
+    }
+}

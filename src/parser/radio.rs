@@ -1,0 +1,282 @@
+//! Radio logs: a line is a connection, or one title of it; a connection is a page view and events.
+
+use std::hash::BuildHasher;
+
+use bumpalo::Bump;
+
+use super::line::{Kept, Requests};
+use super::log::Log;
+use super::{Flow, Parser};
+use crate::error::Result;
+use crate::format::{Field, Format};
+use crate::hit::Hit;
+use crate::listening::variants::{Caller, hex_decoded};
+use crate::listening::{Audience, Holder, Mark, MarkKind, Part, Session, Tally, Whole};
+use crate::matomo::tracking::Prepared;
+use crate::recorder::{Closed, Parcel, Place, Unit};
+use crate::report::{Count, Reason};
+
+/// How radio logs are read, and what they said so far.
+pub struct Radio {
+    /// An Icecast log counts as one although nobody said so.
+    pub also_detected: bool,
+    pub audience: Audience,
+    pub tally: Tally,
+}
+
+/// How a log's listeners are read.
+pub(super) enum Listening {
+    /// Not at all: the log is no radio server's, or plain hits are wanted.
+    Off,
+    /// A line for each connection (Icecast).
+    Connections,
+    /// A line for each title (SHOUTcast).
+    Titles(Box<Holder<u64, Listener, Title>>),
+}
+
+/// What is kept of a connection's first line.
+pub(super) struct Listener {
+    prepared: Prepared,
+    unit: Unit,
+    mount: Vec<u8>,
+    /// Tells listeners apart: address and agent.
+    listener: u64,
+}
+
+/// What is kept of each of its lines.
+pub(super) struct Title {
+    place: Place,
+    /// Sent to the listener.
+    bytes: u64,
+}
+
+impl Title {
+    pub fn place(&self) -> Place {
+        self.place
+    }
+}
+
+/// A connection that is over.
+pub(super) type Over = Whole<Listener, Title>;
+
+impl Parser {
+    /// How the listeners of a log of this format are read; `named`: the user says that it is this format.
+    pub(super) fn listening(&self, log: &str, format: &dyn Format, named: bool) -> Listening {
+        match (&self.radio, format.name()) {
+            (Some(_), "shoutcast") => Listening::Titles(Box::default()),
+            (Some(radio), "icecast2") if named || radio.also_detected => Listening::Connections,
+            (Some(_), "icecast2") => {
+                self.console.hint(format!(
+                    "{log}: this looks like an Icecast log, or like a web log with a number behind the agent; with \
+                     --log-format-name=icecast2 the time listened is counted"
+                ));
+                Listening::Off
+            }
+            _ => Listening::Off,
+        }
+    }
+
+    /// Before the filters: undoes what radio servers do to fields, and says whether the line may be a listener's.
+    pub(super) fn tune_in<'l>(
+        &self,
+        hit: &mut Hit<'l>,
+        arena: &'l Bump,
+    ) -> std::result::Result<(), Reason> {
+        let Some(radio) = &self.radio else {
+            return Ok(());
+        };
+        hit.referrer = hex_decoded(hit.referrer, arena).unwrap_or(hit.referrer);
+        hit.user_agent = hex_decoded(hit.user_agent, arena).unwrap_or(hit.user_agent);
+        if let Caller::Hidden(cid) = Caller::read(hit.ip) {
+            hit.cid = Some(cid);
+        }
+        let method = hit.record.get(Field::Method);
+        match radio.audience.judge(method, hit.path, hit.ip)? {
+            Part::Listener => {
+                hit.is_listener =
+                    Session::read(hit.time, None, method, hit.status) != Session::NotListening;
+            }
+            Part::Admin => {}
+        }
+        Ok(())
+    }
+
+    /// A listener's line that passed the filters: the connections that are over with it.
+    pub(super) fn listen(&mut self, log: &mut Log, place: Place, kept: &Kept) -> Heard {
+        let hit = &kept.hit;
+        let session_time = hit
+            .session_time
+            .or_else(|| hit.record.get(Field::GenerationTimeSecs));
+        let method = hit.record.get(Field::Method);
+        let connection = match Session::read(hit.time, session_time, method, hit.status) {
+            Session::NotListening => return Heard::Plain,
+            Session::NoDuration => return Heard::Unmeasured(self.listener(log, place, kept)),
+            Session::Connection(connection) => connection,
+        };
+        let title = Title {
+            place,
+            bytes: hit.length,
+        };
+        let key = self.hasher.hash_one((hit.ip, hit.user_agent, hit.path));
+        match &mut log.listening {
+            Listening::Off => Heard::Plain,
+            Listening::Connections => {
+                let first = self.listener(log, place, kept);
+                Heard::Over(vec![Whole {
+                    connection,
+                    first,
+                    lines: vec![title],
+                }])
+            }
+            Listening::Titles(_) => {
+                let first = self.listener(log, place, kept);
+                match &mut log.listening {
+                    Listening::Titles(holder) => {
+                        Heard::Over(holder.offer(key, connection, title, || first))
+                    }
+                    _ => Heard::Plain,
+                }
+            }
+        }
+    }
+
+    fn listener(&mut self, log: &Log, place: Place, kept: &Kept) -> Listener {
+        let hit = &kept.hit;
+        Listener {
+            prepared: self.requests.writer.prepare(hit, self.sites.get(kept.site)),
+            unit: self.unit(log, place, kept),
+            mount: hit.path.to_vec(),
+            listener: self.hasher.hash_one((hit.ip, hit.user_agent)),
+        }
+    }
+
+    /// Sends a listener's page view alone: how long the connection was is not known.
+    pub(super) fn send_unmeasured(
+        &mut self,
+        log: &Log,
+        listener: Listener,
+        time: i64,
+        bytes: u64,
+    ) -> Flow {
+        if let Some(radio) = &mut self.radio {
+            radio.tally.no_duration();
+        }
+        let mut unit = listener.unit;
+        let mark = self.requests.marker.mark(log.mark, unit.place.start, 0);
+        let parcel = self.outbox.parcel(unit.visitor);
+        listener.prepared.write(
+            Mark {
+                time,
+                kind: MarkKind::PageView,
+            },
+            bytes,
+            &mark,
+            &mut parcel.body,
+        );
+        parcel.end_request();
+        unit.requests = 1;
+        self.hand_over(unit)
+    }
+
+    /// Sends connections that are over; those that are too short are filtered, line by line.
+    pub(super) fn send_over(&mut self, log: &mut Log, over: Vec<Over>) -> Result<Flow> {
+        for whole in over {
+            if let Some(radio) = &mut self.radio {
+                if let Err(reason) = radio.audience.judge_length(whole.connection.seconds()) {
+                    for title in &whole.lines {
+                        self.drop_place(log, title.place, reason);
+                    }
+                    continue;
+                }
+                radio
+                    .tally
+                    .add(&whole.first.mount, whole.connection, whole.first.listener);
+            }
+            let visitor = whole.first.unit.visitor;
+            let requests =
+                self.requests
+                    .write_connection(log.mark, &whole, self.outbox.parcel(visitor));
+            let unit = unit_of(whole, requests);
+            if requests == 0 {
+                // Matomo has them all since an interrupted run.
+                log.account.add(Count::Imported, unit.lines());
+                unit.places().for_each(|place| self.pass(log, place));
+                continue;
+            }
+            if self.hand_over(unit) == Flow::Over {
+                return Ok(Flow::Over);
+            }
+        }
+        Ok(Flow::On)
+    }
+
+    /// The log is at its end: what was held back for a next title goes out.
+    pub(super) fn end_titles(&mut self, log: &mut Log) -> Result<Flow> {
+        let over: Vec<Over> = match &mut log.listening {
+            Listening::Titles(holder) => holder.drain().collect(),
+            _ => Vec::new(),
+        };
+        self.send_over(log, over)
+    }
+
+    /// The import stops: lines that were held back are not sent.
+    pub(super) fn count_held(&self, log: &Log) {
+        if let Listening::Titles(holder) = &log.listening {
+            log.account.add(Count::Unsent, holder.lines() as u64);
+        }
+    }
+
+    pub(super) fn hand_over(&mut self, unit: Unit) -> Flow {
+        match self.outbox.add(unit) {
+            Ok(()) => Flow::On,
+            Err(Closed) => Flow::Over,
+        }
+    }
+}
+
+/// What came of a listener's line.
+pub(super) enum Heard {
+    /// It is no listener's: a plain hit.
+    Plain,
+    Unmeasured(Listener),
+    Over(Vec<Over>),
+}
+
+fn unit_of(whole: Over, requests: u32) -> Unit {
+    let more = whole
+        .lines
+        .iter()
+        .skip(1)
+        .map(|title| title.place)
+        .collect();
+    Unit {
+        requests,
+        more,
+        ..whole.first.unit
+    }
+}
+
+impl Requests {
+    /// Writes a connection's requests, but for those that Matomo has already. Gives their number.
+    pub(super) fn write_connection(&self, log: u64, whole: &Over, parcel: &mut Parcel) -> u32 {
+        let bytes = whole
+            .lines
+            .iter()
+            .fold(0u64, |sum, title| sum.saturating_add(title.bytes));
+        let start = whole.first.unit.place.start;
+        let mut written = 0;
+        for (part, mark) in whole.connection.marks().enumerate() {
+            let pv_id = self.marker.mark(log, start, part as u32);
+            if self.present.contains(&pv_id) {
+                continue;
+            }
+            whole
+                .first
+                .prepared
+                .write(mark, bytes, &pv_id, &mut parcel.body);
+            parcel.end_request();
+            written += 1;
+        }
+        written
+    }
+}
