@@ -111,7 +111,7 @@ impl Recorder {
     fn run(&mut self) -> Result<()> {
         while self.fill() {
             self.delivery.send(&mut self.window)?;
-            // It may have come back early; what is left in the window is yet to be counted.
+            // What it still holds then is counted.
             if self.delivery.is_to_stop() {
                 break;
             }
