@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Options, Sandbox, When};
+use import_logs::sandbox::{Fault, Faults, Log, Options, Sandbox, When};
 
 use crate::support::stored::{assert_each_once, count, numbers, options, started};
 use crate::support::{Ended, Folder, Program, logs};
@@ -51,18 +51,44 @@ fn the_time_that_the_server_asks_for_is_waited() {
     );
 }
 
+/// Requests that came while everybody should have waited: in the second after that one was turned away, but for
+/// the blink of an eye in which the others cannot know of it.
+fn came_too_soon(log: &Log, turned_away: usize, blink: Duration) -> usize {
+    let turned_away = log.tracker[turned_away].ended.unwrap();
+    let wait = turned_away + blink..turned_away + Duration::from_secs(1);
+    log.tracker
+        .iter()
+        .filter(|call| wait.contains(&call.began))
+        .count()
+}
+
 #[test]
 fn while_one_recorder_waits_the_others_leave_the_server_alone() {
     let sandbox = script([Fault::Busy(503, Some("1".into()))]);
     let args = "--recorders=8 --recorder-max-payload-size=5";
     import(&sandbox, logs::log_of(400, 100), args).exits(0);
     assert_each_once(&sandbox, 400);
-    let log = sandbox.log().tracker;
-    let first = log[0].ended.unwrap();
-    let soon = log[1..]
-        .iter()
-        .filter(|call| call.began < first + Duration::from_secs(1));
-    assert_eq!(soon.count(), 0);
+    assert_eq!(came_too_soon(&sandbox.log(), 0, Duration::ZERO), 0);
+}
+
+#[test]
+fn an_answer_to_an_earlier_request_does_not_end_the_wait() {
+    let sandbox = started(Options {
+        delay: Duration::from_millis(100),
+        faults: Faults {
+            script: vec![None, Some(Fault::Busy(429, Some("1".into())))],
+            ..Faults::default()
+        },
+        ..options()
+    });
+    let args = "--recorders=4 --recorder-max-payload-size=5";
+    import(&sandbox, logs::log_of(200, 100), args).exits(0);
+    assert_each_once(&sandbox, 200);
+    assert!(sandbox.log().busy_peak > 1);
+    assert_eq!(
+        came_too_soon(&sandbox.log(), 1, Duration::from_millis(90)),
+        0
+    );
 }
 
 #[test]
