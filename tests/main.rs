@@ -5,7 +5,15 @@ mod bad_logs; // no logs, or none that can be read
 mod command_lines; // as they stand in cron tables and pipes
 mod concurrency; // many recorders at once
 mod connection; // no way to Matomo
+mod doubt; // answers that never came
+mod memory; // what a long log takes
+mod output; // what is printed, and where
+mod pipe; // stdin that stays open
 mod recorded; // what was recorded of Matomo's own importer, and where we do better
 mod refusals; // Matomo will not
+mod retry; // failures that heal
+mod sandbox; // --sandbox
+mod signals; // SIGINT and SIGTERM
 mod support; // the harness
+mod token; // where it comes from, and where it never goes
 mod wrong_use; // command lines that cannot be meant

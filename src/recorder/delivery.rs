@@ -77,8 +77,8 @@ struct Batch {
 /// How a batch goes on.
 enum Next {
     Done,
-    /// Once more, with what is left of it, after so long.
-    Again(Batch, Duration, Who),
+    /// Once more, with what is left of it, after so long, and not while there is an outage.
+    Again(Batch, Duration),
     /// In halves; a single request cannot be halved.
     Halves(Batch),
     /// A single hit that failed in all attempts: it is refused if the server takes others meanwhile.
@@ -151,12 +151,10 @@ impl Delivery {
             }
             match self.attempt(window, batch)? {
                 Next::Done => {}
-                Next::Again(batch, wait, who) => {
+                Next::Again(batch, wait) => {
                     waiting.push(batch);
-                    match who {
-                        Who::Everyone => self.shared.learnt.outage.begin(wait),
-                        Who::Me if self.shared.stop.wait(wait) => return Ok(()),
-                        Who::Me => {}
+                    if self.shared.stop.wait(wait) {
+                        return Ok(());
                     }
                 }
                 Next::Halves(batch) => waiting.extend(self.halves(window, batch)),
@@ -201,8 +199,10 @@ impl Delivery {
             return Ok(Next::Done);
         };
         let days = site_days(window, &batch.requests);
-        let Some(pass) = shared.learnt.gates.enter(&days, &shared.stop) else {
-            return Ok(Next::Again(batch, Duration::ZERO, Who::Me));
+        let pass = shared.learnt.gates.enter(&days, &shared.stop);
+        // Who waited at a gate may have been let in by an outage.
+        let Some(pass) = pass.filter(|_| !shared.learnt.outage.lasts()) else {
+            return Ok(Next::Again(batch, Duration::ZERO));
         };
         let intent = self.intend(window, &batch)?;
         let sent = Instant::now();
@@ -219,7 +219,6 @@ impl Delivery {
         batch.attempts += 1;
         let next = match judge(&exchange, batch.requests.len(), &history) {
             Outcome::Committed(committed) => {
-                shared.learnt.outage.end();
                 shared.learnt.successes.fetch_add(1, Ordering::Relaxed);
                 pass.opens();
                 self.commit(window, &batch.requests, committed);
@@ -493,7 +492,13 @@ impl Delivery {
         self.shared.console.debug(1, || {
             format!("{detail}; again in {:.1} s", wait.as_secs_f64())
         });
-        Next::Again(batch, wait, who)
+        match who {
+            Who::Me => Next::Again(batch, wait),
+            Who::Everyone => {
+                self.shared.learnt.outage.begin(wait);
+                Next::Again(batch, Duration::ZERO)
+            }
+        }
     }
 
     /// Two halves, the first on top. A single request is refused: the server does not take it in any way.

@@ -111,10 +111,11 @@ impl Recorder {
     fn run(&mut self) -> Result<()> {
         while self.fill() {
             self.delivery.send(&mut self.window)?;
-            self.window.clear();
+            // What it still holds then is counted.
             if self.delivery.is_to_stop() {
                 break;
             }
+            self.window.clear();
         }
         Ok(())
     }
