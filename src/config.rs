@@ -347,6 +347,8 @@ fn server(cli: &Cli, timeout: Duration, recorders: usize) -> Result<Server> {
             client,
             token: token_sources(cli),
         }),
+        // Nothing is sent, so nobody need say where to.
+        (None, None) if cli.dump_log_regex => Ok(Server::Sandbox { file: None, client }),
         (None, None) => Err(Error::usage(
             "--url is missing: give Matomo's address, such as --url=https://matomo.example, \
              or try it without one: --sandbox",

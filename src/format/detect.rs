@@ -7,6 +7,9 @@ use super::w3c;
 use super::{Fit, Format, Record, json};
 use crate::error::Result;
 
+#[cfg(test)]
+mod tests;
+
 /// Lines that decide, once one of them fits anything.
 const SAMPLE: usize = 100;
 /// Lines that are looked through for one that fits anything.
@@ -152,17 +155,18 @@ impl Detector {
             .map(|candidate| candidate.format)
     }
 
-    /// With the first data line: the dialects that the header names, if that line fits them.
+    /// With the first data line behind a header: the dialect that the header names, if that line fits it. What
+    /// stands before a header, such as the end of a line in a log that was cut, says nothing.
     fn try_w3c(&mut self, line: &[u8]) -> Result<()> {
         if self.w3c_tried {
             return Ok(());
         }
-        self.w3c_tried = true;
         let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
         for dialect in w3c::dialects()
             .iter()
             .filter(|dialect| dialect.recognises(&headers, &self.options.w3c))
         {
+            self.w3c_tried = true;
             // A header that cannot be used is none.
             let Some(format) = dialect.open(&self.options.w3c).ok().and_then(|mut format| {
                 headers
