@@ -392,6 +392,7 @@ impl Parser {
         before: u64,
     ) -> Result<(Flow, bool)> {
         let mut arena = Bump::new();
+        let begun = held.first().map(|line| line.since);
         for line in &held {
             match self.line(log, format, &line.line(), &arena)? {
                 Flow::On => arena.reset(),
@@ -400,7 +401,7 @@ impl Parser {
         }
         drop(held);
         let piped = lines.total().is_none();
-        let mut unsent_since = piped.then(Instant::now);
+        let mut unsent_since = piped.then(|| begun.unwrap_or_else(Instant::now));
         loop {
             if self.stop.requested() {
                 return Ok((Flow::Over, false));
