@@ -7,5 +7,6 @@ mod concurrency; // many recorders at once
 mod connection; // no way to Matomo
 mod recorded; // what was recorded of Matomo's own importer, and where we do better
 mod refusals; // Matomo will not
+mod reliability; // nothing lost, nothing twice
 mod support; // the harness
 mod wrong_use; // command lines that cannot be meant
