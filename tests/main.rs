@@ -11,6 +11,7 @@ mod output; // what is printed, and where
 mod pipe; // stdin that stays open
 mod recorded; // what was recorded of Matomo's own importer, and where we do better
 mod refusals; // Matomo will not
+mod reliability; // nothing lost, nothing twice
 mod retry; // failures that heal
 mod sandbox; // --sandbox
 mod signals; // SIGINT and SIGTERM
