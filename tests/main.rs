@@ -13,6 +13,7 @@ mod pipe; // stdin that stays open
 mod recorded; // what was recorded of Matomo's own importer, and where we do better
 mod refusals; // Matomo will not
 mod rejects; // --rejects
+mod reliability; // nothing lost, nothing twice
 mod retry; // failures that heal
 mod sandbox; // --sandbox
 mod signals; // SIGINT and SIGTERM

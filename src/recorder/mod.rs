@@ -111,8 +111,8 @@ impl Recorder {
     fn run(&mut self) -> Result<()> {
         while self.fill() {
             self.delivery.send(&mut self.window)?;
-            // What it still holds then is counted.
             if self.delivery.is_to_stop() {
+                // What it holds is still to be counted.
                 break;
             }
             self.window.clear();

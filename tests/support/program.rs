@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use import_logs::sandbox::Sandbox;
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::clock::{LONGEST, until};
@@ -141,6 +142,15 @@ impl Running {
         let input = self.input.as_mut().unwrap();
         input.write_all(text.as_bytes()).unwrap();
         input.flush().unwrap();
+    }
+
+    /// Writes all of that to stdin and ends it; the program can read no more than a page at once. It may end before it
+    /// has read everything.
+    pub fn feed(&mut self, input: Vec<u8>) {
+        if let Some(mut stdin) = self.input.take() {
+            fcntl_setpipe_size(&stdin, 4096).unwrap();
+            std::thread::spawn(move || stdin.write_all(&input));
+        }
     }
 
     /// Ends stdin.

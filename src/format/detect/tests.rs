@@ -1,6 +1,7 @@
 //! Which format detection takes mixed and odd logs for.
 
 use super::*;
+use crate::format::Field;
 use crate::format::w3c::W3cOptions;
 
 const COMMON: &str = r#"203.0.113.9 - - [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5"#;
@@ -142,8 +143,45 @@ fn columns_from_the_command_line_stand_for_a_header() {
         },
         ..FormatOptions::default()
     };
-    let found = detector(&options, &[W3C]).decide();
-    assert_eq!(found.map(|format| format.name()), Some("w3c_extended"));
+    for lines in [
+        &[W3C][..],
+        &[W3C, W3C, "#Fields: time date c-ip cs-uri-stem sc-status"],
+    ] {
+        let found = detector(&options, lines).decide().unwrap();
+        assert_eq!(found.name(), "w3c_extended");
+        // A later header has not come yet when the first line is read.
+        let (arena, mut record) = (Bump::new(), Record::default());
+        let fit = found.parse(W3C.as_bytes(), &arena, &mut record);
+        assert_eq!(fit, Fit::Record);
+        assert_eq!(record.get(Field::Date), Some(&b"2024-05-14"[..]));
+    }
+}
+
+#[test]
+fn a_format_that_was_found_reads_a_log_from_its_first_line_on() {
+    let later = "#Fields: time date c-ip cs-uri-stem sc-status";
+    let lines = [
+        JUNK,
+        FIELDS,
+        W3C,
+        W3C,
+        later,
+        "06:25:24 2024-05-14 ::1 / 200",
+    ];
+    let mut found = detector(&FormatOptions::default(), &lines)
+        .decide()
+        .unwrap();
+    assert!(found.ready(), "a line before the header stops no import");
+    let (arena, mut fitting) = (Bump::new(), 0);
+    for line in lines {
+        let mut record = Record::default();
+        match found.parse(line.as_bytes(), &arena, &mut record) {
+            Fit::Record => fitting += 1,
+            Fit::Misfit if line.starts_with('#') => found.header(line.as_bytes()).unwrap(),
+            Fit::Misfit => {}
+        }
+    }
+    assert_eq!(fitting, 3);
 }
 
 #[test]
