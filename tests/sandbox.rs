@@ -1,8 +1,10 @@
 //! `--sandbox`: an import that one can watch without a Matomo.
 
+use std::collections::BTreeSet;
+
 use rusqlite::Connection;
 
-use crate::support::folder::fixtures;
+use crate::support::folder::{fixture, fixtures};
 use crate::support::{Ended, Folder, Program, logs};
 
 fn run(folder: &Folder, args: &str) -> Ended {
@@ -50,6 +52,97 @@ fn ask(folder: &Folder, question: &str) -> u64 {
     let db = Connection::open(folder.file("hits.db")).unwrap();
     let number: i64 = db.query_row(question, [], |row| row.get(0)).unwrap();
     number.unsigned_abs()
+}
+
+/// A connection in the fixture's Icecast log.
+struct Heard {
+    mount: String,
+    seconds: u64,
+    /// A second of some day, never before the connection is long enough.
+    end: u64,
+    listener: String,
+}
+
+impl Heard {
+    fn new(line: &str) -> Self {
+        let parts: Vec<&str> = line.split('"').collect();
+        let path = parts[1].split(' ').nth(1).unwrap();
+        let clock = parts[0].split('[').nth(1).unwrap();
+        let clock: Vec<u64> = clock[12..20]
+            .split(':')
+            .map(|part| part.parse().unwrap())
+            .collect();
+        Self {
+            mount: path.split('?').next().unwrap().to_owned(),
+            seconds: parts[6].trim().parse().unwrap(),
+            end: 100_000 + clock[0] * 3600 + clock[1] * 60 + clock[2],
+            listener: format!("{} {}", parts[0].split(' ').next().unwrap(), parts[5]),
+        }
+    }
+
+    fn lasts(&self, moment: u64) -> bool {
+        self.end - self.seconds <= moment && moment < self.end
+    }
+}
+
+/// The most connections that last at the same moment, looked at whenever one begins.
+fn most_at_once(all: &[&Heard]) -> usize {
+    let lasting = |moment| all.iter().filter(|one| one.lasts(moment)).count();
+    all.iter()
+        .map(|one| lasting(one.end - one.seconds))
+        .max()
+        .unwrap()
+}
+
+#[test]
+fn a_radios_report_has_the_figures_of_each_mount_point() {
+    let ended = Program::new(&Folder::new())
+        .args("--sandbox --log-format-name=icecast2")
+        .arg(fixtures().join("logs/icecast2.log"))
+        .run()
+        .exits(0);
+    let log = fixture("icecast2");
+    let all: Vec<Heard> = log
+        .lines()
+        .filter(|line| line.contains("\" 200 "))
+        .map(Heard::new)
+        .collect();
+    let table = ended.out.split("\nListening\n---").nth(1).unwrap();
+    let clock = |seconds: u64| {
+        format!(
+            "{}:{:02}:{:02}",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        )
+    };
+    for mount in [
+        "/live.mp3",
+        "/live.ogg",
+        "/radio-hd.aac",
+        "/jazz",
+        "/news.opus",
+        "/stream",
+    ] {
+        let own: Vec<&Heard> = all.iter().filter(|one| one.mount == mount).collect();
+        let seconds: u64 = own.iter().map(|one| one.seconds).sum();
+        let listeners: BTreeSet<&str> = own.iter().map(|one| one.listener.as_str()).collect();
+        let average = (seconds as f64 / own.len() as f64).round() as u64;
+        let expected = [
+            own.len().to_string(),
+            format!("{:.2}", seconds as f64 / 3600.0),
+            clock(average),
+            most_at_once(&own).to_string(),
+            listeners.len().to_string(),
+        ];
+        let row = table
+            .lines()
+            .find(|row| row.ends_with(&format!(" {mount}")))
+            .unwrap();
+        let row: Vec<&str> = row.split_whitespace().collect();
+        let told = [row[0], row[1], row[2], row[4], row[5]];
+        assert_eq!(told, expected, "{mount}: {ended}");
+    }
 }
 
 #[test]

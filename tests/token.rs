@@ -1,5 +1,8 @@
 //! Where the token comes from, and where it never goes.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use import_logs::sandbox::{Options, Sandbox};
 use import_logs::secret::Secret;
 
@@ -78,6 +81,41 @@ fn for_a_login() {
         .run()
         .exits(0);
     assert_each_once(&sandbox, 10);
+}
+
+#[test]
+fn from_a_matomo_on_the_same_machine() {
+    let (sandbox, folder) = (sandbox(), Folder::new());
+    for dir in ["matomo/config", "matomo/misc/cron"] {
+        fs::create_dir_all(folder.file(dir)).unwrap();
+    }
+    folder.write("matomo/config/config.ini.php", "");
+    folder.write("matomo/misc/cron/updatetoken.php", "");
+    folder.write("token", format!("root\t{}\n", sandbox.token().expose()));
+    let token = folder.file("token");
+    // In place of php: notes how it was called, and names the file.
+    let php = folder.write(
+        "php",
+        format!(
+            "#!/bin/sh\necho \"$@\" >'{0}.args'\necho '{0}'\n",
+            token.display()
+        ),
+    );
+    fs::set_permissions(&php, fs::Permissions::from_mode(0o700)).unwrap();
+    program(
+        &sandbox,
+        &folder,
+        "--config=matomo/config/config.ini.php --enable-testmode",
+    )
+    .arg(format!("--php-binary={}", php.display()))
+    .run()
+    .exits(0);
+    assert_each_once(&sandbox, 10);
+    let called = folder.read("token.args");
+    assert!(
+        called.contains("misc/cron/updatetoken.php --testmode --matomo-domain=127.0.0.1"),
+        "{called}"
+    );
 }
 
 #[test]
