@@ -127,7 +127,10 @@ impl Logs {
     /// Packs one of those that were rotated.
     pub fn pack(&mut self, which: u64) {
         let plain: Vec<usize> = (0..self.rotated.len())
-            .filter(|index| !self.rotated[*index].packed)
+            // Of half a line alone no format can be told.
+            .filter(|index| {
+                !self.rotated[*index].packed && !self.rotated[*index].numbers.is_empty()
+            })
             .collect();
         let Some(index) = plain.get(which as usize % plain.len().max(1)) else {
             return;
