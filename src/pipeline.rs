@@ -122,6 +122,7 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
             writer: Writer::new(config.tracking),
             marker,
             present: HashSet::new(),
+            sealed: HashSet::new(),
         },
         sites,
         api: server.api.clone(),
@@ -131,6 +132,10 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
         console: console.clone(),
         stop: stop.clone(),
         hasher: FixedState::default(),
+        sandbox: server
+            .sandbox
+            .as_ref()
+            .map(|sandbox| sandbox.store().clone()),
         rejects: rejects.clone(),
         books,
     };

@@ -6,8 +6,10 @@ pub mod date;
 pub mod detect;
 #[cfg(test)]
 mod fixtures;
+mod icecast;
 pub mod json;
 pub mod ncsa;
+pub mod percent;
 mod record;
 pub mod registry;
 pub mod strptime;

@@ -7,6 +7,7 @@
 use memchr::memchr;
 
 use super::date::DateFormat;
+use super::icecast::Icecast;
 use super::text::{
     DATE, HOST_PORT, IP, LENGTH, REFERRER, REQUEST, Row, STATUS, TextFormat, USER_AGENT, USERID,
     WORD,
@@ -17,7 +18,7 @@ use super::{Field, Format, Record};
 mod tests;
 
 /// Seconds that a listener stayed.
-const SESSION_TIME: &str = r"(?P<session_time>\d+|-)";
+pub(super) const SESSION_TIME: &str = r"(?P<session_time>\d+|-)";
 
 static ROWS: [Row; 5] = [
     Row {
@@ -70,7 +71,11 @@ static ROWS: [Row; 5] = [
 /// The formats of this family, in the order of SPEC section 3. Cheap: a regex is compiled when a line needs it.
 pub fn formats() -> Vec<Box<dyn Format>> {
     ROWS.iter()
-        .map(|row| Box::new(TextFormat::new(row)) as Box<dyn Format>)
+        .map(|row| (row.name, TextFormat::new(row)))
+        .map(|(name, format)| match name {
+            "icecast2" => Box::new(Icecast::new(format)) as Box<dyn Format>,
+            _ => Box::new(format),
+        })
         .collect()
 }
 

@@ -123,12 +123,15 @@ pub enum MarkKind {
     Listened(u64),
 }
 
-/// Digits alone; a sign, a blank or a fraction makes it none.
+/// Digits, perhaps with a fraction, which is dropped; a sign or a blank makes it none.
 fn whole_number(text: &[u8]) -> Option<u64> {
-    if !text.iter().all(u8::is_ascii_digit) {
+    let text = std::str::from_utf8(text).ok()?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
         return None;
     }
-    std::str::from_utf8(text).ok()?.parse().ok()
+    whole.parse().ok()
 }
 
 #[cfg(test)]
@@ -150,6 +153,8 @@ mod tests {
             ("1807", 1807),
             ("0", 0),
             ("007", 7),
+            ("7.999", 7),
+            ("7.", 7),
             ("2592000", LONGEST),
             ("0000000000000000000000000000000000000017", 17),
         ] {
@@ -170,7 +175,9 @@ mod tests {
             "-1",
             "+1",
             " 1",
-            "1.0",
+            ".5",
+            "1.2.3",
+            "1.-",
             "1e3",
             "0x10",
             "NaN",

@@ -12,7 +12,7 @@ use crate::report::summary::heading;
 const LONGEST_NAME: usize = 40;
 
 /// Mount points with a column of their own among the hours per day.
-const MOST_COLUMNS: usize = 6;
+pub const MOST_COLUMNS: usize = 6;
 
 /// Everything that the summary says of listeners.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +60,13 @@ pub struct DayFigures {
     pub seconds: u64,
     /// Of each mount point, in the order of [`Figures::mounts`].
     pub mounts: Vec<u64>,
+}
+
+impl DayFigures {
+    /// `2024-05-14`
+    pub fn name(&self) -> String {
+        date(self.day.saturating_mul(DAY), "%Y-%m-%d")
+    }
 }
 
 impl Default for Peak {
@@ -181,9 +188,8 @@ impl Figures {
             rows.push(day_row("earlier".into(), earlier, mounts));
         }
         for day in &self.days {
-            let name = date(day.day.saturating_mul(DAY), "%Y-%m-%d");
             rows.push(day_row(
-                name,
+                day.name(),
                 day.seconds,
                 day.mounts[..columns].iter().copied(),
             ));
@@ -234,7 +240,8 @@ fn decimal(number: f64) -> String {
     text.strip_suffix(".0").unwrap_or(&text).to_owned()
 }
 
-fn date(time: i64, format: &str) -> String {
+/// A time of [`Peak::at`] in words.
+pub fn date(time: i64, format: &str) -> String {
     DateTime::from_timestamp(time, 0).map_or("-".into(), |date| date.format(format).to_string())
 }
 

@@ -45,6 +45,14 @@ pub struct Holder<K, C, L> {
     begun: u64,
 }
 
+/// Whether a line may be followed by another of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoesOn {
+    Perhaps,
+    /// It is known to be the last.
+    No,
+}
+
 /// Key, end of the last line, and number.
 type Place<K> = (K, i64, u64);
 
@@ -84,18 +92,19 @@ impl<K: Copy + Ord, C, L> Holder<K, C, L> {
         key: K,
         connection: Connection,
         line: L,
+        goes_on: GoesOn,
         first: impl FnOnce() -> C,
     ) -> Vec<Whole<C, L>> {
         let mut over = self.ended_before(connection.end().saturating_sub(LONGEST_TITLE));
         let continued = self
             .followed_by(key, connection)
             .and_then(|place| Some((place, self.held[&place].connection.joined(connection)?)));
-        if let Some((place, joined)) = continued
+        let (number, whole) = if let Some((place, joined)) = continued
             && let Some(mut whole) = self.take(place)
         {
             whole.connection = joined;
             whole.lines.push(line);
-            self.hold((key, connection.end(), place.2), whole);
+            (place.2, whole)
         } else {
             over.extend(self.left_by(key, connection.start()));
             let whole = Whole {
@@ -104,7 +113,11 @@ impl<K: Copy + Ord, C, L> Holder<K, C, L> {
                 lines: vec![line],
             };
             self.begun += 1;
-            self.hold((key, connection.end(), self.begun), whole);
+            (self.begun, whole)
+        };
+        match goes_on {
+            GoesOn::Perhaps => self.hold((key, connection.end(), number), whole),
+            GoesOn::No => over.push(whole),
         }
         while self.held.len() > self.most_connections || self.lines > self.most_lines {
             over.extend(self.take_oldest());

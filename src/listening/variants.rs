@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use bumpalo::Bump;
 
+use crate::format::percent::hex_byte;
+
 /// What a log has in the place of the listener's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
@@ -41,60 +43,30 @@ impl Caller {
 /// (`\\x41`) is left alone, and so is every other escape. `None`: there is nothing to decode.
 pub fn hex_decoded<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
     memchr::memmem::find(text, b"\\x")?;
-    Some(decoded(text, arena, |rest| match rest {
-        [b'\\', b'x', high, low, ..] => {
-            byte(*high, *low).map_or(Piece::Plain(2), |byte| Piece::Byte { byte, length: 4 })
-        }
-        // The second of the pair must not be taken for the beginning of an escape.
-        [b'\\', b'\\', ..] => Piece::Plain(2),
-        _ => Piece::Plain(1),
-    }))
-}
-
-/// The bytes behind `%HH`, once, as in Icecast-KH's log `CLF-ESC`; a `%` that encodes nothing stays, and so does
-/// `+`. `None`: there is nothing to decode.
-pub fn percent_decoded<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
-    memchr::memchr(b'%', text)?;
-    Some(decoded(text, arena, |rest| match rest {
-        [b'%', high, low, ..] => {
-            byte(*high, *low).map_or(Piece::Plain(1), |byte| Piece::Byte { byte, length: 3 })
-        }
-        _ => Piece::Plain(1),
-    }))
-}
-
-/// What stands next in a text.
-enum Piece {
-    /// So many bytes that stay.
-    Plain(usize),
-    /// So many bytes that stand for one.
-    Byte { byte: u8, length: usize },
-}
-
-fn decoded<'a>(text: &[u8], arena: &'a Bump, next: impl Fn(&[u8]) -> Piece) -> &'a [u8] {
-    let room = arena.alloc_slice_copy(text);
+    let decoded = arena.alloc_slice_copy(text);
     let (mut from, mut to) = (0, 0);
     while from < text.len() {
-        match next(&text[from..]) {
-            Piece::Plain(length) => {
-                room[to..to + length].copy_from_slice(&text[from..from + length]);
-                from += length;
-                to += length;
-            }
-            Piece::Byte { byte, length } => {
-                room[to] = byte;
-                from += length;
+        // How many bytes stay as they are, or the one byte that four stand for.
+        let (plain, byte) = match text[from..] {
+            [b'\\', b'x', high, low, ..] => (2, hex_byte(high, low)),
+            // The second of the pair must not be taken for the beginning of an escape.
+            [b'\\', b'\\', ..] => (2, None),
+            _ => (1, None),
+        };
+        match byte {
+            Some(byte) => {
+                decoded[to] = byte;
+                from += 4;
                 to += 1;
+            }
+            None => {
+                decoded[to..to + plain].copy_from_slice(&text[from..from + plain]);
+                from += plain;
+                to += plain;
             }
         }
     }
-    &room[..to]
-}
-
-fn byte(high: u8, low: u8) -> Option<u8> {
-    let digit = |digit: u8| char::from(digit).to_digit(16);
-    // Two digits: it fits.
-    Some((digit(high)? << 4 | digit(low)?) as u8)
+    Some(&decoded[..to])
 }
 
 /// FNV-1a: a hash that is the same in every run, version and machine.
@@ -121,10 +93,6 @@ mod tests {
         hex_decoded(text.as_bytes(), &Bump::new()).map(<[u8]>::to_vec)
     }
 
-    fn percent(text: &str) -> Option<Vec<u8>> {
-        percent_decoded(text.as_bytes(), &Bump::new()).map(<[u8]>::to_vec)
-    }
-
     #[test]
     fn hexadecimal_escapes_are_bytes() {
         for (text, bytes) in [
@@ -143,25 +111,8 @@ mod tests {
     }
 
     #[test]
-    fn percent_signs_are_decoded_once() {
-        for (text, bytes) in [
-            ("VLC%2F3.0.20%20LibVLC", b"VLC/3.0.20 LibVLC".as_slice()),
-            ("%25%32%30", b"%20"),
-            ("%2520", b"%20"),
-            ("a+b%2bc", b"a+b+c"),
-            ("100%", b"100%"),
-            ("%zz%4", b"%zz%4"),
-            ("%%41", b"%A"),
-            ("%FF%00", b"\xff\0"),
-        ] {
-            assert_eq!(percent(text).as_deref(), Some(bytes), "{text}");
-        }
-    }
-
-    #[test]
     fn text_without_escapes_is_not_copied() {
         assert_eq!(hex(r"Mozilla/5.0 \\ \n"), None);
-        assert_eq!(percent("Mozilla/5.0"), None);
     }
 
     #[test]
@@ -215,12 +166,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_decoded(text in prop::collection::vec(any::<u8>(), 0..100), dense in r"[\\x%0-9a-f]{0,40}") {
+        fn any_bytes_are_decoded(text in prop::collection::vec(any::<u8>(), 0..100), dense in r"[\\x0-9a-f]{0,40}") {
             let arena = Bump::new();
             for text in [&text[..], dense.as_bytes()] {
-                for decoded in [hex_decoded(text, &arena), percent_decoded(text, &arena)].into_iter().flatten() {
-                    prop_assert!(decoded.len() <= text.len());
-                }
+                prop_assert!(hex_decoded(text, &arena).unwrap_or(text).len() <= text.len());
                 if let Caller::Hidden(cid) = Caller::read(text) {
                     prop_assert!(cid.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')));
                 }
@@ -230,11 +179,8 @@ mod tests {
         #[test]
         fn decoding_undoes_encoding(bytes in prop::collection::vec(any::<u8>(), 1..100)) {
             let arena = Bump::new();
-            let encode = |prefix: &str| -> String {
-                bytes.iter().map(|byte| format!("{prefix}{byte:02x}")).collect()
-            };
-            prop_assert_eq!(hex_decoded(encode("\\x").as_bytes(), &arena), Some(&bytes[..]));
-            prop_assert_eq!(percent_decoded(encode("%").as_bytes(), &arena), Some(&bytes[..]));
+            let encoded: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+            prop_assert_eq!(hex_decoded(encoded.as_bytes(), &arena), Some(&bytes[..]));
         }
     }
 }

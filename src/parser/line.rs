@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use bumpalo::Bump;
 
 use super::log::Log;
-use super::radio::{Heard, Listening};
+use super::radio::Heard;
 use super::{Flow, Parser};
 use crate::error::{Error, Result};
 use crate::format::{Fit, Format, Record};
@@ -109,23 +109,20 @@ impl Parser {
                 return Ok(Flow::On);
             }
         };
-        let place = place(line);
         if kept.hit.is_listener {
-            match self.listen(log, place, &kept) {
+            match self.listen(log, line, &kept) {
                 Heard::Plain => {}
                 Heard::Unmeasured(listener) => {
-                    return Ok(self.send_unmeasured(log, listener, kept.hit.time, kept.hit.length));
+                    let original = self.original(log, line);
+                    let (time, bytes) = (kept.hit.time, kept.hit.length);
+                    return Ok(self.send_unmeasured(log, listener, original, time, bytes));
                 }
-                Heard::Over(over) => return self.send_over(log, over),
+                Heard::Over(over) => return Ok(self.send_over(log, over)),
             }
         }
-        let mut unit = self.unit(log, place, &kept);
-        if self.rejects.is_some() {
-            unit.original = Some(Box::new(Original {
-                line: line.raw.to_vec(),
-                header: log.header.clone(),
-            }));
-        }
+        self.note_connection(log, &kept.hit)?;
+        let mut unit = self.unit(log, place(line), &kept);
+        unit.originals.extend(self.original(log, line));
         let parcel = self.outbox.parcel(unit.visitor);
         unit.requests = self.requests.write(
             log.mark,
@@ -146,18 +143,16 @@ impl Parser {
         arena: &'l Bump,
     ) -> Result<std::result::Result<Kept<'l>, Reason>> {
         let mut hit = self.hit.hit(format, record, arena);
-        let audience = match log.listening {
-            Listening::Off => Ok(()),
-            _ => self.tune_in(&mut hit, arena),
-        };
+        if log.listening.is_on()
+            && let Err(reason) = self.tune_in(&mut hit, arena)
+        {
+            return Ok(Err(reason));
+        }
         hit.is_download = self.filters.is_download(&hit);
         if hit.is_download {
             log.account.add(Count::Downloads, 1);
         }
-        let arguments = match self
-            .judge_hit(&mut hit)
-            .and_then(|arguments| audience.map(|()| arguments))
-        {
+        let arguments = match self.judge_hit(&mut hit) {
             Ok(arguments) => arguments,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -195,20 +190,29 @@ impl Parser {
             .as_ref()
             .and_then(Arguments::visitor)
             .map(str::as_bytes);
+        let day = kept.hit.time.div_euclid(86_400) as i32;
         Unit {
             file: log.number,
             log: log.known.as_ref().map(|known| known.state.log),
             place,
             more: Vec::new(),
             site: kept.site,
-            day: kept.hit.time.div_euclid(86_400) as i32,
+            days: (day, day),
             requests: 0,
             agent: self.hasher.hash_one(kept.hit.user_agent),
             visitor: self
                 .hasher
                 .hash_one(visitor.unwrap_or(kept.hit.userid.unwrap_or(kept.hit.ip))),
-            original: None,
+            originals: Vec::new(),
         }
+    }
+
+    /// The line as it is, where `--rejects` may want it.
+    pub(super) fn original(&self, log: &Log, line: &Line) -> Option<Original> {
+        self.rejects.as_ref().map(|_| Original {
+            line: line.raw.to_vec(),
+            header: log.header.clone(),
+        })
     }
 
     fn take_header(&self, log: &mut Log, format: &mut dyn Format, line: &Line) -> Result<()> {
@@ -231,22 +235,17 @@ impl Parser {
 
     fn drop_line(&self, log: &mut Log, line: &Line, reason: Reason) -> Result<()> {
         self.drop_place(log, place(line), reason);
-        if let Some(rejects) = self
-            .rejects
-            .as_ref()
-            .filter(|_| reason.count() == Count::Invalid)
+        if reason.count() == Count::Invalid
+            && let Some(rejects) = &self.rejects
+            && let Some(original) = self.original(log, line)
         {
-            let original = Original {
-                line: line.raw.to_vec(),
-                header: log.header.clone(),
-            };
             rejects.add(&log.name, line.number, reason.text(), &original)?;
         }
         Ok(())
     }
 }
 
-fn place(line: &Line) -> Place {
+pub(super) fn place(line: &Line) -> Place {
     Place {
         line: line.number,
         start: line.start,
@@ -260,6 +259,9 @@ pub struct Requests {
     pub marker: Marker,
     /// Marks of requests that Matomo has already, though it lacks others of the same line.
     pub present: HashSet<[u8; mark::LENGTH]>,
+    /// The last lines of the connections that these are of, by log and position: what follows is another
+    /// connection, or the requests would not be the same.
+    pub sealed: HashSet<(u64, u64)>,
 }
 
 impl Requests {

@@ -286,7 +286,8 @@ impl Parser {
             passed_lines: 0,
         });
         let number = number as u32;
-        let listening = self.listening(&name, format.as_ref(), self.chooser.is_named());
+        let listening = self.listening(format.as_ref());
+        self.hint_at_listening(&name, format.as_ref(), &listening);
         let mut log = Log {
             name,
             number,
@@ -300,9 +301,7 @@ impl Parser {
         let outcome = self.read_lines(&mut log, format.as_mut(), held, &mut lines, before);
         // The log's end is no end of its last connections where the import stops.
         let outcome = match outcome {
-            Ok((Flow::On | Flow::LogEnds, ended)) => {
-                self.end_titles(&mut log).map(|flow| (flow, ended))
-            }
+            Ok((Flow::On | Flow::LogEnds, ended)) => Ok((self.end_titles(&mut log), ended)),
             other => {
                 self.count_held(&log);
                 other

@@ -29,6 +29,7 @@ use crate::recorder::{Outbox, count_unsent};
 use crate::rejects::Rejects;
 use crate::replay::ReplayOptions;
 use crate::report::{Account, Console};
+use crate::sandbox::Store;
 use crate::site::Sites;
 use crate::stop::Stop;
 
@@ -60,6 +61,8 @@ pub struct Parser {
     pub skip: u64,
     /// For agents and visitors.
     pub hasher: FixedState,
+    /// The sandbox's store, which is told of connections that are sent as plain hits.
+    pub sandbox: Option<Store>,
     /// `None`: nothing is kept of what was done (a dry run, the sandbox).
     pub books: Option<Books>,
 }

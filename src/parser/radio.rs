@@ -4,16 +4,19 @@ use std::hash::BuildHasher;
 
 use bumpalo::Bump;
 
-use super::line::{Kept, Requests};
+use super::line::{Kept, Requests, place};
 use super::log::Log;
 use super::{Flow, Parser};
 use crate::error::Result;
 use crate::format::{Field, Format};
 use crate::hit::Hit;
+use crate::input::lines::Line;
 use crate::listening::variants::{Caller, hex_decoded};
-use crate::listening::{Audience, Holder, Mark, MarkKind, Part, Session, Tally, Whole};
+use crate::listening::{Audience, GoesOn, Holder, Mark, MarkKind, Part, Session, Tally, Whole};
+use crate::mark;
 use crate::matomo::tracking::Prepared;
 use crate::recorder::{Closed, Parcel, Place, Unit};
+use crate::rejects::Original;
 use crate::report::{Count, Reason};
 
 /// How radio logs are read, and what they said so far.
@@ -28,10 +31,19 @@ pub struct Radio {
 pub(super) enum Listening {
     /// Not at all: the log is no radio server's, or plain hits are wanted.
     Off,
+    /// Plain hits are wanted of what may be Icecast's log; the sandbox is told of the connections.
+    Noted,
     /// A line for each connection (Icecast).
     Connections,
     /// A line for each title (SHOUTcast).
     Titles(Box<Holder<u64, Listener, Title>>),
+}
+
+impl Listening {
+    /// Whether a connection becomes a page view and events.
+    pub fn is_on(&self) -> bool {
+        matches!(self, Self::Connections | Self::Titles(_))
+    }
 }
 
 /// What is kept of a connection's first line.
@@ -48,6 +60,8 @@ pub(super) struct Title {
     place: Place,
     /// Sent to the listener.
     bytes: u64,
+    /// With `--rejects`.
+    original: Option<Original>,
 }
 
 impl Title {
@@ -60,19 +74,24 @@ impl Title {
 pub(super) type Over = Whole<Listener, Title>;
 
 impl Parser {
-    /// How the listeners of a log of this format are read; `named`: the user says that it is this format.
-    pub(super) fn listening(&self, log: &str, format: &dyn Format, named: bool) -> Listening {
+    /// How the listeners of a log of this format are read.
+    pub(super) fn listening(&self, format: &dyn Format) -> Listening {
+        let named = self.chooser.is_named();
         match (&self.radio, format.name()) {
             (Some(_), "shoutcast") => Listening::Titles(Box::default()),
             (Some(radio), "icecast2") if named || radio.also_detected => Listening::Connections,
-            (Some(_), "icecast2") => {
-                self.console.hint(format!(
-                    "{log}: this looks like an Icecast log, or like a web log with a number behind the agent; with \
-                     --log-format-name=icecast2 the time listened is counted"
-                ));
-                Listening::Off
-            }
+            (_, "icecast2") if self.sandbox.is_some() => Listening::Noted,
             _ => Listening::Off,
+        }
+    }
+
+    /// Says how the time listened is had, where nobody said that the log is Icecast's.
+    pub(super) fn hint_at_listening(&self, log: &str, format: &dyn Format, listening: &Listening) {
+        if self.radio.is_some() && format.name() == "icecast2" && !listening.is_on() {
+            self.console.hint(format!(
+                "{log}: this looks like an Icecast log, or like a web log with a number behind the agent; with \
+                 --log-format-name=icecast2 the time listened is counted"
+            ));
         }
     }
 
@@ -86,7 +105,10 @@ impl Parser {
             return Ok(());
         };
         hit.referrer = hex_decoded(hit.referrer, arena).unwrap_or(hit.referrer);
-        hit.user_agent = hex_decoded(hit.user_agent, arena).unwrap_or(hit.user_agent);
+        if let Some(agent) = hex_decoded(hit.user_agent, arena) {
+            hit.raw_agent.get_or_insert(hit.user_agent);
+            hit.user_agent = agent;
+        }
         if let Caller::Hidden(cid) = Caller::read(hit.ip) {
             hit.cid = Some(cid);
         }
@@ -102,7 +124,7 @@ impl Parser {
     }
 
     /// A listener's line that passed the filters: the connections that are over with it.
-    pub(super) fn listen(&mut self, log: &mut Log, place: Place, kept: &Kept) -> Heard {
+    pub(super) fn listen(&mut self, log: &mut Log, line: &Line, kept: &Kept) -> Heard {
         let hit = &kept.hit;
         let session_time = hit
             .session_time
@@ -110,41 +132,71 @@ impl Parser {
         let method = hit.record.get(Field::Method);
         let connection = match Session::read(hit.time, session_time, method, hit.status) {
             Session::NotListening => return Heard::Plain,
-            Session::NoDuration => return Heard::Unmeasured(self.listener(log, place, kept)),
+            Session::NoDuration => return Heard::Unmeasured(self.listener(log, line, kept)),
             Session::Connection(connection) => connection,
         };
+        let place = place(line);
         let title = Title {
             place,
             bytes: hit.length,
+            original: self.original(log, line),
         };
-        let key = self.hasher.hash_one((hit.ip, hit.user_agent, hit.path));
-        match &mut log.listening {
-            Listening::Off => Heard::Plain,
-            Listening::Connections => {
-                let first = self.listener(log, place, kept);
-                Heard::Over(vec![Whole {
+        // Taken out, as what is kept of the line is made from the log too.
+        let mut listening = std::mem::replace(&mut log.listening, Listening::Off);
+        let over = match &mut listening {
+            Listening::Titles(holder) => {
+                let key = self.hasher.hash_one((hit.ip, hit.user_agent, hit.path));
+                let goes_on = match self.requests.sealed.contains(&(log.mark, place.start)) {
+                    true => GoesOn::No,
+                    false => GoesOn::Perhaps,
+                };
+                holder.offer(key, connection, title, goes_on, || {
+                    self.listener(log, line, kept)
+                })
+            }
+            _ => vec![Whole {
+                connection,
+                first: self.listener(log, line, kept),
+                lines: vec![title],
+            }],
+        };
+        log.listening = listening;
+        Heard::Over(over)
+    }
+
+    /// Tells the sandbox of a connection that is sent as a plain hit.
+    pub(super) fn note_connection(&self, log: &Log, hit: &Hit) -> Result<()> {
+        let (Listening::Noted, Some(store)) = (&log.listening, &self.sandbox) else {
+            return Ok(());
+        };
+        let everybody = Audience::default();
+        let audience = self
+            .radio
+            .as_ref()
+            .map_or(&everybody, |radio| &radio.audience);
+        let method = hit.record.get(Field::Method);
+        if audience.judge(method, hit.path, hit.ip) != Ok(Part::Listener) {
+            return Ok(());
+        }
+        match Session::read(hit.time, hit.session_time, method, hit.status) {
+            Session::Connection(connection)
+                if audience.judge_length(connection.seconds()).is_ok() =>
+            {
+                store.add_connection(
+                    &String::from_utf8_lossy(hit.path),
                     connection,
-                    first,
-                    lines: vec![title],
-                }])
+                    self.hasher.hash_one((hit.ip, hit.user_agent)),
+                )
             }
-            Listening::Titles(_) => {
-                let first = self.listener(log, place, kept);
-                match &mut log.listening {
-                    Listening::Titles(holder) => {
-                        Heard::Over(holder.offer(key, connection, title, || first))
-                    }
-                    _ => Heard::Plain,
-                }
-            }
+            _ => Ok(()),
         }
     }
 
-    fn listener(&mut self, log: &Log, place: Place, kept: &Kept) -> Listener {
+    fn listener(&mut self, log: &Log, line: &Line, kept: &Kept) -> Listener {
         let hit = &kept.hit;
         Listener {
             prepared: self.requests.writer.prepare(hit, self.sites.get(kept.site)),
-            unit: self.unit(log, place, kept),
+            unit: self.unit(log, place(line), kept),
             mount: hit.path.to_vec(),
             listener: self.hasher.hash_one((hit.ip, hit.user_agent)),
         }
@@ -155,6 +207,7 @@ impl Parser {
         &mut self,
         log: &Log,
         listener: Listener,
+        original: Option<Original>,
         time: i64,
         bytes: u64,
     ) -> Flow {
@@ -162,6 +215,7 @@ impl Parser {
             radio.tally.no_duration();
         }
         let mut unit = listener.unit;
+        unit.originals.extend(original);
         let mark = self.requests.marker.mark(log.mark, unit.place.start, 0);
         let parcel = self.outbox.parcel(unit.visitor);
         listener.prepared.write(
@@ -179,8 +233,9 @@ impl Parser {
     }
 
     /// Sends connections that are over; those that are too short are filtered, line by line.
-    pub(super) fn send_over(&mut self, log: &mut Log, over: Vec<Over>) -> Result<Flow> {
-        for whole in over {
+    pub(super) fn send_over(&mut self, log: &mut Log, over: Vec<Over>) -> Flow {
+        let mut over = over.into_iter();
+        while let Some(whole) = over.next() {
             if let Some(radio) = &mut self.radio {
                 if let Err(reason) = radio.audience.judge_length(whole.connection.seconds()) {
                     for title in &whole.lines {
@@ -204,14 +259,17 @@ impl Parser {
                 continue;
             }
             if self.hand_over(unit) == Flow::Over {
-                return Ok(Flow::Over);
+                // Nobody takes the others any more.
+                let lines = over.map(|whole| whole.lines.len() as u64).sum();
+                log.account.add(Count::Unsent, lines);
+                return Flow::Over;
             }
         }
-        Ok(Flow::On)
+        Flow::On
     }
 
     /// The log is at its end: what was held back for a next title goes out.
-    pub(super) fn end_titles(&mut self, log: &mut Log) -> Result<Flow> {
+    pub(super) fn end_titles(&mut self, log: &mut Log) -> Flow {
         let over: Vec<Over> = match &mut log.listening {
             Listening::Titles(holder) => holder.drain().collect(),
             _ => Vec::new(),
@@ -243,15 +301,18 @@ pub(super) enum Heard {
 }
 
 fn unit_of(whole: Over, requests: u32) -> Unit {
-    let more = whole
-        .lines
-        .iter()
-        .skip(1)
-        .map(|title| title.place)
-        .collect();
+    let day = |time: i64| time.div_euclid(86_400) as i32;
+    let connection = whole.connection;
+    let more = whole.lines.iter().skip(1).map(|title| title.place);
     Unit {
         requests,
-        more,
+        more: more.collect(),
+        days: (day(connection.start()), day(connection.end())),
+        originals: whole
+            .lines
+            .into_iter()
+            .filter_map(|title| title.original)
+            .collect(),
         ..whole.first.unit
     }
 }
@@ -263,10 +324,8 @@ impl Requests {
             .lines
             .iter()
             .fold(0u64, |sum, title| sum.saturating_add(title.bytes));
-        let start = whole.first.unit.place.start;
         let mut written = 0;
-        for (part, mark) in whole.connection.marks().enumerate() {
-            let pv_id = self.marker.mark(log, start, part as u32);
+        for (mark, pv_id) in whole.connection.marks().zip(self.marks_of(log, whole)) {
             if self.present.contains(&pv_id) {
                 continue;
             }
@@ -278,5 +337,16 @@ impl Requests {
             written += 1;
         }
         written
+    }
+
+    /// The marks of a connection's requests.
+    pub(super) fn marks_of(
+        &self,
+        log: u64,
+        whole: &Over,
+    ) -> impl Iterator<Item = [u8; mark::LENGTH]> {
+        let start = whole.first.unit.place.start;
+        let parts = whole.connection.marks().len() as u32;
+        (0..parts).map(move |part| self.marker.mark(log, start, part))
     }
 }

@@ -16,6 +16,7 @@ use crate::format::{Fit, Format, Record};
 use crate::input::discover::Source;
 use crate::input::lines::{Line, Lines, Next, Options};
 use crate::ledger::{LogId, PendingBatch, Ranges};
+use crate::mark;
 use crate::recorder::{Parcel, Place, present};
 use crate::report::Account;
 
@@ -23,8 +24,8 @@ use crate::report::Account;
 #[derive(Default)]
 struct Again {
     parcel: Parcel,
-    /// Where the lines of each unit stand, and how many requests they became.
-    units: Vec<(Vec<Place>, u32)>,
+    /// Where the lines of each unit stand, and the marks of the requests that they became.
+    units: Vec<(Vec<Place>, Vec<[u8; mark::LENGTH]>)>,
 }
 
 impl Parser {
@@ -102,7 +103,7 @@ impl Parser {
             return Ok(again);
         };
         self.forget_groups(&name, format.as_ref());
-        let listening = self.listening(&name, format.as_ref(), self.chooser.is_named());
+        let listening = self.listening(format.as_ref());
         let mut log = self.shadow(name, id, listening);
         let mut arena = Bump::new();
         for line in &held {
@@ -178,7 +179,7 @@ impl Parser {
             end: line.end,
         };
         let heard = if kept.hit.is_listener {
-            self.listen(log, place, &kept)
+            self.listen(log, line, &kept)
         } else {
             Heard::Plain
         };
@@ -187,10 +188,10 @@ impl Parser {
             // A page view alone has the mark that a plain hit has.
             Heard::Plain | Heard::Unmeasured(_) => {
                 let site = self.sites.get(kept.site);
-                let requests =
-                    self.requests
-                        .write(log.mark, line.start, kept, site, &mut again.parcel);
-                again.units.push((vec![place], requests));
+                self.requests
+                    .write(log.mark, line.start, kept, site, &mut again.parcel);
+                let mark = self.requests.marker.mark(log.mark, line.start, 0);
+                again.units.push((vec![place], vec![mark]));
             }
         }
         Ok(())
@@ -198,12 +199,12 @@ impl Parser {
 
     fn connections_again(&self, log: u64, over: Vec<Over>, again: &mut Again) {
         for whole in over {
-            let requests = self
-                .requests
+            self.requests
                 .write_connection(log, &whole, &mut again.parcel);
-            again
-                .units
-                .push((whole.lines.iter().map(Title::place).collect(), requests));
+            let marks = self.requests.marks_of(log, &whole);
+            let unknown = marks.filter(|mark| !self.requests.present.contains(mark));
+            let places = whole.lines.iter().map(Title::place).collect();
+            again.units.push((places, unknown.collect()));
         }
     }
 
@@ -246,22 +247,19 @@ impl Parser {
         };
         let mut done = Ranges::default();
         let mut there = there.into_iter();
-        for (lines, number) in &again.units {
-            let parts: Vec<bool> = there.by_ref().take(*number as usize).collect();
-            let first = lines.first().map_or(0, |line| line.start);
+        for (lines, marks) in &again.units {
+            let parts: Vec<bool> = there.by_ref().take(marks.len()).collect();
             if parts.iter().all(|part| *part) {
                 lines
                     .iter()
                     .for_each(|line| done.insert(line.start..line.end, 1));
                 continue;
             }
-            // Some of its requests are there: only the others are sent.
-            for (part, _) in parts.iter().enumerate().filter(|(_, there)| **there) {
-                self.requests.present.insert(self.requests.marker.mark(
-                    log.number(),
-                    first,
-                    part as u32,
-                ));
+            // Some of its requests may be there: only the others are sent.
+            let there = marks.iter().zip(&parts).filter(|(_, there)| **there);
+            self.requests.present.extend(there.map(|(mark, _)| mark));
+            if let Some(last) = lines.last() {
+                self.requests.sealed.insert((log.number(), last.start));
             }
         }
         self.console.note(format!(

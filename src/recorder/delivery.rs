@@ -562,17 +562,25 @@ impl Delivery {
         }
     }
 
-    /// `file:line` of a hit that was refused.
+    /// `file:line` of a hit that was refused; once for a line, however many of its requests are.
     fn name_refused(&self, window: &Window, request: u32, why: &str) {
+        if window.is_refused(request) {
+            return;
+        }
         let place = self.place(window, &[request]);
         self.shared
             .console
             .warn_incomplete(format!("{place}: {why}"));
+        let Some(rejects) = &self.shared.rejects else {
+            return;
+        };
         let unit = window.unit(request);
-        if let (Some(rejects), Some(original)) = (&self.shared.rejects, &unit.original)
-            && let Err(error) =
-                rejects.add(&self.file_name(unit.file), unit.place.line, why, original)
-        {
+        let file = self.file_name(unit.file);
+        let added = unit
+            .places()
+            .zip(&unit.originals)
+            .try_for_each(|(place, original)| rejects.add(&file, place.line, why, original));
+        if let Err(error) = added {
             self.shared.stop.halt(error);
         }
     }
@@ -654,7 +662,7 @@ fn site_days(window: &Window, requests: &[u32]) -> Vec<SiteDay> {
     let mut days: Vec<SiteDay> = requests
         .iter()
         .map(|request| window.unit(*request))
-        .map(|unit| (unit.site, unit.day))
+        .flat_map(|unit| (unit.days.0..=unit.days.1).map(|day| (unit.site, day)))
         .collect();
     days.sort_unstable();
     days.dedup();

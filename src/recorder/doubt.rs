@@ -1,9 +1,10 @@
 //! A batch in doubt: Matomo is asked which of its hits are there, by the mark that each of them carries.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 
 use chrono::{Days, NaiveDate};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::matomo::api::{Api, VisitQuery, any_of};
 
@@ -19,13 +20,20 @@ const CONDITIONS: usize = 200;
 struct Sought {
     idsite: String,
     url: String,
-    /// None where the log hides the address.
+    /// None where the log hides the address, or has none.
+    #[serde(default, deserialize_with = "address")]
     cip: Option<String>,
     cdt: String,
     pv_id: String,
     rec: serde_json::Value,
     #[serde(default, rename = "recMode")]
     rec_mode: Option<serde_json::Value>,
+}
+
+/// What is no address Matomo cannot be asked for.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.filter(|text| text.parse::<IpAddr>().is_ok()))
 }
 
 /// Which of these requests (JSON objects) Matomo has, as an answer for each. An error: it cannot be asked, and why.

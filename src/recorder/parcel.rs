@@ -17,16 +17,16 @@ pub struct Unit {
     pub more: Vec<Place>,
     /// Index into the run's sites.
     pub site: u32,
-    /// The hit's day, counted from 1970, UTC.
-    pub day: i32,
+    /// The first and the last day of its requests, counted from 1970, UTC.
+    pub days: (i32, i32),
     /// How many tracking requests it is.
     pub requests: u32,
     /// Hash of the user agent: hits of one agent are cheap for Matomo when they stand side by side.
     pub agent: u64,
     /// Hash of the visitor, whose hits keep their order.
     pub visitor: u64,
-    /// With `--rejects`: the line as it was, to be written there if it is refused.
-    pub original: Option<Box<Original>>,
+    /// With `--rejects`: its lines as they were, to be written there if they are refused. Empty otherwise.
+    pub originals: Vec<Original>,
 }
 
 /// A line in its log.

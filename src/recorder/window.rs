@@ -131,6 +131,11 @@ impl Window {
         (pending.left == 0).then_some((&pending.unit, pending.fate))
     }
 
+    /// Whether a request of the line that this one comes from has been refused.
+    pub fn is_refused(&self, request: u32) -> bool {
+        self.units[self.requests[request as usize].unit as usize].fate == Fate::Refused
+    }
+
     /// Whether the line that a request comes from has its outcome.
     pub fn is_settled(&self, request: u32) -> bool {
         self.units[self.requests[request as usize].unit as usize].left == 0
@@ -162,7 +167,7 @@ mod tests {
             parcel.units.push(Unit {
                 file: 0,
                 log: None,
-                original: None,
+                originals: Vec::new(),
                 place: Place {
                     line: line as u64,
                     start: 0,
@@ -170,7 +175,7 @@ mod tests {
                 },
                 more: Vec::new(),
                 site: 0,
-                day: 0,
+                days: (0, 0),
                 requests: *requests,
                 agent: *agent,
                 visitor: *visitor,

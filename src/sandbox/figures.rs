@@ -1,6 +1,10 @@
 //! The numbers of the report, asked of the store.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use rusqlite::{Connection, Row};
+
+use crate::listening::{self, Figures, Tally};
 
 /// What one site, or all together, came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,58 +78,24 @@ fn top(db: &Connection, what: &str, most: usize) -> rusqlite::Result<Vec<(u64, S
         .collect()
 }
 
-/// What one mount point, or all together, came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MountFigures {
-    /// `None`: all together.
-    pub mount: Option<String>,
-    pub connections: u64,
-    pub seconds: u64,
-    pub average: u64,
-    pub median: u64,
-    pub most_at_once: u64,
-    pub listeners: u64,
-}
-
-/// All mount points together first, then each, the most listened to first. Two connections of which one ends
-/// in the second the other begins are not at once.
-pub(super) fn mounts(db: &Connection) -> rusqlite::Result<Vec<MountFigures>> {
-    let mut ask = db.prepare(
-        "WITH each AS (
-           SELECT mount, start, seconds, listener FROM listening
-           UNION ALL SELECT NULL, start, seconds, listener FROM listening),
-         counted AS (
-           SELECT mount, count(*) AS connections, sum(seconds) AS seconds, avg(seconds) AS average,
-             count(DISTINCT listener) AS listeners
-           FROM each GROUP BY mount),
-         ranked AS (
-           SELECT mount, seconds, row_number() OVER (PARTITION BY mount ORDER BY seconds) AS place,
-             count(*) OVER (PARTITION BY mount) AS n
-           FROM each),
-         middle AS (
-           SELECT mount, avg(seconds) AS median FROM ranked WHERE place IN ((n + 1) / 2, (n + 2) / 2)
-           GROUP BY mount),
-         steps AS (
-           SELECT mount, start AS at, 1 AS step FROM each
-           UNION ALL SELECT mount, start + max(seconds, 1), -1 FROM each),
-         running AS (SELECT mount, sum(step) OVER (PARTITION BY mount ORDER BY at, step) AS n FROM steps),
-         peaks AS (SELECT mount, max(n) AS most FROM running GROUP BY mount)
-         SELECT counted.mount, connections, seconds, average, median, most, listeners
-         FROM counted JOIN middle ON middle.mount IS counted.mount JOIN peaks ON peaks.mount IS counted.mount
-         ORDER BY counted.mount IS NOT NULL, seconds DESC, counted.mount",
-    )?;
-    ask.query_map([], |row| {
-        Ok(MountFigures {
-            mount: row.get(0)?,
-            connections: count(row, 1)?,
-            seconds: count(row, 2)?,
-            average: row.get::<_, f64>(3)?.round() as u64,
-            median: row.get::<_, f64>(4)?.round() as u64,
-            most_at_once: count(row, 5)?,
-            listeners: count(row, 6)?,
-        })
-    })?
-    .collect()
+/// What listeners did, by the rules of the summary.
+pub(super) fn listening(db: &Connection) -> rusqlite::Result<Figures> {
+    let mut ask = db.prepare("SELECT mount, start, seconds, listener FROM listening")?;
+    let mut rows = ask.query([])?;
+    let mut tally = Tally::default();
+    while let Some(row) = rows.next()? {
+        let seconds: i64 = row.get(2)?;
+        // Events that somebody else sent may say anything.
+        let connection = u64::try_from(seconds)
+            .ok()
+            .and_then(|seconds| listening::Connection::new(row.get(1).ok()?, seconds));
+        if let Some(connection) = connection {
+            let mut listener = DefaultHasher::new();
+            row.get_ref(3)?.as_bytes()?.hash(&mut listener);
+            tally.add(row.get_ref(0)?.as_bytes()?, connection, listener.finish());
+        }
+    }
+    Ok(tally.figures())
 }
 
 fn count(row: &Row, column: usize) -> rusqlite::Result<u64> {
@@ -135,57 +105,101 @@ fn count(row: &Row, column: usize) -> rusqlite::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+    use serde_json::json;
+
     use super::*;
+    use crate::listening::MountFigures;
     use crate::sandbox::options::Sites;
     use crate::sandbox::store::Store;
+    use crate::sandbox::stored::Stored;
+
+    const START: i64 = 1_789_905_600;
+
+    fn note(store: &Store, mount: &str, start: i64, seconds: u64, listener: u64) {
+        let connection = listening::Connection::new(START + start, seconds).unwrap();
+        store.add_connection(mount, connection, listener).unwrap();
+    }
+
+    /// Its hits, all by one visitor; each a mount point, an end and what `e_v` says.
+    fn heard(store: &Store, hits: &[(&str, i64, serde_json::Value)]) {
+        let hit = |(mount, end, seconds): &(&str, i64, serde_json::Value)| {
+            let hit = json!({"e_c": "Listening", "e_a": "listened", "e_n": mount, "e_v": seconds});
+            let date = DateTime::from_timestamp(START + end, 0).unwrap();
+            Box::new(Stored::new(
+                hit.as_object().unwrap(),
+                1,
+                date,
+                [10, 0, 0, 1].into(),
+            ))
+        };
+        let hits: Vec<_> = hits.iter().map(hit).collect();
+        store.record(&hits).unwrap();
+    }
+
+    /// Connections, seconds, median, most at once and when, listeners.
+    type Short = (u64, u64, f64, u64, Option<i64>, u64);
+
+    fn short(figures: &MountFigures) -> Short {
+        let MountFigures {
+            connections,
+            seconds,
+            median,
+            peak,
+            listeners,
+        } = figures;
+        let when = peak.at.map(|at| at - START);
+        (
+            *connections,
+            *seconds,
+            *median,
+            peak.listeners,
+            when,
+            *listeners,
+        )
+    }
 
     #[test]
     fn listening_is_counted_for_each_mount_point_and_in_all() {
         let store = Store::open(None, &Sites::EveryHost).unwrap();
-        for (mount, start, seconds, listener) in [
-            ("/a", 1000, 100, 1),
-            ("/a", 1050, 100, 2),
-            // Begins as the first ends.
-            ("/a", 1100, 10, 1),
-            ("/b", 1050, 0, 3),
-        ] {
-            store
-                .add_connection(mount, start, seconds, listener)
-                .unwrap();
-        }
-        let found = store.read(mounts).unwrap();
-        let short: Vec<_> = found
+        note(&store, "/a", 0, 100, 1);
+        note(&store, "/a", 50, 100, 2);
+        // Begins as the first ends.
+        note(&store, "/a", 100, 10, 1);
+        note(&store, "/b", 50, 0, 3);
+        let found = store.read(listening).unwrap();
+        assert_eq!(short(&found.all), (4, 210, 55.0, 2, Some(50), 3));
+        let mounts: Vec<_> = found
+            .mounts
             .iter()
-            .map(|f| {
-                (
-                    f.mount.as_deref(),
-                    f.connections,
-                    f.seconds,
-                    f.average,
-                    f.median,
-                    f.most_at_once,
-                    f.listeners,
-                )
-            })
+            .map(|(name, mount)| (&name[..], short(mount)))
             .collect();
         assert_eq!(
-            short,
+            mounts,
             [
-                (None, 4, 210, 53, 55, 3, 3),
-                (Some("/a"), 3, 210, 70, 100, 2, 2),
-                (Some("/b"), 1, 0, 0, 0, 1, 1),
+                (&b"/a"[..], (3, 210, 100.0, 2, Some(50), 2)),
+                (b"/b", (1, 0, 0.0, 0, None, 1)),
             ]
         );
+        assert_eq!(found.days.len(), 1);
     }
 
     #[test]
-    fn extreme_connections_do_no_harm() {
+    fn where_a_mount_point_has_events_they_count() {
         let store = Store::open(None, &Sites::EveryHost).unwrap();
-        for start in [i64::MIN, -1, i64::MAX] {
-            store
-                .add_connection("/a", start, u64::MAX, u64::MAX)
-                .unwrap();
-        }
-        assert_eq!(store.read(mounts).unwrap()[0].connections, 3);
+        note(&store, "/a", 0, 1000, 1);
+        note(&store, "/b", 0, 7, 1);
+        heard(&store, &[("/a", 60, json!(60)), ("/a", 90, json!("30"))]);
+        let found = store.read(listening).unwrap();
+        assert_eq!(short(&found.all), (3, 97, 30.0, 2, Some(0), 2));
+        assert_eq!(found.mounts[0].1.seconds, 90);
+    }
+
+    #[test]
+    fn events_of_no_connection_that_can_have_been_are_left_out() {
+        let store = Store::open(None, &Sites::EveryHost).unwrap();
+        let odd = [json!(-5), json!(1e300), json!(2_592_001), json!("x")];
+        heard(&store, &odd.map(|seconds| ("/a", 60, seconds)));
+        assert_eq!(store.read(listening).unwrap().all.connections, 0);
     }
 }

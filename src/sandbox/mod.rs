@@ -138,20 +138,6 @@ impl Sandbox {
     pub fn wait_idle(&self, at_most: Duration) -> bool {
         self.shared.watch.wait_idle(at_most)
     }
-
-    /// Notes a connection of a listener: from `start` (epoch seconds, UTC) for so many `seconds`. `listener` is
-    /// the same for connections of the same listener.
-    pub fn add_connection(
-        &self,
-        mount: &str,
-        start: i64,
-        seconds: u64,
-        listener: u64,
-    ) -> Result<()> {
-        self.shared
-            .store
-            .add_connection(mount, start, seconds, listener)
-    }
 }
 
 impl Drop for Sandbox {

@@ -1,9 +1,11 @@
 //! What came of an import into the sandbox, in plain words and aligned tables.
 
-use super::figures::{self, MountFigures, SiteFigures};
+use super::figures::{self, SiteFigures};
 use super::store::Store;
-use super::table::{Table, clock, hours, thousands};
+use super::table::{Table, heading, hundredths, tenths, thousands};
 use crate::error::Result;
+use crate::listening::Figures;
+use crate::listening::figures::{MOST_COLUMNS, MountFigures, date};
 
 /// Rows of a ranking.
 const TOP: usize = 10;
@@ -32,7 +34,7 @@ pub fn report(store: &Store) -> Result<String> {
                 &["Requests", "Host"],
                 figures::referrers(db, TOP)?,
             ),
-            listening(&figures::mounts(db)?),
+            listening(&figures::listening(db)?),
         ])
     })?;
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -93,11 +95,7 @@ fn together(sites: &[SiteFigures], name: String) -> SiteFigures {
     }
 }
 
-fn ranking(
-    title: &'static str,
-    heads: &'static [&'static str],
-    rows: Vec<(u64, String)>,
-) -> String {
+fn ranking(title: &'static str, heads: &[&str], rows: Vec<(u64, String)>) -> String {
     let mut table = Table::new(title, heads);
     for (count, text) in rows {
         table.row([thousands(count)], &text);
@@ -105,42 +103,105 @@ fn ranking(
     table.render()
 }
 
-/// `all` begins with the figures of all mount points together.
-fn listening(all: &[MountFigures]) -> String {
+fn listening(found: &Figures) -> String {
+    if found.all.connections == 0 {
+        return String::new();
+    }
+    let mut text = heading("Listening");
+    let all = numbers(&found.all, found.estimated);
+    let [
+        connections,
+        seconds,
+        hours,
+        average,
+        median,
+        most,
+        first,
+        listeners,
+    ] = &all;
+    text.push_str(&format!(
+        "  {connections} connections: {seconds} s, {hours} hours, average {average} s, median {median} s,\n  \
+         most at once {most} (first at {first} UTC), unique listeners {listeners}\n"
+    ));
+    for part in [by_mount(found), by_day(found)] {
+        text.push('\n');
+        text.push_str(&part);
+    }
+    text
+}
+
+/// Connections, seconds, hours, average, median, most at once, when, listeners.
+fn numbers(figures: &MountFigures, estimated: bool) -> [String; 8] {
+    let about = |is_estimate: bool| if is_estimate { "~" } else { "" };
+    let peak = figures.peak;
+    [
+        thousands(figures.connections),
+        thousands(figures.seconds),
+        hundredths(figures.hours()),
+        tenths(figures.average()),
+        about(estimated).to_owned() + &tenths(figures.median),
+        about(!peak.exact).to_owned() + &thousands(peak.listeners),
+        peak.at
+            .map_or_else(|| "-".to_owned(), |at| date(at, "%Y-%m-%d %H:%M:%S")),
+        about(estimated).to_owned() + &thousands(figures.listeners),
+    ]
+}
+
+fn by_mount(found: &Figures) -> String {
     let mut table = Table::new(
-        "Listening",
+        "Listening by mount point",
         &[
             "Connections",
+            "Seconds",
             "Hours",
-            "Average",
-            "Median",
+            "Average s",
+            "Median s",
             "Most at once",
-            "Listeners",
+            "First at (UTC)",
+            "Unique listeners",
             "Mount point",
         ],
     );
-    let Some((total, each)) = all.split_first() else {
-        return String::new();
-    };
-    let mut row = |figures: &MountFigures, name: &str| {
-        let numbers = [
-            thousands(figures.connections),
-            hours(figures.seconds),
-            clock(figures.average),
-            clock(figures.median),
-            thousands(figures.most_at_once),
-            thousands(figures.listeners),
-        ];
-        table.row(numbers, name);
-    };
-    for figures in each.iter().take(MOST) {
-        row(figures, figures.mount.as_deref().unwrap_or_default());
-    }
-    if each.len() > 1 {
-        row(
-            total,
-            &format!("all {} mount points", thousands(each.len() as u64)),
+    for (name, figures) in found.mounts.iter().take(MOST) {
+        table.row(
+            numbers(figures, found.estimated),
+            &String::from_utf8_lossy(name),
         );
+    }
+    let left = found.mounts.len().saturating_sub(MOST);
+    if left > 0 || found.others.is_some() {
+        let hidden = found.mounts.iter().skip(MOST).map(|(_, figures)| figures);
+        let (connections, seconds) = hidden.chain(&found.others).fold((0, 0), |sum, figures| {
+            (sum.0 + figures.connections, sum.1 + figures.seconds)
+        });
+        let numbers = [
+            thousands(connections),
+            thousands(seconds),
+            hundredths(seconds as f64 / 3600.0),
+        ];
+        let none = std::iter::repeat_n(String::new(), 5);
+        table.row(numbers.into_iter().chain(none), "other mount points");
+    }
+    table.render()
+}
+
+fn by_day(found: &Figures) -> String {
+    let columns = match found.mounts.len() {
+        1 => &[][..],
+        several => &found.mounts[..several.min(MOST_COLUMNS)],
+    };
+    let names: Vec<_> = columns
+        .iter()
+        .map(|(name, _)| String::from_utf8_lossy(name))
+        .collect();
+    let mut heads = vec!["All"];
+    heads.extend(names.iter().map(AsRef::as_ref));
+    heads.push("Day");
+    let mut table = Table::new("Listening hours per day (UTC)", &heads);
+    for day in &found.days {
+        let seconds = std::iter::once(&day.seconds).chain(&day.mounts[..columns.len()]);
+        let hours = seconds.map(|seconds| hundredths(*seconds as f64 / 3600.0));
+        table.row(hours, &day.name());
     }
     table.render()
 }
@@ -148,6 +209,7 @@ fn listening(all: &[MountFigures]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listening::Connection;
     use crate::sandbox::options::Sites;
     use crate::sandbox::stored::Stored;
     use chrono::DateTime;
@@ -245,15 +307,16 @@ Referring hosts
         assert_eq!(store.read::<i64>(visits).unwrap(), 4);
     }
 
+    /// The five connections that were tried on a running Matomo.
     #[test]
-    fn events_of_listened_seconds_go_before_noted_connections() {
-        let heard = |seconds: u64| json!({"e_c": "Listening", "e_a": "listened", "e_n": "/live", "e_v": seconds});
+    fn listening_is_told_in_all_by_mount_point_and_by_day() {
+        let heard = |mount: &str, seconds: u64| json!({"e_c": "Listening", "e_a": "listened", "e_n": mount, "e_v": seconds});
         let store = store(&[
-            (1, NOON + 1807, 1, heard(1807)),
-            (1, NOON + 256, 2, heard(256)),
-            (1, NOON + 12_000, 3, heard(12_000)),
-            (1, NOON + 17, 4, heard(17)),
-            (1, NOON + 5400, 5, heard(5400)),
+            (1, NOON + 1807, 1, heard("/live", 1807)),
+            (1, NOON + 256, 2, heard("/live", 256)),
+            (1, NOON + 12_000, 3, heard("/live", 12_000)),
+            (1, NOON + 17, 4, heard("/live", 17)),
+            (1, NOON + 5400, 5, heard("/live", 5400)),
             (
                 1,
                 NOON,
@@ -261,15 +324,57 @@ Referring hosts
                 json!({"e_c": "Listening", "e_a": "connected", "e_n": "/live"}),
             ),
         ]);
-        store.add_connection("/other", NOON, 60, 1).unwrap();
-        let text = report(&store).unwrap();
-        let listening = text.split("Listening\n").nth(1).unwrap();
+        let text = |store: &Store| {
+            report(store)
+                .unwrap()
+                .split_once("Listening\n")
+                .unwrap()
+                .1
+                .to_owned()
+        };
         assert_eq!(
-            listening,
+            text(&store),
             "\
 ---------
-  Connections  Hours  Average   Median  Most at once  Listeners  Mount point
-            5   5.41  1:04:56  0:30:07             5          5  /live
+  5 connections: 19,480 s, 5.41 hours, average 3,896 s, median 1,807 s,
+  most at once 5 (first at 2026-09-20 12:00:00 UTC), unique listeners 5
+
+Listening by mount point
+------------------------
+  Connections  Seconds  Hours  Average s  Median s  Most at once       First at (UTC)  Unique listeners  Mount point
+            5   19,480   5.41      3,896     1,807             5  2026-09-20 12:00:00                 5  /live
+
+Listening hours per day (UTC)
+-----------------------------
+   All  Day
+  5.41  2026-09-20
+"
+        );
+    }
+
+    #[test]
+    fn what_crosses_midnight_is_told_of_both_days_and_few_mount_points_are_named() {
+        let store = store(&[]);
+        for number in 0..MOST as u64 + 2 {
+            let connection = Connection::new(NOON + 43_200 - 3600, 5400 + number).unwrap();
+            store
+                .add_connection(&format!("/{number}"), connection, number)
+                .unwrap();
+        }
+        let text = report(&store).unwrap();
+        let others = text
+            .lines()
+            .find(|line| line.ends_with("other mount points"));
+        let others: Vec<_> = others.unwrap().split_whitespace().take(3).collect();
+        assert_eq!(others, ["2", "10,801", "3.00"]);
+        let days = text.split_once("per day (UTC)\n").unwrap().1;
+        assert_eq!(
+            days,
+            "\
+-----------------------------
+    All   /31   /30   /29   /28   /27   /26  Day
+  32.00  1.00  1.00  1.00  1.00  1.00  1.00  2026-09-20
+  16.14  0.51  0.51  0.51  0.51  0.51  0.51  2026-09-21
 "
         );
     }

@@ -6,8 +6,8 @@ pub(super) const APPLICATION: i32 = 0x6d74_6d6f;
 pub(super) const VERSION: i32 = 1;
 
 /// Times are UTC. A visit ends after 30 minutes without an action and at midnight; `new_visit` opens one.
-/// Listening is told by the events of listened seconds where there are any, else by the connections that the
-/// importer noted.
+/// Listening at a mount point is told by its events of listened seconds where there are any, else by the connections
+/// that the importer noted. A listener is an address (or what stands for a hidden one) and an agent.
 pub(super) const TABLES: &str = "
 CREATE TABLE sites (
   idsite INTEGER PRIMARY KEY,
@@ -66,12 +66,12 @@ CREATE VIEW visits AS
     min(time) AS start, max(time) AS end, max(epoch) - min(epoch) AS seconds, count(*) AS actions
   FROM visit_hits GROUP BY idsite, day, visitor, visit;
 CREATE VIEW listened AS
-  SELECT coalesce(e_n, '') AS mount, CAST(min(max(e_v, 0), 4294967295) AS INTEGER) AS seconds,
-    epoch AS end, visitor AS listener
+  SELECT coalesce(e_n, '') AS mount, CAST(e_v AS INTEGER) AS seconds, epoch AS end,
+    coalesce(json ->> 'cid', address) || ' ' || coalesce(agent, '') AS listener
   FROM hits WHERE e_a = 'listened' AND e_v IS NOT NULL;
 CREATE VIEW listening AS
   SELECT mount, end - seconds AS start, seconds, listener FROM listened
   UNION ALL
   SELECT mount, start, seconds, listener FROM connections
-  WHERE NOT EXISTS (SELECT 1 FROM listened);
+  WHERE mount NOT IN (SELECT mount FROM listened);
 ";

@@ -1,5 +1,7 @@
 //! A segment: which visits a question is about.
 
+use std::net::IpAddr;
+
 use url::form_urlencoded;
 
 use super::live::Visit;
@@ -10,7 +12,8 @@ pub(super) struct Segment(Vec<Vec<Condition>>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Condition {
-    Address(String),
+    /// `None`: no address, which nobody has.
+    Address(Option<IpAddr>),
     Url(String),
     User(String),
     /// The hour (UTC) of a visit's last action.
@@ -41,7 +44,7 @@ impl Condition {
         let (name, value) = text.split_once("==").ok_or_else(unknown)?;
         let value = decode(value);
         match name {
-            "visitIp" => Ok(Self::Address(value)),
+            "visitIp" => Ok(Self::Address(value.parse().ok())),
             "actionUrl" => Ok(Self::Url(value)),
             "userId" => Ok(Self::User(value)),
             "visitServerHour" => value.parse().map(Self::Hour).map_err(|_| unknown()),
@@ -51,7 +54,9 @@ impl Condition {
 
     fn holds(&self, visit: &Visit, anonymised: bool) -> bool {
         match self {
-            Self::Address(address) => !anonymised && visit.address == *address,
+            Self::Address(address) => {
+                !anonymised && address.is_some() && visit.address.parse().ok() == *address
+            }
             Self::Url(url) => visit
                 .actions
                 .iter()
@@ -120,6 +125,18 @@ mod tests {
     fn anonymised_addresses_are_not_found() {
         let segment = Segment::read("visitIp==10.0.0.1").unwrap();
         assert!(!segment.holds(&visit(), true));
+    }
+
+    #[test]
+    fn an_address_may_be_written_in_many_ways() {
+        let visit = Visit {
+            address: "2001:db8::1".into(),
+            ..visit()
+        };
+        let holds = |segment: &str| Segment::read(segment).unwrap().holds(&visit, false);
+        assert!(holds("visitIp==2001%3ADB8%3A0%3A0%3A%3A01"));
+        assert!(!holds("visitIp==2001%3Adb8%3A%3A2"));
+        assert!(!holds("visitIp==-"));
     }
 
     #[test]

@@ -12,11 +12,10 @@ use super::schema::{APPLICATION, TABLES, VERSION};
 use super::sites;
 use super::stored::Stored;
 use crate::error::{Error, Result};
+use crate::listening;
 
 /// So many connections of listeners are written at once.
 const TOGETHER: usize = 1000;
-/// No connection lasts longer (136 years), so that sums of seconds stay in range.
-const LONGEST: u64 = u32::MAX as u64;
 
 /// A handle on the store; copies share it.
 #[derive(Clone)]
@@ -32,8 +31,7 @@ struct Inner {
 
 struct Listened {
     mount: String,
-    start: i64,
-    seconds: i64,
+    connection: listening::Connection,
     listener: String,
 }
 
@@ -102,18 +100,17 @@ impl Store {
         })
     }
 
-    pub(super) fn add_connection(
+    /// Notes a connection that is sent as a plain hit. `listener` is the same for connections of the same one.
+    pub fn add_connection(
         &self,
         mount: &str,
-        start: i64,
-        seconds: u64,
+        connection: listening::Connection,
         listener: u64,
     ) -> Result<()> {
         let mut inner = locked(&self.inner);
         inner.waiting.push(Listened {
             mount: mount.to_owned(),
-            start,
-            seconds: i64::try_from(seconds.min(LONGEST)).unwrap_or(0),
+            connection,
             listener: format!("{listener:016x}"),
         });
         match inner.waiting.len() < TOGETHER {
@@ -144,7 +141,8 @@ impl Inner {
                 "INSERT INTO connections (mount, start, seconds, listener) VALUES (?, ?, ?, ?)",
             )?;
             for one in &self.waiting {
-                insert.execute(params![one.mount, one.start, one.seconds, one.listener])?;
+                let (start, seconds) = (one.connection.start(), one.connection.seconds() as i64);
+                insert.execute(params![one.mount, start, seconds, one.listener])?;
             }
         }
         transaction.commit()?;

@@ -17,7 +17,8 @@ pub(super) struct Stored {
     /// The same as `YYYY-MM-DD hh:mm:ss`.
     pub time: String,
     pub kind: Kind,
-    /// 16 hexadecimal digits: the same for the same `uid`, else for the same address and agent.
+    /// 16 hexadecimal digits: the same for the same `uid`, else the `cid`, else the same for the same address and
+    /// agent.
     pub visitor: String,
     pub address: String,
     pub uid: Option<String>,
@@ -95,9 +96,10 @@ impl Stored {
             idsite,
             epoch: date.timestamp(),
             time: date.format("%Y-%m-%d %H:%M:%S").to_string(),
-            visitor: match &uid {
-                Some(uid) => visitor(&["uid", uid]),
-                None => visitor(&[&address, agent.as_deref().unwrap_or_default()]),
+            visitor: match (&uid, text(hit, "cid").filter(|cid| is_visitor(cid))) {
+                (Some(uid), _) => visitor(&["uid", uid]),
+                (None, Some(cid)) => cid.to_ascii_lowercase(),
+                (None, None) => visitor(&[&address, agent.as_deref().unwrap_or_default()]),
             },
             referrer_host: referrer.as_deref().and_then(host),
             status: integer(hit, "http_status").or_else(|| status(hit)),
@@ -173,6 +175,11 @@ fn visitor(parts: &[&str]) -> String {
     format!("{hash:016x}")
 }
 
+/// What Matomo takes for a visitor's id.
+fn is_visitor(cid: &str) -> bool {
+    cid.len() == 16 && cid.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
 fn without_token(hit: &Map<String, Value>) -> String {
     let mut shown = hit.clone();
     shown.shift_remove("token_auth");
@@ -232,6 +239,9 @@ mod tests {
             stored(json!({"ua": "x"})).visitor,
             stored(json!({"ua": "y"})).visitor
         );
+        let cid = |cid: &str| stored(json!({"ua": "x", "cid": cid})).visitor;
+        assert_eq!(cid("0123456789ABCDEF"), "0123456789abcdef");
+        assert_eq!(cid("short"), stored(json!({"ua": "x"})).visitor);
     }
 
     #[test]

@@ -6,15 +6,15 @@ const WIDEST: usize = 100;
 /// A table: numbers to the right, and a text of any length as the last column.
 pub(super) struct Table {
     title: &'static str,
-    heads: &'static [&'static str],
+    heads: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub fn new(title: &'static str, heads: &'static [&'static str]) -> Self {
+    pub fn new(title: &'static str, heads: &[&str]) -> Self {
         Self {
             title,
-            heads,
+            heads: heads.iter().map(|head| shown(head)).collect(),
             rows: Vec::new(),
         }
     }
@@ -31,11 +31,10 @@ impl Table {
         if self.rows.is_empty() {
             return String::new();
         }
-        let mut out = format!("{}\n{}\n", self.title, "-".repeat(self.title.len()));
+        let mut out = heading(self.title);
         let last = self.heads.len().saturating_sub(1);
         let widths: Vec<usize> = (0..last).map(|column| self.width(column)).collect();
-        let heads: Vec<String> = self.heads.iter().map(|head| (*head).to_owned()).collect();
-        for cells in std::iter::once(&heads).chain(&self.rows) {
+        for cells in std::iter::once(&self.heads).chain(&self.rows) {
             for (cell, width) in cells.iter().zip(&widths) {
                 out.push_str(&format!("  {cell:>width$}"));
             }
@@ -46,10 +45,16 @@ impl Table {
     }
 
     fn width(&self, column: usize) -> usize {
-        let cells = self.rows.iter().filter_map(|row| row.get(column));
-        let longest = cells.map(String::len).max().unwrap_or(0);
-        longest.max(self.heads[column].len())
+        let cells = std::iter::once(&self.heads)
+            .chain(&self.rows)
+            .filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     }
+}
+
+/// A title with a line under it.
+pub(super) fn heading(title: &str) -> String {
+    format!("{title}\n{}\n", "-".repeat(title.len()))
 }
 
 /// A text from a log, safe for a terminal: no control characters, no changes of direction, not too long.
@@ -82,19 +87,23 @@ pub(super) fn thousands(number: u64) -> String {
     text
 }
 
-/// Seconds as hours with two decimals: `1,234.56`
-pub(super) fn hours(seconds: u64) -> String {
-    let hundredths = seconds.saturating_add(18) / 36;
-    format!("{}.{:02}", thousands(hundredths / 100), hundredths % 100)
+/// `1,234.56`, not below zero.
+pub(super) fn hundredths(number: f64) -> String {
+    grouped(&format!("{number:.2}"))
 }
 
-/// Seconds as `h:mm:ss`
-pub(super) fn clock(seconds: u64) -> String {
-    let (minutes, seconds) = (seconds / 60, seconds % 60);
+/// `1,234`, or `1,234.5` where it is no whole number.
+pub(super) fn tenths(number: f64) -> String {
+    let text = grouped(&format!("{number:.1}"));
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+}
+
+/// The digits before the point in groups.
+fn grouped(text: &str) -> String {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     format!(
-        "{}:{:02}:{seconds:02}",
-        thousands(minutes / 60),
-        minutes % 60
+        "{}.{fraction}",
+        thousands(whole.parse().unwrap_or(u64::MAX))
     )
 }
 
@@ -106,10 +115,11 @@ mod tests {
     fn numbers_are_grouped() {
         let texts = [0, 999, 1000, 1_234_567].map(thousands);
         assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(hours(19_480), "5.41");
-        assert_eq!(hours(3_600_000), "1,000.00");
-        assert_eq!(clock(3_896), "1:04:56");
-        assert_eq!(clock(u64::MAX).len(), "5,124,095,576,030,431:00:15".len());
+        assert_eq!(hundredths(19_480.0 / 3600.0), "5.41");
+        assert_eq!(hundredths(1e3), "1,000.00");
+        assert_eq!(tenths(3_896.0), "3,896");
+        assert_eq!(tenths(2_706.16), "2,706.2");
+        assert_eq!(tenths(0.04), "0");
     }
 
     #[test]

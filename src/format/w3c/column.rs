@@ -18,7 +18,7 @@ pub enum Shape {
     Digits,
     /// Digits and dots.
     Number,
-    /// A number, or `-` for none (as in Icecast's logs).
+    /// A number, or `-` for none (as in Icecast's logs); a negative number is none, too.
     Duration,
     /// Letters, digits and `_*.:-`.
     Ip,
@@ -112,7 +112,10 @@ impl Column {
                 }
                 return Some(());
             }
-            Shape::Duration if text == b"-" || prefix && text.starts_with(b"-") => return Some(()),
+            Shape::Duration if text.starts_with(b"-") => {
+                let number = text[1..].iter().all(|byte| self.shape.has(*byte));
+                return (number || prefix).then_some(());
+            }
             Shape::Digits | Shape::Number | Shape::Duration if quoted && text.is_empty() => text,
             _ => self.run(text, prefix)?,
         };
@@ -162,7 +165,7 @@ impl Column {
             Shape::Number => group(first, &format!("[0-9.]{some}")),
             Shape::Duration => {
                 let number = group(first, &group(second, &format!("[0-9.]{some}")));
-                format!("(?:-|{number})")
+                format!("(?:-[0-9.]*|{number})")
             }
             Shape::Ip => group(first, "[A-Za-z0-9_*.:-]+"),
             Shape::Date => group(first, "[0-9-]+"),

@@ -33,7 +33,7 @@ fn seen(whole: Whole<u32, u32>) -> Seen {
 }
 
 fn offer(holder: &mut Tested, key: u64, line: u32, start: i64, end: i64) -> Vec<Seen> {
-    let over = holder.offer(key, from_to(start, end), line, || line);
+    let over = holder.offer(key, from_to(start, end), line, GoesOn::Perhaps, || line);
     over.into_iter().map(seen).collect()
 }
 

@@ -6,7 +6,16 @@ use std::io::Write;
 use super::client::Client;
 use super::*;
 use crate::error::Kind;
+use crate::listening::Connection;
 use crate::sandbox::report;
+
+fn listen(sandbox: &Sandbox, seconds: u64) {
+    let connection = Connection::new(1_700_000_000, seconds).unwrap();
+    sandbox
+        .store()
+        .add_connection("/live", connection, 1)
+        .unwrap();
+}
 
 #[test]
 fn many_requests_go_over_one_connection_and_are_counted() {
@@ -104,9 +113,7 @@ fn a_file_stays_and_is_added_to() {
             ..options()
         });
         send(&sandbox, &[hit(number)]).unwrap();
-        sandbox
-            .add_connection("/live", 1_700_000_000, 60, 1)
-            .unwrap();
+        listen(&sandbox, 60);
     }
     let db = rusqlite::Connection::open(&file).unwrap();
     let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
@@ -153,10 +160,8 @@ fn a_file_of_something_else_is_left_alone() {
 fn the_report_shows_what_was_sent_and_heard() {
     let sandbox = sandbox(Faults::default());
     send(&sandbox, &hits(3)).unwrap();
-    sandbox
-        .add_connection("/live", 1_700_000_000, 3600, 1)
-        .unwrap();
+    listen(&sandbox, 3600);
     let text = report(sandbox.store()).unwrap();
     assert!(text.contains("http://www.example.com/2"), "{text}");
-    assert!(text.contains("1:00:00"), "{text}");
+    assert!(text.contains("1.00 hours"), "{text}");
 }

@@ -1,0 +1,95 @@
+//! Percent-encoding undone, for formats that must not leave a blank in a field.
+
+use bumpalo::Bump;
+
+/// The bytes behind `%HH`, decoded so many times; a `%` without two hexadecimal digits stays, and so does `+`.
+/// `None`: there is nothing to decode.
+pub fn percent_decoded<'a>(text: &[u8], times: u8, arena: &'a Bump) -> Option<&'a [u8]> {
+    memchr::memchr(b'%', text)?;
+    let text = arena.alloc_slice_copy(text);
+    let mut len = text.len();
+    for _ in 0..times {
+        len = decode(&mut text[..len]);
+    }
+    Some(&text[..len])
+}
+
+/// Decodes in place and gives the new length.
+fn decode(text: &mut [u8]) -> usize {
+    let (mut from, mut to) = (0, 0);
+    while from < text.len() {
+        let byte = match text[from..] {
+            [b'%', high, low, ..] => hex_byte(high, low),
+            _ => None,
+        };
+        text[to] = byte.unwrap_or(text[from]);
+        from += if byte.is_some() { 3 } else { 1 };
+        to += 1;
+    }
+    to
+}
+
+/// The byte that two hexadecimal digits stand for.
+pub fn hex_byte(high: u8, low: u8) -> Option<u8> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    // Two digits: it fits.
+    Some((digit(high)? << 4 | digit(low)?) as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decoded(text: &str, times: u8) -> Option<Vec<u8>> {
+        percent_decoded(text.as_bytes(), times, &Bump::new()).map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn percent_signs_are_decoded_as_often_as_asked() {
+        for (text, bytes) in [
+            ("VLC%2F3.0.20%20LibVLC", b"VLC/3.0.20 LibVLC".as_slice()),
+            ("%25%32%30", b"%20"),
+            ("%2520", b"%20"),
+            ("a+b%2bc", b"a+b+c"),
+            ("%%41", b"%A"),
+            ("%FF%00", b"\xff\0"),
+        ] {
+            assert_eq!(decoded(text, 1).as_deref(), Some(bytes), "{text}");
+        }
+        assert_eq!(decoded("WIN%252010", 2).as_deref(), Some(&b"WIN 10"[..]));
+        assert_eq!(decoded("WIN%2010", 2).as_deref(), Some(&b"WIN 10"[..]));
+    }
+
+    #[test]
+    fn a_percent_sign_that_encodes_nothing_stays() {
+        for text in ["100%", "%2", "%zz%", "%%", "%zz%4"] {
+            assert_eq!(decoded(text, 2).as_deref(), Some(text.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn text_without_percent_signs_is_not_copied() {
+        assert_eq!(decoded("Mozilla/5.0+(X11)", 1), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_and_grow_no_longer(
+            text in prop::collection::vec(any::<u8>(), 0..100), dense in "[%0-9a-f]{0,40}",
+        ) {
+            let arena = Bump::new();
+            for text in [&text[..], dense.as_bytes()] {
+                let decoded = percent_decoded(text, 2, &arena).unwrap_or(text);
+                prop_assert!(decoded.len() <= text.len());
+            }
+        }
+
+        #[test]
+        fn decoding_undoes_encoding(bytes in prop::collection::vec(any::<u8>(), 1..100)) {
+            let encoded: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
+            prop_assert_eq!(decoded(&encoded, 1), Some(bytes));
+        }
+    }
+}
