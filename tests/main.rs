@@ -5,6 +5,7 @@ mod bad_logs; // no logs, or none that can be read
 mod command_lines; // as they stand in cron tables and pipes
 mod concurrency; // many recorders at once
 mod connection; // no way to Matomo
+mod listening; // radio logs: the time that listeners stayed
 mod recorded; // what was recorded of Matomo's own importer, and where we do better
 mod refusals; // Matomo will not
 mod support; // the harness
