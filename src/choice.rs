@@ -26,6 +26,8 @@ pub struct Chooser {
 /// A line that was read before the format was known.
 #[derive(Debug)]
 pub struct Held {
+    /// When it was read.
+    pub since: Instant,
     bytes: Vec<u8>,
     raw: Vec<u8>,
     place: Line<'static>,
@@ -39,6 +41,7 @@ impl Held {
             ..*line
         };
         Self {
+            since: Instant::now(),
             bytes: line.bytes.to_vec(),
             raw: line.raw.to_vec(),
             place,
@@ -122,7 +125,6 @@ impl Chooser {
         let mut detector = Detector::new(&self.options)?;
         let mut held = Vec::new();
         let mut size = 0;
-        let mut since: Option<Instant> = None;
         loop {
             if stop.requested() {
                 return Ok(None);
@@ -132,13 +134,14 @@ impl Chooser {
                     let enough = !line.too_long && detector.look(line.bytes)?;
                     size += line.bytes.len();
                     held.push(Held::new(&line));
-                    since.get_or_insert_with(Instant::now);
                     enough || size >= MOST_HELD
                 }
                 // Not before there is a line to decide on, and not by comments alone.
                 Ok(Next::Pause) => {
                     !detector.saw_nothing()
-                        && since.is_some_and(|since| since.elapsed() >= patience)
+                        && held
+                            .first()
+                            .is_some_and(|line: &Held| line.since.elapsed() >= patience)
                 }
                 // What could not be read is told when the lines are read on.
                 Ok(Next::End) | Err(_) => true,

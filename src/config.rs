@@ -339,15 +339,28 @@ fn server(cli: &Cli, timeout: Duration, recorders: usize) -> Result<Server> {
                 ..client
             },
         }),
+        (None, Some(_)) if reads_stdin_twice(cli) => Err(Error::usage(
+            "--token-auth-file=-: a log comes from standard input already; put the token into a file, \
+             or into MATOMO_TOKEN_AUTH",
+        )),
         (None, Some(_)) => Ok(Server::Matomo {
             client,
             token: token_sources(cli),
         }),
+        // Nothing is sent, so nobody need say where to.
+        (None, None) if cli.dump_log_regex => Ok(Server::Sandbox { file: None, client }),
         (None, None) => Err(Error::usage(
             "--url is missing: give Matomo's address, such as --url=https://matomo.example, \
              or try it without one: --sandbox",
         )),
     }
+}
+
+/// As token and as a log.
+fn reads_stdin_twice(cli: &Cli) -> bool {
+    cli.token_auth.is_none()
+        && cli.token_auth_file.as_deref() == Some(Path::new("-"))
+        && cli.files.iter().any(|file| file == "-")
 }
 
 fn token_sources(cli: &Cli) -> TokenSources {

@@ -63,7 +63,8 @@ fn with_header(mut format: Box<dyn Format>, lines: &mut Lines) -> Result<Box<dyn
     Ok(format)
 }
 
-fn described(format: &dyn Format, chooser: &Chooser) -> String {
+/// What is printed of a format: its name, its regex, and the date format that goes with it.
+pub(crate) fn described(format: &dyn Format, chooser: &Chooser) -> String {
     let name = format.name();
     match (
         format.regex(),

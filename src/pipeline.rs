@@ -177,23 +177,39 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     if let Some(sandbox) = &server.sandbox {
         console.print(format!("\n{}", sandbox::report(sandbox.store())?));
     }
-    if !all_ended {
+    if account.is_incomplete() {
+        console.mark_incomplete();
+    }
+    let accounted = if all_ended {
+        check_account(&account, parsed.is_ok() && !stop.requested())
+    } else {
         console.warn_incomplete(
             "requests under way did not end in time: what became of their hits is not known",
         );
-    } else if let Err(imbalance) = account.balance() {
+        Ok(())
+    };
+    match (parsed, accounted) {
+        (Err(error), Err(imbalance)) => {
+            console.error(imbalance.to_string());
+            Err(error)
+        }
+        (parsed, accounted) => parsed.and(accounted).and(closed),
+    }
+}
+
+/// Every line that was read has one end; and where nothing stopped the import, none is left unsent.
+fn check_account(account: &Account, finished: bool) -> Result<()> {
+    if let Err(imbalance) = account.balance() {
         return Err(Error::stopped(format!(
             "the account does not add up, this is a mistake in import-logs: {imbalance}"
         )));
-    } else if parsed.is_ok() && !stop.requested() && account.total(Count::Unsent) > 0 {
+    }
+    if finished && account.total(Count::Unsent) > 0 {
         return Err(Error::stopped(
             "lines were read and not sent, and nobody said why: this is a mistake in import-logs",
         ));
     }
-    if account.is_incomplete() {
-        console.mark_incomplete();
-    }
-    parsed.and(closed)
+    Ok(())
 }
 
 /// The server that hits go to, and how it is asked.

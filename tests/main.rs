@@ -1,12 +1,23 @@
 //! Integration tests: the real binary with real HTTP, files, pipes, threads and signals.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
+mod account; // every line has one end
 mod bad_logs; // no logs, or none that can be read
 mod command_lines; // as they stand in cron tables and pipes
 mod concurrency; // many recorders at once
 mod connection; // no way to Matomo
+mod doubt; // answers that never came
 mod listening; // radio logs: the time that listeners stayed
+mod memory; // what a long log takes
+mod output; // what is printed, and where
+mod pipe; // stdin that stays open
 mod recorded; // what was recorded of Matomo's own importer, and where we do better
 mod refusals; // Matomo will not
+mod rejects; // --rejects
+mod reliability; // nothing lost, nothing twice
+mod retry; // failures that heal
+mod sandbox; // --sandbox
+mod signals; // SIGINT and SIGTERM
 mod support; // the harness
+mod token; // where it comes from, and where it never goes
 mod wrong_use; // command lines that cannot be meant

@@ -581,7 +581,7 @@ pub struct Cli {
         allow_hyphen_values = true
     )]
     pub output: Option<PathBuf>,
-    /// Append each invalid or refused line to this file, with its reason, to be mended and imported again
+    /// Write each invalid or refused line to this file, with its reason, to be mended and imported again
     #[arg(
         long,
         value_name = "FILE",

@@ -7,6 +7,9 @@ use super::w3c;
 use super::{Fit, Format, Record, json};
 use crate::error::Result;
 
+#[cfg(test)]
+mod tests;
+
 /// Lines that decide, once one of them fits anything.
 const SAMPLE: usize = 100;
 /// Lines that are looked through for one that fits anything.
@@ -18,7 +21,8 @@ const MOST_HEADERS: usize = 100;
 pub struct Detector {
     candidates: Vec<Candidate>,
     headers: Vec<Vec<u8>>,
-    w3c_tried: bool,
+    /// How many of them there were when a line was held against them.
+    w3c_tried: Option<usize>,
     lines: usize,
     /// Lines that fit anything at all.
     fitting: usize,
@@ -71,7 +75,7 @@ impl Detector {
         Ok(Self {
             candidates: candidates.collect(),
             headers: Vec::new(),
-            w3c_tried: false,
+            w3c_tried: None,
             lines: 0,
             fitting: 0,
             blank: true,
@@ -129,7 +133,7 @@ impl Detector {
     }
 
     /// The richest format that fits at least half of the lines that fit anything, a JSON format before all others.
-    pub fn decide(self) -> Option<Box<dyn Format>> {
+    pub fn decide(mut self) -> Option<Box<dyn Format>> {
         let most = |candidates: &[Candidate], json: bool| {
             let mut best: Option<usize> = None;
             for (place, candidate) in candidates.iter().enumerate() {
@@ -146,23 +150,33 @@ impl Detector {
             best
         };
         let place = most(&self.candidates, true).or_else(|| most(&self.candidates, false))?;
-        self.candidates
-            .into_iter()
-            .nth(place)
-            .map(|candidate| candidate.format)
+        let found = self.candidates.swap_remove(place);
+        match self.w3c_tried {
+            // Later headers have changed the columns, and the lines are to be read from the first on.
+            Some(headers) if found.kind == Kind::W3c => {
+                let mut format = registry::by_name(found.format.name(), &self.options).ok()?;
+                let mut headers = self.headers[..headers].iter();
+                headers
+                    .try_for_each(|header| format.header(header))
+                    .ok()
+                    .map(|()| format)
+            }
+            _ => Some(found.format),
+        }
     }
 
-    /// With the first data line: the dialects that the header names, if that line fits them.
+    /// With the first data line behind a header: the dialect that the header names, if that line fits it. What
+    /// stands before a header, such as the end of a line in a log that was cut, says nothing.
     fn try_w3c(&mut self, line: &[u8]) -> Result<()> {
-        if self.w3c_tried {
+        if self.w3c_tried.is_some() {
             return Ok(());
         }
-        self.w3c_tried = true;
         let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
         for dialect in w3c::dialects()
             .iter()
             .filter(|dialect| dialect.recognises(&headers, &self.options.w3c))
         {
+            self.w3c_tried = Some(headers.len());
             // A header that cannot be used is none.
             let Some(format) = dialect.open(&self.options.w3c).ok().and_then(|mut format| {
                 headers

@@ -4,6 +4,8 @@ pub mod cloud;
 pub mod custom;
 pub mod date;
 pub mod detect;
+#[cfg(test)]
+mod fixtures;
 mod icecast;
 pub mod json;
 pub mod ncsa;

@@ -101,6 +101,14 @@ pub struct Lines {
     watcher: Option<Watcher>,
 }
 
+/// What is kept of a pipe.
+pub struct Tee {
+    /// What was kept so far.
+    pub before: File,
+    /// Keeps the rest.
+    pub keeper: Keeper,
+}
+
 /// Told of each block that was read, and where it begins (unpacked bytes), before any line that ends in it is given.
 pub type Watcher = Box<dyn FnMut(u64, &[u8]) + Send>;
 
@@ -136,13 +144,20 @@ impl Lines {
         opened.map_err(|source| InputError::Open { log, source })
     }
 
-    /// The lines of stdin, every byte of which is kept before it is looked at.
-    pub fn open_stdin(keeper: Keeper, options: Options) -> Result<Self, InputError> {
-        let log = Source::Stdin.to_string();
-        let opened = io::stdin().as_fd().try_clone_to_owned().and_then(|stdin| {
-            let file = File::from(stdin);
-            Self::from_opener(log.clone(), || Ok(file), None, Some(keeper), options)
-        });
+    /// The lines of stdin or a named pipe, every byte of which is kept before it is looked at. What an earlier run
+    /// kept comes first.
+    pub fn open_pipe(source: &Source, tee: Tee, options: Options) -> Result<Self, InputError> {
+        let log = source.to_string();
+        let opened = match source {
+            Source::Stdin => io::stdin().as_fd().try_clone_to_owned().and_then(|stdin| {
+                let file = File::from(stdin);
+                Self::from_opener(log.clone(), || Ok(file), None, Some(tee), options)
+            }),
+            Source::File(path) => {
+                let path = path.clone();
+                Self::from_opener(log.clone(), || File::open(path), None, Some(tee), options)
+            }
+        };
         opened.map_err(|source| InputError::Open { log, source })
     }
 
@@ -158,7 +173,7 @@ impl Lines {
         log: String,
         open: impl FnOnce() -> io::Result<File> + Send + 'static,
         total: Option<u64>,
-        keeper: Option<Keeper>,
+        tee: Option<Tee>,
         options: Options,
     ) -> io::Result<Self> {
         let start = options.start;
@@ -167,7 +182,12 @@ impl Lines {
         let count = Arc::clone(&read);
         let unpacked = move || {
             let file = open()?;
+            let (before, keeper) = match tee {
+                Some(Tee { before, keeper }) => (Some(before), Some(keeper)),
+                None => (None, None),
+            };
             let mut unpack = Unpack::new(Counted {
+                before,
                 file,
                 count,
                 keeper,

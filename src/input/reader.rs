@@ -133,6 +133,8 @@ fn read(
 
 /// A file, pipe or terminal as it is, with a count of what was read.
 pub(super) struct Counted {
+    /// Comes first, and is not kept again.
+    pub(super) before: Option<File>,
     pub(super) file: File,
     /// Packed bytes read so far, for a progress report.
     pub(super) count: Arc<AtomicU64>,
@@ -140,11 +142,18 @@ pub(super) struct Counted {
     pub(super) keeper: Option<Keeper>,
 }
 
-/// Takes bytes as they were read, packed as they are. An error ends the reading.
+/// Takes bytes as they were read, packed as they are; none when there is no more. An error ends the reading.
 pub type Keeper = Box<dyn FnMut(&[u8]) -> io::Result<()> + Send>;
 
 impl Read for Counted {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if let Some(before) = &mut self.before {
+            match before.read(into) {
+                Ok(0) => self.before = None,
+                Err(error) if error.kind() == ErrorKind::Interrupted => return self.read(into),
+                other => return other,
+            }
+        }
         loop {
             match self.file.read(into) {
                 Ok(read) => {

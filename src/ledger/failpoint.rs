@@ -36,10 +36,20 @@ impl Point {
     }
 }
 
+/// Whether the process is to end at the point of that name, some time.
+pub fn is_asked_for(name: &str) -> bool {
+    point().is_some_and(|point| point.name == name)
+}
+
+fn point() -> Option<&'static Point> {
+    POINT
+        .get_or_init(|| std::env::var(VARIABLE).ok().map(|text| Point::parse(&text)))
+        .as_ref()
+}
+
 /// Marks the point of that name; ends the process there when the environment asks for it.
 pub fn reach(name: &str) {
-    let point = POINT.get_or_init(|| std::env::var(VARIABLE).ok().map(|text| Point::parse(&text)));
-    if let Some(point) = point
+    if let Some(point) = point()
         && point.is_up(name)
     {
         std::process::abort();

@@ -24,6 +24,8 @@ struct Packed {
     path: PathBuf,
     log: Unpack<File>,
     position: u64,
+    /// Where it is cut off it ends, for now.
+    may_grow: bool,
 }
 
 impl LogFile {
@@ -39,6 +41,7 @@ impl LogFile {
                 path: path.to_owned(),
                 log,
                 position: 0,
+                may_grow: false,
             })
         } else {
             Bytes::Plain(File::open(path)?)
@@ -48,6 +51,14 @@ impl LogFile {
             id: FileId::from(&metadata),
             bytes,
         }))
+    }
+
+    /// Packed data that is cut off is no fault in it: the rest will follow.
+    pub fn growing(mut self) -> Self {
+        if let Bytes::Packed(packed) = &mut self.bytes {
+            packed.may_grow = true;
+        }
+        self
     }
 
     pub fn is_packed(&self) -> bool {
@@ -105,6 +116,9 @@ impl Packed {
         loop {
             match self.log.read(into) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof && self.may_grow => {
+                    return Ok(0);
+                }
                 other => return other,
             }
         }

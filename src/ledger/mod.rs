@@ -180,7 +180,7 @@ impl Ledger {
         let batch = inner.state.next_batch();
         let intent = Intent {
             target: self.target,
-            sent_at: now(),
+            sent_at: now_ms(),
             hits,
             lines,
         };
@@ -255,6 +255,13 @@ impl Ledger {
 
 /// Seconds since 1970 (UTC).
 fn now() -> u64 {
+    now_ms() / 1000
+}
+
+/// Milliseconds since 1970 (UTC).
+fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }

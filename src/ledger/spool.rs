@@ -4,8 +4,9 @@
 //! like any other: it is recognised, read and marked in the ledger, and removed when it is done. A run that ends early
 //! leaves its spool; the next one for the same target finishes it before it takes anything new.
 //!
-//! The bytes are kept as they came, packed where they came packed. The last line of a spool may have no line end, and
-//! a packed one may be cut off, when the run or what wrote into the pipe died; nothing can be added to either.
+//! The bytes are kept as they came, packed where they came packed. A run that died before its stdin had ended leaves
+//! an *open* spool, whose last line may have no end yet, and whose packed data may be cut off: what the next run gets
+//! on stdin follows it. One that stdin's end was seen of is whole and, as nothing may be added to it, read-only.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -33,6 +34,12 @@ pub fn left_over(dir: &Path, target: &Target) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
+/// Whether stdin had not ended when the run that filled this spool did.
+pub fn is_open(path: &Path) -> Result<bool> {
+    let metadata = fs::metadata(path).map_err(|error| disk::failed("read", path, &error))?;
+    Ok(!metadata.permissions().readonly())
+}
+
 /// Removes a spool that is done to its end, as [`super::Ledger::position`] says.
 pub fn remove(path: &Path) -> Result<()> {
     fs::remove_file(path).map_err(|error| disk::failed("remove", path, &error))
@@ -53,6 +60,17 @@ impl Spool {
         })
     }
 
+    /// Goes on with one that an earlier run left open.
+    pub fn go_on(path: &Path) -> Result<Self> {
+        let failed = |error| disk::failed("open", path, &error);
+        let file = (disk::private().append(true).open(path)).map_err(failed)?;
+        Ok(Self {
+            path: path.to_owned(),
+            length: file.metadata().map_err(failed)?.len(),
+            file,
+        })
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -62,9 +80,12 @@ impl Spool {
         self.length
     }
 
-    /// Appends a block; when this comes back it is certainly on the disk. On an error [`Spool::length`] says how much
-    /// of stdin is kept, with as much of this block as found room.
+    /// Appends a block; when this comes back it is certainly on the disk. An empty block is stdin's end. On an error
+    /// [`Spool::length`] says how much of stdin is kept, with as much of this block as found room.
     pub fn append(&mut self, block: &[u8]) -> Result<()> {
+        if block.is_empty() {
+            return self.end();
+        }
         let mut rest = block;
         let mut result = Ok(());
         while !rest.is_empty() && result.is_ok() {
@@ -87,10 +108,20 @@ impl Spool {
         result.map_err(|error| self.full(&error))
     }
 
+    fn end(&self) -> Result<()> {
+        let close = || {
+            let mut permissions = self.file.metadata()?.permissions();
+            permissions.set_readonly(true);
+            self.file.set_permissions(permissions)?;
+            self.file.sync_all()
+        };
+        close().map_err(|error| disk::failed("write", &self.path, &error))
+    }
+
     fn full(&self, error: &io::Error) -> Error {
         Error::stopped(format!(
-            "cannot write {}: {error}; {} bytes of stdin are safe there. Free some space, then run again: the next run \
-             finishes these first; pipe what follows them into it (tail -c +{} of the same input)",
+            "cannot write {}: {error}; {} bytes of stdin are safe there. Free some space, then run again and pipe what \
+             follows them into it (tail -c +{} of the same input)",
             self.path.display(),
             self.length,
             self.length.saturating_add(1)
@@ -145,6 +176,22 @@ mod tests {
         assert_eq!(contents, [b"one\n", b"two\n"]);
         remove(&left[0]).unwrap();
         assert_eq!(left_over(dir.path(), &target("1")).unwrap(), left[1..]);
+    }
+
+    #[test]
+    fn a_spool_is_open_until_stdin_has_ended_and_goes_on_where_it_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::create(dir.path(), &target("1")).unwrap();
+        let path = spool.path().to_owned();
+        spool.append(b"half a l").unwrap();
+        drop(spool);
+        assert!(is_open(&path).unwrap());
+        let mut spool = Spool::go_on(&path).unwrap();
+        spool.append(b"ine\n").unwrap();
+        assert_eq!(spool.length(), 12);
+        spool.append(b"").unwrap();
+        assert!(!is_open(&path).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"half a line\n");
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub struct Log {
 pub struct Intent {
     /// For which target.
     pub target: Checksum,
-    /// Seconds since 1970 (UTC).
+    /// Milliseconds since 1970 (UTC).
     pub sent_at: u64,
     /// How many hits were in it.
     pub hits: u64,
@@ -102,7 +102,7 @@ pub struct Intent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingBatch {
     pub id: BatchId,
-    /// When it was about to be sent: seconds since 1970 (UTC), by a clock that may have been set since.
+    /// When it was about to be sent: milliseconds since 1970 (UTC), by a clock that may have been set since.
     pub sent_at: u64,
     /// How many hits were in it.
     pub hits: u64,
@@ -310,7 +310,7 @@ mod tests {
             batch: BatchId(batch),
             intent: Intent {
                 target: Checksum::of(b"target"),
-                sent_at: NOW,
+                sent_at: NOW * 1000,
                 hits: 1,
                 lines: lines(log),
             },

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use reqwest::blocking::{Client as Http, Response};
+use reqwest::blocking::{Body, Client as Http, Response};
 use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use url::{Url, form_urlencoded};
 
@@ -154,7 +154,7 @@ impl Client {
         self.post(
             &self.ends.tracker,
             "application/json",
-            body,
+            body::sent(body),
             Keep::End(TRACKER_ANSWER),
         )
     }
@@ -182,7 +182,7 @@ impl Client {
         &self.ends.api.url
     }
 
-    fn post(&self, end: &End, content_type: &str, body: Bytes, keep: Keep) -> Exchange {
+    fn post(&self, end: &End, content_type: &str, body: Body, keep: Keep) -> Exchange {
         let deadline = Instant::now().checked_add(self.ends.timeout);
         let mut request = end
             .http

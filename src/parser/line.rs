@@ -98,7 +98,11 @@ impl Parser {
             return Ok(Flow::LogEnds);
         }
         log.account.add(Count::Read, 1);
-        let kept = match self.judge(log, format, record, arena)? {
+        let judged = self.judge(log, format, record, arena).inspect_err(|_| {
+            // Whose it is could not be asked: the import stops with this line.
+            log.account.add(Count::Unsent, 1);
+        })?;
+        let kept = match judged {
             Ok(kept) => kept,
             Err(reason) => {
                 self.drop_line(log, line, reason)?;
@@ -230,13 +234,13 @@ impl Parser {
     }
 
     fn drop_line(&self, log: &mut Log, line: &Line, reason: Reason) -> Result<()> {
+        self.drop_place(log, place(line), reason);
         if reason.count() == Count::Invalid
             && let Some(rejects) = &self.rejects
             && let Some(original) = self.original(log, line)
         {
             rejects.add(&log.name, line.number, reason.text(), &original)?;
         }
-        self.drop_place(log, place(line), reason);
         Ok(())
     }
 }

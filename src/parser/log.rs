@@ -1,5 +1,6 @@
 //! One log: recognised, opened, its format found, its lines taken one by one; what is done already is passed over.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,16 +8,16 @@ use std::time::Instant;
 
 use bumpalo::Bump;
 
+use super::pipe::is_pipe;
 use super::radio::Listening;
-use super::{Books, Flow, Kept, Parser, TICK};
+use super::{Flow, Kept, Parser, TICK};
 use crate::choice::Held;
 use crate::error::{Error, Result};
 use crate::format::{Field, Format};
 use crate::input::discover::Source;
 use crate::input::error::InputError;
-use crate::input::lines::{Lines, Next, Options};
-use crate::input::reader::Keeper;
-use crate::ledger::{Fate, LogFile, LogState, Spool, spool};
+use crate::input::lines::{Lines, Next, Options, Tee};
+use crate::ledger::{Fate, LogFile, LogState};
 use crate::recorder::Place;
 use crate::report::FileAccount;
 use crate::site;
@@ -47,171 +48,87 @@ pub(super) struct Known {
 }
 
 /// How a log is to be read.
-struct Way<'s> {
-    source: &'s Source,
-    options: Options,
-    /// Every byte of stdin is kept there before it is looked at.
-    keeper: Option<Keeper>,
-    state: Option<LogState>,
+pub(super) struct Way<'s> {
+    pub source: &'s Source,
+    pub options: Options,
+    /// Every byte of a pipe is kept there before it is looked at.
+    pub tee: Option<Tee>,
+    pub state: Option<LogState>,
 }
 
 impl Parser {
-    /// What an earlier run left of its standard input comes before anything new.
-    pub(super) fn import_spools(&mut self) -> Result<Flow> {
-        let Some(Kept { dir, target }) = self.books.as_ref().and_then(|books| books.kept.clone())
-        else {
-            return Ok(Flow::On);
-        };
-        for path in spool::left_over(&dir, &target)? {
-            self.console.note(format!(
-                "finishing what an earlier run read from stdin ({})",
-                path.display()
-            ));
-            let source = Source::File(path.clone());
-            let Some((state, _)) = self.recognise(&path)? else {
-                // Done to its end: nothing of it is needed any more.
-                spool::remove(&path)?;
-                continue;
-            };
-            let options = Options {
-                encoding: self.input.encoding.clone(),
-                ..Options::default()
-            };
-            if self.import_log(
-                Way {
-                    source: &source,
-                    options,
-                    keeper: None,
-                    state: Some(state),
-                },
-                Some(&path),
-            )? == Flow::Over
-            {
-                return Ok(Flow::Over);
+    pub(super) fn import(&mut self, source: &Source) -> Result<Flow> {
+        match (source, self.kept()) {
+            (Source::Stdin, Some(kept)) => self.import_pipe(source, &kept),
+            (Source::File(path), Some(kept)) if is_pipe(path) => self.import_pipe(source, &kept),
+            (Source::File(path), kept) if self.books.is_some() && !path.is_dir() => {
+                self.import_file(source, path, kept.is_some())
             }
+            _ => self.import_unknown(source),
         }
-        Ok(Flow::On)
     }
 
-    pub(super) fn import(&mut self, source: &Source) -> Result<Flow> {
-        let mut options = Options {
+    fn import_file(&mut self, source: &Source, path: &Path, kept: bool) -> Result<Flow> {
+        match self.recognise(path) {
+            Ok(Some((state, packed))) => {
+                let way = Way {
+                    source,
+                    options: Options {
+                        // A log that grows: a line without its end is not whole yet.
+                        incomplete_last: !kept || packed,
+                        ..self.options()
+                    },
+                    tee: None,
+                    state: Some(state),
+                };
+                self.import_log(way, None)
+            }
+            // The same content twice in one run: without a state directory that is what the user asked for. And what
+            // cannot be read: reading it says what is wrong with it.
+            Ok(None) | Err(_) if !kept => self.import_unknown(source),
+            Ok(None) => Ok(Flow::On),
+            Err(error) => {
+                self.console.warn_incomplete(error.to_string());
+                Ok(Flow::On)
+            }
+        }
+    }
+
+    /// A log of which the ledger knows nothing.
+    fn import_unknown(&mut self, source: &Source) -> Result<Flow> {
+        let way = Way {
+            source,
+            options: self.options(),
+            tee: None,
+            state: None,
+        };
+        self.import_log(way, None)
+    }
+
+    pub(super) fn kept(&self) -> Option<Kept> {
+        self.books.as_ref()?.kept.clone()
+    }
+
+    pub(super) fn options(&self) -> Options {
+        Options {
             encoding: self.input.encoding.clone(),
             ..Options::default()
-        };
-        let kept = self.books.as_ref().and_then(|books| books.kept.clone());
-        match (source, kept) {
-            (Source::Stdin, Some(Kept { dir, target })) => {
-                let mut spool = Spool::create(&dir, &target)?;
-                let path = spool.path().to_owned();
-                let Some((state, _)) = self.recognise(&path)? else {
-                    return Err(Error::stopped(format!(
-                        "{}: a new file is known already",
-                        path.display()
-                    )));
-                };
-                let keeper: Keeper =
-                    Box::new(move |bytes| spool.append(bytes).map_err(std::io::Error::other));
-                self.import_log(
-                    Way {
-                        source,
-                        options,
-                        keeper: Some(keeper),
-                        state: Some(state),
-                    },
-                    Some(&path),
-                )
-            }
-            (Source::Stdin, None) => self.import_log(
-                Way {
-                    source,
-                    options,
-                    keeper: None,
-                    state: None,
-                },
-                None,
-            ),
-            (Source::File(path), kept) => {
-                if self.books.is_none() {
-                    return self.import_log(
-                        Way {
-                            source,
-                            options,
-                            keeper: None,
-                            state: None,
-                        },
-                        None,
-                    );
-                }
-                match self.recognise(path) {
-                    Ok(Some((state, packed))) => {
-                        // A log that grows: a line without its end is not whole yet.
-                        options.incomplete_last = kept.is_none() || packed;
-                        self.import_log(
-                            Way {
-                                source,
-                                options,
-                                keeper: None,
-                                state: Some(state),
-                            },
-                            None,
-                        )
-                    }
-                    // The same content twice in one run: without a state directory that is what the user asked for.
-                    Ok(None) if kept.is_none() => self.import_log(
-                        Way {
-                            source,
-                            options,
-                            keeper: None,
-                            state: None,
-                        },
-                        None,
-                    ),
-                    Ok(None) => Ok(Flow::On),
-                    // Reading it says what is wrong with it.
-                    Err(_) if kept.is_none() => self.import_log(
-                        Way {
-                            source,
-                            options,
-                            keeper: None,
-                            state: None,
-                        },
-                        None,
-                    ),
-                    Err(error) => {
-                        self.console.warn_incomplete(error.to_string());
-                        Ok(Flow::On)
-                    }
-                }
-            }
         }
     }
 
-    /// What the ledger knows of a file, and whether it is packed. `None`: all of it is done, or it is no plain file.
+    /// What the ledger knows of a file, and whether it is packed; the user is told of it. `None`: there is nothing to
+    /// be read in it.
     fn recognise(&mut self, path: &Path) -> Result<Option<(LogState, bool)>> {
-        let Some(Books { ledger, kept, .. }) = &self.books else {
-            return Ok(None);
+        let Some((state, packed)) = self.identify(path, |file| file)? else {
+            return Err(unreadable(path, ErrorKind::InvalidInput.into()));
         };
-        let unreadable = |error: std::io::Error| {
-            Error::stopped(
-                InputError::Open {
-                    log: path.display().to_string(),
-                    source: error,
-                }
-                .to_string(),
-            )
-        };
-        let Some(mut file) = LogFile::open(path).map_err(unreadable)? else {
-            return Ok(None);
-        };
-        let packed = file.is_packed();
-        let state = ledger.recognise(file.probe())?;
         let name = path.display();
         let before = state.known_as.as_ref().map_or_else(String::new, |before| {
             format!(" (it was {})", before.display())
         });
         match state.fate {
             Fate::Done | Fate::ReadAlready => {
-                if kept.is_some() {
+                if self.kept().is_some() {
                     self.console
                         .note(format!("{name}: imported to its end already{before}"));
                 }
@@ -231,15 +148,36 @@ impl Parser {
         Ok(Some((state, packed)))
     }
 
-    fn import_log(&mut self, mut way: Way, spool: Option<&Path>) -> Result<Flow> {
-        if let (Some(state), Source::File(path)) = (&mut way.state, way.source) {
+    /// What the ledger knows of a file, opened in that way, and whether it is packed. `None`: it is no plain file.
+    pub(super) fn identify(
+        &self,
+        path: &Path,
+        way: impl FnOnce(LogFile) -> LogFile,
+    ) -> Result<Option<(LogState, bool)>> {
+        let Some(books) = &self.books else {
+            return Ok(None);
+        };
+        let Some(file) = LogFile::open(path).map_err(|error| unreadable(path, error))? else {
+            return Ok(None);
+        };
+        let mut file = way(file);
+        let packed = file.is_packed();
+        Ok(Some((books.ledger.recognise(file.probe())?, packed)))
+    }
+
+    pub(super) fn import_log(&mut self, mut way: Way, spool: Option<&Path>) -> Result<Flow> {
+        let path = match way.source {
+            Source::File(path) => spool.or(Some(path)),
+            Source::Stdin => spool,
+        };
+        if let (Some(state), Some(path)) = (&mut way.state, path) {
             state
                 .done
                 .extend(&self.settle_pending(state.log, path, &way.options)?);
         }
         let before = self.bytes.load(Ordering::Relaxed);
-        let opened = match way.keeper.take() {
-            Some(keeper) => Lines::open_stdin(keeper, way.options.clone()),
+        let opened = match way.tee.take() {
+            Some(tee) => Lines::open_pipe(way.source, tee, way.options.clone()),
             None => Lines::open(way.source, way.options.clone()),
         };
         let opened = opened.and_then(|mut lines| {
@@ -319,11 +257,9 @@ impl Parser {
         };
         self.check_host(&name, format.as_ref())?;
         self.forget_groups(&name, format.as_ref());
-        if let Some(state) = way
-            .state
-            .as_ref()
-            .filter(|state| state.resume_at() > 0 && !format.has_header())
-        {
+        if let Some(state) = way.state.as_ref().filter(|state| {
+            state.resume_at() > 0 && lines.total().is_some() && !format.has_header()
+        }) {
             let options = Options {
                 start: state.resume_at(),
                 start_line: state.resume_line(),
@@ -343,7 +279,7 @@ impl Parser {
         let mark = way
             .state
             .as_ref()
-            .map_or(number as u64, |state| state.log.number());
+            .map_or(u64::MAX - number as u64, |state| state.log.number());
         let known = way.state.map(|state| Known {
             state,
             passed: 0..0,
@@ -391,6 +327,7 @@ impl Parser {
         before: u64,
     ) -> Result<(Flow, bool)> {
         let mut arena = Bump::new();
+        let begun = held.first().map(|line| line.since);
         for line in &held {
             match self.line(log, format, &line.line(), &arena)? {
                 Flow::On => arena.reset(),
@@ -399,7 +336,7 @@ impl Parser {
         }
         drop(held);
         let piped = lines.total().is_none();
-        let mut unsent_since = piped.then(Instant::now);
+        let mut unsent_since = piped.then(|| begun.unwrap_or_else(Instant::now));
         loop {
             if self.stop.requested() {
                 return Ok((Flow::Over, false));
@@ -487,6 +424,11 @@ impl Parser {
             known.passed_lines = 0;
         }
     }
+}
+
+pub(super) fn unreadable(path: &Path, source: std::io::Error) -> Error {
+    let log = path.display().to_string();
+    Error::stopped(InputError::Open { log, source }.to_string())
 }
 
 impl Known {

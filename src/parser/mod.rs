@@ -2,6 +2,7 @@
 
 mod line;
 mod log;
+mod pipe;
 mod radio;
 mod settle;
 
@@ -125,7 +126,7 @@ impl Parser {
     }
 
     fn import_all(&mut self, sources: &[Source]) -> Result<()> {
-        if self.import_spools()? == Flow::Over {
+        if self.import_spools(sources)? == Flow::Over {
             return Ok(());
         }
         for source in sources {

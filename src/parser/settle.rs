@@ -67,7 +67,7 @@ impl Parser {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         // The clock may have been set back: never longer than the time-out.
-        let left = (Duration::from_secs(batch.sent_at) + timeout)
+        let left = (Duration::from_millis(batch.sent_at).saturating_add(timeout))
             .saturating_sub(now)
             .min(timeout);
         if left > Duration::from_secs(1) {

@@ -70,15 +70,15 @@ struct Batch {
     attempts: u32,
     /// A part of a batch that failed in all attempts: it is tried once, to find the hit that does it.
     probe: bool,
-    /// Requests that this run had committed when the batch was first tried.
+    /// Requests that this run had committed when the batch was first given up, or the one that it is a half of.
     successes_before: u64,
 }
 
 /// How a batch goes on.
 enum Next {
     Done,
-    /// Once more, with what is left of it, after so long.
-    Again(Batch, Duration, Who),
+    /// Once more, with what is left of it, after so long, and not while there is an outage.
+    Again(Batch, Duration),
     /// In halves; a single request cannot be halved.
     Halves(Batch),
     /// A single hit that failed in all attempts: it is refused if the server takes others meanwhile.
@@ -151,12 +151,10 @@ impl Delivery {
             }
             match self.attempt(window, batch)? {
                 Next::Done => {}
-                Next::Again(batch, wait, who) => {
+                Next::Again(batch, wait) => {
                     waiting.push(batch);
-                    match who {
-                        Who::Everyone => self.shared.learnt.outage.begin(wait),
-                        Who::Me if self.shared.stop.wait(wait) => return Ok(()),
-                        Who::Me => {}
+                    if self.shared.stop.wait(wait) {
+                        return Ok(());
                     }
                 }
                 Next::Halves(batch) => waiting.extend(self.halves(window, batch)),
@@ -201,17 +199,19 @@ impl Delivery {
             return Ok(Next::Done);
         };
         let days = site_days(window, &batch.requests);
-        let Some(pass) = shared.learnt.gates.enter(&days, &shared.stop) else {
-            return Ok(Next::Again(batch, Duration::ZERO, Who::Me));
+        let pass = shared.learnt.gates.enter(&days, &shared.stop);
+        // Who waited at a gate may have been let in by an outage.
+        let Some(pass) = pass.filter(|_| !shared.learnt.outage.lasts()) else {
+            return Ok(Next::Again(batch, Duration::ZERO));
         };
         let intent = self.intend(window, &batch)?;
         let sent = Instant::now();
         let successes = self.successes();
-        if batch.attempts == 0 && !batch.probe {
-            batch.successes_before = successes;
-        }
         let exchange = client.track(body(window, &batch.requests, shared.token.as_ref()));
         reach("after-answer");
+        if batch.attempts == 0 && !batch.probe {
+            batch.successes_before = self.successes();
+        }
         let history = History {
             accepted_for_site: self.accepted(&days),
             success: successes > 0,
@@ -219,7 +219,6 @@ impl Delivery {
         batch.attempts += 1;
         let next = match judge(&exchange, batch.requests.len(), &history) {
             Outcome::Committed(committed) => {
-                shared.learnt.outage.end();
                 shared.learnt.successes.fetch_add(1, Ordering::Relaxed);
                 pass.opens();
                 self.commit(window, &batch.requests, committed);
@@ -372,52 +371,52 @@ impl Delivery {
     fn resolve(
         &mut self,
         window: &mut Window,
-        batch: Batch,
+        mut batch: Batch,
         unanswered_since: Option<Instant>,
         halve: bool,
         detail: String,
     ) -> Result<Next> {
         let shared = Arc::clone(&self.shared);
         shared.console.debug(1, || detail.clone());
-        // Without an answer the server may still be at it.
-        if let Some(sent) = unanswered_since {
-            let left = shared.options.timeout.saturating_sub(sent.elapsed());
-            if shared.stop.wait(left) {
+        let answered = unanswered_since.is_none();
+        let timeout = shared.options.timeout;
+        // Without an answer the server may still be at it; one that we gave up waiting for is given as long again.
+        let looks = match (answered, halve) {
+            (true, _) => &[0][..],
+            (false, true) => &[1],
+            (false, false) => &[1, 2],
+        };
+        for times in looks {
+            let since = unanswered_since.map_or(Duration::ZERO, |sent| sent.elapsed());
+            let left = timeout.saturating_mul(*times).saturating_sub(since);
+            if shared.stop.wait(left) && !answered {
                 self.leave_in_doubt(window, &batch.requests);
                 return Ok(Next::Done);
             }
-        }
-        let jsons: Vec<&[u8]> = batch
-            .requests
-            .iter()
-            .map(|request| window.json(*request))
-            .collect();
-        match doubt::present(&shared.api, &jsons) {
-            Ok(present) => {
-                let (there, missing): (Vec<_>, Vec<_>) = batch
-                    .requests
-                    .iter()
-                    .zip(present)
-                    .partition(|(_, present)| *present);
-                there
-                    .iter()
-                    .for_each(|(request, _)| self.settle(window, **request, Fate::Imported));
-                let requests: Vec<u32> = missing.into_iter().map(|(request, _)| *request).collect();
-                if requests.is_empty() {
-                    return Ok(Next::Done);
+            let jsons: Vec<&[u8]> = batch
+                .requests
+                .iter()
+                .map(|request| window.json(*request))
+                .collect();
+            let present = match doubt::present(&shared.api, &jsons) {
+                Ok(present) => present,
+                Err(why) => {
+                    return self.follow_policy(window, batch, answered, halve, detail, &why);
                 }
-                let batch = Batch { requests, ..batch };
-                Ok(self.once_more(batch, unanswered_since.is_none(), halve, detail))
+            };
+            let mut present = present.into_iter();
+            batch.requests.retain(|request| {
+                let there = present.next() == Some(true);
+                if there {
+                    self.settle(window, *request, Fate::Imported);
+                }
+                !there
+            });
+            if batch.requests.is_empty() {
+                return Ok(Next::Done);
             }
-            Err(why) => self.follow_policy(
-                window,
-                batch,
-                unanswered_since.is_none(),
-                halve,
-                detail,
-                &why,
-            ),
         }
+        Ok(self.once_more(batch, answered, halve, detail))
     }
 
     /// Matomo cannot be asked: `--in-doubt` says what is done.
@@ -460,23 +459,21 @@ impl Delivery {
     }
 
     /// Another attempt for a batch that the server answered with an error or not at all. When it has answered so in
-    /// all attempts, the hit that does it is looked for: in halves, each tried once.
+    /// all attempts, the hit that does it is looked for: in halves, each tried once, but for a single hit, which is
+    /// not refused before it failed in all attempts by itself.
     fn once_more(&self, batch: Batch, answered: bool, halve: bool, detail: String) -> Next {
-        let exhausted = batch.probe || !self.shared.options.retry.allows_after(batch.attempts);
+        let exhausted = !self.shared.options.retry.allows_after(batch.attempts);
+        let who = if answered { Who::Me } else { Who::Everyone };
         match batch.requests.len() {
             1 if answered && exhausted => Next::Suspect(batch, detail),
-            1 => self.again(batch, None, detail, Who::Everyone),
-            _ if answered && exhausted => Next::Halves(Batch {
+            1 => self.again(batch, None, detail, who),
+            _ if answered && (batch.probe || exhausted) => Next::Halves(Batch {
                 probe: true,
+                successes_before: self.successes(),
                 ..batch
             }),
             _ if halve => Next::Halves(batch),
-            _ => self.again(
-                batch,
-                None,
-                detail,
-                if answered { Who::Me } else { Who::Everyone },
-            ),
+            _ => self.again(batch, None, detail, who),
         }
     }
 
@@ -493,7 +490,13 @@ impl Delivery {
         self.shared.console.debug(1, || {
             format!("{detail}; again in {:.1} s", wait.as_secs_f64())
         });
-        Next::Again(batch, wait, who)
+        match who {
+            Who::Me => Next::Again(batch, wait),
+            Who::Everyone => {
+                self.shared.learnt.outage.begin(wait);
+                Next::Again(batch, Duration::ZERO)
+            }
+        }
     }
 
     /// Two halves, the first on top. A single request is refused: the server does not take it in any way.

@@ -111,10 +111,11 @@ impl Recorder {
     fn run(&mut self) -> Result<()> {
         while self.fill() {
             self.delivery.send(&mut self.window)?;
-            self.window.clear();
             if self.delivery.is_to_stop() {
+                // What it holds is still to be counted.
                 break;
             }
+            self.window.clear();
         }
         Ok(())
     }

@@ -19,23 +19,28 @@ impl Outage {
         *until = (*until).max(end);
     }
 
-    /// The server has answered again.
-    pub fn end(&self) {
-        *self.lock() = None;
+    /// Whether nobody is to send now.
+    pub fn lasts(&self) -> bool {
+        self.left().is_some()
     }
 
     /// Waits the outage out. `true`: the program is to stop.
     pub fn wait(&self, stop: &Stop) -> bool {
-        loop {
-            let until = *self.lock();
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            match left.filter(|left| !left.is_zero()) {
-                None => return stop.requested(),
-                // In slices, for another recorder may see the outage's end first.
-                Some(left) if stop.wait(left.min(Duration::from_millis(200))) => return true,
-                Some(_) => {}
+        while let Some(left) = self.left() {
+            // Meanwhile it may have become longer.
+            if stop.wait(left) {
+                return true;
             }
         }
+        stop.requested()
+    }
+
+    /// It ends with its time only. An answer that comes meanwhile is that to a request sent before it began, and
+    /// says nothing of the server's state since.
+    fn left(&self) -> Option<Duration> {
+        let until = (*self.lock())?;
+        let left = until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {

@@ -5,6 +5,7 @@ pub mod folder;
 pub mod http;
 pub mod logs;
 pub mod matomo;
+pub mod mutate;
 
 pub mod program;
 pub mod stored;

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use import_logs::sandbox::Sandbox;
+use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::clock::{LONGEST, until};
@@ -143,6 +144,15 @@ impl Running {
         input.flush().unwrap();
     }
 
+    /// Writes all of that to stdin and ends it; the program can read no more than a page at once. It may end before it
+    /// has read everything.
+    pub fn feed(&mut self, input: Vec<u8>) {
+        if let Some(mut stdin) = self.input.take() {
+            fcntl_setpipe_size(&stdin, 4096).unwrap();
+            std::thread::spawn(move || stdin.write_all(&input));
+        }
+    }
+
     /// Ends stdin.
     pub fn close(&mut self) {
         self.input = None;
@@ -150,11 +160,6 @@ impl Running {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// What came on stderr until now.
-    pub fn err(&self) -> String {
-        self.err.so_far()
     }
 
     /// The most memory it has had at once until now, in bytes; `None` once it has ended.

@@ -24,7 +24,7 @@ enum Edit {
 }
 
 /// Lines of a log with up to three changes: bits, cuts, splices, and the bytes that formats stumble over.
-pub fn changed_lines(lines: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+pub fn changed_lines<L: AsRef<[u8]>>(lines: &'static [L]) -> impl Strategy<Value = Vec<u8>> {
     let length = || prop_oneof![5 => 1..9_usize, 1 => Just(usize::MAX)];
     let edit = prop_oneof![
         (any::<Index>(), 0..8_u8).prop_map(|(at, bit)| Edit::FlipBit(at, bit)),
@@ -36,7 +36,7 @@ pub fn changed_lines(lines: &'static [&'static str]) -> impl Strategy<Value = Ve
     let edits = prop_oneof![3 => 0..=1_usize, 1 => 2..=3_usize]
         .prop_flat_map(move |count| proptest::collection::vec(edit.clone(), count));
     (0..lines.len(), edits).prop_map(move |(line, edits)| {
-        let mut bytes = lines[line].as_bytes().to_vec();
+        let mut bytes = lines[line].as_ref().to_vec();
         for edit in edits {
             apply(edit, &mut bytes, lines);
         }
@@ -48,7 +48,7 @@ fn stumbling_byte() -> impl Strategy<Value = u8> {
     proptest::sample::select(&b" \"\t\\[](){}:,-.0_\0\x7f\xc3\xa9\xff"[..])
 }
 
-fn apply(edit: Edit, bytes: &mut Vec<u8>, lines: &[&str]) {
+fn apply<L: AsRef<[u8]>>(edit: Edit, bytes: &mut Vec<u8>, lines: &[L]) {
     let range = |from: Index, length: usize, whole: usize| {
         let from = from.index(whole + 1);
         from..from.saturating_add(length).min(whole)
@@ -66,7 +66,8 @@ fn apply(edit: Edit, bytes: &mut Vec<u8>, lines: &[&str]) {
         }
         Edit::Insert(at, byte) => bytes.insert(place(at, bytes), byte),
         Edit::Splice(at, line, from, length) => {
-            let part = &lines[line].as_bytes()[range(from, length, lines[line].len())];
+            let line = lines[line].as_ref();
+            let part = &line[range(from, length, line.len())];
             let at = place(at, bytes);
             bytes.splice(at..at, part.iter().copied());
         }

@@ -1,0 +1,109 @@
+//! Pipes: what comes on stdin, or from a named pipe, cannot be read again, so with a state directory it goes through a
+//! spool there.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use super::log::{Way, unreadable};
+use super::{Flow, Kept, Parser};
+use crate::error::Result;
+use crate::input::discover::Source;
+use crate::input::lines::Tee;
+use crate::input::reader::Keeper;
+use crate::ledger::{Fate, LogFile, LogState, Spool, spool};
+
+impl Parser {
+    /// What an earlier run left of its stdin comes before anything new; where that had not ended, and this run reads
+    /// stdin too, it comes with it.
+    pub(super) fn import_spools(&mut self, sources: &[Source]) -> Result<Flow> {
+        let Some(Kept { dir, target }) = self.kept() else {
+            return Ok(Flow::On);
+        };
+        let stdin_follows = sources.contains(&Source::Stdin);
+        for path in spool::left_over(&dir, &target)? {
+            if stdin_follows && spool::is_open(&path)? {
+                continue;
+            }
+            self.console.note(format!(
+                "finishing what an earlier run read from stdin ({})",
+                path.display()
+            ));
+            let state = match self.identify(&path, LogFile::growing) {
+                Ok(Some((state, _))) => state,
+                Ok(None) => continue,
+                Err(error) => {
+                    self.console.warn_incomplete(error.to_string());
+                    continue;
+                }
+            };
+            if state.fate == Fate::Done {
+                // Nothing of it is needed any more.
+                spool::remove(&path)?;
+                continue;
+            }
+            let way = Way {
+                source: &Source::File(path.clone()),
+                options: self.options(),
+                tee: None,
+                state: Some(state),
+            };
+            if self.import_log(way, Some(&path))? == Flow::Over {
+                return Ok(Flow::Over);
+            }
+        }
+        Ok(Flow::On)
+    }
+
+    /// What cannot be read again goes through a spool.
+    pub(super) fn import_pipe(&mut self, source: &Source, kept: &Kept) -> Result<Flow> {
+        let (mut spool, state) = self.spool(source, kept)?;
+        let path = spool.path().to_owned();
+        let before = File::open(&path).map_err(|error| unreadable(&path, error))?;
+        let keeper: Keeper = Box::new(move |bytes| spool.append(bytes).map_err(io::Error::other));
+        let way = Way {
+            source,
+            options: self.options(),
+            tee: Some(Tee { before, keeper }),
+            state: Some(state),
+        };
+        self.import_log(way, Some(&path))
+    }
+
+    /// A new spool, or the one that an earlier run left when its stdin had not ended.
+    fn spool(&mut self, source: &Source, Kept { dir, target }: &Kept) -> Result<(Spool, LogState)> {
+        let mut open = None;
+        if *source == Source::Stdin {
+            for path in spool::left_over(dir, target)? {
+                if spool::is_open(&path)? {
+                    open = Some(path);
+                }
+            }
+        }
+        if let Some(path) = open
+            && let Some((state, packed)) = self.identify(&path, LogFile::growing)?
+        {
+            // Packed data is of no use without its beginning.
+            if packed || state.fate != Fate::Done {
+                let spool = Spool::go_on(&path)?;
+                self.console.note(format!(
+                    "going on with what an earlier run read from stdin ({}): what comes now follows its {} bytes",
+                    path.display(),
+                    spool.length()
+                ));
+                return Ok((spool, state));
+            }
+            spool::remove(&path)?;
+        }
+        let spool = Spool::create(dir, target)?;
+        let state = self.identify(spool.path(), |file| file)?;
+        let (state, _) =
+            state.ok_or_else(|| unreadable(spool.path(), ErrorKind::InvalidInput.into()))?;
+        Ok((spool, state))
+    }
+}
+
+/// Whether it is a named pipe, a socket or a device: there is no second reading of it.
+pub(super) fn is_pipe(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}

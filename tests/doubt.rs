@@ -1,0 +1,171 @@
+//! An answer that never came, or that says nothing: Matomo is asked which hits it has, and no hit is there twice.
+
+use std::time::Duration;
+
+use import_logs::sandbox::{Fault, Faults, Live, Options, Sandbox};
+
+use crate::support::stored::{assert_each_once, number, numbers, options, seen_through, started};
+use crate::support::{Ended, Folder, Program, logs};
+
+/// A server whose second batch has this fault, with a visitor log that can be seen like this.
+fn faulty(live: Live, fault: Fault) -> Sandbox {
+    started(Options {
+        faults: Faults {
+            script: vec![None, Some(fault)],
+            ..Faults::default()
+        },
+        ..seen_through(live)
+    })
+}
+
+/// Sixty lines, twenty a request.
+fn import(sandbox: &Sandbox, args: &str) -> Ended {
+    let ended = Program::new(&Folder::with_log(logs::log(60)))
+        .to(sandbox)
+        .args("--idsite=1 --recorder-max-payload-size=20 --retry-delay=0 --request-timeout=1")
+        .args("access.log")
+        .args(args)
+        .run();
+    assert!(sandbox.wait_idle(Duration::from_secs(10)));
+    ended
+}
+
+/// Whatever happened to the second batch, each hit is there once and the run ends well.
+#[track_caller]
+fn assert_settled(live: Live, fault: Fault) -> Sandbox {
+    let sandbox = faulty(live, fault);
+    let ended = import(&sandbox, "").exits(0);
+    assert_eq!(ended.summary().get("imported"), 60, "{ended}");
+    assert_each_once(&sandbox, 60);
+    let asked = sandbox
+        .log()
+        .api
+        .into_iter()
+        .any(|call| call.method == "Live.getLastVisitsDetails");
+    assert!(asked, "Matomo was not asked");
+    sandbox
+}
+
+#[test]
+fn stored_then_the_connection_closed() {
+    let sandbox = assert_settled(Live::Open, Fault::CommitClose);
+    assert_eq!(
+        sandbox.log().sent().len(),
+        60,
+        "nothing had to be sent again"
+    );
+}
+
+#[test]
+fn stored_then_no_answer_in_time() {
+    let sandbox = assert_settled(Live::Open, Fault::CommitStall(Duration::from_secs(3)));
+    assert_eq!(
+        sandbox.log().sent().len(),
+        60,
+        "nothing had to be sent again"
+    );
+}
+
+#[test]
+fn stored_and_half_an_answer() {
+    assert_settled(Live::Open, Fault::HalfJson);
+}
+
+#[test]
+fn stored_while_the_front_end_gave_up() {
+    assert_settled(Live::Open, Fault::CommitHtml(504));
+}
+
+#[test]
+fn closed_before_the_body_was_read() {
+    assert_settled(Live::Open, Fault::Refuse);
+}
+
+#[test]
+fn closed_in_the_middle_of_the_body() {
+    assert_settled(Live::Open, Fault::CloseInBody);
+}
+
+#[test]
+fn no_answer_and_nothing_stored() {
+    assert_settled(Live::Open, Fault::Stall(Duration::from_secs(3)));
+}
+
+#[test]
+fn rolled_back() {
+    assert_settled(Live::Open, Fault::RollBack);
+}
+
+#[test]
+fn a_deadlock_that_kept_the_second_half() {
+    let sandbox = assert_settled(Live::Open, Fault::Deadlock);
+    let sent: Vec<usize> = sandbox.log().sent().iter().map(number).collect();
+    assert_eq!(sent.len(), 60 + 10, "only the lost half was sent again");
+}
+
+#[test]
+fn addresses_without_their_end_are_found_by_their_urls() {
+    assert_settled(Live::Anonymised, Fault::CommitClose);
+    assert_settled(Live::Anonymised, Fault::Deadlock);
+}
+
+#[test]
+fn deadlocks_of_first_days_double_nothing() {
+    let sandbox = started(Options {
+        faults: Faults {
+            deadlock_first_days: true,
+            ..Faults::default()
+        },
+        ..options()
+    });
+    // Forty past days in turn, eight recorders.
+    let log: String = (0..1200)
+        .map(|number| {
+            let (month, day) = (["Apr", "May"][number / 20 % 2], number / 40 % 20 + 1);
+            logs::line(number, 300).replace("14/May", &format!("{day:02}/{month}"))
+        })
+        .collect();
+    Program::new(&Folder::with_log(log))
+        .to(&sandbox)
+        .args("--idsite=1 --recorders=8 --recorder-max-payload-size=20 --retry-delay=0.05")
+        .args("--retry-max-attempts=10 access.log")
+        .run()
+        .exits(0);
+    assert_each_once(&sandbox, 1200);
+}
+
+#[test]
+fn where_matomo_cannot_be_asked_the_batch_goes_again_and_the_exit_status_says_so() {
+    let sandbox = faulty(Live::Closed, Fault::CommitClose);
+    let ended =
+        import(&sandbox, "")
+            .exits(3)
+            .says(&["20 hits of access.log:", "in doubt", "sent again"]);
+    assert_eq!(ended.summary().get("imported"), 60);
+    assert_eq!(ended.summary().get("resent"), 20);
+    let mut once = numbers(&sandbox);
+    assert_eq!(once.len(), 80);
+    once.dedup();
+    assert_eq!(once, (0..60).collect::<Vec<_>>(), "none is lost");
+}
+
+#[test]
+fn where_the_user_wants_nothing_twice_it_is_not_sent_again() {
+    let sandbox = faulty(Live::Closed, Fault::Refuse);
+    let ended = import(&sandbox, "--in-doubt=skip")
+        .exits(3)
+        .says(&["in doubt", "not sent again"]);
+    assert_eq!(ended.summary().get("imported"), 40);
+    assert_eq!(ended.summary().get("in_doubt"), 20);
+    assert_eq!(numbers(&sandbox).len(), 40);
+}
+
+#[test]
+fn where_the_user_wants_to_decide_it_stops() {
+    let sandbox = faulty(Live::Closed, Fault::CommitClose);
+    let ended = import(&sandbox, "--in-doubt=stop")
+        .exits(1)
+        .says(&["in doubt", "--in-doubt=stop"]);
+    assert_eq!(ended.summary().get("imported"), 20);
+    assert_eq!(numbers(&sandbox).len(), 40);
+}

@@ -1,0 +1,202 @@
+//! What is printed, where, and when nothing is.
+
+use std::time::Duration;
+
+use import_logs::sandbox::{Options, Sandbox};
+use regex::Regex;
+
+use crate::support::stored::{count, options, sandbox, started};
+use crate::support::{Ended, Folder, Program, logs};
+
+fn import(folder: &Folder, sandbox: &Sandbox, args: &str) -> Ended {
+    Program::new(folder)
+        .to(sandbox)
+        .args("--idsite=1")
+        .args(args)
+        .run()
+}
+
+#[test]
+fn progress_without_a_terminal_is_a_plain_line_now_and_then() {
+    let sandbox = started(Options {
+        delay: Duration::from_millis(100),
+        ..options()
+    });
+    let folder = Folder::with_log(logs::log(100));
+    let args =
+        "--show-progress --show-progress-delay=0.1 --recorder-max-payload-size=10 access.log";
+    let ended = import(&folder, &sandbox, args).exits(0);
+    let line = Regex::new(
+        r"(?m)^(\d+) lines parsed, (\d+) lines recorded, \d+ records/sec \(avg\), \d+ records/sec \(current\)$",
+    );
+    let shown: Vec<(u64, u64)> = line
+        .unwrap()
+        .captures_iter(&ended.err)
+        .map(|line| (line[1].parse().unwrap(), line[2].parse().unwrap()))
+        .collect();
+    assert!(shown.len() >= 3, "{ended}");
+    assert!(shown.windows(2).all(|two| two[0] <= two[1]), "{ended}");
+    assert_eq!(shown.last().unwrap().0, 100);
+}
+
+#[test]
+fn progress_is_not_shown_where_nobody_asked_and_nobody_watches() {
+    let sandbox = started(Options {
+        delay: Duration::from_millis(300),
+        ..options()
+    });
+    let folder = Folder::with_log(logs::log(10));
+    assert_eq!(
+        import(&folder, &sandbox, "--show-progress-delay=0.1 access.log")
+            .exits(0)
+            .err,
+        ""
+    );
+}
+
+#[test]
+fn quiet_says_nothing_at_all_when_all_is_well() {
+    let sandbox = sandbox();
+    let folder = Folder::with_log(logs::log(10) + "not a line of a log\n");
+    let ended = import(&folder, &sandbox, "--quiet --show-progress access.log").exits(0);
+    assert_eq!((ended.out.as_str(), ended.err.as_str()), ("", ""));
+    assert_eq!(count(&sandbox), 10);
+}
+
+#[test]
+fn quiet_says_everything_when_something_is_missing() {
+    let sandbox = sandbox();
+    let folder = Folder::with_log(logs::log(10));
+    let ended = import(&folder, &sandbox, "--quiet access.log missing.log").exits(3);
+    let ended = ended.says(&["missing.log: no such file"]);
+    assert_eq!(ended.summary().get("imported"), 10);
+}
+
+#[test]
+fn a_file_takes_all_output_and_keeps_what_stands_in_it() {
+    let sandbox = sandbox();
+    let folder = Folder::with_log(logs::log(10));
+    folder.write("messages.txt", "from yesterday\n");
+    let args = "--output=messages.txt access.log missing.log";
+    let ended = import(&folder, &sandbox, args).exits(3);
+    assert_eq!((ended.out.as_str(), ended.err.as_str()), ("", ""));
+    let text = folder.read("messages.txt");
+    assert!(text.starts_with("from yesterday\n"), "{text}");
+    assert!(text.contains("missing.log: no such file"), "{text}");
+    assert!(text.contains("10 requests imported successfully"), "{text}");
+}
+
+#[test]
+fn an_error_goes_to_that_file_too() {
+    let sandbox = sandbox();
+    let folder = Folder::with_log(logs::log(10));
+    let ended = import(
+        &folder,
+        &sandbox,
+        "--output=messages.txt --idsite=99 access.log",
+    )
+    .exits(1);
+    assert_eq!((ended.out.as_str(), ended.err.as_str()), ("", ""));
+    assert!(folder.read("messages.txt").contains("error: "));
+}
+
+#[test]
+fn nobody_has_to_read_the_summary() {
+    let sandbox = sandbox();
+    let ended = Program::new(&Folder::with_log(logs::log(10)))
+        .to(&sandbox)
+        .args("--idsite=1 access.log")
+        .run_unheard()
+        .exits(0);
+    assert_eq!(ended.err, "");
+    assert_eq!(count(&sandbox), 10);
+}
+
+#[test]
+fn debugging_twice_names_each_line_with_its_reason() {
+    let sandbox = sandbox();
+    let lines = [
+        logs::line(0, 1),
+        "not a line of a log\n".into(),
+        logs::page("/style.css", 2, 1),
+        logs::line(3, 1).replace(logs::AGENT, "Googlebot/2.1"),
+        logs::line(4, 1).replace(" 200 ", " 404 "),
+        logs::line(5, 1).replace(" 200 ", " 301 "),
+        logs::line(6, 1).replace("14/May", "31/Feb"),
+        logs::page("/private/x", 7, 1),
+    ];
+    let folder = Folder::with_log(lines.concat());
+    let args = "-dd --log-format-name=ncsa_extended --exclude-path=/private/* access.log";
+    let ended = import(&folder, &sandbox, args).exits(0).says(&[
+        "access.log:2: invalid",
+        "access.log:3: static resource",
+        "access.log:4: done by a bot",
+        "access.log:5: HTTP error",
+        "access.log:6: HTTP redirect",
+        "access.log:7: invalid: its date",
+        "access.log:8: filtered: its path matches --exclude-path",
+    ]);
+    assert!(!ended.err.contains("access.log:1:"), "{ended}");
+    assert_eq!(
+        (
+            ended.summary().get("imported"),
+            ended.summary().get("ignored")
+        ),
+        (1, 7)
+    );
+}
+
+#[test]
+fn several_logs_get_a_line_each() {
+    let sandbox = sandbox();
+    let folder = Folder::with_log(logs::log(10));
+    folder.write("other.log", logs::log(7) + &logs::page("/style.css", 8, 1));
+    let ended = import(&folder, &sandbox, "access.log other.log").exits(0);
+    assert!(
+        ended
+            .out
+            .contains("access.log: 10 lines, 10 imported, 0 ignored\n"),
+        "{ended}"
+    );
+    assert!(
+        ended
+            .out
+            .contains("other.log: 8 lines, 7 imported, 1 ignored\n"),
+        "{ended}"
+    );
+}
+
+#[test]
+fn what_strangers_wrote_into_a_log_does_not_drive_the_terminal() {
+    let sandbox = sandbox();
+    let folder = Folder::with_log(logs::json(r"evil\u001b[2J\u001b]0;x\u0007.example", 0));
+    let ended = Program::new(&folder)
+        .to(&sandbox)
+        .args("-dd --log-format-name=nginx_json access.log")
+        .run()
+        .exits(0)
+        .hides("\u{1b}")
+        .hides("\u{7}");
+    assert_eq!(ended.summary().get("hosts_ignored"), 1);
+    assert!(ended.out.contains(".example"), "{ended}");
+}
+
+#[test]
+fn the_help_names_every_option_in_groups_and_the_exit_statuses() {
+    let ended = Program::new(&Folder::new()).args("--help").run().exits(0);
+    for text in [
+        "--recorders",
+        "--sandbox",
+        "Connection:",
+        "Output:",
+        "Exit status",
+    ] {
+        assert!(ended.out.contains(text), "{text}");
+    }
+    assert_eq!(ended.err, "");
+    let ended = Program::new(&Folder::new())
+        .args("--version")
+        .run()
+        .exits(0);
+    assert!(ended.out.starts_with("import-logs "));
+}

@@ -1,0 +1,194 @@
+//! A server that answers slowly, late, wrongly, twice as much, half, or never.
+
+use std::time::Duration;
+
+use import_logs::sandbox::{Fault, Faults, Options, Tokens, When};
+use import_logs::secret::Secret;
+
+use super::job::at_once;
+use super::numbered::{assert_each_once, faults, log};
+use super::world::{TIMEOUT, World, adding_up};
+use crate::support::stored::options;
+use crate::support::{Ended, Program};
+
+const LINES: usize = 200;
+
+fn with_log(world: World) -> World {
+    world.folder.write("access.log", log(0..LINES, 30));
+    world
+}
+
+/// A server with this fault in its second and its fifth answer.
+fn now_and_then(fault: &Fault) -> World {
+    let mut script = vec![None; 5];
+    script[1] = Some(fault.clone());
+    script[4] = Some(fault.clone());
+    with_log(World::faulty(Faults {
+        script,
+        ..Faults::default()
+    }))
+}
+
+fn always(fault: Fault) -> World {
+    with_log(World::faulty(Faults {
+        rules: vec![(When::From(1), fault)],
+        ..Faults::default()
+    }))
+}
+
+/// With the ledger and without it.
+const WAYS: [fn(&World) -> Program; 2] = [World::program, World::without_ledger];
+
+#[test]
+fn whatever_the_server_answers_now_and_then_each_line_is_there_once() {
+    let beyond = TIMEOUT + Duration::from_millis(500);
+    let answers = [
+        Fault::Refuse,
+        Fault::CloseInBody,
+        Fault::CommitClose,
+        // Slowly; late, when nobody waits for it any more; never.
+        Fault::CommitLate(TIMEOUT / 4),
+        Fault::CommitLate(beyond),
+        Fault::CommitStall(TIMEOUT / 4),
+        Fault::CommitStall(beyond),
+        Fault::Stall(TIMEOUT / 4),
+        Fault::Stall(beyond),
+        Fault::RollBack,
+        Fault::Deadlock,
+        Fault::Empty500,
+        Fault::Busy(429, Some("1".to_owned())),
+        Fault::Busy(503, Some("0".to_owned())),
+        Fault::Busy(503, None),
+        Fault::Html(200),
+        Fault::Html(502),
+        Fault::CommitHtml(200),
+        Fault::CommitHtml(500),
+        Fault::CommitHtml(504),
+        Fault::HalfJson,
+        Fault::Warnings,
+        Fault::Twice,
+    ];
+    at_once(answers.to_vec(), |fault| {
+        for (recorders, way) in [1, 4].into_iter().zip(WAYS) {
+            let world = now_and_then(&fault).args(&format!(
+                "--recorders={recorders} --recorder-max-payload-size=20"
+            ));
+            let ended = adding_up(way(&world).arg("access.log").run());
+            assert_eq!(ended.code, Some(0), "{fault:?}: {ended}");
+            let wrong = faults(&world.sandbox, 0..LINES);
+            assert!(
+                wrong.is_empty(),
+                "{fault:?}, {recorders} recorders: {wrong}\n{ended}"
+            );
+            let imported = ended.summary().get("imported");
+            assert_eq!(imported, LINES as u64, "{fault:?}: {ended}");
+        }
+    });
+}
+
+/// Imports at a server that will have none of it, then at one that will, going on with the ledger.
+fn stops_then_goes_on(world: World, args: &str, says: &[&str]) {
+    let world = world.args("--recorders=3 --recorder-max-payload-size=20");
+    let ended = world
+        .import(&format!("{args} access.log"))
+        .exits(1)
+        .says(says);
+    let summary = ended.summary();
+    assert_eq!(summary.get("imported"), 0, "{ended}");
+    assert_each_once(&world.sandbox, 0..0);
+    world.sandbox.set_faults(Faults::default());
+    world.import("access.log").exits(0);
+    assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn a_server_that_never_answers_stops_the_import_which_goes_on_when_it_does() {
+    let never = always(Fault::Stall(Duration::from_secs(20)));
+    let args = "--request-timeout=0.5 --retry-max-attempts=2";
+    stops_then_goes_on(never, args, &["error: ", "no answer in time"]);
+}
+
+#[test]
+fn a_server_that_is_away_stops_the_import_which_goes_on_when_it_is_back() {
+    let away = always(Fault::Busy(503, None));
+    stops_then_goes_on(away, "--retry-max-attempts=2", &["error: ", "503"]);
+}
+
+#[test]
+fn with_tracking_switched_off_nothing_is_done() {
+    stops_then_goes_on(always(Fault::Nothing), "", &["error: ", "switched off"]);
+}
+
+#[test]
+fn with_a_dead_token_nothing_is_done_and_with_a_good_one_everything() {
+    let view = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee";
+    let world = with_log(World::with(Options {
+        tokens: Tokens {
+            view: Some(Secret::new(view)),
+            ..Tokens::default()
+        },
+        ..options()
+    }));
+    let dead = world.program().env("MATOMO_TOKEN_AUTH", view);
+    let ended = adding_up(
+        dead.args("--recorders=4 --recorder-max-payload-size=20 access.log")
+            .run(),
+    );
+    let ended = ended.exits(1).says(&["error: ", "refused all", "token"]);
+    assert_eq!(ended.summary().get("imported"), 0);
+    assert_each_once(&world.sandbox, 0..0);
+    world.import("access.log").exits(0);
+    assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn a_hit_that_the_server_fails_on_each_time_is_found_and_refused() {
+    for (recorders, way) in [1, 3, 8].into_iter().zip([WAYS[0], WAYS[1], WAYS[0]]) {
+        let world = with_log(World::faulty(Faults {
+            rules: vec![(When::UrlHolds("/n/177".to_owned()), Fault::RollBack)],
+            ..Faults::default()
+        }));
+        let world = world.args(&format!(
+            "--recorders={recorders} --recorder-max-payload-size=20"
+        ));
+        let ended = adding_up(way(&world).arg("access.log").run());
+        let ended = ended.exits(3).says(&["access.log:178: "]);
+        let summary = ended.summary();
+        assert_eq!(
+            (summary.get("refused"), summary.get("imported")),
+            (1, 199),
+            "{ended}"
+        );
+        assert_each_once(&world.sandbox, (0..LINES).filter(|number| *number != 177));
+    }
+}
+
+#[test]
+fn hits_that_are_too_many_at_once_go_in_smaller_batches() {
+    let world = with_log(World::faulty(Faults {
+        rules: vec![(When::HitsAbove(7), Fault::TooLarge)],
+        ..Faults::default()
+    }));
+    world.import("--recorders=2 access.log").exits(0);
+    assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn what_was_acknowledged_before_the_server_went_away_is_not_sent_again() {
+    for recorders in [1, 3, 8] {
+        let world = with_log(World::faulty(Faults {
+            rules: vec![(When::From(6), Fault::Busy(503, None))],
+            ..Faults::default()
+        }));
+        let world = world.args(&format!(
+            "--recorders={recorders} --recorder-max-payload-size=10"
+        ));
+        let ended: Ended = world.import("access.log").exits(1);
+        let summary = ended.summary();
+        assert_eq!(summary.get("imported"), 50, "{ended}");
+        world.sandbox.set_faults(Faults::default());
+        let summary = world.import("access.log").exits(0).summary();
+        assert_eq!(summary.get("imported"), LINES as u64 - 50);
+        assert_each_once(&world.sandbox, 0..LINES);
+    }
+}

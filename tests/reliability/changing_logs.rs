@@ -1,0 +1,187 @@
+//! Logs that grow, shrink, go, or are not what they should be, while and between runs.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::time::Duration;
+
+use super::numbered::{assert_each_once, line, log, stored};
+use super::world::{World, adding_up};
+use crate::support::folder::gzip;
+use crate::support::until;
+
+const A_DAY: usize = 40;
+
+fn world() -> World {
+    World::new(Duration::ZERO).args("--recorders=3 --recorder-max-payload-size=20")
+}
+
+fn append(world: &World, text: &str) {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .append(true)
+        .open(world.folder.file("access.log"))
+        .unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// A server so slow, and a log so long, that most of it has not been read when the first of it is stored.
+fn slowly(lines: usize) -> World {
+    let world = World::new(Duration::from_millis(100))
+        .args("--recorders=2 --recorder-max-payload-size=2000");
+    world.folder.write("access.log", log(0..lines, lines / 3));
+    world
+}
+
+fn something_is_stored(world: &World) -> bool {
+    until(Duration::from_secs(30), || {
+        world.sandbox.store().count().unwrap() > 0
+    })
+}
+
+#[test]
+fn a_log_removed_while_it_is_read_is_read_to_its_end() {
+    const LINES: usize = 20_000;
+    let world = slowly(LINES);
+    let running = world.program().arg("access.log").start();
+    assert!(something_is_stored(&world));
+    fs::remove_file(world.folder.file("access.log")).unwrap();
+    adding_up(running.end()).exits(0);
+    assert_each_once(&world.sandbox, 0..LINES);
+    world
+        .import("access.log")
+        .exits(3)
+        .says(&["access.log", "no such file"]);
+}
+
+#[test]
+fn of_a_log_that_shrinks_while_it_is_read_what_was_read_is_there_once() {
+    const LINES: usize = 20_000;
+    let world = slowly(LINES);
+    let running = world.program().arg("access.log").start();
+    assert!(something_is_stored(&world));
+    let file = OpenOptions::new()
+        .write(true)
+        .open(world.folder.file("access.log"));
+    file.unwrap().set_len(100_000).unwrap();
+    adding_up(running.end()).exits(0);
+    let read = stored(&world.sandbox).len();
+    assert!((600..LINES).contains(&read), "{read} lines");
+    assert_each_once(&world.sandbox, 0..read);
+    // It is another log from now on, for what was read of it is no longer in it.
+    let file = OpenOptions::new()
+        .write(true)
+        .open(world.folder.file("access.log"));
+    file.unwrap().set_len(0).unwrap();
+    append(&world, &log(LINES..LINES + 50, A_DAY));
+    world
+        .import("access.log")
+        .exits(0)
+        .says(&["access.log: it was cut off"]);
+    assert_each_once(&world.sandbox, (0..read).chain(LINES..LINES + 50));
+}
+
+#[test]
+fn the_last_line_of_a_log_waits_for_its_end() {
+    let world = world();
+    let last = line(50, A_DAY);
+    let (half, rest) = last.split_at(last.len() - 1);
+    world.folder.write("access.log", log(0..50, A_DAY) + half);
+    for _ in 0..2 {
+        let ended = world.import("access.log").exits(0);
+        assert_eq!(ended.summary().get("invalid"), 0);
+        assert_each_once(&world.sandbox, 0..50);
+    }
+    append(&world, rest);
+    world.import("access.log").exits(0);
+    assert_each_once(&world.sandbox, 0..51);
+}
+
+#[test]
+fn the_last_line_of_a_packed_log_is_taken_as_it_is() {
+    let world = world();
+    world
+        .folder
+        .write("access.log.1.gz", gzip(log(0..50, A_DAY).trim_end()));
+    for _ in 0..2 {
+        world.import("access.log.1.gz").exits(0);
+        assert_each_once(&world.sandbox, 0..50);
+    }
+}
+
+#[test]
+fn a_log_packed_before_its_last_line_had_its_end_is_imported_once() {
+    let world = world();
+    let content = log(0..50, A_DAY);
+    world.folder.write("access.log", content.trim_end());
+    world.import("access.log").exits(0);
+    assert_each_once(&world.sandbox, 0..49);
+    fs::remove_file(world.folder.file("access.log")).unwrap();
+    world
+        .folder
+        .write("access.log.1.gz", gzip(content.trim_end()));
+    for _ in 0..2 {
+        world.import("access.log.1.gz").exits(0);
+        assert_each_once(&world.sandbox, 0..50);
+    }
+}
+
+#[test]
+fn a_line_of_a_hundred_megabytes_is_an_invalid_line_and_no_burden() {
+    let world = World::new(Duration::from_millis(100)).args("--recorders=1");
+    let mut content = log(0..20, A_DAY).into_bytes();
+    content.resize(content.len() + 100_000_000, b'x');
+    content.push(b'\n');
+    content.extend_from_slice(log(20..40, A_DAY).as_bytes());
+    world.folder.write("access.log", &content);
+    let mut running = world.program().arg("access.log").start();
+    let mut most = 0;
+    assert!(until(Duration::from_secs(60), || {
+        most = most.max(running.peak_memory().unwrap_or(0));
+        running.has_ended()
+    }));
+    let ended = adding_up(running.end()).exits(0);
+    assert_eq!(ended.summary().get("invalid"), 1);
+    assert_each_once(&world.sandbox, 0..40);
+    assert!((1..60_000_000).contains(&most), "{most} bytes");
+}
+
+#[test]
+fn of_a_packed_log_that_is_cut_off_what_can_be_read_is_imported_and_the_rest_when_it_is_whole() {
+    const LINES: usize = 3000;
+    let world = world();
+    let whole = gzip(log(0..LINES, 500));
+    world
+        .folder
+        .write("access.log.gz", &whole[..whole.len() / 2]);
+    for _ in 0..2 {
+        let ended = world.import("access.log.gz").exits(3);
+        assert!(
+            ended.err.contains("access.log.gz") && ended.err.contains("cut off"),
+            "{ended}"
+        );
+    }
+    let read = stored(&world.sandbox).len();
+    assert!((100..LINES - 100).contains(&read), "{read} lines");
+    assert_each_once(&world.sandbox, 0..read);
+    world.folder.write("access.log.gz", &whole);
+    world.import("access.log.gz").exits(0);
+    assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn named_pipes_are_no_logs_to_pass_over() {
+    let world = world();
+    world.folder.write("content", log(0..200, A_DAY));
+    let made = std::process::Command::new("mkfifo")
+        .arg(world.folder.file("pipe"))
+        .status();
+    assert!(made.unwrap().success());
+    let writer = {
+        let (from, to) = (world.folder.file("content"), world.folder.file("pipe"));
+        std::thread::spawn(move || fs::write(to, fs::read(from).unwrap()))
+    };
+    world.import("pipe").exits(0);
+    writer.join().unwrap().unwrap();
+    assert_each_once(&world.sandbox, 0..200);
+    assert_eq!(world.spooled(), None);
+}

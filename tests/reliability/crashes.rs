@@ -1,0 +1,58 @@
+//! The crash matrix: the program is ended at each of its named points, in the middle of what it does there, and again
+//! by what the first crash left; then it runs to its end.
+
+use std::time::Duration;
+
+use super::job::{From, Job, at_once};
+use super::world::World;
+
+/// Each point, and at which times it is reached.
+const POINTS: [(&str, [u32; 2]); 8] = [
+    ("after-spool-append", [1, 2]),
+    ("after-intent", [1, 9]),
+    ("in-body", [1, 7]),
+    ("after-answer", [2, 8]),
+    ("after-done", [1, 6]),
+    ("before-rename", [1, 2]),
+    ("after-rename", [1, 2]),
+    ("between-files", [1, 2]),
+];
+
+fn reached(point: &str, time: u32, from: From) -> bool {
+    match point {
+        "after-spool-append" => from == From::Pipe,
+        "between-files" => time == 1 || from == From::TwoFiles,
+        _ => true,
+    }
+}
+
+#[test]
+fn ended_at_any_point_and_again_each_line_is_there_once() {
+    let mut cells = Vec::new();
+    for from in From::ALL {
+        for recorders in [1, 3, 8] {
+            for index in 0..2 {
+                cells.push((from, recorders, index));
+            }
+        }
+    }
+    at_once(cells, |(from, recorders, index)| {
+        for (point, times) in POINTS {
+            let time = times[index];
+            if !reached(point, time, from) {
+                continue;
+            }
+            let what = format!("{from:?}, {recorders} recorders, {point}:{time}");
+            let world = World::new(Duration::from_millis(2));
+            let mut job = Job::new(world, from, 250, recorders);
+            let abort_at = format!("{point}:{time}");
+            let dying = job.start(|program| program.env("IMPORT_LOGS_ABORT_AT", &abort_at));
+            let ended = job.end(dying);
+            assert_eq!(ended.code, None, "{what} is never reached: {ended}");
+            // What the crash left is met by another one, if it comes so far.
+            let dying = job.start(|program| program.env("IMPORT_LOGS_ABORT_AT", &abort_at));
+            job.end(dying);
+            job.finish(&what);
+        }
+    });
+}

@@ -1,0 +1,133 @@
+//! `--in-doubt`: batches whose answer was lost, at a Matomo that cannot be asked for them.
+
+use std::ops::Range;
+
+use import_logs::sandbox::{Fault, Faults, Live, Options};
+
+use super::numbered::{assert_each_once, log};
+use super::world::{World, adding_up};
+use crate::support::Ended;
+use crate::support::stored::options;
+
+const LINES: usize = 100;
+/// The lines whose batch is in doubt.
+const DOUBTFUL: Range<usize> = 10..20;
+
+/// A Matomo whose visitor log may not be seen, with these faults.
+fn closed(script: Vec<Option<Fault>>) -> World {
+    let world = World::with(Options {
+        live: Live::Closed,
+        faults: Faults {
+            script,
+            ..Faults::default()
+        },
+        ..options()
+    });
+    world.folder.write("access.log", log(0..LINES, 20));
+    world.args("--recorders=1 --recorder-max-payload-size=10")
+}
+
+/// The answer to the second batch is lost.
+fn answer_lost() -> World {
+    closed(vec![None, Some(Fault::CommitClose)])
+}
+
+/// The program is gone when the answer to the second batch comes.
+fn program_gone() -> World {
+    let world = closed(Vec::new());
+    let dying = world
+        .program()
+        .env("IMPORT_LOGS_ABORT_AT", "after-answer:2");
+    assert_eq!(adding_up(dying.arg("access.log").run()).code, None);
+    world
+}
+
+fn import(world: &World, policy: &str) -> Ended {
+    world.import(&format!("--in-doubt={policy} access.log"))
+}
+
+/// Everything once, and what was in doubt twice.
+fn assert_doubled(world: &World) {
+    assert_each_once(&world.sandbox, (0..LINES).chain(DOUBTFUL));
+}
+
+#[test]
+fn resend_is_the_default_and_says_what_may_be_there_twice() {
+    let world = answer_lost();
+    let ended = world.import("access.log").exits(3);
+    let ended = ended.says(&["access.log:11-20 are in doubt", "may be there twice"]);
+    let summary = ended.summary();
+    assert_eq!((summary.get("imported"), summary.get("resent")), (100, 10));
+    assert_doubled(&world);
+    import(&world, "resend").exits(0);
+    assert_doubled(&world);
+}
+
+#[test]
+fn skip_never_sends_again_and_says_what_may_be_missing() {
+    for fault in [Fault::CommitClose, Fault::Refuse] {
+        let world = closed(vec![None, Some(fault.clone())]);
+        let ended = import(&world, "skip").exits(3);
+        let ended = ended.says(&["access.log:11-20 are in doubt", "not sent again"]);
+        let summary = ended.summary();
+        assert_eq!((summary.get("imported"), summary.get("in_doubt")), (90, 10));
+        import(&world, "resend").exits(0);
+        let there = |number: &usize| fault == Fault::CommitClose || !DOUBTFUL.contains(number);
+        assert_each_once(&world.sandbox, (0..LINES).filter(there));
+    }
+}
+
+#[test]
+fn stop_sends_nothing_more_until_somebody_decides() {
+    for policy in ["skip", "resend"] {
+        let world = answer_lost();
+        for _ in 0..2 {
+            import(&world, "stop")
+                .exits(1)
+                .says(&["in doubt", "--in-doubt=stop"]);
+            assert_each_once(&world.sandbox, 0..20);
+        }
+        import(&world, policy).exits(3);
+        match policy {
+            "skip" => assert_each_once(&world.sandbox, 0..LINES),
+            _ => assert_doubled(&world),
+        }
+    }
+}
+
+#[test]
+fn what_a_run_that_died_left_in_doubt_goes_by_the_same_word() {
+    let world = program_gone();
+    import(&world, "resend")
+        .exits(3)
+        .says(&["10 hits", "are in doubt", "may be there twice"]);
+    assert_doubled(&world);
+
+    let world = program_gone();
+    import(&world, "skip")
+        .exits(3)
+        .says(&["10 hits", "are in doubt", "not sent again"]);
+    assert_each_once(&world.sandbox, 0..LINES);
+
+    let world = program_gone();
+    for _ in 0..2 {
+        import(&world, "stop").exits(1).says(&["--in-doubt=stop"]);
+        assert_each_once(&world.sandbox, 0..20);
+    }
+    import(&world, "skip").exits(3);
+    assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn without_a_ledger_it_is_the_same() {
+    for (policy, code) in [("resend", 3), ("skip", 3), ("stop", 1)] {
+        let world = answer_lost();
+        let program = world.without_ledger().arg(format!("--in-doubt={policy}"));
+        adding_up(program.arg("access.log").run()).exits(code);
+        match policy {
+            "resend" => assert_doubled(&world),
+            "skip" => assert_each_once(&world.sandbox, 0..LINES),
+            _ => assert_each_once(&world.sandbox, 0..20),
+        }
+    }
+}

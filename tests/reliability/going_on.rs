@@ -1,0 +1,212 @@
+//! Imports that stop, and the way on: with the ledger by the same command, without it by the one that is printed.
+
+use std::process::Command;
+use std::time::Duration;
+
+use import_logs::sandbox::{Fault, Faults, Options, When};
+use rustix::process::Signal;
+
+use super::numbered::{assert_each_once, log, stored};
+use super::world::{World, adding_up};
+use crate::support::folder::gzip;
+use crate::support::stored::options;
+use crate::support::{Ended, Running, until};
+
+const LINES: usize = 600;
+
+fn world(recorders: usize, faults: Faults) -> World {
+    let world = World::with(Options {
+        delay: Duration::from_millis(30),
+        faults,
+        ..options()
+    });
+    world.folder.write("it's one.log", log(0..LINES / 2, 60));
+    world
+        .folder
+        .write("two.log.gz", gzip(log(LINES / 2..LINES, 60)));
+    world.args(&format!(
+        "--recorders={recorders} --recorder-max-payload-size=10"
+    ))
+}
+
+fn start(world: &World) -> Running {
+    let program = world.without_ledger().arg("it's one.log");
+    program.arg("two.log.gz").start()
+}
+
+/// Sends the signal when something is stored.
+fn interrupt(world: &World, running: &Running, signal: Signal, more_than: usize) {
+    let stored = || stored(&world.sandbox).len() > more_than;
+    assert!(until(Duration::from_secs(30), stored));
+    running.signal(signal);
+}
+
+/// The command that a stopped import printed.
+fn printed(ended: &Ended) -> String {
+    let mut lines = ended.err.lines();
+    let found = lines.any(|line| line.contains("this goes on from there"));
+    assert!(found, "{ended}");
+    let command = lines.next().unwrap_or_default();
+    assert!(command.contains("--state-dir="), "{ended}");
+    command.to_owned()
+}
+
+/// Runs a command as a shell does.
+fn run(world: &World, command: &str) -> (Option<i32>, String) {
+    let ended = Command::new("sh")
+        .args(["-c", command])
+        .current_dir(world.folder.path())
+        .env("MATOMO_TOKEN_AUTH", world.sandbox.token().expose())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!said.contains("add up"), "{said}");
+    (ended.status.code(), said)
+}
+
+/// The printed command finishes the import, and once more it finds nothing to do.
+fn finishes(world: &World, stopped: &Ended) {
+    let command = printed(stopped);
+    for _ in 0..2 {
+        let (code, said) = run(world, &command);
+        assert_eq!(code, Some(0), "{command}\n{said}");
+        assert_each_once(&world.sandbox, 0..LINES);
+    }
+}
+
+#[test]
+fn after_ctrl_c_the_printed_command_goes_on() {
+    for recorders in [1, 3, 8] {
+        let world = world(recorders, Faults::default());
+        let running = start(&world);
+        interrupt(&world, &running, Signal::INT, 0);
+        let ended = adding_up(running.end()).exits(130);
+        let there = stored(&world.sandbox).len();
+        assert!(there < LINES, "it was not interrupted: {ended}");
+        assert_eq!(ended.summary().get("imported"), there as u64);
+        finishes(&world, &ended);
+    }
+}
+
+#[test]
+fn after_the_last_attempt_the_printed_command_goes_on() {
+    for (recorders, fault) in [
+        (1, Fault::Busy(503, None)),
+        (3, Fault::Empty500),
+        (8, Fault::Html(502)),
+        (4, Fault::CommitClose),
+        (4, Fault::Deadlock),
+    ] {
+        let faults = Faults {
+            rules: vec![(When::From(7), fault.clone())],
+            ..Faults::default()
+        };
+        let world = world(recorders, faults);
+        let ended = adding_up(start(&world).end());
+        // What was committed unheard is found when it is asked for, so that this one comes through.
+        if ended.code == Some(0) {
+            assert_eq!(fault, Fault::CommitClose, "{ended}");
+            assert_each_once(&world.sandbox, 0..LINES);
+            continue;
+        }
+        let ended = ended.exits(1);
+        world.sandbox.set_faults(Faults::default());
+        finishes(&world, &ended);
+    }
+}
+
+#[test]
+fn a_command_that_goes_on_can_be_stopped_again() {
+    let world = world(3, Faults::default());
+    let running = start(&world);
+    interrupt(&world, &running, Signal::INT, 0);
+    let stopped = adding_up(running.end()).exits(130);
+    let command = printed(&stopped);
+    let there = stored(&world.sandbox).len();
+    world.sandbox.set_faults(Faults {
+        rules: vec![(When::From(4), Fault::RollBack)],
+        ..Faults::default()
+    });
+    let (code, said) = run(&world, &command);
+    assert_eq!(code, Some(1), "{said}");
+    let now = stored(&world.sandbox).len();
+    assert!((there + 1..LINES).contains(&now), "{now} after {there}");
+    world.sandbox.set_faults(Faults::default());
+    finishes(&world, &stopped);
+}
+
+#[test]
+fn with_the_ledger_a_signal_lets_batches_finish_and_the_same_command_goes_on() {
+    for (recorders, signal, code) in [(1, Signal::TERM, 143), (8, Signal::INT, 130)] {
+        let world = world(recorders, Faults::default());
+        let program = || world.program().arg("it's one.log").arg("two.log.gz");
+        let running = program().start();
+        interrupt(&world, &running, signal, 0);
+        let ended = adding_up(running.end()).exits(code);
+        let there = stored(&world.sandbox).len() as u64;
+        assert!(there < LINES as u64, "it was not interrupted: {ended}");
+        assert_eq!(ended.summary().get("imported"), there);
+        assert!(world.in_doubt().is_empty());
+        let summary = adding_up(program().run()).exits(0).summary();
+        assert_eq!(summary.get("imported"), LINES as u64 - there);
+        assert_each_once(&world.sandbox, 0..LINES);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_the_ledger_is_right_still() {
+    let world =
+        World::new(Duration::from_millis(800)).args("--recorders=2 --recorder-max-payload-size=50");
+    world.folder.write("access.log", log(0..LINES, 60));
+    let running = world.program().arg("access.log").start();
+    interrupt(&world, &running, Signal::INT, 0);
+    std::thread::sleep(Duration::from_millis(100));
+    running.signal(Signal::INT);
+    let ended = running.end().exits(130);
+    assert_eq!(ended.out, "");
+    assert!(!world.in_doubt().is_empty());
+    world.import("access.log").exits(0);
+    assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn a_service_that_is_stopped_goes_on_with_its_stdin() {
+    let world =
+        World::new(Duration::from_millis(30)).args("--recorders=3 --recorder-max-payload-size=500");
+    // Longer than what is read ahead.
+    let lines = 20_000;
+    let content = log(0..lines, 6000).into_bytes();
+    let mut running = world.program().arg("-").start();
+    running.feed(content.clone());
+    interrupt(&world, &running, Signal::TERM, 30);
+    adding_up(running.end()).exits(143);
+    let kept = world.spooled().unwrap();
+    assert!(content.starts_with(&kept) && kept.len() < content.len());
+    let mut running = world.program().arg("-").start();
+    running.feed(content[kept.len()..].to_vec());
+    let ended = adding_up(running.end()).exits(0);
+    ended.says(&[&format!("what comes now follows its {} bytes", kept.len())]);
+    assert_each_once(&world.sandbox, 0..lines);
+    assert_eq!(world.spooled(), None);
+}
+
+#[test]
+fn what_was_kept_of_stdin_is_finished_by_a_run_that_reads_something_else() {
+    let world = World::new(Duration::ZERO).args("--recorders=3 --recorder-max-payload-size=10");
+    let mut dying = world
+        .program()
+        .env("IMPORT_LOGS_ABORT_AT", "after-intent:4")
+        .arg("-")
+        .start();
+    dying.feed(log(0..300, 60).into_bytes());
+    assert_eq!(dying.end().code, None);
+    let kept = String::from_utf8(world.spooled().unwrap()).unwrap();
+    world.folder.write("access.log", log(300..400, 60));
+    world
+        .import("access.log")
+        .exits(0)
+        .says(&["finishing what an earlier run read from stdin"]);
+    let whole = kept.matches('\n').count();
+    assert_each_once(&world.sandbox, (0..whole).chain(300..400));
+    assert_eq!(world.spooled(), None);
+}

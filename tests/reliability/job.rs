@@ -1,0 +1,121 @@
+//! One import that is ended before its time, and started again until it is done.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::numbered::{self, assert_each_once};
+use super::world::{World, adding_up};
+use crate::support::folder::gzip;
+use crate::support::{Ended, Program, Running};
+
+/// Where the lines come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    Plain,
+    Packed,
+    TwoFiles,
+    Pipe,
+}
+
+impl From {
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Packed, Self::TwoFiles, Self::Pipe];
+}
+
+pub struct Job {
+    pub world: World,
+    from: From,
+    lines: usize,
+    /// The whole log.
+    content: Vec<u8>,
+    /// How much of it has gone through the pipe into the ledger's folder.
+    piped: usize,
+}
+
+impl Job {
+    pub fn new(world: World, from: From, lines: usize, recorders: usize) -> Self {
+        let world = world.args(&format!(
+            "--recorders={recorders} --recorder-max-payload-size=10"
+        ));
+        let log = |numbers: Range<usize>| numbered::log(numbers, lines.div_ceil(6));
+        match from {
+            From::Plain => drop(world.folder.write("access.log", log(0..lines))),
+            From::Packed => drop(world.folder.write("access.log.gz", gzip(log(0..lines)))),
+            From::TwoFiles => {
+                world.folder.write("one.log", log(0..lines / 2));
+                world.folder.write("two.log", log(lines / 2..lines));
+            }
+            From::Pipe => {}
+        }
+        Self {
+            world,
+            from,
+            lines,
+            content: log(0..lines).into_bytes(),
+            piped: 0,
+        }
+    }
+
+    /// Starts a run with what is left, the program changed in that way.
+    pub fn start(&self, change: impl FnOnce(Program) -> Program) -> Running {
+        let logs = match self.from {
+            From::Plain => "access.log",
+            From::Packed => "access.log.gz",
+            From::TwoFiles => "one.log two.log",
+            From::Pipe => "-",
+        };
+        let mut running = change(self.world.program().args(logs)).start();
+        if self.from == From::Pipe {
+            running.feed(self.content[self.piped..].to_vec());
+        }
+        running
+    }
+
+    /// Waits for a run's end.
+    pub fn end(&mut self, running: Running) -> Ended {
+        let ended = adding_up(running.end());
+        // What is in the folder begins with what has not been done yet; when all is done nothing is there.
+        match self.world.spooled().filter(|spooled| !spooled.is_empty()) {
+            Some(spooled) => {
+                let sample = &spooled[..spooled.len().min(1000)];
+                let mut windows = self.content.windows(sample.len());
+                let begin = windows.position(|window| window == sample);
+                self.piped =
+                    begin.unwrap_or_else(|| panic!("not what was piped: {ended}")) + spooled.len();
+            }
+            None if ended.out.contains("import summary") => self.piped = self.content.len(),
+            None => {}
+        }
+        ended
+    }
+
+    /// Runs until it ends well, and each line must be at the server exactly once.
+    pub fn finish(mut self, what: &str) {
+        let running = self.start(|program| program);
+        let ended = self.end(running);
+        assert_eq!(ended.code, Some(0), "{what}: {ended}");
+        assert!(self.world.sandbox.wait_idle(Duration::from_secs(10)));
+        let faults = numbered::faults(&self.world.sandbox, 0..self.lines);
+        assert!(faults.is_empty(), "{what}: {faults}\n{ended}");
+        // Once more: nothing is left to do.
+        if self.from != From::Pipe {
+            let running = self.start(|program| program);
+            assert_eq!(self.end(running).code, Some(0), "{what}");
+            assert_each_once(&self.world.sandbox, 0..self.lines);
+        }
+    }
+}
+
+/// Each of these in a thread of its own: they mostly wait.
+pub fn at_once<T: Send>(all: Vec<T>, run: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = all
+            .into_iter()
+            .map(|one| scope.spawn(|| run(one)))
+            .collect();
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+}

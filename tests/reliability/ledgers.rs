@@ -1,0 +1,184 @@
+//! The ledger's own troubles: no room, a newer version, two runs at once; and where it is and is not kept.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use import_logs::sandbox::{Faults, Options};
+use ring::digest::{SHA256, digest};
+
+use super::numbered::{assert_each_once, log};
+use super::world::{World, adding_up};
+use crate::support::stored::options;
+use crate::support::{Program, until};
+
+const LINES: usize = 300;
+
+fn world() -> World {
+    let world = World::new(Duration::ZERO).args("--recorders=2 --recorder-max-payload-size=10");
+    world.folder.write("access.log", log(0..LINES, 50));
+    world
+}
+
+#[test]
+fn a_full_disk_stops_the_import_and_with_room_again_it_goes_on() {
+    // From a ledger that cannot even be begun to one that finds no room in the midst of the import.
+    for blocks in [0, 1, 4, 12] {
+        let world = world();
+        // As if the disk were full: a file may have so many blocks of 512 bytes.
+        let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        let ended = Command::new("sh")
+            .args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_import-logs")])
+            .args(world.args.split_whitespace())
+            .arg(format!("--url={}", world.sandbox.url()))
+            .args(["--state-dir=state", "access.log"])
+            .env("MATOMO_TOKEN_AUTH", world.sandbox.token().expose())
+            .current_dir(world.folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{blocks} blocks: {said}");
+        assert!(said.contains("error: cannot write state/"), "{said}");
+        assert!(!said.contains("add up"), "{said}");
+        world.import("access.log").exits(0);
+        assert_each_once(&world.sandbox, 0..LINES);
+    }
+}
+
+#[test]
+fn a_ledger_of_a_newer_version_is_refused_and_left_alone() {
+    let world = world();
+    world.import("access.log").exits(0);
+    let path = world.state_dir().join("ledger.json");
+    let state = r#"{"unheard":"of"}"#;
+    let sum = digest(&SHA256, format!("2 99 {state}").as_bytes());
+    let sum: String = sum.as_ref()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let newer = format!(r#"{{"version":2,"generation":99,"checksum":"{sum}","state":{state}}}"#);
+    fs::write(&path, &newer).unwrap();
+    world
+        .import("access.log")
+        .exits(1)
+        .says(&["ledger.json", "newer import-logs", "--state-dir"]);
+    assert_eq!(fs::read_to_string(path).unwrap(), newer);
+    assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn of_two_runs_at_once_the_second_says_so_and_ends() {
+    let world =
+        World::new(Duration::from_millis(150)).args("--recorders=1 --recorder-max-payload-size=50");
+    world.folder.write("access.log", log(0..LINES, 50));
+    let first = world.program().arg("access.log").start();
+    let sent = || world.sandbox.store().count().unwrap() > 0;
+    assert!(until(Duration::from_secs(30), sent));
+    world
+        .import("access.log")
+        .exits(1)
+        .says(&["another import (process ", "state", "--state-dir"]);
+    adding_up(first.end()).exits(0);
+    assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn a_damaged_ledger_is_named_and_kept_aside_and_nothing_is_lost() {
+    let world = world();
+    world.import("access.log").exits(0);
+    for name in ["ledger.json", "ledger.json.old"] {
+        let path = world.state_dir().join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+    let ended = world.import("access.log");
+    let ended = ended.says(&[
+        "ledger.json is damaged",
+        "kept as",
+        "ledger.json.old is damaged",
+    ]);
+    assert!(matches!(ended.code, Some(0 | 3)), "{ended}");
+    let stored = super::numbered::stored(&world.sandbox);
+    assert_eq!(stored.len(), LINES, "{ended}");
+}
+
+#[test]
+fn passing_over_lines_by_number_does_not_go_with_a_ledger() {
+    let world = world();
+    for option in ["--skip=3", "--debug-request-limit=5"] {
+        let name = option.split('=').next().unwrap();
+        let logs = format!("{option} access.log");
+        world.import(&logs).exits(2).says(&[name, "--state-dir"]);
+    }
+    assert!(!world.state_dir().exists());
+    assert_each_once(&world.sandbox, 0..0);
+}
+
+#[test]
+fn a_dry_run_and_the_sandbox_neither_read_nor_write_the_ledger() {
+    let world = world();
+    let trials = || {
+        world.import("--dry-run access.log").exits(0);
+        let sandbox = Program::new(&world.folder).args("--sandbox --state-dir=state access.log");
+        let ended = adding_up(sandbox.run()).exits(0);
+        assert_eq!(ended.summary().get("imported"), LINES as u64);
+    };
+    trials();
+    assert!(!world.state_dir().exists());
+    assert_each_once(&world.sandbox, 0..0);
+    world.import("access.log").exits(0);
+    let files = || {
+        let entries = fs::read_dir(world.state_dir()).unwrap();
+        let mut files: Vec<_> = entries
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (fs::read(&path).unwrap(), path))
+            .collect();
+        files.sort();
+        files
+    };
+    let before = files();
+    trials();
+    assert_eq!(files(), before);
+}
+
+#[test]
+fn a_unit_of_systemd_names_the_folder_in_the_environment() {
+    let world = world();
+    let dir = world.folder.file("of systemd");
+    let run = || {
+        let dir = dir.to_str().unwrap();
+        let program = world.without_ledger().env("STATE_DIRECTORY", dir);
+        adding_up(program.arg("access.log").run()).exits(0)
+    };
+    run();
+    assert!(dir.join("ledger.json").exists());
+    assert_eq!(run().summary().get("imported"), 0);
+    assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn what_is_done_for_one_site_is_not_done_for_another() {
+    let sites = [(1, "http://one.example"), (2, "http://two.example")];
+    let world = World::with(Options {
+        faults: Faults::default(),
+        ..Options::fixed(&sites, &[])
+    });
+    world.folder.write("access.log", log(0..LINES, 50));
+    for idsite in [1, 2, 1, 2] {
+        // The later of two --idsite counts.
+        world
+            .import(&format!("--idsite={idsite} access.log"))
+            .exits(0);
+    }
+    let hits = world.sandbox.store().hits().unwrap();
+    for idsite in [1, 2] {
+        let of_site = |hit: &&serde_json::Value| {
+            hit["idsite"].as_str().map(str::to_owned) == Some(idsite.to_string())
+                || hit["idsite"] == idsite
+        };
+        assert_eq!(hits.iter().filter(of_site).count(), LINES, "site {idsite}");
+    }
+    let _ = options();
+}

@@ -1,0 +1,192 @@
+//! The logs of the model test: written, rotated, cut off, packed and deleted, with what must come of each line.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::numbered::line;
+use crate::support::folder::gzip;
+
+/// So many lines a day.
+const A_DAY: usize = 12;
+
+/// One file as it should be.
+#[derive(Debug, Default)]
+struct Log {
+    /// The numbers of its whole lines.
+    numbers: Vec<usize>,
+    packed: bool,
+}
+
+/// `access.log`, and what became of it: `access.log.1`, `access.log.2.gz` and so on.
+pub struct Logs {
+    folder: PathBuf,
+    current: Log,
+    /// What is missing of the line that was begun last.
+    rest: Option<(usize, String)>,
+    rotated: Vec<Log>,
+    next: usize,
+    /// Lines that were taken away, perhaps before they were read.
+    gone: BTreeSet<usize>,
+}
+
+impl Logs {
+    pub fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            current: Log::default(),
+            rest: None,
+            rotated: Vec::new(),
+            next: 0,
+            gone: BTreeSet::new(),
+        }
+    }
+
+    /// The numbers of all lines that were ever begun.
+    pub fn all(&self) -> std::ops::Range<usize> {
+        0..self.next
+    }
+
+    /// Whether that line must be at the server, now that all has been imported.
+    pub fn is_needed(&self, number: usize) -> bool {
+        let unfinished = self.rest.as_ref().is_some_and(|(rest, _)| *rest == number);
+        !unfinished && !self.gone.contains(&number)
+    }
+
+    /// Whether lines may be gone that were under way when they were last heard of.
+    pub fn has_gone(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
+    /// Whole lines.
+    pub fn append(&mut self, count: u64) {
+        self.finish_line();
+        for _ in 0..count {
+            self.write(&line(self.next, A_DAY));
+            self.current.numbers.push(self.next);
+            self.next += 1;
+        }
+    }
+
+    /// So many percent of a line.
+    pub fn append_part(&mut self, percent: u64) {
+        self.finish_line();
+        let whole = line(self.next, A_DAY);
+        let cut = 1 + (whole.len() - 2) * percent as usize / 100;
+        self.write(&whole[..cut]);
+        self.rest = Some((self.next, whole[cut..].to_owned()));
+        self.next += 1;
+    }
+
+    fn finish_line(&mut self) {
+        if let Some((number, rest)) = self.rest.take() {
+            self.write(&rest);
+            self.current.numbers.push(number);
+        }
+    }
+
+    /// A line that was begun will never be finished where it stands.
+    fn lose_rest(&mut self) {
+        self.gone.extend(self.rest.take().map(|(number, _)| number));
+    }
+
+    /// The log gets another name, and a new one of its own name is begun.
+    pub fn rotate(&mut self) {
+        self.lose_rest();
+        if !self.path(0).exists() {
+            return;
+        }
+        self.shift();
+        fs::rename(self.path(0), self.path_of(1, false)).unwrap();
+        self.rotated.insert(0, std::mem::take(&mut self.current));
+    }
+
+    /// The log is copied and emptied.
+    pub fn copy_and_truncate(&mut self) {
+        self.finish_line();
+        if !self.path(0).exists() {
+            return;
+        }
+        self.shift();
+        fs::copy(self.path(0), self.path_of(1, false)).unwrap();
+        self.rotated.insert(0, std::mem::take(&mut self.current));
+        self.open().set_len(0).unwrap();
+    }
+
+    /// The log is emptied, and what was in it is nowhere any more.
+    pub fn truncate(&mut self) {
+        self.lose_rest();
+        if self.path(0).exists() {
+            self.open().set_len(0).unwrap();
+        }
+        self.gone
+            .append(&mut self.current.numbers.drain(..).collect());
+    }
+
+    /// Packs one of those that were rotated.
+    pub fn pack(&mut self, which: u64) {
+        let plain: Vec<usize> = (0..self.rotated.len())
+            // Of half a line alone no format can be told.
+            .filter(|index| {
+                !self.rotated[*index].packed && !self.rotated[*index].numbers.is_empty()
+            })
+            .collect();
+        let Some(index) = plain.get(which as usize % plain.len().max(1)) else {
+            return;
+        };
+        let (plain, packed) = (
+            self.path_of(index + 1, false),
+            self.path_of(index + 1, true),
+        );
+        fs::write(packed, gzip(fs::read(&plain).unwrap())).unwrap();
+        fs::remove_file(plain).unwrap();
+        self.rotated[*index].packed = true;
+    }
+
+    /// Deletes the oldest.
+    pub fn delete(&mut self) {
+        if let Some(oldest) = self.rotated.pop() {
+            let path = self.path_of(self.rotated.len() + 1, oldest.packed);
+            fs::remove_file(path).unwrap();
+            self.gone.extend(oldest.numbers);
+        }
+    }
+
+    /// Room for a new `access.log.1`.
+    fn shift(&self) {
+        for (index, log) in self.rotated.iter().enumerate().rev() {
+            let (from, to) = (
+                self.path_of(index + 1, log.packed),
+                self.path_of(index + 2, log.packed),
+            );
+            fs::rename(from, to).unwrap();
+        }
+    }
+
+    fn path(&self, number: usize) -> PathBuf {
+        self.path_of(number, false)
+    }
+
+    fn path_of(&self, number: usize, packed: bool) -> PathBuf {
+        let number = match number {
+            0 => String::new(),
+            number => format!(".{number}"),
+        };
+        let packed = if packed { ".gz" } else { "" };
+        self.folder.join(format!("access.log{number}{packed}"))
+    }
+
+    fn open(&self) -> fs::File {
+        let mut options = OpenOptions::new();
+        options
+            .append(true)
+            .create(true)
+            .open(self.path(0))
+            .unwrap()
+    }
+
+    fn write(&self, text: &str) {
+        self.open().write_all(text.as_bytes()).unwrap();
+    }
+}

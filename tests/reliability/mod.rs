@@ -1,0 +1,18 @@
+//! Nothing lost, nothing twice: every line has a number of its own in its path, and whatever happens to the program,
+//! the server and the logs, each number must be at the server exactly once in the end.
+
+mod job; // an import that is ended and started again
+mod logs; // logs that are written, rotated, packed
+mod numbered; // logs whose lines have numbers, and what is stored of them
+mod random; // the same random numbers each time
+mod world; // a server, a folder, and runs in it
+
+mod answers; // what a server may answer
+mod changing_logs;
+mod crashes; // ended at each named point
+mod doubt; // --in-doubt
+mod going_on;
+mod kills; // killed at random moments
+mod ledgers; // the ledger's own troubles
+mod model; // everything in any order
+mod undisturbed; // ended by nobody // growing, shrinking, cut off // stopped, and the way on

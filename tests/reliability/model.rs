@@ -1,0 +1,223 @@
+//! The model test: whatever happens to logs, runs and the server, in whatever order, in the end each line that was not
+//! taken away unread is at the server exactly once, and no line is there twice.
+//!
+//! `IMPORT_LOGS_MODEL_RUNS` in the environment says how many sequences; usually there are 200.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::sleep;
+use std::time::Duration;
+
+use import_logs::sandbox::{Fault, Faults, Options, When};
+use rustix::process::Signal;
+
+use super::job::at_once;
+use super::logs::Logs;
+use super::numbered::stored;
+use super::random::Random;
+use super::world::{World, adding_up};
+use crate::support::stored::options;
+use crate::support::{Ended, Program};
+
+const RUNS: u64 = 200;
+/// Sequences at the same time; most of the time each of them waits.
+const AT_ONCE: u64 = 10;
+
+#[test]
+fn whatever_happens_each_line_is_there_once() {
+    let runs = std::env::var("IMPORT_LOGS_MODEL_RUNS")
+        .map_or(RUNS, |runs| runs.parse().expect("a number of sequences"));
+    let next = AtomicU64::new(0);
+    at_once((0..AT_ONCE).collect(), |_| {
+        loop {
+            let seed = next.fetch_add(1, Relaxed);
+            if seed >= runs {
+                break;
+            }
+            Sequence::new(seed).run();
+        }
+    });
+    println!("{runs} sequences");
+}
+
+struct Sequence {
+    random: Random,
+    world: World,
+    logs: Logs,
+    /// A run was ended or failed, so that batches may have been under way.
+    disturbed: bool,
+    /// What was done, for the message of a failure.
+    story: String,
+}
+
+impl Sequence {
+    fn new(seed: u64) -> Self {
+        let world = World::with(Options {
+            delay: Duration::from_millis(4),
+            ..options()
+        });
+        Self {
+            random: Random::new(&format!("model {seed}")),
+            logs: Logs::new(world.folder.path()),
+            world,
+            disturbed: false,
+            story: format!("sequence {seed}:\n"),
+        }
+    }
+
+    fn run(mut self) {
+        self.append();
+        for _ in 0..self.random.within(8..18) {
+            self.step();
+        }
+        // What was under way is settled by the first of them, what was in a copy of a log is read by the second.
+        for _ in 0..2 {
+            self.world.sandbox.set_faults(Faults::default());
+            self.undisturbed();
+        }
+        let stored = stored(&self.world.sandbox);
+        for number in self.logs.all() {
+            let times = stored.get(&number).copied().unwrap_or(0);
+            let fine = times == 1 || times == 0 && !self.logs.is_needed(number);
+            assert!(fine, "line {number} is there {times} times; {}", self.story);
+        }
+    }
+
+    fn step(&mut self) {
+        match self.random.below(100) {
+            0..20 => self.append(),
+            20..27 => {
+                let percent = self.random.below(101);
+                self.told(format!("append {percent} % of a line"));
+                self.logs.append_part(percent);
+            }
+            27..37 => {
+                self.told("rotate".to_owned());
+                self.logs.rotate();
+            }
+            37..43 => {
+                self.told("copy and truncate".to_owned());
+                self.logs.copy_and_truncate();
+            }
+            43..45 => {
+                self.told("truncate".to_owned());
+                self.logs.truncate();
+            }
+            45..52 => {
+                let which = self.random.below(10);
+                self.told(format!("pack {which}"));
+                self.logs.pack(which);
+            }
+            52..55 => {
+                self.told("delete".to_owned());
+                self.logs.delete();
+            }
+            55..67 => self.undisturbed(),
+            67..82 => self.killed(),
+            82..90 => self.growing(),
+            _ => self.at_a_faulty_server(),
+        }
+    }
+
+    fn append(&mut self) {
+        let count = self.random.within(1..12);
+        self.told(format!("append {count}"));
+        self.logs.append(count);
+    }
+
+    fn told(&mut self, what: String) {
+        self.story += &what;
+        self.story += "\n";
+    }
+
+    fn program(&mut self) -> Program {
+        let (recorders, hits) = (*self.random.pick(&[1, 2, 3, 8]), self.random.within(1..9));
+        // Named or found out: the beginning of a log is read in two ways.
+        let format = *self.random.pick(&["", "--log-format-name=ncsa_extended"]);
+        let args = format!("--recorders={recorders} --recorder-max-payload-size={hits} {format}");
+        self.told(format!("run {args}"));
+        self.world.program().args(&args).arg("access.log*")
+    }
+
+    fn ended(&mut self, ended: Ended) -> Ended {
+        let ended = adding_up(ended);
+        let _ = write!(self.story, "  {:?} {}", ended.code, ended.err);
+        ended
+    }
+
+    fn undisturbed(&mut self) {
+        let ended = self.program().run();
+        let ended = self.ended(ended);
+        // A batch under way whose log was deleted stays in doubt.
+        let in_doubt = self.disturbed && self.logs.has_gone();
+        let none_is_left = ended.err.contains("no file matches");
+        assert!(
+            ended.code == Some(0) || ended.code == Some(3) && (in_doubt || none_is_left),
+            "{}",
+            self.story
+        );
+    }
+
+    fn killed(&mut self) {
+        let running = self.program().start();
+        let moment = self.random.below(150);
+        sleep(Duration::from_millis(moment));
+        running.signal(Signal::KILL);
+        self.told(format!("killed after {moment} ms"));
+        let ended = running.end();
+        self.ended(ended);
+        self.disturbed = true;
+    }
+
+    /// The log is written to while it is read.
+    fn growing(&mut self) {
+        let running = self.program().start();
+        for _ in 0..3 {
+            let pause = self.random.below(25);
+            sleep(Duration::from_millis(pause));
+            self.append();
+        }
+        let ended = running.end();
+        self.ended(ended);
+    }
+
+    fn at_a_faulty_server(&mut self) {
+        // No more than two, or a hit that is met by three of them is taken for one that the server fails on.
+        let mut script = vec![None; 12];
+        for _ in 0..2 {
+            let call = self.random.below(12) as usize;
+            script[call] = Some(self.random.pick(&FAULTS).clone());
+        }
+        self.told(format!("a server with {script:?}"));
+        let too_large = (When::HitsAbove(2), Fault::TooLarge);
+        let rules = Vec::from_iter(self.random.chance(30).then_some(too_large));
+        self.world.sandbox.set_faults(Faults {
+            script,
+            rules,
+            ..Faults::default()
+        });
+        let ended = self.program().run();
+        let ended = self.ended(ended);
+        assert!(matches!(ended.code, Some(0 | 1 | 3)), "{}", self.story);
+        self.world.sandbox.set_faults(Faults::default());
+        self.disturbed = true;
+    }
+}
+
+const FAULTS: [Fault; 15] = [
+    Fault::Refuse,
+    Fault::CloseInBody,
+    Fault::CommitClose,
+    Fault::CommitLate(Duration::from_millis(300)),
+    Fault::CommitStall(Duration::from_millis(100)),
+    Fault::Stall(Duration::from_millis(100)),
+    Fault::RollBack,
+    Fault::Deadlock,
+    Fault::Empty500,
+    Fault::Busy(503, None),
+    Fault::Html(502),
+    Fault::CommitHtml(504),
+    Fault::Html(404),
+    Fault::Nothing,
+    Fault::HalfJson,
+];

@@ -1,0 +1,78 @@
+//! Logs whose every line has its own number, of visitors spread over many addresses and several past days.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use chrono::{DateTime, TimeDelta};
+use import_logs::sandbox::Sandbox;
+
+use crate::support::logs::AGENT;
+
+/// The first second of the first day.
+const BEGIN: i64 = 1_714_521_600;
+/// Addresses.
+const VISITORS: usize = 97;
+
+/// The line of that number, in format ncsa_extended, its end included: each day has so many lines.
+pub fn line(number: usize, a_day: usize) -> String {
+    let (day, within) = (number / a_day, number % a_day);
+    let second = 86_400 * day + 86_399 * within / a_day;
+    let time = DateTime::from_timestamp(BEGIN, 0).unwrap() + TimeDelta::seconds(second as i64);
+    // Neighbours in the log are no neighbours by address.
+    let visitor = number * 31 % VISITORS;
+    format!(
+        "10.{}.{}.{} - - [{}] \"GET /n/{number} HTTP/1.1\" 200 {} \"-\" \"{AGENT}\"\n",
+        visitor % 7,
+        visitor % 11,
+        visitor + 1,
+        time.format("%d/%b/%Y:%H:%M:%S +0000"),
+        number + 1,
+    )
+}
+
+/// A log of these numbers.
+pub fn log(numbers: Range<usize>, a_day: usize) -> String {
+    numbers.map(|number| line(number, a_day)).collect()
+}
+
+/// The number in a path such as `/n/17`, wherever it stands; what follows is no digit.
+pub fn number_in(text: &str) -> Option<usize> {
+    let (_, rest) = text.split_once("/n/")?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+/// How many times each number is stored.
+pub fn stored(sandbox: &Sandbox) -> BTreeMap<usize, usize> {
+    let mut times = BTreeMap::new();
+    for hit in sandbox.store().hits().unwrap() {
+        let url = hit["url"].as_str().unwrap_or_default();
+        let number = number_in(url).unwrap_or_else(|| panic!("no number in {url:?}"));
+        *times.entry(number).or_default() += 1;
+    }
+    times
+}
+
+/// What is wrong with what is stored, where these numbers should be there once each and no other. Empty: nothing.
+pub fn faults(sandbox: &Sandbox, expected: impl IntoIterator<Item = usize>) -> String {
+    let mut stored = stored(sandbox);
+    let mut missing = Vec::new();
+    for number in expected {
+        match stored.get_mut(&number) {
+            None => missing.push(number),
+            Some(times) => *times -= 1,
+        }
+    }
+    stored.retain(|_, times| *times > 0);
+    match (missing.is_empty(), stored.is_empty()) {
+        (true, true) => String::new(),
+        _ => format!("missing: {missing:?}; too many: {stored:?}"),
+    }
+}
+
+/// Each of these numbers is stored exactly once, and nothing else.
+#[track_caller]
+pub fn assert_each_once(sandbox: &Sandbox, expected: impl IntoIterator<Item = usize>) {
+    let faults = faults(sandbox, expected);
+    assert!(faults.is_empty(), "{faults}");
+}

@@ -1,0 +1,101 @@
+//! Runs that nobody kills, at a server that meets new days, deadlocks, and may not be asked.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use import_logs::sandbox::{Fault, Faults, Live, Options};
+use regex::Regex;
+
+use super::numbered::{assert_each_once, log, stored};
+use super::world::{World, adding_up};
+use crate::support::stored::options;
+use crate::support::{Ended, Program};
+
+const DAYS: usize = 40;
+const A_DAY: usize = 60;
+
+/// A server that deadlocks: where first batches of a day meet, and on top of that now and then.
+fn deadlocking(live: Live) -> World {
+    let mut script = vec![None; 300];
+    for call in (3..300).step_by(7) {
+        script[call] = Some(Fault::Deadlock);
+    }
+    let options = Options {
+        faults: Faults {
+            script,
+            deadlock_first_days: true,
+            ..Faults::default()
+        },
+        live,
+        delay: Duration::from_millis(3),
+        ..options()
+    };
+    let world = World::with(options).args("--recorders=8 --recorder-max-payload-size=20");
+    world
+        .folder
+        .write("access.log", log(0..DAYS * A_DAY, A_DAY));
+    world
+}
+
+/// With the ledger and without it the same must come of it.
+fn both_ways(live: Live, check: impl Fn(&World, Ended)) {
+    let ways: [fn(&World) -> Program; 2] = [World::program, World::without_ledger];
+    for way in ways {
+        let world = deadlocking(live);
+        let ended = adding_up(way(&world).args("access.log").run());
+        check(&world, ended);
+    }
+}
+
+#[test]
+fn deadlocks_over_forty_days_and_eight_recorders_lose_and_double_nothing() {
+    both_ways(Live::Open, |world, ended| {
+        let ended = ended.exits(0);
+        assert_each_once(&world.sandbox, 0..DAYS * A_DAY);
+        assert_eq!(ended.summary().get("imported"), (DAYS * A_DAY) as u64);
+    });
+}
+
+#[test]
+fn nor_do_they_where_addresses_are_anonymised() {
+    both_ways(Live::Anonymised, |world, ended| {
+        ended.exits(0);
+        assert_each_once(&world.sandbox, 0..DAYS * A_DAY);
+    });
+}
+
+#[test]
+fn where_matomo_cannot_be_asked_nothing_is_lost_and_what_may_be_there_twice_is_listed() {
+    both_ways(Live::Closed, |world, ended| {
+        let ended = ended.exits(3);
+        let stored = stored(&world.sandbox);
+        assert_eq!(stored.len(), DAYS * A_DAY, "{ended}");
+        let listed = listed(&ended.err);
+        let doubled: BTreeSet<usize> = stored
+            .into_iter()
+            .filter(|(_, times)| *times > 1)
+            .map(|(number, _)| number)
+            .collect();
+        assert!(!doubled.is_empty());
+        assert!(doubled.is_subset(&listed), "{doubled:?}\n{ended}");
+        let resent = ended.summary().get("resent");
+        assert!(resent >= doubled.len() as u64, "{ended}");
+    });
+}
+
+/// Numbers of the lines that were named as perhaps there twice.
+fn listed(messages: &str) -> BTreeSet<usize> {
+    let place = Regex::new(r"access\.log:(\d+)(?:-(\d+))? are in doubt").unwrap();
+    let mut numbers = BTreeSet::new();
+    for found in place.captures_iter(messages) {
+        let end = |group| {
+            found
+                .get(group)
+                .map(|m| m.as_str().parse::<usize>().unwrap())
+        };
+        let first = end(1).unwrap();
+        // Lines count from 1, numbers from 0.
+        numbers.extend(first - 1..end(2).unwrap_or(first));
+    }
+    numbers
+}

@@ -1,0 +1,235 @@
+//! A request that fails in a way that heals: sent again after the time asked for, cut up where it is too large, and
+//! the one hit that breaks a batch found.
+
+use std::time::Duration;
+
+use import_logs::sandbox::{Fault, Faults, Log, Options, Sandbox, When};
+
+use crate::support::stored::{assert_each_once, count, numbers, options, started};
+use crate::support::{Ended, Folder, Program, logs};
+
+fn faulty(faults: Faults) -> Sandbox {
+    started(Options {
+        faults,
+        ..options()
+    })
+}
+
+fn script(faults: impl IntoIterator<Item = Fault>) -> Sandbox {
+    faulty(Faults {
+        script: faults.into_iter().map(Some).collect(),
+        ..Faults::default()
+    })
+}
+
+fn rule(when: When, fault: Fault) -> Sandbox {
+    faulty(Faults {
+        rules: vec![(when, fault)],
+        ..Faults::default()
+    })
+}
+
+fn import(sandbox: &Sandbox, log: String, args: &str) -> Ended {
+    Program::new(&Folder::with_log(log))
+        .to(sandbox)
+        .args("--idsite=1 --retry-delay=0 access.log")
+        .args(args)
+        .run()
+}
+
+#[test]
+fn the_time_that_the_server_asks_for_is_waited() {
+    let sandbox = script([Fault::Busy(503, Some("1".into()))]);
+    import(&sandbox, logs::log(20), "").exits(0);
+    assert_each_once(&sandbox, 20);
+    let log = sandbox.log().tracker;
+    assert_eq!(log.len(), 2);
+    let waited = log[1].began - log[0].ended.unwrap();
+    assert!(
+        (1.0..4.0).contains(&waited.as_secs_f64()),
+        "waited {waited:?}"
+    );
+}
+
+/// Requests that came while everybody should have waited: in the second after that one was turned away, but for
+/// the blink of an eye in which the others cannot know of it.
+fn came_too_soon(log: &Log, turned_away: usize, blink: Duration) -> usize {
+    let turned_away = log.tracker[turned_away].ended.unwrap();
+    let wait = turned_away + blink..turned_away + Duration::from_secs(1);
+    log.tracker
+        .iter()
+        .filter(|call| wait.contains(&call.began))
+        .count()
+}
+
+#[test]
+fn while_one_recorder_waits_the_others_leave_the_server_alone() {
+    let sandbox = script([Fault::Busy(503, Some("1".into()))]);
+    let args = "--recorders=8 --recorder-max-payload-size=5";
+    import(&sandbox, logs::log_of(400, 100), args).exits(0);
+    assert_each_once(&sandbox, 400);
+    assert_eq!(came_too_soon(&sandbox.log(), 0, Duration::ZERO), 0);
+}
+
+#[test]
+fn an_answer_to_an_earlier_request_does_not_end_the_wait() {
+    let sandbox = started(Options {
+        delay: Duration::from_millis(100),
+        faults: Faults {
+            script: vec![None, Some(Fault::Busy(429, Some("1".into())))],
+            ..Faults::default()
+        },
+        ..options()
+    });
+    let args = "--recorders=4 --recorder-max-payload-size=5";
+    import(&sandbox, logs::log_of(200, 100), args).exits(0);
+    assert_each_once(&sandbox, 200);
+    assert!(sandbox.log().busy_peak > 1);
+    assert_eq!(
+        came_too_soon(&sandbox.log(), 1, Duration::from_millis(90)),
+        0
+    );
+}
+
+#[test]
+fn too_many_requests_are_sent_again() {
+    let sandbox = script([Fault::Busy(429, None), Fault::Busy(429, None)]);
+    import(&sandbox, logs::log(20), "").exits(0);
+    assert_each_once(&sandbox, 20);
+}
+
+#[test]
+fn the_waits_get_longer() {
+    let sandbox = script([
+        Fault::Busy(503, None),
+        Fault::Busy(503, None),
+        Fault::Busy(503, None),
+    ]);
+    let args = "--retry-delay=0.2 --retry-max-attempts=4";
+    import(&sandbox, logs::log(20), args).exits(0);
+    let log = sandbox.log().tracker;
+    let waits: Vec<f64> = log
+        .windows(2)
+        .map(|two| (two[1].began - two[0].ended.unwrap()).as_secs_f64())
+        .collect();
+    // Between half and all of 0.2, 0.4 and 0.8 seconds.
+    for (wait, least) in waits.iter().zip([0.1, 0.2, 0.4]) {
+        assert!((least..least + 2.0).contains(wait), "{waits:?}");
+    }
+    assert_eq!(waits.len(), 3);
+}
+
+#[test]
+fn when_all_attempts_fail_it_stops_and_what_is_done_is_told() {
+    let sandbox = rule(When::From(3), Fault::Busy(503, None));
+    let args = "--recorder-max-payload-size=5 --retry-max-attempts=2";
+    let ended = import(&sandbox, logs::log(20), args)
+        .exits(1)
+        .says(&["503", "/piwik.php"]);
+    assert_eq!(ended.summary().get("imported"), 10);
+    assert_eq!(ended.summary().get("unsent"), 10);
+    assert_each_once(&sandbox, 10);
+    assert_eq!(sandbox.log().tracker.len(), 4);
+}
+
+#[test]
+fn what_is_too_large_is_cut_in_two_until_it_fits() {
+    let sandbox = rule(When::HitsAbove(30), Fault::TooLarge);
+    import(&sandbox, logs::log(500), "").exits(0);
+    assert_each_once(&sandbox, 500);
+    assert!(
+        sandbox
+            .log()
+            .tracker
+            .iter()
+            .filter(|call| call.status == Some(200))
+            .all(|call| call.hits <= 30)
+    );
+}
+
+#[test]
+fn a_web_server_that_takes_small_bodies_only_gets_small_ones() {
+    let sandbox = started(Options {
+        body_limit: Some(20_000),
+        ..options()
+    });
+    import(&sandbox, logs::log(500), "").exits(0);
+    assert_each_once(&sandbox, 500);
+}
+
+#[test]
+fn a_single_hit_that_is_too_large_is_refused_and_named() {
+    let long = format!("/page-{}-50", "x".repeat(900));
+    let log = logs::log(50) + &logs::page(&long, 50, 25) + &logs::line(51, 25);
+    let sandbox = rule(When::UrlHolds("xxxx".into()), Fault::TooLarge);
+    let ended = import(&sandbox, log, "")
+        .exits(3)
+        .says(&["access.log:51: "]);
+    assert_eq!(
+        (
+            ended.summary().get("imported"),
+            ended.summary().get("refused")
+        ),
+        (51, 1)
+    );
+    assert!(!numbers(&sandbox).contains(&50));
+}
+
+/// A hit that makes the server fail each time, in the middle of others.
+fn assert_poison_is_found(fault: Fault) {
+    let path = "/poison-150";
+    let log: String = (0..400)
+        .map(|number| match number {
+            150 => logs::page(path, number, 25),
+            _ => logs::line(number, 25),
+        })
+        .collect();
+    let sandbox = rule(When::UrlHolds(path.into()), fault);
+    let ended = import(&sandbox, log, "")
+        .exits(3)
+        .says(&["access.log:151: "]);
+    assert_eq!(
+        (
+            ended.summary().get("imported"),
+            ended.summary().get("refused")
+        ),
+        (399, 1)
+    );
+    let others: Vec<usize> = (0..400).filter(|number| *number != 150).collect();
+    assert_eq!(numbers(&sandbox), others);
+}
+
+#[test]
+fn a_hit_on_which_php_dies_is_found_and_refused() {
+    assert_poison_is_found(Fault::Empty500);
+}
+
+#[test]
+fn a_hit_on_which_matomo_fails_is_found_and_refused() {
+    assert_poison_is_found(Fault::RollBack);
+}
+
+#[test]
+fn a_server_that_always_fails_is_no_poisoned_hit() {
+    let sandbox = rule(When::From(1), Fault::Empty500);
+    let ended = import(&sandbox, logs::log(20), "").exits(1).says(&["500"]);
+    assert_eq!(count(&sandbox), 0);
+    assert_eq!(
+        (
+            ended.summary().get("imported"),
+            ended.summary().get("refused")
+        ),
+        (0, 0)
+    );
+    assert_eq!(ended.summary().get("unsent"), 20);
+}
+
+#[test]
+fn questions_to_the_api_are_asked_again_too() {
+    let sandbox = faulty(Faults {
+        api: vec![Some(Fault::Html(502)), Some(Fault::Busy(503, None)), None],
+        ..Faults::default()
+    });
+    import(&sandbox, logs::log(20), "").exits(0);
+    assert_each_once(&sandbox, 20);
+}

@@ -1,0 +1,228 @@
+//! `--sandbox`: an import that one can watch without a Matomo.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Connection;
+
+use crate::support::folder::{fixture, fixtures};
+use crate::support::{Ended, Folder, Program, logs};
+
+fn run(folder: &Folder, args: &str) -> Ended {
+    Program::new(folder).args(args).run().exits(0)
+}
+
+/// The row of a table of the report that ends with this name: its numbers.
+fn row(ended: &Ended, name: &str) -> Vec<u64> {
+    let row = ended
+        .out
+        .lines()
+        .find(|line| line.ends_with(&format!("  {name}")));
+    let row = row.unwrap_or_else(|| panic!("no row {name}: {ended}"));
+    let numbers = row.strip_suffix(name).unwrap().split_whitespace();
+    numbers
+        .map(|number| number.replace(',', "").parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn the_readmes_command_prints_a_report() {
+    let log = fixtures().join("logs/icecast2.log");
+    let ended = Program::new(&Folder::new())
+        .args("--sandbox")
+        .arg(&log)
+        .run()
+        .exits(0);
+    let imported = ended.summary().get("imported");
+    assert!(imported > 2800, "{ended}");
+    let site = row(&ended, "Sandbox");
+    let (visits, pages, downloads) = (site[0], site[1], site[2]);
+    assert_eq!(pages + downloads, imported, "{ended}");
+    assert!((500..imported).contains(&visits), "{ended}");
+    for heading in ["Sites", "Most viewed", "Status codes", "Referring hosts"] {
+        assert!(
+            ended.out.contains(&format!("\n{heading}\n---")),
+            "{heading}: {ended}"
+        );
+    }
+    assert_eq!(row(&ended, "200"), [imported]);
+}
+
+/// A number from the database that was left.
+fn ask(folder: &Folder, question: &str) -> u64 {
+    let db = Connection::open(folder.file("hits.db")).unwrap();
+    let number: i64 = db.query_row(question, [], |row| row.get(0)).unwrap();
+    number.unsigned_abs()
+}
+
+/// A connection in the fixture's Icecast log.
+struct Heard {
+    mount: String,
+    seconds: u64,
+    /// A second of some day, never before the connection is long enough.
+    end: u64,
+    listener: String,
+}
+
+impl Heard {
+    fn new(line: &str) -> Self {
+        let parts: Vec<&str> = line.split('"').collect();
+        let path = parts[1].split(' ').nth(1).unwrap();
+        let clock = parts[0].split('[').nth(1).unwrap();
+        let clock: Vec<u64> = clock[12..20]
+            .split(':')
+            .map(|part| part.parse().unwrap())
+            .collect();
+        Self {
+            mount: path.split('?').next().unwrap().to_owned(),
+            seconds: parts[6].trim().parse().unwrap(),
+            end: 100_000 + clock[0] * 3600 + clock[1] * 60 + clock[2],
+            listener: format!("{} {}", parts[0].split(' ').next().unwrap(), parts[5]),
+        }
+    }
+
+    fn lasts(&self, moment: u64) -> bool {
+        self.end - self.seconds <= moment && moment < self.end
+    }
+}
+
+/// The most connections that last at the same moment, looked at whenever one begins.
+fn most_at_once(all: &[&Heard]) -> usize {
+    let lasting = |moment| all.iter().filter(|one| one.lasts(moment)).count();
+    all.iter()
+        .map(|one| lasting(one.end - one.seconds))
+        .max()
+        .unwrap()
+}
+
+#[test]
+fn a_radios_report_has_the_figures_of_each_mount_point() {
+    let ended = Program::new(&Folder::new())
+        .args("--sandbox --log-format-name=icecast2")
+        .arg(fixtures().join("logs/icecast2.log"))
+        .run()
+        .exits(0);
+    let log = fixture("icecast2");
+    let all: Vec<Heard> = log
+        .lines()
+        .filter(|line| line.contains("\" 200 "))
+        .map(Heard::new)
+        .collect();
+    let table = ended.out.split("\nListening\n---").nth(1).unwrap();
+    let clock = |seconds: u64| {
+        format!(
+            "{}:{:02}:{:02}",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        )
+    };
+    for mount in [
+        "/live.mp3",
+        "/live.ogg",
+        "/radio-hd.aac",
+        "/jazz",
+        "/news.opus",
+        "/stream",
+    ] {
+        let own: Vec<&Heard> = all.iter().filter(|one| one.mount == mount).collect();
+        let seconds: u64 = own.iter().map(|one| one.seconds).sum();
+        let listeners: BTreeSet<&str> = own.iter().map(|one| one.listener.as_str()).collect();
+        let average = (seconds as f64 / own.len() as f64).round() as u64;
+        let expected = [
+            own.len().to_string(),
+            format!("{:.2}", seconds as f64 / 3600.0),
+            clock(average),
+            most_at_once(&own).to_string(),
+            listeners.len().to_string(),
+        ];
+        let row = table
+            .lines()
+            .find(|row| row.ends_with(&format!(" {mount}")))
+            .unwrap();
+        let row: Vec<&str> = row.split_whitespace().collect();
+        let told = [row[0], row[1], row[2], row[4], row[5]];
+        assert_eq!(told, expected, "{mount}: {ended}");
+    }
+}
+
+#[test]
+fn a_file_keeps_the_hits_for_questions() {
+    let folder = Folder::with_log(logs::log(90) + &logs::page("/more-90?x=1", 90, 25));
+    let ended = run(&folder, "--sandbox=hits.db access.log");
+    assert_eq!(ask(&folder, "SELECT count(*) FROM hits"), 91);
+    assert_eq!(ask(&folder, "SELECT count(*) FROM visits"), 25);
+    assert_eq!(row(&ended, "Sandbox")[0], 25);
+    // Each line's bytes are its number and one.
+    assert_eq!(
+        ask(&folder, "SELECT sum(bytes) FROM hits"),
+        (1..=91).sum::<u64>()
+    );
+    let question = "SELECT count(*) FROM hits WHERE url LIKE '%/more-90?x=1' AND status = 200
+        AND time = '2024-05-14 00:01:30' AND address = '10.0.0.16'";
+    assert_eq!(ask(&folder, question), 1);
+    run(&folder, "--sandbox=hits.db access.log");
+    assert_eq!(
+        ask(&folder, "SELECT count(*) FROM hits"),
+        182,
+        "a second run adds to it"
+    );
+}
+
+#[test]
+fn a_file_of_something_else_is_left_alone() {
+    let folder = Folder::with_log(logs::log(10));
+    folder.write("notes.txt", "to buy: milk\n".repeat(100));
+    let ended = Program::new(&folder)
+        .args("--sandbox=notes.txt access.log")
+        .run();
+    assert_eq!(ended.exits(1).says(&["notes.txt"]).out, "");
+    assert_eq!(folder.read("notes.txt"), "to buy: milk\n".repeat(100));
+}
+
+#[test]
+fn a_log_without_hosts_goes_to_site_1_and_one_with_hosts_to_a_site_each() {
+    let folder = Folder::with_log(logs::log(10));
+    let one = run(&folder, "--sandbox access.log");
+    assert_eq!(
+        (one.summary().get("sites"), row(&one, "Sandbox")[1]),
+        (1, 10)
+    );
+    let hosted: String = (0..10)
+        .map(|number| logs::hosted(["a.example", "b.example"][number % 2], number))
+        .collect();
+    folder.write("hosted.log", hosted);
+    let two = run(&folder, "--sandbox hosted.log");
+    assert_eq!(two.summary().get("sites"), 2);
+    assert_eq!(
+        (row(&two, "a.example")[1], row(&two, "b.example")[1]),
+        (5, 5)
+    );
+}
+
+#[test]
+fn a_site_that_is_named_gets_them_all() {
+    let folder = Folder::with_log(logs::log(10));
+    let ended = run(&folder, "--sandbox --idsite=7 access.log");
+    assert_eq!(row(&ended, "Site 7")[1], 10);
+}
+
+#[test]
+fn many_recorders_and_other_options_work_there_too() {
+    let folder = Folder::with_log(logs::log_of(1000, 100));
+    let ended = run(
+        &folder,
+        "--sandbox --recorders=8 --recorder-max-payload-size=20 access.log",
+    );
+    assert_eq!(ended.summary().get("imported"), 1000);
+    assert_eq!(row(&ended, "Sandbox")[1], 1000);
+}
+
+#[test]
+fn a_pipe_can_be_watched() {
+    let ended = Program::new(&Folder::new())
+        .args("--sandbox -")
+        .stdin(logs::log(10))
+        .run()
+        .exits(0);
+    assert_eq!(row(&ended, "Sandbox")[1], 10);
+}

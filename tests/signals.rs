@@ -1,0 +1,150 @@
+//! SIGINT and SIGTERM: the batches under way finish, what is stored is what is counted, and the second one ends
+//! everything at once.
+
+use std::time::{Duration, Instant};
+
+use import_logs::sandbox::{Fault, Faults, Options, Sandbox, When};
+use rustix::process::Signal;
+
+use crate::support::stored::{count, numbers, options, started};
+use crate::support::{Ended, Folder, Program, Running, logs, until};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn slow() -> Sandbox {
+    started(Options {
+        delay: Duration::from_millis(30),
+        ..options()
+    })
+}
+
+fn always(fault: Fault) -> Sandbox {
+    started(Options {
+        faults: Faults {
+            rules: vec![(When::From(1), fault)],
+            ..Faults::default()
+        },
+        ..options()
+    })
+}
+
+/// An import that would take a minute and more.
+fn start(sandbox: &Sandbox, folder: &Folder, args: &str) -> Running {
+    Program::new(folder)
+        .to(sandbox)
+        .args("--idsite=1 --recorder-max-payload-size=2 access.log")
+        .args(args)
+        .start()
+}
+
+fn log() -> Folder {
+    Folder::with_log(logs::log_of(5000, 200))
+}
+
+/// Sends a signal when some requests have been answered, and waits for the end.
+fn stopped_by(signal: Signal, recorders: usize) -> (Sandbox, Ended) {
+    let (sandbox, folder) = (slow(), log());
+    let program = start(&sandbox, &folder, &format!("--recorders={recorders}"));
+    assert!(until(SOON, || count(&sandbox) >= 20));
+    program.signal(signal);
+    let ended = program.end();
+    (sandbox, ended)
+}
+
+/// What is stored is what the summary says, without a line twice.
+#[track_caller]
+fn assert_true_to(sandbox: &Sandbox, ended: &Ended) {
+    assert!(sandbox.wait_idle(SOON));
+    let stored = numbers(sandbox);
+    let mut once = stored.clone();
+    once.dedup();
+    assert_eq!(stored, once);
+    assert_eq!(
+        ended.summary().get("imported"),
+        stored.len() as u64,
+        "{ended}"
+    );
+    assert!(
+        (20..5000).contains(&stored.len()),
+        "{} stored",
+        stored.len()
+    );
+}
+
+#[test]
+fn after_sigint_in_the_middle_stored_is_imported() {
+    let (sandbox, ended) = stopped_by(Signal::INT, 4);
+    assert_true_to(&sandbox, &ended.exits(130));
+}
+
+#[test]
+fn after_sigterm_in_the_middle_stored_is_imported() {
+    let (sandbox, ended) = stopped_by(Signal::TERM, 1);
+    assert_true_to(&sandbox, &ended.exits(143));
+}
+
+#[test]
+fn what_was_read_and_not_sent_is_counted() {
+    let (_, ended) = stopped_by(Signal::INT, 4);
+    let summary = ended.exits(130).summary();
+    assert!(summary.get("unsent") > 0);
+    assert_eq!(summary.dropped(), 0);
+}
+
+#[test]
+fn the_second_signal_ends_at_once() {
+    let (sandbox, folder) = (always(Fault::Stall(Duration::from_secs(600))), log());
+    let program = start(&sandbox, &folder, "");
+    assert!(until(SOON, || sandbox.log().busy_peak > 0));
+    program.signal(Signal::INT);
+    // A request is under way, so the first one alone does not end it.
+    std::thread::sleep(Duration::from_millis(300));
+    program.signal(Signal::INT);
+    let begun = Instant::now();
+    program.end().exits(130);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_wait_for_a_dead_server_is_cut_short() {
+    let (sandbox, folder) = (always(Fault::Busy(503, None)), log());
+    let program = start(&sandbox, &folder, "--retry-delay=600 --recorders=4");
+    assert!(until(SOON, || !sandbox.log().tracker.is_empty()));
+    program.signal(Signal::TERM);
+    let begun = Instant::now();
+    let ended = program.end().exits(143);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(ended.summary().get("imported"), 0);
+    assert_eq!(count(&sandbox), 0);
+}
+
+#[test]
+fn an_open_pipe_is_let_go_and_what_it_gave_is_sent() {
+    let sandbox = slow();
+    let mut program = Program::new(&Folder::new())
+        .to(&sandbox)
+        .args("--idsite=1 --flush-interval=0.1 -")
+        .start();
+    program.write(&logs::log(10));
+    assert!(until(SOON, || count(&sandbox) == 10));
+    program.signal(Signal::INT);
+    // Its stdin stays open until it has ended.
+    assert!(until(SOON, || program.has_ended()));
+    let ended = program.end().exits(130);
+    assert_eq!(ended.summary().get("imported"), 10);
+}
+
+#[test]
+fn a_stop_before_the_server_answers_at_all_sums_nothing_up() {
+    let sandbox = started(Options {
+        delay: Duration::from_secs(3600),
+        ..options()
+    });
+    let folder = log();
+    let program = start(&sandbox, &folder, "--request-timeout=1 --retry-delay=600");
+    assert!(until(SOON, || sandbox.log().calls > 0));
+    program.signal(Signal::INT);
+    let ended = program.end();
+    assert!(ended.code == Some(130) || ended.code == Some(1), "{ended}");
+    assert_eq!(ended.out, "");
+}

@@ -1,0 +1,72 @@
+//! Logs as disks, networks and strangers leave them: fixture lines with bits turned, cut, joined and out of order.
+
+use std::fs;
+
+use super::folder::fixtures;
+
+/// The names of all formats that have a log of odd lines.
+pub fn formats() -> Vec<String> {
+    let logs = fs::read_dir(fixtures().join("odd")).unwrap();
+    let paths = logs.map(|log| log.unwrap().path());
+    let logs = paths.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    let mut names: Vec<String> = logs
+        .map(|log| log.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Lines of a format's log, without their ends.
+pub fn lines(format: &str) -> Vec<Vec<u8>> {
+    let log = fs::read(fixtures().join(format!("odd/{format}.log"))).unwrap();
+    let lines = log.split(|byte| *byte == b'\n');
+    lines.map(<[u8]>::to_vec).collect()
+}
+
+/// A log of as many lines as there are seeds, and perhaps more: the log's own lines in their order, and each of
+/// them changed as its seed says. Half of them stay as they are.
+pub fn changed(lines: &[Vec<u8>], seeds: &[u64]) -> Vec<u8> {
+    let mut log = Vec::new();
+    for (place, seed) in seeds.iter().enumerate() {
+        let mut dice = Dice(*seed);
+        let mut line = lines[place % lines.len()].clone();
+        let other = &lines[dice.below(lines.len())];
+        match dice.below(8) {
+            // Without its columns nothing of a log can be read. The first line may have a byte order mark.
+            _ if line
+                .strip_prefix(b"\xef\xbb\xbf")
+                .unwrap_or(&line)
+                .starts_with(b"#") => {}
+            0 => turn_bits(&mut line, 1, &mut dice),
+            1 => turn_bits(&mut line, 9, &mut dice),
+            2 => line.truncate(dice.below(line.len() + 1)),
+            3 => drop(line.drain(..dice.below(line.len() + 1))),
+            4 => {
+                line.truncate(dice.below(line.len() + 1));
+                line.extend_from_slice(&other[dice.below(other.len() + 1)..]);
+            }
+            _ => {}
+        }
+        log.extend_from_slice(&line);
+        log.push(b'\n');
+    }
+    log
+}
+
+fn turn_bits(line: &mut [u8], bits: usize, dice: &mut Dice) {
+    for _ in 0..bits.min(line.len()) {
+        line[dice.below(line.len())] ^= 1 << dice.below(8);
+    }
+}
+
+/// Numbers that look drawn at random and are the same each time (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) as usize % end.max(1)
+    }
+}

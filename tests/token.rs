@@ -1,0 +1,199 @@
+//! Where the token comes from, and where it never goes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use import_logs::sandbox::{Options, Sandbox};
+use import_logs::secret::Secret;
+
+use crate::support::stored::{assert_each_once, options, sandbox, started};
+use crate::support::{Ended, Folder, Program, logs};
+
+/// An import of ten lines that gets its token from elsewhere.
+fn import(sandbox: &Sandbox, folder: &Folder, args: &str) -> Ended {
+    program(sandbox, folder, args).run()
+}
+
+fn program(sandbox: &Sandbox, folder: &Folder, args: &str) -> Program {
+    folder.write("access.log", logs::log(10));
+    Program::new(folder)
+        .arg(format!("--url={}", sandbox.url()))
+        .secret(sandbox.token().expose())
+        .args("--idsite=1 access.log")
+        .args(args)
+}
+
+#[test]
+fn from_a_file() {
+    let (sandbox, folder) = (sandbox(), Folder::new());
+    folder.write("token", format!("{}\n", sandbox.token().expose()));
+    let ended = import(&sandbox, &folder, "--token-auth-file=token").exits(0);
+    assert_eq!(ended.err, "");
+    assert_each_once(&sandbox, 10);
+}
+
+#[test]
+fn from_stdin() {
+    let (sandbox, folder) = (sandbox(), Folder::new());
+    let token = sandbox.token().expose().to_owned();
+    program(&sandbox, &folder, "--token-auth-file=-")
+        .stdin(token)
+        .run()
+        .exits(0);
+    assert_each_once(&sandbox, 10);
+}
+
+#[test]
+fn not_from_stdin_where_a_log_comes_from_there() {
+    let (sandbox, folder) = (sandbox(), Folder::new());
+    let ended = program(&sandbox, &folder, "--token-auth-file=- -")
+        .stdin("x")
+        .run();
+    assert_eq!(
+        ended
+            .exits(2)
+            .says(&["--token-auth-file=-", "MATOMO_TOKEN_AUTH"])
+            .out,
+        ""
+    );
+    assert_eq!(sandbox.log().calls, 0);
+}
+
+#[test]
+fn from_the_command_line_with_a_hint() {
+    let (sandbox, folder) = (sandbox(), Folder::new());
+    let args = format!("--token_auth={}", sandbox.token().expose());
+    let ended = import(&sandbox, &folder, &args).exits(0);
+    ended.says(&["hint: ", "list of processes", "MATOMO_TOKEN_AUTH"]);
+    assert_each_once(&sandbox, 10);
+}
+
+#[test]
+fn for_a_login() {
+    let options = Options {
+        login: Some(("admin".into(), Secret::new("correct horse"))),
+        ..options()
+    };
+    let (sandbox, folder) = (started(options), Folder::new());
+    program(&sandbox, &folder, "--login=admin")
+        .arg("--password=correct horse")
+        .secret("correct horse")
+        .run()
+        .exits(0);
+    assert_each_once(&sandbox, 10);
+}
+
+#[test]
+fn from_a_matomo_on_the_same_machine() {
+    let (sandbox, folder) = (sandbox(), Folder::new());
+    for dir in ["matomo/config", "matomo/misc/cron"] {
+        fs::create_dir_all(folder.file(dir)).unwrap();
+    }
+    folder.write("matomo/config/config.ini.php", "");
+    folder.write("matomo/misc/cron/updatetoken.php", "");
+    folder.write("token", format!("root\t{}\n", sandbox.token().expose()));
+    let token = folder.file("token");
+    // In place of php: notes how it was called, and names the file.
+    let php = folder.write(
+        "php",
+        format!(
+            "#!/bin/sh\necho \"$@\" >'{0}.args'\necho '{0}'\n",
+            token.display()
+        ),
+    );
+    fs::set_permissions(&php, fs::Permissions::from_mode(0o700)).unwrap();
+    program(
+        &sandbox,
+        &folder,
+        "--config=matomo/config/config.ini.php --enable-testmode",
+    )
+    .arg(format!("--php-binary={}", php.display()))
+    .run()
+    .exits(0);
+    assert_each_once(&sandbox, 10);
+    let called = folder.read("token.args");
+    assert!(
+        called.contains("misc/cron/updatetoken.php --testmode --matomo-domain=127.0.0.1"),
+        "{called}"
+    );
+}
+
+#[test]
+fn a_wrong_password_is_told_and_not_shown() {
+    let options = Options {
+        login: Some(("admin".into(), Secret::new("correct horse"))),
+        ..options()
+    };
+    let (sandbox, folder) = (started(options), Folder::new());
+    let ended = program(&sandbox, &folder, "--login=admin --password=battery-staple")
+        .secret("battery-staple")
+        .run();
+    assert_eq!(ended.exits(1).says(&["password"]).out, "");
+    assert!(sandbox.log().tracker.is_empty());
+}
+
+#[test]
+fn basic_authentication_goes_with_every_request_and_into_no_message() {
+    let options = Options {
+        basic_auth: Some(("joe".into(), Secret::new("open-sesame"))),
+        ..options()
+    };
+    let (sandbox, folder) = (started(options), Folder::new());
+    let with = |args: &str| {
+        program(&sandbox, &folder, args)
+            .env("MATOMO_TOKEN_AUTH", sandbox.token().expose())
+            .secret("open-sesame")
+            .run()
+    };
+    let ended = with("--auth-user=joe --auth-password=open-door").exits(1);
+    ended.says(&["401", "--auth-user"]).hides("open-door");
+    assert!(sandbox.log().tracker.is_empty());
+    with("--auth-user=joe --auth-password=open-sesame").exits(0);
+    assert_each_once(&sandbox, 10);
+}
+
+#[test]
+fn it_stands_in_bodies_only() {
+    let sandbox = sandbox();
+    Program::new(&Folder::with_log(logs::log(10)))
+        .to(&sandbox)
+        .args("--idsite=1 -dd --debug-tracker access.log")
+        .run()
+        .exits(0);
+    let log = sandbox.log();
+    let token = sandbox.token().expose();
+    for call in &log.tracker {
+        assert!(!call.query.contains(token) && !call.path.contains(token));
+        assert!(call.headers.iter().all(|(_, value)| !value.contains(token)));
+        assert!(String::from_utf8_lossy(&call.body).contains(token));
+    }
+    assert!(!log.api.is_empty());
+    for call in &log.api {
+        assert!(!call.query.contains(token) && !call.path.contains(token));
+    }
+}
+
+#[test]
+fn it_is_not_shown_where_an_import_stops() {
+    let (sandbox, folder) = (sandbox(), Folder::new());
+    let token = sandbox.token().expose();
+    import(
+        &sandbox,
+        &folder,
+        &format!("--token-auth={token} --idsite=99"),
+    )
+    .exits(1);
+    import(
+        &sandbox,
+        &folder,
+        &format!("--token-auth={token} --no-such-option"),
+    )
+    .exits(2);
+    import(
+        &sandbox,
+        &folder,
+        &format!("--token-aut={token} --recorders=x"),
+    )
+    .exits(2);
+    import(&sandbox, &folder, &format!("--tokenauth={token}")).exits(2);
+}
