@@ -164,15 +164,13 @@ impl Parser {
         let mut unit = listener.unit;
         let mark = self.requests.marker.mark(log.mark, unit.place.start, 0);
         let parcel = self.outbox.parcel(unit.visitor);
-        listener.prepared.write(
-            Mark {
-                time,
-                kind: MarkKind::PageView,
-            },
-            bytes,
-            &mark,
-            &mut parcel.body,
-        );
+        let part = Mark {
+            time,
+            kind: MarkKind::PageView,
+        };
+        self.requests
+            .writer
+            .write_part(&listener.prepared, part, bytes, &mark, &mut parcel.body);
         parcel.end_request();
         unit.requests = 1;
         self.hand_over(unit)
@@ -258,7 +256,7 @@ fn unit_of(whole: Over, requests: u32) -> Unit {
 
 impl Requests {
     /// Writes a connection's requests, but for those that Matomo has already. Gives their number.
-    pub(super) fn write_connection(&self, log: u64, whole: &Over, parcel: &mut Parcel) -> u32 {
+    pub(super) fn write_connection(&mut self, log: u64, whole: &Over, parcel: &mut Parcel) -> u32 {
         let bytes = whole
             .lines
             .iter()
@@ -270,10 +268,9 @@ impl Requests {
             if self.present.contains(&pv_id) {
                 continue;
             }
-            whole
-                .first
-                .prepared
-                .write(mark, bytes, &pv_id, &mut parcel.body);
+            let prepared = &whole.first.prepared;
+            self.writer
+                .write_part(prepared, mark, bytes, &pv_id, &mut parcel.body);
             parcel.end_request();
             written += 1;
         }

@@ -196,7 +196,7 @@ impl Parser {
         Ok(())
     }
 
-    fn connections_again(&self, log: u64, over: Vec<Over>, again: &mut Again) {
+    fn connections_again(&mut self, log: u64, over: Vec<Over>, again: &mut Again) {
         for whole in over {
             let requests = self
                 .requests
