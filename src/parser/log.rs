@@ -18,7 +18,7 @@ use crate::input::lines::{Lines, Next, Options};
 use crate::input::reader::Keeper;
 use crate::ledger::{Fate, LogFile, LogState, Spool, spool};
 use crate::recorder::Place;
-use crate::report::FileAccount;
+use crate::report::Counter;
 use crate::site;
 
 /// The log that is being read.
@@ -26,7 +26,7 @@ pub(super) struct Log {
     pub name: String,
     /// Its place in the account.
     pub number: u32,
-    pub account: Arc<FileAccount>,
+    pub account: Counter,
     /// What is known of it in the ledger.
     pub known: Option<Known>,
     /// Lines that fitted the format.
@@ -354,7 +354,7 @@ impl Parser {
         let mut log = Log {
             name,
             number,
-            account,
+            account: Counter::new(account),
             known,
             fitting: 0,
             mark,
@@ -373,7 +373,7 @@ impl Parser {
             }
         };
         self.tell_passed(&mut log);
-        if log.account.nothing_fits() {
+        if log.account.file().nothing_fits() {
             self.console.warn_incomplete(format!(
                 "{}: no line has the format {}; is it the right --log-format-name?",
                 log.name,

@@ -17,7 +17,7 @@ use crate::input::discover::Source;
 use crate::input::lines::{Line, Lines, Next, Options};
 use crate::ledger::{LogId, PendingBatch, Ranges};
 use crate::recorder::{Parcel, Place, present};
-use crate::report::Account;
+use crate::report::{Account, Counter};
 
 /// The requests of a batch's lines, made once more.
 #[derive(Default)]
@@ -140,7 +140,7 @@ impl Parser {
         Log {
             name,
             number: 0,
-            account,
+            account: Counter::new(account),
             known: None,
             fitting: 0,
             mark: id.number(),
