@@ -3,6 +3,7 @@
 use bumpalo::Bump;
 use chrono_tz::Tz;
 
+use crate::filter::FileKind;
 use crate::format::date::{DateFormat, Moment};
 use crate::format::w3c::RAW_AGENT;
 use crate::format::{Field, Format, Record};
@@ -44,6 +45,20 @@ pub struct Hit<'a> {
     pub user_agent: &'a [u8],
     /// The agent as it stands in the log, where a format decodes it.
     pub raw_agent: Option<&'a [u8]>,
+    /// Where the log hides the address: what tells the visitor apart instead.
+    pub cid: Option<[u8; CID]>,
+    /// A radio log's listener: neither a download nor a static file, whatever the mount point's name ends in.
+    pub is_listener: bool,
+    /// Set by the filters: what its extension says of it.
+    pub file: FileKind,
+    /// Set by the filters: a request of a file to download.
+    pub is_download: bool,
+    /// Set by the filters: the agent is a bot's.
+    pub is_bot: bool,
+
+    // From here on set by [`HitOptions::complete`], once the filters that need no date have been passed.
+    /// Seconds since 1970, UTC.
+    pub time: i64,
     pub userid: Option<&'a [u8]>,
     /// Bytes.
     pub length: u64,
@@ -51,16 +66,6 @@ pub struct Hit<'a> {
     pub generation_time: Option<f64>,
     pub event: Option<Event<'a>>,
     pub session_time: Option<&'a [u8]>,
-    /// Where the log hides the address: what tells the visitor apart instead.
-    pub cid: Option<[u8; CID]>,
-    /// A radio log's listener: neither a download nor a static file, whatever the mount point's name ends in.
-    pub is_listener: bool,
-    /// Set by the filters: a request of a file to download.
-    pub is_download: bool,
-    /// Set by the filters: the agent is a bot's.
-    pub is_bot: bool,
-    /// Seconds since 1970, UTC; set once the filters that need no date have been passed.
-    pub time: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +96,7 @@ impl<'a> Hit<'a> {
 }
 
 impl HitOptions {
-    /// Fills in everything but the date.
+    /// A hit, as far as filters look at it before its date.
     pub fn hit<'a>(
         &self,
         format: &'a dyn Format,
@@ -116,26 +121,40 @@ impl HitOptions {
             host,
             referrer: if referrer == b"-" { b"" } else { referrer },
             user_agent: unquoted(get(Field::UserAgent).unwrap_or_default()),
-            raw_agent: record.by_name(RAW_AGENT),
-            userid: get(Field::Userid)
-                .filter(|user| *user != b"-" && user.iter().any(|byte| *byte != b'"')),
-            length: get(Field::Length).and_then(whole_number).unwrap_or(0),
-            generation_time: self.generation_time(record),
-            event: event(
-                get(Field::EventCategory),
-                get(Field::EventAction),
-                get(Field::EventName),
-            ),
-            session_time: get(Field::SessionTime),
+            raw_agent: record.extra(RAW_AGENT),
             cid: None,
             is_listener: false,
+            file: FileKind::default(),
             is_download: false,
             is_bot: false,
             time: 0,
+            userid: None,
+            length: 0,
+            generation_time: None,
+            event: None,
+            session_time: None,
         }
     }
 
-    /// The moment of a record, in seconds since 1970, UTC. `None`: the date is none, and the line is invalid.
+    /// The rest of a hit, which lines that are dropped before do not need. `None`: its date is none, and the line is
+    /// invalid.
+    pub fn complete(&self, hit: &mut Hit) -> Option<()> {
+        let get = |field| self.get(hit.record, field);
+        hit.time = self.time(hit.record, hit.format.dates())?;
+        hit.userid = get(Field::Userid)
+            .filter(|user| *user != b"-" && user.iter().any(|byte| *byte != b'"'));
+        hit.length = get(Field::Length).and_then(whole_number).unwrap_or(0);
+        hit.generation_time = self.generation_time(hit.record);
+        hit.event = event(
+            get(Field::EventCategory),
+            get(Field::EventAction),
+            get(Field::EventName),
+        );
+        hit.session_time = get(Field::SessionTime);
+        Some(())
+    }
+
+    /// The moment of a record, in seconds since 1970, UTC.
     pub fn time(&self, record: &Record, dates: &DateFormat) -> Option<i64> {
         let moment = dates.read(record)?;
         let local = moment.local.checked_add(self.add_to_date)?;
@@ -177,7 +196,7 @@ impl HitOptions {
         }
         let (path, query) = match self.get(record, Field::QueryString) {
             Some(query) => (path, query),
-            None => match memchr::memmem::find(path, &self.query_delimiter) {
+            None => match find(&self.query_delimiter, path) {
                 Some(place) => (&path[..place], &path[place + self.query_delimiter.len()..]),
                 None => (path, &b""[..]),
             },
@@ -194,6 +213,14 @@ impl HitOptions {
             .or_else(|| number(Field::GenerationTimeMicro, 0.001))
             .or_else(|| number(Field::GenerationTimeSecs, 1000.0))
             .filter(|time| time.is_finite() && *time > 0.0)
+    }
+}
+
+/// Where a delimiter begins. Nearly always it is one byte, for which nothing needs to be prepared.
+fn find(delimiter: &[u8], text: &[u8]) -> Option<usize> {
+    match delimiter {
+        [byte] => memchr::memchr(*byte, text),
+        _ => memchr::memmem::find(text, delimiter),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Bots, told by texts in the user agent.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use aho_corasick::AhoCorasick;
+use foldhash::quality::RandomState;
 
 use crate::error::{Error, Result};
 use crate::hit::Hit;
@@ -40,8 +41,9 @@ const BOTS: [&str; 29] = [
     "googlestackdrivermonitoring",
 ];
 
-/// How many agents' verdicts are remembered. A log has hundreds of distinct agents; one made to hurt has millions.
-const REMEMBERED: usize = 4096;
+/// How many agents' verdicts can be remembered, in 512 KiB. A log has hundreds of distinct agents; one made to hurt
+/// has millions.
+const REMEMBERED: usize = 1 << 16;
 
 /// Finds bots, and remembers what it found: the same few agents fill a log.
 #[derive(Debug)]
@@ -49,7 +51,11 @@ pub struct Bots {
     texts: AhoCorasick,
     /// Texts of the user's own beyond ASCII, in lower case: the automaton ignores case only within ASCII.
     foreign: Vec<String>,
-    verdicts: HashMap<Vec<u8>, bool, foldhash::fast::RandomState>,
+    hasher: RandomState,
+    /// By the upper bits of an agent's hash: the hash, whose lowest bit is the verdict. An agent takes the place of the one
+    /// that was there. That two agents share both place and hash happens once in 2^63 times, and by chance only, for
+    /// the hash is another one in each run.
+    verdicts: Vec<u64>,
 }
 
 impl Bots {
@@ -67,7 +73,8 @@ impl Bots {
         Ok(Self {
             texts,
             foreign,
-            verdicts: HashMap::default(),
+            hasher: RandomState::default(),
+            verdicts: vec![0; REMEMBERED],
         })
     }
 
@@ -77,14 +84,17 @@ impl Bots {
     }
 
     fn verdict(&mut self, agent: &[u8]) -> bool {
-        if let Some(verdict) = self.verdicts.get(agent) {
-            return *verdict;
+        let hash = self.hasher.hash_one(agent) | 1;
+        let place = (hash >> (u64::BITS - REMEMBERED.ilog2())) as usize;
+        match self.verdicts[place] ^ hash {
+            0 => true,
+            1 => false,
+            _ => {
+                let verdict = self.texts.is_match(agent) || self.has_foreign(agent);
+                self.verdicts[place] = hash ^ u64::from(!verdict);
+                verdict
+            }
         }
-        let verdict = self.texts.is_match(agent) || self.has_foreign(agent);
-        if self.verdicts.len() < REMEMBERED {
-            self.verdicts.insert(agent.to_vec(), verdict);
-        }
-        verdict
     }
 
     fn has_foreign(&self, agent: &[u8]) -> bool {
@@ -93,5 +103,31 @@ impl Bots {
         }
         let agent = String::from_utf8_lossy(agent).to_lowercase();
         self.foreign.iter().any(|text| agent.contains(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_the_same_each_time_however_many_agents_come_between() {
+        let mut bots = Bots::new(&["Grüße".to_owned(), "evil".to_owned()]).unwrap();
+        let human = |number| format!("Mozilla/5.0 build/{number}").into_bytes();
+        let bot = |number| format!("Mozilla/5.0 (compatible; Googlebot/{number})").into_bytes();
+        for _ in 0..2 {
+            for number in 0..2 * REMEMBERED {
+                assert!(!bots.verdict(&human(number)));
+                assert!(bots.verdict(&bot(number)));
+            }
+            for (agent, verdict) in [
+                ("", false),
+                ("an EVIL one", true),
+                ("GRÜSSE", false),
+                ("ein GRÜßE", true),
+            ] {
+                assert_eq!(bots.verdict(agent.as_bytes()), verdict, "{agent}");
+            }
+        }
     }
 }

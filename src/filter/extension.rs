@@ -1,8 +1,8 @@
 //! What a path's extension makes of a request: a download, a static resource, or a page.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-use crate::hit::Hit;
+use foldhash::fast::RandomState;
 
 const STATIC: &str =
     "gif jpg jpeg png bmp ico svg svgz ttf otf eot woff woff2 class swf css js xml webp";
@@ -11,69 +11,112 @@ const DOWNLOADS: &str = "7z aac arc arj asf asx avi bin csv deb dmg doc docx exe
     mpg mp2 mp3 mp4 mpeg mov movie msi msp odb odf odg odp ods odt ogg ogv pdf phps ppt pptx qt qtm ra ram rar rpm rtf \
     sea sit tar tbz bz2 tgz torrent txt wav webm wma wmv wpd xls xlsx xml xsd z zip azw3 epub mobi apk md5 sig";
 
-/// Longer than any built-in extension, and than any that a user has reason to name.
+/// No extension that anybody names is longer; others are looked up no further.
 const LONGEST: usize = 32;
 
-/// Which extensions make a download.
-#[derive(Debug)]
-pub struct Extensions {
-    downloads: HashSet<Vec<u8>, foldhash::fast::RandomState>,
-    built_in: HashSet<Vec<u8>, foldhash::fast::RandomState>,
-    statics: HashSet<Vec<u8>, foldhash::fast::RandomState>,
+/// What an extension says of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileKind {
+    pub download: bool,
+    /// A download by the built-in list that the user's list leaves out.
+    pub unwanted_download: bool,
+    pub is_static: bool,
 }
+
+/// The extensions that mean something.
+#[derive(Debug)]
+pub struct Extensions(HashMap<Vec<u8>, FileKind, RandomState>);
 
 impl Extensions {
     /// `replacing`: the comma list of `--download-extensions`; `added`: those of `--add-download-extensions`.
     /// Entries are taken as typed: blanks and capitals never match (SPEC section 2).
     pub fn new(replacing: Option<&str>, added: &[String]) -> Self {
-        let built_in: HashSet<_, _> = words(DOWNLOADS);
-        let mut downloads = match replacing {
-            Some(list) => list
-                .split(',')
-                .map(|entry| entry.as_bytes().to_vec())
-                .collect(),
-            None => built_in.clone(),
+        let mut kinds: HashMap<Vec<u8>, FileKind, RandomState> = HashMap::default();
+        let mut kind = |word: &str, set: fn(&mut FileKind)| {
+            set(kinds.entry(word.as_bytes().to_vec()).or_default())
         };
-        downloads.extend(
-            added
-                .iter()
-                .flat_map(|list| list.split(','))
-                .map(|entry| entry.as_bytes().to_vec()),
-        );
-        Self {
-            downloads,
-            built_in,
-            statics: words(STATIC),
+        for word in DOWNLOADS.split_ascii_whitespace() {
+            kind(word, |kind| kind.unwanted_download = true);
+        }
+        let typed = replacing
+            .into_iter()
+            .chain(added.iter().map(String::as_str));
+        let built_in = DOWNLOADS
+            .split_ascii_whitespace()
+            .filter(|_| replacing.is_none());
+        for word in typed.flat_map(|list| list.split(',')).chain(built_in) {
+            kind(word, |kind| {
+                kind.download = true;
+                kind.unwanted_download = false;
+            });
+        }
+        for word in STATIC.split_ascii_whitespace() {
+            kind(word, |kind| kind.is_static = true);
+        }
+        Self(kinds)
+    }
+
+    /// `extension`: in whatever case.
+    pub fn kind(&self, extension: &[u8]) -> FileKind {
+        let mut lower = [0; LONGEST];
+        let Some(lower) = lower.get_mut(..extension.len()) else {
+            return FileKind::default();
+        };
+        lower.copy_from_slice(extension);
+        lower.make_ascii_lowercase();
+        self.0.get(&*lower).copied().unwrap_or_default()
+    }
+}
+
+/// `robots.txt` in whatever folder, a static resource by its whole name.
+pub fn is_robots(path: &[u8]) -> bool {
+    let folder = path.strip_suffix(b"robots.txt");
+    folder.is_some_and(|folder| folder.is_empty() || folder.ends_with(b"/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(download: bool, unwanted_download: bool, is_static: bool) -> FileKind {
+        FileKind {
+            download,
+            unwanted_download,
+            is_static,
         }
     }
 
-    pub fn is_download(&self, extension: &[u8]) -> bool {
-        has(&self.downloads, extension)
+    #[test]
+    fn an_extension_counts_in_any_case() {
+        let extensions = Extensions::new(None, &[]);
+        assert_eq!(extensions.kind(b"PdF"), kind(true, false, false));
+        assert_eq!(extensions.kind(b"CSS"), kind(false, false, true));
+        assert_eq!(extensions.kind(b"xml"), kind(true, false, true));
+        for none in [&b"html"[..], b"", b"/index", &[b'x'; 1000]] {
+            assert_eq!(extensions.kind(none), FileKind::default());
+        }
     }
 
-    /// A download by the built-in list that the user's list leaves out.
-    pub fn is_unwanted_download(&self, extension: &[u8]) -> bool {
-        has(&self.built_in, extension)
+    #[test]
+    fn a_list_of_the_users_makes_the_other_downloads_unwanted() {
+        let extensions = Extensions::new(Some("pdf,foo"), &["Bar,baz".into(), " zip".into()]);
+        for download in [&b"pdf"[..], b"foo", b"BAZ"] {
+            assert_eq!(extensions.kind(download), kind(true, false, false));
+        }
+        assert_eq!(extensions.kind(b"xml"), kind(false, true, true));
+        assert_eq!(extensions.kind(b"zip"), kind(false, true, false));
+        assert_eq!(
+            extensions.kind(b"bar"),
+            FileKind::default(),
+            "capitals never match"
+        );
     }
 
-    pub fn is_static(&self, hit: &Hit) -> bool {
-        has(&self.statics, hit.extension)
-            || hit.path.rsplit(|byte| *byte == b'/').next() == Some(b"robots.txt")
+    #[test]
+    fn robots_is_a_whole_name() {
+        assert!(
+            is_robots(b"/robots.txt") && is_robots(b"/a/robots.txt") && is_robots(b"robots.txt")
+        );
+        assert!(!is_robots(b"/no-robots.txt") && !is_robots(b"/robots.txt/") && !is_robots(b"/"));
     }
-}
-
-fn words(list: &str) -> HashSet<Vec<u8>, foldhash::fast::RandomState> {
-    list.split_ascii_whitespace()
-        .map(|word| word.as_bytes().to_vec())
-        .collect()
-}
-
-fn has(set: &HashSet<Vec<u8>, foldhash::fast::RandomState>, extension: &[u8]) -> bool {
-    let mut lower = [0; LONGEST];
-    let Some(lower) = lower.get_mut(..extension.len()) else {
-        return false;
-    };
-    lower.copy_from_slice(extension);
-    lower.make_ascii_lowercase();
-    set.contains(&*lower)
 }

@@ -6,7 +6,7 @@ mod host;
 mod path;
 
 pub use agent::Bots;
-pub use extension::Extensions;
+pub use extension::{Extensions, FileKind};
 pub use host::Hosts;
 pub use path::Paths;
 
@@ -30,18 +30,19 @@ pub struct Filters {
 }
 
 impl Filters {
-    /// Whether the summary counts a hit as a download, also where a later filter drops it.
-    pub fn is_download(&self, hit: &Hit) -> bool {
-        !hit.is_listener && self.extensions.is_download(hit.extension)
+    /// Sets what kind of file a hit asks for, and whether the summary counts it as a download, also where a later
+    /// filter drops it.
+    pub fn classify(&self, hit: &mut Hit) {
+        if !hit.is_listener {
+            hit.file = self.extensions.kind(hit.extension);
+            hit.is_download = hit.file.download;
+        }
     }
 
-    /// The filters that need no date, once `is_download` is set. Sets `is_bot`, and `is_download` for static
+    /// The filters that need no date, once the hit has been classified. Sets `is_bot`, and `is_download` for static
     /// resources that are kept.
     pub fn judge(&mut self, hit: &mut Hit) -> Result<(), Reason> {
-        if !hit.is_download
-            && !hit.is_listener
-            && self.extensions.is_unwanted_download(hit.extension)
-        {
+        if hit.file.unwanted_download {
             return Err(Reason::Download);
         }
         if !self.hosts.matches_hostname(hit) {
@@ -54,7 +55,7 @@ impl Filters {
             return Err(Reason::HttpRedirect);
         }
         self.paths.judge(hit.path)?;
-        if !hit.is_listener && self.extensions.is_static(hit) {
+        if hit.file.is_static || (!hit.is_listener && extension::is_robots(hit.path)) {
             if !self.keep_static {
                 return Err(Reason::Static);
             }

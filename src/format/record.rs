@@ -111,13 +111,17 @@ impl<'a> Record<'a> {
     pub fn by_name(&self, name: &str) -> Option<&'a [u8]> {
         match Field::from_name(name) {
             Some(field) => self.get(field),
-            None => self
-                .extras
-                .iter()
-                .rev()
-                .find(|(n, _)| *n == name)
-                .map(|(_, v)| *v),
+            None => self.extra(name),
         }
+    }
+
+    /// A field of a name that formats do not know.
+    pub fn extra(&self, name: &str) -> Option<&'a [u8]> {
+        self.extras
+            .iter()
+            .rev()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| *v)
     }
 }
 

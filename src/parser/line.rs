@@ -148,7 +148,7 @@ impl Parser {
         {
             return Ok(Err(reason));
         }
-        hit.is_download = self.filters.is_download(&hit);
+        self.filters.classify(&mut hit);
         if hit.is_download {
             log.account.add(Count::Downloads, 1);
         }
@@ -171,10 +171,7 @@ impl Parser {
 
     fn judge_hit(&mut self, hit: &mut Hit) -> std::result::Result<Option<Arguments>, Reason> {
         self.filters.judge(hit)?;
-        hit.time = self
-            .hit
-            .time(hit.record, hit.format.dates())
-            .ok_or(Reason::Date)?;
+        self.hit.complete(hit).ok_or(Reason::Date)?;
         let arguments = match &self.replay {
             Some(replay) => Some(replay.arguments(hit).ok_or(Reason::NotTracking)?),
             None => None,

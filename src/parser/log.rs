@@ -19,7 +19,7 @@ use crate::input::error::InputError;
 use crate::input::lines::{Lines, Next, Options, Tee};
 use crate::ledger::{Fate, LogFile, LogState};
 use crate::recorder::Place;
-use crate::report::FileAccount;
+use crate::report::Counter;
 use crate::site;
 
 /// The log that is being read.
@@ -27,7 +27,7 @@ pub(super) struct Log {
     pub name: String,
     /// Its place in the account.
     pub number: u32,
-    pub account: Arc<FileAccount>,
+    pub account: Counter,
     /// What is known of it in the ledger.
     pub known: Option<Known>,
     /// Lines that fitted the format.
@@ -291,7 +291,7 @@ impl Parser {
         let mut log = Log {
             name,
             number,
-            account,
+            account: Counter::new(account),
             known,
             fitting: 0,
             mark,
@@ -308,7 +308,7 @@ impl Parser {
             }
         };
         self.tell_passed(&mut log);
-        if log.account.nothing_fits() {
+        if log.account.file().nothing_fits() {
             self.console.warn_incomplete(format!(
                 "{}: no line has the format {}; is it the right --log-format-name?",
                 log.name,

@@ -218,15 +218,13 @@ impl Parser {
         unit.originals.extend(original);
         let mark = self.requests.marker.mark(log.mark, unit.place.start, 0);
         let parcel = self.outbox.parcel(unit.visitor);
-        listener.prepared.write(
-            Mark {
-                time,
-                kind: MarkKind::PageView,
-            },
-            bytes,
-            &mark,
-            &mut parcel.body,
-        );
+        let part = Mark {
+            time,
+            kind: MarkKind::PageView,
+        };
+        self.requests
+            .writer
+            .write_part(&listener.prepared, part, bytes, &mark, &mut parcel.body);
         parcel.end_request();
         unit.requests = 1;
         self.hand_over(unit)
@@ -319,7 +317,7 @@ fn unit_of(whole: Over, requests: u32) -> Unit {
 
 impl Requests {
     /// Writes a connection's requests, but for those that Matomo has already. Gives their number.
-    pub(super) fn write_connection(&self, log: u64, whole: &Over, parcel: &mut Parcel) -> u32 {
+    pub(super) fn write_connection(&mut self, log: u64, whole: &Over, parcel: &mut Parcel) -> u32 {
         let bytes = whole
             .lines
             .iter()
@@ -329,10 +327,9 @@ impl Requests {
             if self.present.contains(&pv_id) {
                 continue;
             }
-            whole
-                .first
-                .prepared
-                .write(mark, bytes, &pv_id, &mut parcel.body);
+            let prepared = &whole.first.prepared;
+            self.writer
+                .write_part(prepared, mark, bytes, &pv_id, &mut parcel.body);
             parcel.end_request();
             written += 1;
         }
@@ -344,9 +341,10 @@ impl Requests {
         &self,
         log: u64,
         whole: &Over,
-    ) -> impl Iterator<Item = [u8; mark::LENGTH]> {
+    ) -> impl Iterator<Item = [u8; mark::LENGTH]> + use<> {
+        let marker = self.marker;
         let start = whole.first.unit.place.start;
         let parts = whole.connection.marks().len() as u32;
-        (0..parts).map(move |part| self.marker.mark(log, start, part))
+        (0..parts).map(move |part| marker.mark(log, start, part))
     }
 }

@@ -18,7 +18,7 @@ use crate::input::lines::{Line, Lines, Next, Options};
 use crate::ledger::{LogId, PendingBatch, Ranges};
 use crate::mark;
 use crate::recorder::{Parcel, Place, present};
-use crate::report::Account;
+use crate::report::{Account, Counter};
 
 /// The requests of a batch's lines, made once more.
 #[derive(Default)]
@@ -141,7 +141,7 @@ impl Parser {
         Log {
             name,
             number: 0,
-            account,
+            account: Counter::new(account),
             known: None,
             fitting: 0,
             mark: id.number(),
@@ -197,7 +197,7 @@ impl Parser {
         Ok(())
     }
 
-    fn connections_again(&self, log: u64, over: Vec<Over>, again: &mut Again) {
+    fn connections_again(&mut self, log: u64, over: Vec<Over>, again: &mut Again) {
         for whole in over {
             self.requests
                 .write_connection(log, &whole, &mut again.parcel);

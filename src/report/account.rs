@@ -3,11 +3,15 @@
 //! No figure is calculated from the others, so [`Account::balance`] can prove that no line is unaccounted for:
 //! every line that was read stands in exactly one of the ends.
 
+use std::cell::Cell;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::count::{COUNTS, Count};
+
+/// Additions that a [`Counter`] makes before it puts them into its row.
+const COUNTED_APART: u32 = 1024;
 
 /// The counters of one log file. Adding is one relaxed atomic addition: cheap enough for every line.
 #[derive(Debug)]
@@ -68,6 +72,55 @@ impl FileAccount {
             let _ = write!(message, "{comma} {} {}", self.get(count), count.name());
         }
         Err(message)
+    }
+}
+
+/// A file's row for a thread that counts line by line: it adds up by itself and puts it into the row many lines at a
+/// time, so that threads do not fight over the row's place in memory. Dropping it puts in the rest.
+#[derive(Debug)]
+pub struct Counter {
+    file: Arc<FileAccount>,
+    counts: [Cell<u64>; COUNTS],
+    waiting: Cell<u32>,
+}
+
+impl Counter {
+    pub fn new(file: Arc<FileAccount>) -> Self {
+        Self {
+            file,
+            counts: std::array::from_fn(|_| Cell::new(0)),
+            waiting: Cell::new(0),
+        }
+    }
+
+    pub fn add(&self, count: Count, lines: u64) {
+        let own = &self.counts[count as usize];
+        own.set(own.get() + lines);
+        self.waiting.set(self.waiting.get() + 1);
+        if self.waiting.get() == COUNTED_APART {
+            self.put_in();
+        }
+    }
+
+    /// The row, with all that was added so far.
+    pub fn file(&self) -> &FileAccount {
+        self.put_in();
+        &self.file
+    }
+
+    fn put_in(&self) {
+        for (count, own) in Count::ALL.into_iter().zip(&self.counts) {
+            if own.get() > 0 {
+                self.file.add(count, own.take());
+            }
+        }
+        self.waiting.set(0);
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        self.put_in();
     }
 }
 

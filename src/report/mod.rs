@@ -12,7 +12,7 @@ pub mod exit;
 pub mod progress;
 pub mod summary;
 
-pub use account::{Account, FileAccount};
+pub use account::{Account, Counter, FileAccount};
 pub use clean::clean;
 pub use console::Console;
 pub use count::{Count, Reason};

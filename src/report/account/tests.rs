@@ -16,6 +16,23 @@ fn each_count_has_its_own_counter() {
 }
 
 #[test]
+fn a_counter_puts_in_all_that_was_added() {
+    let account = Account::new();
+    let (_, file) = account.open("access.log");
+    let counter = Counter::new(Arc::clone(&file));
+    for _ in 0..5000 {
+        counter.add(Count::Read, 1);
+        counter.add(Count::Bots, 2);
+    }
+    assert!(file.get(Count::Read) > 4000, "on the way");
+    assert_eq!(counter.file().get(Count::Bots), 10_000);
+    counter.add(Count::Read, 1);
+    drop(counter);
+    assert_eq!(file.get(Count::Read), 5001);
+    assert_eq!(file.get(Count::Bots), 10_000);
+}
+
+#[test]
 fn every_end_balances_one_line_read_and_nothing_else_does() {
     for count in Count::ALL {
         let account = Account::new();
