@@ -61,7 +61,13 @@ fn kill(job: &mut Job, random: &mut Random) -> (bool, bool) {
     let before = job.world.in_doubt();
     let running = job.start(|program| program);
     let begun = Instant::now();
-    sleep(Duration::from_millis(random.below(400)));
+    // A busy machine may be long about the start: half of the moments are counted from the first request.
+    if random.below(2) == 0 {
+        wait_for_request(job, begun);
+        sleep(Duration::from_millis(random.below(100)));
+    } else {
+        sleep(Duration::from_millis(random.below(400)));
+    }
     running.signal(Signal::KILL);
     let ended = job.end(running);
     assert!(matches!(ended.code, None | Some(0)), "{ended}");
@@ -72,4 +78,13 @@ fn kill(job: &mut Job, random: &mut Random) -> (bool, bool) {
         sleep(TIMEOUT.saturating_sub(begun.elapsed()));
     }
     (died, in_doubt)
+}
+
+/// Until the server has had a request of this run, or the run has had time enough to send one.
+fn wait_for_request(job: &Job, begun: Instant) {
+    let calls = job.world.sandbox.log().tracker.len();
+    while job.world.sandbox.log().tracker.len() == calls && begun.elapsed() < Duration::from_secs(2)
+    {
+        sleep(Duration::from_millis(2));
+    }
 }
