@@ -12,7 +12,7 @@ use crate::support::folder::gzip;
 use crate::support::stored::options;
 use crate::support::{Ended, Running, until};
 
-const LINES: usize = 600;
+const LINES: usize = 300;
 
 fn world(recorders: usize, faults: Faults) -> World {
     let world = World::with(Options {
@@ -94,7 +94,6 @@ fn after_the_last_attempt_the_printed_command_goes_on() {
         (1, Fault::Busy(503, None)),
         (3, Fault::Empty500),
         (8, Fault::Html(502)),
-        (4, Fault::CommitClose),
         (4, Fault::Deadlock),
     ] {
         let faults = Faults {
@@ -103,12 +102,6 @@ fn after_the_last_attempt_the_printed_command_goes_on() {
         };
         let world = world(recorders, faults);
         let ended = adding_up(start(&world).end());
-        // What was committed unheard is found when it is asked for, so that this one comes through.
-        if ended.code == Some(0) {
-            assert_eq!(fault, Fault::CommitClose, "{ended}");
-            assert_each_once(&world.sandbox, 0..LINES);
-            continue;
-        }
         let ended = ended.exits(1);
         world.sandbox.set_faults(Faults::default());
         finishes(&world, &ended);
@@ -156,7 +149,7 @@ fn with_the_ledger_a_signal_lets_batches_finish_and_the_same_command_goes_on() {
 #[test]
 fn a_second_signal_ends_it_at_once_and_the_ledger_is_right_still() {
     let world =
-        World::new(Duration::from_millis(800)).args("--recorders=2 --recorder-max-payload-size=50");
+        World::new(Duration::from_millis(500)).args("--recorders=2 --recorder-max-payload-size=50");
     world.folder.write("access.log", log(0..LINES, 60));
     let running = world.program().arg("access.log").start();
     interrupt(&world, &running, Signal::INT, 0);

@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use super::job::{From, Job, at_once};
 use super::random::Random;
 use super::world::{TIMEOUT, World};
+use crate::support::clock::{LONGEST, until};
 use crate::support::stored::options;
 
 /// Kills of each of the twelve rows (recorders and where lines come from), so that there are at least 200.
@@ -59,16 +60,24 @@ fn killed_at_two_hundred_random_moments_each_line_is_there_once() {
 /// Starts a run and kills it: whether it was killed before it ended, and whether a batch of it was under way then.
 fn kill(job: &mut Job, random: &mut Random) -> (bool, bool) {
     let before = job.world.in_doubt();
-    let running = job.start(|program| program);
+    let calls = job.world.calls();
+    let mut running = job.start(|program| program);
     let begun = Instant::now();
-    // A busy machine may be long about the start: half of the moments are counted from the first request.
-    if random.below(2) == 0 {
-        wait_for_request(job, begun);
-        sleep(Duration::from_millis(random.below(100)));
-    } else {
+    // Some time after its start, or, however busy this machine is, after so many of its requests.
+    if random.chance(30) {
         sleep(Duration::from_millis(random.below(400)));
+    } else {
+        let calls = calls + random.within(1..12);
+        until(LONGEST, || {
+            running.has_ended() || job.world.calls() >= calls
+        });
+        sleep(Duration::from_millis(
+            random.below(2 * DELAY.as_millis() as u64),
+        ));
     }
-    running.signal(Signal::KILL);
+    if !running.has_ended() {
+        running.signal(Signal::KILL);
+    }
     let ended = job.end(running);
     assert!(matches!(ended.code, None | Some(0)), "{ended}");
     let died = ended.code.is_none();
@@ -78,13 +87,4 @@ fn kill(job: &mut Job, random: &mut Random) -> (bool, bool) {
         sleep(TIMEOUT.saturating_sub(begun.elapsed()));
     }
     (died, in_doubt)
-}
-
-/// Until the server has had a request of this run, or the run has had time enough to send one.
-fn wait_for_request(job: &Job, begun: Instant) {
-    let calls = job.world.sandbox.log().tracker.len();
-    while job.world.sandbox.log().tracker.len() == calls && begun.elapsed() < Duration::from_secs(2)
-    {
-        sleep(Duration::from_millis(2));
-    }
 }

@@ -71,6 +71,11 @@ impl World {
         adding_up(self.program().args(logs).run())
     }
 
+    /// How many requests the server has had.
+    pub fn calls(&self) -> u64 {
+        self.sandbox.log().calls
+    }
+
     pub fn state_dir(&self) -> PathBuf {
         self.folder.file("state")
     }
