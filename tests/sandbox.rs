@@ -107,15 +107,12 @@ fn a_radios_report_has_the_figures_of_each_mount_point() {
         .filter(|line| line.contains("\" 200 "))
         .map(Heard::new)
         .collect();
-    let table = ended.out.split("\nListening\n---").nth(1).unwrap();
-    let clock = |seconds: u64| {
-        format!(
-            "{}:{:02}:{:02}",
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60
-        )
-    };
+    let table = ended
+        .out
+        .split("\nListening by mount point\n")
+        .nth(1)
+        .unwrap();
+    let table = table.replace(',', "");
     for mount in [
         "/live.mp3",
         "/live.ogg",
@@ -127,11 +124,12 @@ fn a_radios_report_has_the_figures_of_each_mount_point() {
         let own: Vec<&Heard> = all.iter().filter(|one| one.mount == mount).collect();
         let seconds: u64 = own.iter().map(|one| one.seconds).sum();
         let listeners: BTreeSet<&str> = own.iter().map(|one| one.listener.as_str()).collect();
-        let average = (seconds as f64 / own.len() as f64).round() as u64;
+        let average = format!("{:.1}", seconds as f64 / own.len() as f64);
         let expected = [
             own.len().to_string(),
+            seconds.to_string(),
             format!("{:.2}", seconds as f64 / 3600.0),
-            clock(average),
+            average.trim_end_matches(".0").to_owned(),
             most_at_once(&own).to_string(),
             listeners.len().to_string(),
         ];
@@ -140,7 +138,7 @@ fn a_radios_report_has_the_figures_of_each_mount_point() {
             .find(|row| row.ends_with(&format!(" {mount}")))
             .unwrap();
         let row: Vec<&str> = row.split_whitespace().collect();
-        let told = [row[0], row[1], row[2], row[4], row[5]];
+        let told = [row[0], row[1], row[2], row[3], row[5], row[8]];
         assert_eq!(told, expected, "{mount}: {ended}");
     }
 }
