@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{SHOUTCAST_HEADER, icecast, seconds_sent, shoutcast, stored};
 use crate::support::clock::LONGEST;
 use crate::support::stored::{options, sandbox, started};
-use crate::support::{Ended, Folder, Program, until};
+use crate::support::{Ended, Folder, Program, Summary, until};
 
 /// A connection lasts up to so many seconds: 1 to 9 requests.
 const DURATIONS: [i64; 6] = [0, 60, 12_000, 1501, 5400, 9000];
@@ -155,24 +155,23 @@ fn what_goes_on_after_a_connection_that_is_there_in_part_is_another() {
 
 #[test]
 fn titles_that_are_held_when_a_signal_comes_are_not_yet_sent() {
-    let sandbox = sandbox();
-    let mut running = Program::new(&Folder::new())
+    let (folder, sandbox) = (Folder::with_log(""), sandbox());
+    let mut running = Program::new(&folder)
         .to(&sandbox)
-        .args("--idsite=1 --log-format-name=shoutcast --show-progress --show-progress-delay=0.05 -")
+        .args("--idsite=1 --log-format-name=shoutcast --output=access.log -")
+        .args("--show-progress --show-progress-delay=0.05 --flush-interval=0.05")
         .start();
     running.write(SHOUTCAST_HEADER);
     for end in [600, 1200, 2000] {
         running.write(&shoutcast("192.0.2.1", end, "/stream", 600));
     }
-    // The header lines are parsed, too.
-    assert!(
-        until(LONGEST, || running.err().contains("6 lines parsed")),
-        "{}",
-        running.err()
-    );
+    // Three header lines and three titles, of which two are a connection that is over.
+    let told = "6 lines parsed, 2 lines recorded";
+    assert!(until(LONGEST, || folder.read("access.log").contains(told)));
     running.signal(Signal::INT);
-    let ended = running.end().exits(130);
-    let summary = ended.summary();
+    assert!(until(LONGEST, || running.has_ended()));
+    running.end().exits(130);
+    let summary = Summary::of(&folder.read("access.log"));
     assert_eq!((summary.get("imported"), summary.get("unsent")), (2, 1));
     assert_eq!(seconds_sent(&stored(&sandbox)), 1200);
 }
