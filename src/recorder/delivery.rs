@@ -404,6 +404,7 @@ impl Delivery {
                     return self.follow_policy(window, batch, answered, halve, detail, &why);
                 }
             };
+            let sent = batch.requests.len();
             let mut present = present.into_iter();
             batch.requests.retain(|request| {
                 let there = present.next() == Some(true);
@@ -414,6 +415,11 @@ impl Delivery {
             });
             if batch.requests.is_empty() {
                 return Ok(Next::Done);
+            }
+            // A part of it was taken: what is left has failed no more often than anything else.
+            if batch.requests.len() < sent {
+                batch.attempts = 0;
+                batch.successes_before = self.successes();
             }
         }
         Ok(self.once_more(batch, answered, halve, detail))
