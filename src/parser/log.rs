@@ -348,7 +348,10 @@ impl Parser {
                     }
                     self.line(log, format, &line, &arena)?
                 }
-                Ok(Next::Pause) => Flow::On,
+                Ok(Next::Pause) => {
+                    log.account.put_in();
+                    Flow::On
+                }
                 Ok(Next::End) => return Ok((Flow::On, true)),
                 Err(error) => {
                     self.console.warn_incomplete(error.to_string());

@@ -108,7 +108,8 @@ impl Counter {
         &self.file
     }
 
-    fn put_in(&self) {
+    /// Puts in what was added so far: while a pipe pauses, progress is told of what is there.
+    pub fn put_in(&self) {
         for (count, own) in Count::ALL.into_iter().zip(&self.counts) {
             if own.get() > 0 {
                 self.file.add(count, own.take());
