@@ -154,7 +154,7 @@ impl HitOptions {
         Some(())
     }
 
-    /// The moment of a record, in seconds since 1970, UTC.
+    /// The moment of a record, in seconds since 1970, UTC. `None`: its date is none.
     pub fn time(&self, record: &Record, dates: &DateFormat) -> Option<i64> {
         let moment = dates.read(record)?;
         let local = moment.local.checked_add(self.add_to_date)?;
@@ -238,6 +238,11 @@ fn event<'a>(
 
 /// `None` where it is no whole number (a dash, say).
 fn whole_number(text: &[u8]) -> Option<u64> {
+    // As nearly all of them are: digits, few enough that nothing can overflow.
+    if text.len() < 16 && !text.is_empty() && text.iter().all(u8::is_ascii_digit) {
+        let digit = |number: u64, byte: &u8| number * 10 + u64::from(byte - b'0');
+        return Some(text.iter().fold(0, digit));
+    }
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 

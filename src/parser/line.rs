@@ -21,8 +21,8 @@ use crate::report::{Count, Reason};
 use crate::site::Site;
 
 /// A hit that passed all filters, and whose it is.
-pub(super) struct Kept<'h> {
-    pub hit: Hit<'h>,
+pub(super) struct Kept<'k, 'l> {
+    pub hit: &'k Hit<'l>,
     pub site: u32,
     /// What the log's own request said, when replaying.
     arguments: Option<Arguments>,
@@ -98,7 +98,8 @@ impl Parser {
             return Ok(Flow::LogEnds);
         }
         log.account.add(Count::Read, 1);
-        let judged = self.judge(log, format, record, arena).inspect_err(|_| {
+        let mut hit = self.hit.hit(format, record, arena);
+        let judged = self.judge(log, &mut hit, arena).inspect_err(|_| {
             // Whose it is could not be asked: the import stops with this line.
             log.account.add(Count::Unsent, 1);
         })?;
@@ -120,7 +121,7 @@ impl Parser {
                 Heard::Over(over) => return Ok(self.send_over(log, over)),
             }
         }
-        self.note_connection(log, &kept.hit)?;
+        self.note_connection(log, kept.hit)?;
         let mut unit = self.unit(log, place(line), &kept);
         unit.originals.extend(self.original(log, line));
         let parcel = self.outbox.parcel(unit.visitor);
@@ -135,24 +136,22 @@ impl Parser {
     }
 
     /// Whether a line is to be sent, and to which site; or why not.
-    pub(super) fn judge<'l>(
+    pub(super) fn judge<'k, 'l>(
         &mut self,
         log: &Log,
-        format: &'l dyn Format,
-        record: &'l Record<'l>,
+        hit: &'k mut Hit<'l>,
         arena: &'l Bump,
-    ) -> Result<std::result::Result<Kept<'l>, Reason>> {
-        let mut hit = self.hit.hit(format, record, arena);
+    ) -> Result<std::result::Result<Kept<'k, 'l>, Reason>> {
         if log.listening.is_on()
-            && let Err(reason) = self.tune_in(&mut hit, arena)
+            && let Err(reason) = self.tune_in(hit, arena)
         {
             return Ok(Err(reason));
         }
-        self.filters.classify(&mut hit);
+        self.filters.classify(hit);
         if hit.is_download {
             log.account.add(Count::Downloads, 1);
         }
-        let arguments = match self.judge_hit(&mut hit) {
+        let arguments = match self.judge_hit(hit) {
             Ok(arguments) => arguments,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -273,13 +272,13 @@ impl Requests {
     ) -> u32 {
         let mark = self.marker.mark(log, start, 0);
         match kept.arguments {
-            None => self.writer.write(&kept.hit, site, &mark, &mut parcel.body),
+            None => self.writer.write(kept.hit, site, &mark, &mut parcel.body),
             Some(arguments) => {
                 let mut own = Vec::new();
-                self.writer.write(&kept.hit, site, &mark, &mut own);
+                self.writer.write(kept.hit, site, &mark, &mut own);
                 parcel
                     .body
-                    .extend_from_slice(&arguments.over(&own, &kept.hit));
+                    .extend_from_slice(&arguments.over(&own, kept.hit));
             }
         }
         parcel.end_request();

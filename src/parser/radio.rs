@@ -125,7 +125,7 @@ impl Parser {
 
     /// A listener's line that passed the filters: the connections that are over with it.
     pub(super) fn listen(&mut self, log: &mut Log, line: &Line, kept: &Kept) -> Heard {
-        let hit = &kept.hit;
+        let hit = kept.hit;
         let session_time = hit
             .session_time
             .or_else(|| hit.record.get(Field::GenerationTimeSecs));
@@ -193,7 +193,7 @@ impl Parser {
     }
 
     fn listener(&mut self, log: &Log, line: &Line, kept: &Kept) -> Listener {
-        let hit = &kept.hit;
+        let hit = kept.hit;
         Listener {
             prepared: self.requests.writer.prepare(hit, self.sites.get(kept.site)),
             unit: self.unit(log, place(line), kept),

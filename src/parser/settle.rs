@@ -170,7 +170,8 @@ impl Parser {
         if line.too_long || format.parse(line.bytes, arena, &mut record) == Fit::Misfit {
             return Ok(());
         }
-        let Ok(kept) = self.judge(log, format, &record, arena)? else {
+        let mut hit = self.hit.hit(format, &record, arena);
+        let Ok(kept) = self.judge(log, &mut hit, arena)? else {
             return Ok(());
         };
         let place = Place {
