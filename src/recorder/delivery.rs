@@ -400,6 +400,11 @@ impl Delivery {
                 .collect();
             let present = match doubt::present(&shared.api, &jsons) {
                 Ok(present) => present,
+                // Told to stop before there was an answer.
+                Err(_) if shared.stop.requested() => {
+                    self.leave_in_doubt(window, &batch.requests);
+                    return Ok(Next::Done);
+                }
                 Err(why) => {
                     return self.follow_policy(window, batch, answered, halve, detail, &why);
                 }

@@ -203,3 +203,49 @@ fn what_was_kept_of_stdin_is_finished_by_a_run_that_reads_something_else() {
     assert_each_once(&world.sandbox, (0..whole).chain(300..400));
     assert_eq!(world.spooled(), None);
 }
+
+/// The site is told, and then no question is answered.
+fn unasked(script: Vec<Option<Fault>>) -> Faults {
+    let mut api = vec![Some(Fault::Busy(503, None)); 20];
+    api[0] = None;
+    Faults {
+        script,
+        api,
+        ..Faults::default()
+    }
+}
+
+/// Runs until Matomo is to be asked, which takes long, and is told to stop then; the next run must do the rest.
+fn stopped_while_asking(world: &World, policy: &str, calls: u64) {
+    let calls = world.calls() + calls;
+    let program = world.program().args("--retry-delay=60").args(policy);
+    let running = program.arg("access.log").start();
+    assert!(until(Duration::from_secs(30), || world.calls() >= calls));
+    running.signal(Signal::INT);
+    adding_up(running.end()).exits(130);
+    assert!(!world.in_doubt().is_empty());
+    world.sandbox.set_faults(Faults::default());
+    world.import("access.log").exits(0);
+    assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn a_signal_while_matomo_is_asked_decides_nothing() {
+    for policy in ["--in-doubt=resend", "--in-doubt=skip", "--in-doubt=stop"] {
+        // What a run that died left: the site, and the question.
+        let world = World::new(Duration::ZERO).args("--recorders=1 --recorder-max-payload-size=50");
+        world.folder.write("access.log", log(0..LINES, 60));
+        let dying = world
+            .program()
+            .env("IMPORT_LOGS_ABORT_AT", "after-answer:2");
+        assert_eq!(dying.arg("access.log").run().code, None);
+        world.sandbox.set_faults(unasked(Vec::new()));
+        stopped_while_asking(&world, policy, 2);
+
+        // A batch of its own: the site, two batches, and the question.
+        let world = World::faulty(unasked(vec![None, Some(Fault::HalfJson)]))
+            .args("--recorders=1 --recorder-max-payload-size=50");
+        world.folder.write("access.log", log(0..LINES, 60));
+        stopped_while_asking(&world, policy, 4);
+    }
+}
