@@ -1,9 +1,5 @@
 //! A recorder's read-ahead: the requests it holds, in the order that suits the server.
 
-use std::collections::HashMap;
-
-use foldhash::fast::RandomState;
-
 use super::parcel::{Parcel, Unit};
 
 /// Requests waiting to be sent, and how far each line of them has come.
@@ -83,28 +79,6 @@ impl Window {
                 fate: Fate::Imported,
             });
         }
-    }
-
-    /// The order that costs Matomo least: it looks an agent up once a batch, so hits of one agent stand together,
-    /// and within them those of one visitor. A visitor with several agents stands at the first of them, and each
-    /// visitor's own hits stay in the log's order. Gives indexes of requests.
-    pub fn order_by_agent(&self) -> Vec<u32> {
-        let mut agents: HashMap<u64, u32, RandomState> = HashMap::default();
-        let mut visitors: HashMap<u64, (u32, u32), RandomState> = HashMap::default();
-        let ranks: Vec<(u32, u32)> = self
-            .units
-            .iter()
-            .map(|Pending { unit, .. }| {
-                let visitor = visitors.len() as u32;
-                *visitors.entry(unit.visitor).or_insert_with(|| {
-                    let agent = agents.len() as u32;
-                    (*agents.entry(unit.agent).or_insert(agent), visitor)
-                })
-            })
-            .collect();
-        let mut order = self.order_of_log();
-        order.sort_by_key(|request| ranks[self.requests[*request as usize].unit as usize]);
-        order
     }
 
     /// The order of the log.
@@ -191,33 +165,6 @@ mod tests {
             .iter()
             .map(|request| String::from_utf8(window.json(*request).to_vec()).unwrap())
             .collect()
-    }
-
-    #[test]
-    fn agents_stand_together_and_a_visitors_hits_keep_their_order() {
-        let window = window(&[
-            (1, 10, 1),
-            (2, 20, 1),
-            (3, 10, 1),
-            (1, 20, 1),
-            (2, 20, 1),
-            (3, 10, 1),
-        ]);
-        let order = window.order_by_agent();
-        assert_eq!(
-            texts(&window, &order),
-            ["0.0", "3.0", "2.0", "5.0", "1.0", "4.0"]
-        );
-    }
-
-    #[test]
-    fn requests_of_one_line_stay_together_in_order() {
-        let window = window(&[(1, 10, 3), (2, 20, 1), (3, 10, 2)]);
-        let order = window.order_by_agent();
-        assert_eq!(
-            texts(&window, &order),
-            ["0.0", "0.1", "0.2", "2.0", "2.1", "1.0"]
-        );
     }
 
     #[test]

@@ -162,11 +162,6 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// What came on stderr until now.
-    pub fn err(&self) -> String {
-        self.err.so_far()
-    }
-
     /// The most memory it has had at once until now, in bytes; `None` once it has ended.
     pub fn peak_memory(&self) -> Option<u64> {
         let status = fs::read_to_string(
