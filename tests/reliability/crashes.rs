@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::job::{From, Job, at_once};
+use super::numbered::assert_each_once;
 use super::world::World;
+use crate::support::clock::{LONGEST, until};
 
 /// Each point, and at which times it is reached.
 const POINTS: [(&str, [u32; 2]); 8] = [
@@ -55,4 +59,18 @@ fn ended_at_any_point_and_again_each_line_is_there_once() {
             job.finish(&what);
         }
     });
+}
+
+#[test]
+fn what_the_server_is_still_at_when_the_program_died_is_waited_for() {
+    let world = World::new(Duration::from_millis(600));
+    let job = Job::new(world, From::Plain, 60, 4);
+    let calls = job.world.calls();
+    let mut running = job.start(|program| program);
+    // The site, and a request that is not answered yet.
+    assert!(until(LONGEST, || job.world.calls() >= calls + 2));
+    running.signal(Signal::KILL);
+    assert!(until(LONGEST, || running.has_ended()));
+    assert_each_once(&job.world.sandbox, 0..0);
+    job.finish("killed while the server was at it");
 }

@@ -27,13 +27,16 @@ pub struct Logs {
     rest: Option<(usize, String)>,
     rotated: Vec<Log>,
     next: usize,
+    /// What each log begins with.
+    heading: String,
     /// Lines that were taken away, perhaps before they were read.
     gone: BTreeSet<usize>,
 }
 
 impl Logs {
-    pub fn new(folder: &Path) -> Self {
+    pub fn new(folder: &Path, heading: String) -> Self {
         Self {
+            heading,
             folder: folder.to_owned(),
             current: Log::default(),
             rest: None,
@@ -187,6 +190,10 @@ impl Logs {
     }
 
     fn write(&self, text: &str) {
-        self.open().write_all(text.as_bytes()).unwrap();
+        let mut log = self.open();
+        if log.metadata().unwrap().len() == 0 {
+            log.write_all(self.heading.as_bytes()).unwrap();
+        }
+        log.write_all(text.as_bytes()).unwrap();
     }
 }

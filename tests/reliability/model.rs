@@ -56,9 +56,16 @@ impl Sequence {
             delay: Duration::from_millis(4),
             ..options()
         });
+        let mut random = Random::new(&format!("model {seed}"));
+        // Some servers begin each log with the same words, more of them than are remembered of a log's beginning.
+        let heading = match random.below(3) {
+            0 => "#Software: a web server that has a great deal to say of itself\n".repeat(20),
+            1 => "#Version: 1.0\n".to_owned(),
+            _ => String::new(),
+        };
         Self {
-            random: Random::new(&format!("model {seed}")),
-            logs: Logs::new(world.folder.path()),
+            random,
+            logs: Logs::new(world.folder.path(), heading),
             world,
             disturbed: false,
             story: format!("sequence {seed}:\n"),
