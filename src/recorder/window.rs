@@ -160,13 +160,6 @@ mod tests {
         window
     }
 
-    fn texts(window: &Window, order: &[u32]) -> Vec<String> {
-        order
-            .iter()
-            .map(|request| String::from_utf8(window.json(*request).to_vec()).unwrap())
-            .collect()
-    }
-
     #[test]
     fn a_line_is_settled_with_its_last_request_and_by_the_worst() {
         let mut window = window(&[(1, 10, 3)]);
