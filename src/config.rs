@@ -115,8 +115,12 @@ pub enum Server {
 #[derive(Clone, Debug)]
 pub struct DeliveryOptions {
     pub recorders: usize,
-    /// Most hits in one tracking request.
-    pub most_hits: usize,
+    /// `--recorders=auto`: as many of them send at once as the server likes.
+    pub auto: bool,
+    /// Most hits in one tracking request, where the user says so.
+    pub most_hits: Option<usize>,
+    /// Hits go in the log's order, not in the one that costs Matomo least.
+    pub keep_order: bool,
     pub retry: RetryPolicy,
     pub timeout: Duration,
     /// Each recorder waits so long between hits.
@@ -135,13 +139,19 @@ impl Config {
             &cli.regex_group_to_visit_cvar,
         )?;
         let wanted = wanted(page_variables.iter().chain(&visit_variables));
-        let recorders = number::<i64>("--recorders", &cli.recorders)?.clamp(1, 1024) as usize;
+        let auto = cli.recorders.trim() == "auto";
+        let recorders = if auto {
+            std::thread::available_parallelism()
+                .map_or(4, |cores| cores.get().saturating_mul(4).min(16))
+        } else {
+            recorders(&cli.recorders)?
+        };
         let most_hits = match &cli.recorder_max_payload_size {
-            _ if cli.disable_bulk_tracking => 1,
-            Some(text) => {
-                number::<i64>("--recorder-max-payload-size", text)?.clamp(1, 1_000_000) as usize
-            }
-            None => 200,
+            _ if cli.disable_bulk_tracking => Some(1),
+            Some(text) => Some(
+                number::<i64>("--recorder-max-payload-size", text)?.clamp(1, 1_000_000) as usize,
+            ),
+            None => None,
         };
         let pace = match &cli.debug_force_one_hit_every {
             Some(text) if cli.disable_bulk_tracking => {
@@ -199,7 +209,10 @@ impl Config {
             dry_run: cli.dry_run,
             delivery: DeliveryOptions {
                 recorders,
+                auto,
                 most_hits,
+                // What is replayed was in its order once.
+                keep_order: cli.keep_order || cli.replay_tracking,
                 retry: RetryPolicy {
                     attempts: number::<u32>("--retry-max-attempts", &cli.retry_max_attempts)?
                         .max(1),
@@ -221,6 +234,16 @@ impl Config {
         };
         Ok(config)
     }
+}
+
+/// A number of recorders.
+fn recorders(text: &str) -> Result<usize> {
+    let number: i64 = text.trim().parse().map_err(|_| {
+        Error::usage(format!(
+            "--recorders={text}: neither a whole number nor 'auto'"
+        ))
+    })?;
+    Ok(number.clamp(1, 1024) as usize)
 }
 
 fn choice(cli: &Cli) -> Result<FormatChoice> {

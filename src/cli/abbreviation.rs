@@ -6,7 +6,7 @@ use clap::Command;
 
 /// Options that the script does not have. A shortened name needs to be unambiguous only among the script's own
 /// (SPEC section 2): an option of ours that begins alike must not break an old command line.
-const OURS: [&str; 18] = [
+const OURS: [&str; 19] = [
     "auth-config",
     "ca-certificate",
     "client-certificate",
@@ -14,6 +14,7 @@ const OURS: [&str; 18] = [
     "enable-icecast-admin",
     "flush-interval",
     "in-doubt",
+    "keep-order",
     "listening-category",
     "listening-time",
     "log-timezone",

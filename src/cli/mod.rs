@@ -244,7 +244,8 @@ pub struct Cli {
         allow_hyphen_values = true
     )]
     pub request_suffix: Option<String>,
-    /// Recorder threads
+    /// Requests sent at once; 'auto': as many as the server serves without getting slower, at most 4 for each core
+    /// of this machine, and 16
     #[arg(
         long,
         value_name = "N",
@@ -253,7 +254,7 @@ pub struct Cli {
         allow_hyphen_values = true
     )]
     pub recorders: String,
-    /// Most hits in one tracking request [default: 200]
+    /// Most hits in one tracking request [default: 200 to 1000, as suits the server]
     #[arg(
         long,
         value_name = "N",
@@ -261,6 +262,10 @@ pub struct Cli {
         allow_hyphen_values = true
     )]
     pub recorder_max_payload_size: Option<String>,
+    /// Send hits in the log's order. Otherwise those of one user agent go together, each visitor's in their order,
+    /// which spares Matomo work
+    #[arg(long, help_heading = "Connection")]
+    pub keep_order: bool,
     /// One hit a request
     #[arg(long, help_heading = "Connection")]
     pub disable_bulk_tracking: bool,

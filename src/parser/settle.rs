@@ -54,13 +54,7 @@ impl Parser {
                 return Ok(done);
             }
             let again = self.read_again(log, path, options, places)?;
-            // Told to stop, it may not have read all: the batch stays as it is.
-            if self.stop.requested() {
-                return Ok(done);
-            }
-            let Some(found) = self.ask(log, path, &batch, places, &again, policy)? else {
-                return Ok(done);
-            };
+            let found = self.ask(log, path, &batch, places, &again, policy)?;
             done.extend(&found);
             ledger.settled(batch.id, [(log, found)].into())?;
         }
@@ -215,8 +209,7 @@ impl Parser {
         }
     }
 
-    /// Which lines of the batch are done: those that Matomo has, or what `--in-doubt` makes of them. `None`: the
-    /// program was told to stop before there was an answer.
+    /// Which lines of the batch are done: those that Matomo has, or what `--in-doubt` makes of them.
     fn ask(
         &mut self,
         log: LogId,
@@ -225,7 +218,7 @@ impl Parser {
         places: &Ranges,
         again: &Again,
         policy: InDoubt,
-    ) -> Result<Option<Ranges>> {
+    ) -> Result<Ranges> {
         let requests: Vec<&[u8]> = again.parcel.requests().collect();
         let answer = present(&self.api, &requests);
         let place = format!(
@@ -235,18 +228,17 @@ impl Parser {
         );
         let there = match (answer, policy) {
             (Ok(there), _) => there,
-            (Err(_), _) if self.stop.requested() => return Ok(None),
             (Err(why), InDoubt::Resend) => {
                 self.console.warn_incomplete(format!(
                     "{place} are in doubt, and Matomo cannot be asked for them ({why}): sent again, some may be there twice"
                 ));
-                return Ok(Some(Ranges::default()));
+                return Ok(Ranges::default());
             }
             (Err(why), InDoubt::Skip) => {
                 self.console.warn_incomplete(format!(
                     "{place} are in doubt, and Matomo cannot be asked for them ({why}): not sent again (--in-doubt=skip)"
                 ));
-                return Ok(Some(places.clone()));
+                return Ok(places.clone());
             }
             (Err(why), InDoubt::Stop) => {
                 return Err(Error::stopped(format!(
@@ -275,6 +267,6 @@ impl Parser {
             "{place} were asked for: {} of its lines are there, the others are sent",
             done.lines()
         ));
-        Ok(Some(done))
+        Ok(done)
     }
 }

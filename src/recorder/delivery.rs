@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::batch::Uncut;
 use super::doubt;
 use super::gate::{Gates, SiteDay};
 use super::outage::Outage;
+use super::tempo::{Era, Took};
+use super::throttle::{Sent, Throttle, Turn};
 use super::window::{Fate, Window};
 use crate::config::{DeliveryOptions, InDoubt};
 use crate::error::{Error, Result};
@@ -56,6 +59,7 @@ pub struct Learnt {
 /// One recorder's sending.
 pub struct Delivery {
     shared: Arc<Shared>,
+    throttle: Arc<Throttle>,
     sent_before: bool,
     /// Intents in the ledger whose requests have not all been settled, with those requests.
     open: Vec<(BatchId, Vec<u32>)>,
@@ -72,6 +76,8 @@ struct Batch {
     probe: bool,
     /// Requests that this run had committed when the batch was first given up, or the one that it is a half of.
     successes_before: u64,
+    /// When its size was chosen; `None` once it was sent.
+    cut: Option<Era>,
 }
 
 /// How a batch goes on.
@@ -96,9 +102,10 @@ enum Who {
 }
 
 impl Delivery {
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<Shared>, throttle: Arc<Throttle>) -> Self {
         Self {
             shared,
+            throttle,
             sent_before: false,
             open: Vec::new(),
         }
@@ -116,9 +123,14 @@ impl Delivery {
         &self.shared.account
     }
 
-    /// Requests to read ahead.
-    pub fn wants(&self) -> usize {
-        self.shared.options.most_hits
+    /// Not with `--dry-run`.
+    pub fn sends(&self) -> bool {
+        self.shared.client.is_some()
+    }
+
+    /// Hits of a full batch.
+    pub fn full(&self) -> usize {
+        self.throttle.size().0.hits
     }
 
     /// Sends a window. On return each of its lines has its outcome, or the program is to stop. An error: the import
@@ -130,22 +142,14 @@ impl Delivery {
             }
             return Ok(());
         }
-        let mut waiting: Vec<Batch> = batches(
-            window,
-            &window.order_of_log(),
-            self.shared.options.most_hits,
-        )
-        .into_iter()
-        .map(|requests| Batch {
-            requests,
-            attempts: 0,
-            probe: false,
-            successes_before: 0,
-        })
-        .rev()
-        .collect();
+        let mut uncut = Uncut::new(match self.shared.options.keep_order {
+            true => window.order_of_log(),
+            false => window.order_by_agent(),
+        });
+        // What is to be sent again, the next at the end.
+        let mut waiting: Vec<Batch> = Vec::new();
         let mut suspect: Option<(Batch, String)> = None;
-        while let Some(batch) = waiting.pop() {
+        while let Some(batch) = waiting.pop().or_else(|| self.cut(window, &mut uncut)) {
             if self.shared.learnt.outage.wait(&self.shared.stop) || self.keep_pace() {
                 return Ok(());
             }
@@ -170,6 +174,18 @@ impl Delivery {
         }
         self.open.clear();
         suspect.map_or(Ok(()), |(_, why)| Err(Error::stopped(why)))
+    }
+
+    fn cut(&self, window: &Window, uncut: &mut Uncut) -> Option<Batch> {
+        let (size, era) = self.throttle.size();
+        let requests = uncut.next(window, size);
+        (!requests.is_empty()).then_some(Batch {
+            requests,
+            attempts: 0,
+            probe: false,
+            successes_before: 0,
+            cut: Some(era),
+        })
     }
 
     /// Refuses a hit that failed in all attempts, once the server has taken others since. Gives it back otherwise.
@@ -199,15 +215,22 @@ impl Delivery {
             return Ok(Next::Done);
         };
         let days = site_days(window, &batch.requests);
-        let pass = shared.learnt.gates.enter(&days, &shared.stop);
-        // Who waited at a gate may have been let in by an outage.
-        let Some(pass) = pass.filter(|_| !shared.learnt.outage.lasts()) else {
+        let throttle = Arc::clone(&self.throttle);
+        let Some(pass) = shared.learnt.gates.enter(&days, &shared.stop) else {
+            return Ok(Next::Again(batch, Duration::ZERO));
+        };
+        let turn = throttle.enter(&shared.stop);
+        // Who waited may have been let in by an outage.
+        let Some(turn) = turn.filter(|_| !shared.learnt.outage.lasts()) else {
             return Ok(Next::Again(batch, Duration::ZERO));
         };
         let intent = self.intend(window, &batch)?;
-        let sent = Instant::now();
         let successes = self.successes();
-        let exchange = client.track(body(window, &batch.requests, shared.token.as_ref()));
+        let body = body(window, &batch.requests, shared.token.as_ref());
+        let bytes = body.len();
+        let begun = Instant::now();
+        let exchange = client.track(body);
+        let elapsed = begun.elapsed();
         reach("after-answer");
         if batch.attempts == 0 && !batch.probe {
             batch.successes_before = self.successes();
@@ -217,7 +240,15 @@ impl Delivery {
             success: successes > 0,
         };
         batch.attempts += 1;
-        let next = match judge(&exchange, batch.requests.len(), &history) {
+        let outcome = judge(&exchange, batch.requests.len(), &history);
+        let sent = Sent {
+            hits: batch.requests.len(),
+            bytes,
+            cut: batch.cut.take(),
+            elapsed,
+            took: took(&outcome, batch.probe),
+        };
+        let next = match outcome {
             Outcome::Committed(committed) => {
                 shared.learnt.successes.fetch_add(1, Ordering::Relaxed);
                 pass.opens();
@@ -231,8 +262,9 @@ impl Delivery {
                 ..
             } => {
                 drop(pass);
-                let next =
-                    self.resolve(window, batch, (!answered).then_some(sent), halve, detail)?;
+                self.learn(turn, &sent);
+                let since = (!answered).then_some(begun);
+                let next = self.resolve(window, batch, since, halve, detail)?;
                 self.close_intents(window)?;
                 return Ok(next);
             }
@@ -244,6 +276,8 @@ impl Delivery {
             Outcome::TooLarge { .. } => Next::Halves(batch),
             Outcome::Stop { message } => Next::Stop(message),
         };
+        // Not before an outage has begun: others wait for this turn.
+        self.learn(turn, &sent);
         match (&next, &shared.ledger, intent) {
             (Next::Done, ..) => self.close_intents(window)?,
             // Matomo has nothing of it.
@@ -254,6 +288,12 @@ impl Delivery {
             _ => {}
         }
         Ok(next)
+    }
+
+    fn learn(&self, turn: Turn, sent: &Sent) {
+        if let Some(change) = turn.end(sent) {
+            self.shared.console.debug(1, || change);
+        }
     }
 
     /// Notes in the ledger that these lines are about to be sent. The note is on the disk when this returns.
@@ -400,11 +440,6 @@ impl Delivery {
                 .collect();
             let present = match doubt::present(&shared.api, &jsons) {
                 Ok(present) => present,
-                // Told to stop before there was an answer.
-                Err(_) if shared.stop.requested() => {
-                    self.leave_in_doubt(window, &batch.requests);
-                    return Ok(Next::Done);
-                }
                 Err(why) => {
                     return self.follow_policy(window, batch, answered, halve, detail, &why);
                 }
@@ -654,18 +689,20 @@ impl Delivery {
     }
 }
 
-/// Cuts requests into batches; those of one line stay together as long as they fit.
-fn batches(window: &Window, order: &[u32], most: usize) -> Vec<Vec<u32>> {
-    let mut batches: Vec<Vec<u32>> = Vec::new();
-    for line in order.chunk_by(|one, other| std::ptr::eq(window.unit(*one), window.unit(*other))) {
-        for part in line.chunks(most) {
-            match batches.last_mut() {
-                Some(batch) if batch.len() + part.len() <= most => batch.extend_from_slice(part),
-                _ => batches.push(part.to_vec()),
-            }
-        }
+/// What an outcome says about the load that the server has.
+fn took(outcome: &Outcome, probe: bool) -> Took {
+    match outcome {
+        Outcome::Committed(_) => Took::Well,
+        Outcome::TooLarge { .. } => Took::TooLarge,
+        // It is about one of the hits.
+        Outcome::InDoubt { answered: true, .. } if probe => Took::Unsaid,
+        Outcome::InDoubt { answered: true, .. } => Took::Failed,
+        Outcome::InDoubt {
+            answered: false, ..
+        } => Took::NoAnswer,
+        Outcome::NotProcessed { .. } => Took::Busy,
+        Outcome::NotSent { .. } | Outcome::Stop { .. } => Took::Unsaid,
     }
-    batches
 }
 
 /// The sites and days that a batch writes to.

@@ -7,10 +7,6 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 use super::parcel::{Parcel, Unit};
 use crate::stop::Stop;
 
-/// Bytes of requests in a parcel before it is handed over: enough that a hand-over costs next to nothing, little
-/// enough that the parcels under way do not count.
-const PARCEL: usize = 32 * 1024;
-
 /// How long the parser waits for room before it looks whether the program is to stop.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -29,7 +25,7 @@ pub struct Closed;
 
 impl Outbox {
     pub fn new(recorders: Vec<Sender<Parcel>>, emptied: Receiver<Parcel>, stop: Stop) -> Self {
-        let filling = recorders.iter().map(|_| Parcel::default()).collect();
+        let filling = recorders.iter().map(|_| Parcel::new()).collect();
         Self {
             filling,
             recorders,
@@ -49,10 +45,10 @@ impl Outbox {
         let recorder = self.recorder(unit.visitor);
         let parcel = &mut self.filling[recorder];
         parcel.units.push(unit);
-        if parcel.body.len() < PARCEL {
-            Ok(())
-        } else {
+        if parcel.is_full() {
             self.hand_over(recorder, false)
+        } else {
+            Ok(())
         }
     }
 
@@ -71,7 +67,7 @@ impl Outbox {
     }
 
     fn hand_over(&mut self, recorder: usize, flush: bool) -> Result<(), Closed> {
-        let mut next = self.emptied.try_recv().unwrap_or_default();
+        let mut next = self.emptied.try_recv().unwrap_or_else(|_| Parcel::new());
         next.clear();
         let mut parcel = std::mem::replace(&mut self.filling[recorder], next);
         parcel.flush = flush;

@@ -1,5 +1,6 @@
 //! What the parser hands to a recorder: finished tracking requests, and which lines they come from.
 
+use super::window::USUAL;
 use crate::ledger::LogId;
 use crate::rejects::Original;
 
@@ -64,8 +65,33 @@ pub struct Parcel {
     pub flush: bool,
 }
 
+/// Bytes of requests in a parcel before it is handed over: enough that a hand-over costs next to nothing, little
+/// enough that the parcels under way do not count.
+pub const FULL: usize = 32 * 1024;
+
+/// An emptied parcel keeps its buffers for the next, but for those that an odd line has made so large.
+const KEPT: usize = 8 * FULL;
+
 impl Parcel {
+    /// With room for what usually goes in, so that it need not grow.
+    pub fn new() -> Self {
+        let hits = FULL / USUAL;
+        Self {
+            body: Vec::with_capacity(FULL + FULL / 8),
+            ends: Vec::with_capacity(hits),
+            units: Vec::with_capacity(hits),
+            flush: false,
+        }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.body.len() >= FULL
+    }
+
     pub fn clear(&mut self) {
+        if self.body.capacity() > KEPT {
+            *self = Self::new();
+        }
         self.body.clear();
         self.ends.clear();
         self.units.clear();

@@ -1,6 +1,13 @@
 //! A recorder's read-ahead: the requests it holds, in the order that suits the server.
 
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
 use super::parcel::{Parcel, Unit};
+
+/// Bytes of a request, as a rule.
+pub const USUAL: usize = 400;
 
 /// Requests waiting to be sent, and how far each line of them has come.
 #[derive(Debug, Default)]
@@ -38,6 +45,17 @@ pub enum Fate {
 }
 
 impl Window {
+    /// With room for requests of so many bytes, so that it need not grow: what a vector leaves behind on its way to
+    /// its full length would double the memory. Room that is not used takes none.
+    pub fn of(bytes: usize) -> Self {
+        let hits = bytes / USUAL;
+        Self {
+            body: Vec::with_capacity(bytes),
+            requests: Vec::with_capacity(hits),
+            units: Vec::with_capacity(hits),
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty()
     }
@@ -58,12 +76,13 @@ impl Window {
         self.units.clear();
     }
 
-    pub fn add(&mut self, parcel: &Parcel) {
+    /// Takes what is in a parcel.
+    pub fn add(&mut self, parcel: &mut Parcel) {
         let offset = self.body.len() as u32;
         self.body.extend_from_slice(&parcel.body);
         let mut ends = parcel.ends.iter();
         let mut begin = offset;
-        for unit in &parcel.units {
+        for unit in parcel.units.drain(..) {
             let number = self.units.len() as u32;
             for end in ends.by_ref().take(unit.requests as usize) {
                 self.requests.push(Request {
@@ -74,11 +93,33 @@ impl Window {
                 begin = offset + end;
             }
             self.units.push(Pending {
-                unit: unit.clone(),
                 left: unit.requests,
                 fate: Fate::Imported,
+                unit,
             });
         }
+        parcel.clear();
+    }
+
+    /// The order that costs Matomo least: it looks an agent up once a batch, so hits of one agent stand together,
+    /// and within them those of one visitor. A visitor with several agents stands at the first of them, and each
+    /// visitor's own hits stay in the log's order. Gives indexes of requests.
+    ///
+    /// Where all have the same agent, the log's order is as good. Agents stand in no order that means anything: were
+    /// those that come first in a log (the common ones) to stand first, batches would cost less at the beginning of a
+    /// window than at its end, and could not be compared.
+    pub fn order_by_agent(&self) -> Vec<u32> {
+        let mut agents: HashMap<u64, u64, RandomState> = HashMap::default();
+        let mut keys: Vec<(u64, u64, u32)> = Vec::with_capacity(self.requests.len());
+        for Pending { unit, .. } in &self.units {
+            let agent = *agents.entry(unit.visitor).or_insert(unit.agent);
+            let next = keys.len() as u32;
+            keys.extend((next..next + unit.requests).map(|request| (agent, unit.visitor, request)));
+        }
+        if keys.iter().any(|key| key.0 != keys[0].0) {
+            keys.sort_unstable();
+        }
+        keys.into_iter().map(|(.., request)| request).collect()
     }
 
     /// The order of the log.
@@ -125,11 +166,12 @@ impl Window {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::recorder::parcel::Place;
 
-    fn window(units: &[(u64, u64, u32)]) -> Window {
+    /// Lines, each with its visitor, agent and number of requests, which read `line.request`.
+    pub fn window(units: &[(u64, u64, u32)]) -> Window {
         let mut parcel = Parcel::default();
         for (line, (visitor, agent, requests)) in units.iter().enumerate() {
             for part in 0..*requests {
@@ -156,8 +198,49 @@ mod tests {
             });
         }
         let mut window = Window::default();
-        window.add(&parcel);
+        window.add(&mut parcel);
+        assert!(parcel.units.is_empty() && parcel.body.is_empty());
         window
+    }
+
+    fn texts(window: &Window, order: &[u32]) -> Vec<String> {
+        order
+            .iter()
+            .map(|request| String::from_utf8(window.json(*request).to_vec()).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn agents_stand_together_and_a_visitors_hits_keep_their_order() {
+        let window = window(&[
+            (1, 10, 1),
+            (2, 20, 1),
+            (3, 10, 1),
+            (1, 20, 1),
+            (2, 20, 1),
+            (3, 10, 1),
+        ]);
+        let order = window.order_by_agent();
+        assert_eq!(
+            texts(&window, &order),
+            ["0.0", "3.0", "2.0", "5.0", "1.0", "4.0"]
+        );
+    }
+
+    #[test]
+    fn hits_of_one_agent_stay_in_the_logs_order() {
+        let window = window(&[(1, 10, 1), (2, 10, 1), (1, 10, 1), (2, 10, 1)]);
+        assert_eq!(window.order_by_agent(), window.order_of_log());
+    }
+
+    #[test]
+    fn requests_of_one_line_stay_together_in_order() {
+        let window = window(&[(1, 10, 3), (2, 20, 1), (3, 10, 2)]);
+        let order = window.order_by_agent();
+        assert_eq!(
+            texts(&window, &order),
+            ["0.0", "0.1", "0.2", "2.0", "2.1", "1.0"]
+        );
     }
 
     #[test]
@@ -187,7 +270,7 @@ mod tests {
             requests: 1,
             ..both.unit(0).clone()
         });
-        both.add(&parcel);
+        both.add(&mut parcel);
         assert_eq!(both.json(2), b"later");
         assert_eq!(both.unit(2).place.line, 7);
     }

@@ -1,0 +1,321 @@
+//! The server gets its work in the order, the size and the number of requests that suit it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use import_logs::sandbox::{Fault, Faults, Log, Options, Sandbox, TrackerCall, When};
+
+use crate::support::logs::{self, log_of};
+use crate::support::stored::{assert_each_once, number, options, sandbox, started, text};
+use crate::support::{Ended, Folder, Program};
+
+/// Numbers that are the same in every run.
+struct Random(u64);
+
+impl Random {
+    /// From 0 to the one before that.
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end.max(1)
+    }
+}
+
+fn import(sandbox: &Sandbox, log: String, args: &str) -> Ended {
+    Program::new(&Folder::with_log(log))
+        .to(sandbox)
+        .args("--idsite=1 --log-format-name=ncsa_extended --retry-delay=0 access.log")
+        .args(args)
+        .run()
+        .exits(0)
+}
+
+/// A line of this number by a visitor with an agent, so many seconds after midnight.
+fn line(number: usize, visitor: usize, agent: usize, second: usize) -> String {
+    let (hour, minute, rest) = (second / 3600 % 24, second / 60 % 60, second % 60);
+    format!(
+        "10.{}.{}.{} - - [14/May/2024:{hour:02}:{minute:02}:{rest:02} +0000] \"GET /page-{number} HTTP/1.1\" 200 512 \
+         \"-\" \"Mozilla/5.0 (X11; Linux x86_64; rv:{agent}.0) Gecko/20100101 Firefox/{agent}.0\"\n",
+        visitor >> 16,
+        visitor >> 8 & 255,
+        visitor & 255,
+    )
+}
+
+/// 4,000 hits of 1,500 visitors with 536 agents, some of them common and many rare; visitors come, look at a few
+/// pages and go.
+fn usual_log() -> String {
+    let mut random = Random(7);
+    let mut agents: Vec<usize> = (0..1500).map(|visitor| visitor % 536).collect();
+    for agent in &mut agents[536..] {
+        let rare = random.below(536) + 1;
+        *agent = random.below(rare);
+    }
+    let mut newest = None;
+    let hits = (0..4000).map(|number: usize| {
+        let arrived = number * 1500 / 4000;
+        let visitor = match newest.replace(arrived) == Some(arrived) {
+            true => arrived.saturating_sub(random.below(100)),
+            false => arrived,
+        };
+        line(number, visitor, agents[visitor], number)
+    });
+    hits.collect()
+}
+
+/// What Matomo has to look up: the agents of each batch.
+fn lookups(log: &Log) -> usize {
+    let agents = |call: &TrackerCall| {
+        let hits = call.requests();
+        let agents: HashSet<&str> = hits.iter().map(|hit| text(hit, "ua")).collect();
+        agents.len()
+    };
+    log.tracker.iter().map(agents).sum()
+}
+
+#[test]
+fn hits_of_an_agent_go_together() {
+    let of = |args: &str| {
+        let sandbox = sandbox();
+        import(&sandbox, usual_log(), args);
+        assert_each_once(&sandbox, 4000);
+        let log = sandbox.log();
+        let all: HashSet<String> = log
+            .sent()
+            .iter()
+            .map(|hit| text(hit, "ua").to_owned())
+            .collect();
+        assert_eq!(all.len(), 536);
+        lookups(&log)
+    };
+    let in_log_order = of("--keep-order --recorder-max-payload-size=200");
+    let share = |args: &str| of(args) as f64 / in_log_order as f64;
+    for (args, most) in [("", 0.3), ("--recorder-max-payload-size=200", 0.3)] {
+        let share = share(args);
+        println!("{args}: {share:.3} of {in_log_order}");
+        assert!(share < most, "{args}: {share} of {in_log_order}");
+    }
+}
+
+fn sent(sandbox: &Sandbox) -> Vec<usize> {
+    sandbox.log().sent().iter().map(number).collect()
+}
+
+#[test]
+fn the_user_may_keep_the_order() {
+    let sandbox = sandbox();
+    import(&sandbox, usual_log(), "--keep-order");
+    assert_eq!(sent(&sandbox), (0..4000).collect::<Vec<_>>());
+}
+
+#[test]
+fn replayed_requests_keep_their_order() {
+    let sandbox = sandbox();
+    let log: String = (0..600)
+        .map(|number| {
+            let query = format!("matomo.php?idsite=1&rec=1&url=http%3A%2F%2Fa%2Fpage-{number}");
+            line(number, number % 50, number % 7, number)
+                .replace(&format!("page-{number} "), &format!("{query} "))
+        })
+        .collect();
+    import(&sandbox, log, "--replay-tracking");
+    assert_eq!(sent(&sandbox), (0..600).collect::<Vec<_>>());
+}
+
+fn sizes(sandbox: &Sandbox) -> Vec<usize> {
+    let log = sandbox.log();
+    log.tracker.iter().map(|call| call.hits).collect()
+}
+
+/// A request takes so long, however many hits it has.
+fn steady(millis: u64) -> Sandbox {
+    started(Options {
+        delay: Duration::from_millis(millis),
+        ..options()
+    })
+}
+
+#[test]
+fn requests_grow_as_long_as_a_hit_gets_cheaper() {
+    let sandbox = steady(100);
+    import(&sandbox, log_of(20_000, 100), "");
+    let sizes = sizes(&sandbox);
+    assert!(sizes[0] <= 200, "{sizes:?}");
+    assert!(sizes.iter().all(|hits| *hits <= 1000), "{sizes:?}");
+    assert!(sizes.iter().any(|hits| *hits > 750), "{sizes:?}");
+}
+
+#[test]
+fn requests_are_no_larger_than_the_user_wants() {
+    let sandbox = steady(0);
+    import(
+        &sandbox,
+        log_of(3000, 100),
+        "--recorder-max-payload-size=300",
+    );
+    assert_eq!(sizes(&sandbox), [300; 10]);
+}
+
+#[test]
+fn bodies_stay_below_what_web_servers_take() {
+    let sandbox = started(Options {
+        body_limit: Some(900_000),
+        delay: Duration::from_millis(30),
+        ..options()
+    });
+    let long = "x".repeat(800);
+    let log: String = (0..3000)
+        .map(|number| logs::page(&format!("/{long}/page-{number}"), number, 25))
+        .collect();
+    import(&sandbox, log, "--recorder-max-payload-size=1000");
+    let log = sandbox.log();
+    assert!(log.tracker.iter().all(|call| call.status == Some(200)));
+    assert!(log.tracker.iter().any(|call| call.body.len() > 700_000));
+    assert_each_once(&sandbox, 3000);
+}
+
+#[test]
+fn what_was_too_large_is_not_tried_again_and_again() {
+    let sandbox = started(Options {
+        body_limit: Some(50_000),
+        ..options()
+    });
+    import(&sandbox, log_of(5000, 100), "");
+    assert_each_once(&sandbox, 5000);
+    let log = sandbox.log();
+    let refused = log.tracker.iter().filter(|call| call.status == Some(413));
+    assert!(refused.count() < 4, "{:?}", sizes(&sandbox));
+}
+
+/// How many requests were under way when each of these came, itself included.
+fn at_once(calls: &[TrackerCall]) -> Vec<usize> {
+    let under_way = |call: &TrackerCall| {
+        let beside = |other: &&TrackerCall| {
+            other.began <= call.began && other.ended.is_none_or(|ended| ended > call.began)
+        };
+        calls.iter().filter(beside).count()
+    };
+    calls.iter().map(under_way).collect()
+}
+
+/// A request takes twice as long when there are more than four of them.
+fn crowded_above_four() -> Sandbox {
+    started(Options {
+        delay: Duration::from_millis(40),
+        faults: Faults {
+            crowd: std::num::NonZeroUsize::new(4),
+            ..Faults::default()
+        },
+        ..options()
+    })
+}
+
+#[test]
+fn auto_finds_how_many_requests_at_once_the_server_likes() {
+    let sandbox = crowded_above_four();
+    let args = "--recorders=auto --recorder-max-payload-size=5";
+    let ended = import(&sandbox, log_of(2000, 400), args);
+    assert_each_once(&sandbox, 2000);
+    let settled: usize = ended
+        .err
+        .split("settled on ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("nothing is said: {ended}"));
+    assert!((3..=6).contains(&settled), "{ended}");
+    let log = sandbox.log();
+    let at_once = at_once(&log.tracker);
+    let late = &at_once[at_once.len() / 2..];
+    let mean = late.iter().sum::<usize>() as f64 / late.len() as f64;
+    assert!((2.5..=6.0).contains(&mean), "{mean}: {at_once:?}");
+}
+
+#[test]
+fn with_quiet_auto_says_nothing() {
+    let sandbox = sandbox();
+    let ended = import(&sandbox, log_of(50, 10), "--recorders=auto --quiet");
+    assert_eq!((ended.err.as_str(), ended.out.as_str()), ("", ""));
+}
+
+#[test]
+fn a_number_that_cannot_be_meant_is_named() {
+    Program::new(&Folder::with_log(log_of(1, 1)))
+        .args("--url=http://127.0.0.1:9/ --recorders=many access.log")
+        .run()
+        .exits(2)
+        .says(&["--recorders=many", "auto"]);
+}
+
+#[test]
+fn fewer_requests_at_once_when_they_fail() {
+    let sandbox = started(Options {
+        delay: Duration::from_millis(10),
+        faults: Faults {
+            rules: vec![(When::BusyAbove(4), Fault::RollBack)],
+            ..Faults::default()
+        },
+        ..options()
+    });
+    let args = "--recorders=8 --recorder-max-payload-size=5 --retry-max-attempts=10";
+    import(&sandbox, log_of(2000, 400), args);
+    assert_each_once(&sandbox, 2000);
+    let log = sandbox.log();
+    let failed = log.tracker.iter().filter(|call| call.status == Some(500));
+    let failed = failed.count();
+    assert!((1..40).contains(&failed), "{failed} requests failed");
+}
+
+/// Lines of visitors who look at pages in bursts, some of them with several agents, in the order of a log.
+fn random_log(random: &mut Random) -> (String, usize) {
+    let visitors = 1 + random.below(300);
+    let agents = 1 + random.below(40);
+    let lines = 1 + random.below(4000);
+    let mut second = 0;
+    let log = (0..lines).map(|number| {
+        second += random.below(30);
+        // Few are seen often.
+        let rare = random.below(visitors) + 1;
+        let visitor = random.below(rare);
+        let agent = match random.below(10) {
+            0 => random.below(agents),
+            _ => visitor % agents,
+        };
+        line(number, visitor, agent, second.min(86_399))
+    });
+    (log.collect(), lines)
+}
+
+/// Each visitor's lines in the order in which they were stored.
+fn visits(sandbox: &Sandbox) -> BTreeMap<String, Vec<usize>> {
+    let mut visits: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for hit in sandbox.store().hits().unwrap() {
+        let visitor = text(&hit, "cip").to_owned();
+        visits.entry(visitor).or_default().push(number(&hit));
+    }
+    visits
+}
+
+#[test]
+fn ordered_or_not_by_one_or_by_eight_each_visitors_hits_are_stored_in_order() {
+    let mut random = Random(11);
+    for _ in 0..5 {
+        let (log, lines) = random_log(&mut random);
+        for args in [
+            "--keep-order",
+            "",
+            "--recorders=8",
+            "--recorders=8 --keep-order",
+            "--recorders=auto --recorder-max-payload-size=37",
+            "--recorders=8 --recorder-max-payload-size=7",
+        ] {
+            let sandbox = sandbox();
+            import(&sandbox, log.clone(), args);
+            assert_each_once(&sandbox, lines);
+            for (visitor, hits) in visits(&sandbox) {
+                assert!(hits.is_sorted(), "{args}: {visitor}: {hits:?}");
+            }
+        }
+    }
+}
