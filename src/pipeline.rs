@@ -86,7 +86,7 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
         None => [0; 16],
     });
     let shared = Arc::new(Shared {
-        client: (!config.dry_run).then(|| server.client.clone()),
+        client: server.client.clone(),
         api: server.api.clone(),
         token: server.token.clone(),
         account: Arc::clone(&account),
@@ -97,7 +97,10 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
         rejects: rejects.clone(),
         learnt: Default::default(),
     });
-    let (pool, outbox) = Pool::start(&shared)?;
+    let (pool, outbox) = match config.dry_run {
+        true => Pool::none(&account),
+        false => Pool::start(&shared)?,
+    };
     let style = Style::choose(config.show_progress, config.progress_delay, console);
     let watched = Watched {
         account: Arc::clone(&account),

@@ -29,8 +29,7 @@ use crate::stop::Stop;
 
 /// What all recorders share.
 pub struct Shared {
-    /// `None`: a dry run, every request is written and dropped.
-    pub client: Option<Client>,
+    pub client: Client,
     pub api: Api,
     pub token: Option<Secret>,
     pub account: Arc<Account>,
@@ -123,11 +122,6 @@ impl Delivery {
         &self.shared.account
     }
 
-    /// Not with `--dry-run`.
-    pub fn sends(&self) -> bool {
-        self.shared.client.is_some()
-    }
-
     /// Hits of a full batch.
     pub fn full(&self) -> usize {
         self.throttle.size().0.hits
@@ -136,12 +130,6 @@ impl Delivery {
     /// Sends a window. On return each of its lines has its outcome, or the program is to stop. An error: the import
     /// cannot go on.
     pub fn send(&mut self, window: &mut Window) -> Result<()> {
-        if self.shared.client.is_none() {
-            for request in window.order_of_log() {
-                self.settle(window, request, Fate::Imported);
-            }
-            return Ok(());
-        }
         let mut uncut = Uncut::new(match self.shared.options.keep_order {
             true => window.order_of_log(),
             false => window.order_by_agent(),
@@ -211,9 +199,6 @@ impl Delivery {
     /// One request, and what is to be done after it.
     fn attempt(&mut self, window: &mut Window, mut batch: Batch) -> Result<Next> {
         let shared = Arc::clone(&self.shared);
-        let Some(client) = &shared.client else {
-            return Ok(Next::Done);
-        };
         let days = site_days(window, &batch.requests);
         let throttle = Arc::clone(&self.throttle);
         let Some(pass) = shared.learnt.gates.enter(&days, &shared.stop) else {
@@ -229,7 +214,7 @@ impl Delivery {
         let body = body(window, &batch.requests, shared.token.as_ref());
         let bytes = body.len();
         let begun = Instant::now();
-        let exchange = client.track(body);
+        let exchange = shared.client.track(body);
         let elapsed = begun.elapsed();
         reach("after-answer");
         if batch.attempts == 0 && !batch.probe {

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::error::{Error, Result};
-use crate::report::{Account, Count};
+use crate::report::{Account, Console, Count};
 use crate::stop::Stop;
 
 use crowd::Most;
@@ -50,8 +50,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// The recorder threads.
 pub struct Pool {
     threads: Vec<JoinHandle<()>>,
-    throttle: Arc<Throttle>,
-    shared: Arc<Shared>,
+    /// With `--recorders=auto`: what knows the number that was found, and who is told.
+    auto: Option<(Arc<Throttle>, Console)>,
 }
 
 impl Pool {
@@ -59,11 +59,7 @@ impl Pool {
     pub fn start(shared: &Arc<Shared>) -> Result<(Pool, Outbox)> {
         let options = &shared.options;
         let room = room(options.recorders);
-        let waiting = match shared.client {
-            Some(_) => room.div_ceil(parcel::FULL),
-            // Nobody waits for a server: few buffers that stay in the processor's cache are fastest.
-            None => 2,
-        };
+        let waiting = room.div_ceil(parcel::FULL);
         let most = match options.auto {
             true => Most::Auto(options.recorders),
             false => Most::Fixed(options.recorders),
@@ -94,11 +90,19 @@ impl Pool {
         Ok((
             Pool {
                 threads,
-                throttle,
-                shared: Arc::clone(shared),
+                auto: options.auto.then(|| (throttle, shared.console.clone())),
             },
             Outbox::new(inboxes, emptied, shared.stop.clone()),
         ))
+    }
+
+    /// For a dry run: what goes into the outbox is counted and dropped, without a thread.
+    pub fn none(account: &Arc<Account>) -> (Pool, Outbox) {
+        let pool = Pool {
+            threads: Vec::new(),
+            auto: None,
+        };
+        (pool, Outbox::dropping(Arc::clone(account)))
     }
 
     /// Waits for the recorders to end, which they do once the outbox is gone; after a signal at most so long.
@@ -111,10 +115,10 @@ impl Pool {
             }
             std::thread::sleep(GLANCE);
         }
-        if let Some(settled) = self.throttle.settled().filter(|_| self.shared.options.auto) {
-            self.shared
-                .console
-                .note(format!("--recorders=auto settled on {settled}"));
+        if let Some((throttle, console)) = self.auto
+            && let Some(settled) = throttle.settled()
+        {
+            console.note(format!("--recorders=auto settled on {settled}"));
         }
         true
     }
@@ -158,11 +162,7 @@ impl Recorder {
 
     /// Reads ahead until the window is full, the input pauses, or there is no more. `false`: nothing is left.
     fn fill(&mut self) -> bool {
-        let (hits, bytes) = match self.delivery.sends() {
-            true => (AHEAD, self.room),
-            false => (1, 1),
-        };
-        while self.window.len() < hits && self.window.size() < bytes {
+        while self.window.len() < AHEAD && self.window.size() < self.room {
             let parcel = match self.window.len() < self.delivery.full() {
                 true => self.inbox.recv().ok(),
                 false => self.inbox.recv_timeout(PATIENCE).ok(),

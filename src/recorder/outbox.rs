@@ -1,10 +1,12 @@
 //! The parser's end of the recorders: a parcel for each, filled and handed over when it is full.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 
 use super::parcel::{Parcel, Unit};
+use crate::report::{Account, Count};
 use crate::stop::Stop;
 
 /// How long the parser waits for room before it looks whether the program is to stop.
@@ -13,10 +15,20 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Where the parser puts finished requests.
 #[derive(Debug)]
 pub struct Outbox {
+    /// One for each recorder; one in all where there is none.
     filling: Vec<Parcel>,
-    recorders: Vec<Sender<Parcel>>,
-    emptied: Receiver<Parcel>,
-    stop: Stop,
+    to: To,
+}
+
+#[derive(Debug)]
+enum To {
+    Recorders {
+        inboxes: Vec<Sender<Parcel>>,
+        emptied: Receiver<Parcel>,
+        stop: Stop,
+    },
+    /// A dry run: the lines count as imported, their requests are dropped.
+    Nobody(Arc<Account>),
 }
 
 /// The recorders take nothing more: one has failed, or the program is to stop.
@@ -24,13 +36,21 @@ pub struct Outbox {
 pub struct Closed;
 
 impl Outbox {
-    pub fn new(recorders: Vec<Sender<Parcel>>, emptied: Receiver<Parcel>, stop: Stop) -> Self {
-        let filling = recorders.iter().map(|_| Parcel::new()).collect();
+    pub fn new(inboxes: Vec<Sender<Parcel>>, emptied: Receiver<Parcel>, stop: Stop) -> Self {
         Self {
-            filling,
-            recorders,
-            emptied,
-            stop,
+            filling: inboxes.iter().map(|_| Parcel::new()).collect(),
+            to: To::Recorders {
+                inboxes,
+                emptied,
+                stop,
+            },
+        }
+    }
+
+    pub fn dropping(account: Arc<Account>) -> Self {
+        Self {
+            filling: vec![Parcel::new()],
+            to: To::Nobody(account),
         }
     }
 
@@ -54,7 +74,7 @@ impl Outbox {
 
     /// The input pauses or has ended: everything goes out now.
     pub fn flush(&mut self) -> Result<(), Closed> {
-        (0..self.recorders.len()).try_for_each(|recorder| self.hand_over(recorder, true))
+        (0..self.filling.len()).try_for_each(|recorder| self.hand_over(recorder, true))
     }
 
     /// Lines that no recorder has taken.
@@ -63,24 +83,45 @@ impl Outbox {
     }
 
     fn recorder(&self, visitor: u64) -> usize {
-        (visitor % self.recorders.len() as u64) as usize
+        (visitor % self.filling.len() as u64) as usize
     }
 
     fn hand_over(&mut self, recorder: usize, flush: bool) -> Result<(), Closed> {
-        let mut next = self.emptied.try_recv().unwrap_or_else(|_| Parcel::new());
+        let filling = &mut self.filling[recorder];
+        let (inbox, emptied, stop) = match &self.to {
+            To::Recorders {
+                inboxes,
+                emptied,
+                stop,
+            } => (&inboxes[recorder], emptied, stop),
+            To::Nobody(account) => {
+                drop_units(account, &filling.units);
+                filling.clear();
+                return Ok(());
+            }
+        };
+        let mut next = emptied.try_recv().unwrap_or_else(|_| Parcel::new());
         next.clear();
-        let mut parcel = std::mem::replace(&mut self.filling[recorder], next);
+        let mut parcel = std::mem::replace(filling, next);
         parcel.flush = flush;
         loop {
-            match self.recorders[recorder].send_timeout(parcel, PATIENCE) {
+            match inbox.send_timeout(parcel, PATIENCE) {
                 Ok(()) => return Ok(()),
-                Err(SendTimeoutError::Timeout(back)) if !self.stop.requested() => parcel = back,
+                Err(SendTimeoutError::Timeout(back)) if !stop.requested() => parcel = back,
                 Err(SendTimeoutError::Timeout(back) | SendTimeoutError::Disconnected(back)) => {
                     // It still holds lines; they are counted as not sent.
-                    self.filling[recorder] = back;
+                    *filling = back;
                     return Err(Closed);
                 }
             }
+        }
+    }
+}
+
+fn drop_units(account: &Account, units: &[Unit]) {
+    for units in units.chunk_by(|one, next| one.file == next.file) {
+        if let Some(file) = account.file(units[0].file as usize) {
+            file.add(Count::Imported, units.iter().map(Unit::lines).sum());
         }
     }
 }
