@@ -1,0 +1,122 @@
+//! Each stage that a line passes through in the parser's thread: parsing, filters, the writing of its request. Beside
+//! them, as a yardstick, counting the newlines of the same log.
+
+use std::hint::black_box;
+
+use bumpalo::Bump;
+use criterion::Criterion;
+use import_logs::cli::Cli;
+use import_logs::config::Config;
+use import_logs::format::{Fit, Record, registry};
+use import_logs::hit::Hit;
+use import_logs::matomo::tracking::Writer;
+use import_logs::site::Site;
+
+use crate::log::Log;
+
+/// The formats with a scanner of their own, in which most logs are.
+const COMMON: [&str; 3] = ["ncsa_extended", "icecast2", "nginx_json"];
+
+pub fn newlines(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("newlines");
+    for name in COMMON {
+        let log = Log::of(name);
+        let text = log.text();
+        group.throughput(log.throughput());
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| memchr::memchr_iter(b'\n', black_box(&text)).count());
+        });
+    }
+}
+
+pub fn parse(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("parse");
+    for name in registry::names() {
+        let log = Log::of(name);
+        group.throughput(log.throughput());
+        group.bench_function(name, |bencher| {
+            let mut arena = Bump::new();
+            bencher.iter(|| {
+                for line in &log.lines {
+                    let mut record = Record::default();
+                    let fit = log.format.parse(black_box(line), &arena, &mut record);
+                    assert!(fit == Fit::Record);
+                    black_box(&record);
+                    arena.reset();
+                }
+            });
+        });
+    }
+}
+
+fn config() -> Config {
+    let args = "import-logs --dry-run --url=http://localhost --idsite=1 --enable-http-errors -";
+    Config::new(Cli::read(args.split(' ').map(Into::into)).unwrap()).unwrap()
+}
+
+/// All hits of a log, up to the filters.
+fn with_hits(log: &Log, config: &Config, then: impl FnOnce(Vec<Hit>)) {
+    let arena = Bump::new();
+    let records: Vec<Record> = log
+        .lines
+        .iter()
+        .map(|line| {
+            let mut record = Record::default();
+            assert!(log.format.parse(line, &arena, &mut record) == Fit::Record);
+            record
+        })
+        .collect();
+    let hits = records
+        .iter()
+        .map(|record| config.hit.hit(log.format.as_ref(), record, &arena));
+    then(hits.collect());
+}
+
+pub fn filters(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("filters");
+    for name in COMMON {
+        let log = Log::of(name);
+        let (parsing, mut config) = (config(), config());
+        group.throughput(log.throughput());
+        with_hits(&log, &parsing, |mut hits| {
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    hits.iter_mut()
+                        .filter_map(|hit| {
+                            config.filters.classify(hit);
+                            config.filters.judge(hit).ok()
+                        })
+                        .count()
+                });
+            });
+        });
+    }
+}
+
+pub fn requests(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("requests");
+    for name in COMMON {
+        let log = Log::of(name);
+        let config = config();
+        let mut writer = Writer::new(config.tracking.clone());
+        let site = Site {
+            id: "1".to_owned(),
+            main_url: Some("http://radio.example".to_owned()),
+        };
+        group.throughput(log.throughput());
+        with_hits(&log, &config, |mut hits| {
+            hits.iter_mut()
+                .for_each(|hit| config.hit.complete(hit).unwrap());
+            let mut body = Vec::new();
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    body.clear();
+                    for hit in &hits {
+                        writer.write(hit, &site, b"abcdef", &mut body);
+                    }
+                    black_box(body.len())
+                });
+            });
+        });
+    }
+}
