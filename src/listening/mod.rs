@@ -22,4 +22,4 @@ pub use audience::{Audience, Network, Part};
 pub use connection::{Connection, Mark, MarkKind, Session};
 pub use figures::{Figures, MountFigures, Peak};
 pub use tally::Tally;
-pub use titles::{GoesOn, Holder, Whole};
+pub use titles::{GoesOn, Holder, Weight, Whole};

@@ -9,7 +9,7 @@
 //!   others;
 //! - by a line of any listener that ends more than [`LONGEST_TITLE`] later: the next line is written at the end of
 //!   its title, which can be hours after the one before;
-//! - when more is held than the bounds allow, the one that ended longest ago first;
+//! - when more is held than may be, the one that ended longest ago first;
 //! - by [`Holder::drain`], at the end of the log.
 //!
 //! What is no continuation becomes a connection of its own, so no second is lost or counted twice.
@@ -25,11 +25,14 @@ const GAP: i64 = 5;
 /// Seconds that a title may take.
 const LONGEST_TITLE: i64 = 86_400;
 
-/// Connections held at most.
-const MOST_CONNECTIONS: usize = 100_000;
+/// Bytes held at most: enough for some 30,000 listeners at once.
+const MOST: usize = 32 << 20;
 
-/// Lines held at most, in all connections together.
-const MOST_LINES: usize = 1_000_000;
+/// What holding something takes.
+pub trait Weight {
+    /// Bytes of memory, all in all.
+    fn weight(&self) -> usize;
+}
 
 /// Connections that may go on. `K` tells listener and mount point (a hash of them, say), `C` is what the caller
 /// keeps of a connection's first line, and `L` what it keeps of every line.
@@ -39,8 +42,8 @@ pub struct Holder<K, C, L> {
     /// The same places in the order in which they ended.
     by_end: BTreeSet<(i64, u64, K)>,
     lines: usize,
-    most_connections: usize,
-    most_lines: usize,
+    weight: usize,
+    most: usize,
     /// Connections begun so far; tells those apart that end in the same second.
     begun: u64,
 }
@@ -65,22 +68,42 @@ pub struct Whole<C, L> {
     pub first: C,
     /// In the order of the log; never empty.
     pub lines: Vec<L>,
+    /// Of all its pieces.
+    weight: usize,
 }
 
-impl<K: Copy + Ord, C, L> Default for Holder<K, C, L> {
-    fn default() -> Self {
-        Self::new(MOST_CONNECTIONS, MOST_LINES)
+impl<C: Weight, L: Weight> Whole<C, L> {
+    /// A connection of one line.
+    pub fn new(connection: Connection, first: C, line: L) -> Self {
+        Self {
+            connection,
+            weight: first.weight() + line.weight(),
+            first,
+            lines: vec![line],
+        }
+    }
+
+    fn add(&mut self, line: L) {
+        self.weight += line.weight();
+        self.lines.push(line);
     }
 }
 
-impl<K: Copy + Ord, C, L> Holder<K, C, L> {
-    fn new(most_connections: usize, most_lines: usize) -> Self {
+impl<K: Copy + Ord, C: Weight, L: Weight> Default for Holder<K, C, L> {
+    fn default() -> Self {
+        Self::new(MOST)
+    }
+}
+
+impl<K: Copy + Ord, C: Weight, L: Weight> Holder<K, C, L> {
+    /// `most`: bytes that may be held.
+    fn new(most: usize) -> Self {
         Self {
             held: BTreeMap::new(),
             by_end: BTreeSet::new(),
             lines: 0,
-            most_connections,
-            most_lines,
+            weight: 0,
+            most,
             begun: 0,
         }
     }
@@ -103,15 +126,11 @@ impl<K: Copy + Ord, C, L> Holder<K, C, L> {
             && let Some(mut whole) = self.take(place)
         {
             whole.connection = joined;
-            whole.lines.push(line);
+            whole.add(line);
             (place.2, whole)
         } else {
             over.extend(self.left_by(key, connection.start()));
-            let whole = Whole {
-                connection,
-                first: first(),
-                lines: vec![line],
-            };
+            let whole = Whole::new(connection, first(), line);
             self.begun += 1;
             (self.begun, whole)
         };
@@ -119,7 +138,7 @@ impl<K: Copy + Ord, C, L> Holder<K, C, L> {
             GoesOn::Perhaps => self.hold((key, connection.end(), number), whole),
             GoesOn::No => over.push(whole),
         }
-        while self.held.len() > self.most_connections || self.lines > self.most_lines {
+        while self.weight > self.most {
             over.extend(self.take_oldest());
         }
         over
@@ -178,6 +197,7 @@ impl<K: Copy + Ord, C, L> Holder<K, C, L> {
     fn hold(&mut self, place: Place<K>, whole: Whole<C, L>) {
         let (key, end, number) = place;
         self.lines += whole.lines.len();
+        self.weight += whole.weight;
         self.by_end.insert((end, number, key));
         self.held.insert(place, whole);
     }
@@ -187,6 +207,7 @@ impl<K: Copy + Ord, C, L> Holder<K, C, L> {
         self.by_end.remove(&(end, number, key));
         let whole = self.held.remove(&place)?;
         self.lines -= whole.lines.len();
+        self.weight -= whole.weight;
         Some(whole)
     }
 }

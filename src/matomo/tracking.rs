@@ -108,19 +108,16 @@ impl Writer {
     /// What the requests of a connection have that does not depend on how long it lasted. The page view has all that
     /// a hit's has but a generation time (a stream has none) and the bytes; the events repeat it without variables.
     pub fn prepare(&mut self, hit: &Hit, site: &Site) -> Prepared {
-        let (mut view, mut event) = (Vec::new(), Vec::new());
-        self.begin(hit, site, &mut view);
-        event.extend_from_slice(&view);
-        view.extend_from_slice(b",\"new_visit\":1");
-        self.push_variables(hit, &mut view);
-        event.extend_from_slice(b",\"ca\":1");
-        push_member(
-            &mut event,
-            "e_c",
-            self.options.listening_category.as_bytes(),
-        );
-        push_member(&mut event, "e_n", hit.path);
-        Prepared { view, event }
+        let mut text = Vec::with_capacity(PREPARED);
+        self.begin(hit, site, &mut text);
+        let common = text.len();
+        text.extend_from_slice(b",\"new_visit\":1");
+        self.push_variables(hit, &mut text);
+        let view = text.len();
+        text.extend_from_slice(b",\"ca\":1");
+        push_member(&mut text, "e_c", self.options.listening_category.as_bytes());
+        push_member(&mut text, "e_n", hit.path);
+        Prepared { text, common, view }
     }
 
     /// Appends one request of a connection. `bytes`: what was sent in all, for the page view.
@@ -134,18 +131,18 @@ impl Writer {
     ) {
         match part.kind {
             MarkKind::PageView => {
-                out.extend_from_slice(&prepared.view);
+                prepared.push_view(out);
                 if bytes > 0 {
                     out.extend_from_slice(b",\"bw_bytes\":");
                     json::push_number(out, bytes);
                 }
             }
             MarkKind::Connected => {
-                out.extend_from_slice(&prepared.event);
+                prepared.push_event(out);
                 out.extend_from_slice(b",\"e_a\":\"connected\"");
             }
             MarkKind::Listened(seconds) => {
-                out.extend_from_slice(&prepared.event);
+                prepared.push_event(out);
                 out.extend_from_slice(b",\"e_a\":\"listened\",\"e_v\":");
                 json::push_number(out, seconds);
             }
@@ -237,11 +234,38 @@ impl Writer {
     }
 }
 
+/// Bytes of a [`Prepared`], as a rule.
+const PREPARED: usize = 640;
+
 /// The requests of a connection, but for their dates and marks.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    view: Vec<u8>,
-    event: Vec<u8>,
+    /// What all of them have, then what the page view has besides, then what the events have besides.
+    text: Vec<u8>,
+    /// Where each of the first two ends.
+    common: usize,
+    view: usize,
+}
+
+impl Prepared {
+    fn push_view(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.text[..self.view]);
+    }
+
+    fn push_event(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.text[..self.common]);
+        out.extend_from_slice(&self.text[self.view..]);
+    }
+
+    /// Gives back what memory it does not need.
+    pub fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+    }
+
+    /// Bytes of memory.
+    pub fn size(&self) -> usize {
+        self.text.capacity()
+    }
 }
 
 fn push_member(out: &mut Vec<u8>, name: &str, value: &[u8]) {

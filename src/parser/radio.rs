@@ -12,7 +12,9 @@ use crate::format::{Field, Format};
 use crate::hit::Hit;
 use crate::input::lines::Line;
 use crate::listening::variants::{Caller, hex_decoded};
-use crate::listening::{Audience, GoesOn, Holder, Mark, MarkKind, Part, Session, Tally, Whole};
+use crate::listening::{
+    Audience, GoesOn, Holder, Mark, MarkKind, Part, Session, Tally, Weight, Whole,
+};
 use crate::mark;
 use crate::matomo::tracking::Prepared;
 use crate::recorder::{Closed, Parcel, Place, Unit};
@@ -62,6 +64,21 @@ pub(super) struct Title {
     bytes: u64,
     /// With `--rejects`.
     original: Option<Original>,
+}
+
+impl Weight for Listener {
+    /// With its share of what holds it, which is as much again.
+    fn weight(&self) -> usize {
+        2 * size_of::<Over>() + self.prepared.size() + self.mount.capacity()
+    }
+}
+
+impl Weight for Title {
+    /// With the room that its connection has for more of them, which is as much again.
+    fn weight(&self) -> usize {
+        let original = self.original.as_ref();
+        2 * size_of::<Self>() + original.map_or(0, |original| original.line.capacity())
+    }
 }
 
 impl Title {
@@ -151,14 +168,16 @@ impl Parser {
                     false => GoesOn::Perhaps,
                 };
                 holder.offer(key, connection, title, goes_on, || {
-                    self.listener(log, line, kept)
+                    let mut listener = self.listener(log, line, kept);
+                    listener.prepared.shrink();
+                    listener
                 })
             }
-            _ => vec![Whole {
+            _ => vec![Whole::new(
                 connection,
-                first: self.listener(log, line, kept),
-                lines: vec![title],
-            }],
+                self.listener(log, line, kept),
+                title,
+            )],
         };
         log.listening = listening;
         Heard::Over(over)

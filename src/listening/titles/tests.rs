@@ -12,6 +12,13 @@ const DAY: i64 = 1_715_644_800;
 
 type Tested = Holder<u64, u32, u32>;
 
+/// A connection of n lines weighs n + 1.
+impl Weight for u32 {
+    fn weight(&self) -> usize {
+        1
+    }
+}
+
 /// A connection by its start and end, counted from [`DAY`].
 fn from_to(start: i64, end: i64) -> Connection {
     Connection::new(DAY + start, (end - start) as u64).unwrap()
@@ -169,23 +176,23 @@ fn a_connection_never_gets_longer_than_one_may_be() {
 }
 
 #[test]
-fn the_bounds_release_what_ended_longest_ago() {
-    let mut holder = Tested::new(2, 100);
+fn what_is_too_much_releases_what_ended_longest_ago() {
+    let mut holder = Tested::new(5);
     offer(&mut holder, 1, 0, 0, 300);
     offer(&mut holder, 2, 1, 0, 100);
     assert_eq!(offer(&mut holder, 3, 2, 0, 200), [(0, 100, vec![1])]);
 
-    let mut holder = Tested::new(100, 3);
+    let mut holder = Tested::new(4);
     offer(&mut holder, 1, 0, 0, 100);
     offer(&mut holder, 2, 1, 0, 101);
-    offer(&mut holder, 1, 2, 100, 200);
-    assert_eq!(offer(&mut holder, 1, 3, 200, 300), [(0, 101, vec![1])]);
+    assert_eq!(offer(&mut holder, 1, 2, 100, 200), [(0, 101, vec![1])]);
+    assert_eq!(offer(&mut holder, 1, 3, 200, 300), []);
     assert_eq!(
         offer(&mut holder, 1, 4, 300, 400),
         [(0, 400, vec![0, 2, 3, 4])],
-        "one connection alone can be over the bound"
+        "one connection alone can be too much"
     );
-    assert_eq!(holder.lines(), 0);
+    assert_eq!((holder.lines(), holder.weight), (0, 0));
 }
 
 /// Lines of several listeners, each with one connection at a time: key, silence before it, seconds.
@@ -242,15 +249,16 @@ proptest! {
     #[test]
     fn whatever_comes_no_line_and_no_second_is_lost_or_doubled(
         lines in prop::collection::vec((0..3u64, -200_000..200_000i64, 0..90_000i64), 0..200),
-        most_connections in 1..20usize, most_lines in 1..40usize,
+        most in 2..60usize,
     ) {
-        let mut holder = Tested::new(most_connections, most_lines);
+        let mut holder = Tested::new(most);
         let mut found = Vec::new();
         let mut seconds = 0;
         for (line, (key, start, length)) in (0..).zip(&lines) {
             seconds += *length as u64;
             found.extend(offer(&mut holder, *key, line, *start, start + length));
-            prop_assert!(holder.held.len() <= most_connections && holder.lines() <= most_lines);
+            prop_assert!(holder.weight <= most);
+            prop_assert_eq!(holder.held.len() + holder.lines(), holder.weight);
             prop_assert_eq!(holder.held.len(), holder.by_end.len());
         }
         found.extend(drain(&mut holder));
