@@ -2,8 +2,8 @@
 //!
 //! A log is known by its content: a checksum of its first KiB (of as many bytes as there were, when it was shorter) and
 //! one of the bytes just before the furthest position read. Every byte of which anything is claimed stands before that
-//! position, so a log that was cut off, or another one that begins alike, cannot be taken for it. Device and inode
-//! only say which of several candidates comes first, and stand in for the content of a log that was still empty.
+//! position, so a log that was cut off, or another one that begins alike, cannot be taken for it. Device, inode and
+//! birth only say which of several candidates comes first, and stand in for the content of a log that was still empty.
 //!
 //! A copy of a log (and a packed one is no more than that) has the same content, so it is the same log.
 
@@ -14,6 +14,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -54,11 +55,19 @@ pub struct FileId {
     pub size: u64,
     /// Last change: seconds since 1970 (UTC) and nanoseconds.
     pub modified: (i64, i64),
+    /// When the file was made, likewise, where the file system keeps that. It tells a file from a later one that was
+    /// given the inode of one that is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born: Option<(i64, i64)>,
 }
 
 impl FileId {
     pub fn is_same_file(&self, other: &FileId) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
+        let born_alike = match (self.born, other.born) {
+            (Some(one), Some(other)) => one == other,
+            _ => true,
+        };
+        (self.device, self.inode) == (other.device, other.inode) && born_alike
     }
 }
 
@@ -69,8 +78,19 @@ impl From<&Metadata> for FileId {
             inode: metadata.ino(),
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
+            born: metadata.created().ok().map(since_1970),
         }
     }
+}
+
+/// Seconds and nanoseconds, both negative before 1970.
+fn since_1970(time: SystemTime) -> (i64, i64) {
+    let (since, sign) = match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => (after, 1),
+        Err(before) => (before.duration(), -1),
+    };
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    (sign * seconds, sign * i64::from(since.subsec_nanos()))
 }
 
 /// The checksum of a log's beginning.
@@ -272,6 +292,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_file_is_not_a_later_one_with_its_inode() {
+        let born = |born| FileId {
+            device: 1,
+            inode: 2,
+            size: 0,
+            modified: (0, 0),
+            born,
+        };
+        let (old, new) = (born(Some((5, 0))), born(Some((5, 1))));
+        assert!(old.is_same_file(&FileId { size: 9, ..old }));
+        assert!(!old.is_same_file(&new));
+        assert!(old.is_same_file(&born(None)) && born(None).is_same_file(&new));
+    }
 
     #[test]
     fn a_head_fits_the_log_that_grew_and_no_other() {

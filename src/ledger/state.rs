@@ -277,6 +277,7 @@ mod tests {
                 inode: log,
                 size: 0,
                 modified: (0, 0),
+                born: None,
             },
             head: Head::of(b"beginning"),
             seen,

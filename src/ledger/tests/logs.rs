@@ -176,6 +176,32 @@ fn a_new_log_with_the_inode_of_one_that_is_gone_is_new() {
 }
 
 #[test]
+fn a_copy_with_the_inode_of_an_empty_log_that_is_gone_is_known() {
+    let logs = Logs::new();
+    let path = logs.path("access.log");
+    append(&path, &numbered(0..100));
+    let copy = logs.path("access.log.1");
+    fs::copy(&path, &copy).unwrap();
+    let as_it_is = FileId::from(&fs::metadata(&copy).unwrap());
+    let ledger = open(&logs.state_dir()).ledger;
+    let empty = logs.path("empty");
+    append(&empty, "");
+    let gone = FileId {
+        size: 0,
+        born: Some((1, 0)),
+        ..as_it_is
+    };
+    assert_eq!(recognise_as(&ledger, &empty, gone).fate, Fate::New);
+    assert_eq!(import(&ledger, &path), 100);
+    let later = FileId {
+        born: Some((2, 0)),
+        ..as_it_is
+    };
+    let state = recognise_as(&ledger, &copy, later);
+    assert_eq!(lines_left(&unpack(&copy), &state), []);
+}
+
+#[test]
 fn logs_that_begin_alike_are_told_apart() {
     let logs = Logs::new();
     let header = format!("#Software: Microsoft\n{}", "#".repeat(2000));

@@ -65,7 +65,10 @@ fn pack(from: &Path, to: &Path) {
 }
 
 fn recognise(ledger: &Ledger, path: &Path) -> LogState {
-    let file = FileId::from(&fs::metadata(path).unwrap());
+    recognise_as(ledger, path, FileId::from(&fs::metadata(path).unwrap()))
+}
+
+fn recognise_as(ledger: &Ledger, path: &Path, file: FileId) -> LogState {
     let mut log = Whole(unpack(path));
     let probe = Probe {
         path,
