@@ -12,6 +12,7 @@ mod listening; // radio logs: the time that listeners stayed
 mod memory; // what a long log takes
 mod output; // what is printed, and where
 mod pipe; // stdin that stays open
+mod readme; // its promises
 mod recorded; // what was recorded of Matomo's own importer, and where we do better
 mod refusals; // Matomo will not
 mod rejects; // --rejects

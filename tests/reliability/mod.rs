@@ -8,11 +8,11 @@ mod random; // the same random numbers each time
 mod world; // a server, a folder, and runs in it
 
 mod answers; // what a server may answer
-mod changing_logs;
+mod changing_logs; // growing, shrinking, cut off
 mod crashes; // ended at each named point
 mod doubt; // --in-doubt
-mod going_on;
+mod going_on; // stopped, and the way on
 mod kills; // killed at random moments
 mod ledgers; // the ledger's own troubles
 mod model; // everything in any order
-mod undisturbed; // ended by nobody // growing, shrinking, cut off // stopped, and the way on
+mod undisturbed; // ended by nobody
