@@ -2,7 +2,7 @@
 //!
 //! Whatever a caller hands over, what leaves here holds no secret and nothing that a terminal would obey, and does
 //! not garble the progress bar. Nobody's reading is a condition for the import: a closed pipe or a full disk under
-//! the messages stops nothing and changes no exit status.
+//! the messages stops nothing and changes no exit status. That stdout's disk is full is told on stderr.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -259,9 +259,15 @@ impl Console {
         }
         let bar = state.bar.clone();
         let sink = state.sink(stream);
-        match bar.filter(|_| sink.terminal) {
+        let failed = match bar.filter(|_| sink.terminal) {
             Some(bar) => bar.suspend(|| sink.write(&text)),
             None => sink.write(&text),
+        };
+        if let (Stream::Out, Some(error)) = (stream, failed) {
+            let warning = format!(
+                "import-logs: warning: stdout cannot be written: {error}; the import goes on\n"
+            );
+            state.err.write(&warning);
         }
     }
 
@@ -285,12 +291,14 @@ impl State {
     }
 }
 
-/// Where text goes. Errors are dropped: there is nobody left to tell, and the import is what matters.
+/// Where text goes.
 struct Sink {
     writer: Box<dyn Write + Send>,
     /// A terminal also shows the progress bar, which then has to step aside.
     terminal: bool,
     closed: bool,
+    /// There was an error; the next text may fare better.
+    failed: bool,
 }
 
 impl Sink {
@@ -299,18 +307,26 @@ impl Sink {
             writer: Box::new(writer),
             terminal,
             closed: false,
+            failed: false,
         }
     }
 
-    fn write(&mut self, text: &str) {
+    /// Gives the first error; a reader who has enough is none.
+    fn write(&mut self, text: &str) -> Option<io::Error> {
         if self.closed {
-            return;
+            return None;
         }
         let written = self
             .writer
             .write_all(text.as_bytes())
             .and_then(|()| self.writer.flush());
-        self.closed = written.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        let error = written.err()?;
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            self.closed = true;
+            return None;
+        }
+        let first = !std::mem::replace(&mut self.failed, true);
+        first.then_some(error)
     }
 }
 

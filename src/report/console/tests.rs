@@ -196,18 +196,25 @@ impl Write for Failing {
 }
 
 #[test]
-fn a_closed_pipe_or_a_full_disk_stops_nothing() {
-    for (kind, expected) in [
-        (io::ErrorKind::BrokenPipe, ""),
-        (io::ErrorKind::StorageFull, "two\n"),
+fn a_closed_pipe_or_a_full_disk_stops_nothing_and_the_disk_is_told_of() {
+    for (kind, expected, told) in [
+        (io::ErrorKind::BrokenPipe, "", ""),
+        (
+            io::ErrorKind::StorageFull,
+            "two\n",
+            "import-logs: warning: stdout cannot be written: no storage space; the import goes on\n",
+        ),
     ] {
-        let kept = Captured::default();
+        let (kept, err) = (Captured::default(), Captured::default());
         let out = Sink::new(Failing(Some(kind), kept.clone()), false);
-        let console = Console::of(out, Sink::new(io::sink(), false), 0, false);
+        let console = Console::of(out, Sink::new(err.clone(), false), 0, false);
         console.print("one");
         console.print("two");
         console.finish(Exit::Ok);
-        assert_eq!(kept.text(), expected);
+        assert_eq!(
+            (kept.text().as_str(), err.text().as_str()),
+            (expected, told)
+        );
         assert!(!console.is_incomplete());
     }
 }
