@@ -265,7 +265,7 @@ impl Console {
         };
         if let (Stream::Out, Some(error)) = (stream, failed) {
             let warning = format!(
-                "import-logs: warning: stdout cannot be written: {error}; the import goes on\n"
+                "import-logs: warning: stdout cannot be written: {error}; the import is not affected\n"
             );
             state.err.write(&warning);
         }
