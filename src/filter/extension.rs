@@ -25,7 +25,12 @@ pub struct FileKind {
 
 /// The extensions that mean something.
 #[derive(Debug)]
-pub struct Extensions(HashMap<Vec<u8>, FileKind, RandomState>);
+pub struct Extensions {
+    kinds: HashMap<Vec<u8>, FileKind, RandomState>,
+    /// By the first byte, in either case: a bit for each length that one of them has. Most paths are told by this
+    /// alone to have none.
+    lengths: [u64; 256],
+}
 
 impl Extensions {
     /// `replacing`: the comma list of `--download-extensions`; `added`: those of `--add-download-extensions`.
@@ -53,7 +58,16 @@ impl Extensions {
         for word in STATIC.split_ascii_whitespace() {
             kind(word, |kind| kind.is_static = true);
         }
-        Self(kinds)
+        let mut lengths = [0; 256];
+        for word in kinds
+            .keys()
+            .filter(|word| (1..=LONGEST).contains(&word.len()))
+        {
+            for first in [word[0].to_ascii_lowercase(), word[0].to_ascii_uppercase()] {
+                lengths[usize::from(first)] |= 1 << word.len();
+            }
+        }
+        Self { kinds, lengths }
     }
 
     /// `extension`: in whatever case.
@@ -62,9 +76,13 @@ impl Extensions {
         let Some(lower) = lower.get_mut(..extension.len()) else {
             return FileKind::default();
         };
+        let is_none = |first: &u8| self.lengths[usize::from(*first)] >> extension.len() & 1 == 0;
+        if extension.first().is_some_and(is_none) {
+            return FileKind::default();
+        }
         lower.copy_from_slice(extension);
         lower.make_ascii_lowercase();
-        self.0.get(&*lower).copied().unwrap_or_default()
+        self.kinds.get(&*lower).copied().unwrap_or_default()
     }
 }
 
@@ -103,6 +121,15 @@ mod tests {
         for download in [&b"pdf"[..], b"foo", b"BAZ"] {
             assert_eq!(extensions.kind(download), kind(true, false, false));
         }
+        for other in [&b"fo"[..], b"fooo", b"fop", b""] {
+            assert_eq!(extensions.kind(other), FileKind::default());
+        }
+        let empty = Extensions::new(Some("pdf,"), &[]);
+        assert_eq!(
+            empty.kind(b""),
+            kind(true, false, false),
+            "an entry like any"
+        );
         assert_eq!(extensions.kind(b"xml"), kind(false, true, true));
         assert_eq!(extensions.kind(b"zip"), kind(false, true, false));
         assert_eq!(
