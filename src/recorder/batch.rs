@@ -1,7 +1,50 @@
-//! A window cut into batches, one after the other, each of the size that suits the server when its turn comes.
+//! Batches: a window cut, one after the other, each of the size that suits the server when its turn comes.
 
 use super::sizer::Size;
+use super::tempo::Era;
 use super::window::Window;
+
+/// Requests to be sent as one, and how it went so far.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Indexes into the window.
+    pub requests: Vec<u32>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// A part of a batch that failed in all attempts: it is tried once, to find the hit that does it.
+    pub probe: bool,
+    /// Requests that this run had committed when the batch was first given up, or the one that it is a half of.
+    pub successes_before: u64,
+    /// When its size was chosen; `None` once it was sent.
+    pub cut: Option<Era>,
+}
+
+impl Batch {
+    /// Of a size chosen in that era.
+    pub fn new(requests: Vec<u32>, cut: Era) -> Self {
+        Self {
+            requests,
+            attempts: 0,
+            probe: false,
+            successes_before: 0,
+            cut: Some(cut),
+        }
+    }
+
+    /// The second half and the first, each to be attempted anew.
+    pub fn halves(mut self) -> [Self; 2] {
+        self.attempts = 0;
+        let second = self.requests.split_off(self.requests.len().div_ceil(2));
+        let second = Self {
+            requests: second,
+            attempts: 0,
+            probe: self.probe,
+            successes_before: self.successes_before,
+            cut: self.cut,
+        };
+        [second, self]
+    }
+}
 
 /// What is left of an ordered window.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Recorders: hits to batches, and batches to Matomo; one visitor always on the same recorder.
 
 mod batch;
+mod books;
 mod crowd;
 mod delivery;
 mod doubt;
@@ -9,6 +10,7 @@ mod outage;
 mod outbox;
 mod parcel;
 mod round;
+mod shared;
 mod sizer;
 mod tempo;
 mod throttle;
@@ -30,8 +32,8 @@ use crate::stop::Stop;
 
 use crowd::Most;
 use delivery::Delivery;
-pub use delivery::Shared;
 pub use doubt::present;
+pub use shared::Shared;
 use sizer::Sizer;
 use throttle::Throttle;
 use window::Window;

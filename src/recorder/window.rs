@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 
+use super::gate::SiteDay;
 use super::parcel::{Parcel, Unit};
+use crate::matomo::json;
+use crate::secret::Secret;
 
 /// Bytes of a request, as a rule.
 pub const USUAL: usize = 400;
@@ -131,6 +135,42 @@ impl Window {
     pub fn json(&self, request: u32) -> &[u8] {
         let request = self.requests[request as usize];
         &self.body[request.begin as usize..request.end as usize]
+    }
+
+    /// The body of one bulk tracking request (SPEC section 6).
+    pub fn body(&self, requests: &[u32], token: Option<&Secret>) -> Bytes {
+        let size: usize = requests
+            .iter()
+            .map(|request| self.json(*request).len() + 1)
+            .sum();
+        let mut body = Vec::with_capacity(size + 128);
+        body.push(b'{');
+        if let Some(token) = token {
+            body.extend_from_slice(b"\"token_auth\":\"");
+            json::push_text(&mut body, token.expose().as_bytes());
+            body.extend_from_slice(b"\",");
+        }
+        body.extend_from_slice(b"\"requests\":[");
+        for (place, request) in requests.iter().enumerate() {
+            if place > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(self.json(*request));
+        }
+        body.extend_from_slice(b"]}");
+        Bytes::from(body)
+    }
+
+    /// The sites and days that these requests write to.
+    pub fn site_days(&self, requests: &[u32]) -> Vec<SiteDay> {
+        let mut days: Vec<SiteDay> = requests
+            .iter()
+            .map(|request| self.unit(*request))
+            .flat_map(|unit| (unit.days.0..=unit.days.1).map(|day| (unit.site, day)))
+            .collect();
+        days.sort_unstable();
+        days.dedup();
+        days
     }
 
     /// The line that a request comes from.

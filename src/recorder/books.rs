@@ -1,0 +1,249 @@
+//! The books of a recorder: which batches are under way, and what became of each line, in the ledger, in the account
+//! and on the console.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::shared::Shared;
+use super::window::{Fate, Window};
+use crate::error::Result;
+use crate::ledger::{BatchId, Lines, LogId};
+use crate::matomo::outcome::{Committed, Refused};
+use crate::report::Count;
+
+/// Kept by each recorder for itself; the ledger and the account under it are everybody's.
+pub struct Books {
+    shared: Arc<Shared>,
+    /// Intents in the ledger whose requests have not all been settled, with those requests.
+    open: Vec<(BatchId, Vec<u32>)>,
+}
+
+impl Books {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            open: Vec::new(),
+        }
+    }
+
+    /// Notes in the ledger that these lines are about to be sent. The note is on the disk when this returns. An
+    /// error: it cannot be written.
+    pub fn intend(&mut self, window: &Window, requests: &[u32]) -> Result<Option<BatchId>> {
+        let Some(ledger) = &self.shared.ledger else {
+            return Ok(None);
+        };
+        let mut places: Vec<(LogId, u64, u64)> = requests
+            .iter()
+            .map(|request| window.unit(*request))
+            .filter_map(|unit| Some((unit.log?, unit)))
+            .flat_map(|(log, unit)| {
+                unit.places()
+                    .map(move |place| (log, place.start, place.end))
+            })
+            .collect();
+        places.sort_unstable();
+        places.dedup();
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let mut lines = Lines::new();
+        for (log, start, end) in places {
+            lines.entry(log).or_default().insert(start..end, 1);
+        }
+        let intent = ledger.intent(lines, requests.len() as u64)?;
+        self.open.push((intent, requests.to_vec()));
+        Ok(Some(intent))
+    }
+
+    /// Notes in the ledger that batches are done, once each of their lines has its outcome: a line of which only a
+    /// part was sent stays in doubt, so that the next run asks before it sends any of it.
+    /// An error: the ledger cannot be written.
+    pub fn close_intents(&mut self, window: &Window) -> Result<()> {
+        let Some(ledger) = &self.shared.ledger else {
+            return Ok(());
+        };
+        let mut closed = Vec::new();
+        self.open.retain(|(intent, requests)| {
+            let done = requests.iter().all(|request| window.is_settled(*request));
+            if done {
+                closed.push(*intent);
+            }
+            !done
+        });
+        closed
+            .into_iter()
+            .try_for_each(|intent| ledger.done(intent))
+    }
+
+    /// Matomo has nothing of this batch: the note of it is taken back. An error: the ledger cannot be written.
+    pub fn forget(&mut self, intent: BatchId) -> Result<()> {
+        self.open.retain(|(open, _)| *open != intent);
+        match &self.shared.ledger {
+            Some(ledger) => ledger.forget(intent),
+            None => Ok(()),
+        }
+    }
+
+    /// The window is through: nothing of it is under way.
+    pub fn clear(&mut self) {
+        self.open.clear();
+    }
+
+    /// Matomo has taken the batch, all but what it refused or lost.
+    pub fn commit(
+        &self,
+        window: &mut Window,
+        requests: &[u32],
+        Committed {
+            refused,
+            lost,
+            noise,
+            odd,
+            ..
+        }: Committed,
+    ) {
+        self.shared.show_noise(noise);
+        odd.into_iter()
+            .for_each(|odd| self.shared.console.warn(odd));
+        let nameless = match refused {
+            Refused::Indices(_) => 0,
+            Refused::Count(number) => number,
+        };
+        let mut accepted = BTreeSet::new();
+        let mut lost_left = lost;
+        let mut refused_left = nameless;
+        for (place, request) in requests.iter().enumerate() {
+            let is_refused = matches!(&refused, Refused::Indices(indices) if indices.binary_search(&place).is_ok());
+            // Where Matomo does not say which, it is some of them: the count is right, the names are not told.
+            let fate = if is_refused || refused_left > 0 {
+                refused_left = refused_left.saturating_sub(usize::from(!is_refused));
+                Fate::Refused
+            } else if lost_left > 0 {
+                lost_left -= 1;
+                Fate::Lost
+            } else {
+                accepted.insert(window.unit(*request).site);
+                Fate::Imported
+            };
+            match is_refused {
+                true => self.refuse(window, *request, "refused by Matomo"),
+                false => self.settle(window, *request, fate),
+            }
+        }
+        self.shared.learnt.accept(accepted);
+        if nameless > 0 {
+            let place = self.place(window, requests);
+            self.shared.console.warn_incomplete(format!(
+                "{nameless} of the {} hits of {place} were refused; which ones, Matomo tells only super users",
+                requests.len()
+            ));
+        }
+        if lost > 0 {
+            let place = self.place(window, requests);
+            self.shared.console.warn_incomplete(format!(
+                "Matomo stored {lost} hits less than the {} it was sent ({place}), and does not say which",
+                requests.len()
+            ));
+        }
+    }
+
+    /// One request more has its outcome. With the last of its line, the line has.
+    pub fn settle(&self, window: &mut Window, request: u32, fate: Fate) {
+        let Some((unit, fate)) = window.settle(request, fate) else {
+            return;
+        };
+        let count = match fate {
+            Fate::Imported => Count::Imported,
+            Fate::InDoubt => Count::InDoubt,
+            Fate::Lost => Count::Lost,
+            Fate::Refused => Count::Refused,
+        };
+        self.count(unit.file, count, unit.lines());
+        // A line that is given up is done, whatever became of the batch that it was in.
+        if let (Fate::Refused, Some(ledger), Some(log)) = (fate, &self.shared.ledger, unit.log) {
+            unit.places()
+                .for_each(|place| ledger.passed(log, place.start..place.end, 1));
+        }
+    }
+
+    /// The run ends without knowing: the ledger keeps these as they are, and the next run asks.
+    pub fn leave_in_doubt(&mut self, window: &mut Window, requests: &[u32]) {
+        self.open
+            .retain(|(_, open)| !open.iter().any(|request| requests.contains(request)));
+        self.settle_all(window, requests, Fate::InDoubt);
+    }
+
+    pub fn settle_all(&self, window: &mut Window, requests: &[u32], fate: Fate) {
+        requests
+            .iter()
+            .for_each(|request| self.settle(window, *request, fate));
+    }
+
+    /// These go out again although Matomo may have them.
+    pub fn count_resent(&self, window: &Window, requests: &[u32]) {
+        for request in requests {
+            self.count(window.unit(*request).file, Count::Resent, 1);
+        }
+    }
+
+    fn count(&self, file: u32, count: Count, lines: u64) {
+        if let Some(file) = self.shared.account.file(file as usize) {
+            file.add(count, lines);
+        }
+    }
+
+    /// Gives a request up, and says why.
+    pub fn refuse(&self, window: &mut Window, request: u32, why: &str) {
+        self.name_refused(window, request, why);
+        self.settle(window, request, Fate::Refused);
+    }
+
+    /// `file:line` of a hit that was refused; once for a line, however many of its requests are.
+    fn name_refused(&self, window: &Window, request: u32, why: &str) {
+        if window.is_refused(request) {
+            return;
+        }
+        let place = self.place(window, &[request]);
+        self.shared
+            .console
+            .warn_incomplete(format!("{place}: {why}"));
+        let Some(rejects) = &self.shared.rejects else {
+            return;
+        };
+        let unit = window.unit(request);
+        let file = self.file_name(unit.file);
+        let added = unit
+            .places()
+            .zip(&unit.originals)
+            .try_for_each(|(place, original)| rejects.add(&file, place.line, why, original));
+        if let Err(error) = added {
+            self.shared.stop.halt(error);
+        }
+    }
+
+    /// `file:line`, or from the first line to the last.
+    pub fn place(&self, window: &Window, requests: &[u32]) -> String {
+        let lines = || {
+            requests
+                .iter()
+                .map(|request| window.unit(*request))
+                .map(|unit| (unit.file, unit.place.line))
+        };
+        let (Some(first), Some(last)) = (lines().min(), lines().max()) else {
+            return String::new();
+        };
+        let name = |file: u32| self.file_name(file);
+        match (first, last) {
+            (first, last) if first == last => format!("{}:{}", name(first.0), first.1),
+            ((file, from), (same, to)) if file == same => format!("{}:{from}-{to}", name(file)),
+            ((file, from), (other, to)) => format!("{}:{from} to {}:{to}", name(file), name(other)),
+        }
+    }
+
+    fn file_name(&self, file: u32) -> String {
+        self.shared
+            .account
+            .file(file as usize)
+            .map_or_else(String::new, |file| file.name().to_owned())
+    }
+}

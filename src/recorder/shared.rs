@@ -1,0 +1,87 @@
+//! What all recorders share: where they send, what they report to, and what they have learnt of the server.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::gate::{Gates, SiteDay};
+use super::outage::Outage;
+use crate::config::DeliveryOptions;
+use crate::ledger::Ledger;
+use crate::matomo::api::Api;
+use crate::matomo::client::Client;
+use crate::rejects::Rejects;
+use crate::report::{Account, Console};
+use crate::secret::Secret;
+use crate::stop::Stop;
+
+/// What all recorders share.
+pub struct Shared {
+    pub client: Client,
+    pub api: Api,
+    pub token: Option<Secret>,
+    pub account: Arc<Account>,
+    pub console: Console,
+    pub stop: Stop,
+    pub options: DeliveryOptions,
+    /// `None`: nothing is kept of what was done.
+    pub ledger: Option<Arc<Ledger>>,
+    pub rejects: Option<Arc<Rejects>>,
+    pub learnt: Learnt,
+}
+
+/// What the recorders of a run have learnt so far.
+#[derive(Debug, Default)]
+pub struct Learnt {
+    pub gates: Gates,
+    pub outage: Outage,
+    /// Batches that were committed.
+    successes: AtomicU64,
+    /// Sites that this run has had a hit accepted for.
+    accepted: Mutex<HashSet<u32>>,
+    /// Text before an answer's JSON is shown once.
+    noise_shown: OnceLock<()>,
+}
+
+impl Learnt {
+    /// A batch was committed.
+    pub fn succeed(&self) {
+        self.successes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Batches that were committed.
+    pub fn successes(&self) -> u64 {
+        self.successes.load(Ordering::Relaxed)
+    }
+
+    /// Matomo took hits of these sites.
+    pub fn accept(&self, sites: impl IntoIterator<Item = u32>) {
+        self.lock().extend(sites);
+    }
+
+    /// Whether Matomo has taken a hit of one of these sites.
+    pub fn accepted(&self, days: &[SiteDay]) -> bool {
+        let accepted = self.lock();
+        days.iter().any(|(site, _)| accepted.contains(site))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<u32>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// What stood before an answer's JSON: debug text that was asked for, or a warning of PHP's, once.
+    pub fn show_noise(&self, noise: Option<String>) {
+        let Some(noise) = noise else { return };
+        if self.options.debug_tracker {
+            self.console.note(format!("tracker: {noise}"));
+        } else {
+            self.learnt.noise_shown.get_or_init(|| {
+                self.console.warn(format!(
+                    "Matomo's answer begins with text that does not belong there: {noise}"
+                ))
+            });
+        }
+    }
+}
