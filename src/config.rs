@@ -16,7 +16,7 @@ use crate::filter::{Bots, Extensions, Filters, Hosts, Paths};
 use crate::format::registry::FormatOptions;
 use crate::format::strptime::Strptime;
 use crate::format::w3c::{self, W3cOptions};
-use crate::format::{Field, Wanted};
+use crate::format::{Field, Fields, Wanted};
 use crate::hit::HitOptions;
 use crate::input::encoding::Encoding;
 use crate::input::pattern::Pattern;
@@ -278,7 +278,7 @@ fn hit_options(cli: &Cli) -> Result<HitOptions> {
         add_to_date: number("--add-to-date", &cli.add_to_date)?,
         timezone,
         forced_host: cli.log_hostname.clone(),
-        ignored: Vec::new(),
+        ignored: Fields::default(),
     })
 }
 

@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use crate::filter::FileKind;
 use crate::format::date::{DateFormat, Moment};
 use crate::format::w3c::RAW_AGENT;
-use crate::format::{Field, Format, Record};
+use crate::format::{Field, Fields, Format, Record};
 use crate::listening::variants::CID;
 
 /// How fields become hits; from the options of the same names.
@@ -22,7 +22,7 @@ pub struct HitOptions {
     /// `--log-hostname`: every hit's host, as typed.
     pub forced_host: Option<String>,
     /// Fields that count as absent, custom variables aside.
-    pub ignored: Vec<Field>,
+    pub ignored: Fields,
 }
 
 /// One request that a server answered, as filters, sites and tracking requests want it.
@@ -160,7 +160,7 @@ impl HitOptions {
         let local = moment.local.checked_add(self.add_to_date)?;
         let offset = match moment
             .offset
-            .filter(|_| !self.ignored.contains(&Field::Timezone))
+            .filter(|_| !self.ignored.contains(Field::Timezone))
         {
             Some(offset) => i64::from(offset),
             None => self.timezone.map_or(0, |zone| {
@@ -181,7 +181,7 @@ impl HitOptions {
     }
 
     fn get<'a>(&self, record: &Record<'a>, field: Field) -> Option<&'a [u8]> {
-        if self.ignored.contains(&field) {
+        if self.ignored.contains(field) {
             None
         } else {
             record.get(field)

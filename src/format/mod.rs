@@ -16,7 +16,7 @@ pub mod strptime;
 mod text;
 pub mod w3c;
 
-pub use record::{Field, Record, Wanted};
+pub use record::{Field, Fields, Record, Wanted};
 
 use bumpalo::Bump;
 

@@ -81,6 +81,20 @@ impl Field {
     }
 }
 
+/// Some of the fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields(u32);
+
+impl Fields {
+    pub fn insert(&mut self, field: Field) {
+        self.0 |= 1 << field as u32;
+    }
+
+    pub fn contains(self, field: Field) -> bool {
+        self.0 & (1 << field as u32) != 0
+    }
+}
+
 /// One line's fields. Values borrow from the line, or from the arena where they had to be unescaped.
 /// A field that the line lacks is `None`; a field that is there and empty is `Some(b"")`.
 #[derive(Clone, Debug, Default)]

@@ -47,6 +47,9 @@ pub struct Writer {
     constant: Vec<u8>,
     /// Of the hit before.
     head: Option<Head>,
+    /// The page variables of the hit before, where they are its status alone, and that status.
+    status: Vec<u8>,
+    status_variable: Vec<u8>,
     stamp: Stamp,
 }
 
@@ -154,13 +157,14 @@ impl Writer {
     /// What every request of a hit has: the page view as well as the events that repeat it. Gives where in `out` the
     /// url stands.
     fn begin(&mut self, hit: &Hit, site: &Site, out: &mut Vec<u8>) -> Range<usize> {
-        let head = match self.head.take().filter(|head| head.fits(hit, site)) {
-            Some(head) => head,
-            None => Head::new(&self.constant, hit, site),
-        };
+        if !self.head.as_ref().is_some_and(|head| head.fits(hit, site)) {
+            self.head = None;
+        }
+        let head = self
+            .head
+            .get_or_insert_with(|| Head::new(&self.constant, hit, site));
         let url = out.len() + head.url;
         out.extend_from_slice(&head.text);
-        self.head = Some(head);
         self.page(hit).push(out);
         let url = url..out.len();
         out.extend_from_slice(b"\",\"urlref\":\"");
@@ -192,11 +196,34 @@ impl Writer {
         )
     }
 
-    fn push_variables(&self, hit: &Hit, out: &mut Vec<u8>) {
+    fn push_variables(&mut self, hit: &Hit, out: &mut Vec<u8>) {
         let options = &self.options;
+        if !options.page_variables.is_empty() || options.track_http_method {
+            self.push_page_variables(hit, out);
+        } else {
+            if self.status != hit.status || self.status_variable.is_empty() {
+                self.status = hit.status.to_vec();
+                let mut text = std::mem::take(&mut self.status_variable);
+                text.clear();
+                self.push_page_variables(hit, &mut text);
+                self.status_variable = text;
+            }
+            out.extend_from_slice(&self.status_variable);
+        }
+
+        let mut visit = Variables::new("_cvar", out);
+        visit.push_fields(hit, &self.options.visit_variables);
+        if self.options.bots {
+            let name = if hit.is_bot { "Bot" } else { "Not-Bot" };
+            visit.push(name, hit.user_agent);
+        }
+        visit.end();
+    }
+
+    fn push_page_variables(&self, hit: &Hit, out: &mut Vec<u8>) {
         let mut page = Variables::new("cvar", out);
-        page.push_fields(hit, &options.page_variables);
-        if options.track_http_method
+        page.push_fields(hit, &self.options.page_variables);
+        if self.options.track_http_method
             && let Some(method) = hit
                 .record
                 .get(Field::Method)
@@ -206,14 +233,6 @@ impl Writer {
         }
         page.push("HTTP-code", hit.status);
         page.end();
-
-        let mut visit = Variables::new("_cvar", out);
-        visit.push_fields(hit, &options.visit_variables);
-        if options.bots {
-            let name = if hit.is_bot { "Bot" } else { "Not-Bot" };
-            visit.push(name, hit.user_agent);
-        }
-        visit.end();
     }
 
     /// `404/URL = <url, percent-encoded>/From = <referrer, percent-encoded>`

@@ -13,7 +13,7 @@ use super::radio::Listening;
 use super::{Flow, Kept, Parser, TICK};
 use crate::choice::Held;
 use crate::error::{Error, Result};
-use crate::format::{Field, Format};
+use crate::format::{Field, Fields, Format};
 use crate::input::discover::Source;
 use crate::input::error::InputError;
 use crate::input::lines::{Lines, Next, Options, Tee};
@@ -387,10 +387,10 @@ impl Parser {
 
     /// `--ignore-groups` in this log's format.
     pub(super) fn forget_groups(&mut self, name: &str, format: &dyn Format) {
-        self.hit.ignored.clear();
+        self.hit.ignored = Fields::default();
         for group in &self.ignored_groups {
             match format.field(group).filter(|field| format.has(*field)) {
-                Some(field) => self.hit.ignored.push(field),
+                Some(field) => self.hit.ignored.insert(field),
                 None => self.console.warn(format!(
                     "{name}: --ignore-groups={group}: the format {} has no such field",
                     format.name()
