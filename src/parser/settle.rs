@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bumpalo::Bump;
 
+use super::line::place;
 use super::log::Log;
 use super::radio::{Heard, Listening, Over, Title};
 use super::{Parser, TICK};
@@ -54,7 +55,13 @@ impl Parser {
                 return Ok(done);
             }
             let again = self.read_again(log, path, options, places)?;
-            let found = self.ask(log, path, &batch, places, &again, policy)?;
+            // Told to stop on the way, nobody knows more than before: the next run asks.
+            if self.stop.requested() {
+                return Ok(done);
+            }
+            let Some(found) = self.ask(log, path, &batch, places, &again, policy)? else {
+                return Ok(done);
+            };
             done.extend(&found);
             ledger.settled(batch.id, [(log, found)].into())?;
         }
@@ -159,25 +166,26 @@ impl Parser {
         arena: &Bump,
         again: &mut Again,
     ) -> Result<()> {
-        if line.bytes.starts_with(b"#") {
-            return format.header(line.bytes);
+        let header = line.bytes.starts_with(b"#");
+        let wanted = places.contains(line.start);
+        if !header && !wanted {
+            return Ok(());
         }
-        if !places.contains(line.start) {
+        // As when the line was read first: what fits the format is no header, whatever it begins with.
+        let mut record = Record::default();
+        if line.too_long || format.parse(line.bytes, arena, &mut record) == Fit::Misfit {
+            return match header {
+                true => format.header(line.bytes),
+                false => Ok(()),
+            };
+        }
+        if !wanted {
             return Ok(());
         }
         let format = &*format;
-        let mut record = Record::default();
-        if line.too_long || format.parse(line.bytes, arena, &mut record) == Fit::Misfit {
-            return Ok(());
-        }
         let mut hit = self.hit.hit(format, &record, arena);
         let Ok(kept) = self.judge(log, &mut hit, arena)? else {
             return Ok(());
-        };
-        let place = Place {
-            line: line.number,
-            start: line.start,
-            end: line.end,
         };
         let heard = if kept.hit.is_listener {
             self.listen(log, line, &kept)
@@ -192,7 +200,7 @@ impl Parser {
                 self.requests
                     .write(log.mark, line.start, kept, site, &mut again.parcel);
                 let mark = self.requests.marker.mark(log.mark, line.start, 0);
-                again.units.push((vec![place], vec![mark]));
+                again.units.push((vec![place(line)], vec![mark]));
             }
         }
         Ok(())
@@ -209,7 +217,8 @@ impl Parser {
         }
     }
 
-    /// Which lines of the batch are done: those that Matomo has, or what `--in-doubt` makes of them.
+    /// Which lines of the batch are done: those that Matomo has, or what `--in-doubt` makes of them. `None`: the
+    /// program is to stop, and the question had no answer.
     fn ask(
         &mut self,
         log: LogId,
@@ -218,7 +227,7 @@ impl Parser {
         places: &Ranges,
         again: &Again,
         policy: InDoubt,
-    ) -> Result<Ranges> {
+    ) -> Result<Option<Ranges>> {
         let requests: Vec<&[u8]> = again.parcel.requests().collect();
         let answer = present(&self.api, &requests);
         let place = format!(
@@ -228,17 +237,18 @@ impl Parser {
         );
         let there = match (answer, policy) {
             (Ok(there), _) => there,
+            (Err(_), _) if self.stop.requested() => return Ok(None),
             (Err(why), InDoubt::Resend) => {
                 self.console.warn_incomplete(format!(
                     "{place} are in doubt, and Matomo cannot be asked for them ({why}): sent again, some may be there twice"
                 ));
-                return Ok(Ranges::default());
+                return Ok(Some(Ranges::default()));
             }
             (Err(why), InDoubt::Skip) => {
                 self.console.warn_incomplete(format!(
                     "{place} are in doubt, and Matomo cannot be asked for them ({why}): not sent again (--in-doubt=skip)"
                 ));
-                return Ok(places.clone());
+                return Ok(Some(places.clone()));
             }
             (Err(why), InDoubt::Stop) => {
                 return Err(Error::stopped(format!(
@@ -267,6 +277,6 @@ impl Parser {
             "{place} were asked for: {} of its lines are there, the others are sent",
             done.lines()
         ));
-        Ok(done)
+        Ok(Some(done))
     }
 }

@@ -245,6 +245,11 @@ impl Delivery {
                 .collect();
             let present = match doubt::present(&shared.api, &jsons) {
                 Ok(present) => present,
+                // Told to stop, it is left to the next run to ask.
+                Err(_) if shared.stop.requested() => {
+                    self.books.leave_in_doubt(window, &batch.requests);
+                    return Ok(Next::Done);
+                }
                 Err(why) => {
                     return self.follow_policy(window, batch, answered, halve, detail, &why);
                 }

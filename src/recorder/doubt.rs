@@ -50,12 +50,15 @@ pub fn present(api: &Api, requests: &[&[u8]]) -> Result<Vec<bool>, String> {
     for (site, hits) in by_site {
         let days = days(&hits)?;
         let addresses = hits.iter().filter_map(|hit| hit.cip.as_deref()).collect();
-        let visits = ask(api, site, &days, "visitIp", &addresses, &mut found)?;
-        // Where Matomo anonymises addresses, looking for them finds nothing at all; neither is a hit without one.
-        if visits == 0 || hits.iter().any(|hit| hit.cip.is_none()) {
-            let urls = hits.iter().map(|hit| hit.url.as_str()).collect();
-            ask(api, site, &days, "actionUrl", &urls, &mut found)?;
-        }
+        let whole = ask(api, site, &days, "visitIp", &addresses, &mut found)?;
+        // Where Matomo hides addresses it cannot be asked for them, and neither for a hit without one.
+        let unseen = |hit: &&&Sought| (!whole || hit.cip.is_none()) && !found.contains(&hit.pv_id);
+        let urls: BTreeSet<&str> = hits
+            .iter()
+            .filter(unseen)
+            .map(|hit| hit.url.as_str())
+            .collect();
+        ask(api, site, &days, "actionUrl", &urls, &mut found)?;
     }
     Ok(sought
         .iter()
@@ -93,7 +96,18 @@ fn days(hits: &[&Sought]) -> Result<String, String> {
     Ok(format!("{first},{last}"))
 }
 
-/// Collects the marks of all actions of the visits whose `field` has one of the values. Gives the number of visits.
+/// Whether an address is as the visitor had it. Matomo hides the last bytes of addresses, two as a rule, by setting
+/// them to 0; the address of a visitor may end so by itself, which is then no proof of anything.
+fn is_whole(address: &str) -> bool {
+    match address.parse() {
+        Ok(IpAddr::V4(address)) => address.octets()[3] != 0,
+        Ok(IpAddr::V6(address)) => address.octets()[15] != 0,
+        Err(_) => false,
+    }
+}
+
+/// Collects the marks of all actions of the visits whose `field` has one of the values. Gives whether one of these
+/// visits shows that Matomo keeps addresses as they are.
 fn ask(
     api: &Api,
     idsite: &str,
@@ -101,9 +115,9 @@ fn ask(
     field: &str,
     values: &BTreeSet<&str>,
     found: &mut HashSet<String>,
-) -> Result<u32, String> {
+) -> Result<bool, String> {
     let values: Vec<&str> = values.iter().copied().collect();
-    let mut total = 0;
+    let mut whole = false;
     for some in values.chunks(CONDITIONS) {
         let segment = any_of(field, some.iter().copied());
         let mut offset = 0;
@@ -118,6 +132,9 @@ fn ask(
             };
             let visits = api.last_visits(&query).map_err(|error| error.to_string())?;
             let number = visits.len() as u32;
+            whole |= visits
+                .iter()
+                .any(|visit| visit.ip.as_deref().is_some_and(is_whole));
             found.extend(
                 visits
                     .into_iter()
@@ -134,7 +151,6 @@ fn ask(
                 ));
             }
         }
-        total += offset;
     }
-    Ok(total)
+    Ok(whole)
 }

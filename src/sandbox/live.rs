@@ -48,16 +48,20 @@ impl Visit {
         self.last.rem_euclid(86_400) / 3600
     }
 
-    fn shown(&self, idsite: i64, anonymised: bool) -> Value {
-        let address = match anonymised {
+    /// The address as it can be seen and asked for.
+    pub fn address(&self, anonymised: bool) -> String {
+        match anonymised {
             true => masked(&self.address),
             false => self.address.clone(),
-        };
+        }
+    }
+
+    fn shown(&self, idsite: i64, anonymised: bool) -> Value {
         let actions: Vec<Value> = self.actions.iter().map(Action::shown).collect();
         json!({
             "idSite": idsite.to_string(),
             "idVisit": self.id.to_string(),
-            "visitIp": address,
+            "visitIp": self.address(anonymised),
             "visitorId": self.key.1,
             "userId": self.uid,
             "serverDate": self.key.0,

@@ -55,7 +55,7 @@ impl Condition {
     fn holds(&self, visit: &Visit, anonymised: bool) -> bool {
         match self {
             Self::Address(address) => {
-                !anonymised && address.is_some() && visit.address.parse().ok() == *address
+                address.is_some() && visit.address(anonymised).parse().ok() == *address
             }
             Self::Url(url) => visit
                 .actions
@@ -125,6 +125,8 @@ mod tests {
     fn anonymised_addresses_are_not_found() {
         let segment = Segment::read("visitIp==10.0.0.1").unwrap();
         assert!(!segment.holds(&visit(), true));
+        let segment = Segment::read("visitIp==10.0.0.0").unwrap();
+        assert!(segment.holds(&visit(), true));
     }
 
     #[test]

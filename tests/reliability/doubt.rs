@@ -1,13 +1,15 @@
 //! `--in-doubt`: batches whose answer was lost, at a Matomo that cannot be asked for them.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use import_logs::sandbox::{Fault, Faults, Live, Options};
+use rustix::process::Signal;
 
-use super::numbered::{assert_each_once, log};
+use super::numbered::{assert_each_once, line, log};
 use super::world::{World, adding_up};
-use crate::support::Ended;
 use crate::support::stored::options;
+use crate::support::{Ended, until};
 
 const LINES: usize = 100;
 /// The lines whose batch is in doubt.
@@ -130,4 +132,95 @@ fn without_a_ledger_it_is_the_same() {
             _ => assert_each_once(&world.sandbox, 0..20),
         }
     }
+}
+
+/// The first API call (whose site it is) is answered, the later ones are not.
+fn away(script: Vec<Option<Fault>>) -> Faults {
+    let later = std::iter::repeat_n(Some(Fault::Html(503)), 20);
+    Faults {
+        script,
+        api: std::iter::once(None).chain(later).collect(),
+        ..Faults::default()
+    }
+}
+
+/// A run that is told to stop while it waits to ask Matomo once more.
+fn stopped_while_asking(world: &World, policy: &str, calls: u64) {
+    let program = world
+        .program()
+        .args("--retry-delay=60 access.log")
+        .arg(format!("--in-doubt={policy}"));
+    let calls = world.calls() + calls;
+    let running = program.start();
+    assert!(until(Duration::from_secs(20), || world.calls() >= calls));
+    running.signal(Signal::INT);
+    adding_up(running.end()).exits(130).hides("cannot be asked");
+}
+
+#[test]
+fn who_is_told_to_stop_while_asking_leaves_the_question_to_the_next_run() {
+    for policy in ["resend", "skip", "stop"] {
+        for stored in [true, false] {
+            let fault = match stored {
+                true => Fault::CommitHtml(500),
+                false => Fault::RollBack,
+            };
+            let world = World::faulty(away(vec![None, Some(fault)]));
+            world.folder.write("access.log", log(0..LINES, 20));
+            let world = world.args("--recorders=1 --recorder-max-payload-size=10");
+            // The site, two batches, the question.
+            stopped_while_asking(&world, policy, 4);
+            world.sandbox.set_faults(Faults::default());
+            import(&world, policy).exits(0);
+            assert_each_once(&world.sandbox, 0..LINES);
+        }
+
+        let world = World::new(Duration::ZERO);
+        world.folder.write("access.log", log(0..LINES, 20));
+        let world = world.args("--recorders=1 --recorder-max-payload-size=10");
+        let dying = world
+            .program()
+            .env("IMPORT_LOGS_ABORT_AT", "after-answer:2");
+        assert_eq!(adding_up(dying.arg("access.log").run()).code, None);
+        world.sandbox.set_faults(away(Vec::new()));
+        stopped_while_asking(&world, policy, 2);
+        world.sandbox.set_faults(Faults::default());
+        import(&world, policy).exits(0);
+        assert_each_once(&world.sandbox, 0..LINES);
+    }
+}
+
+#[test]
+fn an_address_that_ends_in_zeros_proves_nothing_where_addresses_are_hidden() {
+    let world = World::with(Options {
+        live: Live::Anonymised,
+        faults: Faults {
+            script: vec![Some(Fault::CommitClose)],
+            ..Faults::default()
+        },
+        ..options()
+    });
+    let line = line(0, 20);
+    let (_, rest) = line.split_once(' ').unwrap();
+    let first = format!("203.0.0.0 {rest}");
+    world.folder.write("access.log", first + &log(1..LINES, 20));
+    world.import("--recorders=1 access.log").exits(0);
+    assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn lines_that_begin_like_a_header_are_asked_for_too() {
+    let world = World::new(Duration::ZERO)
+        .args("--recorders=1 --log-date-format=%d/%b/%Y:%H:%M:%S")
+        .args(r"--log-format-regex=#(?P<ip>\S+).\S+.\S+.\[(?P<date>\S+).(?P<timezone>\S+)\]..\S+.(?P<path>\S+).\S+.(?P<status>\d+)");
+    let text: String = (0..30)
+        .map(|number| format!("#{}", line(number, 20)))
+        .collect();
+    world.folder.write("access.log", text);
+    let dying = world
+        .program()
+        .env("IMPORT_LOGS_ABORT_AT", "after-answer:1");
+    assert_eq!(adding_up(dying.arg("access.log").run()).code, None);
+    world.import("access.log").exits(0);
+    assert_each_once(&world.sandbox, 0..30);
 }
