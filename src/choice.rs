@@ -13,7 +13,7 @@ use crate::parser::TICK;
 use crate::report::Console;
 use crate::stop::Stop;
 
-/// Bytes of lines that are held while the format is not known.
+/// Bytes of lines that are held while the format is not known, read and as they stand in the log.
 const MOST_HELD: usize = 16 << 20;
 
 /// Chooses a format for each log.
@@ -72,7 +72,7 @@ impl Chooser {
     }
 
     /// The format for a log. `None`: it holds nothing but blank lines and comments, and is passed over, or the
-    /// program is to stop. An error: no format fits.
+    /// program is to stop. An error: no format fits. Where the log cannot be read further, `lines` says so next.
     pub fn choose(
         &self,
         log: &str,
@@ -125,6 +125,9 @@ impl Chooser {
         let mut detector = Detector::new(&self.options)?;
         let mut held = Vec::new();
         let mut size = 0;
+        // Of a line that is too long only the beginning is there: it is something, but says nothing.
+        let mut odd = false;
+        let mut ended = false;
         loop {
             if stop.requested() {
                 return Ok(None);
@@ -132,7 +135,8 @@ impl Chooser {
             let enough = match lines.next(TICK) {
                 Ok(Next::Line(line)) => {
                     let enough = !line.too_long && detector.look(line.bytes)?;
-                    size += line.bytes.len();
+                    size += line.bytes.len() + line.raw.len();
+                    odd |= line.too_long;
                     held.push(Held::new(&line));
                     enough || size >= MOST_HELD
                 }
@@ -143,14 +147,22 @@ impl Chooser {
                             .first()
                             .is_some_and(|line: &Held| line.since.elapsed() >= patience)
                 }
-                // What could not be read is told when the lines are read on.
-                Ok(Next::End) | Err(_) => true,
+                Ok(Next::End) => {
+                    ended = true;
+                    true
+                }
+                // Told when the lines are read on.
+                Err(error) => {
+                    lines.put_back(error);
+                    ended = true;
+                    true
+                }
             };
             if enough {
                 break;
             }
         }
-        if detector.saw_nothing() {
+        if detector.saw_nothing() && !odd && ended {
             return Ok(None);
         }
         let hint = detector.hint();

@@ -100,6 +100,47 @@ fn a_packed_file_that_was_cut_off_gives_what_is_there() {
 }
 
 #[test]
+fn a_short_packed_file_that_was_cut_off_is_told_though_its_format_is_to_be_found() {
+    let folder = Folder::new();
+    let packed = gzip(logs::log(60));
+    folder.write("cut.log.gz", &packed[..packed.len() - 20]);
+    for args in ["", "--log-format-name=ncsa_extended"] {
+        let sandbox = sandbox();
+        let ended = import(&folder, &sandbox, &format!("{args} cut.log.gz"))
+            .exits(3)
+            .says(&["cut.log.gz: ", "cut off"]);
+        let stored = numbers(&sandbox);
+        assert!(stored.len() > 10, "{ended}");
+        assert_eq!(stored, (0..stored.len()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn lines_behind_very_many_blank_ones_are_not_passed_over_in_silence() {
+    let folder = Folder::with_log("\n".repeat(100_001) + &logs::log(5));
+    let sandbox = sandbox();
+    import(&folder, &sandbox, "access.log")
+        .exits(1)
+        .says(&["access.log: no format fits", "--log-format-name"]);
+    let ended = import(
+        &folder,
+        &sandbox,
+        "--log-format-name=ncsa_extended access.log",
+    )
+    .exits(0);
+    assert_eq!(ended.summary().get("invalid"), 100_001);
+    assert_each_once(&sandbox, 5);
+}
+
+#[test]
+fn a_log_of_one_endless_line_is_not_passed_over_in_silence() {
+    let folder = Folder::with_log(logs::log(1).trim_end().repeat(10_000));
+    import(&folder, &sandbox(), "access.log")
+        .exits(1)
+        .says(&["access.log: no format fits"]);
+}
+
+#[test]
 fn a_text_that_no_format_fits_stops_and_names_the_option() {
     let folder = Folder::with_log("Dear diary,\ntoday nobody came.\n".repeat(20));
     let sandbox = sandbox();

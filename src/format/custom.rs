@@ -121,7 +121,11 @@ impl Format for Custom {
                 }
             }
         }
-        Fit::Record
+        // A group may have taken no part in the match.
+        match REQUIRED.iter().all(|field| record.get(*field).is_some()) {
+            true => Fit::Record,
+            false => Fit::Misfit,
+        }
     }
 
     fn dates(&self) -> &DateFormat {

@@ -21,8 +21,10 @@ const MOST_HEADERS: usize = 100;
 pub struct Detector {
     candidates: Vec<Candidate>,
     headers: Vec<Vec<u8>>,
-    /// How many of them there were when a line was held against them.
-    w3c_tried: Option<usize>,
+    /// How many of them there were when they were last tried.
+    headers_tried: Option<usize>,
+    /// How many of them made a format of the W3C family.
+    w3c_headers: Option<usize>,
     lines: usize,
     /// Lines that fit anything at all.
     fitting: usize,
@@ -75,7 +77,8 @@ impl Detector {
         Ok(Self {
             candidates: candidates.collect(),
             headers: Vec::new(),
-            w3c_tried: None,
+            headers_tried: None,
+            w3c_headers: None,
             lines: 0,
             fitting: 0,
             blank: true,
@@ -104,7 +107,7 @@ impl Detector {
             }
         } else {
             self.blank = false;
-            self.try_w3c(line)?;
+            self.try_w3c();
         }
         let mut fits_any = false;
         for candidate in &mut self.candidates {
@@ -114,6 +117,11 @@ impl Detector {
                     .format
                     .parse(line, &self.arena, &mut Record::default())
                     == Fit::Record;
+            if fits && candidate.kind == Kind::W3c && candidate.fits == 0 {
+                let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
+                let name = candidate.format.name();
+                self.hint = w3c::iis_hint(name, &self.options.w3c, &headers, &[line]);
+            }
             candidate.fits += usize::from(fits);
             fits_any |= fits;
         }
@@ -151,7 +159,7 @@ impl Detector {
         };
         let place = most(&self.candidates, true).or_else(|| most(&self.candidates, false))?;
         let found = self.candidates.swap_remove(place);
-        match self.w3c_tried {
+        match self.w3c_headers {
             // Later headers have changed the columns, and the lines are to be read from the first on.
             Some(headers) if found.kind == Kind::W3c => {
                 let mut format = registry::by_name(found.format.name(), &self.options).ok()?;
@@ -165,32 +173,29 @@ impl Detector {
         }
     }
 
-    /// With the first data line behind a header: the dialect that the header names, if that line fits it. What
-    /// stands before a header, such as the end of a line in a log that was cut, says nothing.
-    fn try_w3c(&mut self, line: &[u8]) -> Result<()> {
-        if self.w3c_tried.is_some() {
-            return Ok(());
+    /// Behind a header: the dialects that it names, as candidates like all others. What stands before a header, such
+    /// as the end of a line in a log that was cut, says nothing.
+    fn try_w3c(&mut self) {
+        if self.w3c_headers.is_some() || self.headers_tried == Some(self.headers.len()) {
+            return;
         }
+        self.headers_tried = Some(self.headers.len());
         let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
         for dialect in w3c::dialects()
             .iter()
             .filter(|dialect| dialect.recognises(&headers, &self.options.w3c))
         {
-            self.w3c_tried = Some(headers.len());
             // A header that cannot be used is none.
-            let Some(format) = dialect.open(&self.options.w3c).ok().and_then(|mut format| {
+            let format = dialect.open(&self.options.w3c).ok();
+            let format = format.and_then(|mut format| {
+                let mut headers = headers.iter();
                 headers
-                    .iter()
                     .try_for_each(|header| format.header(header))
                     .is_ok()
                     .then_some(format)
-            }) else {
-                continue;
-            };
-            if format.ready()
-                && format.parse(line, &self.arena, &mut Record::default()) == Fit::Record
-            {
-                self.hint = w3c::iis_hint(dialect, &self.options.w3c, &headers, &[line]);
+            });
+            if let Some(format) = format.filter(Format::ready) {
+                self.w3c_headers = Some(headers.len());
                 self.candidates.push(Candidate {
                     format: Box::new(format),
                     kind: Kind::W3c,
@@ -198,6 +203,5 @@ impl Detector {
                 });
             }
         }
-        Ok(())
     }
 }

@@ -98,6 +98,8 @@ pub struct Lines {
     position: u64,
     number: u64,
     ended: bool,
+    /// What went wrong, to be told once more.
+    failure: Option<InputError>,
     watcher: Option<Watcher>,
 }
 
@@ -224,6 +226,7 @@ impl Lines {
             position: options.start,
             number: options.start_line,
             ended: false,
+            failure: None,
             watcher: None,
             options,
         }
@@ -232,6 +235,11 @@ impl Lines {
     /// From now on tells of each block. To be called before the first line is asked for.
     pub fn watch(&mut self, watcher: Watcher) {
         self.watcher = Some(watcher);
+    }
+
+    /// Has an error of [`Lines::next`] come once more, for whoever reads on.
+    pub fn put_back(&mut self, failure: InputError) {
+        self.failure = Some(failure);
     }
 
     /// Where the next line begins, in unpacked bytes.
@@ -357,6 +365,9 @@ impl Lines {
             self.reader.recycle(mem::take(&mut self.block));
         }
         self.taken = 0;
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
         if self.ended {
             return Ok(Refill::End);
         }

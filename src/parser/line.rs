@@ -215,9 +215,14 @@ impl Parser {
         if self.rejects.is_some() && format.has_header() && line.bytes.starts_with(b"#Fields:") {
             log.header = Some(line.bytes.into());
         }
+        let was_ready = format.ready();
         format
             .header(line.bytes)
-            .map_err(|error| Error::stopped(format!("{}:{}: {error}", log.name, line.number)))
+            .map_err(|error| Error::stopped(format!("{}:{}: {error}", log.name, line.number)))?;
+        match format.ready() && !was_ready {
+            true => self.check_fields(&log.name, format),
+            false => Ok(()),
+        }
     }
 
     /// Counts a line that is dropped.

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
 
@@ -252,11 +252,19 @@ impl Parser {
             self.input.flush_interval,
         )?;
         let Some((mut format, mut held)) = chosen else {
-            let blank = !self.stop.requested();
-            return Ok((Flow::On, blank.then(|| lines.position())));
+            if self.stop.requested() {
+                return Ok((Flow::On, None));
+            }
+            if let Err(error) = lines.next(Duration::ZERO) {
+                self.console.warn_incomplete(error.to_string());
+                return Ok((Flow::On, None));
+            }
+            return Ok((Flow::On, Some(lines.position())));
         };
-        self.check_host(&name, format.as_ref())?;
-        self.forget_groups(&name, format.as_ref());
+        if format.ready() {
+            self.check_fields(&name, format.as_ref())?;
+        }
+        self.forget_groups(format.as_ref());
         if let Some(state) = way.state.as_ref().filter(|state| {
             state.resume_at() > 0 && lines.total().is_some() && !format.has_header()
         }) {
@@ -374,8 +382,17 @@ impl Parser {
         }
     }
 
-    /// A log whose format has no host needs to be told whose hits it holds.
-    fn check_host(&self, name: &str, format: &dyn Format) -> Result<()> {
+    /// What is asked of a format, once it knows its fields: a host, where nobody has told whose hits the log holds,
+    /// and those of `--ignore-groups`.
+    pub(super) fn check_fields(&self, name: &str, format: &dyn Format) -> Result<()> {
+        for group in &self.ignored_groups {
+            if format.field(group).is_none_or(|field| !format.has(field)) {
+                self.console.warn(format!(
+                    "{name}: --ignore-groups={group}: the format {} has no such field",
+                    format.name()
+                ));
+            }
+        }
         let told =
             self.hit.forced_host.is_some() || self.replay.is_some() || !self.sites.needs_host();
         if told || format.has(Field::Host) {
@@ -385,18 +402,13 @@ impl Parser {
         }
     }
 
-    /// `--ignore-groups` in this log's format.
-    pub(super) fn forget_groups(&mut self, name: &str, format: &dyn Format) {
+    /// `--ignore-groups` in this log's format, whose fields may still change.
+    pub(super) fn forget_groups(&mut self, format: &dyn Format) {
         self.hit.ignored = Fields::default();
-        for group in &self.ignored_groups {
-            match format.field(group).filter(|field| format.has(*field)) {
-                Some(field) => self.hit.ignored.insert(field),
-                None => self.console.warn(format!(
-                    "{name}: --ignore-groups={group}: the format {} has no such field",
-                    format.name()
-                )),
-            }
-        }
+        self.ignored_groups
+            .iter()
+            .filter_map(|group| format.field(group))
+            .for_each(|field| self.hit.ignored.insert(field));
     }
 
     /// Notes a line that needs no sending.

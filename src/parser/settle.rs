@@ -109,7 +109,7 @@ impl Parser {
         let Some((mut format, held)) = chosen else {
             return Ok(again);
         };
-        self.forget_groups(&name, format.as_ref());
+        self.forget_groups(format.as_ref());
         let listening = self.listening(format.as_ref());
         let mut log = self.shadow(name, id, listening);
         let mut arena = Bump::new();

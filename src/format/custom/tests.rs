@@ -323,3 +323,13 @@ proptest! {
         prop_assert_eq!(moment(&default, &line), moment(&pattern, &line));
     }
 }
+
+#[test]
+fn a_line_without_a_needed_field_is_a_misfit() {
+    let format = custom(r"(?P<ip>\S+) (?P<date>\S+) (?P<path>\S+)(?: (?P<status>\d+))?");
+    assert_eq!(
+        field(&format, b"1.2.3.4 x /a 200", "path").as_deref(),
+        Some("/a")
+    );
+    assert_eq!(field(&format, b"1.2.3.4 x /a", "path"), None);
+}

@@ -114,14 +114,16 @@ fn comments_and_blanks_alone_are_nothing() {
 }
 
 #[test]
-fn a_w3c_log_is_known_by_its_header_and_first_data_line() {
+fn a_w3c_log_is_known_by_its_header_where_lines_fit_it() {
     assert_found(&["#Version: 1.0", FIELDS, "", W3C], Some("w3c_extended"));
     assert_found(&["", IIS, IIS_FIELDS, W3C_IIS], Some("iis"));
     // Of two headers the last counts, and it takes its fields from there on.
     assert_found(&[FIELDS, IIS_FIELDS, W3C_IIS], Some("iis"));
     assert_found(&[FIELDS, W3C, IIS_FIELDS, W3C_IIS], Some("w3c_extended"));
     assert_found(&[W3C], None);
-    assert_found(&[FIELDS, JUNK, W3C], None);
+    assert_found(&[FIELDS, JUNK], None);
+    // An odd first data line does not decide, and neither does a header that cannot be used.
+    assert_found(&[FIELDS, JUNK, W3C], Some("w3c_extended"));
     assert_found(&["#Fields: date time", W3C], None);
     // A header over lines of another format.
     assert_found(&[FIELDS, EXTENDED], Some("ncsa_extended"));

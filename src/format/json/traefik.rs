@@ -125,6 +125,11 @@ impl Format for TraefikJson {
         ]
     }
 
+    /// The zone stands in the date.
+    fn has(&self, field: Field) -> bool {
+        field == Field::Timezone || self.fields().contains(&field)
+    }
+
     fn regex(&self) -> Option<String> {
         None
     }

@@ -2,23 +2,24 @@
 
 use bumpalo::Bump;
 
-use super::dialect::Dialect;
+use super::dialects;
 use super::options::W3cOptions;
 use crate::format::{Field, Fit, Format, Record};
 
-/// A warning for the user, if `dialect` reads `time-taken` otherwise than a log with these `header` lines and
+/// A warning for the user, if the dialect `name` reads `time-taken` otherwise than a log with these `header` lines and
 /// first `lines` likely means it: IIS writes whole milliseconds, whatever columns it was set up to write.
 pub fn iis_hint(
-    dialect: &'static Dialect,
+    name: &str,
     options: &W3cOptions,
     header: &[&[u8]],
     lines: &[&[u8]],
 ) -> Option<String> {
+    let dialect = dialects().iter().find(|dialect| dialect.name == name)?;
     let mut format = dialect.open(options).ok()?;
     for line in header {
         format.header(line).ok()?;
     }
-    match dialect.name {
+    match name {
         "w3c_extended"
             if format.has(Field::GenerationTimeSecs) && header.iter().any(|line| is_iis(line)) =>
         {

@@ -543,7 +543,7 @@ fn an_iis_log_read_in_the_wrong_unit_is_warned_of() {
     let software = &b"#Software: Microsoft Internet Information Services 10.0"[..];
     let options = W3cOptions::default();
     let hint = |name: &str, options: &W3cOptions, header: &[&[u8]], lines: &[&[u8]]| {
-        iis_hint(dialect(name), options, header, lines)
+        iis_hint(name, options, header, lines)
     };
     let text = hint("w3c_extended", &options, &[software, W3C.as_bytes()], &[]).unwrap();
     assert!(text.contains("--w3c-time-taken-millisecs"), "{text}");
