@@ -17,11 +17,15 @@ pub enum Kind {
     Usage,
     /// The import stopped: the server, the disk or a log would not do. Exit status 1.
     Stopped,
+    /// The program was told to stop while it waited for something. Whoever told it knows: the exit status is that of
+    /// the signal.
+    Interrupted,
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Of [`Kind::Usage`].
     pub fn usage(message: impl Into<String>) -> Self {
         Self {
             kind: Kind::Usage,
@@ -29,9 +33,18 @@ impl Error {
         }
     }
 
+    /// Of [`Kind::Stopped`].
     pub fn stopped(message: impl Into<String>) -> Self {
         Self {
             kind: Kind::Stopped,
+            message: message.into(),
+        }
+    }
+
+    /// Of [`Kind::Interrupted`].
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Interrupted,
             message: message.into(),
         }
     }

@@ -12,7 +12,7 @@ use foldhash::fast::FixedState;
 use crate::choice::Chooser;
 use crate::config::{Config, DeliveryOptions, Server};
 use crate::dump;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::input::discover::{Source, discover};
 use crate::ledger::{Ledger, Target, spool};
 use crate::listening::Tally;
@@ -42,7 +42,8 @@ pub fn run(config: Config, console: &Console, stop: &Stop) -> Exit {
     let outcome = import(config, console, stop);
     // The first error is the one that the others follow from.
     let error = stop.take_error().or(outcome.err());
-    if let Some(error) = &error {
+    let told = |error: &&Error| error.kind() == Kind::Interrupted && stop.signal().is_some();
+    if let Some(error) = error.as_ref().filter(|error| !told(error)) {
         console.error(error.to_string());
     }
     Exit::of_run(error.as_ref(), stop.signal(), console.is_incomplete())
@@ -177,9 +178,13 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     let closed = rejects
         .map_or(Ok(()), |rejects| rejects.close())
         .and(closed);
-    if let Some(sandbox) = &server.sandbox {
-        console.print(format!("\n{}", sandbox::report(sandbox.store())?));
-    }
+    let reported = match &server.sandbox {
+        Some(sandbox) => {
+            sandbox::report(sandbox.store()).map(|report| console.print(format!("\n{report}")))
+        }
+        None => Ok(()),
+    };
+    let closed = closed.and(reported);
     if account.is_incomplete() {
         console.mark_incomplete();
     }
@@ -241,7 +246,7 @@ impl Connected {
             } => {
                 let client = Client::new(&options)?;
                 token.local.host = client.api_url().host_str().unwrap_or_default().to_owned();
-                hide_all(&token, &options, console);
+                hide_all(&token, &client, console);
                 let found = auth::token(&token, &|login, password| {
                     Ok(api(&client, None).create_token(login, password)?)
                 })?;
@@ -291,13 +296,12 @@ impl Connected {
 }
 
 /// Secrets that were typed: none of them is ever shown, whatever becomes of them.
-fn hide_all(token: &auth::TokenSources, options: &ClientOptions, console: &Console) {
-    let basic = options.basic_auth.as_ref().map(|(_, password)| password);
+fn hide_all(token: &auth::TokenSources, client: &Client, console: &Console) {
     let typed = [&token.token_auth, &token.environment, &token.password];
     typed
         .into_iter()
         .flatten()
-        .chain(basic)
+        .chain(client.passwords())
         .for_each(|secret| console.hide(secret));
 }
 

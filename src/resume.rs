@@ -3,15 +3,26 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::cli::Cli;
 use crate::input::discover::Source;
 use crate::ledger::Ledger;
-use crate::report::{Account, Console, Count};
+use crate::report::{Account, Console, Count, shell_word};
 
 /// Folders tried at one place before another is taken.
 const MOST_TRIES: u32 = 100;
 
 /// Options that do not go with a ledger: what they did is in it.
 const DROPPED: [&str; 2] = ["--skip", "--debug-request-limit"];
+
+/// Options that hold secrets, and options whose address may.
+const SECRETS: [&str; 4] = [
+    "--token-auth",
+    "--token_auth",
+    "--password",
+    "--auth-password",
+];
+const ADDRESSES: [&str; 3] = ["--url", "-u", "--api-url"];
+const HIDDEN: &str = "***";
 
 /// Writes the ledger down, beside the first log or in the folder for temporary files, and says how to go on.
 pub fn leave_ledger(
@@ -51,10 +62,14 @@ pub fn leave_ledger(
         match ledger.keep_in(&dir) {
             Ok(()) => {
                 let dir = std::path::absolute(&dir).unwrap_or(dir);
+                let command = command(args, &dir);
+                let hidden = match command.contains(HIDDEN) {
+                    true => "\n(with the secret in the place of ***)",
+                    false => "",
+                };
                 console.note(format!(
-                    "what is done is kept in {}; this goes on from there, without loss and without sending anything twice:\n{}",
+                    "what is done is kept in {}; this goes on from there, without loss and without sending anything twice:\n{command}{hidden}",
                     dir.display(),
-                    command(args, &dir)
                 ));
                 return;
             }
@@ -73,35 +88,75 @@ fn folder(place: &Path, number: u32) -> PathBuf {
     }
 }
 
-/// The command line again, with the ledger and without what it makes needless.
+/// The command line again, with the ledger and without what it makes needless. Secrets are `***`.
 fn command(args: &[OsString], dir: &Path) -> String {
     let mut words = Vec::new();
-    let mut value_follows = false;
-    for arg in args {
+    let mut value_follows = None;
+    for arg in Cli::written_out(args.iter().cloned()) {
         let text = arg.to_string_lossy();
-        let name = text.split('=').next().unwrap_or_default();
-        if std::mem::take(&mut value_follows) {
+        if let Some(value) = value_follows.take() {
+            words.extend(shown(&text, value).map(|value| shell_word(&value)));
             continue;
         }
-        if DROPPED.contains(&name) {
-            value_follows = !text.contains('=');
-            continue;
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) if name.starts_with('-') => (name, Some(value)),
+            _ => (&*text, None),
+        };
+        let meaning = [
+            (&DROPPED[..], Meaning::Dropped),
+            (&SECRETS, Meaning::Secret),
+            (&ADDRESSES, Meaning::Address),
+        ]
+        .into_iter()
+        .find_map(|(names, meaning)| names.contains(&name).then_some(meaning));
+        match (meaning, value) {
+            (None, _) => words.push(shell_word(&text)),
+            (Some(meaning), Some(value)) => {
+                let value = shown(value, meaning);
+                words.extend(value.map(|value| shell_word(&format!("{name}={value}"))));
+            }
+            (Some(meaning), None) => {
+                value_follows = Some(meaning);
+                words.extend(shown(name, meaning).map(|_| shell_word(name)));
+            }
         }
-        words.push(quoted(&text));
         if words.len() == 1 {
-            words.push(quoted(&format!("--state-dir={}", dir.display())));
+            words.push(shell_word(&format!("--state-dir={}", dir.display())));
         }
     }
     words.join(" ")
 }
 
-/// As a shell takes it for one word.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
+/// What an option's value is.
+#[derive(Clone, Copy)]
+enum Meaning {
+    Dropped,
+    Secret,
+    Address,
+}
+
+/// A value as it may be shown; `None`: not at all.
+fn shown(value: &str, meaning: Meaning) -> Option<String> {
+    match meaning {
+        Meaning::Dropped => None,
+        Meaning::Secret => Some(HIDDEN.to_owned()),
+        Meaning::Address => Some(without_password(value)),
+    }
+}
+
+/// `http://user:***@host/`
+fn without_password(address: &str) -> String {
+    let (scheme, rest) = match address.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), address),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((user, host)) => {
+            let user = user.split(':').next().unwrap_or_default();
+            format!("{scheme}{user}:{HIDDEN}@{host}{path}")
+        }
+        None => address.to_owned(),
     }
 }
 
@@ -109,20 +164,48 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
 
+    fn given_again(args: &[&str]) -> String {
+        let args: Vec<OsString> = ["import-logs"]
+            .iter()
+            .chain(args)
+            .map(OsString::from)
+            .collect();
+        command(&args, Path::new("/var/log/s"))
+    }
+
     #[test]
     fn the_command_line_is_given_again_with_the_ledger() {
         let args = [
-            "import-logs",
             "--skip=3",
             "--skip",
             "3",
+            "--ski",
+            "3",
             "--url=http://m/",
             "it's a.log",
-        ]
-        .map(OsString::from);
+        ];
         assert_eq!(
-            command(&args, Path::new("/var/log/s")),
+            given_again(&args),
             r"import-logs --state-dir=/var/log/s --url=http://m/ 'it'\''s a.log'"
+        );
+    }
+
+    #[test]
+    fn secrets_are_not_given_again() {
+        let args = [
+            "--url=http://bob:hunter2@m/a@b",
+            "-u",
+            "bob:hunter2@m",
+            "--token-auth=it's a token",
+            "--token_auth",
+            "a token",
+            "--passw=secret",
+            "x=y.log",
+        ];
+        assert_eq!(
+            given_again(&args),
+            "import-logs --state-dir=/var/log/s '--url=http://bob:***@m/a@b' -u 'bob:***@m' \
+             '--token-auth=***' --token_auth '***' '--password=***' x=y.log"
         );
     }
 }

@@ -51,6 +51,13 @@ fn the_time_that_the_server_asks_for_is_waited() {
     );
 }
 
+#[test]
+fn it_wins_over_the_delay_also_where_the_batch_is_in_doubt() {
+    let sandbox = script([Fault::Busy(502, Some("1".into()))]);
+    import(&sandbox, logs::log(20), "--retry-delay=600").exits(0);
+    assert_each_once(&sandbox, 20);
+}
+
 /// Requests that came while everybody should have waited: in the second after that one was turned away, but for
 /// the blink of an eye in which the others cannot know of it.
 fn came_too_soon(log: &Log, turned_away: usize, blink: Duration) -> usize {

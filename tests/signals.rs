@@ -148,3 +148,22 @@ fn a_stop_before_the_server_answers_at_all_sums_nothing_up() {
     assert!(ended.code == Some(130) || ended.code == Some(1), "{ended}");
     assert_eq!(ended.out, "");
 }
+
+#[test]
+fn a_signal_while_the_api_is_away_is_no_error() {
+    let sandbox = started(Options {
+        faults: Faults {
+            maintenance: true,
+            ..Faults::default()
+        },
+        ..options()
+    });
+    let folder = log();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let calls = sandbox.log().calls;
+        let program = start(&sandbox, &folder, "--retry-delay=600");
+        assert!(until(SOON, || sandbox.log().calls > calls));
+        program.signal(signal);
+        program.end().exits(code).hides("error");
+    }
+}

@@ -159,7 +159,11 @@ fn it_stands_in_bodies_only() {
         .to(&sandbox)
         .args("--idsite=1 -dd --debug-tracker access.log")
         .run()
-        .exits(0);
+        .exits(0)
+        .says(&[
+            "tracker: 200 Debug",
+            r#"{"status":"success","tracked":10,"invalid":0"#,
+        ]);
     let log = sandbox.log();
     let token = sandbox.token().expose();
     for call in &log.tracker {

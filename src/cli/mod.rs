@@ -597,7 +597,7 @@ pub struct Cli {
     /// Say what is done; twice: name every invalid or filtered line
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub debug: u8,
-    /// Have the tracker say what it does
+    /// Have the tracker say what it does, and print each answer
     #[arg(long, help_heading = "Output")]
     pub debug_tracker: bool,
     /// End each file before its Nth line that fits the format
@@ -625,5 +625,12 @@ impl Cli {
         command.build();
         let args = abbreviation::expand(&command, args);
         Cli::from_arg_matches(&command.try_get_matches_from(args)?)
+    }
+
+    /// A command line with the names of its options in full.
+    pub fn written_out(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+        let mut command = Cli::command();
+        command.build();
+        abbreviation::expand(&command, args)
     }
 }

@@ -39,7 +39,10 @@ pub enum ApiError {
 
 impl From<ApiError> for Error {
     fn from(error: ApiError) -> Self {
-        Self::stopped(error.to_string())
+        match error {
+            ApiError::Interrupted => Self::interrupted(error.to_string()),
+            ApiError::Refused(why) | ApiError::Failed(why) => Self::stopped(why),
+        }
     }
 }
 

@@ -107,6 +107,14 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
+    /// The passwords for HTTP basic authentication, from options or out of addresses.
+    pub fn passwords(&self) -> impl Iterator<Item = &Secret> {
+        [&self.ends.tracker, &self.ends.api]
+            .into_iter()
+            .filter_map(|end| end.credentials.as_ref())
+            .map(|(_, password)| password)
+    }
+
     /// Connects to nothing yet. An error: an address is none, a certificate file cannot be used (wrong use), or
     /// TLS cannot be set up.
     pub fn new(options: &ClientOptions) -> Result<Self> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Uncut};
 use super::books::Books;
-use super::doubt;
+use super::doubt::present;
 use super::shared::Shared;
 use super::tempo::Took;
 use super::throttle::{Sent, Throttle, Turn};
@@ -31,10 +31,20 @@ enum Next {
     /// Once more, with what is left of it, after so long, and not while there is an outage.
     Again(Batch, Duration),
     /// In halves; a single request cannot be halved.
-    Halves(Batch),
+    Halves(Batch, String),
     /// A single hit that failed in all attempts: it is refused if the server takes others meanwhile.
     Suspect(Batch, String),
     Stop(String),
+}
+
+/// What is known of a batch in doubt.
+struct Doubt {
+    /// When it was sent, if no answer came: the server may still be at it.
+    unanswered_since: Option<Instant>,
+    /// What is to be sent again goes as two halves.
+    halve: bool,
+    retry_after: Option<Duration>,
+    detail: String,
 }
 
 /// Who waits before the next attempt.
@@ -95,7 +105,7 @@ impl Delivery {
                         return Ok(());
                     }
                 }
-                Next::Halves(batch) => waiting.extend(self.halves(window, batch)),
+                Next::Halves(batch, why) => waiting.extend(self.halves(window, batch, &why)),
                 // Two in a row without a success between them: it is not the hits, the server is down.
                 Next::Suspect(_, why) if suspect.is_some() => return Err(Error::stopped(why)),
                 Next::Suspect(batch, why) => suspect = Some((batch, why)),
@@ -152,6 +162,7 @@ impl Delivery {
         let exchange = shared.client.track(body);
         let elapsed = begun.elapsed();
         reach("after-answer");
+        shared.show_answer(&exchange);
         if batch.attempts == 0 && !batch.probe {
             batch.successes_before = self.shared.learnt.successes();
         }
@@ -178,13 +189,18 @@ impl Delivery {
             Outcome::InDoubt {
                 answered,
                 halve,
+                retry_after,
                 detail,
-                ..
             } => {
                 drop(pass);
                 self.learn(turn, &sent);
-                let since = (!answered).then_some(begun);
-                let next = self.resolve(window, batch, since, halve, detail)?;
+                let doubt = Doubt {
+                    unanswered_since: (!answered).then_some(begun),
+                    halve,
+                    retry_after,
+                    detail,
+                };
+                let next = self.resolve(window, batch, doubt)?;
                 self.books.close_intents(window)?;
                 return Ok(next);
             }
@@ -193,7 +209,7 @@ impl Delivery {
                 retry_after,
                 detail,
             } => self.again(batch, retry_after, detail, Who::Everyone),
-            Outcome::TooLarge { .. } => Next::Halves(batch),
+            Outcome::TooLarge { detail } => Next::Halves(batch, detail),
             Outcome::Stop { message } => Next::Stop(message),
         };
         // Not before an outage has begun: others wait for this turn.
@@ -213,26 +229,21 @@ impl Delivery {
     }
 
     /// Nobody knows what Matomo has of a batch: it is asked, hit by hit, and only what it lacks is sent again.
-    fn resolve(
-        &mut self,
-        window: &mut Window,
-        mut batch: Batch,
-        unanswered_since: Option<Instant>,
-        halve: bool,
-        detail: String,
-    ) -> Result<Next> {
+    fn resolve(&mut self, window: &mut Window, mut batch: Batch, doubt: Doubt) -> Result<Next> {
         let shared = Arc::clone(&self.shared);
-        shared.console.debug(1, || detail.clone());
-        let answered = unanswered_since.is_none();
+        shared.console.debug(1, || doubt.detail.clone());
+        let answered = doubt.unanswered_since.is_none();
         let timeout = shared.options.timeout;
         // Without an answer the server may still be at it; one that we gave up waiting for is given as long again.
-        let looks = match (answered, halve) {
+        let looks = match (answered, doubt.halve) {
             (true, _) => &[0][..],
             (false, true) => &[1],
             (false, false) => &[1, 2],
         };
         for times in looks {
-            let since = unanswered_since.map_or(Duration::ZERO, |sent| sent.elapsed());
+            let since = doubt
+                .unanswered_since
+                .map_or(Duration::ZERO, |sent| sent.elapsed());
             let left = timeout.saturating_mul(*times).saturating_sub(since);
             if shared.stop.wait(left) && !answered {
                 self.books.leave_in_doubt(window, &batch.requests);
@@ -243,7 +254,7 @@ impl Delivery {
                 .iter()
                 .map(|request| window.json(*request))
                 .collect();
-            let present = match doubt::present(&shared.api, &jsons) {
+            let present = match present(&shared.api, &jsons) {
                 Ok(present) => present,
                 // Told to stop, it is left to the next run to ask.
                 Err(_) if shared.stop.requested() => {
@@ -251,7 +262,7 @@ impl Delivery {
                     return Ok(Next::Done);
                 }
                 Err(why) => {
-                    return self.follow_policy(window, batch, answered, halve, detail, &why);
+                    return self.follow_policy(window, batch, doubt, &why);
                 }
             };
             let sent = batch.requests.len();
@@ -272,7 +283,7 @@ impl Delivery {
                 batch.successes_before = self.shared.learnt.successes();
             }
         }
-        Ok(self.once_more(batch, answered, halve, detail))
+        Ok(self.once_more(batch, doubt))
     }
 
     /// Matomo cannot be asked: `--in-doubt` says what is done.
@@ -280,15 +291,14 @@ impl Delivery {
         &mut self,
         window: &mut Window,
         batch: Batch,
-        answered: bool,
-        halve: bool,
-        detail: String,
+        doubt: Doubt,
         why: &str,
     ) -> Result<Next> {
         let place = self.books.place(window, &batch.requests);
         let what = format!(
-            "{} hits of {place} are in doubt ({detail}), and Matomo cannot be asked for them ({why})",
-            batch.requests.len()
+            "{} hits of {place} are in doubt ({}), and Matomo cannot be asked for them ({why})",
+            batch.requests.len(),
+            doubt.detail
         );
         match self.shared.options.in_doubt {
             InDoubt::Stop => {
@@ -308,7 +318,7 @@ impl Delivery {
                     .console
                     .warn_incomplete(format!("{what}: sent again, some may be there twice"));
                 self.books.count_resent(window, &batch.requests);
-                Ok(self.once_more(batch, answered, halve, detail))
+                Ok(self.once_more(batch, doubt))
             }
         }
     }
@@ -316,19 +326,29 @@ impl Delivery {
     /// Another attempt for a batch that the server answered with an error or not at all. When it has answered so in
     /// all attempts, the hit that does it is looked for: in halves, each tried once, but for a single hit, which is
     /// not refused before it failed in all attempts by itself.
-    fn once_more(&self, batch: Batch, answered: bool, halve: bool, detail: String) -> Next {
+    fn once_more(&self, batch: Batch, doubt: Doubt) -> Next {
+        let Doubt {
+            unanswered_since,
+            halve,
+            retry_after,
+            detail,
+        } = doubt;
+        let answered = unanswered_since.is_none();
         let exhausted = !self.shared.options.retry.allows_after(batch.attempts);
         let who = if answered { Who::Me } else { Who::Everyone };
         match batch.requests.len() {
             1 if answered && exhausted => Next::Suspect(batch, detail),
-            1 => self.again(batch, None, detail, who),
-            _ if answered && (batch.probe || exhausted) => Next::Halves(Batch {
-                probe: true,
-                successes_before: self.shared.learnt.successes(),
-                ..batch
-            }),
-            _ if halve => Next::Halves(batch),
-            _ => self.again(batch, None, detail, who),
+            1 => self.again(batch, retry_after, detail, who),
+            _ if answered && (batch.probe || exhausted) => Next::Halves(
+                Batch {
+                    probe: true,
+                    successes_before: self.shared.learnt.successes(),
+                    ..batch
+                },
+                detail,
+            ),
+            _ if halve => Next::Halves(batch, detail),
+            _ => self.again(batch, retry_after, detail, who),
         }
     }
 
@@ -355,12 +375,12 @@ impl Delivery {
     }
 
     /// Two halves, the first on top. A single request is refused: the server does not take it in any way.
-    fn halves(&self, window: &mut Window, batch: Batch) -> Vec<Batch> {
+    fn halves(&self, window: &mut Window, batch: Batch, why: &str) -> Vec<Batch> {
         if let [request] = batch.requests[..] {
             self.books.refuse(
                 window,
                 request,
-                "the server does not take it, not even alone",
+                &format!("the server does not take it, not even alone: {why}"),
             );
             return Vec::new();
         }

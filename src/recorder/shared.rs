@@ -10,6 +10,8 @@ use crate::config::DeliveryOptions;
 use crate::ledger::Ledger;
 use crate::matomo::api::Api;
 use crate::matomo::client::Client;
+use crate::matomo::exchange::{Exchange, Seen};
+use crate::matomo::shown;
 use crate::rejects::Rejects;
 use crate::report::{Account, Console};
 use crate::secret::Secret;
@@ -71,12 +73,20 @@ impl Learnt {
 }
 
 impl Shared {
-    /// What stood before an answer's JSON: debug text that was asked for, or a warning of PHP's, once.
+    /// With `--debug-tracker`, what the tracker answered.
+    pub fn show_answer(&self, exchange: &Exchange) {
+        if let Seen::Answer(answer) = &exchange.seen
+            && self.options.debug_tracker
+        {
+            let text = shown::text(&answer.body);
+            self.console
+                .note(format!("tracker: {} {}", answer.status, text.trim()));
+        }
+    }
+
+    /// What stood around an answer's JSON that nobody asked for, a warning of PHP's: once.
     pub fn show_noise(&self, noise: Option<String>) {
-        let Some(noise) = noise else { return };
-        if self.options.debug_tracker {
-            self.console.note(format!("tracker: {noise}"));
-        } else {
+        if let Some(noise) = noise.filter(|_| !self.options.debug_tracker) {
             self.learnt.noise_shown.get_or_init(|| {
                 self.console.warn(format!(
                     "Matomo's answer begins with text that does not belong there: {noise}"

@@ -10,6 +10,7 @@ pub mod console;
 pub mod count;
 pub mod exit;
 pub mod progress;
+pub mod shell;
 pub mod summary;
 
 pub use account::{Account, Counter, FileAccount};
@@ -17,3 +18,4 @@ pub use clean::clean;
 pub use console::Console;
 pub use count::{Count, Reason};
 pub use exit::Exit;
+pub use shell::shell_word;

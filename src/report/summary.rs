@@ -8,6 +8,7 @@ use super::account::{Account, FileAccount};
 use super::clean::clean;
 use super::count::Count;
 use super::progress::per_second;
+use super::shell::shell_word;
 
 /// Hosts listed at most: a script that reads the list gets all of a real server's hosts, and a stranger who
 /// invents host names cannot fill the screen.
@@ -250,15 +251,6 @@ fn public_url(url: &str) -> String {
     url.set_query(None);
     url.set_fragment(None);
     clean(url.as_str().as_bytes()).into_owned()
-}
-
-/// Ready to be pasted into a shell.
-fn shell_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/%@+,".contains(c);
-    if text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
