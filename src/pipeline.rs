@@ -371,7 +371,7 @@ fn close_books(
                 spool::remove(&path)?;
             }
         }
-        for batch in pending {
+        for batch in pending.iter().filter(|batch| batch.there.is_none()) {
             let logs: Vec<String> = batch
                 .lines
                 .iter()

@@ -7,7 +7,8 @@
 //!
 //! The way of a log: [`Ledger::recognise`] it; [`Ledger::read_to`] before any line of a block is handed on;
 //! [`Ledger::passed`] for a line that needs no sending; [`Ledger::intent`] and then one of [`Ledger::done`],
-//! [`Ledger::settled`] and [`Ledger::forget`] for each batch.
+//! [`Ledger::settled`] and [`Ledger::forget`] for each batch; [`Ledger::there`] in between, where a line is in several
+//! batches.
 //!
 //! Everything that changes is a `Record`: appended to the journal, applied to the `State`. The
 //! `store` holds the files and says what is left of them after a crash.
@@ -19,6 +20,7 @@ mod file;
 mod identity;
 mod inner;
 mod lock;
+mod marks;
 mod ranges;
 mod reading;
 mod recognise;
@@ -39,6 +41,7 @@ use url::Url;
 
 pub use self::file::LogFile;
 pub use self::identity::{Fate, FileId, Probe, Unpacked};
+pub use self::marks::Marks;
 pub use self::ranges::Ranges;
 pub use self::recognise::LogState;
 pub use self::spool::Spool;
@@ -183,6 +186,7 @@ impl Ledger {
             sent_at: now_ms(),
             hits,
             lines,
+            there: None,
         };
         inner.append(Record::Intent { batch, intent })?;
         self.sync(inner)?;
@@ -197,6 +201,21 @@ impl Ledger {
         self.sync(inner)?;
         reach("after-done");
         Ok(())
+    }
+
+    /// The batch was answered, and these of its requests Matomo has; but its lines need others too. It stays in the
+    /// ledger until they are done.
+    pub fn there(&self, batch: BatchId, marks: Marks) -> Result<()> {
+        let mut inner = self.inner();
+        inner.append(Record::There { batch, marks })?;
+        self.sync(inner)
+    }
+
+    /// The same of an earlier run's batch that is closed now, all but these lines.
+    pub fn there_in_part(&self, lines: Lines, marks: Marks) -> Result<()> {
+        let hits = marks.iter().count() as u64;
+        let batch = self.intent(lines, hits)?;
+        self.there(batch, marks)
     }
 
     /// The batch is closed, whatever was sent of it: these of its lines Matomo has, so they are done; the others it has

@@ -65,6 +65,14 @@ impl Ranges {
         before.is_some_and(|(_, span)| position < span.end)
     }
 
+    /// Whether all of the other's ranges are in these.
+    pub fn holds(&self, other: &Ranges) -> bool {
+        other.iter().all(|(range, _)| {
+            let before = self.by_start.range(..=range.start).next_back();
+            before.is_some_and(|(_, span)| range.end <= span.end)
+        })
+    }
+
     /// The position before which all is there: the end of the range that begins at 0, else 0.
     pub fn first_gap(&self) -> u64 {
         self.by_start.get(&0).map_or(0, |span| span.end)

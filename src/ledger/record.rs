@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checksum::Checksum;
 use super::identity::{Head, Identity, Mark};
+use super::marks::Marks;
 use super::state::{BatchId, Intent, Lines, LogId, Salt};
 
 /// Something that happened. Each is true by itself, whichever others were lost.
@@ -30,6 +31,8 @@ pub enum Record {
     Intent { batch: BatchId, intent: Intent },
     /// A batch was acknowledged.
     Done { batch: BatchId },
+    /// Of a batch whose lines need other batches too, Matomo has the requests with these marks, and nothing else.
+    There { batch: BatchId, marks: Marks },
     /// A batch is closed: these of its lines Matomo has, the others it has not.
     Settled { batch: BatchId, found: Lines },
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checksum::Checksum;
 use super::identity::{Head, Identity, Mark};
+use super::marks::Marks;
 use super::ranges::Ranges;
 use super::record::Record;
 use crate::error::{Error, Result};
@@ -96,9 +97,13 @@ pub struct Intent {
     /// How many hits were in it.
     pub hits: u64,
     pub lines: Lines,
+    /// Its requests that Matomo has, where that is known though its lines are not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub there: Option<Marks>,
 }
 
-/// A batch of an earlier run of which nobody knows whether Matomo has it: an intent without a done.
+/// A batch of an earlier run whose lines are not done: an intent without a done. As a rule nobody knows whether Matomo
+/// has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingBatch {
     pub id: BatchId,
@@ -108,6 +113,9 @@ pub struct PendingBatch {
     pub hits: u64,
     /// Its lines: the log, where that was last seen, and where the lines stand in it.
     pub lines: Vec<(LogId, PathBuf, Ranges)>,
+    /// It was answered, and these are its requests that Matomo has: there is no doubt about it, but its lines need
+    /// other requests too.
+    pub there: Option<Marks>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +198,12 @@ impl State {
                     self.claim(&intent.lines);
                 }
             }
+            Record::There { batch, marks } => {
+                self.used_batch(batch);
+                if let Some(intent) = self.pending.get_mut(&batch) {
+                    intent.there = Some(marks);
+                }
+            }
             Record::Settled { batch, found } => {
                 self.used_batch(batch);
                 self.pending.remove(&batch);
@@ -225,6 +239,7 @@ impl State {
             id: *id,
             sent_at: intent.sent_at,
             hits: intent.hits,
+            there: intent.there.clone(),
             lines: (intent.lines.iter())
                 .filter_map(|(log, ranges)| {
                     let known = self.logs.get(log)?;
@@ -240,6 +255,13 @@ impl State {
     pub fn open(&mut self, now: u64) {
         let credible = now.min(self.opened);
         self.opened = now;
+        // What was left to be told of a line is told by now.
+        let logs = &self.logs;
+        let is_done = |(log, lines): (&LogId, &Ranges)| {
+            logs.get(log).is_some_and(|known| known.done.holds(lines))
+        };
+        self.pending
+            .retain(|_, intent| intent.there.is_none() || !intent.lines.iter().all(is_done));
         let needed = |state: &Self, log: &LogId| {
             let mut intents = state.pending.values();
             intents.any(|intent| intent.lines.contains_key(log))
@@ -314,6 +336,7 @@ mod tests {
                 sent_at: NOW * 1000,
                 hits: 1,
                 lines: lines(log),
+                there: None,
             },
         }
     }
@@ -368,6 +391,28 @@ mod tests {
         });
         assert_eq!(state.logs[&LogId(1)].done.first_gap(), 10);
         assert!(state.logs[&LogId(2)].done.is_empty() && state.pending.is_empty());
+    }
+
+    #[test]
+    fn a_batch_that_was_answered_is_known_until_its_lines_are_done() {
+        let mut state = state(&[(1, NOW)]);
+        state.apply(intent(1, 1));
+        state.apply(intent(2, 1));
+        let marks: Marks = [b"abcdef"].into_iter().collect();
+        state.apply(Record::There {
+            batch: BatchId(1),
+            marks: marks.clone(),
+        });
+        state.open(NOW);
+        let there: Vec<_> = state
+            .in_doubt(Checksum::of(b"target"))
+            .into_iter()
+            .map(|batch| batch.there)
+            .collect();
+        assert_eq!(there, [Some(marks), None]);
+        state.apply(Record::Done { batch: BatchId(2) });
+        state.open(NOW);
+        assert!(state.pending.is_empty());
     }
 
     #[test]

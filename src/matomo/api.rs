@@ -21,7 +21,7 @@ use super::client::Client;
 use super::retry::{RetryPolicy, Waiter};
 use crate::error::Error;
 use crate::secret::Secret;
-use reply::{Known, List, Reply, Text};
+use reply::{Again, Known, List, Reply, Text};
 
 /// Why a question brought no answer. The texts say what, where and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
@@ -29,9 +29,12 @@ pub enum ApiError {
     /// Matomo answered that it will not: no such site, no right to, a bad token.
     #[error("{0}")]
     Refused(String),
-    /// No answer that can be used: not reached in all attempts, or something odd.
+    /// No answer that can be used, in all attempts: none at all, a failure, or something odd.
     #[error("{0}")]
     Failed(String),
+    /// Not reached in all attempts, or turned away for now: later it may go well.
+    #[error("{0}")]
+    Away(String),
     /// The program was told to stop while it waited to ask again.
     #[error("stopped while waiting to ask Matomo again")]
     Interrupted,
@@ -41,7 +44,9 @@ impl From<ApiError> for Error {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Interrupted => Self::interrupted(error.to_string()),
-            ApiError::Refused(why) | ApiError::Failed(why) => Self::stopped(why),
+            ApiError::Refused(why) | ApiError::Failed(why) | ApiError::Away(why) => {
+                Self::stopped(why)
+            }
         }
     }
 }
@@ -128,7 +133,7 @@ impl Api {
             };
             let last = !self.retry.allows_after(attempt);
             if again.untouched && last {
-                return Err(gave_up(again.detail, attempt));
+                return Err(gave_up(again, attempt));
             }
             self.pause(attempt, again.retry_after)?;
             if !again.untouched {
@@ -136,7 +141,7 @@ impl Api {
                     return Ok(id);
                 }
                 if last {
-                    return Err(gave_up(again.detail, attempt));
+                    return Err(gave_up(again, attempt));
                 }
             }
             attempt += 1;
@@ -193,7 +198,7 @@ impl Api {
                 Reply::Again(again) if self.retry.allows_after(attempt) => {
                     self.pause(attempt, again.retry_after)?;
                 }
-                Reply::Again(again) => return Err(gave_up(again.detail, attempt)),
+                Reply::Again(again) => return Err(gave_up(again, attempt)),
                 done => return Ok(done),
             }
             attempt += 1;
@@ -226,7 +231,7 @@ impl Api {
             Reply::Json(body) => body,
             Reply::Refused(text) => return Err(ApiError::Refused(text)),
             Reply::Odd(text) => return Err(ApiError::Failed(text)),
-            Reply::Again(again) => return Err(ApiError::Failed(again.detail)),
+            Reply::Again(again) => return Err(gave_up(again, 1)),
         };
         // The parser's own words would quote the answer, which may be a token.
         serde_json::from_slice(&body).map_err(|_| {
@@ -249,11 +254,15 @@ impl Api {
     }
 }
 
-fn gave_up(detail: String, attempts: u32) -> ApiError {
-    ApiError::Failed(match attempts {
+fn gave_up(Again { away, detail, .. }: Again, attempts: u32) -> ApiError {
+    let told = match attempts {
         1 => detail,
         n => format!("{detail} (tried {n} times)"),
-    })
+    };
+    match away {
+        true => ApiError::Away(told),
+        false => ApiError::Failed(told),
+    }
 }
 
 /// A site as the API tells it; more keys are passed over.

@@ -16,9 +16,10 @@ use crate::error::{Error, Result};
 use crate::format::{Fit, Format, Record};
 use crate::input::discover::Source;
 use crate::input::lines::{Line, Lines, Next, Options};
+use crate::ledger::failpoint::reach;
 use crate::ledger::{LogId, PendingBatch, Ranges};
 use crate::mark;
-use crate::recorder::{Parcel, Place, present};
+use crate::recorder::{Parcel, Place, Unasked, present};
 use crate::report::{Account, Counter};
 
 /// The requests of a batch's lines, made once more.
@@ -27,6 +28,22 @@ struct Again {
     parcel: Parcel,
     /// Where the lines of each unit stand, and the marks of the requests that they became.
     units: Vec<(Vec<Place>, Vec<[u8; mark::LENGTH]>)>,
+}
+
+/// What Matomo has of a batch.
+#[derive(Default)]
+struct Found {
+    /// Lines of which it has all requests.
+    whole: Ranges,
+    /// Lines of which it has some, and the marks of these.
+    parts: Ranges,
+    marks: Vec<[u8; mark::LENGTH]>,
+}
+
+fn insert(ranges: &mut Ranges, lines: &[Place]) {
+    for line in lines {
+        ranges.insert(line.start..line.end, 1);
+    }
 }
 
 impl Parser {
@@ -41,16 +58,28 @@ impl Parser {
         let Some(books) = &mut self.books else {
             return Ok(done);
         };
-        let (ours, others) = std::mem::take(&mut books.pending)
+        let (mut ours, others): (Vec<_>, _) = std::mem::take(&mut books.pending)
             .into_iter()
             .partition(|batch: &PendingBatch| batch.lines.iter().any(|(id, ..)| *id == log));
         books.pending = others;
+        // What is known need not be asked for.
+        ours.sort_by_key(|batch| batch.there.is_none());
         let ledger = Arc::clone(&books.ledger);
         let (timeout, policy) = (books.timeout, books.in_doubt);
         for batch in ours {
             let Some((_, _, places)) = batch.lines.iter().find(|(id, ..)| *id == log) else {
                 continue;
             };
+            // Nothing to wait for, and nothing to ask: the batch was answered.
+            if let Some(there) = &batch.there {
+                self.requests.present.extend(there.iter());
+                let again = self.read_again(log, path, options, places)?;
+                again
+                    .units
+                    .iter()
+                    .for_each(|(lines, _)| self.seal(log, lines));
+                continue;
+            }
             if self.wait_for_server(&batch, timeout) {
                 return Ok(done);
             }
@@ -62,8 +91,17 @@ impl Parser {
             let Some(found) = self.ask(log, path, &batch, places, &again, policy)? else {
                 return Ok(done);
             };
-            done.extend(&found);
-            ledger.settled(batch.id, [(log, found)].into())?;
+            let Found {
+                whole,
+                parts,
+                marks,
+            } = found;
+            done.extend(&whole);
+            if !parts.is_empty() {
+                ledger.there_in_part([(log, parts)].into(), marks.iter().collect())?;
+            }
+            ledger.settled(batch.id, [(log, whole)].into())?;
+            reach("after-settled");
         }
         Ok(done)
     }
@@ -227,7 +265,7 @@ impl Parser {
         places: &Ranges,
         again: &Again,
         policy: InDoubt,
-    ) -> Result<Option<Ranges>> {
+    ) -> Result<Option<Found>> {
         let requests: Vec<&[u8]> = again.parcel.requests().collect();
         let answer = present(&self.api, &requests);
         let place = format!(
@@ -235,20 +273,32 @@ impl Parser {
             path.display(),
             batch.hits
         );
-        let there = match (answer, policy) {
+        let there = match answer {
+            Ok(there) => Ok(there),
+            Err(_) if self.stop.requested() => return Ok(None),
+            Err(Unasked::NotNow(why)) => {
+                return Err(Error::stopped(format!(
+                    "{place} are in doubt, and Matomo is to be asked for them: {why}; run this again when it is back"
+                )));
+            }
+            Err(Unasked::Never(why)) => Err(why),
+        };
+        let there = match (there, policy) {
             (Ok(there), _) => there,
-            (Err(_), _) if self.stop.requested() => return Ok(None),
             (Err(why), InDoubt::Resend) => {
                 self.console.warn_incomplete(format!(
                     "{place} are in doubt, and Matomo cannot be asked for them ({why}): sent again, some may be there twice"
                 ));
-                return Ok(Some(Ranges::default()));
+                return Ok(Some(Found::default()));
             }
             (Err(why), InDoubt::Skip) => {
                 self.console.warn_incomplete(format!(
                     "{place} are in doubt, and Matomo cannot be asked for them ({why}): not sent again (--in-doubt=skip)"
                 ));
-                return Ok(Some(places.clone()));
+                return Ok(Some(Found {
+                    whole: places.clone(),
+                    ..Found::default()
+                }));
             }
             (Err(why), InDoubt::Stop) => {
                 return Err(Error::stopped(format!(
@@ -256,27 +306,35 @@ impl Parser {
                 )));
             }
         };
-        let mut done = Ranges::default();
+        let mut found = Found::default();
         let mut there = there.into_iter();
         for (lines, marks) in &again.units {
             let parts: Vec<bool> = there.by_ref().take(marks.len()).collect();
             if parts.iter().all(|part| *part) {
-                lines
-                    .iter()
-                    .for_each(|line| done.insert(line.start..line.end, 1));
+                insert(&mut found.whole, lines);
                 continue;
             }
             // Some of its requests may be there: only the others are sent.
+            let before = found.marks.len();
             let there = marks.iter().zip(&parts).filter(|(_, there)| **there);
-            self.requests.present.extend(there.map(|(mark, _)| mark));
-            if let Some(last) = lines.last() {
-                self.requests.sealed.insert((log.number(), last.start));
+            found.marks.extend(there.map(|(mark, _)| mark));
+            if found.marks.len() > before {
+                insert(&mut found.parts, lines);
             }
+            self.seal(log, lines);
         }
+        self.requests.present.extend(&found.marks);
         self.console.note(format!(
             "{place} were asked for: {} of its lines are there, the others are sent",
-            done.lines()
+            found.whole.lines()
         ));
-        Ok(Some(done))
+        Ok(Some(found))
+    }
+
+    /// Nothing more is joined to the connection of these lines.
+    fn seal(&mut self, log: LogId, lines: &[Place]) {
+        if let Some(last) = lines.last() {
+            self.requests.sealed.insert((log.number(), last.start));
+        }
     }
 }

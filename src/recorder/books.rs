@@ -84,12 +84,29 @@ impl Books {
         }
     }
 
+    /// Notes in the ledger which requests of a batch Matomo has, where their lines need other batches too: should the
+    /// program end before those are through, they are neither asked for nor sent again.
+    pub fn note_there(&mut self, window: &Window, intent: BatchId, there: &[u32]) -> Result<()> {
+        let Some(ledger) = &self.shared.ledger else {
+            return Ok(());
+        };
+        if !self.open.iter().any(|(open, _)| *open == intent) {
+            return Ok(());
+        }
+        let unsettled = there.iter().filter(|request| !window.is_settled(**request));
+        let marks: Vec<_> = unsettled
+            .filter_map(|request| window.mark(*request))
+            .collect();
+        ledger.there(intent, marks.iter().collect())
+    }
+
     /// The window is through: nothing of it is under way.
     pub fn clear(&mut self) {
         self.open.clear();
     }
 
-    /// Matomo has taken the batch, all but what it refused or lost.
+    /// Matomo has taken the batch, all but what it refused or lost. Gives the requests that it has; `None` where it
+    /// does not say which.
     pub fn commit(
         &self,
         window: &mut Window,
@@ -101,7 +118,7 @@ impl Books {
             odd,
             ..
         }: Committed,
-    ) {
+    ) -> Option<Vec<u32>> {
         self.shared.show_noise(noise);
         odd.into_iter()
             .for_each(|odd| self.shared.console.warn(odd));
@@ -110,6 +127,7 @@ impl Books {
             Refused::Count(number) => number,
         };
         let mut accepted = BTreeSet::new();
+        let mut there = Vec::new();
         let mut lost_left = lost;
         let mut refused_left = nameless;
         for (place, request) in requests.iter().enumerate() {
@@ -123,6 +141,7 @@ impl Books {
                 Fate::Lost
             } else {
                 accepted.insert(window.unit(*request).site);
+                there.push(*request);
                 Fate::Imported
             };
             match is_refused {
@@ -145,6 +164,7 @@ impl Books {
                 requests.len()
             ));
         }
+        (nameless == 0 && lost == 0).then_some(there)
     }
 
     /// One request more has its outcome. With the last of its line, the line has.
@@ -166,10 +186,15 @@ impl Books {
         }
     }
 
-    /// The run ends without knowing: the ledger keeps these as they are, and the next run asks.
+    /// The run ends without knowing: the ledger keeps these as they are, and the next run asks. So it does with every
+    /// batch that holds another part of their lines: those are not done.
     pub fn leave_in_doubt(&mut self, window: &mut Window, requests: &[u32]) {
-        self.open
-            .retain(|(_, open)| !open.iter().any(|request| requests.contains(request)));
+        let is_left = |request: &u32| {
+            requests
+                .iter()
+                .any(|left| window.are_of_one_line(*left, *request))
+        };
+        self.open.retain(|(_, open)| !open.iter().any(is_left));
         self.settle_all(window, requests, Fate::InDoubt);
     }
 

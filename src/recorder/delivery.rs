@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Uncut};
 use super::books::Books;
-use super::doubt::present;
+use super::doubt::{Unasked, present};
 use super::shared::Shared;
 use super::tempo::Took;
 use super::throttle::{Sent, Throttle, Turn};
@@ -179,11 +179,12 @@ impl Delivery {
             elapsed,
             took: took(&outcome, batch.probe),
         };
+        let mut there = None;
         let next = match outcome {
             Outcome::Committed(committed) => {
                 shared.learnt.succeed();
                 pass.opens();
-                self.books.commit(window, &batch.requests, committed);
+                there = self.books.commit(window, &batch.requests, committed);
                 Next::Done
             }
             Outcome::InDoubt {
@@ -215,7 +216,12 @@ impl Delivery {
         // Not before an outage has begun: others wait for this turn.
         self.learn(turn, &sent);
         match (&next, intent) {
-            (Next::Done, _) => self.books.close_intents(window)?,
+            (Next::Done, intent) => {
+                self.books.close_intents(window)?;
+                if let (Some(intent), Some(there)) = (intent, there) {
+                    self.books.note_there(window, intent, &there)?;
+                }
+            }
             (_, Some(intent)) => self.books.forget(intent)?,
             _ => {}
         }
@@ -261,7 +267,11 @@ impl Delivery {
                     self.books.leave_in_doubt(window, &batch.requests);
                     return Ok(Next::Done);
                 }
-                Err(why) => {
+                Err(Unasked::NotNow(why)) => {
+                    self.books.leave_in_doubt(window, &batch.requests);
+                    return Ok(Next::Stop(why));
+                }
+                Err(Unasked::Never(why)) => {
                     return self.follow_policy(window, batch, doubt, &why);
                 }
             };

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use chrono::{Days, NaiveDate};
 use serde::{Deserialize, Deserializer};
 
-use crate::matomo::api::{Api, VisitQuery, any_of};
+use crate::matomo::api::{Api, ApiError, VisitQuery, any_of};
 
 /// One question reads so many visits at most; more are no answer (a url that everybody looks at).
 const MOST_VISITS: u32 = 10_000;
@@ -36,19 +36,39 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
     Ok(text.filter(|text| text.parse::<IpAddr>().is_ok()))
 }
 
-/// Which of these requests (JSON objects) Matomo has, as an answer for each. An error: it cannot be asked, and why.
-pub fn present(api: &Api, requests: &[&[u8]]) -> Result<Vec<bool>, String> {
+/// Why Matomo was not asked.
+#[derive(Debug)]
+pub enum Unasked {
+    /// It will not say, or not so that it helps: no right to view, the visitor log switched off, too many visits.
+    Never(String),
+    /// It is away. When it is back it can be asked.
+    NotNow(String),
+}
+
+impl From<ApiError> for Unasked {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Refused(why) | ApiError::Failed(why) => Self::Never(why),
+            ApiError::Away(why) => Self::NotNow(why),
+            ApiError::Interrupted => Self::NotNow(error.to_string()),
+        }
+    }
+}
+
+/// Which of these requests (JSON objects) Matomo has, as an answer for each.
+pub fn present(api: &Api, requests: &[&[u8]]) -> Result<Vec<bool>, Unasked> {
     let sought = requests
         .iter()
         .map(|json| read(json))
-        .collect::<Result<Vec<Sought>, String>>()?;
+        .collect::<Result<Vec<Sought>, String>>()
+        .map_err(Unasked::Never)?;
     let mut by_site: BTreeMap<&str, Vec<&Sought>> = BTreeMap::new();
     for hit in &sought {
         by_site.entry(&hit.idsite).or_default().push(hit);
     }
     let mut found = HashSet::new();
     for (site, hits) in by_site {
-        let days = days(&hits)?;
+        let days = days(&hits).map_err(Unasked::Never)?;
         let addresses = hits.iter().filter_map(|hit| hit.cip.as_deref()).collect();
         let whole = ask(api, site, &days, "visitIp", &addresses, &mut found)?;
         // Where Matomo hides addresses it cannot be asked for them, and neither for a hit without one.
@@ -115,7 +135,7 @@ fn ask(
     field: &str,
     values: &BTreeSet<&str>,
     found: &mut HashSet<String>,
-) -> Result<bool, String> {
+) -> Result<bool, Unasked> {
     let values: Vec<&str> = values.iter().copied().collect();
     let mut whole = false;
     for some in values.chunks(CONDITIONS) {
@@ -130,7 +150,7 @@ fn ask(
                 limit: PAGE,
                 offset,
             };
-            let visits = api.last_visits(&query).map_err(|error| error.to_string())?;
+            let visits = api.last_visits(&query)?;
             let number = visits.len() as u32;
             whole |= visits
                 .iter()
@@ -146,9 +166,9 @@ fn ask(
                 break;
             }
             if offset >= MOST_VISITS {
-                return Err(format!(
+                return Err(Unasked::Never(format!(
                     "more than {MOST_VISITS} visits of its days and pages"
-                ));
+                )));
             }
         }
     }

@@ -32,7 +32,7 @@ use crate::stop::Stop;
 
 use crowd::Most;
 use delivery::Delivery;
-pub use doubt::present;
+pub use doubt::{Unasked, present};
 pub use shared::Shared;
 use sizer::Sizer;
 use throttle::Throttle;

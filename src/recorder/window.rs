@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 
 use super::gate::SiteDay;
 use super::parcel::{Parcel, Unit};
+use crate::mark;
 use crate::matomo::json;
 use crate::secret::Secret;
 
@@ -184,6 +185,20 @@ impl Window {
         pending.left = pending.left.saturating_sub(1);
         pending.fate = pending.fate.max(fate);
         (pending.left == 0).then_some((&pending.unit, pending.fate))
+    }
+
+    /// Whether two requests come from the same line.
+    pub fn are_of_one_line(&self, one: u32, other: u32) -> bool {
+        self.requests[one as usize].unit == self.requests[other as usize].unit
+    }
+
+    /// The mark of a request, as its JSON object has it.
+    pub fn mark(&self, request: u32) -> Option<[u8; mark::LENGTH]> {
+        // Within a value a quote never stands without a backslash.
+        const NAME: &[u8] = b",\"pv_id\":\"";
+        let json = self.json(request);
+        let place = memchr::memmem::find(json, NAME)?;
+        json[place + NAME.len()..].first_chunk().copied()
     }
 
     /// Whether a request of the line that this one comes from has been refused.

@@ -224,3 +224,41 @@ fn lines_that_begin_like_a_header_are_asked_for_too() {
     world.import("access.log").exits(0);
     assert_each_once(&world.sandbox, 0..30);
 }
+
+/// Everything is away for a while after a batch was stored, also what could be asked.
+#[test]
+fn what_is_in_doubt_stays_so_while_matomo_is_away() {
+    let away = |script, first: usize| {
+        let there = std::iter::repeat_n(None, first);
+        let later = std::iter::repeat_n(Some(Fault::Busy(503, None)), 20);
+        Faults {
+            script,
+            api: there.chain(later).collect(),
+            ..Faults::default()
+        }
+    };
+    for died in [false, true] {
+        let world = World::new(Duration::ZERO).args("--recorders=1 --recorder-max-payload-size=10");
+        world.folder.write("access.log", log(0..LINES, 20));
+        if died {
+            let dying = world
+                .program()
+                .env("IMPORT_LOGS_ABORT_AT", "after-answer:2");
+            assert_eq!(adding_up(dying.arg("access.log").run()).code, None);
+        } else {
+            world
+                .sandbox
+                .set_faults(away(vec![None, Some(Fault::CommitHtml(500))], 1));
+            let ended = world.import("access.log").exits(1).says(&["503"]);
+            assert_eq!(ended.summary().get("resent"), 0);
+        }
+        world.sandbox.set_faults(away(Vec::new(), 1));
+        world
+            .import("access.log")
+            .exits(1)
+            .says(&["10 hits", "in doubt", "503"]);
+        world.sandbox.set_faults(Faults::default());
+        world.import("access.log").exits(0);
+        assert_each_once(&world.sandbox, 0..LINES);
+    }
+}

@@ -24,6 +24,8 @@ pub(super) enum Reply {
 pub(super) struct Again {
     /// The call surely changed nothing there.
     pub untouched: bool,
+    /// Nobody was there, or it asked to be left alone: that passes. What is slow or breaks may do so each time.
+    pub away: bool,
     pub retry_after: Option<Duration>,
     pub detail: String,
 }
@@ -49,7 +51,12 @@ pub(super) fn read(mut exchange: Exchange, known: Known) -> Reply {
         Seen::NotSent { cause, detail } if *cause == Cause::Certificate => {
             Reply::Odd(detail.clone())
         }
-        Seen::NotSent { detail, .. } => again(true, None, detail.clone()),
+        Seen::NotSent { detail, .. } => Reply::Again(Again {
+            untouched: true,
+            away: true,
+            retry_after: None,
+            detail: detail.clone(),
+        }),
         Seen::NoAnswer { detail, .. } => again(false, None, detail.clone()),
         Seen::Answer(answer) => by_status(&exchange, answer, known),
     }
@@ -71,7 +78,12 @@ fn by_status(exchange: &Exchange, answer: &Answer, known: Known) -> Reply {
     };
     match answer.status {
         200..=299 if !answer.whole => again(false, None, detail),
-        408 | 425 | 429 | 503 => again(!from_matomo, answer.retry_after, detail),
+        408 | 425 | 429 | 503 => Reply::Again(Again {
+            untouched: !from_matomo,
+            away: true,
+            retry_after: answer.retry_after,
+            detail,
+        }),
         500.. => again(false, answer.retry_after, detail),
         _ if from_matomo => Reply::Refused(detail),
         // A bad token: Matomo answers with a page.
@@ -86,6 +98,7 @@ fn by_status(exchange: &Exchange, answer: &Answer, known: Known) -> Reply {
 fn again(untouched: bool, retry_after: Option<Duration>, detail: String) -> Reply {
     Reply::Again(Again {
         untouched,
+        away: false,
         retry_after,
         detail,
     })

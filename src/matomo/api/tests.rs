@@ -269,7 +269,7 @@ fn a_site_that_is_not_there_after_a_lost_answer_is_created_again() {
 #[test]
 fn a_site_that_was_surely_not_created_is_tried_again_unasked() {
     let f = fixture(|_, _| reply(503, "", ""));
-    assert!(matches!(f.api.add_site("h"), Err(ApiError::Failed(_))));
+    assert!(matches!(f.api.add_site("h"), Err(ApiError::Away(_))));
     assert_eq!(f.methods(), ["addSite"; 3]);
 }
 
