@@ -1,5 +1,6 @@
 //! Radio logs: the time that listeners stayed, from the log to the server, the summary and the sandbox's report.
 
+mod divided; // connections that take several requests
 mod figures; // every figure of the summary equals a plain calculation
 mod interrupted; // nothing lost and nothing twice, where a line is many requests
 mod report; // what the sandbox tells of listeners
@@ -97,4 +98,17 @@ fn row(line: &str) -> Row {
         first: first.join(" "),
         listeners: listeners.parse().unwrap(),
     }
+}
+
+/// What is stored, but for the marks, in an order of its own.
+pub fn told(sandbox: &Sandbox) -> Vec<String> {
+    let mut hits: Vec<String> = stored(sandbox)
+        .into_iter()
+        .map(|mut hit| {
+            hit["pv_id"] = Value::Null;
+            hit.to_string()
+        })
+        .collect();
+    hits.sort_unstable();
+    hits
 }

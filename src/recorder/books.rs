@@ -93,10 +93,17 @@ impl Books {
         if !self.open.iter().any(|(open, _)| *open == intent) {
             return Ok(());
         }
-        let unsettled = there.iter().filter(|request| !window.is_settled(**request));
-        let marks: Vec<_> = unsettled
-            .filter_map(|request| window.mark(*request))
-            .collect();
+        let mut marks = Vec::new();
+        for request in there {
+            let unit = window.unit(*request);
+            match (window.is_settled(*request), unit.log) {
+                // Its line is done, though not each line of the batch.
+                (true, Some(log)) => unit
+                    .places()
+                    .for_each(|place| ledger.passed(log, place.start..place.end, 1)),
+                _ => marks.extend(window.mark(*request)),
+            }
+        }
         ledger.there(intent, marks.iter().collect())
     }
 

@@ -4,9 +4,8 @@ use std::io::Write;
 
 use import_logs::sandbox::{Fault, Faults, Options, Sandbox, When};
 use rustix::process::Signal;
-use serde_json::Value;
 
-use super::{SHOUTCAST_HEADER, icecast, seconds_sent, shoutcast, stored};
+use super::{SHOUTCAST_HEADER, icecast, seconds_sent, shoutcast, stored, told};
 use crate::support::clock::LONGEST;
 use crate::support::stored::{options, sandbox, started};
 use crate::support::{Ended, Folder, Program, Summary, until};
@@ -53,19 +52,6 @@ fn program(folder: &Folder, sandbox: &Sandbox) -> Program {
         "--idsite=1 --listening-time=events --state-dir=state --recorder-max-payload-size=3 \
          --request-timeout=1 --retry-delay=0 --recorders=2 access.log",
     )
-}
-
-/// What is stored, but for the marks, in an order of its own.
-fn told(sandbox: &Sandbox) -> Vec<String> {
-    let mut hits: Vec<String> = stored(sandbox)
-        .into_iter()
-        .map(|mut hit| {
-            hit["pv_id"] = Value::Null;
-            hit.to_string()
-        })
-        .collect();
-    hits.sort_unstable();
-    hits
 }
 
 /// Imports the log with runs that die at that point, until there is nothing left to die of.
@@ -309,131 +295,4 @@ fn a_refused_connection_is_named_once_and_rejected_with_all_its_titles() {
         .exits(0);
     assert_eq!(mended.summary().get("imported"), 2);
     assert_eq!(seconds_sent(&stored(&sandbox)), 2460);
-}
-
-/// One connection of seven requests, four of which go in the first batch.
-fn divided(faults: Faults) -> (Folder, Sandbox) {
-    let folder = Folder::with_log(icecast("192.0.2.1", 40_000, "/live", 9000));
-    let sandbox = started(Options {
-        faults,
-        ..options()
-    });
-    (folder, sandbox)
-}
-
-fn divided_program(folder: &Folder, sandbox: &Sandbox, args: &str) -> Program {
-    Program::new(folder)
-        .to(sandbox)
-        .args(
-            "--idsite=1 --log-format-name=icecast2 --recorder-max-payload-size=4 --state-dir=state \
-             --request-timeout=1.5 --retry-delay=0 --retry-max-attempts=2 access.log",
-        )
-        .args(args)
-}
-
-/// Which site it is, is told; visits are not shown.
-fn closed() -> Vec<Option<Fault>> {
-    let hidden = std::iter::repeat_n(Some(Fault::Html(404)), 20);
-    std::iter::once(None).chain(hidden).collect()
-}
-
-/// A good run makes it whole, and the next finds nothing to do.
-#[track_caller]
-fn assert_made_whole(folder: &Folder, sandbox: &Sandbox) {
-    sandbox.set_faults(Faults::default());
-    for _ in 0..2 {
-        divided_program(folder, sandbox, "").run().exits(0);
-        let hits = stored(sandbox);
-        assert_eq!((hits.len(), seconds_sent(&hits)), (7, 9000));
-    }
-}
-
-#[test]
-fn a_last_part_in_doubt_at_the_end_of_a_run_is_not_forgotten() {
-    let script = vec![None, Some(Fault::Refuse)];
-    let (folder, sandbox) = divided(Faults {
-        script,
-        ..Faults::default()
-    });
-    let running = divided_program(&folder, &sandbox, "--request-timeout=60").start();
-    // Which site, and both batches; from then on it waits for the server to be through.
-    assert!(until(LONGEST, || sandbox.log().calls >= 3));
-    running.signal(Signal::TERM);
-    running.end().exits(143);
-    assert_made_whole(&folder, &sandbox);
-
-    let (folder, sandbox) = divided(Faults {
-        script: vec![None, Some(Fault::RollBack)],
-        api: closed(),
-        ..Faults::default()
-    });
-    divided_program(&folder, &sandbox, "--in-doubt=stop")
-        .run()
-        .exits(1);
-    assert_made_whole(&folder, &sandbox);
-}
-
-#[test]
-fn parts_that_are_there_stay_known_through_failed_runs() {
-    for died in [false, true] {
-        let away = || Faults {
-            rules: vec![(When::From(1), Fault::Busy(503, None))],
-            ..Faults::default()
-        };
-        let (folder, sandbox) = divided(Faults {
-            rules: vec![(When::From(2), Fault::Busy(503, None))],
-            ..Faults::default()
-        });
-        if died {
-            sandbox.set_faults(Faults::default());
-            let ended = divided_program(&folder, &sandbox, "")
-                .env("IMPORT_LOGS_ABORT_AT", "after-intent:2")
-                .run();
-            assert_eq!(ended.code, None);
-        } else {
-            divided_program(&folder, &sandbox, "").run().exits(1);
-        }
-        for _ in 0..2 {
-            sandbox.set_faults(away());
-            divided_program(&folder, &sandbox, "").run().exits(1);
-        }
-        assert_eq!(stored(&sandbox).len(), 4);
-        assert_made_whole(&folder, &sandbox);
-    }
-}
-
-/// Its first batch was answered, so nobody waits for it or asks.
-#[test]
-fn what_was_answered_is_not_in_doubt_though_its_line_is_not_done() {
-    let (folder, sandbox) = divided(Faults {
-        rules: vec![(When::From(2), Fault::Busy(503, None))],
-        ..Faults::default()
-    });
-    divided_program(&folder, &sandbox, "").run().exits(1);
-    sandbox.set_faults(Faults {
-        api: closed(),
-        ..Faults::default()
-    });
-    divided_program(&folder, &sandbox, "--request-timeout=600 --in-doubt=stop")
-        .run()
-        .exits(0)
-        .hides("waiting");
-    assert_eq!(stored(&sandbox).len(), 7);
-}
-
-#[test]
-fn a_crash_behind_the_question_forgets_nothing_of_what_was_found() {
-    // The second half of the first batch was stored, and the answer lost.
-    let (folder, sandbox) = divided(Faults {
-        script: vec![Some(Fault::Deadlock)],
-        ..Faults::default()
-    });
-    for point in ["after-answer", "after-settled"] {
-        let ended = divided_program(&folder, &sandbox, "")
-            .env("IMPORT_LOGS_ABORT_AT", point)
-            .run();
-        assert_eq!(ended.code, None, "{point}: {ended}");
-        assert_eq!(stored(&sandbox).len(), 2);
-    }
-    assert_made_whole(&folder, &sandbox);
 }

@@ -4,7 +4,7 @@
 mod job; // an import that is ended and started again
 mod logs; // logs that are written, rotated, packed
 mod numbered; // logs whose lines have numbers, and what is stored of them
-mod random; // the same random numbers each time
+pub mod random; // the same random numbers each time
 mod world; // a server, a folder, and runs in it
 
 mod answers; // what a server may answer
