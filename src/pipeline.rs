@@ -115,6 +115,7 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
         chooser,
         hit: config.hit,
         ignored_groups: config.ignored_groups,
+        lacking_groups: HashSet::new(),
         filters: config.filters,
         replay: config.replay,
         radio: config.radio.map(|radio| Radio {

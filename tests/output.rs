@@ -167,6 +167,26 @@ fn several_logs_get_a_line_each() {
 }
 
 #[test]
+fn a_group_that_the_format_lacks_is_told_once() {
+    let sandbox = sandbox();
+    let folder = Folder::new();
+    for name in ["a.log", "b.log", "c.log"] {
+        folder.write(name, logs::line(0, 1));
+    }
+    folder.write("d.log", logs::hosted("www.example.com", 0));
+    let args = "--ignore-groups=session_time,referrer a.log b.log c.log d.log";
+    let ended = import(&folder, &sandbox, args).exits(0);
+    let told = |text| ended.err.matches(text).count();
+    assert_eq!(
+        told("--ignore-groups=session_time: the format"),
+        2,
+        "{ended}"
+    );
+    assert_eq!(told("a.log: --ignore-groups"), 1, "{ended}");
+    assert_eq!(told("d.log: --ignore-groups"), 1, "{ended}");
+}
+
+#[test]
 fn what_strangers_wrote_into_a_log_does_not_drive_the_terminal() {
     let sandbox = sandbox();
     let folder = Folder::with_log(logs::json(r"evil\u001b[2J\u001b]0;x\u0007.example", 0));
