@@ -35,12 +35,15 @@ pub fn print(
             .and_then(|mut lines| {
                 match chooser.choose(&name, &mut lines, stop, console, input.flush_interval)? {
                     Some((format, _)) if format.ready() => Ok(Some(format)),
-                    Some((format, _)) => with_header(format, &mut lines).map(Some),
+                    Some((format, _)) => with_header(format, &mut lines, stop),
                     None => Ok(None),
                 }
             })?;
         match chosen {
             Some(format) => {
+        if stop.requested() {
+            break;
+        }
                 console.print(format!("{name}:\n{}", described(format.as_ref(), chooser)))
             }
             None => console.note(format!("{name}: nothing but blank lines and comments")),
@@ -49,18 +52,26 @@ pub fn print(
     Ok(())
 }
 
-/// A named W3C format takes its fields from the log's header.
-fn with_header(mut format: Box<dyn Format>, lines: &mut Lines) -> Result<Box<dyn Format>> {
-    while let Next::Line(line) = lines
-        .next(TICK)
-        .map_err(|error| Error::stopped(error.to_string()))?
-    {
-        if !line.bytes.starts_with(b"#") || format.ready() {
-            break;
+/// A named W3C format takes its fields from the log's header. `None`: there is nothing but blank lines and comments,
+/// or the program is to stop.
+fn with_header(
+    mut format: Box<dyn Format>,
+    lines: &mut Lines,
+    stop: &Stop,
+) -> Result<Option<Box<dyn Format>>> {
+    while !stop.requested() && !format.ready() {
+        match lines
+            .next(TICK)
+            .map_err(|error| Error::stopped(error.to_string()))?
+        {
+            Next::Line(line) if line.bytes.starts_with(b"#") => format.header(line.bytes)?,
+            Next::Line(line) if line.bytes.trim_ascii().is_empty() => {}
+            Next::Line(_) => return Ok(Some(format)),
+            Next::Pause => {}
+            Next::End => return Ok(None),
         }
-        format.header(line.bytes)?;
     }
-    Ok(format)
+    Ok(format.ready().then_some(format))
 }
 
 /// What is printed of a format: its name, its regex, and the date format that goes with it.
