@@ -309,6 +309,7 @@ fn filters(cli: &Cli) -> Result<Filters> {
                 "--include-path-from",
                 &cli.include_path,
                 &cli.include_path_from,
+            empty_is_none: cli.idsite.is_some(),
             )?,
         },
         bots: Bots::new(&cli.useragent_exclude)?,
