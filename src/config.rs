@@ -31,7 +31,7 @@ use crate::secret::Secret;
 /// A run, as the user wants it.
 #[derive(Debug)]
 pub struct Config {
-    pub files: Vec<String>,
+    pub files: Vec<OsString>,
     pub input: InputOptions,
     pub format: FormatOptions,
     pub choice: FormatChoice,

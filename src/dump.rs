@@ -1,5 +1,7 @@
 //! `--dump-log-regex`: what a log is read with, to be given back with `--log-format-regex`.
 
+use std::ffi::OsString;
+
 use crate::choice::Chooser;
 use crate::config::InputOptions;
 use crate::error::{Error, Result};
@@ -13,7 +15,7 @@ use crate::stop::Stop;
 /// Prints name, regex and date format of the format that the user named, or of each log's. Imports nothing.
 pub fn print(
     chooser: &Chooser,
-    files: &[String],
+    files: &[OsString],
     input: &InputOptions,
     console: &Console,
     stop: &Stop,
@@ -39,11 +41,11 @@ pub fn print(
                     None => Ok(None),
                 }
             })?;
-        match chosen {
-            Some(format) => {
         if stop.requested() {
             break;
         }
+        match chosen {
+            Some(format) => {
                 console.print(format!("{name}:\n{}", described(format.as_ref(), chooser)))
             }
             None => console.note(format!("{name}: nothing but blank lines and comments")),

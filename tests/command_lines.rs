@@ -1,6 +1,9 @@
 //! The command lines that people have in their cron tables and pipes. In each: hits stored by the server = imported
 //! in the summary = what the test counts for itself.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use serde_json::Value;
 
 use crate::support::folder::{fixture, gzip};
@@ -182,6 +185,21 @@ fn nginx_json_from_a_pipe_to_a_site_for_each_host() {
         assert!(stored > 100);
         assert_eq!(stored, expected, "{host}");
     }
+}
+
+#[test]
+fn a_file_name_of_another_encoding() {
+    let (sandbox, folder) = (sandbox(), Folder::new());
+    let name = OsStr::from_bytes(b"caf\xe9.log");
+    std::fs::write(folder.path().join(name), logs::log(5)).unwrap();
+    let ended = Program::new(&folder)
+        .to(&sandbox)
+        .args("--idsite=1 --state-dir=state")
+        .arg(name)
+        .run()
+        .exits(0);
+    assert_eq!(ended.err, "");
+    assert_each_once(&sandbox, 5);
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub enum InDoubt {
 pub struct Cli {
     /// Log files, '-' for standard input, or patterns (*, ?, [..]); .gz, .bz2, .zst and .xz are unpacked
     #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<String>,
+    pub files: Vec<OsString>,
 
     // ---- Matomo
     /// Matomo's address
