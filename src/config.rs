@@ -200,8 +200,8 @@ impl Config {
                 wanted,
             },
             sites: SiteOptions {
-                idsite: cli.idsite.clone(),
-                fallback: cli.idsite_fallback.clone(),
+                idsite: named("--idsite", &cli.idsite)?,
+                fallback: named("--idsite-fallback", &cli.idsite_fallback)?,
                 add: cli.add_sites_new_hosts,
                 // The sandbox always has a site 1.
                 hostless: cli.sandbox.is_some().then(|| "1".to_owned()),
@@ -233,6 +233,17 @@ impl Config {
             files: cli.files,
         };
         Ok(config)
+    }
+}
+
+/// What says whose hits they are. It is empty where a script's variable is not set: without it they would go to
+/// another site, so nothing goes.
+fn named(option: &str, value: &Option<String>) -> Result<Option<String>> {
+    match value.as_deref().map(str::trim) {
+        Some("") => Err(Error::usage(format!(
+            "{option} is empty: give it a value, or leave it out"
+        ))),
+        _ => Ok(value.clone()),
     }
 }
 
@@ -277,7 +288,7 @@ fn hit_options(cli: &Cli) -> Result<HitOptions> {
         lowercase_path: cli.force_lowercase_path,
         add_to_date: number("--add-to-date", &cli.add_to_date)?,
         timezone,
-        forced_host: cli.log_hostname.clone(),
+        forced_host: named("--log-hostname", &cli.log_hostname)?,
         ignored: Fields::default(),
     })
 }
@@ -298,6 +309,7 @@ fn filters(cli: &Cli) -> Result<Filters> {
             patterns: cli.hostname.iter().map(Pattern::new).collect(),
             included: exact(&cli.include_host),
             excluded: exact(&cli.exclude_host),
+            empty_is_none: cli.idsite.is_some(),
         },
         paths: Paths {
             excluded: patterns(
@@ -309,7 +321,6 @@ fn filters(cli: &Cli) -> Result<Filters> {
                 "--include-path-from",
                 &cli.include_path,
                 &cli.include_path_from,
-            empty_is_none: cli.idsite.is_some(),
             )?,
         },
         bots: Bots::new(&cli.useragent_exclude)?,
