@@ -1,5 +1,7 @@
 //! `--dump-log-regex`: what a log is read with, to be given back with `--log-format-regex`.
 
+use std::ffi::OsString;
+
 use crate::choice::Chooser;
 use crate::config::InputOptions;
 use crate::error::{Error, Result};
@@ -13,7 +15,7 @@ use crate::stop::Stop;
 /// Prints name, regex and date format of the format that the user named, or of each log's. Imports nothing.
 pub fn print(
     chooser: &Chooser,
-    files: &[String],
+    files: &[OsString],
     input: &InputOptions,
     console: &Console,
     stop: &Stop,
@@ -35,10 +37,13 @@ pub fn print(
             .and_then(|mut lines| {
                 match chooser.choose(&name, &mut lines, stop, console, input.flush_interval)? {
                     Some((format, _)) if format.ready() => Ok(Some(format)),
-                    Some((format, _)) => with_header(format, &mut lines).map(Some),
+                    Some((format, _)) => with_header(format, &mut lines, stop),
                     None => Ok(None),
                 }
             })?;
+        if stop.requested() {
+            break;
+        }
         match chosen {
             Some(format) => {
                 console.print(format!("{name}:\n{}", described(format.as_ref(), chooser)))
@@ -49,18 +54,26 @@ pub fn print(
     Ok(())
 }
 
-/// A named W3C format takes its fields from the log's header.
-fn with_header(mut format: Box<dyn Format>, lines: &mut Lines) -> Result<Box<dyn Format>> {
-    while let Next::Line(line) = lines
-        .next(TICK)
-        .map_err(|error| Error::stopped(error.to_string()))?
-    {
-        if !line.bytes.starts_with(b"#") || format.ready() {
-            break;
+/// A named W3C format takes its fields from the log's header. `None`: there is nothing but blank lines and comments,
+/// or the program is to stop.
+fn with_header(
+    mut format: Box<dyn Format>,
+    lines: &mut Lines,
+    stop: &Stop,
+) -> Result<Option<Box<dyn Format>>> {
+    while !stop.requested() && !format.ready() {
+        match lines
+            .next(TICK)
+            .map_err(|error| Error::stopped(error.to_string()))?
+        {
+            Next::Line(line) if line.bytes.starts_with(b"#") => format.header(line.bytes)?,
+            Next::Line(line) if line.bytes.trim_ascii().is_empty() => {}
+            Next::Line(_) => return Ok(Some(format)),
+            Next::Pause => {}
+            Next::End => return Ok(None),
         }
-        format.header(line.bytes)?;
     }
-    Ok(format)
+    Ok(format.ready().then_some(format))
 }
 
 /// What is printed of a format: its name, its regex, and the date format that goes with it.

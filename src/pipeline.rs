@@ -115,6 +115,7 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
         chooser,
         hit: config.hit,
         ignored_groups: config.ignored_groups,
+        lacking_groups: HashSet::new(),
         filters: config.filters,
         replay: config.replay,
         radio: config.radio.map(|radio| Radio {
@@ -245,7 +246,11 @@ impl Connected {
                 mut token,
             } => {
                 let client = Client::new(&options)?;
-                token.local.host = client.api_url().host_str().unwrap_or_default().to_owned();
+                token.local.host = client
+                    .tracker_url()
+                    .host_str()
+                    .unwrap_or_default()
+                    .to_owned();
                 hide_all(&token, &client, console);
                 let found = auth::token(&token, &|login, password| {
                     Ok(api(&client, None).create_token(login, password)?)

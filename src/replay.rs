@@ -1,7 +1,11 @@
 //! Replaying: the log is that of a Matomo, and its tracking requests are sent again (SPEC section 6).
 
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
 use serde_json::{Map, Value};
 
+use crate::format::percent;
 use crate::hit::Hit;
 
 /// Times within a request, which `--add-to-date` shifts too.
@@ -21,7 +25,7 @@ pub struct ReplayOptions {
 
 /// The arguments of one tracking request in the log, in their order.
 #[derive(Debug, PartialEq)]
-pub struct Arguments(Vec<(String, Value)>);
+pub struct Arguments(Map<String, Value>);
 
 impl ReplayOptions {
     /// The arguments of a hit that is a tracking request with an `idsite`. `None`: it is none, the line is invalid.
@@ -42,8 +46,7 @@ impl ReplayOptions {
 
 impl Arguments {
     fn parse(query: &[u8]) -> Arguments {
-        let mut flat: Vec<(String, Value)> = Vec::new();
-        let mut nested = Map::new();
+        let mut arguments = PhpArray::default();
         for pair in query.split(|byte| *byte == b'&') {
             let (key, value) = match memchr::memchr(b'=', pair) {
                 Some(place) => (&pair[..place], &pair[place + 1..]),
@@ -55,32 +58,15 @@ impl Arguments {
                 continue;
             }
             match brackets(&key) {
-                Some((name, inner)) => {
-                    if !flat.iter().any(|(known, _)| known == name) {
-                        flat.push((name.to_owned(), Value::Null));
-                    }
-                    nest(nested.entry(name).or_insert(Value::Null), &inner, value);
-                }
-                None => {
-                    flat.retain(|(known, _)| *known != key);
-                    nested.remove(&key);
-                    flat.push((key, Value::String(value)));
-                }
+                Some((name, inner)) => arguments.nest(name, &inner, value),
+                None => arguments.put(key, value),
             }
         }
-        for (key, value) in &mut flat {
-            if let Some(tree) = nested.remove(key.as_str()) {
-                *value = listed(tree);
-            }
-        }
-        Arguments(flat)
+        Arguments(arguments.members())
     }
 
     pub fn text(&self, key: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == key)
-            .and_then(|(_, value)| value.as_str())
+        self.0.get(key).and_then(Value::as_str)
     }
 
     pub fn idsite(&self) -> Option<&str> {
@@ -126,21 +112,16 @@ impl Arguments {
 
 /// `+` is a blank, `%XX` a byte; what is no UTF-8 then becomes U+FFFD.
 fn decoded(text: &[u8]) -> String {
-    let hex = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [byte, after @ ..] = rest {
-        rest = after;
-        bytes.push(match (byte, after) {
-            (b'+', _) => b' ',
-            (b'%', [high, low, behind @ ..]) if hex(*high).is_some() && hex(*low).is_some() => {
-                rest = behind;
-                hex(*high).unwrap_or(0) << 4 | hex(*low).unwrap_or(0)
-            }
-            _ => *byte,
-        });
+    let mut bytes = text.to_vec();
+    for byte in &mut bytes {
+        if *byte == b'+' {
+            *byte = b' ';
+        }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let length = percent::decode(&mut bytes);
+    bytes.truncate(length);
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// `a[b][]` is `a` and `["b", ""]`. `None`: a plain key.
@@ -150,59 +131,77 @@ fn brackets(key: &str) -> Option<(&str, Vec<&str>)> {
     (inner.len() <= DEEPEST).then_some((name, inner))
 }
 
-fn nest(tree: &mut Value, keys: &[&str], value: String) {
-    let [key, rest @ ..] = keys else {
-        *tree = Value::String(value);
-        return;
-    };
-    if !tree.is_object() {
-        *tree = Value::Object(Map::new());
+/// An array of PHP's under way. Each argument costs the same, however many came before it: strangers write them.
+#[derive(Default)]
+struct PhpArray {
+    /// `Null` where an array stands.
+    members: Map<String, Value>,
+    arrays: HashMap<String, PhpArray, RandomState>,
+    /// What `[]` stands for: one more than the largest number.
+    next: u64,
+}
+
+impl PhpArray {
+    fn put(&mut self, key: String, value: String) {
+        self.note(&key);
+        self.arrays.remove(&key);
+        self.members.insert(key, Value::String(value));
     }
-    if let Value::Object(members) = tree {
-        let key = if key.is_empty() {
-            next_index(members)
-        } else {
-            (*key).to_owned()
+
+    /// Puts a value below a key (empty: the next number) and the keys within it.
+    fn nest(&mut self, key: &str, inner: &[&str], value: String) {
+        let key = match key {
+            "" => self.next.to_string(),
+            _ => key.to_owned(),
         };
-        nest(members.entry(key).or_insert(Value::Null), rest, value);
+        match inner {
+            [] => self.put(key, value),
+            [first, rest @ ..] => {
+                self.note(&key);
+                self.members.insert(key.clone(), Value::Null);
+                self.arrays.entry(key).or_default().nest(first, rest, value);
+            }
+        }
+    }
+
+    fn note(&mut self, key: &str) {
+        if let Some(number) = number(key) {
+            self.next = self.next.max(number.saturating_add(1));
+        }
+    }
+
+    fn members(mut self) -> Map<String, Value> {
+        for (key, member) in &mut self.members {
+            if let Some(array) = self.arrays.remove(key) {
+                *member = array.value();
+            }
+        }
+        self.members
+    }
+
+    /// A list where the keys are 0..n-1, in whatever order they came.
+    fn value(self) -> Value {
+        let members = self.members();
+        let places = 0..members.len() as u64;
+        let is_list = |key: &String| number(key).is_some_and(|number| places.contains(&number));
+        if !members.keys().all(is_list) {
+            return Value::Object(members);
+        }
+        // As many different numbers as places: each place is taken once.
+        let mut list = vec![Value::Null; members.len()];
+        for (key, member) in members {
+            if let Some(place) = number(&key).and_then(|number| list.get_mut(number as usize)) {
+                *place = member;
+            }
+        }
+        Value::Array(list)
     }
 }
 
-/// PHP's next number of an array: one more than the largest.
-fn next_index(members: &Map<String, Value>) -> String {
-    let largest = members
-        .keys()
-        .filter_map(|key| key.parse::<u64>().ok())
-        .max();
-    largest
-        .map_or(0, |number| number.saturating_add(1))
-        .to_string()
-}
-
-/// Objects whose keys are 0..n-1 become lists.
-fn listed(tree: Value) -> Value {
-    let Value::Object(members) = tree else {
-        return tree;
-    };
-    let in_order = members
-        .keys()
-        .enumerate()
-        .all(|(number, key)| *key == number.to_string());
-    if in_order {
-        Value::Array(
-            members
-                .into_iter()
-                .map(|(_, member)| listed(member))
-                .collect(),
-        )
-    } else {
-        Value::Object(
-            members
-                .into_iter()
-                .map(|(key, member)| (key, listed(member)))
-                .collect(),
-        )
-    }
+/// A key that PHP takes for a number: as one writes it, without sign or leading zeros.
+fn number(key: &str) -> Option<u64> {
+    let is_plain = key == "0" || !key.starts_with(['0', '+']);
+    is_plain.then(|| key.parse().ok())?
 }
 
 #[cfg(test)]
@@ -212,7 +211,7 @@ mod tests {
     use super::*;
 
     fn parsed(query: &str) -> Value {
-        Value::Object(Arguments::parse(query.as_bytes()).0.into_iter().collect())
+        Value::Object(Arguments::parse(query.as_bytes()).0)
     }
 
     #[test]
@@ -224,6 +223,38 @@ mod tests {
         assert_eq!(parsed("a[1]=x&a[2]=y"), json!({"a": {"1": "x", "2": "y"}}));
         assert_eq!(parsed("a[]=x&a[]=y&a[]=z"), json!({"a": ["x", "y", "z"]}));
         assert_eq!(parsed("a[=x&[b]=y"), json!({"a[": "x", "[b]": "y"}));
+    }
+
+    #[test]
+    fn keys_from_0_on_are_a_list_in_whatever_order_they_came() {
+        assert_eq!(parsed("c[1]=y&c[0]=x"), json!({"c": ["x", "y"]}));
+        assert_eq!(
+            parsed("h[1][ty]=b&h[0][ty]=a&h[1][x]=c"),
+            json!({"h": [{"ty": "a"}, {"ty": "b", "x": "c"}]})
+        );
+        assert_eq!(
+            parsed("a[00]=x&b[0]=x&b[01]=y&c[0]=x&c[2]=y"),
+            json!({"a": {"00": "x"}, "b": {"0": "x", "01": "y"}, "c": {"0": "x", "2": "y"}})
+        );
+    }
+
+    #[test]
+    fn an_empty_key_is_the_number_after_the_largest() {
+        assert_eq!(
+            parsed("a[5]=x&a[2]=y&a[]=z&a[][b]=u&a[6]=v"),
+            json!({"a": {"5": "x", "2": "y", "6": "v", "7": {"b": "u"}}})
+        );
+    }
+
+    #[test]
+    fn a_long_query_is_read_in_time_that_grows_with_it_and_no_faster() {
+        let begun = std::time::Instant::now();
+        let different: String = (0..100_000).map(|n| format!("k{n}=1&")).collect();
+        assert_eq!(parsed(&different).as_object().unwrap().len(), 100_000);
+        let same = "a[]=1&".repeat(100_000);
+        assert_eq!(parsed(&same)["a"].as_array().unwrap().len(), 100_000);
+        // Where each looks at all before it, this takes minutes.
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }
 
     #[test]
@@ -260,7 +291,7 @@ mod tests {
         let mut arguments = Arguments::parse(b"_idts=100&_viewts=x&other=100");
         arguments.shift(-30);
         assert_eq!(
-            Value::Object(arguments.0.into_iter().collect()),
+            Value::Object(arguments.0),
             json!({"_idts": "70", "_viewts": "x", "other": "100"})
         );
     }

@@ -1,6 +1,7 @@
 //! Whose hit it is: one site for all (`--idsite`), or a look-up for each new host (SPEC section 7).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
@@ -9,7 +10,18 @@ use crate::error::{Error, Result};
 use crate::matomo::api::{Api, ApiError};
 use crate::matomo::tracking::NO_HOST;
 use crate::report::Console;
+use crate::report::clean::clean_to;
 use crate::report::summary::SiteSummary;
+
+/// Bytes of a host's name with its port, and more: a longer text is nobody's host, and Matomo is not asked for it.
+const LONGEST_HOST: usize = 300;
+/// Hosts whose sites are remembered before those that Matomo does not know are forgotten, and asked for again.
+const MOST_KNOWN: usize = 100_000;
+/// Hosts without a site that are listed in the summary, and the characters shown of each.
+const MOST_LISTED: usize = 1000;
+const LONGEST_LISTED: usize = LONGEST_HOST;
+/// Hosts without a site that are told apart; who invents more than that need not see them counted.
+const MOST_COUNTED: usize = 1_000_000;
 
 /// A site of Matomo's, as tracking requests need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,12 +58,35 @@ pub struct Sites {
     sites: Vec<Site>,
     /// The site of hits from logs without hosts.
     hostless: Option<u32>,
-    /// Site of each host (or, replaying, of each site ID) that was met.
+    /// Site of each host that was met; replaying, of each site ID that Matomo has.
     known: HashMap<Vec<u8>, Option<u32>, RandomState>,
     existed: BTreeSet<String>,
     /// Host and ID of each site that was created.
     created: BTreeMap<String, String>,
-    unmatched: BTreeSet<String>,
+    unmatched: Unmatched,
+}
+
+/// Hosts (or, replaying, site IDs) that matched no site. Strangers write them: what is kept of them is bounded.
+#[derive(Debug, Default)]
+struct Unmatched {
+    /// The first of them.
+    listed: Vec<String>,
+    /// All of them, by their hashes.
+    met: HashSet<u64, RandomState>,
+    hasher: RandomState,
+}
+
+impl Unmatched {
+    /// `what`: what stands before the name.
+    fn add(&mut self, what: &str, name: &[u8]) {
+        if self.met.len() < MOST_COUNTED
+            && self.met.insert(self.hasher.hash_one(name))
+            && self.listed.len() < MOST_LISTED
+        {
+            let name = clean_to(name, LONGEST_LISTED);
+            self.listed.push(format!("{what}{name}"));
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -105,7 +140,7 @@ impl Sites {
             known: HashMap::default(),
             existed,
             created: BTreeMap::new(),
-            unmatched: BTreeSet::new(),
+            unmatched: Unmatched::default(),
         })
     }
 
@@ -137,10 +172,19 @@ impl Sites {
         if let Some(site) = self.known.get(host) {
             return Ok(*site);
         }
-        let name = String::from_utf8_lossy(host).into_owned();
-        let site = self.look_up(&name, api, console)?;
+        if host.len() > LONGEST_HOST {
+            let fallback = self.options.fallback.clone();
+            if fallback.is_none() {
+                self.unmatched.add("", host);
+            }
+            return Ok(fallback.map(|id| self.add_existing(&id)));
+        }
+        let site = self.look_up(&String::from_utf8_lossy(host), api, console)?;
         if site.is_none() {
-            self.unmatched.insert(name);
+            self.unmatched.add("", host);
+        }
+        if self.known.len() >= MOST_KNOWN {
+            self.forget_unknown();
         }
         self.known.insert(host.to_vec(), site);
         Ok(site)
@@ -154,19 +198,22 @@ impl Sites {
         if let Some(site) = self.known.get(id.as_bytes()) {
             return *site;
         }
-        let site = all.get(id).cloned();
-        let number = match site {
-            Some(site) => {
-                self.existed.insert(site.id.clone());
-                Some(self.add(site))
-            }
-            None => {
-                self.unmatched.insert(format!("unrecognized site ID {id}"));
-                None
-            }
+        // IDs that Matomo does not have are not remembered: they can be told from those that it has at once.
+        let Some(site) = all.get(id).cloned() else {
+            self.unmatched.add("unrecognized site ID ", id.as_bytes());
+            return None;
         };
+        self.existed.insert(site.id.clone());
+        let number = Some(self.add(site));
         self.known.insert(id.as_bytes().to_vec(), number);
         number
+    }
+
+    /// Forgets hosts that Matomo did not know.
+    fn forget_unknown(&mut self) {
+        let (sites, fallback) = (&self.sites, self.options.fallback.as_ref());
+        self.known
+            .retain(|_, site| site.is_some_and(|site| Some(&sites[site as usize].id) != fallback));
     }
 
     /// First answer of the server, else the fallback, else a new site where the user wants that.
@@ -190,8 +237,14 @@ impl Sites {
             }
             (None, None) => return Ok(None),
         };
-        self.existed.insert(id.clone());
-        Ok(Some(self.add(Site::new(&id, None))))
+        Ok(Some(self.add_existing(&id)))
+    }
+
+    fn add_existing(&mut self, id: &str) -> u32 {
+        if !self.existed.contains(id) {
+            self.existed.insert(id.to_owned());
+        }
+        self.add(Site::new(id, None))
     }
 
     fn add(&mut self, site: Site) -> u32 {
@@ -213,8 +266,8 @@ impl Sites {
                 .iter()
                 .map(|(host, id)| (host.clone(), id.clone()))
                 .collect(),
-            unmatched: self.unmatched.iter().cloned().collect(),
-            unmatched_total: self.unmatched.len(),
+            unmatched: self.unmatched.listed.clone(),
+            unmatched_total: self.unmatched.met.len(),
         }
     }
 
@@ -229,4 +282,56 @@ pub fn no_host(log: &str, format: &str) -> Error {
     Error::stopped(format!(
         "{log}: the format {format} has no host, so nothing says whose hits these are: give --idsite or --log-hostname"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replaying(ids: &[&str]) -> Sites {
+        let all = ids.iter().map(|id| {
+            let site = Site::new(id, Some("https://example.org/"));
+            ((*id).to_owned(), site)
+        });
+        Sites {
+            options: SiteOptions::default(),
+            rule: Rule::ById(all.collect()),
+            sites: Vec::new(),
+            hostless: None,
+            known: HashMap::default(),
+            existed: BTreeSet::new(),
+            created: BTreeMap::new(),
+            unmatched: Unmatched::default(),
+        }
+    }
+
+    #[test]
+    fn invented_site_ids_are_counted_and_neither_all_nor_whole_kept() {
+        let mut sites = replaying(&["1", "2"]);
+        assert_eq!(sites.of_id("2"), Some(0));
+        for number in 0..3000 {
+            let id = format!("{number:08}{}", "x".repeat(8000));
+            assert_eq!(sites.of_id(&id), None);
+            assert_eq!(sites.of_id(&id), None);
+        }
+        assert_eq!(sites.of_id("1"), Some(1));
+        assert_eq!(sites.known.len(), 2);
+        let summary = sites.summary();
+        assert_eq!((summary.imported_to, summary.unmatched_total), (2, 3000));
+        assert_eq!(summary.unmatched.len(), MOST_LISTED);
+        assert!(summary.unmatched[0].starts_with("unrecognized site ID 00000000xxx"));
+        assert!(summary.unmatched.iter().all(|name| name.len() < 400));
+    }
+
+    #[test]
+    fn of_the_hosts_those_without_a_site_are_forgotten() {
+        let mut sites = replaying(&[]);
+        sites.options.fallback = Some("9".into());
+        let (own, fallback) = (sites.add(Site::new("1", None)), sites.add_existing("9"));
+        for (host, site) in [("a", Some(own)), ("b", Some(fallback)), ("c", None)] {
+            sites.known.insert(host.into(), site);
+        }
+        sites.forget_unknown();
+        assert_eq!(sites.known.keys().collect::<Vec<_>>(), [b"a"]);
+    }
 }

@@ -1,11 +1,14 @@
 //! The command lines that people have in their cron tables and pipes. In each: hits stored by the server = imported
 //! in the summary = what the test counts for itself.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use serde_json::Value;
 
 use crate::support::folder::{fixture, gzip};
-use crate::support::stored::{count, options, started, text};
-use crate::support::{Folder, Program};
+use crate::support::stored::{assert_each_once, count, options, sandbox, started, text};
+use crate::support::{Folder, Program, logs};
 use import_logs::sandbox::Options;
 
 /// The few fields of a line that decide whether it is imported.
@@ -181,5 +184,39 @@ fn nginx_json_from_a_pipe_to_a_site_for_each_host() {
             .count();
         assert!(stored > 100);
         assert_eq!(stored, expected, "{host}");
+    }
+}
+
+#[test]
+fn a_file_name_of_another_encoding() {
+    let (sandbox, folder) = (sandbox(), Folder::new());
+    let name = OsStr::from_bytes(b"caf\xe9.log");
+    std::fs::write(folder.path().join(name), logs::log(5)).unwrap();
+    let ended = Program::new(&folder)
+        .to(&sandbox)
+        .args("--idsite=1 --state-dir=state")
+        .arg(name)
+        .run()
+        .exits(0);
+    assert_eq!(ended.err, "");
+    assert_each_once(&sandbox, 5);
+}
+
+#[test]
+fn lines_without_a_host_pass_the_options_for_hosts_where_the_site_is_given() {
+    let log: String = (0..5).map(|number| logs::hosted("", number)).collect();
+    for option in [
+        "--hostname=*.example",
+        "--include-host=a.example",
+        "--exclude-host=",
+    ] {
+        let sandbox = sandbox();
+        Program::new(&Folder::with_log(&log))
+            .to(&sandbox)
+            .args("--idsite=1 --log-format-name=common_complete access.log")
+            .arg(option)
+            .run()
+            .exits(0);
+        assert_each_once(&sandbox, 5);
     }
 }

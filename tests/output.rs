@@ -167,6 +167,64 @@ fn several_logs_get_a_line_each() {
 }
 
 #[test]
+fn a_group_that_the_format_lacks_is_told_once() {
+    let sandbox = sandbox();
+    let folder = Folder::new();
+    for name in ["a.log", "b.log", "c.log"] {
+        folder.write(name, logs::line(0, 1));
+    }
+    folder.write("d.log", logs::hosted("www.example.com", 0));
+    let args = "--ignore-groups=session_time,referrer a.log b.log c.log d.log";
+    let ended = import(&folder, &sandbox, args).exits(0);
+    let told = |text| ended.err.matches(text).count();
+    assert_eq!(
+        told("--ignore-groups=session_time: the format"),
+        2,
+        "{ended}"
+    );
+    assert_eq!(told("a.log: --ignore-groups"), 1, "{ended}");
+    assert_eq!(told("d.log: --ignore-groups"), 1, "{ended}");
+}
+
+const W3C: &str = "#Fields: date time c-ip cs-uri-stem sc-status\n";
+
+fn dump(folder: &Folder) -> Program {
+    Program::new(folder).args("--sandbox --dump-log-regex --log-format-name=w3c_extended")
+}
+
+#[test]
+fn a_format_is_dumped_with_the_header_wherever_it_stands() {
+    let folder = Folder::new();
+    folder.write("empty.log", "");
+    folder.write("blank.log", format!("\n  \n#Version: 1.0\n\n{W3C}"));
+    let ended = dump(&folder).args("empty.log blank.log").run().exits(0);
+    assert!(
+        ended
+            .out
+            .starts_with("blank.log:\nformat: w3c_extended\nregex: "),
+        "{ended}"
+    );
+    assert!(
+        !ended.out.contains("empty.log") && !ended.out.contains("none before"),
+        "{ended}"
+    );
+    ended.says(&["empty.log: nothing but blank lines and comments"]);
+}
+
+#[test]
+fn a_format_is_dumped_with_the_header_that_a_pipe_takes_its_time_for() {
+    let mut program = dump(&Folder::new()).args("-").start();
+    program.write("#Version: 1.0\n");
+    std::thread::sleep(Duration::from_millis(500));
+    program.write(W3C);
+    let ended = program.end().exits(0);
+    assert!(
+        ended.out.contains("(?P<ip>") && !ended.out.contains("none before"),
+        "{ended}"
+    );
+}
+
+#[test]
 fn what_strangers_wrote_into_a_log_does_not_drive_the_terminal() {
     let sandbox = sandbox();
     let folder = Folder::with_log(logs::json(r"evil\u001b[2J\u001b]0;x\u0007.example", 0));

@@ -108,6 +108,11 @@ fn from_a_matomo_on_the_same_machine() {
         "--config=matomo/config/config.ini.php --enable-testmode",
     )
     .arg(format!("--php-binary={}", php.display()))
+    // Which of Matomo's domains it is, `--url` says.
+    .arg(format!(
+        "--api-url={}",
+        sandbox.url().replace("127.0.0.1", "localhost")
+    ))
     .run()
     .exits(0);
     assert_each_once(&sandbox, 10);

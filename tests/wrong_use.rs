@@ -57,6 +57,13 @@ fn a_number_that_is_none_is_named() {
 }
 
 #[test]
+fn an_empty_site_or_host_sends_no_hit_elsewhere() {
+    for option in ["--idsite", "--idsite-fallback", "--log-hostname"] {
+        assert_wrong(&format!("{option}="), &[option, "is empty"]);
+    }
+}
+
+#[test]
 fn a_format_that_is_none_is_named_with_those_that_are() {
     assert_wrong(
         "--log-format-name=apache",

@@ -46,7 +46,7 @@ pub enum InDoubt {
 pub struct Cli {
     /// Log files, '-' for standard input, or patterns (*, ?, [..]); .gz, .bz2, .zst and .xz are unpacked
     #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<String>,
+    pub files: Vec<OsString>,
 
     // ---- Matomo
     /// Matomo's address
@@ -91,7 +91,7 @@ pub struct Cli {
     pub dry_run: bool,
 
     // ---- Sites
-    /// Site for all hits; otherwise each hit's host decides
+    /// Site for all hits; otherwise each hit's host decides. An empty ID is refused
     #[arg(
         long,
         value_name = "ID",
@@ -99,7 +99,7 @@ pub struct Cli {
         allow_hyphen_values = true
     )]
     pub idsite: Option<String>,
-    /// Site for hits of unknown hosts
+    /// Site for hits of unknown hosts. An empty ID is refused
     #[arg(
         long,
         value_name = "ID",
@@ -110,7 +110,7 @@ pub struct Cli {
     /// Create a site for each unknown host
     #[arg(long, help_heading = "Sites")]
     pub add_sites_new_hosts: bool,
-    /// Host of every hit
+    /// Host of every hit. An empty one is refused
     #[arg(
         long,
         value_name = "HOST",

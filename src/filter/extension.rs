@@ -11,7 +11,7 @@ const DOWNLOADS: &str = "7z aac arc arj asf asx avi bin csv deb dmg doc docx exe
     mpg mp2 mp3 mp4 mpeg mov movie msi msp odb odf odg odp ods odt ogg ogv pdf phps ppt pptx qt qtm ra ram rar rpm rtf \
     sea sit tar tbz bz2 tgz torrent txt wav webm wma wmv wpd xls xlsx xml xsd z zip azw3 epub mobi apk md5 sig";
 
-/// No extension that anybody names is longer; others are looked up no further.
+/// Hardly an extension that anybody names is longer.
 const LONGEST: usize = 32;
 
 /// What an extension says of a file.
@@ -30,6 +30,8 @@ pub struct Extensions {
     /// By the first byte, in either case: a bit for each length that one of them has. Most paths are told by this
     /// alone to have none.
     lengths: [u64; 256],
+    /// The user names one that this does not tell: longer, or with letters beyond ASCII.
+    has_odd: bool,
 }
 
 impl Extensions {
@@ -67,11 +69,23 @@ impl Extensions {
                 lengths[usize::from(first)] |= 1 << word.len();
             }
         }
-        Self { kinds, lengths }
+        let has_odd = kinds.keys().any(|word| is_odd(word));
+        Self {
+            kinds,
+            lengths,
+            has_odd,
+        }
     }
 
     /// `extension`: in whatever case.
     pub fn kind(&self, extension: &[u8]) -> FileKind {
+        if self.has_odd && is_odd(extension) {
+            let lower = std::str::from_utf8(extension).map(str::to_lowercase);
+            let kind = lower
+                .ok()
+                .and_then(|lower| self.kinds.get(lower.as_bytes()));
+            return kind.copied().unwrap_or_default();
+        }
         let mut lower = [0; LONGEST];
         let Some(lower) = lower.get_mut(..extension.len()) else {
             return FileKind::default();
@@ -84,6 +98,10 @@ impl Extensions {
         lower.make_ascii_lowercase();
         self.kinds.get(&*lower).copied().unwrap_or_default()
     }
+}
+
+fn is_odd(extension: &[u8]) -> bool {
+    extension.len() > LONGEST || !extension.is_ascii()
 }
 
 /// `robots.txt` in whatever folder, a static resource by its whole name.
@@ -137,6 +155,22 @@ mod tests {
             FileKind::default(),
             "capitals never match"
         );
+    }
+
+    #[test]
+    fn an_extension_may_be_long_or_beyond_ascii() {
+        let long = "very-long-".repeat(10);
+        let extensions = Extensions::new(None, &["äö".into(), long.clone()]);
+        for download in ["äö", "ÄÖ", "Äö", &long, &long.to_uppercase(), "pdf", "PDF"] {
+            assert_eq!(
+                extensions.kind(download.as_bytes()),
+                kind(true, false, false),
+                "{download}"
+            );
+        }
+        for none in [&b"\xc3"[..], b"\xff\xfe", "ä".as_bytes(), &[b'x'; 100]] {
+            assert_eq!(extensions.kind(none), FileKind::default());
+        }
     }
 
     #[test]

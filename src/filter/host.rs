@@ -15,11 +15,13 @@ pub struct Hosts {
     /// Exact hosts; empty: all.
     pub included: HashSet<Vec<u8>>,
     pub excluded: HashSet<Vec<u8>>,
+    /// An empty host is none: `--idsite` says whose hit it is.
+    pub empty_is_none: bool,
 }
 
 impl Hosts {
     pub fn matches_hostname(&self, hit: &Hit) -> bool {
-        match hit.host {
+        match self.host(hit) {
             Some(host) if !self.patterns.is_empty() => {
                 self.patterns.iter().any(|pattern| pattern.matches(host))
             }
@@ -31,12 +33,13 @@ impl Hosts {
         if self.included.is_empty() && self.excluded.is_empty() {
             return Ok(());
         }
-        let of_path = if hit.host.is_none() {
+        let host = self.host(hit);
+        let of_path = if host.is_none() {
             host_of_url(hit.path)
         } else {
             None
         };
-        let Some(host) = hit.host.or(of_path.as_deref()) else {
+        let Some(host) = host.or(of_path.as_deref()) else {
             return Ok(());
         };
         if self.excluded.contains(host) {
@@ -46,6 +49,11 @@ impl Hosts {
             return Err(Reason::HostNotIncluded);
         }
         Ok(())
+    }
+
+    fn host<'a>(&self, hit: &Hit<'a>) -> Option<&'a [u8]> {
+        hit.host
+            .filter(|host| !(self.empty_is_none && host.is_empty()))
     }
 }
 

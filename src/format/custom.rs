@@ -7,7 +7,7 @@
 pub mod python;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(super) mod text;
 
 use std::ops::Range;
 
@@ -146,13 +146,14 @@ impl Format for Custom {
 }
 
 /// What runs a regex.
-enum Engine {
+#[derive(Debug)]
+pub(super) enum Engine {
     Linear(regex::Regex),
     Backtracking(fancy_regex::Regex),
 }
 
 /// Where the groups of a match are.
-enum Found<'t> {
+pub(super) enum Found<'t> {
     Linear(regex::Captures<'t>),
     Backtracking(fancy_regex::Captures<'t, str>),
 }
@@ -166,7 +167,7 @@ impl Engine {
     const LONGEST_LINE: usize = 32 << 10;
 
     /// The error is the engine's own words.
-    fn new(translated: &Translated) -> std::result::Result<Engine, String> {
+    pub(super) fn new(translated: &Translated) -> std::result::Result<Engine, String> {
         let pattern = format!(r"\A(?:{})", translated.pattern);
         if translated.backtracking {
             fancy_regex::RegexBuilder::new(&pattern)
@@ -185,7 +186,7 @@ impl Engine {
         }
     }
 
-    fn find<'t>(&self, text: &'t str) -> Option<Found<'t>> {
+    pub(super) fn find<'t>(&self, text: &'t str) -> Option<Found<'t>> {
         match self {
             Engine::Linear(regex) => regex.captures(text).map(Found::Linear),
             Engine::Backtracking(regex) if text.len() <= Self::LONGEST_LINE => {
@@ -198,7 +199,7 @@ impl Engine {
 
 impl Found<'_> {
     /// `None`: the group took no part.
-    fn group(&self, number: usize) -> Option<Range<usize>> {
+    pub(super) fn group(&self, number: usize) -> Option<Range<usize>> {
         match self {
             Found::Linear(captures) => captures.get(number).map(|group| group.range()),
             Found::Backtracking(captures) => captures.get(number).map(|group| group.range()),

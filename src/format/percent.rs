@@ -15,7 +15,7 @@ pub fn percent_decoded<'a>(text: &[u8], times: u8, arena: &'a Bump) -> Option<&'
 }
 
 /// Decodes in place and gives the new length.
-fn decode(text: &mut [u8]) -> usize {
+pub fn decode(text: &mut [u8]) -> usize {
     let (mut from, mut to) = (0, 0);
     while from < text.len() {
         let byte = match text[from..] {

@@ -1,5 +1,6 @@
 //! From names on the command line to sources (SPEC section 2, `FILE...`).
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
@@ -27,7 +28,7 @@ impl fmt::Display for Source {
 /// The sources that the names stand for, in the names' order; what is named twice stands there twice. `-` is
 /// stdin, a name that exists is taken as it is, and any other is a pattern, whose matches come sorted by bytes.
 /// `warn` gets a text for each name that stands for nothing; each makes the exit status 3.
-pub fn discover(names: &[String], warn: &mut dyn FnMut(String)) -> Vec<Source> {
+pub fn discover(names: &[OsString], warn: &mut dyn FnMut(String)) -> Vec<Source> {
     let mut sources = Vec::new();
     for name in names {
         if name == "-" {
@@ -39,11 +40,13 @@ pub fn discover(names: &[String], warn: &mut dyn FnMut(String)) -> Vec<Source> {
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
             {
                 if !is_pattern(name.as_bytes()) {
+                    let name = name.display();
                     warn(format!("{name}: no such file; check the name"));
                     continue;
                 }
                 let matches = expand(name, warn);
                 if matches.is_empty() {
+                    let name = name.display();
                     warn(format!("{name}: no file matches this pattern"));
                 }
                 sources.extend(matches.into_iter().map(Source::File));
@@ -60,21 +63,25 @@ fn is_pattern(part: &[u8]) -> bool {
 }
 
 /// Every path that fits the pattern, part by part, so `*` stops at `/`.
-fn expand(pattern: &str, warn: &mut dyn FnMut(String)) -> Vec<PathBuf> {
-    let root = if pattern.starts_with('/') { "/" } else { "" };
+fn expand(pattern: &OsStr, warn: &mut dyn FnMut(String)) -> Vec<PathBuf> {
+    let pattern = pattern.as_bytes();
+    let root = if pattern.starts_with(b"/") { "/" } else { "" };
     let mut paths = vec![PathBuf::from(root)];
-    for part in pattern.split('/').filter(|part| !part.is_empty()) {
-        paths = if is_pattern(part.as_bytes()) {
+    let parts = pattern.split(|byte| *byte == b'/');
+    for part in parts.filter(|part| !part.is_empty()) {
+        paths = if is_pattern(part) {
             let matcher = Pattern::new(part);
             // A leading dot hides a file from all but a pattern that begins with one.
-            let hidden = part.starts_with('.');
+            let hidden = part.starts_with(b".");
             let fits = |name: &[u8]| (hidden || !name.starts_with(b".")) && matcher.matches(name);
             paths
                 .iter()
                 .flat_map(|folder| entries(folder, &fits, warn))
                 .collect()
         } else {
-            let joined = paths.into_iter().map(|path| path.join(part));
+            let joined = paths
+                .into_iter()
+                .map(|path| path.join(OsStr::from_bytes(part)));
             joined
                 .filter(|path| path.symlink_metadata().is_ok())
                 .collect()
@@ -121,7 +128,6 @@ fn entries(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::OsStr;
 
     /// A folder with these empty files (and the folders they need).
     fn folder(files: &[&str]) -> tempfile::TempDir {
@@ -137,13 +143,13 @@ mod tests {
     /// What these names give, relative to the folder, and the warnings.
     fn found(folder: &tempfile::TempDir, names: &[&str]) -> (Vec<String>, Vec<String>) {
         let base = format!("{}/", folder.path().display());
-        let names: Vec<String> = names
+        let names: Vec<OsString> = names
             .iter()
             .map(|name| {
                 if *name == "-" {
-                    "-".to_owned()
+                    "-".into()
                 } else {
-                    format!("{base}{name}")
+                    format!("{base}{name}").into()
                 }
             })
             .collect();
@@ -228,8 +234,10 @@ mod tests {
         let folder = folder(&[]);
         let name = OsStr::from_bytes(b"caf\xe9.log");
         fs::write(folder.path().join(name), "").unwrap();
-        let pattern = format!("{}/caf?.log", folder.path().display());
-        let sources = discover(&[pattern], &mut |warning| panic!("{warning}"));
-        assert_eq!(sources, [Source::File(folder.path().join(name))]);
+        for typed in [&b"caf?.log"[..], b"caf\xe9.*", b"caf\xe9.log"] {
+            let typed = folder.path().join(OsStr::from_bytes(typed));
+            let sources = discover(&[typed.into()], &mut |warning| panic!("{warning}"));
+            assert_eq!(sources, [Source::File(folder.path().join(name))]);
+        }
     }
 }

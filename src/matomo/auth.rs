@@ -60,7 +60,9 @@ pub fn token(
     if let Some(path) = &sources.auth_config {
         return from_config(path, log_in);
     }
-    if let Some(token) = &sources.environment {
+    // Whoever has no token leaves the variable empty: it is how compose files name one that is not set.
+    let environment = sources.environment.as_ref();
+    if let Some(token) = environment.filter(|token| !token.expose().trim().is_empty()) {
         return Ok(found(trimmed(token.expose(), VARIABLE)?));
     }
     match (&sources.login, &sources.password) {
@@ -90,7 +92,7 @@ fn from_file(path: &Path) -> Result<Secret> {
     )
 }
 
-/// Section `[auth]` of an INI file: `token_auth`, else `login` and `password`.
+/// Section `[auth]` of an INI file: `token_auth` (an empty one is none), else `login` and `password`.
 fn from_config(path: &Path, log_in: &dyn Fn(&str, &Secret) -> Result<Secret>) -> Result<Found> {
     let origin = format!("--auth-config={}", path.display());
     let wrong = |why: &str| Error::usage(format!("{origin}: {why}"));
@@ -98,7 +100,8 @@ fn from_config(path: &Path, log_in: &dyn Fn(&str, &Secret) -> Result<Secret>) ->
     let warnings = warning(&file, &origin).into_iter().collect();
     let text = read(file).map_err(|e| wrong(&format!("cannot be read: {e}")))?;
     let value = |key| ini::value(&text, "auth", key);
-    let token = match (value("token_auth"), value("login"), value("password")) {
+    let token = value("token_auth").filter(|token| !token.trim().is_empty());
+    let token = match (token, value("login"), value("password")) {
         (Some(token), ..) => trimmed(token, &format!("{origin}, token_auth"))?,
         (None, Some(login), Some(password)) => log_in(login, &Secret::new(password))?,
         _ => {

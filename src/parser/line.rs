@@ -211,7 +211,7 @@ impl Parser {
         })
     }
 
-    fn take_header(&self, log: &mut Log, format: &mut dyn Format, line: &Line) -> Result<()> {
+    fn take_header(&mut self, log: &mut Log, format: &mut dyn Format, line: &Line) -> Result<()> {
         if self.rejects.is_some() && format.has_header() && line.bytes.starts_with(b"#Fields:") {
             log.header = Some(line.bytes.into());
         }

@@ -383,10 +383,12 @@ impl Parser {
     }
 
     /// What is asked of a format, once it knows its fields: a host, where nobody has told whose hits the log holds,
-    /// and those of `--ignore-groups`.
-    pub(super) fn check_fields(&self, name: &str, format: &dyn Format) -> Result<()> {
-        for group in &self.ignored_groups {
-            if format.field(group).is_none_or(|field| !format.has(field)) {
+    /// and those of `--ignore-groups`, of which the user is told once where a format lacks them.
+    pub(super) fn check_fields(&mut self, name: &str, format: &dyn Format) -> Result<()> {
+        for (place, group) in self.ignored_groups.iter().enumerate() {
+            if format.field(group).is_none_or(|field| !format.has(field))
+                && self.lacking_groups.insert((place, format.name()))
+            {
                 self.console.warn(format!(
                     "{name}: --ignore-groups={group}: the format {} has no such field",
                     format.name()

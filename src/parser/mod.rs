@@ -9,6 +9,7 @@ mod settle;
 pub use line::Requests;
 pub use radio::Radio;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -43,6 +44,8 @@ pub struct Parser {
     pub hit: HitOptions,
     /// `--ignore-groups`.
     pub ignored_groups: Vec<String>,
+    /// Which of these a format lacks, by place and the format's name; the user has been told.
+    pub lacking_groups: HashSet<(usize, &'static str)>,
     pub filters: Filters,
     pub replay: Option<ReplayOptions>,
     /// `None`: plain hits, also of radio logs.

@@ -24,6 +24,8 @@ pub struct Translated {
     pub names: Vec<(String, usize)>,
     /// It has look-around, back-references or the like, which the `regex` crate does not know.
     pub backtracking: bool,
+    /// It refers to a group by its number.
+    pub numbered: bool,
 }
 
 /// Why a regex cannot be read, and where.
@@ -56,6 +58,7 @@ struct Translator {
     /// How much of `out` is flags for the whole regex.
     head: usize,
     backtracking: bool,
+    numbered: bool,
 }
 
 /// The flags that the crates do not know, or know otherwise.
@@ -90,6 +93,7 @@ impl Translator {
             conditions: Vec::new(),
             head: 0,
             backtracking: false,
+            numbered: false,
         }
     }
 
@@ -111,6 +115,7 @@ impl Translator {
             pattern: self.out,
             names: self.names,
             backtracking: self.backtracking,
+            numbered: self.numbered,
         })
     }
 
@@ -171,6 +176,7 @@ impl Translator {
         }
         let digits = &digits[..digits.len().min(2)];
         self.at += digits.len();
+        self.numbered = true;
         self.back_reference(digits.parse().unwrap_or(usize::MAX), place)
     }
 

@@ -7,7 +7,7 @@ use bumpalo::Bump;
 /// A line with its final newline. Where the line is no UTF-8, each byte that is none stands in the text as one
 /// character of its own, U+10FF80 to U+10FFFF: no letter, no digit and no blank, so that `.`, `\S` and `[^"]` take
 /// it, as they do in Python. Nothing is lost: a place in the text leads back to a place in the bytes.
-pub(super) struct Text<'a> {
+pub(in crate::format) struct Text<'a> {
     bytes: &'a [u8],
     text: &'a str,
     /// Bytes were written as characters.
@@ -18,7 +18,7 @@ pub(super) struct Text<'a> {
 const FIRST_STAND_IN: u32 = 0x10_FF00;
 
 impl<'a> Text<'a> {
-    pub(super) fn new(line: &[u8], arena: &'a Bump) -> Self {
+    pub(in crate::format) fn new(line: &[u8], arena: &'a Bump) -> Self {
         let bytes = arena.alloc_slice_fill_copy(line.len() + 1, b'\n');
         bytes[..line.len()].copy_from_slice(line);
         match std::str::from_utf8(bytes) {
@@ -35,12 +35,12 @@ impl<'a> Text<'a> {
         }
     }
 
-    pub(super) fn as_str(&self) -> &'a str {
+    pub(in crate::format) fn as_str(&self) -> &'a str {
         self.text
     }
 
     /// The line's own bytes for a range of the text.
-    pub(super) fn bytes(&self, range: Range<usize>) -> &'a [u8] {
+    pub(in crate::format) fn bytes(&self, range: Range<usize>) -> &'a [u8] {
         if self.has_stand_ins {
             &self.bytes[self.place(range.start)..self.place(range.end)]
         } else {

@@ -1,11 +1,14 @@
 //! A `#Fields:` line made ready: its columns in order, read by hand where that is sure, by regex elsewhere.
 
+use bumpalo::Bump;
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::column::Column;
 use super::dialect::Dialect;
 use super::is_blank;
-use super::options::{W3cOptions, users_regex};
+use super::options::{UsersRegex, W3cOptions, translated};
+use crate::format::custom::Engine;
+use crate::format::custom::text::Text;
 use crate::format::{Field, Record};
 
 /// More columns than any server writes; beyond it a log is broken or means harm.
@@ -19,17 +22,25 @@ pub struct Layout {
     columns: Option<Vec<Column>>,
     python: String,
     fields: Vec<Field>,
-    regex: Regex,
+    regex: LineRegex,
     groups: Vec<Group>,
+}
+
+/// The regex of a whole line.
+#[derive(Debug)]
+enum LineRegex {
+    Bytes(Regex),
+    /// The user's own has look-around or back-references.
+    Text(Engine),
 }
 
 /// One column.
 enum Part {
     Ours(Column),
-    /// `--w3c-field-regex`: as typed, and as our regex engine takes it.
+    /// `--w3c-field-regex`: as typed, and as a regex over bytes takes it, if one does.
     Users {
         typed: String,
-        compiled: String,
+        bytes: Option<String>,
     },
 }
 
@@ -86,30 +97,29 @@ impl Layout {
         names: &[u8],
         columns: Vec<Part>,
     ) -> Result<Self, String> {
-        let pattern = format!("^{}", join(&columns, Part::compiled));
-        let regex = byte_regex(&pattern, false).map_err(|error| {
+        let python = join(columns.iter().map(Part::typed));
+        let bytes: Option<Vec<String>> = columns.iter().map(Part::bytes).collect();
+        let (regex, named) = LineRegex::new(&python, bytes).map_err(|error| {
             format!("its regex cannot be built, look at --w3c-field-regex: {error}")
         })?;
-        let groups: Vec<Group> = regex
-            .capture_names()
-            .enumerate()
-            .filter_map(|(number, name)| {
-                let name = name?;
-                let gives = Field::from_name(name).map_or_else(
-                    || Gives::Extra {
-                        name: name.to_owned(),
-                        wanted: options.wanted.contains(name),
+        let groups: Vec<Group> = named
+            .into_iter()
+            .map(|(name, number)| {
+                let gives = match Field::from_name(&name) {
+                    Some(field) => Gives::Field(field),
+                    None => Gives::Extra {
+                        wanted: options.wanted.contains(&name),
+                        name,
                     },
-                    Gives::Field,
-                );
-                Some(Group { number, gives })
+                };
+                Group { number, gives }
             })
             .collect();
         let mut fields: Vec<Field> = groups.iter().filter_map(Group::field).collect();
         dialect.complete_fields(&mut fields);
         Ok(Self {
             names: names.to_vec(),
-            python: join(&columns, Part::typed),
+            python,
             columns: columns.iter().map(Part::ours).collect(),
             fields,
             regex,
@@ -138,9 +148,9 @@ impl Layout {
     }
 
     /// Fills in the fields that stand in the line; `false`: the line does not fit.
-    pub fn read<'a>(&'a self, line: &'a [u8], record: &mut Record<'a>) -> bool {
+    pub fn read<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> bool {
         let Some(columns) = &self.columns else {
-            return self.read_by_regex(line, record);
+            return self.read_by_regex(line, arena, record);
         };
         match read_by_hand(columns, line, record) {
             ByHand::Fits => true,
@@ -149,26 +159,67 @@ impl Layout {
                 for &field in &self.fields {
                     record.forget(field);
                 }
-                self.read_by_regex(line, record)
+                self.read_by_regex(line, arena, record)
             }
         }
     }
 
-    fn read_by_regex<'a>(&'a self, line: &'a [u8], record: &mut Record<'a>) -> bool {
-        let Some(captures) = self.regex.captures(line) else {
-            return false;
-        };
+    fn read_by_regex<'a>(
+        &'a self,
+        line: &'a [u8],
+        arena: &'a Bump,
+        record: &mut Record<'a>,
+    ) -> bool {
+        match &self.regex {
+            LineRegex::Bytes(regex) => regex.captures(line).is_some_and(|found| {
+                self.fill(record, |number| Some(found.get(number)?.as_bytes()));
+                true
+            }),
+            LineRegex::Text(engine) => {
+                let text = Text::new(line, arena);
+                // Columns end with the line, not with a newline.
+                engine
+                    .find(text.as_str().trim_end_matches('\n'))
+                    .is_some_and(|found| {
+                        self.fill(record, |number| Some(text.bytes(found.group(number)?)));
+                        true
+                    })
+            }
+        }
+    }
+
+    fn fill<'a>(&'a self, record: &mut Record<'a>, value: impl Fn(usize) -> Option<&'a [u8]>) {
         for group in &self.groups {
-            let Some(value) = captures.get(group.number) else {
+            let Some(value) = value(group.number) else {
                 continue;
             };
             match &group.gives {
-                Gives::Field(field) => record.set(*field, value.as_bytes()),
-                Gives::Extra { name, wanted: true } => record.set_extra(name, value.as_bytes()),
+                Gives::Field(field) => record.set(*field, value),
+                Gives::Extra { name, wanted: true } => record.set_extra(name, value),
                 Gives::Extra { .. } => {}
             }
         }
-        true
+    }
+}
+
+impl LineRegex {
+    /// The regex in Python's syntax and, where that can do it, the columns' regexes over bytes. Gives the named
+    /// groups and their numbers, too.
+    fn new(
+        python: &str,
+        bytes: Option<Vec<String>>,
+    ) -> Result<(Self, Vec<(String, usize)>), String> {
+        let Some(columns) = bytes else {
+            let (translated, engine) = translated(python)?;
+            return Ok((Self::Text(engine), translated.names));
+        };
+        let pattern = format!("^{}", join(columns.into_iter()));
+        let regex = byte_regex(&pattern, false).map_err(|error| error.to_string())?;
+        let numbered = regex.capture_names().enumerate();
+        let names = numbered
+            .filter_map(|(number, name)| Some((name?.to_owned(), number)))
+            .collect();
+        Ok((Self::Bytes(regex), names))
     }
 }
 
@@ -216,10 +267,10 @@ impl Part {
         }
     }
 
-    fn compiled(&self) -> String {
+    fn bytes(&self) -> Option<String> {
         match self {
-            Part::Ours(column) => column.regex(),
-            Part::Users { compiled, .. } => compiled.clone(),
+            Part::Ours(column) => Some(column.regex()),
+            Part::Users { bytes, .. } => bytes.clone(),
         }
     }
 }
@@ -236,14 +287,15 @@ fn users_columns(
             return Ok(None);
         };
         used.push(name);
-        let (regex, compiled) = users_regex(typed).map_err(|error| {
+        let regex = UsersRegex::new(typed).map_err(|error| {
             let name = String::from_utf8_lossy(name);
             format!("--w3c-field-regex for {name}: {error}")
         })?;
-        given.extend(regex.capture_names().flatten().filter_map(Field::from_name));
+        let names = regex.names.iter().map(String::as_str);
+        given.extend(names.filter_map(Field::from_name));
         Ok(Some(Part::Users {
             typed: format!("(?:{typed})"),
-            compiled,
+            bytes: regex.bytes,
         }))
     };
     columns.iter().map(|name| users(*name)).collect()
@@ -267,8 +319,8 @@ fn ours(dialect: &Dialect, options: &W3cOptions, name: &[u8], given: &mut Vec<Fi
     }
 }
 
-fn join(columns: &[Part], text: impl Fn(&Part) -> String) -> String {
-    columns.iter().map(text).collect::<Vec<_>>().join(r"\s+")
+fn join(columns: impl Iterator<Item = String>) -> String {
+    columns.collect::<Vec<_>>().join(r"\s+")
 }
 
 /// A regex over bytes; `unicode` for texts that need it. A dot takes every byte: a line has no line end.

@@ -96,7 +96,7 @@ impl Format for W3c {
         let Some(layout) = &self.layout else {
             return Fit::Misfit;
         };
-        if !layout.read(line, record) {
+        if !layout.read(line, arena, record) {
             return Fit::Misfit;
         }
         self.dialect.complete(record);

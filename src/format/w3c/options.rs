@@ -1,12 +1,12 @@
 //! The options of the W3C family: what was typed, checked (SPEC section 2, `--w3c-...`).
 
-use regex::bytes::Regex;
-
 use super::dialect::is_standard_name;
 use super::field_names;
 use super::layout::byte_regex;
 use crate::error::{Error, Result};
 use crate::format::Wanted;
+use crate::format::custom::Engine;
+use crate::format::custom::python::{self, Translated};
 
 /// What the user said about W3C logs.
 #[derive(Clone, Debug, Default)]
@@ -90,9 +90,9 @@ pub fn parse_field_regex(typed: &str) -> Result<Vec<(String, String)>> {
                 "--w3c-field-regex, entry {number} (field {field}): {what}"
             ))
         };
-        let (compiled, _) = users_regex(regex)
+        let users = UsersRegex::new(regex)
             .map_err(|error| wrong(format!("the regex {regex:?} cannot be read: {error}")))?;
-        if compiled.capture_names().flatten().next().is_none() {
+        if users.names.is_empty() {
             return Err(wrong(format!(
                 "the regex {regex:?} needs a named group, as in (?P<name>\\S+)"
             )));
@@ -107,7 +107,7 @@ pub fn parse_field_regex(typed: &str) -> Result<Vec<(String, String)>> {
 fn next_entry(text: &str) -> Option<usize> {
     text.match_indices(',').map(|(at, _)| at).find(|&at| {
         let field = text[at + 1..].split_once('=').map(|(field, _)| field);
-        field.is_some_and(is_name) && users_regex(&text[..at]).is_ok()
+        field.is_some_and(is_name) && UsersRegex::new(&text[..at]).is_ok()
     })
 }
 
@@ -117,14 +117,52 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(part_of_name)
 }
 
-/// Compiles a regex of the user's own; the text is what stands for it in a regex over bytes.
-///
-/// A log is bytes, so `\S` and `.` take any of them; only a regex that cannot do without Unicode is read so.
-pub(super) fn users_regex(typed: &str) -> std::result::Result<(Regex, String), regex::Error> {
-    match byte_regex(typed, false) {
-        Ok(regex) => Ok((regex, format!("(?:{typed})"))),
-        Err(_) => Ok((byte_regex(typed, true)?, format!("(?u:{typed})"))),
+/// A regex of the user's own.
+pub(super) struct UsersRegex {
+    /// Of its groups.
+    pub names: Vec<String>,
+    /// What stands for it in a regex over bytes. `None`: it has look-around or the like, and the whole line is read
+    /// as with `--log-format-regex`.
+    pub bytes: Option<String>,
+}
+
+impl UsersRegex {
+    /// The error is a text for the user.
+    ///
+    /// A log is bytes, so `\S` and `.` take any of them; only a regex that cannot do without Unicode is read so.
+    pub fn new(typed: &str) -> std::result::Result<Self, String> {
+        let of_bytes = byte_regex(typed, false)
+            .map(|regex| (regex, format!("(?:{typed})")))
+            .or_else(|_| {
+                Ok::<_, regex::Error>((byte_regex(typed, true)?, format!("(?u:{typed})")))
+            });
+        if let Ok((regex, bytes)) = of_bytes {
+            let names = regex.capture_names().flatten().map(str::to_owned);
+            return Ok(Self {
+                names: names.collect(),
+                bytes: Some(bytes),
+            });
+        }
+        let (translated, _) = translated(&format!("(?:{typed})"))?;
+        if translated.numbered {
+            return Err(
+                "it refers to a group by its number, but other columns have groups too: use its name, (?P=name)"
+                    .into(),
+            );
+        }
+        Ok(Self {
+            names: translated.names.into_iter().map(|(name, _)| name).collect(),
+            bytes: None,
+        })
     }
+}
+
+/// A regex in Python's syntax, ready to run over text; `\S` and the like mean what they do over bytes.
+pub(super) fn translated(pattern: &str) -> std::result::Result<(Translated, Engine), String> {
+    let translated =
+        python::translate(&format!("(?a:{pattern})")).map_err(|mistake| mistake.why)?;
+    let engine = Engine::new(&translated)?;
+    Ok((translated, engine))
 }
 
 #[cfg(test)]
@@ -176,6 +214,10 @@ mod tests {
                 r"cs(Cookie)=(?P<c>\S+),x-y=(?P<y>a|b)",
                 vec![("cs(Cookie)", r"(?P<c>\S+)"), ("x-y", "(?P<y>a|b)")],
             ),
+            (
+                r"a=(?P<x>\S+?)(?=,|;)\S+,b=(?P<y>.)(?P=y)",
+                vec![("a", r"(?P<x>\S+?)(?=,|;)\S+"), ("b", "(?P<y>.)(?P=y)")],
+            ),
         ] {
             assert_eq!(
                 parse_field_regex(typed).unwrap(),
@@ -191,7 +233,9 @@ mod tests {
             (r"sc-win32-status=\S+", "field sc-win32-status"),
             (r"a=\S+,b=(?P<x>\S+)", "entry 1"),
             (r"a=(?P<x>.),b=(?P<", "entry 2"),
-            (r"a=(?P<x>.)(?=b)", "look-around"),
+            (r"a=(?P<x>.)\1", "(?P=name)"),
+            (r"a=(?P<x>.)(?=b", "entry 1"),
+            (r"a=(?=b)", "a named group"),
             ("a", "entry 1"),
             ("", "entry 1"),
         ] {

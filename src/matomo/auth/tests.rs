@@ -80,6 +80,28 @@ fn an_auth_config_may_hold_a_login() {
 }
 
 #[test]
+fn an_empty_token_leaves_it_to_what_comes_next() {
+    let log_in = |login: &str, password: &Secret| {
+        assert_eq!((login, password.expose()), ("admin", "secret"));
+        Ok(Secret::new("made"))
+    };
+    let text = b"[auth]\ntoken_auth = \"\"\nlogin = admin\npassword = secret\n";
+    let (_kept, path) = file(text, 0o600);
+    let in_config = TokenSources {
+        auth_config: Some(path),
+        ..TokenSources::default()
+    };
+    assert_eq!(token(&in_config, &log_in).unwrap(), given("made"));
+    let in_environment = TokenSources {
+        environment: Some(Secret::new(" ")),
+        login: Some("admin".into()),
+        password: Some(Secret::new("secret")),
+        ..TokenSources::default()
+    };
+    assert_eq!(token(&in_environment, &log_in).unwrap(), given("made"));
+}
+
+#[test]
 fn an_auth_config_that_others_may_read_is_warned_of() {
     for (mode, warned) in [(0o600, false), (0o640, true), (0o604, true), (0o400, false)] {
         let (_kept, path) = file(b"[auth]\ntoken_auth = x\n", mode);
@@ -113,13 +135,6 @@ fn what_holds_no_token_is_wrong_use() {
                 ..none()
             },
             "--token-auth: ",
-        ),
-        (
-            TokenSources {
-                environment: Some(Secret::new("")),
-                ..none()
-            },
-            "MATOMO_TOKEN_AUTH: ",
         ),
         (
             TokenSources {
@@ -168,7 +183,7 @@ fn what_holds_no_token_is_wrong_use() {
                 auth_config: Some(empty),
                 ..none()
             },
-            "token_auth: the token is empty",
+            "needs token_auth, or login and password",
         ),
         (
             TokenSources {

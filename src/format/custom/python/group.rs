@@ -162,6 +162,7 @@ impl Translator {
                 None => return mistake(place, format!("there is no group named '{name}' before")),
             }
         } else {
+            self.numbered = true;
             match digits.parse() {
                 Ok(number @ 1..) if self.eat(')') => number,
                 _ => return mistake(place, "a condition is the number or the name of a group"),

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::super::options::translated;
 use super::*;
+use crate::format::custom::text::Text;
 
 /// Names of columns: those that some dialect knows, and strangers.
 fn column_name() -> impl Strategy<Value = &'static str> {
@@ -73,9 +75,13 @@ fn by_regex<'a>(regex: &Regex, line: &'a [u8]) -> Option<Vec<(Field, &'a [u8])>>
     Some(Field::ALL.into_iter().filter_map(value).collect())
 }
 
-fn by_layout<'a>(layout: &'a Layout, line: &'a [u8]) -> Option<Vec<(Field, &'a [u8])>> {
+fn by_layout<'a>(
+    layout: &'a Layout,
+    line: &'a [u8],
+    arena: &'a Bump,
+) -> Option<Vec<(Field, &'a [u8])>> {
     let mut record = Record::default();
-    let fits = layout.read(line, &mut record);
+    let fits = layout.read(line, arena, &mut record);
     let value = |field: Field| Some((field, record.get(field)?));
     fits.then(|| Field::ALL.into_iter().filter_map(value).collect())
 }
@@ -95,10 +101,35 @@ proptest! {
 
     #[test]
     fn reading_by_hand_is_reading_by_regex((names, line) in header_and_line()) {
+        let arena = Bump::new();
         for dialect in dialects() {
             let (layout, regex) = layout_and_regex(dialect, &names.join(" "));
             prop_assert_eq!(
-                by_layout(&layout, line.as_bytes()),
+                by_layout(&layout, line.as_bytes(), &arena),
+                by_regex(&regex, line.as_bytes()),
+                "{}: {:?} of {:?}", dialect.name, line, names
+            );
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn beside_a_regex_that_looks_around_columns_are_what_they_were((names, line) in header_and_line()) {
+        let arena = Bump::new();
+        for dialect in dialects() {
+            let (layout, regex) = layout_and_regex(dialect, &names.join(" "));
+            let python = format!("{}(?=.?)", layout.python());
+            let (around, engine) = translated(&python).unwrap();
+            prop_assert!(around.backtracking);
+            let text = Text::new(line.as_bytes(), &arena);
+            let found = engine.find(text.as_str());
+            let value = |field: Field| {
+                let (_, number) = around.names.iter().find(|(name, _)| name == field.name())?;
+                Some((field, text.bytes(found.as_ref()?.group(*number)?)))
+            };
+            prop_assert_eq!(
+                found.is_some().then(|| Field::ALL.into_iter().filter_map(value).collect()),
                 by_regex(&regex, line.as_bytes()),
                 "{}: {:?} of {:?}", dialect.name, line, names
             );

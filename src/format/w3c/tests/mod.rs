@@ -457,6 +457,42 @@ fn a_field_regex_for_a_known_field_goes_over_our_column() {
 }
 
 #[test]
+fn a_field_regex_may_look_around_and_refer_back() {
+    let regexes =
+        parse_field_regex(r#"x-a=(?P<q>["'])(?P<a>[^'"]+)(?P=q),x-b=(?P<b>\S+?)(?=;|$)\S*"#)
+            .unwrap();
+    let options = W3cOptions {
+        regexes,
+        wanted: Wanted(vec!["a".to_owned(), "b".to_owned()]),
+        ..W3cOptions::default()
+    };
+    let format = format(
+        "w3c_extended",
+        &options,
+        "#Fields: date time c-ip cs-uri-stem sc-status cs(User-Agent) x-a x-b",
+    );
+    let extras = |line: &[u8]| {
+        let arena = Bump::new();
+        let mut record = Record::default();
+        let fit = format.parse(line, &arena, &mut record);
+        let text = |name| {
+            let value = record.by_name(name)?;
+            Some(String::from_utf8_lossy(value).into_owned())
+        };
+        (fit == Fit::Record).then(|| ["a", "b", "user_agent"].map(text))
+    };
+    let gives = |values: [&str; 3]| Some(values.map(|value| Some(value.to_owned())));
+    let line = b"2024-05-14 06:00:01 203.0.113.9 /a 200 x\xc2\xa0y 'k v' one;two";
+    assert_eq!(extras(line), gives(["k v", "one", "x\u{a0}y"]));
+    let line = b"2024-05-14 06:00:01 203.0.113.9 /a 200 \xff+z \"k\" one";
+    assert_eq!(extras(line), gives(["k", "one", "\u{fffd} z"]));
+    assert_eq!(
+        extras(b"2024-05-14 06:00:01 203.0.113.9 /a 200 x 'k\" one"),
+        None
+    );
+}
+
+#[test]
 fn field_regexes_that_cannot_go_together_are_an_error() {
     let regexes = parse_field_regex("a=(?P<x>.),b=(?P<x>.)").unwrap();
     let options = W3cOptions {

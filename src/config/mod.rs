@@ -1,0 +1,257 @@
+//! Options checked and compiled, once; nothing below knows the command line.
+
+mod reading;
+mod server;
+mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::Cli;
+pub use crate::cli::InDoubt;
+use crate::error::{Error, Result};
+use crate::filter::Filters;
+use crate::format::registry::FormatOptions;
+use crate::format::strptime::Strptime;
+use crate::hit::HitOptions;
+use crate::input::encoding::Encoding;
+use crate::listening::Audience;
+use crate::matomo::auth::TokenSources;
+use crate::matomo::client::ClientOptions;
+use crate::matomo::retry::RetryPolicy;
+use crate::matomo::tracking::TrackingOptions;
+use crate::replay::ReplayOptions;
+use reading::{choice, filters, hit_options, ignored_groups, radio, w3c_options};
+use server::server;
+use values::{named, number, recorders, seconds, variables, wanted};
+
+/// A run, as the user wants it.
+#[derive(Debug)]
+pub struct Config {
+    pub files: Vec<OsString>,
+    pub input: InputOptions,
+    pub format: FormatOptions,
+    pub choice: FormatChoice,
+    pub hit: HitOptions,
+    /// Fields that count as absent once custom variables have been taken from them.
+    pub ignored_groups: Vec<String>,
+    pub filters: Filters,
+    pub replay: Option<ReplayOptions>,
+    /// `None`: plain hits, also of radio logs.
+    pub radio: Option<RadioOptions>,
+    pub tracking: TrackingOptions,
+    pub sites: SiteOptions,
+    pub server: Server,
+    pub dry_run: bool,
+    pub delivery: DeliveryOptions,
+    /// Nothing is imported: the format and its regex are printed.
+    pub dump_regex: bool,
+    pub rejects: Option<PathBuf>,
+    /// As it was typed, for the way to go on.
+    pub command_line: Vec<OsString>,
+    /// Where the ledger is kept between runs.
+    pub state_dir: Option<PathBuf>,
+    pub show_progress: bool,
+    pub progress_delay: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct InputOptions {
+    pub encoding: Encoding,
+    /// Lines passed over, counted over all files.
+    pub skip: u64,
+    /// Each file ends before its own line of this number that fits the format.
+    pub limit: Option<u64>,
+    /// When a pipe pauses so long, what is there goes out.
+    pub flush_interval: Duration,
+}
+
+/// Which format a log is to be read with.
+#[derive(Debug)]
+pub enum FormatChoice {
+    Detect,
+    Named(String),
+    Regex {
+        regex: String,
+        dates: Strptime,
+        date_format: String,
+    },
+}
+
+/// How radio logs are read.
+#[derive(Clone, Debug)]
+pub struct RadioOptions {
+    /// An Icecast log may be taken for one although nobody said so.
+    pub also_detected: bool,
+    pub audience: Audience,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SiteOptions {
+    pub idsite: Option<String>,
+    pub fallback: Option<String>,
+    pub add: bool,
+    /// The site of hits from logs without hosts, where `idsite` does not name one for all.
+    pub hostless: Option<String>,
+}
+
+/// Where hits go.
+#[derive(Debug)]
+pub enum Server {
+    Matomo {
+        client: ClientOptions,
+        token: TokenSources,
+    },
+    /// The built-in tracker, with the file that keeps its hits (none: memory).
+    Sandbox {
+        file: Option<PathBuf>,
+        client: ClientOptions,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct DeliveryOptions {
+    pub recorders: usize,
+    /// `--recorders=auto`: as many of them send at once as the server likes.
+    pub auto: bool,
+    /// Most hits in one tracking request, where the user says so.
+    pub most_hits: Option<usize>,
+    /// Hits go in the log's order, not in the one that costs Matomo least.
+    pub keep_order: bool,
+    pub retry: RetryPolicy,
+    pub timeout: Duration,
+    /// Each recorder waits so long between hits.
+    pub pace: Option<Duration>,
+    pub debug_tracker: bool,
+    pub in_doubt: InDoubt,
+}
+
+impl Config {
+    pub fn new(cli: Cli) -> Result<Config> {
+        let timeout = seconds("--request-timeout", &cli.request_timeout)?;
+        let page_variables =
+            variables("--regex-group-to-page-cvar", &cli.regex_group_to_page_cvar)?;
+        let visit_variables = variables(
+            "--regex-group-to-visit-cvar",
+            &cli.regex_group_to_visit_cvar,
+        )?;
+        let wanted = wanted(page_variables.iter().chain(&visit_variables));
+        let auto = cli.recorders.trim() == "auto";
+        let recorders = if auto {
+            std::thread::available_parallelism()
+                .map_or(4, |cores| cores.get().saturating_mul(4).min(16))
+        } else {
+            recorders(&cli.recorders)?
+        };
+        let most_hits = match &cli.recorder_max_payload_size {
+            _ if cli.disable_bulk_tracking => Some(1),
+            Some(text) => Some(
+                number::<i64>("--recorder-max-payload-size", text)?.clamp(1, 1_000_000) as usize,
+            ),
+            None => None,
+        };
+        let pace = match &cli.debug_force_one_hit_every {
+            Some(text) if cli.disable_bulk_tracking => {
+                Some(seconds("--debug-force-one-hit-every-Ns", text)?)
+            }
+            _ => None,
+        };
+        let config = Config {
+            input: InputOptions {
+                encoding: Encoding::by_name(&cli.encoding)?,
+                skip: number("--skip", &cli.skip)?,
+                limit: cli
+                    .debug_request_limit
+                    .as_deref()
+                    .map(|n| number("--debug-request-limit", n))
+                    .transpose()?,
+                flush_interval: seconds("--flush-interval", &cli.flush_interval)?
+                    .max(Duration::from_millis(10)),
+            },
+            choice: choice(&cli)?,
+            hit: hit_options(&cli)?,
+            ignored_groups: ignored_groups(&cli)?,
+            filters: filters(&cli)?,
+            replay: cli.replay_tracking.then(|| ReplayOptions {
+                tracker_file: cli.replay_tracking_expected_tracker_file.clone(),
+                add_to_date: cli.add_to_date.trim().parse().unwrap_or(0),
+            }),
+            radio: radio(&cli)?,
+            tracking: TrackingOptions {
+                listening_category: cli.listening_category.clone(),
+                query_delimiter: cli.query_string_delimiter.clone().into_bytes(),
+                strip_query: cli.strip_query_string,
+                title_delimiter: cli.title_category_delimiter.clone(),
+                track_http_method: cli
+                    .track_http_method
+                    .as_deref()
+                    .is_some_and(|value| !value.is_empty()),
+                reverse_dns: cli.enable_reverse_dns,
+                bots: cli.enable_bots,
+                replaying: cli.replay_tracking,
+                page_variables,
+                visit_variables,
+            },
+            format: FormatOptions {
+                w3c: w3c_options(&cli, &wanted)?,
+                wanted,
+            },
+            sites: SiteOptions {
+                idsite: named("--idsite", &cli.idsite)?,
+                fallback: named("--idsite-fallback", &cli.idsite_fallback)?,
+                add: cli.add_sites_new_hosts,
+                // The sandbox always has a site 1.
+                hostless: cli.sandbox.is_some().then(|| "1".to_owned()),
+            },
+            dry_run: cli.dry_run,
+            delivery: DeliveryOptions {
+                recorders,
+                auto,
+                most_hits,
+                // What is replayed was in its order once.
+                keep_order: cli.keep_order || cli.replay_tracking,
+                retry: RetryPolicy {
+                    attempts: number::<u32>("--retry-max-attempts", &cli.retry_max_attempts)?
+                        .max(1),
+                    delay: seconds("--retry-delay", &cli.retry_delay)?,
+                },
+                timeout,
+                pace,
+                debug_tracker: cli.debug_tracker,
+                in_doubt: cli.in_doubt,
+            },
+            dump_regex: cli.dump_log_regex,
+            rejects: cli.rejects.clone(),
+            command_line: Vec::new(),
+            state_dir: state_dir(&cli)?,
+            show_progress: cli.show_progress,
+            progress_delay: seconds("--show-progress-delay", &cli.show_progress_delay)?,
+            server: server(&cli, timeout, recorders)?,
+            files: cli.files,
+        };
+        Ok(config)
+    }
+}
+
+/// The folder of the ledger. Lines that are passed over by number are no way to go on beside it.
+fn state_dir(cli: &Cli) -> Result<Option<PathBuf>> {
+    let Some(dir) = cli
+        .state_dir
+        .clone()
+        .filter(|_| !cli.dry_run && cli.sandbox.is_none())
+    else {
+        return Ok(None);
+    };
+    if cli.skip.trim() != "0" {
+        return Err(Error::usage(
+            "--skip does not go with --state-dir, which knows by itself where to go on",
+        ));
+    }
+    if cli.debug_request_limit.is_some() {
+        return Err(Error::usage(
+            "--debug-request-limit does not go with --state-dir: the rest would never be read",
+        ));
+    }
+    Ok(Some(dir))
+}

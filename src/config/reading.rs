@@ -1,0 +1,159 @@
+//! How logs are read: their format, what a line's fields mean, which hits are kept.
+
+use std::collections::HashSet;
+
+use chrono_tz::Tz;
+
+use super::values::{moment, named, number, patterns};
+use super::{FormatChoice, RadioOptions};
+use crate::cli::{Cli, ListeningTime};
+use crate::error::{Error, Result};
+use crate::filter::{Bots, Extensions, Filters, Hosts, Paths};
+use crate::format::strptime::Strptime;
+use crate::format::w3c::{self, W3cOptions};
+use crate::format::{Fields, Wanted};
+use crate::hit::HitOptions;
+use crate::input::pattern::Pattern;
+use crate::listening::Audience;
+
+pub(super) fn choice(cli: &Cli) -> Result<FormatChoice> {
+    Ok(match (&cli.log_format_regex, &cli.log_format_name) {
+        (Some(regex), _) => FormatChoice::Regex {
+            regex: regex.clone(),
+            dates: Strptime::new(&cli.log_date_format)?,
+            date_format: cli.log_date_format.clone(),
+        },
+        (None, Some(name)) => FormatChoice::Named(name.clone()),
+        (None, None) => FormatChoice::Detect,
+    })
+}
+
+pub(super) fn hit_options(cli: &Cli) -> Result<HitOptions> {
+    if cli.query_string_delimiter.is_empty() {
+        return Err(Error::usage(
+            "--query-string-delimiter is empty: name the text where the query begins",
+        ));
+    }
+    let timezone = match &cli.log_timezone {
+        Some(name) => Some(name.parse::<Tz>().map_err(|_| {
+            Error::usage(format!(
+                "--log-timezone={name}: there is no such time zone; write it as in Europe/Berlin"
+            ))
+        })?),
+        None => None,
+    };
+    Ok(HitOptions {
+        query_delimiter: cli.query_string_delimiter.clone().into_bytes(),
+        lowercase_path: cli.force_lowercase_path,
+        add_to_date: number("--add-to-date", &cli.add_to_date)?,
+        timezone,
+        forced_host: named("--log-hostname", &cli.log_hostname)?,
+        ignored: Fields::default(),
+    })
+}
+
+pub(super) fn filters(cli: &Cli) -> Result<Filters> {
+    let exact = |hosts: &[String]| {
+        hosts
+            .iter()
+            .map(|host| host.clone().into_bytes())
+            .collect::<HashSet<_>>()
+    };
+    Ok(Filters {
+        extensions: Extensions::new(
+            cli.download_extensions.as_deref(),
+            &cli.add_download_extensions,
+        ),
+        hosts: Hosts {
+            patterns: cli.hostname.iter().map(Pattern::new).collect(),
+            included: exact(&cli.include_host),
+            excluded: exact(&cli.exclude_host),
+            empty_is_none: cli.idsite.is_some(),
+        },
+        paths: Paths {
+            excluded: patterns(
+                "--exclude-path-from",
+                &cli.exclude_path,
+                &cli.exclude_path_from,
+            )?,
+            included: patterns(
+                "--include-path-from",
+                &cli.include_path,
+                &cli.include_path_from,
+            )?,
+        },
+        bots: Bots::new(&cli.useragent_exclude)?,
+        keep_errors: cli.enable_http_errors || cli.replay_tracking,
+        keep_redirects: cli.enable_http_redirects,
+        keep_static: cli.enable_static,
+        keep_bots: cli.enable_bots,
+        oldest: cli
+            .exclude_older_than
+            .as_deref()
+            .map(|date| moment("--exclude-older-than", date))
+            .transpose()?,
+        newest: cli
+            .exclude_newer_than
+            .as_deref()
+            .map(|date| moment("--exclude-newer-than", date))
+            .transpose()?,
+    })
+}
+
+pub(super) fn w3c_options(cli: &Cli, wanted: &Wanted) -> Result<W3cOptions> {
+    let mut map = Vec::new();
+    for text in &cli.w3c_map_field {
+        map.extend(w3c::parse_map_field(text)?);
+    }
+    let mut regexes = Vec::new();
+    for text in &cli.w3c_field_regex {
+        regexes.extend(w3c::parse_field_regex(text)?);
+    }
+    Ok(W3cOptions {
+        fields: cli.w3c_fields.clone(),
+        map,
+        regexes,
+        time_taken_millisecs: cli.w3c_time_taken_millisecs,
+        iis_time_taken_secs: cli.iis_time_taken_secs,
+        wanted: wanted.clone(),
+    })
+}
+
+pub(super) fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
+    let audience = Audience {
+        relays: cli.relay.clone(),
+        minimum: number("--minimum-listening", &cli.minimum_listening)?,
+        keep_admin: cli.enable_icecast_admin,
+    };
+    Ok(match cli.listening_time {
+        // A replayed log is Matomo's own.
+        _ if cli.replay_tracking => None,
+        ListeningTime::Off => None,
+        when => Some(RadioOptions {
+            also_detected: when == ListeningTime::Events,
+            audience,
+        }),
+    })
+}
+
+/// Names of fields to forget; whether a log's format has them shows when the log is opened.
+pub(super) fn ignored_groups(cli: &Cli) -> Result<Vec<String>> {
+    let names = cli
+        .ignore_groups
+        .iter()
+        .flat_map(|list| list.split(','))
+        .map(str::trim);
+    let names: Vec<String> = names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    match names
+        .iter()
+        .find(|name| ["ip", "path", "status", "date"].contains(&name.as_str()))
+    {
+        Some(name) => Err(Error::usage(format!(
+            "--ignore-groups={name}: no hit can be made without it"
+        ))),
+        None => Ok(names),
+    }
+}

@@ -1,0 +1,101 @@
+//! Values of options: numbers, dates, lists, patterns; an error names the option.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::DateTime;
+
+use crate::error::{Error, Result};
+use crate::format::{Field, Wanted};
+use crate::input::pattern::Pattern;
+
+/// What says whose hits they are. It is empty where a script's variable is not set: without it they would go to
+/// another site, so nothing goes.
+pub(super) fn named(option: &str, value: &Option<String>) -> Result<Option<String>> {
+    match value.as_deref().map(str::trim) {
+        Some("") => Err(Error::usage(format!(
+            "{option} is empty: give it a value, or leave it out"
+        ))),
+        _ => Ok(value.clone()),
+    }
+}
+
+/// A number of recorders.
+pub(super) fn recorders(text: &str) -> Result<usize> {
+    let number: i64 = text.trim().parse().map_err(|_| {
+        Error::usage(format!(
+            "--recorders={text}: neither a whole number nor 'auto'"
+        ))
+    })?;
+    Ok(number.clamp(1, 1024) as usize)
+}
+
+/// The names that custom variables need beyond the fields that every format knows.
+pub(super) fn wanted<'v>(variables: impl Iterator<Item = &'v (String, String)>) -> Wanted {
+    Wanted(
+        variables
+            .map(|(field, _)| field.clone())
+            .filter(|field| Field::from_name(field).is_none())
+            .collect(),
+    )
+}
+
+/// `field=Name[,field=Name]`, added up over the times an option was given.
+pub(super) fn variables(option: &str, lists: &[String]) -> Result<Vec<(String, String)>> {
+    lists
+        .iter()
+        .flat_map(|list| list.split(','))
+        .map(|pair| match pair.split_once('=') {
+            Some((field, name)) if !field.is_empty() => Ok((field.to_owned(), name.to_owned())),
+            _ => Err(Error::usage(format!(
+                "{option}: '{pair}' is not of the form field=Name"
+            ))),
+        })
+        .collect()
+}
+
+/// Patterns given as options, then those of files: one a line, blank lines and outer blanks dropped.
+pub(super) fn patterns(option: &str, given: &[String], files: &[PathBuf]) -> Result<Vec<Pattern>> {
+    let mut patterns: Vec<Pattern> = given.iter().map(Pattern::new).collect();
+    for file in files {
+        let text = read_text(option, file)?;
+        patterns.extend(
+            text.lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .map(Pattern::new),
+        );
+    }
+    Ok(patterns)
+}
+
+fn read_text(option: &str, file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).map_err(|error| {
+        Error::usage(format!(
+            "{option}={}: cannot be read: {error}",
+            file.display()
+        ))
+    })
+}
+
+/// `YYYY-MM-DD hh:mm:ss +/-hhmm` in seconds since 1970, UTC.
+pub(super) fn moment(option: &str, text: &str) -> Result<i64> {
+    DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S %z").map(|date| date.timestamp()).map_err(|_| {
+        Error::usage(format!("{option}={text}: not a date of the form 'YYYY-MM-DD hh:mm:ss +hhmm', offset included"))
+    })
+}
+
+pub(super) fn number<T: std::str::FromStr>(option: &str, text: &str) -> Result<T> {
+    text.trim().parse().map_err(|_| {
+        Error::usage(format!(
+            "{option}={text}: not a whole number that makes sense here"
+        ))
+    })
+}
+
+/// Seconds, perhaps with a fraction; a year at most, for nobody waits longer.
+pub(super) fn seconds(option: &str, text: &str) -> Result<Duration> {
+    let wrong = || Error::usage(format!("{option}={text}: not a number of seconds"));
+    let seconds: f64 = text.trim().parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(seconds.min(31_536_000.0)).map_err(|_| wrong())
+}
