@@ -163,7 +163,14 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     };
     // Where the import stopped before its first line there is nothing to sum up.
     if parsed.is_ok() || account.total(Count::Read) > 0 {
-        let listening = radio.map_or_else(String::new, |mut radio| radio.tally.figures().text());
+        let mut listening =
+            radio.map_or_else(String::new, |mut radio| radio.tally.figures().text());
+        let unsent = account.total(Count::Unsent);
+        if unsent > 0 && !listening.is_empty() {
+            listening += &format!(
+                "\n    Of the lines that were read, {unsent} are not yet sent: the run that sends them tells their listeners again.\n"
+            );
+        }
         console.print(format!("{}{listening}", summary.text()));
     }
     let closed = books.map_or(Ok(()), |books| {
@@ -246,11 +253,7 @@ impl Connected {
                 mut token,
             } => {
                 let client = Client::new(&options)?;
-                token.local.host = client
-                    .tracker_url()
-                    .host_str()
-                    .unwrap_or_default()
-                    .to_owned();
+                token.local.host = client.url().host_str().unwrap_or_default().to_owned();
                 hide_all(&token, &client, console);
                 let found = auth::token(&token, &|login, password| {
                     Ok(api(&client, None).create_token(login, password)?)
@@ -332,7 +335,7 @@ fn open_books(
     delivery: &DeliveryOptions,
     console: &Console,
 ) -> Result<Books> {
-    let target = Target::new(server.client.tracker_url(), idsite);
+    let target = Target::new(server.client.url(), idsite);
     let (ledger, pending, kept) = match state_dir {
         Some(dir) => {
             let opened = Ledger::open(&dir, &target)?;

@@ -23,7 +23,8 @@ pub struct Moment {
 pub enum DateFormat {
     /// `14/May/2024:06:25:24` in `date`, `+0200` in `timezone`.
     Clf,
-    /// `2024-05-14` in `date` and `06:25:24` in `time`, perhaps quoted, perhaps with a fraction; UTC.
+    /// `2024-05-14` in `date` and `06:25:24` in `time`, perhaps quoted, perhaps with a fraction; UTC as a rule, but some
+    /// servers write their own time.
     W3c,
     /// `2024-05-14T23:39:43` in `date`; UTC.
     IsoSeconds,
@@ -51,7 +52,10 @@ impl DateFormat {
             DateFormat::W3c => {
                 let time = without_fraction(unquoted(record.get(Field::Time)?))?;
                 let local = iso_day(unquoted(date))? + iso_second_of_day(time)?;
-                Some(in_utc(local))
+                Some(Moment {
+                    local,
+                    offset: None,
+                })
             }
             DateFormat::IsoSeconds => iso_seconds(date).map(in_utc),
             DateFormat::Iso8601 => iso_8601(date),

@@ -12,7 +12,7 @@ use crate::report::summary::heading;
 const LONGEST_NAME: usize = 40;
 
 /// Mount points with a column of their own among the hours per day.
-pub const MOST_COLUMNS: usize = 6;
+const MOST_COLUMNS: usize = 6;
 
 /// Everything that the summary says of listeners.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,42 +167,64 @@ impl Figures {
             return;
         }
         text.push_str("\n    Listening hours per day (UTC):\n\n");
-        let several = self.mounts.len() > 1 || self.others.is_some();
-        let columns = if several {
-            self.mounts.len().min(MOST_COLUMNS)
-        } else {
-            0
-        };
+        let Days { mounts, rows } = self.days();
         let mut titles = vec!["day".to_owned(), "(all)".to_owned()];
-        titles.extend(self.mounts[..columns].iter().map(|(name, _)| shown(name)));
-        let mut rows = vec![titles];
-        // What lies before the days that were kept.
-        let listed: u64 = self.days.iter().map(|day| day.seconds).sum();
-        let earlier = self.all.seconds.saturating_sub(listed);
-        if earlier > 0 {
-            let of_mount = |(place, (_, figures)): (usize, &(Vec<u8>, MountFigures))| {
-                let listed: u64 = self.days.iter().map(|day| day.mounts[place]).sum();
-                figures.seconds.saturating_sub(listed)
-            };
-            let mounts = self.mounts[..columns].iter().enumerate().map(of_mount);
-            rows.push(day_row("earlier".into(), earlier, mounts));
-        }
-        for day in &self.days {
-            rows.push(day_row(
-                day.name(),
-                day.seconds,
-                day.mounts[..columns].iter().copied(),
-            ));
-        }
+        titles.extend(mounts.iter().map(|name| shown(name)));
+        let rows = rows.into_iter().map(|(day, seconds)| {
+            let hours = seconds
+                .into_iter()
+                .map(|seconds| format!("{:.2}", hours(seconds)));
+            std::iter::once(day).chain(hours).collect()
+        });
+        let rows: Vec<Vec<String>> = std::iter::once(titles).chain(rows).collect();
         table(text, &rows);
+    }
+
+    /// The seconds of each day. A row for what lies before the days that are kept stands first; a column for the
+    /// mount points that have none of their own, last.
+    pub fn days(&self) -> Days<'_> {
+        let several = self.mounts.len() > 1 || self.others.is_some();
+        let columns = match several {
+            true => self.mounts.len().min(MOST_COLUMNS),
+            false => 0,
+        };
+        let rest = several && (self.mounts.len() > columns || self.others.is_some());
+        let listed = |of: &dyn Fn(&DayFigures) -> u64| self.days.iter().map(of).sum::<u64>();
+        let earlier = DayFigures {
+            day: i64::MIN,
+            seconds: self.all.seconds.saturating_sub(listed(&|day| day.seconds)),
+            mounts: (self.mounts.iter().enumerate())
+                .map(|(place, (_, figures))| {
+                    let listed = listed(&|day| day.mounts[place]);
+                    figures.seconds.saturating_sub(listed)
+                })
+                .collect(),
+        };
+        let row = |name: String, day: &DayFigures| {
+            let mut seconds = vec![day.seconds];
+            seconds.extend(&day.mounts[..columns]);
+            if rest {
+                let told: u64 = seconds[1..].iter().sum();
+                seconds.push(day.seconds.saturating_sub(told));
+            }
+            (name, seconds)
+        };
+        let first = (earlier.seconds > 0).then(|| row("earlier".to_owned(), &earlier));
+        let days = self.days.iter().map(|day| row(day.name(), day));
+        let names = self.mounts[..columns].iter().map(|(name, _)| &name[..]);
+        Days {
+            mounts: names.chain(rest.then_some(&b"(others)"[..])).collect(),
+            rows: first.into_iter().chain(days).collect(),
+        }
     }
 }
 
-fn day_row(name: String, all: u64, mounts: impl Iterator<Item = u64>) -> Vec<String> {
-    let hours = std::iter::once(all)
-        .chain(mounts)
-        .map(|seconds| format!("{:.2}", hours(seconds)));
-    std::iter::once(name).chain(hours).collect()
+/// A table of the seconds of each day.
+pub struct Days<'f> {
+    /// The mount points that have a column, behind that of all.
+    pub mounts: Vec<&'f [u8]>,
+    /// A day's name, and its seconds in each column.
+    pub rows: Vec<(String, Vec<u64>)>,
 }
 
 /// The first column to the left, numbers to the right. All rows are as long as the first.

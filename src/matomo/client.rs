@@ -82,6 +82,7 @@ pub struct Client {
 }
 
 struct Ends {
+    url: Url,
     tracker: End,
     api: End,
     timeout: Duration,
@@ -150,6 +151,7 @@ impl Client {
         )?;
         Ok(Self {
             ends: Arc::new(Ends {
+                url: main.url,
                 tracker,
                 api,
                 timeout: options.timeout,
@@ -180,9 +182,9 @@ impl Client {
         )
     }
 
-    /// Where tracking requests go; the query may hold what the user wants kept to himself.
-    pub fn tracker_url(&self) -> &Url {
-        &self.ends.tracker.url
+    /// Matomo's address, `--url`, without credentials.
+    pub fn url(&self) -> &Url {
+        &self.ends.url
     }
 
     /// Where API calls go; the query may hold what the user wants kept to himself.

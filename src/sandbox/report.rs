@@ -5,7 +5,7 @@ use super::store::Store;
 use super::table::{Table, heading, hundredths, tenths, thousands};
 use crate::error::Result;
 use crate::listening::Figures;
-use crate::listening::figures::{MOST_COLUMNS, MountFigures, date};
+use crate::listening::figures::{MountFigures, date};
 
 /// Rows of a ranking.
 const TOP: usize = 10;
@@ -186,22 +186,22 @@ fn by_mount(found: &Figures) -> String {
 }
 
 fn by_day(found: &Figures) -> String {
-    let columns = match found.mounts.len() {
-        1 => &[][..],
-        several => &found.mounts[..several.min(MOST_COLUMNS)],
-    };
-    let names: Vec<_> = columns
+    let days = found.days();
+    let names = days
+        .mounts
         .iter()
-        .map(|(name, _)| String::from_utf8_lossy(name))
+        .map(|name| String::from_utf8_lossy(name).into_owned());
+    let heads: Vec<String> = std::iter::once("All".to_owned())
+        .chain(names)
+        .chain(["Day".to_owned()])
         .collect();
-    let mut heads = vec!["All"];
-    heads.extend(names.iter().map(AsRef::as_ref));
-    heads.push("Day");
+    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
     let mut table = Table::new("Listening hours per day (UTC)", &heads);
-    for day in &found.days {
-        let seconds = std::iter::once(&day.seconds).chain(&day.mounts[..columns.len()]);
-        let hours = seconds.map(|seconds| hundredths(*seconds as f64 / 3600.0));
-        table.row(hours, &day.name());
+    for (day, seconds) in &days.rows {
+        let hours = seconds
+            .iter()
+            .map(|seconds| hundredths(*seconds as f64 / 3600.0));
+        table.row(hours, day);
     }
     table.render()
 }
@@ -372,10 +372,24 @@ Listening hours per day (UTC)
             days,
             "\
 -----------------------------
-    All   /31   /30   /29   /28   /27   /26  Day
-  32.00  1.00  1.00  1.00  1.00  1.00  1.00  2026-09-20
-  16.14  0.51  0.51  0.51  0.51  0.51  0.51  2026-09-21
+    All   /31   /30   /29   /28   /27   /26  (others)  Day
+  32.00  1.00  1.00  1.00  1.00  1.00  1.00     26.00  2026-09-20
+  16.14  0.51  0.51  0.51  0.51  0.51  0.51     13.09  2026-09-21
 "
+        );
+    }
+
+    #[test]
+    fn days_before_those_that_are_listed_are_one_row() {
+        let store = store(&[]);
+        for day in 0..400 {
+            let connection = Connection::new(NOON + day * 86_400, 3600).unwrap();
+            store.add_connection("/live", connection, 1).unwrap();
+        }
+        let text = report(&store).unwrap();
+        assert!(
+            text.contains("\n  34.00  earlier\n   1.00  2026-10-24\n"),
+            "{text}"
         );
     }
 

@@ -130,7 +130,7 @@ fn decimal(number: f64) -> String {
     format!("{number:.1}").trim_end_matches(".0").to_owned()
 }
 
-/// Hours of each day, in all and of the mount points with most time.
+/// Hours of each day, in all, of the mount points with most time, and of the others.
 fn expected_days(all: &[Connection], columns: &[usize]) -> Vec<String> {
     let mut days: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for one in all {
@@ -145,8 +145,10 @@ fn expected_days(all: &[Connection], columns: &[usize]) -> Vec<String> {
         }
     }
     let line = |(day, seconds): (i64, Vec<i64>)| {
-        let shown = std::iter::once(MOUNTS.len()).chain(columns.iter().copied());
-        let shown = shown.map(|column| seconds[column]);
+        let all = seconds[MOUNTS.len()];
+        let shown = columns.iter().map(|column| seconds[*column]);
+        let others = all - shown.clone().sum::<i64>();
+        let shown = std::iter::once(all).chain(shown).chain([others]);
         let hours = shown.map(|seconds| format!(" {:.2}", seconds as f64 / 3600.0));
         date(day * 86_400, "%Y-%m-%d") + &hours.collect::<String>()
     };

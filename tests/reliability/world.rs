@@ -92,8 +92,7 @@ impl World {
     }
 
     fn target(&self) -> Target {
-        let url = format!("{}piwik.php", self.sandbox.url());
-        Target::new(&url.parse().unwrap(), Some("1"))
+        Target::new(&self.sandbox.url().parse().unwrap(), Some("1"))
     }
 
     /// The bytes of stdin that the ledger's folder keeps.
