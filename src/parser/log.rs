@@ -19,6 +19,7 @@ use crate::input::error::InputError;
 use crate::input::lines::{Lines, Next, Options, Tee};
 use crate::ledger::{Fate, LogFile, LogState};
 use crate::recorder::Place;
+use crate::rejects;
 use crate::report::Counter;
 use crate::site;
 
@@ -37,6 +38,10 @@ pub(super) struct Log {
     pub listening: Listening,
     /// The last `#Fields:` line, for `--rejects`.
     pub header: Option<Arc<[u8]>>,
+    /// The format's name, for the same.
+    pub format: &'static str,
+    /// These are an earlier run's rejects.
+    pub is_rejects: bool,
 }
 
 /// A log in the ledger.
@@ -265,6 +270,7 @@ impl Parser {
             self.check_fields(&name, format.as_ref())?;
         }
         self.forget_groups(format.as_ref());
+        let mut is_rejects = false;
         if let Some(state) = way.state.as_ref().filter(|state| {
             state.resume_at() > 0 && lines.total().is_some() && !format.has_header()
         }) {
@@ -272,6 +278,13 @@ impl Parser {
                 start: state.resume_at(),
                 start_line: state.resume_line(),
                 ..way.options
+            };
+            // What the first line says holds behind it too.
+            is_rejects = match held.first() {
+                Some(held) => rejects::format_of(held.line().bytes).is_some(),
+                None => {
+                    matches!(lines.next(TICK), Ok(Next::Line(line)) if rejects::format_of(line.bytes).is_some())
+                }
             };
             match Lines::open(way.source, options) {
                 Ok(opened) => lines = opened,
@@ -305,6 +318,8 @@ impl Parser {
             mark,
             listening,
             header: None,
+            format: format.name(),
+            is_rejects,
         };
         let outcome = self.read_lines(&mut log, format.as_mut(), held, &mut lines, before);
         // The log's end is no end of its last connections where the import stops.
