@@ -20,7 +20,7 @@ use crate::input::lines::{Lines, Next, Options, Tee};
 use crate::ledger::{Fate, LogFile, LogState};
 use crate::recorder::Place;
 use crate::rejects;
-use crate::report::Counter;
+use crate::report::{Counter, Row};
 use crate::site;
 
 /// The log that is being read.
@@ -55,6 +55,8 @@ pub(super) struct Known {
 /// How a log is to be read.
 pub(super) struct Way<'s> {
     pub source: &'s Source,
+    /// Its place in the account.
+    pub row: Row,
     pub options: Options,
     /// Every byte of a pipe is kept there before it is looked at.
     pub tee: Option<Tee>,
@@ -62,22 +64,25 @@ pub(super) struct Way<'s> {
 }
 
 impl Parser {
-    pub(super) fn import(&mut self, source: &Source) -> Result<Flow> {
+    pub(super) fn import(&mut self, source: &Source, row: Row) -> Result<Flow> {
         match (source, self.kept()) {
-            (Source::Stdin, Some(kept)) => self.import_pipe(source, &kept),
-            (Source::File(path), Some(kept)) if is_pipe(path) => self.import_pipe(source, &kept),
-            (Source::File(path), kept) if self.books.is_some() && !path.is_dir() => {
-                self.import_file(source, path, kept.is_some())
+            (Source::Stdin, Some(kept)) => self.import_pipe(source, row, &kept),
+            (Source::File(path), Some(kept)) if is_pipe(path) => {
+                self.import_pipe(source, row, &kept)
             }
-            _ => self.import_unknown(source),
+            (Source::File(path), kept) if self.books.is_some() && !path.is_dir() => {
+                self.import_file(source, row, path, kept.is_some())
+            }
+            _ => self.import_unknown(source, row),
         }
     }
 
-    fn import_file(&mut self, source: &Source, path: &Path, kept: bool) -> Result<Flow> {
+    fn import_file(&mut self, source: &Source, row: Row, path: &Path, kept: bool) -> Result<Flow> {
         match self.recognise(path) {
             Ok(Some((state, packed))) => {
                 let way = Way {
                     source,
+                    row,
                     options: Options {
                         // A log that grows: a line without its end is not whole yet.
                         incomplete_last: !kept || packed,
@@ -90,8 +95,11 @@ impl Parser {
             }
             // The same content twice in one run: without a state directory that is what the user asked for. And what
             // cannot be read: reading it says what is wrong with it.
-            Ok(None) | Err(_) if !kept => self.import_unknown(source),
-            Ok(None) => Ok(Flow::On),
+            Ok(None) | Err(_) if !kept => self.import_unknown(source, row),
+            Ok(None) => {
+                row.1.begin();
+                Ok(Flow::On)
+            }
             Err(error) => {
                 self.console.warn_incomplete(error.to_string());
                 Ok(Flow::On)
@@ -100,9 +108,10 @@ impl Parser {
     }
 
     /// A log of which the ledger knows nothing.
-    fn import_unknown(&mut self, source: &Source) -> Result<Flow> {
+    fn import_unknown(&mut self, source: &Source, row: Row) -> Result<Flow> {
         let way = Way {
             source,
+            row,
             options: self.options(),
             tee: None,
             state: None,
@@ -256,6 +265,7 @@ impl Parser {
             &self.console,
             self.input.flush_interval,
         )?;
+        let (number, account) = way.row;
         let Some((mut format, mut held)) = chosen else {
             if self.stop.requested() {
                 return Ok((Flow::On, None));
@@ -264,8 +274,10 @@ impl Parser {
                 self.console.warn_incomplete(error.to_string());
                 return Ok((Flow::On, None));
             }
+            account.begin();
             return Ok((Flow::On, Some(lines.position())));
         };
+        account.begin();
         if format.ready() {
             self.check_fields(&name, format.as_ref())?;
         }
@@ -296,7 +308,6 @@ impl Parser {
             self.watch(&mut lines, Some(state));
             held.clear();
         }
-        let (number, account) = self.account.open(name.clone());
         let mark = way
             .state
             .as_ref()

@@ -12,6 +12,7 @@ use crate::input::discover::Source;
 use crate::input::lines::Tee;
 use crate::input::reader::Keeper;
 use crate::ledger::{Fate, LogFile, LogState, Spool, spool};
+use crate::report::Row;
 
 impl Parser {
     /// What an earlier run left of its stdin comes before anything new; where that had not ended, and this run reads
@@ -44,6 +45,7 @@ impl Parser {
             }
             let way = Way {
                 source: &Source::File(path.clone()),
+                row: self.account.open(path.display().to_string()),
                 options: self.options(),
                 tee: None,
                 state: Some(state),
@@ -56,13 +58,19 @@ impl Parser {
     }
 
     /// What cannot be read again goes through a spool.
-    pub(super) fn import_pipe(&mut self, source: &Source, kept: &Kept) -> Result<Flow> {
+    pub(super) fn import_pipe(
+        &mut self,
+        source: &Source,
+        row: Row,
+        kept: &Kept,
+    ) -> Result<Flow> {
         let (mut spool, state) = self.spool(source, kept)?;
         let path = spool.path().to_owned();
         let before = File::open(&path).map_err(|error| unreadable(&path, error))?;
         let keeper: Keeper = Box::new(move |bytes| spool.append(bytes).map_err(io::Error::other));
         let way = Way {
             source,
+            row,
             options: self.options(),
             tee: Some(Tee { before, keeper }),
             state: Some(state),
