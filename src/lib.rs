@@ -36,6 +36,7 @@ use std::process::ExitCode;
 use cli::Cli;
 use config::Config;
 use error::Result;
+use input::discover::{discover, refuse_log};
 use report::{Console, Exit};
 use stop::Stop;
 
@@ -63,6 +64,10 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn prepare(cli: Cli, args: Vec<OsString>, console: &mut Console) -> Result<(Config, Stop)> {
+    if let Some(output) = &cli.output {
+        // What is wrong with the names of logs is told later.
+        refuse_log("--output", output, &discover(&cli.files, &mut |_| {}))?;
+    }
     *console = Console::new(cli.debug, cli.quiet, cli.output.as_deref())?;
     let config = Config {
         command_line: args,

@@ -67,7 +67,7 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     let rejects = config
         .rejects
         .as_deref()
-        .map(Rejects::create)
+        .map(|path| Rejects::create(path, &config.input.encoding, &sources))
         .transpose()?
         .map(Arc::new);
     let books = match &server.sandbox {

@@ -18,7 +18,8 @@ fn of_log(ended: &Ended, log: &str) -> Option<(u64, Vec<(u64, String)>)> {
     let line = ended
         .out
         .lines()
-        .find_map(|line| line.strip_prefix(&begin))?;
+        .find_map(|line| line.strip_prefix(&begin))
+        .filter(|line| *line != "not read")?;
     let mut numbers = line.split(", ").map(|part| {
         let (number, words) = part.split_once(' ').unwrap();
         (number.parse::<u64>().unwrap(), words.to_owned())
@@ -196,4 +197,39 @@ fn every_kind_of_end_is_counted_by_itself() {
         assert_eq!(summary.get(name), number, "{name}: {ended}");
     }
     assert_eq!(count(&sandbox), 16);
+}
+
+#[test]
+fn each_log_has_its_line_also_where_there_is_nothing_to_read() {
+    let folder = Folder::with_log(logs::log(3));
+    folder.write("empty.log", "");
+    folder.write("blank.log", "\n\n");
+    folder.write("binary.log", b"\0\x01\x02\x03".repeat(100));
+    std::fs::create_dir(folder.file("folder.log")).unwrap();
+    let sandbox = started(options());
+    let names = "empty.log binary.log access.log folder.log blank.log";
+    for (more, read) in [
+        ("", "3 lines, 3 imported"),
+        ("--state-dir=state", "3 lines, 3 imported"),
+        ("--state-dir=state", "0 lines, 0 imported"),
+    ] {
+        let ended = Program::new(&folder)
+            .to(&sandbox)
+            .args("--idsite=1")
+            .args(more)
+            .args(names)
+            .run()
+            .exits(3);
+        let (_, part) = ended.out.split_once("\nLog files\n---------\n\n").unwrap();
+        let part: Vec<&str> = part.lines().take_while(|line| !line.is_empty()).collect();
+        let access = format!("    access.log: {read}, 0 ignored");
+        let expected = [
+            "    empty.log: 0 lines, 0 imported, 0 ignored",
+            "    binary.log: not read",
+            &access,
+            "    folder.log: not read",
+            "    blank.log: 0 lines, 0 imported, 0 ignored",
+        ];
+        assert_eq!(part, expected, "{more}");
+    }
 }

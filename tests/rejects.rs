@@ -3,7 +3,7 @@
 use import_logs::sandbox::{Fault, Faults, Options, Sandbox};
 
 use crate::support::mutate::{changed, formats, lines};
-use crate::support::stored::{assert_each_once, options, sandbox, started};
+use crate::support::stored::{assert_each_once, numbers, options, sandbox, started};
 use crate::support::{Ended, Folder, Program, logs};
 
 fn import(folder: &Folder, sandbox: &Sandbox, args: &str) -> Ended {
@@ -29,7 +29,9 @@ fn mended_they_are_imported() {
         1
     );
     let rejects = folder.read("rejects.log");
-    let (reason, line) = rejects.split_once('\n').unwrap();
+    let (format, rest) = rejects.split_once('\n').unwrap();
+    assert_eq!(format, "# rejected by import-logs, format: ncsa_extended");
+    let (reason, line) = rest.split_once('\n').unwrap();
     assert!(reason.starts_with("# access.log:4: invalid"), "{rejects}");
     assert_eq!(line, broken, "a static file is no reject");
     folder.write("mended.log", rejects.replace(" ok ", " 200 "));
@@ -78,6 +80,141 @@ fn imported_unmended_they_give_the_same_rejects() {
         let (one, two) = (lines("one.log"), lines("two.log"));
         assert!(one.len() > 3, "{format} has no rejects");
         assert_eq!(one, two, "{format}");
+    }
+}
+
+/// Rejects of `access.log`, and what is rejected of those, without the comments, whose places are others.
+#[track_caller]
+fn twice(content: impl AsRef<[u8]>, args: &str) -> (Folder, [Vec<u8>; 2]) {
+    let (sandbox, folder) = (sandbox(), Folder::with_log(content));
+    let rejects = [("access.log", "one.log"), ("one.log", "two.log")].map(|(log, rejects)| {
+        import(
+            &folder,
+            &sandbox,
+            &format!("{args} --rejects={rejects} {log}"),
+        );
+        std::fs::read(folder.file(rejects)).unwrap()
+    });
+    (folder, rejects)
+}
+
+#[test]
+fn those_of_a_utf16_log_are_utf16_and_imported_again_give_the_same() {
+    let text = logs::log(3) + "junk caf\u{e9}\r\n" + &logs::line(3, 25) + "more junk\n";
+    let little =
+        |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let big = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_be_bytes).collect() };
+    let marked = format!("\u{feff}{text}");
+    for (encoding, log) in [
+        ("utf-16", little(&marked)),
+        ("utf-16", little(&text)),
+        ("utf-16", big(&marked)),
+        ("utf-16-le", little(&text)),
+        ("utf-16-be", big(&text)),
+    ] {
+        // The last line is cut off in the middle of a letter.
+        let log = [log, vec![b'x']].concat();
+        let args = format!("--log-format-name=ncsa_extended --encoding={encoding}");
+        let (_, rejects) = twice(log, &args);
+        let read = |bytes: &[u8]| {
+            let (units, half) = bytes.as_chunks::<2>();
+            assert!(half.is_empty(), "{encoding}");
+            let units = units.iter().map(|unit| match encoding {
+                "utf-16-be" => u16::from_be_bytes(*unit),
+                _ => u16::from_le_bytes(*unit),
+            });
+            let text: String = char::decode_utf16(units).map(Result::unwrap).collect();
+            let lines = text
+                .lines()
+                .filter(|line| !line.starts_with("# ") && !line.starts_with('\u{feff}'));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let [one, two] = rejects.each_ref().map(|rejects| read(rejects));
+        assert_eq!(
+            one,
+            ["junk caf\u{e9}", "more junk", "\u{fffd}"],
+            "{encoding}"
+        );
+        assert_eq!(one, two, "{encoding}");
+    }
+}
+
+#[test]
+fn the_header_above_them_is_known_in_any_case() {
+    let log = "#fields: date time c-ip cs-uri-stem sc-status\n2024-05-14 06:25:24 10.0.0.1 /page-0 200\njunk\n";
+    let (_, [one, two]) = twice(log, "--log-format-name=w3c_extended");
+    let text = String::from_utf8(one).unwrap();
+    assert!(text.contains("\n#fields: date time"), "{text}");
+    assert_eq!(
+        text.replace("access.log:3", "one.log:4"),
+        String::from_utf8(two).unwrap()
+    );
+}
+
+#[test]
+fn those_of_a_detected_format_name_it() {
+    let log = logs::log(20) + "junk\n" + &logs::line(20, 25).replace(" 200 ", " ok ");
+    let (folder, [one, two]) = twice(log, "");
+    let one = String::from_utf8(one).unwrap();
+    assert!(
+        one.starts_with("# rejected by import-logs, format: ncsa_extended\n"),
+        "{one}"
+    );
+    assert_eq!(two.iter().filter(|byte| **byte == b'\n').count(), 5);
+    let sandbox = sandbox();
+    folder.write("mended.log", one.replace(" ok ", " 200 "));
+    import(&folder, &sandbox, "mended.log").exits(0);
+    assert_eq!(numbers(&sandbox), [20]);
+}
+
+#[test]
+fn their_comments_are_no_lines_to_a_regex_that_would_have_them() {
+    let regex = r"--log-format-regex=(?P<ip>\S+) (?P<date>\S+) (?P<path>.+) (?P<status>\S+)";
+    let (sandbox, folder) = (sandbox(), Folder::with_log("10.0.0.1 never /page-0 200\n"));
+    let args = "--idsite=1 --log-date-format=%Y --log-hostname=www.example.com";
+    for (log, rejects) in [("access.log", "one.log"), ("one.log", "two.log")] {
+        let ended = Program::new(&folder)
+            .to(&sandbox)
+            .arg(regex)
+            .args(args)
+            .args(&format!("--rejects={rejects} {log}"))
+            .run();
+        assert_eq!(ended.summary().get("invalid"), 1, "{ended}");
+    }
+}
+
+#[test]
+fn one_that_was_too_long_says_that_it_is_cut_and_stays_too_long() {
+    let log = logs::log(1).replace("Firefox", &"x".repeat(1 << 20));
+    let (_, [one, two]) = twice(log, "--log-format-name=common");
+    let [one, two] = [one, two].map(|rejects| String::from_utf8(rejects).unwrap());
+    let start: String = one.lines().nth(1).unwrap().into();
+    assert!(
+        start.ends_with("; only its first 1048576 bytes are kept"),
+        "{start}"
+    );
+    assert_eq!(one.replace("access.log:1:", "one.log:3:"), two);
+}
+
+#[test]
+fn a_log_is_no_file_for_rejects() {
+    let folder = Folder::with_log(logs::log(10));
+    std::fs::hard_link(folder.file("access.log"), folder.file("other.log")).unwrap();
+    for option in ["rejects", "output"] {
+        for name in ["access.log", "other.log"] {
+            for log in ["access.log", "acc*.log"] {
+                let sandbox = sandbox();
+                let ended = Program::new(&folder)
+                    .to(&sandbox)
+                    .args(&format!("--idsite=1 --{option}={name} {log}"))
+                    .run();
+                ended
+                    .exits(2)
+                    .says(&[&format!("--{option}={name}: this is a log")]);
+                assert_eq!(folder.read("access.log"), logs::log(10));
+                assert!(sandbox.log().tracker.is_empty());
+            }
+        }
     }
 }
 

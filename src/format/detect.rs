@@ -6,6 +6,7 @@ use super::registry::{self, FormatOptions};
 use super::w3c;
 use super::{Fit, Format, Record, json};
 use crate::error::Result;
+use crate::rejects;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,8 @@ pub struct Detector {
     fitting: usize,
     blank: bool,
     hint: Option<String>,
+    /// What the log itself says in its first line.
+    named: Option<Box<dyn Format>>,
     options: FormatOptions,
     arena: Bump,
 }
@@ -83,6 +86,7 @@ impl Detector {
             fitting: 0,
             blank: true,
             hint: None,
+            named: None,
             options: options.clone(),
             arena: Bump::new(),
         })
@@ -91,6 +95,13 @@ impl Detector {
     /// Looks at one more line. `true`: enough is known.
     pub fn look(&mut self, line: &[u8]) -> Result<bool> {
         self.lines += 1;
+        if self.lines == 1
+            && let Some(name) = rejects::format_of(line)
+            && let Ok(format) = registry::by_name(name, &self.options)
+        {
+            self.named = Some(format);
+            return Ok(true);
+        }
         if line.trim_ascii().is_empty() {
             return Ok(self.lines >= MOST_LINES);
         }
@@ -130,9 +141,9 @@ impl Detector {
         Ok(self.lines >= if self.fitting > 0 { SAMPLE } else { MOST_LINES })
     }
 
-    /// Nothing but blank lines and comments so far.
+    /// Nothing but blank lines and comments so far that say nothing.
     pub fn saw_nothing(&self) -> bool {
-        self.blank
+        self.blank && self.named.is_none()
     }
 
     /// What the user should know of a W3C log's header.
@@ -140,8 +151,11 @@ impl Detector {
         self.hint.take()
     }
 
-    /// The richest format that fits at least half of the lines that fit anything, a JSON format before all others.
+    /// The format that a file of rejects names; else the richest format that fits at least half of the lines that fit anything, a JSON format before all others.
     pub fn decide(mut self) -> Option<Box<dyn Format>> {
+        if self.named.is_some() {
+            return self.named;
+        }
         let most = |candidates: &[Candidate], json: bool| {
             let mut best: Option<usize> = None;
             for (place, candidate) in candidates.iter().enumerate() {

@@ -2,12 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::pattern::Pattern;
+use crate::error::{Error, Result};
 
 /// Where a log comes from. Shown as the user knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +59,31 @@ pub fn discover(names: &[OsString], warn: &mut dyn FnMut(String)) -> Vec<Source>
         }
     }
     sources
+}
+
+/// An error: what an option would write to is one of the logs, by whatever name.
+pub fn refuse_log(option: &str, path: &Path, logs: &[Source]) -> Result<()> {
+    let file = |metadata: Metadata| (metadata.is_file()).then(|| (metadata.dev(), metadata.ino()));
+    let Some(written) = fs::metadata(path).ok().and_then(file) else {
+        return Ok(());
+    };
+    let read = |log: &Source| {
+        let metadata = match log {
+            Source::Stdin => io::stdin()
+                .as_fd()
+                .try_clone_to_owned()
+                .and_then(|stdin| File::from(stdin).metadata()),
+            Source::File(path) => fs::metadata(path),
+        };
+        metadata.ok().and_then(file)
+    };
+    match logs.iter().find(|log| read(log) == Some(written)) {
+        None => Ok(()),
+        Some(log) => Err(Error::usage(format!(
+            "{option}={}: this is a log to be read ({log}); name another file",
+            path.display()
+        ))),
+    }
 }
 
 fn is_pattern(part: &[u8]) -> bool {

@@ -3,6 +3,7 @@
 //! Bytes that are no text in the encoding stay as they are, so that they can be percent-encoded in urls and
 //! become U+FFFD elsewhere (SPEC section 4).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use encoding_rs::{self as tables, DecoderResult};
@@ -54,11 +55,34 @@ impl Encoding {
     }
 
     /// Bytes of the smallest unit: a line end is one unit, at a whole number of units from the log's beginning.
-    pub(super) fn unit(&self) -> usize {
+    pub fn unit(&self) -> usize {
         match self.0 {
             Kind::Utf16(_) => 2,
             _ => 1,
         }
+    }
+
+    /// What a new log in this encoding begins with: only where the name alone does not say what its bytes mean.
+    pub fn bom(&self) -> &'static [u8] {
+        if self.needs_beginning() {
+            b"\xff\xfe"
+        } else {
+            b""
+        }
+    }
+
+    /// A text to stand among a log's lines as they are. Where ASCII is itself, it stays as it is.
+    pub fn encode<'a>(&self, text: &'a str) -> Cow<'a, [u8]> {
+        let big = match self.0 {
+            Kind::Utf16(endian) => endian == Some(Endian::Big),
+            _ => return Cow::Borrowed(text.as_bytes()),
+        };
+        let units = text.encode_utf16();
+        let bytes = units.flat_map(|unit| match big {
+            true => unit.to_be_bytes(),
+            false => unit.to_le_bytes(),
+        });
+        Cow::Owned(bytes.collect())
     }
 
     /// Whether only the log's first bytes say what its bytes mean.
@@ -66,12 +90,14 @@ impl Encoding {
         self.0 == Kind::Utf16(None)
     }
 
-    /// The encoding once the log's first bytes have been seen. UTF-16 without a BOM is little-endian.
-    pub(super) fn settle(&mut self, first: &[u8]) {
+    /// The encoding once the log's first bytes have been seen. UTF-16 without a BOM is little-endian. `true`: these
+    /// bytes say that it is big-endian.
+    pub(super) fn settle(&mut self, first: &[u8]) -> bool {
+        let big = self.needs_beginning() && first.starts_with(b"\xfe\xff");
         if self.needs_beginning() {
-            let big = first.starts_with(b"\xfe\xff");
             self.0 = Kind::Utf16(Some(if big { Endian::Big } else { Endian::Little }));
         }
+        big
     }
 
     /// Where the first line end stands, in bytes. The slice begins at a whole unit.

@@ -52,7 +52,7 @@ impl Default for Options {
 pub struct Line<'a> {
     /// The text without line end (`\n` or `\r\n`): UTF-8, but for bytes that are no text in the log's encoding.
     pub bytes: &'a [u8],
-    /// The bytes as they stand in the log, without `\n`.
+    /// The bytes as they stand in the log, without `\n`; UTF-16 that only its BOM tells is little-endian here.
     pub raw: &'a [u8],
     /// From 1.
     pub number: u64,
@@ -94,6 +94,8 @@ pub struct Lines {
     whole: Vec<u8>,
     /// A line decoded.
     text: Vec<u8>,
+    /// UTF-16 whose BOM says that it is big-endian: each line turned round, for `raw`.
+    turned: Option<Vec<u8>>,
     /// Where the line that comes next begins.
     position: u64,
     number: u64,
@@ -223,6 +225,7 @@ impl Lines {
             begun_length: 0,
             whole: Vec::new(),
             text: Vec::new(),
+            turned: None,
             position: options.start,
             number: options.start_line,
             ended: false,
@@ -333,7 +336,16 @@ impl Lines {
         if start == 0 {
             bytes = self.options.encoding.without_bom(bytes);
         }
-        let raw = bytes;
+        let raw = match &mut self.turned {
+            None => bytes,
+            Some(turned) => {
+                turned.clear();
+                turned.extend_from_slice(bytes);
+                let (units, _) = turned.as_chunks_mut::<2>();
+                units.iter_mut().for_each(|unit| unit.reverse());
+                turned
+            }
+        };
         bytes = self.options.encoding.decode(bytes, &mut self.text);
         if !too_long {
             bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
@@ -406,7 +418,7 @@ impl Lines {
     /// Takes up a block, without what stands before the position to begin at.
     fn begin(&mut self, block: Block) {
         if block.position == 0 {
-            self.options.encoding.settle(block.bytes());
+            self.turned = (self.options.encoding).settle(block.bytes()).then(Vec::new);
         }
         if let Some(watcher) = &mut self.watcher {
             watcher(block.position, block.bytes());

@@ -44,7 +44,6 @@ pub use self::identity::{Fate, FileId, Probe, Unpacked};
 pub use self::marks::Marks;
 pub use self::ranges::Ranges;
 pub use self::recognise::LogState;
-pub use self::spool::Spool;
 pub use self::state::{BatchId, Lines, LogId, PendingBatch};
 
 use self::checksum::Checksum;

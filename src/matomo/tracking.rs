@@ -110,7 +110,28 @@ impl Writer {
 
     /// What the requests of a connection have that does not depend on how long it lasted. The page view has all that
     /// a hit's has but a generation time (a stream has none) and the bytes; the events repeat it without variables.
+    ///
+    /// There may be hundreds of events: those of a line whose texts are longer than anything a browser sends repeat only
+    /// the beginnings of these.
     pub fn prepare(&mut self, hit: &Hit, site: &Site) -> Prepared {
+        let prepared = self.prepare_whole(hit, site);
+        if prepared.event_size() <= LONGEST_EVENT {
+            return prepared;
+        }
+        let short = Hit {
+            host: hit.host.map(shorten),
+            ip: shorten(hit.ip),
+            path: shorten(hit.path),
+            query: shorten(hit.query),
+            referrer: shorten(hit.referrer),
+            user_agent: shorten(hit.user_agent),
+            userid: hit.userid.map(shorten),
+            ..*hit
+        };
+        self.prepare_whole(&short, site)
+    }
+
+    fn prepare_whole(&mut self, hit: &Hit, site: &Site) -> Prepared {
         let mut text = Vec::with_capacity(PREPARED);
         self.begin(hit, site, &mut text);
         let common = text.len();
@@ -253,6 +274,23 @@ impl Writer {
     }
 }
 
+/// Bytes of a connection's event that may be repeated as they are.
+const LONGEST_EVENT: usize = 4 * 1024;
+
+/// Bytes of each of its texts where it is longer.
+const SHORTENED: usize = 256;
+
+/// The beginning of a text, which ends with a whole character.
+fn shorten(text: &[u8]) -> &[u8] {
+    if text.len() <= SHORTENED {
+        return text;
+    }
+    let continues = |place: &usize| text[*place] & 0xc0 == 0x80;
+    // What has more of them behind each other is no UTF-8.
+    let back = (0..3).take_while(|back| continues(&(SHORTENED - back)));
+    &text[..SHORTENED - back.count()]
+}
+
 /// Bytes of a [`Prepared`], as a rule.
 const PREPARED: usize = 640;
 
@@ -274,6 +312,11 @@ impl Prepared {
     fn push_event(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.text[..self.common]);
         out.extend_from_slice(&self.text[self.view..]);
+    }
+
+    /// Bytes of an event, but for its own members.
+    fn event_size(&self) -> usize {
+        self.text.len() - (self.view - self.common)
     }
 
     /// Gives back what memory it does not need.

@@ -9,13 +9,14 @@ use super::log::Log;
 use super::radio::Heard;
 use super::{Flow, Parser};
 use crate::error::{Error, Result};
+use crate::format::w3c::is_fields_line;
 use crate::format::{Fit, Format, Record};
 use crate::hit::Hit;
 use crate::input::lines::Line;
 use crate::mark::{self, Marker};
 use crate::matomo::tracking::Writer;
 use crate::recorder::{Parcel, Place, Unit};
-use crate::rejects::Original;
+use crate::rejects::{self, Original};
 use crate::replay::Arguments;
 use crate::report::{Count, Reason};
 use crate::site::Site;
@@ -37,6 +38,11 @@ impl Parser {
         arena: &Bump,
     ) -> Result<Flow> {
         let header = line.bytes.starts_with(b"#");
+        if header && line.number == 1 {
+            log.is_rejects = rejects::format_of(line.bytes).is_some();
+        }
+        // A comment of ours, which may look like a line to a regex of the user's.
+        let comment = header && log.is_rejects && line.bytes.starts_with(b"# ");
         if log
             .known
             .as_ref()
@@ -61,7 +67,10 @@ impl Parser {
         {
             let format = &*format;
             let mut record = Record::default();
-            if !line.too_long && format.parse(line.bytes, arena, &mut record) == Fit::Record {
+            if !line.too_long
+                && !comment
+                && format.parse(line.bytes, arena, &mut record) == Fit::Record
+            {
                 return self.fitting_line(log, format, line, &record, arena);
             }
         }
@@ -207,13 +216,15 @@ impl Parser {
     pub(super) fn original(&self, log: &Log, line: &Line) -> Option<Original> {
         self.rejects.as_ref().map(|_| Original {
             line: line.raw.to_vec(),
+            cut: line.too_long,
             header: log.header.clone(),
+            format: log.format,
         })
     }
 
     fn take_header(&mut self, log: &mut Log, format: &mut dyn Format, line: &Line) -> Result<()> {
-        if self.rejects.is_some() && format.has_header() && line.bytes.starts_with(b"#Fields:") {
-            log.header = Some(line.bytes.into());
+        if self.rejects.is_some() && format.has_header() && is_fields_line(line.bytes) {
+            log.header = Some(line.raw.into());
         }
         let was_ready = format.ready();
         format

@@ -19,7 +19,8 @@ use crate::input::error::InputError;
 use crate::input::lines::{Lines, Next, Options, Tee};
 use crate::ledger::{Fate, LogFile, LogState};
 use crate::recorder::Place;
-use crate::report::Counter;
+use crate::rejects;
+use crate::report::{Counter, Row};
 use crate::site;
 
 /// The log that is being read.
@@ -37,6 +38,10 @@ pub(super) struct Log {
     pub listening: Listening,
     /// The last `#Fields:` line, for `--rejects`.
     pub header: Option<Arc<[u8]>>,
+    /// The format's name, for the same.
+    pub format: &'static str,
+    /// These are an earlier run's rejects.
+    pub is_rejects: bool,
 }
 
 /// A log in the ledger.
@@ -50,6 +55,8 @@ pub(super) struct Known {
 /// How a log is to be read.
 pub(super) struct Way<'s> {
     pub source: &'s Source,
+    /// Its place in the account.
+    pub row: Row,
     pub options: Options,
     /// Every byte of a pipe is kept there before it is looked at.
     pub tee: Option<Tee>,
@@ -57,22 +64,25 @@ pub(super) struct Way<'s> {
 }
 
 impl Parser {
-    pub(super) fn import(&mut self, source: &Source) -> Result<Flow> {
+    pub(super) fn import(&mut self, source: &Source, row: Row) -> Result<Flow> {
         match (source, self.kept()) {
-            (Source::Stdin, Some(kept)) => self.import_pipe(source, &kept),
-            (Source::File(path), Some(kept)) if is_pipe(path) => self.import_pipe(source, &kept),
-            (Source::File(path), kept) if self.books.is_some() && !path.is_dir() => {
-                self.import_file(source, path, kept.is_some())
+            (Source::Stdin, Some(kept)) => self.import_pipe(source, row, &kept),
+            (Source::File(path), Some(kept)) if is_pipe(path) => {
+                self.import_pipe(source, row, &kept)
             }
-            _ => self.import_unknown(source),
+            (Source::File(path), kept) if self.books.is_some() && !path.is_dir() => {
+                self.import_file(source, row, path, kept.is_some())
+            }
+            _ => self.import_unknown(source, row),
         }
     }
 
-    fn import_file(&mut self, source: &Source, path: &Path, kept: bool) -> Result<Flow> {
+    fn import_file(&mut self, source: &Source, row: Row, path: &Path, kept: bool) -> Result<Flow> {
         match self.recognise(path) {
             Ok(Some((state, packed))) => {
                 let way = Way {
                     source,
+                    row,
                     options: Options {
                         // A log that grows: a line without its end is not whole yet.
                         incomplete_last: !kept || packed,
@@ -85,8 +95,11 @@ impl Parser {
             }
             // The same content twice in one run: without a state directory that is what the user asked for. And what
             // cannot be read: reading it says what is wrong with it.
-            Ok(None) | Err(_) if !kept => self.import_unknown(source),
-            Ok(None) => Ok(Flow::On),
+            Ok(None) | Err(_) if !kept => self.import_unknown(source, row),
+            Ok(None) => {
+                row.1.begin();
+                Ok(Flow::On)
+            }
             Err(error) => {
                 self.console.warn_incomplete(error.to_string());
                 Ok(Flow::On)
@@ -95,9 +108,10 @@ impl Parser {
     }
 
     /// A log of which the ledger knows nothing.
-    fn import_unknown(&mut self, source: &Source) -> Result<Flow> {
+    fn import_unknown(&mut self, source: &Source, row: Row) -> Result<Flow> {
         let way = Way {
             source,
+            row,
             options: self.options(),
             tee: None,
             state: None,
@@ -251,6 +265,7 @@ impl Parser {
             &self.console,
             self.input.flush_interval,
         )?;
+        let (number, account) = way.row;
         let Some((mut format, mut held)) = chosen else {
             if self.stop.requested() {
                 return Ok((Flow::On, None));
@@ -259,12 +274,15 @@ impl Parser {
                 self.console.warn_incomplete(error.to_string());
                 return Ok((Flow::On, None));
             }
+            account.begin();
             return Ok((Flow::On, Some(lines.position())));
         };
+        account.begin();
         if format.ready() {
             self.check_fields(&name, format.as_ref())?;
         }
         self.forget_groups(format.as_ref());
+        let mut is_rejects = false;
         if let Some(state) = way.state.as_ref().filter(|state| {
             state.resume_at() > 0 && lines.total().is_some() && !format.has_header()
         }) {
@@ -272,6 +290,13 @@ impl Parser {
                 start: state.resume_at(),
                 start_line: state.resume_line(),
                 ..way.options
+            };
+            // What the first line says holds behind it too.
+            is_rejects = match held.first() {
+                Some(held) => rejects::format_of(held.line().bytes).is_some(),
+                None => {
+                    matches!(lines.next(TICK), Ok(Next::Line(line)) if rejects::format_of(line.bytes).is_some())
+                }
             };
             match Lines::open(way.source, options) {
                 Ok(opened) => lines = opened,
@@ -283,7 +308,6 @@ impl Parser {
             self.watch(&mut lines, Some(state));
             held.clear();
         }
-        let (number, account) = self.account.open(name.clone());
         let mark = way
             .state
             .as_ref()
@@ -305,6 +329,8 @@ impl Parser {
             mark,
             listening,
             header: None,
+            format: format.name(),
+            is_rejects,
         };
         let outcome = self.read_lines(&mut log, format.as_mut(), held, &mut lines, before);
         // The log's end is no end of its last connections where the import stops.

@@ -29,7 +29,7 @@ use crate::matomo::api::Api;
 use crate::recorder::{Outbox, count_unsent};
 use crate::rejects::Rejects;
 use crate::replay::ReplayOptions;
-use crate::report::{Account, Console};
+use crate::report::{Account, Console, Row};
 use crate::sandbox::Store;
 use crate::site::Sites;
 use crate::stop::Stop;
@@ -129,11 +129,16 @@ impl Parser {
     }
 
     fn import_all(&mut self, sources: &[Source]) -> Result<()> {
+        // Each has its row, also where it turns out that there is nothing to read.
+        let rows: Vec<Row> = sources
+            .iter()
+            .map(|source| self.account.open(source.to_string()))
+            .collect();
         if self.import_spools(sources)? == Flow::Over {
             return Ok(());
         }
-        for source in sources {
-            if self.stop.requested() || self.import(source)? == Flow::Over {
+        for (source, row) in sources.iter().zip(rows) {
+            if self.stop.requested() || self.import(source, row)? == Flow::Over {
                 break;
             }
             reach("between-files");

@@ -11,25 +11,35 @@ use crate::error::Result;
 use crate::input::discover::Source;
 use crate::input::lines::Tee;
 use crate::input::reader::Keeper;
-use crate::ledger::{Fate, LogFile, LogState, Spool, spool};
+use crate::ledger::spool::{self, Left, Origin, Spool};
+use crate::ledger::{Fate, LogFile, LogState};
+use crate::report::Row;
 
 impl Parser {
-    /// What an earlier run left of its stdin comes before anything new; where that had not ended, and this run reads
-    /// stdin too, it comes with it.
+    /// What earlier runs left of their pipes comes before anything new; where one had not ended, and this run reads the
+    /// same source, it comes with that.
     pub(super) fn import_spools(&mut self, sources: &[Source]) -> Result<Flow> {
         let Some(Kept { dir, target }) = self.kept() else {
             return Ok(Flow::On);
         };
-        let stdin_follows = sources.contains(&Source::Stdin);
-        for path in spool::left_over(&dir, &target)? {
-            if stdin_follows && spool::is_open(&path)? {
+        let left = spool::left_over(&dir, &target)?;
+        for Left { path, origin, .. } in &left {
+            let source = sources
+                .iter()
+                .find(|source| origin_of(source) == Some(*origin));
+            if source.is_some() && open_one(&left, *origin).is_some_and(|open| open.path == *path) {
                 continue;
             }
+            let name = match (source, origin) {
+                (Some(source), _) => source.to_string(),
+                (None, Origin::Stdin) => Source::Stdin.to_string(),
+                (None, Origin::Pipe(_)) => "a named pipe".to_owned(),
+            };
             self.console.note(format!(
-                "finishing what an earlier run read from stdin ({})",
+                "finishing what an earlier run read from {name} ({})",
                 path.display()
             ));
-            let state = match self.identify(&path, LogFile::growing) {
+            let state = match self.identify(path, LogFile::growing) {
                 Ok(Some((state, _))) => state,
                 Ok(None) => continue,
                 Err(error) => {
@@ -39,16 +49,17 @@ impl Parser {
             };
             if state.fate == Fate::Done {
                 // Nothing of it is needed any more.
-                spool::remove(&path)?;
+                spool::remove(path)?;
                 continue;
             }
             let way = Way {
                 source: &Source::File(path.clone()),
+                row: self.account.open(path.display().to_string()),
                 options: self.options(),
                 tee: None,
                 state: Some(state),
             };
-            if self.import_log(way, Some(&path))? == Flow::Over {
+            if self.import_log(way, Some(path))? == Flow::Over {
                 return Ok(Flow::Over);
             }
         }
@@ -56,13 +67,14 @@ impl Parser {
     }
 
     /// What cannot be read again goes through a spool.
-    pub(super) fn import_pipe(&mut self, source: &Source, kept: &Kept) -> Result<Flow> {
+    pub(super) fn import_pipe(&mut self, source: &Source, row: Row, kept: &Kept) -> Result<Flow> {
         let (mut spool, state) = self.spool(source, kept)?;
         let path = spool.path().to_owned();
         let before = File::open(&path).map_err(|error| unreadable(&path, error))?;
         let keeper: Keeper = Box::new(move |bytes| spool.append(bytes).map_err(io::Error::other));
         let way = Way {
             source,
+            row,
             options: self.options(),
             tee: Some(Tee { before, keeper }),
             state: Some(state),
@@ -70,37 +82,45 @@ impl Parser {
         self.import_log(way, Some(&path))
     }
 
-    /// A new spool, or the one that an earlier run left when its stdin had not ended.
+    /// A new spool, or the one that an earlier run left when the same source had not ended.
     fn spool(&mut self, source: &Source, Kept { dir, target }: &Kept) -> Result<(Spool, LogState)> {
-        let mut open = None;
-        if *source == Source::Stdin {
-            for path in spool::left_over(dir, target)? {
-                if spool::is_open(&path)? {
-                    open = Some(path);
-                }
-            }
-        }
-        if let Some(path) = open
-            && let Some((state, packed)) = self.identify(&path, LogFile::growing)?
+        let origin = origin_of(source).unwrap_or(Origin::Stdin);
+        let left = spool::left_over(dir, target)?;
+        if let Some(Left { path, .. }) = open_one(&left, origin)
+            && let Some((state, packed)) = self.identify(path, LogFile::growing)?
         {
             // Packed data is of no use without its beginning.
             if packed || state.fate != Fate::Done {
-                let spool = Spool::go_on(&path)?;
+                let spool = Spool::go_on(path, source.to_string())?;
                 self.console.note(format!(
-                    "going on with what an earlier run read from stdin ({}): what comes now follows its {} bytes",
+                    "going on with what an earlier run read from {source} ({}): what comes now follows its {} bytes",
                     path.display(),
                     spool.length()
                 ));
                 return Ok((spool, state));
             }
-            spool::remove(&path)?;
+            spool::remove(path)?;
         }
-        let spool = Spool::create(dir, target)?;
+        let spool = Spool::create(dir, target, origin, source.to_string())?;
         let state = self.identify(spool.path(), |file| file)?;
         let (state, _) =
             state.ok_or_else(|| unreadable(spool.path(), ErrorKind::InvalidInput.into()))?;
         Ok((spool, state))
     }
+}
+
+/// Where a source's spool says that it comes from. `None`: it needs none.
+fn origin_of(source: &Source) -> Option<Origin> {
+    match source {
+        Source::Stdin => Some(Origin::Stdin),
+        Source::File(path) => is_pipe(path).then(|| Origin::of_pipe(path)),
+    }
+}
+
+/// The spool that what this source gives now is to follow: the last that is open.
+fn open_one(left: &[Left], origin: Origin) -> Option<&Left> {
+    let mut of_source = left.iter().rev().filter(|left| left.origin == origin);
+    of_source.find(|left| left.is_open)
 }
 
 /// Whether it is a named pipe, a socket or a device: there is no second reading of it.

@@ -192,6 +192,8 @@ impl Parser {
             mark: id.number(),
             listening,
             header: None,
+            format: "",
+            is_rejects: false,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::count::{COUNTS, Count};
@@ -18,6 +18,7 @@ const COUNTED_APART: u32 = 1024;
 pub struct FileAccount {
     name: String,
     counts: [AtomicU64; COUNTS],
+    begun: AtomicBool,
 }
 
 impl FileAccount {
@@ -25,12 +26,22 @@ impl FileAccount {
         Self {
             name,
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            begun: AtomicBool::new(false),
         }
     }
 
     /// As the user named the file; not cleaned.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The file can be read, be it empty.
+    pub fn begin(&self) {
+        self.begun.store(true, Relaxed);
+    }
+
+    pub fn is_begun(&self) -> bool {
+        self.begun.load(Relaxed)
     }
 
     pub fn add(&self, count: Count, lines: u64) {
@@ -125,8 +136,10 @@ impl Drop for Counter {
     }
 }
 
-/// The counters of the run: one row for each log file, shared by the parser and the recorders. Rows are added as
-/// files are opened.
+/// A log's number, which is its row's index, and its row.
+pub type Row = (usize, Arc<FileAccount>);
+
+/// The counters of the run: one row for each log file, shared by the parser and the recorders.
 #[derive(Debug, Default)]
 pub struct Account {
     files: RwLock<Vec<Arc<FileAccount>>>,
@@ -138,7 +151,7 @@ impl Account {
     }
 
     /// Opens a file's row; the number is its index.
-    pub fn open(&self, name: impl Into<String>) -> (usize, Arc<FileAccount>) {
+    pub fn open(&self, name: impl Into<String>) -> Row {
         let file = Arc::new(FileAccount::new(name.into()));
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
         files.push(Arc::clone(&file));

@@ -13,7 +13,7 @@ pub mod progress;
 pub mod shell;
 pub mod summary;
 
-pub use account::{Account, Counter, FileAccount};
+pub use account::{Account, Counter, FileAccount, Row};
 pub use clean::clean;
 pub use console::Console;
 pub use count::{Count, Reason};

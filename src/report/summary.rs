@@ -213,6 +213,9 @@ fn list(text: &mut String, depth: usize, names: &[impl std::fmt::Display], total
 
 /// One file: its lines and where they ended; ends without a line are left out, but for the two that matter most.
 fn file_line(file: &FileAccount) -> String {
+    if !file.is_begun() {
+        return format!("{}: not read", clean(file.name().as_bytes()));
+    }
     let mut text = format!(
         "{}: {} lines, {} imported, {} ignored",
         clean(file.name().as_bytes()),

@@ -283,7 +283,8 @@ fn a_refused_connection_is_named_once_and_rejected_with_all_its_titles() {
     assert_eq!(
         folder.read("rejects.log"),
         format!(
-            "{fields}\n# access.log:4: refused by Matomo\n{}# access.log:5: refused by Matomo\n{}",
+            "# rejected by import-logs, format: shoutcast\n{fields}\n# access.log:4: refused by Matomo\n{}\
+             # access.log:5: refused by Matomo\n{}",
             lines[0], lines[1]
         )
     );

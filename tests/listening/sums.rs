@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{DAY, SHOUTCAST_HEADER, date, rows, seconds_sent, stored};
+use super::{DAY, PLAYER, SHOUTCAST_HEADER, date, icecast, rows, seconds_sent, stored};
 use crate::support::stored::sandbox;
 use crate::support::{Folder, Program};
 
@@ -152,5 +152,34 @@ proptest! {
         let seconds = lines.iter().map(|line| line.seconds(false)).sum();
         let log = SHOUTCAST_HEADER.to_owned() + &lines.iter().map(Line::shoutcast).collect::<String>();
         adds_up(log, &format!("--log-format-name=shoutcast --recorder-max-payload-size={payload}"), seconds)?;
+    }
+}
+
+#[test]
+fn the_events_of_a_long_connection_do_not_repeat_long_texts() {
+    let (sandbox, folder) = (sandbox(), Folder::new());
+    let month = 30 * 86_400 - 1;
+    let agent = "\u{e9}".repeat(400_000);
+    let line =
+        icecast("10.0.0.1", 0, &format!("/{}", "m".repeat(100_000)), month).replace(PLAYER, &agent);
+    folder.write("access.log", line);
+    let mut program = Program::new(&folder)
+        .to(&sandbox)
+        .args("--idsite=1 --log-format-name=icecast2 --log-hostname=radio.example access.log")
+        .start();
+    let mut peak = 0;
+    while !program.has_ended() {
+        peak = program.peak_memory().unwrap_or(0).max(peak);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    program.end().exits(0);
+    assert!(peak < 100 << 20, "{peak} bytes");
+    let hits = stored(&sandbox);
+    assert_eq!(hits.len(), 1729);
+    assert_eq!(seconds_sent(&hits), month as u64);
+    for hit in hits {
+        let size = hit.to_string().len();
+        assert!(size < 4096, "{size} bytes: {hit}");
+        assert_eq!(hit["ua"].as_str().unwrap(), "\u{e9}".repeat(128));
     }
 }

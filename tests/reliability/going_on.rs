@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log, stored};
 use super::world::{World, adding_up};
+use crate::support::clock::LONGEST;
 use crate::support::folder::gzip;
 use crate::support::stored::options;
 use crate::support::{Ended, Running, until};
@@ -201,5 +202,77 @@ fn what_was_kept_of_stdin_is_finished_by_a_run_that_reads_something_else() {
         .says(&["finishing what an earlier run read from stdin"]);
     let whole = kept.matches('\n').count();
     assert_each_once(&world.sandbox, (0..whole).chain(300..400));
+    assert_eq!(world.spooled(), None);
+}
+
+/// A named pipe in the world's folder.
+fn pipe(world: &World, name: &str) {
+    let made = std::process::Command::new("mkfifo")
+        .arg(world.folder.file(name))
+        .status();
+    assert!(made.unwrap().success());
+}
+
+/// Reads so much of a source and is killed: a whole line of it is at the server, and the rest is in its spool.
+fn killed(world: &World, source: &str, text: &str) {
+    let before = world.spooled().map_or(0, |spooled| spooled.len());
+    let mut program = world.program().arg(source).start();
+    let writer = match source {
+        "-" => {
+            program.write(text);
+            None
+        }
+        // Opening waits for the program to open the other end.
+        pipe => {
+            let path = world.folder.file(pipe);
+            let mut pipe = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+            std::io::Write::write_all(&mut pipe, text.as_bytes()).unwrap();
+            Some(pipe)
+        }
+    };
+    assert!(until(LONGEST, || {
+        world
+            .spooled()
+            .is_some_and(|spooled| spooled.len() == before + text.len())
+    }));
+    program.signal(Signal::KILL);
+    program.end();
+    drop(writer);
+}
+
+#[test]
+fn what_was_read_from_one_pipe_is_not_continued_with_another() {
+    let world = World::new(Duration::ZERO).args("--log-format-name=ncsa_extended");
+    for name in ["one.fifo", "two.fifo"] {
+        pipe(&world, name);
+    }
+    let lines = log(0..6, 60);
+    let lines: Vec<&str> = lines.split_inclusive('\n').collect();
+    // Each ends with the first half of a line, which is none by itself.
+    let cut = |whole: &str, half: &str| format!("{whole}{}", &half[..30]);
+    killed(&world, "one.fifo", &cut(lines[0], lines[1]));
+    let rest = |text: &str| text.as_bytes()[30..].to_vec();
+    // Killed again, with another half line beside it: two open spools.
+    killed(&world, "-", &cut(lines[2], lines[3]));
+    // A run of stdin finishes the other one and goes on with its own.
+    let mut running = world.program().arg("-").start();
+    running.feed(rest(lines[3]));
+    let ended = adding_up(running.end()).exits(0);
+    ended.says(&[
+        "finishing what an earlier run read from a named pipe",
+        "going on with what an earlier run read from stdin",
+    ]);
+    assert_each_once(&world.sandbox, [0, 2, 3]);
+    assert_eq!(world.spooled(), None);
+    // And a pipe goes on with what came through it, by whatever name.
+    killed(&world, "two.fifo", &cut(lines[4], lines[5]));
+    let writer = {
+        let (path, rest) = (world.folder.file("two.fifo"), rest(lines[5]));
+        std::thread::spawn(move || std::fs::write(path, rest))
+    };
+    let ended = world.import("./two.fifo").exits(0);
+    ended.says(&["going on with what an earlier run read from ./two.fifo"]);
+    writer.join().unwrap().unwrap();
+    assert_each_once(&world.sandbox, [0, 2, 3, 4, 5]);
     assert_eq!(world.spooled(), None);
 }

@@ -198,3 +198,13 @@ fn times_of_iis_in_the_wrong_unit_are_told() {
     assert_eq!(hint(&[IIS, IIS_FIELDS, W3C_IIS]), None);
     assert_eq!(hint(&[FIELDS, W3C]), None);
 }
+
+#[test]
+fn a_file_of_rejects_says_its_format_in_its_first_line() {
+    let named = |name: &str| format!("# rejected by import-logs, format: {name}");
+    assert_found(&[&named("common"), JUNK], Some("common"));
+    assert_found(&[&named("iis"), FIELDS, JUNK], Some("iis"));
+    assert_found(&[&named("custom"), EXTENDED], Some("ncsa_extended"));
+    assert_found(&[EXTENDED, &named("common")], Some("ncsa_extended"));
+    assert_found(&["# format: common", EXTENDED], Some("ncsa_extended"));
+}

@@ -146,7 +146,12 @@ impl Format for W3c {
     }
 }
 
-/// What stands behind `#Fields:`; `None` for any other line.
+/// Whether a line says which columns the lines behind it have.
+pub fn is_fields_line(line: &[u8]) -> bool {
+    field_names(line).is_some()
+}
+
+/// What stands behind `#Fields:`, in whatever case; `None` for any other line.
 fn field_names(line: &[u8]) -> Option<&[u8]> {
     const MARK: &[u8] = b"#Fields:";
     let (mark, names) = line.split_at_checked(MARK.len())?;

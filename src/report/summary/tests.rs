@@ -28,6 +28,7 @@ const READ_BY_SCRIPTS: [(&str, u64); 16] = [
 fn account() -> Account {
     let account = Account::new();
     let (_, file) = account.open("access.log");
+    file.begin();
     file.add(Count::Read, 155);
     file.add(Count::Imported, 101);
     file.add(Count::Downloads, 102);
@@ -178,7 +179,10 @@ fn what_went_wrong_stands_after_downloads_and_only_where_it_happened() {
 #[test]
 fn several_files_have_a_line_each() {
     let account = account();
+    account.open("binary.log");
+    account.open("empty.log").1.begin();
     let (_, file) = account.open("w3c\x1b.log");
+    file.begin();
     file.add(Count::Read, 20);
     file.add(Count::Header, 4);
     file.add(Count::Imported, 9);
@@ -190,6 +194,8 @@ Log files
 ---------
 
     access.log: 155 lines, 101 imported, 54 ignored
+    binary.log: not read
+    empty.log: 0 lines, 0 imported, 0 ignored
     w3c\\x1b.log: 20 lines, 9 imported, 6 ignored, 4 header lines, 1 not yet sent
 "
     ));
