@@ -22,6 +22,7 @@ use crate::matomo::auth;
 use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::{RetryPolicy, Waiter};
 use crate::matomo::tracking::Writer;
+use crate::parser::pipe;
 use crate::parser::{Books, Kept, Parser, Radio, Remains, Requests};
 use crate::recorder::{Pool, Shared};
 use crate::rejects::Rejects;
@@ -58,18 +59,11 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     let server = Connected::new(config.server, config.delivery.retry, console, stop)?;
     let replaying = config.replay.is_some();
     let idsite = config.sites.idsite.clone();
-    let sites = Sites::new(config.sites, replaying, config.dry_run, &server.api)?;
     let sources = discover(&config.files, &mut |warning| {
         console.warn_incomplete(warning)
     });
     let account = Arc::new(Account::new());
     let bytes = Arc::new(AtomicU64::new(0));
-    let rejects = config
-        .rejects
-        .as_deref()
-        .map(|path| Rejects::create(path, &config.input.encoding, &sources))
-        .transpose()?
-        .map(Arc::new);
     let books = match &server.sandbox {
         None if !config.dry_run => Some(open_books(
             &server,
@@ -80,6 +74,18 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
         )?),
         _ => None,
     };
+    let sites = Sites::new(config.sites, replaying, config.dry_run, &server.api);
+    let kept = books.as_ref().and_then(|books| books.kept.as_ref());
+    if let (Err(_), Some(kept), None) = (&sites, kept, stop.signal()) {
+        pipe::keep(&sources, kept, stop, console);
+    }
+    let sites = sites?;
+    let rejects = config
+        .rejects
+        .as_deref()
+        .map(|path| Rejects::create(path, &config.input.encoding, &sources))
+        .transpose()?
+        .map(Arc::new);
     let ledger = books.as_ref().map(|books| Arc::clone(&books.ledger));
     let marker = Marker::new(match &ledger {
         Some(ledger) => ledger.salt(),

@@ -281,6 +281,28 @@ impl Lines {
         }
     }
 
+    /// Reads on without giving lines, for the sake of whoever keeps what is read: to the end, or until nothing has come
+    /// for `pause`, or for `at_most` in all, or until it is to stop. Says whether that was the end.
+    pub fn drain(
+        &mut self,
+        pause: Duration,
+        at_most: Duration,
+        is_to_stop: impl Fn() -> bool,
+    ) -> Result<bool, InputError> {
+        const GLANCE: Duration = Duration::from_millis(50);
+        let begun = Instant::now();
+        let mut last = begun;
+        while !is_to_stop() && last.elapsed() < pause && begun.elapsed() < at_most {
+            self.taken = self.block.bytes().len();
+            match self.refill(GLANCE, &mut None)? {
+                Refill::Block => last = Instant::now(),
+                Refill::Pause => {}
+                Refill::End => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
     /// The unpacked bytes that are there without being taken, for a look at how a log begins; none at its end, or
     /// when nothing came in that time.
     pub fn peek(&mut self, wait: Duration) -> Result<&[u8], InputError> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
 
-use super::pipe::is_pipe;
+use super::pipe::{self, is_pipe};
 use super::radio::Listening;
 use super::{Flow, Kept, Parser, TICK};
 use crate::choice::Held;
@@ -190,6 +190,7 @@ impl Parser {
                 .extend(&self.settle_pending(state.log, path, &way.options)?);
         }
         let before = self.bytes.load(Ordering::Relaxed);
+        let is_kept = way.tee.is_some();
         let opened = match way.tee.take() {
             Some(tee) => Lines::open_pipe(way.source, tee, way.options.clone()),
             None => Lines::open(way.source, way.options.clone()),
@@ -199,7 +200,7 @@ impl Parser {
             let binary = self.is_binary(&mut lines)?;
             Ok((lines, binary))
         });
-        let lines = match opened {
+        let mut lines = match opened {
             Ok((_, true)) => {
                 self.console.warn_incomplete(format!(
                     "{}: this is no log: its beginning is binary, and no packing that is known (gzip, bzip2, zstd, xz)",
@@ -215,7 +216,12 @@ impl Parser {
         };
         let total = lines.total();
         let log = way.state.as_ref().map(|state| state.log);
-        let (flow, end) = self.read(way, lines, before)?;
+        let name = way.source.to_string();
+        let outcome = self.read(way, &mut lines, before);
+        if let (true, Some(path), Err(_) | Ok((Flow::Over, _))) = (is_kept, spool, &outcome) {
+            pipe::keep_rest(&name, &mut lines, path, &self.stop, &self.console);
+        }
+        let (flow, end) = outcome?;
         if let (Some(path), Some(log), Some(end), Some(books)) = (spool, log, end, &mut self.books)
         {
             books.spools.push((path.to_owned(), log, end));
@@ -255,12 +261,12 @@ impl Parser {
     }
 
     /// Gives the position at which the log ended, if its end was reached.
-    fn read(&mut self, way: Way, mut lines: Lines, before: u64) -> Result<(Flow, Option<u64>)> {
+    fn read(&mut self, way: Way, lines: &mut Lines, before: u64) -> Result<(Flow, Option<u64>)> {
         let name = way.source.to_string();
         self.console.debug(1, || format!("{name}: reading"));
         let chosen = self.chooser.choose(
             &name,
-            &mut lines,
+            lines,
             &self.stop,
             &self.console,
             self.input.flush_interval,
@@ -268,7 +274,7 @@ impl Parser {
         let (number, account) = way.row;
         let Some((mut format, mut held)) = chosen else {
             if self.stop.requested() {
-                return Ok((Flow::On, None));
+                return Ok((Flow::Over, None));
             }
             if let Err(error) = lines.next(Duration::ZERO) {
                 self.console.warn_incomplete(error.to_string());
@@ -299,13 +305,13 @@ impl Parser {
                 }
             };
             match Lines::open(way.source, options) {
-                Ok(opened) => lines = opened,
+                Ok(opened) => *lines = opened,
                 Err(error) => {
                     self.console.warn_incomplete(error.to_string());
                     return Ok((Flow::On, None));
                 }
             }
-            self.watch(&mut lines, Some(state));
+            self.watch(lines, Some(state));
             held.clear();
         }
         let mark = way
@@ -332,7 +338,7 @@ impl Parser {
             format: format.name(),
             is_rejects,
         };
-        let outcome = self.read_lines(&mut log, format.as_mut(), held, &mut lines, before);
+        let outcome = self.read_lines(&mut log, format.as_mut(), held, lines, before);
         // The log's end is no end of its last connections where the import stops.
         let outcome = match outcome {
             Ok((Flow::On | Flow::LogEnds, ended)) => Ok((self.end_titles(&mut log), ended)),

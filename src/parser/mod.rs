@@ -2,7 +2,7 @@
 
 mod line;
 mod log;
-mod pipe;
+pub mod pipe;
 mod radio;
 mod settle;
 
@@ -134,11 +134,31 @@ impl Parser {
             .iter()
             .map(|source| self.account.open(source.to_string()))
             .collect();
-        if self.import_spools(sources)? == Flow::Over {
+        let mut left = sources;
+        let outcome = self.import_in_turn(&mut left, rows);
+        // After a signal nobody waits for what a pipe may still bring.
+        if let Some(kept) = self.kept()
+            && self.stop.signal().is_none()
+        {
+            pipe::keep(left, &kept, &self.stop, &self.console);
+        }
+        outcome
+    }
+
+    /// `left`: those that were not begun.
+    fn import_in_turn(&mut self, left: &mut &[Source], rows: Vec<Row>) -> Result<()> {
+        if self.import_spools(left)? == Flow::Over {
             return Ok(());
         }
-        for (source, row) in sources.iter().zip(rows) {
-            if self.stop.requested() || self.import(source, row)? == Flow::Over {
+        for row in rows {
+            let Some((source, rest)) = left.split_first() else {
+                break;
+            };
+            if self.stop.requested() {
+                break;
+            }
+            *left = rest;
+            if self.import(source, row)? == Flow::Over {
                 break;
             }
             reach("between-files");

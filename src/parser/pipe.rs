@@ -4,16 +4,18 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::time::Duration;
 
 use super::log::{Way, unreadable};
 use super::{Flow, Kept, Parser};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::input::discover::Source;
-use crate::input::lines::Tee;
+use crate::input::lines::{Lines, Options, Tee};
 use crate::input::reader::Keeper;
 use crate::ledger::spool::{self, Left, Origin, Spool};
 use crate::ledger::{Fate, LogFile, LogState};
-use crate::report::Row;
+use crate::report::{Console, Row};
+use crate::stop::Stop;
 
 impl Parser {
     /// What earlier runs left of their pipes comes before anything new; where one had not ended, and this run reads the
@@ -68,15 +70,13 @@ impl Parser {
 
     /// What cannot be read again goes through a spool.
     pub(super) fn import_pipe(&mut self, source: &Source, row: Row, kept: &Kept) -> Result<Flow> {
-        let (mut spool, state) = self.spool(source, kept)?;
+        let (spool, state) = self.spool(source, kept)?;
         let path = spool.path().to_owned();
-        let before = File::open(&path).map_err(|error| unreadable(&path, error))?;
-        let keeper: Keeper = Box::new(move |bytes| spool.append(bytes).map_err(io::Error::other));
         let way = Way {
             source,
             row,
             options: self.options(),
-            tee: Some(Tee { before, keeper }),
+            tee: Some(tee(spool)?),
             state: Some(state),
         };
         self.import_log(way, Some(&path))
@@ -106,6 +106,75 @@ impl Parser {
         let (state, _) =
             state.ok_or_else(|| unreadable(spool.path(), ErrorKind::InvalidInput.into()))?;
         Ok((spool, state))
+    }
+}
+
+/// Keeps what pipes still hold, where the import ends before it has come to them: they cannot be read again.
+pub fn keep(sources: &[Source], kept: &Kept, stop: &Stop, console: &Console) {
+    for source in sources {
+        let Some(origin) = origin_of(source) else {
+            continue;
+        };
+        let outcome = open_spool(source, origin, kept).and_then(|spool| {
+            let path = spool.path().to_owned();
+            let lines = Lines::open_pipe(source, tee(spool)?, Options::default());
+            Ok((
+                path,
+                lines.map_err(|error| Error::stopped(error.to_string()))?,
+            ))
+        });
+        match outcome {
+            Ok((path, mut lines)) => {
+                keep_rest(&source.to_string(), &mut lines, &path, stop, console)
+            }
+            Err(error) => console.warn_incomplete(format!("{source} is not kept: {error}")),
+        }
+    }
+}
+
+fn open_spool(source: &Source, origin: Origin, Kept { dir, target }: &Kept) -> Result<Spool> {
+    match open_one(&spool::left_over(dir, target)?, origin) {
+        Some(left) => Spool::go_on(&left.path, source.to_string()),
+        None => Spool::create(dir, target, origin, source.to_string()),
+    }
+}
+
+fn tee(mut spool: Spool) -> Result<Tee> {
+    let path = spool.path();
+    let before = File::open(path).map_err(|error| unreadable(path, error))?;
+    let keeper: Keeper = Box::new(move |bytes| spool.append(bytes).map_err(io::Error::other));
+    Ok(Tee { before, keeper })
+}
+
+/// Reads the rest of a pipe into its spool, for whoever writes to it will not do so again; not one that never ends.
+/// After a signal only what is there already is kept.
+pub(super) fn keep_rest(
+    name: &str,
+    lines: &mut Lines,
+    path: &Path,
+    stop: &Stop,
+    console: &Console,
+) {
+    const PAUSE: Duration = Duration::from_secs(5);
+    const MOST: Duration = Duration::from_secs(60);
+    let outcome = lines.drain(PAUSE, MOST, || stop.signal().is_some());
+    let bytes = fs::metadata(path).map_or(0, |metadata| metadata.len());
+    match outcome {
+        Ok(_) if bytes == 0 => {
+            // Nothing came: nothing needs to be finished.
+            let _ = fs::remove_file(path);
+        }
+        Ok(true) => console.note(format!(
+            "{name} is kept whole in {}: the next run with this --state-dir finishes it",
+            path.display()
+        )),
+        Ok(false) => console.warn(format!(
+            "{bytes} bytes of {name} are safe in {}, and the next run with this --state-dir finishes them; what follows \
+             them is to be piped into it again (tail -c +{} of the same input)",
+            path.display(),
+            bytes.saturating_add(1)
+        )),
+        Err(error) => console.warn_incomplete(error.to_string()),
     }
 }
 

@@ -276,3 +276,29 @@ fn what_was_read_from_one_pipe_is_not_continued_with_another() {
     assert_each_once(&world.sandbox, [0, 2, 3, 4, 5]);
     assert_eq!(world.spooled(), None);
 }
+
+/// The server is away; whoever pipes will not do so again.
+#[test]
+fn what_is_piped_while_matomo_is_away_is_kept_whole() {
+    let lines = 20_000;
+    let away = Faults {
+        rules: vec![(When::From(1), Fault::Busy(503, None))],
+        ..Faults::default()
+    };
+    let closed = Faults {
+        maintenance: true,
+        ..Faults::default()
+    };
+    for faults in [away, closed] {
+        let world = World::faulty(faults).args("--retry-max-attempts=2");
+        let text = log(0..lines, 6000);
+        assert!(text.len() > 2_000_000, "more than is read ahead");
+        let ended = adding_up(world.program().arg("-").stdin(text).run());
+        ended.exits(1).says(&["503", "stdin is kept whole in "]);
+        assert!(stored(&world.sandbox).is_empty());
+        world.sandbox.set_faults(Faults::default());
+        adding_up(world.program().arg("-").stdin("").run()).exits(0);
+        assert_each_once(&world.sandbox, 0..lines);
+        assert_eq!(world.spooled(), None, "nothing is left behind");
+    }
+}
