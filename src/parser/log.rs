@@ -187,7 +187,7 @@ impl Parser {
         if let (Some(state), Some(path)) = (&mut way.state, path) {
             state
                 .done
-                .extend(&self.settle_pending(state.log, path, &way.options)?);
+                .extend(&self.settle_pending(state.log, path, &way.options, &way.row.1)?);
         }
         let before = self.bytes.load(Ordering::Relaxed);
         let is_kept = way.tee.is_some();

@@ -20,7 +20,7 @@ use crate::ledger::failpoint::reach;
 use crate::ledger::{LogId, PendingBatch, Ranges};
 use crate::mark;
 use crate::recorder::{Parcel, Place, Unasked, present};
-use crate::report::{Account, Counter};
+use crate::report::{Account, Count, Counter, FileAccount};
 
 /// The requests of a batch's lines, made once more.
 #[derive(Default)]
@@ -53,6 +53,7 @@ impl Parser {
         log: LogId,
         path: &Path,
         options: &Options,
+        account: &FileAccount,
     ) -> Result<Ranges> {
         let mut done = Ranges::default();
         let Some(books) = &mut self.books else {
@@ -65,7 +66,7 @@ impl Parser {
         // What is known need not be asked for.
         ours.sort_by_key(|batch| batch.there.is_none());
         let ledger = Arc::clone(&books.ledger);
-        let (timeout, policy) = (books.timeout, books.in_doubt);
+        let timeout = books.timeout;
         for batch in ours {
             let Some((_, _, places)) = batch.lines.iter().find(|(id, ..)| *id == log) else {
                 continue;
@@ -88,7 +89,7 @@ impl Parser {
             if self.stop.requested() {
                 return Ok(done);
             }
-            let Some(found) = self.ask(log, path, &batch, places, &again, policy)? else {
+            let Some(found) = self.ask(log, path, &batch, places, &again, account)? else {
                 return Ok(done);
             };
             let Found {
@@ -266,7 +267,7 @@ impl Parser {
         batch: &PendingBatch,
         places: &Ranges,
         again: &Again,
-        policy: InDoubt,
+        account: &FileAccount,
     ) -> Result<Option<Found>> {
         let requests: Vec<&[u8]> = again.parcel.requests().collect();
         let answer = present(&self.api, &requests);
@@ -285,18 +286,22 @@ impl Parser {
             }
             Err(Unasked::Never(why)) => Err(why),
         };
-        let there = match (there, policy) {
+        let policy = self.books.as_ref().map(|books| books.in_doubt);
+        let there = match (there, policy.unwrap_or_default()) {
             (Ok(there), _) => there,
             (Err(why), InDoubt::Resend) => {
                 self.console.warn_incomplete(format!(
                     "{place} are in doubt, and Matomo cannot be asked for them ({why}): sent again, some may be there twice"
                 ));
+                account.add(Count::Resent, places.lines());
                 return Ok(Some(Found::default()));
             }
             (Err(why), InDoubt::Skip) => {
                 self.console.warn_incomplete(format!(
                     "{place} are in doubt, and Matomo cannot be asked for them ({why}): not sent again (--in-doubt=skip)"
                 ));
+                account.add(Count::Read, places.lines());
+                account.add(Count::InDoubt, places.lines());
                 return Ok(Some(Found {
                     whole: places.clone(),
                     ..Found::default()

@@ -211,10 +211,12 @@ impl Books {
             .for_each(|request| self.settle(window, *request, fate));
     }
 
-    /// These go out again although Matomo may have them.
-    pub fn count_resent(&self, window: &Window, requests: &[u32]) {
+    /// These go out again although Matomo may have them. A line is counted once, however often that happens.
+    pub fn count_resent(&self, window: &mut Window, requests: &[u32]) {
         for request in requests {
-            self.count(window.unit(*request).file, Count::Resent, 1);
+            if let Some(unit) = window.resend(*request) {
+                self.count(unit.file, Count::Resent, unit.lines());
+            }
         }
     }
 

@@ -327,8 +327,14 @@ impl Delivery {
                 self.shared
                     .console
                     .warn_incomplete(format!("{what}: sent again, some may be there twice"));
-                self.books.count_resent(window, &batch.requests);
-                Ok(self.once_more(batch, doubt))
+                let requests = batch.requests.clone();
+                let next = self.once_more(batch, doubt);
+                match next {
+                    // That was the last attempt: nobody knows of them to the end.
+                    Next::Stop(_) => self.books.leave_in_doubt(window, &requests),
+                    _ => self.books.count_resent(window, &requests),
+                }
+                Ok(next)
             }
         }
     }

@@ -37,6 +37,8 @@ pub struct Pending {
     /// Requests that have no outcome yet.
     pub left: u32,
     pub fate: Fate,
+    /// A request of it went out again although Matomo may have it.
+    resent: bool,
 }
 
 /// What a line came to. Later is worse: the worst of its requests decides.
@@ -100,6 +102,7 @@ impl Window {
             self.units.push(Pending {
                 left: unit.requests,
                 fate: Fate::Imported,
+                resent: false,
                 unit,
             });
         }
@@ -199,6 +202,14 @@ impl Window {
         let json = self.json(request);
         let place = memchr::memmem::find(json, NAME)?;
         json[place + NAME.len()..].first_chunk().copied()
+    }
+
+    /// Notes that a request is sent again although Matomo may have it. Gives the line, the first time that it is one of
+    /// this line's.
+    pub fn resend(&mut self, request: u32) -> Option<&Unit> {
+        let pending = &mut self.units[self.requests[request as usize].unit as usize];
+        let first = !std::mem::replace(&mut pending.resent, true);
+        first.then_some(&pending.unit)
     }
 
     /// Whether a request of the line that this one comes from has been refused.

@@ -100,15 +100,19 @@ fn stop_sends_nothing_more_until_somebody_decides() {
 #[test]
 fn what_a_run_that_died_left_in_doubt_goes_by_the_same_word() {
     let world = program_gone();
-    import(&world, "resend")
-        .exits(3)
-        .says(&["10 hits", "are in doubt", "may be there twice"]);
+    let ended =
+        import(&world, "resend")
+            .exits(3)
+            .says(&["10 hits", "are in doubt", "may be there twice"]);
+    assert_eq!(ended.summary().get("resent"), 10);
     assert_doubled(&world);
 
     let world = program_gone();
-    import(&world, "skip")
-        .exits(3)
-        .says(&["10 hits", "are in doubt", "not sent again"]);
+    let ended =
+        import(&world, "skip")
+            .exits(3)
+            .says(&["10 hits", "are in doubt", "not sent again"]);
+    assert_eq!(ended.summary().get("in_doubt"), 10);
     assert_each_once(&world.sandbox, 0..LINES);
 
     let world = program_gone();
