@@ -348,7 +348,7 @@ fn open_books(
             opened
                 .warnings
                 .into_iter()
-                .for_each(|warning| console.warn(warning));
+                .for_each(|warning| console.warn_incomplete(warning));
             (opened.ledger, opened.in_doubt, Some(Kept { dir, target }))
         }
         None => (Ledger::in_memory(&target)?, Vec::new(), None),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use import_logs::sandbox::{Faults, Options};
 use ring::digest::{SHA256, digest};
+use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log};
 use super::world::{World, adding_up};
@@ -94,14 +95,33 @@ fn a_damaged_ledger_is_named_and_kept_aside_and_nothing_is_lost() {
         fs::write(path, bytes).unwrap();
     }
     let ended = world.import("access.log");
-    let ended = ended.says(&[
+    let ended = ended.exits(3).says(&[
         "ledger.json is damaged",
         "kept as",
         "ledger.json.old is damaged",
     ]);
-    assert!(matches!(ended.code, Some(0 | 3)), "{ended}");
     let stored = super::numbered::stored(&world.sandbox);
     assert_eq!(stored.len(), LINES, "{ended}");
+}
+
+#[test]
+fn a_journal_written_over_after_a_kill_is_told_even_when_told_to_be_quiet() {
+    let world =
+        World::new(Duration::from_millis(50)).args("--recorders=1 --recorder-max-payload-size=10");
+    world.folder.write("access.log", log(0..LINES, 50));
+    let running = world.program().arg("access.log").start();
+    let sent = || world.sandbox.store().count().unwrap() >= 50;
+    assert!(until(Duration::from_secs(30), sent));
+    running.signal(Signal::KILL);
+    running.end();
+    fs::write(world.state_dir().join("journal.1"), "no records\n").unwrap();
+    world.import("--quiet access.log").exits(3).says(&[
+        "journal.1 is damaged",
+        "kept as",
+        "may be sent again",
+    ]);
+    // Once it is told, the next run is as any other.
+    world.import("access.log").exits(0).hides("damaged");
 }
 
 #[test]
