@@ -179,6 +179,22 @@ fn a_unit_of_systemd_names_the_folder_in_the_environment() {
 }
 
 #[test]
+fn of_two_folders_that_systemd_names_the_first_is_taken_and_an_empty_name_is_none() {
+    let world = world();
+    let run = |folders: &str| {
+        let program = world.without_ledger().env("STATE_DIRECTORY", folders);
+        adding_up(program.arg("access.log").run()).exits(0)
+    };
+    run("");
+    let (first, second) = (world.folder.file("first"), world.folder.file("second"));
+    run(&format!("{}:{}", first.display(), second.display()));
+    assert!(first.join("ledger.json").exists() && !second.exists());
+    // Nothing was kept of the first run.
+    let stored = super::numbered::stored(&world.sandbox);
+    assert!(stored.len() == LINES && stored.values().all(|times| *times == 2));
+}
+
+#[test]
 fn what_is_done_for_one_site_is_not_done_for_another() {
     let sites = [(1, "http://one.example"), (2, "http://two.example")];
     let world = World::with(Options {
