@@ -251,7 +251,8 @@ impl Connected {
             Arc::new(move |time| stop.wait(time))
         };
         let api = |client: &Client, token: Option<Secret>| {
-            Api::new(client.clone(), token, retry, Arc::clone(&waiter))
+            let wait = Arc::clone(&waiter);
+            Api::new(client.clone(), token, retry, wait, stop.clone())
         };
         match server {
             Server::Matomo {
