@@ -251,7 +251,8 @@ impl Connected {
             Arc::new(move |time| stop.wait(time))
         };
         let api = |client: &Client, token: Option<Secret>| {
-            Api::new(client.clone(), token, retry, Arc::clone(&waiter))
+            let wait = Arc::clone(&waiter);
+            Api::new(client.clone(), token, retry, wait, stop.clone())
         };
         match server {
             Server::Matomo {
@@ -348,7 +349,7 @@ fn open_books(
             opened
                 .warnings
                 .into_iter()
-                .for_each(|warning| console.warn(warning));
+                .for_each(|warning| console.warn_incomplete(warning));
             (opened.ledger, opened.in_doubt, Some(Kept { dir, target }))
         }
         None => (Ledger::in_memory(&target)?, Vec::new(), None),

@@ -1,11 +1,14 @@
 //! SIGINT and SIGTERM: the batches under way finish, what is stored is what is counted, and the second one ends
 //! everything at once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use import_logs::sandbox::{Fault, Faults, Options, Sandbox, When};
 use rustix::process::Signal;
 
+use crate::support::http::{Response, Server};
 use crate::support::stored::{count, numbers, options, started};
 use crate::support::{Ended, Folder, Program, Running, logs, until};
 
@@ -166,4 +169,53 @@ fn a_signal_while_the_api_is_away_is_no_error() {
         program.signal(signal);
         program.end().exits(code).hides("error");
     }
+}
+
+#[test]
+fn a_signal_while_the_api_gives_no_answer_is_obeyed() {
+    let server = Server::start(|_| {
+        std::thread::sleep(Duration::from_secs(60));
+        Response::html(200)
+    });
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let program = Program::new(&log())
+            .args("--token-auth=0123456789abcdef --idsite=1 access.log")
+            .arg(format!("--url={}", server.url()))
+            .start();
+        std::thread::sleep(Duration::from_millis(700));
+        let begun = Instant::now();
+        program.signal(signal);
+        program.end().exits(code).hides("error");
+        assert!(begun.elapsed() < Duration::from_secs(8));
+    }
+}
+
+#[test]
+fn a_signal_while_a_site_is_looked_up_in_midst_of_an_import_is_obeyed() {
+    let asked = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&asked);
+    let server = Server::start(move |request| {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        if body.contains("second.example") && body.contains("getSitesIdFromSiteUrl") {
+            seen.store(true, Ordering::Release);
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        Response::json(200, r#"[{"idsite":"1"}]"#)
+    });
+    let line = |host: &str| {
+        format!(
+            "{host} 1.2.3.4 - - [14/May/2024:06:05:27 +0000] \"GET /a HTTP/1.1\" 200 1 \"-\" \"Mozilla\"\n"
+        )
+    };
+    let folder = Folder::with_log(line("first.example").repeat(20) + &line("second.example"));
+    let program = Program::new(&folder)
+        .args("--token-auth=0123456789abcdef --log-format-name=common_complete access.log")
+        .arg(format!("--url={}", server.url()))
+        .start();
+    assert!(until(SOON, || asked.load(Ordering::Acquire)));
+    let begun = Instant::now();
+    program.signal(Signal::TERM);
+    let ended = program.end();
+    assert!(begun.elapsed() < Duration::from_secs(8), "{ended}");
+    assert!(!ended.err.contains("mistake in import-logs"), "{ended}");
 }

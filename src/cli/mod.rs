@@ -297,12 +297,10 @@ pub struct Cli {
     )]
     pub flush_interval: String,
 
-    /// Keep what is done in this folder, so that the next run goes on where this one stopped
+    /// Keep what is done in this folder (or $STATE_DIRECTORY), so that the next run goes on where this one stopped
     #[arg(
         long,
         value_name = "DIR",
-        env = "STATE_DIRECTORY",
-        hide_env_values = true,
         help_heading = "Going on",
         allow_hyphen_values = true
     )]

@@ -4,7 +4,8 @@ mod reading;
 mod server;
 mod values;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -234,11 +235,18 @@ impl Config {
     }
 }
 
+/// The first of the folders that systemd names, with colons between them. `None`: it names none.
+fn first_folder(folders: &OsStr) -> Option<PathBuf> {
+    let first = folders.as_bytes().split(|byte| *byte == b':').next()?;
+    (!first.is_empty()).then(|| OsStr::from_bytes(first).into())
+}
+
 /// The folder of the ledger. Lines that are passed over by number are no way to go on beside it.
 fn state_dir(cli: &Cli) -> Result<Option<PathBuf>> {
     let Some(dir) = cli
         .state_dir
         .clone()
+        .or_else(|| first_folder(&std::env::var_os("STATE_DIRECTORY")?))
         .filter(|_| !cli.dry_run && cli.sandbox.is_none())
     else {
         return Ok(None);

@@ -193,6 +193,7 @@ impl Lines {
             let mut unpack = Unpack::new(Counted {
                 before,
                 file,
+                size: total,
                 count,
                 keeper,
             })?;

@@ -136,6 +136,8 @@ pub(super) struct Counted {
     /// Comes first, and is not kept again.
     pub(super) before: Option<File>,
     pub(super) file: File,
+    /// Bytes of a plain file when it was opened, packed as they are.
+    pub(super) size: Option<u64>,
     /// Packed bytes read so far, for a progress report.
     pub(super) count: Arc<AtomicU64>,
     /// Keeps what was read, before anybody else has it.
@@ -144,6 +146,17 @@ pub(super) struct Counted {
 
 /// Takes bytes as they were read, packed as they are; none when there is no more. An error ends the reading.
 pub type Keeper = Box<dyn FnMut(&[u8]) -> io::Result<()> + Send>;
+
+impl Counted {
+    /// At its end: whether more was read of a file than there is of it now. Files without a size of their own, as in
+    /// /proc, are none of those.
+    fn is_cut_off(&self) -> io::Result<bool> {
+        match self.size {
+            None | Some(0) => Ok(false),
+            Some(_) => Ok(self.file.metadata()?.len() < self.count.load(Ordering::Relaxed)),
+        }
+    }
+}
 
 impl Read for Counted {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -156,6 +169,10 @@ impl Read for Counted {
         }
         loop {
             match self.file.read(into) {
+                Ok(0) if self.is_cut_off()? => {
+                    let text = "it was cut off while it was read";
+                    return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
+                }
                 Ok(read) => {
                     self.count.fetch_add(read as u64, Ordering::Relaxed);
                     if let Some(keep) = &mut self.keeper {

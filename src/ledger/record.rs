@@ -63,24 +63,19 @@ impl Record {
 #[derive(Debug, Default)]
 pub struct Records {
     pub records: Vec<Record>,
-    /// How many lines in the midst could not be read. What cannot be read at the end was torn by a crash while it was
-    /// being written, so nothing was done upon it, and it is not counted.
+    /// How many lines could not be read. One at the end that has no line end was torn by a crash while it was being
+    /// written (a power cut may leave zeros there), so nothing was done upon it, and it is not counted.
     pub damaged: usize,
 }
 
 impl Records {
     pub fn read(bytes: &[u8]) -> Self {
         let mut all = Self::default();
-        let mut torn = 0;
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             // A line without its end may be whole by its checksum; it then was written whole.
             match Record::read(line.strip_suffix(b"\n").unwrap_or(line)) {
-                Some(record) => {
-                    all.damaged += torn;
-                    torn = 0;
-                    all.records.push(record);
-                }
-                None => torn += 1,
+                Some(record) => all.records.push(record),
+                None => all.damaged += usize::from(line.ends_with(b"\n")),
             }
         }
         all
@@ -143,6 +138,14 @@ mod tests {
                 assert!(!in_the_midst || read.damaged > 0 || read.records == records);
             }
         }
+    }
+
+    #[test]
+    fn whole_lines_that_cannot_be_read_are_damaged_at_the_end_too() {
+        let (mut bytes, records) = journal();
+        bytes.extend(b"no record\nnor this\nnor what has no end");
+        let read = Records::read(&bytes);
+        assert_eq!((read.records, read.damaged), (records, 2));
     }
 
     #[test]

@@ -17,8 +17,10 @@ use crate::error::{Error, Result};
 
 /// A log that nobody saw for so long (seconds) is forgotten.
 const UNSEEN: u64 = 400 * 24 * 3600;
-/// So many logs are remembered at most; those that were seen last stay.
-const MOST_LOGS: usize = 10_000;
+/// Of more logs than these, those that nobody saw for a month are forgotten; never one that is still in use, for all of
+/// it would be sent again.
+const MANY_LOGS: usize = 10_000;
+const UNSEEN_OF_MANY: u64 = 30 * 24 * 3600;
 
 /// A log in this ledger. The number is never given to another one, so it may go into a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -270,10 +272,14 @@ impl State {
             .map(|(id, log)| (log.identity.seen, *id))
             .collect();
         by_age.sort_unstable();
-        let too_many = by_age.len().saturating_sub(MOST_LOGS);
+        let too_many = by_age.len().saturating_sub(MANY_LOGS);
         for (index, (seen, log)) in by_age.into_iter().enumerate() {
-            let old = credible.saturating_sub(seen) > UNSEEN;
-            if (index < too_many || old) && !needed(self, &log) {
+            let longest = match index < too_many {
+                true => UNSEEN_OF_MANY,
+                false => UNSEEN,
+            };
+            let old = credible.saturating_sub(seen) > longest;
+            if old && !needed(self, &log) {
                 self.logs.remove(&log);
             }
         }
@@ -367,14 +373,16 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_logs_those_seen_last_stay() {
-        let logs: Vec<_> = (1..=MOST_LOGS as u64 + 2)
-            .map(|log| (log, NOW - DAY + log % 7))
-            .collect();
-        let mut state = state(&logs);
-        state.open(NOW);
-        assert_eq!(state.logs.len(), MOST_LOGS);
-        assert!(!state.logs.contains_key(&LogId(7)) && !state.logs.contains_key(&LogId(14)));
+    fn of_too_many_logs_those_seen_last_stay_and_all_that_are_in_use() {
+        let many = MANY_LOGS as u64 + 2;
+        let logs = |age: u64| (1..=many).map(move |log| (log, NOW - age + log % 7));
+        let mut unused = state(&logs(31 * DAY).collect::<Vec<_>>());
+        unused.open(NOW);
+        assert_eq!(unused.logs.len(), MANY_LOGS);
+        assert!(!unused.logs.contains_key(&LogId(7)) && !unused.logs.contains_key(&LogId(14)));
+        let mut in_use = state(&logs(DAY).collect::<Vec<_>>());
+        in_use.open(NOW);
+        assert_eq!(in_use.logs.len(), MANY_LOGS + 2);
     }
 
     #[test]

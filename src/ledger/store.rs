@@ -156,7 +156,7 @@ impl Store {
 
     /// The state that the journals since that snapshot make of it (or of nothing, where none is left).
     fn replay(
-        &self,
+        &mut self,
         base: Option<(u64, State)>,
         journals: &[u64],
         warnings: &mut Vec<String>,
@@ -171,7 +171,14 @@ impl Store {
                 self.dir.display()
             ));
         }
-        for generation in from.max(1)..=self.generation {
+        // A fold writes its journal before its snapshot. One that a crash cut short may leave that journal, of a
+        // generation that no snapshot has, without its beginning: nothing was ever done in it.
+        let newest = self.generation;
+        let first_in_use = match warnings.is_empty() && self.old.is_none() {
+            true => self.current.unwrap_or(0),
+            false => newest,
+        };
+        for generation in from.max(1)..=newest {
             let path = self.journal_path(generation);
             let bytes = match fs::read(&path) {
                 Ok(bytes) => bytes,
@@ -185,6 +192,13 @@ impl Store {
                 Err(error) => return Err(disk::failed("read", &path, &error)),
             };
             let read = Records::read(&bytes);
+            let begun = matches!(read.records.first(), Some(Record::Journal { .. }));
+            let empty = read.records.is_empty() && read.damaged == 0;
+            if empty && generation == newest && generation > first_in_use {
+                // The next fold takes its place.
+                self.generation -= 1;
+                break;
+            }
             if let Some(Record::Journal { version, salt }) = read.records.first() {
                 snapshot::refuse_newer(*version, &path)?;
                 if base.as_ref().is_some_and(|state| state.salt != *salt) {
@@ -196,14 +210,16 @@ impl Store {
                 }
                 base.get_or_insert_with(|| State::new(*salt));
             }
-            if read.damaged > 0 {
+            if read.damaged > 0 || !begun {
+                let what = match read.damaged {
+                    0 => "its beginning is missing".to_owned(),
+                    damaged => format!("{damaged} of its records cannot be read"),
+                };
                 let aside = self.aside(&format!("{JOURNAL}{generation}"));
                 fs::copy(&path, &aside).map_err(|error| disk::failed("copy", &path, &error))?;
                 warnings.push(format!(
-                    "{} is damaged ({} of its records cannot be read) and kept as {}: the lines of those records may \
-                     be sent again",
+                    "{} is damaged ({what}) and kept as {}: the lines of what is lost of it may be sent again",
                     path.display(),
-                    read.damaged,
                     aside.display()
                 ));
             }

@@ -11,17 +11,26 @@ pub use visits::{SeenAction, Visit, VisitQuery, any_of};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error as ThisError;
 
 use super::client::Client;
+use super::exchange::Exchange;
 use super::retry::{RetryPolicy, Waiter};
 use crate::error::Error;
 use crate::secret::Secret;
+use crate::stop::Stop;
 use reply::{Again, Known, List, Reply, Text};
+
+/// How often a question looks whether the program is to stop.
+const GLANCE: Duration = Duration::from_millis(50);
+/// An answer that is nearly there is waited for all the same: it may save the next run the question.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a question brought no answer. The texts say what, where and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
@@ -35,8 +44,8 @@ pub enum ApiError {
     /// Not reached in all attempts, or turned away for now: later it may go well.
     #[error("{0}")]
     Away(String),
-    /// The program was told to stop while it waited to ask again.
-    #[error("stopped while waiting to ask Matomo again")]
+    /// The program was told to stop while it waited for an answer, or to ask again.
+    #[error("stopped while waiting for Matomo")]
     Interrupted,
 }
 
@@ -70,6 +79,7 @@ pub struct Api {
     token: Option<Secret>,
     retry: RetryPolicy,
     wait: Waiter,
+    stop: Stop,
     /// Matomo has answered: what forbids or hides the address later may heal.
     reached: Arc<AtomicBool>,
 }
@@ -85,12 +95,19 @@ impl fmt::Debug for Api {
 }
 
 impl Api {
-    pub fn new(client: Client, token: Option<Secret>, retry: RetryPolicy, wait: Waiter) -> Self {
+    pub fn new(
+        client: Client,
+        token: Option<Secret>,
+        retry: RetryPolicy,
+        wait: Waiter,
+        stop: Stop,
+    ) -> Self {
         Self {
             client,
             token,
             retry,
             wait,
+            stop,
             reached: Arc::default(),
         }
     }
@@ -127,7 +144,7 @@ impl Api {
         let form = [("siteName", host), ("urls[0]", &*format!("http://{host}"))];
         let mut attempt = 1;
         loop {
-            let again = match self.once(method, self.token.as_ref(), &form) {
+            let again = match self.once(method, self.token.as_ref(), &form)? {
                 Reply::Again(again) => again,
                 done => return self.typed::<Text>(method, done).map(|id| id.0),
             };
@@ -191,10 +208,10 @@ impl Api {
     }
 
     /// Asks until there is an answer that asking again does not change, as often as the policy allows.
-    fn repeat(&self, once: impl Fn() -> Reply) -> Answered<Reply> {
+    fn repeat(&self, once: impl Fn() -> Answered<Reply>) -> Answered<Reply> {
         let mut attempt = 1;
         loop {
-            match once() {
+            match once()? {
                 Reply::Again(again) if self.retry.allows_after(attempt) => {
                     self.pause(attempt, again.retry_after)?;
                 }
@@ -205,7 +222,7 @@ impl Api {
         }
     }
 
-    fn once(&self, method: &str, token: Option<&Secret>, form: &[(&str, &str)]) -> Reply {
+    fn once(&self, method: &str, token: Option<&Secret>, form: &[(&str, &str)]) -> Answered<Reply> {
         let mut all = vec![("module", "API"), ("format", "json"), ("method", method)];
         if !form.iter().any(|(key, _)| *key == "filter_limit") {
             all.push(("filter_limit", "-1"));
@@ -219,11 +236,50 @@ impl Api {
             with_token: token.is_some(),
             reached: self.reached.load(Ordering::Relaxed),
         };
-        let reply = reply::read(self.client.call(&all), known);
+        let reply = reply::read(self.call(&all)?, known);
         if matches!(reply, Reply::Json(_)) {
             self.reached.store(true, Ordering::Relaxed);
         }
-        reply
+        Ok(reply)
+    }
+
+    /// One call, in a thread of its own: told to stop, nobody waits much longer for the answer, which may take as long
+    /// as `--request-timeout`. A thread that is left behind ends with the program.
+    fn call(&self, form: &[(&str, &str)]) -> Answered<Exchange> {
+        let owned: Vec<(String, String)> = form
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let (say, answer) = bounded(1);
+        let client = self.client.clone();
+        let started = thread::Builder::new()
+            .name("api".to_owned())
+            .spawn(move || {
+                let form: Vec<(&str, &str)> = owned.iter().map(|(k, v)| (&**k, &**v)).collect();
+                // Nobody listens where the program was told to stop.
+                let _ = say.send(client.call(&form));
+            });
+        if started.is_err() {
+            return Ok(self.client.call(form));
+        }
+        let mut told = None;
+        loop {
+            match answer.recv_timeout(GLANCE) {
+                Ok(exchange) => return Ok(exchange),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(ApiError::Failed(
+                        "the thread that asked Matomo broke off: this is a mistake in import-logs"
+                            .to_owned(),
+                    ));
+                }
+                Err(RecvTimeoutError::Timeout) if self.stop.requested() => {
+                    if told.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+                        return Err(ApiError::Interrupted);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
     }
 
     fn typed<T: DeserializeOwned>(&self, method: &str, reply: Reply) -> Answered<T> {

@@ -91,7 +91,8 @@ fn cannot_reach(cause: Cause, refused_by_alert: bool, root: &str, target: &Targe
             )
         }
         Cause::Certificate if refused_by_alert => format!(
-            "the server does not accept our certificate ({root}); check --client-certificate and --client-key"
+            "the server does not accept our certificate, or wants one and got none ({root}); check --client-certificate \
+             and --client-key"
         ),
         Cause::Certificate => format!(
             "its certificate is not to be trusted ({root}); for an authority of your own give --ca-certificate=FILE, \
@@ -132,6 +133,8 @@ fn is_certificate_alert(error: &rustls::Error) -> bool {
                 | Alert::UnknownCA
                 | Alert::AccessDenied
                 | Alert::NoCertificate
+                // What it says with TLS 1.2 where it got no certificate.
+                | Alert::HandshakeFailure
         )
     )
 }

@@ -419,9 +419,8 @@ fn took(outcome: &Outcome, probe: bool) -> Took {
         // It is about one of the hits.
         Outcome::InDoubt { answered: true, .. } if probe => Took::Unsaid,
         Outcome::InDoubt { answered: true, .. } => Took::Failed,
-        Outcome::InDoubt {
-            answered: false, ..
-        } => Took::NoAnswer,
+        Outcome::InDoubt { halve: true, .. } => Took::HungUp,
+        Outcome::InDoubt { .. } => Took::NoAnswer,
         Outcome::NotProcessed { .. } => Took::Busy,
         Outcome::NotSent { .. } | Outcome::Stop { .. } => Took::Unsaid,
     }

@@ -19,8 +19,10 @@ pub enum Took {
     Well,
     /// 413.
     TooLarge,
-    /// No answer, in time or at all.
+    /// No answer in time.
     NoAnswer,
+    /// The server hung up before it had answered.
+    HungUp,
     /// 5xx: as when there are deadlocks, or no memory.
     Failed,
     /// Turned away untouched (429, 503).
@@ -55,6 +57,9 @@ pub struct Tempo {
     sizer: Sizer,
     crowd: Crowd,
     round: Round,
+    /// The hits and bytes of a request that the server hung up on, the present size or a half of one that it had hung
+    /// up on before: where it then takes the half of it, it was too large.
+    hung_up: Option<(usize, usize)>,
     /// Begins with each change.
     era: Era,
     /// Begins with each change of size.
@@ -67,6 +72,7 @@ impl Tempo {
             sizer,
             crowd: Crowd::new(most),
             round: Round::default(),
+            hung_up: None,
             era: Era::default(),
             size_era: Era::default(),
         }
@@ -96,6 +102,7 @@ impl Tempo {
         let before = (self.sizer.size(), self.crowd.limit());
         // Of what was sent before a change, the trouble has been answered by the change.
         let current = seen.sent == self.era;
+        self.learn_from_hanging_up(seen);
         match seen.took {
             Took::Well if current => {
                 if Sizer::is_slow(seen.elapsed) {
@@ -108,7 +115,7 @@ impl Tempo {
             Took::TooLarge if seen.cut == Some(self.size_era) => {
                 self.sizer.refuse(seen.hits, seen.bytes);
             }
-            Took::NoAnswer | Took::Failed if current => {
+            Took::NoAnswer | Took::HungUp | Took::Failed if current => {
                 self.crowd.trouble();
                 self.sizer.shrink(seen.hits);
             }
@@ -127,6 +134,27 @@ impl Tempo {
             }
         }
         changed
+    }
+
+    /// A server may hang up on what is too large for it instead of saying so, and for other reasons: the halves tell.
+    fn learn_from_hanging_up(&mut self, seen: &Seen) {
+        let half_of =
+            |(hits, _): (usize, usize)| seen.cut.is_none() && seen.hits.abs_diff(hits / 2) <= 1;
+        let is_half = seen.hits > 0 && self.hung_up.is_some_and(half_of);
+        match (seen.took, self.hung_up) {
+            (Took::HungUp, _) if is_half || self.is_typical(seen) => {
+                self.hung_up = Some((seen.hits, seen.bytes));
+            }
+            (Took::Well, Some((hits, bytes))) if is_half => {
+                self.hung_up = None;
+                if self.sizer.size().hits > seen.hits {
+                    self.sizer.refuse(hits, bytes);
+                }
+            }
+            // It takes as many.
+            (Took::Well, Some((hits, _))) if seen.hits >= hits => self.hung_up = None,
+            _ => {}
+        }
     }
 
     /// Whether it was made up at the present size and is nearly as large: the last bit of a log costs more a hit.

@@ -63,7 +63,9 @@ fn of_a_log_that_shrinks_while_it_is_read_what_was_read_is_there_once() {
         .write(true)
         .open(world.folder.file("access.log"));
     file.unwrap().set_len(100_000).unwrap();
-    adding_up(running.end()).exits(0);
+    adding_up(running.end())
+        .exits(3)
+        .says(&["access.log", "cut off while it was read"]);
     let read = stored(&world.sandbox).len();
     assert!((600..LINES).contains(&read), "{read} lines");
     assert_each_once(&world.sandbox, 0..read);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use import_logs::sandbox::{Faults, Options};
 use ring::digest::{SHA256, digest};
+use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log};
 use super::world::{World, adding_up};
@@ -94,14 +95,33 @@ fn a_damaged_ledger_is_named_and_kept_aside_and_nothing_is_lost() {
         fs::write(path, bytes).unwrap();
     }
     let ended = world.import("access.log");
-    let ended = ended.says(&[
+    let ended = ended.exits(3).says(&[
         "ledger.json is damaged",
         "kept as",
         "ledger.json.old is damaged",
     ]);
-    assert!(matches!(ended.code, Some(0 | 3)), "{ended}");
     let stored = super::numbered::stored(&world.sandbox);
     assert_eq!(stored.len(), LINES, "{ended}");
+}
+
+#[test]
+fn a_journal_written_over_after_a_kill_is_told_even_when_told_to_be_quiet() {
+    let world =
+        World::new(Duration::from_millis(50)).args("--recorders=1 --recorder-max-payload-size=10");
+    world.folder.write("access.log", log(0..LINES, 50));
+    let running = world.program().arg("access.log").start();
+    let sent = || world.sandbox.store().count().unwrap() >= 50;
+    assert!(until(Duration::from_secs(30), sent));
+    running.signal(Signal::KILL);
+    running.end();
+    fs::write(world.state_dir().join("journal.1"), "no records\n").unwrap();
+    world.import("--quiet access.log").exits(3).says(&[
+        "journal.1 is damaged",
+        "kept as",
+        "may be sent again",
+    ]);
+    // Once it is told, the next run is as any other.
+    world.import("access.log").exits(0).hides("damaged");
 }
 
 #[test]
@@ -156,6 +176,22 @@ fn a_unit_of_systemd_names_the_folder_in_the_environment() {
     assert!(dir.join("ledger.json").exists());
     assert_eq!(run().summary().get("imported"), 0);
     assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn of_two_folders_that_systemd_names_the_first_is_taken_and_an_empty_name_is_none() {
+    let world = world();
+    let run = |folders: &str| {
+        let program = world.without_ledger().env("STATE_DIRECTORY", folders);
+        adding_up(program.arg("access.log").run()).exits(0)
+    };
+    run("");
+    let (first, second) = (world.folder.file("first"), world.folder.file("second"));
+    run(&format!("{}:{}", first.display(), second.display()));
+    assert!(first.join("ledger.json").exists() && !second.exists());
+    // Nothing was kept of the first run.
+    let stored = super::numbered::stored(&world.sandbox);
+    assert!(stored.len() == LINES && stored.values().all(|times| *times == 2));
 }
 
 #[test]

@@ -151,7 +151,9 @@ fn reading_begins_at_a_position_whether_packed_or_not() {
         start: 1000,
         ..Options::default()
     };
-    assert_eq!(read(data, beyond.clone()), []);
+    let (lines, error) = all(open(file(data).path(), beyond.clone()));
+    assert_eq!(lines, []);
+    assert!(error.unwrap().to_string().contains("cut off"));
     assert_eq!(read(&pack_all(data)[0], beyond), []);
 }
 
@@ -428,7 +430,7 @@ fn a_cut_log_gives_its_whole_lines_and_then_the_error() {
 }
 
 #[test]
-fn a_log_that_shrinks_while_it_is_read_just_ends() {
+fn a_log_that_shrinks_while_it_is_read_was_cut_off() {
     let data = b"0123456789abcde\n".repeat(BLOCK / 2);
     let file = file(&data);
     let mut lines = open(file.path(), Options::default());
@@ -436,8 +438,20 @@ fn a_log_that_shrinks_while_it_is_read_just_ends() {
     assert!(next_text(&mut lines, LONG).is_some());
     file.as_file().set_len(0).unwrap();
     let (rest, error) = all(lines);
-    assert!(error.is_none());
+    assert!(error.unwrap().to_string().contains("cut off"));
     assert!(rest.len() < BLOCK / 2 - 1);
+}
+
+#[test]
+fn a_file_of_the_system_that_has_no_size_is_not_cut_off() {
+    let Ok(lines) = Lines::open(
+        &Source::File("/proc/self/status".into()),
+        Options::default(),
+    ) else {
+        return;
+    };
+    let (lines, error) = all(lines);
+    assert!(lines.len() > 5 && error.is_none());
 }
 
 #[test]

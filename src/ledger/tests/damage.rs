@@ -203,6 +203,58 @@ fn a_journal_torn_at_its_end_is_no_damage() {
 }
 
 #[test]
+fn a_journal_that_was_emptied_or_written_over_is_named_and_kept() {
+    let scene = Scene::new();
+    let whole = scene.files();
+    let path = scene.state().join("journal.3");
+    let header = whole[&path].split_inclusive(|byte| *byte == b'\n').next();
+    let beheaded = whole[&path][header.unwrap().len()..].to_vec();
+    for (content, what) in [
+        (Vec::new(), "its beginning is missing"),
+        (vec![0; 3000], "its beginning is missing"),
+        (b"no line end".to_vec(), "its beginning is missing"),
+        (beheaded, "its beginning is missing"),
+        (b"no\nrecords\n".to_vec(), "2 of its records"),
+    ] {
+        let mut files = whole.clone();
+        files.insert(path.clone(), content.clone());
+        scene.set(&files);
+        let (_, warnings) = scene.check(what);
+        let name = format!("journal.3 is damaged ({what}");
+        assert!(
+            warnings.len() == 1 && warnings[0].contains(&name),
+            "{name}: {warnings:?}"
+        );
+        let kept = |(path, bytes): &(&PathBuf, &Vec<u8>)| {
+            path.to_string_lossy().contains("journal.3.broken-2") && **bytes == content
+        };
+        assert!(scene.files().iter().any(|file| kept(&file)), "{what}");
+    }
+}
+
+#[test]
+fn a_journal_that_a_fold_began_and_a_crash_left_is_no_damage_then_or_later() {
+    let scene = Scene::new();
+    let whole = scene.files();
+    let header = b"0123456789abcdef {\"jour".to_vec();
+    for content in [Vec::new(), vec![0; 90], header] {
+        let mut files = whole.clone();
+        files.insert(scene.state().join("journal.4"), content);
+        scene.set(&files);
+        assert_eq!(scene.check("left"), (true, vec![]));
+        // Also not when the snapshot since is lost and all journals are needed.
+        fs::remove_file(scene.state().join("ledger.json")).unwrap();
+        assert_eq!(scene.check("lost"), (true, vec![]));
+    }
+    // Nor the very first one.
+    for content in [Vec::new(), vec![0; 90]] {
+        let files = BTreeMap::from([(scene.state().join("journal.1"), content)]);
+        scene.set(&files);
+        assert_eq!(scene.check("first").1, Vec::<String>::new());
+    }
+}
+
+#[test]
 fn a_missing_journal_and_one_of_another_ledger_are_named() {
     let (scene, other) = (Scene::new(), Scene::new());
     let path = scene.state().join("journal.3");

@@ -44,7 +44,13 @@ fn api_at(url: &str, wait: Waiter) -> Api {
         attempts: 3,
         delay: Duration::from_secs(10),
     };
-    Api::new(client, Some(Secret::new(TOKEN)), retry, wait)
+    Api::new(
+        client,
+        Some(Secret::new(TOKEN)),
+        retry,
+        wait,
+        Stop::default(),
+    )
 }
 
 impl Fixture {

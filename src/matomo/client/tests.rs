@@ -322,15 +322,24 @@ fn an_address_that_cannot_be_used_is_wrong_use() {
 struct Authority {
     folder: TempDir,
     ca: CertificateDer<'static>,
+    ca_key: PrivateKeyDer<'static>,
     server: (CertificateDer<'static>, PrivateKeyDer<'static>),
 }
 
 impl Authority {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// One whose own certificate is changed so.
+    fn with(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut params = CertificateParams::new([]).unwrap();
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        change(&mut params);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let ca_key = KeyPair::generate().unwrap();
+        let own_key = PrivateKeyDer::Pkcs8(ca_key.serialize_der().into());
+        let ca = CertifiedIssuer::self_signed(params, ca_key).unwrap();
         let signed = |name: &str| {
             let key = KeyPair::generate().unwrap();
             let params = CertificateParams::new([name.to_owned()]).unwrap();
@@ -347,6 +356,7 @@ impl Authority {
         write("empty.pem", String::new());
         Self {
             ca: ca.der().clone(),
+            ca_key: own_key,
             server: (
                 server.der().clone(),
                 PrivateKeyDer::Pkcs8(server_key.serialize_der().into()),
@@ -357,6 +367,17 @@ impl Authority {
 
     fn file(&self, name: &str) -> Option<PathBuf> {
         Some(self.folder.path().join(name))
+    }
+
+    /// A server that shows the authority's own certificate.
+    fn serve_itself(&self) -> Server {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.ca.clone()], self.ca_key.clone_key());
+        Server::tls(config.unwrap(), |_, _| reply(200, "", OK))
     }
 
     /// A server that shows its certificate, and wants to see the client's if told so.
@@ -424,6 +445,80 @@ fn a_private_authority_or_no_check_lets_the_request_through() {
         let exchange = Client::new(&trusting).unwrap().track(Bytes::new());
         assert_eq!(answered(&exchange).body, OK.as_bytes());
     }
+}
+
+/// What `openssl req -x509` makes: a server's certificate that is its own authority.
+#[test]
+fn an_authority_that_serves_itself_is_trusted_if_its_name_and_dates_are_good() {
+    let named = |name: &str| {
+        CertificateParams::new([name.to_owned()])
+            .unwrap()
+            .subject_alt_names
+    };
+    let (other, nobody) = (named("matomo.example"), Authority::new());
+    let cases = [
+        (Authority::new(), None, "ok"),
+        (
+            Authority::with(|ca| ca.subject_alt_names = other),
+            None,
+            "not valid for name",
+        ),
+        (
+            Authority::with(|ca| ca.not_after = rcgen::date_time_ymd(2020, 1, 1)),
+            None,
+            "expired",
+        ),
+        (
+            Authority::with(|ca| ca.not_before = rcgen::date_time_ymd(2150, 1, 1)),
+            None,
+            "not valid yet",
+        ),
+        (Authority::new(), nobody.file("ca.pem"), "CaUsedAsEndEntity"),
+    ];
+    for (authority, trusted, want) in cases {
+        let server = authority.serve_itself();
+        let client = Client::new(&ClientOptions {
+            ca_certificate: trusted.or_else(|| authority.file("ca.pem")),
+            ..https(&server)
+        });
+        let exchange = client.unwrap().track(Bytes::new());
+        if want == "ok" {
+            assert_eq!(answered(&exchange).body, OK.as_bytes());
+            continue;
+        }
+        let (cause, detail) = not_sent(&exchange);
+        assert_eq!(cause, Cause::Certificate, "{detail}");
+        assert!(detail.contains(want), "{want}: {detail}");
+        assert!(server.seen().is_empty(), "{want}");
+    }
+}
+
+/// Servers of TLS 1.2 say no more than that the handshake failed.
+#[test]
+fn a_server_of_tls_1_2_that_wants_a_certificate_is_told_from_one_without_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // A fatal alert: handshake_failure.
+        let alert = [21, 3, 3, 0, 2, 2, 40];
+        let _ = stream.read(&mut [0; 4096]);
+        stream.write_all(&alert).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let client = Client::new(&ClientOptions {
+        accept_invalid_certificate: true,
+        ..options(&format!("https://127.0.0.1:{port}"))
+    })
+    .unwrap();
+    let exchange = client.track(Bytes::new());
+    let (cause, detail) = not_sent(&exchange);
+    assert_eq!(cause, Cause::Certificate, "{detail}");
+    assert!(
+        detail.contains("wants one and got none") && detail.contains("--client-certificate"),
+        "{detail}"
+    );
+    thread.join().unwrap();
 }
 
 #[test]

@@ -216,3 +216,68 @@ fn bits_and_pieces_are_no_measure() {
     let changes = (0..20).filter(|_| tempo.note(&seen)).count();
     assert_eq!((changes, tempo.size().0.hits), (1, 400));
 }
+
+/// One request after the other to a server that hangs up on more than so many hits; what it hung up on is sent again
+/// in halves. Gives the hits of each request.
+fn sent_to_one_that_hangs_up(tempo: &mut Tempo, above: usize, batches: usize) -> Vec<usize> {
+    let mut all = Vec::new();
+    for _ in 0..batches {
+        let (size, cut) = tempo.size();
+        let mut waiting = vec![(size.hits, Some(cut))];
+        while let Some((hits, cut)) = waiting.pop() {
+            let took = match hits > above {
+                true => Took::HungUp,
+                false => Took::Well,
+            };
+            tempo.note(&Seen {
+                hits,
+                bytes: hits * 430,
+                elapsed: Duration::from_millis(hits as u64),
+                took,
+                cut,
+                sent: tempo.era(),
+                crowded: true,
+            });
+            all.push(hits);
+            if took == Took::HungUp {
+                waiting.extend([(hits / 2, None), (hits.div_ceil(2), None)]);
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn a_server_that_hangs_up_on_the_size_gets_what_it_takes() {
+    for (above, next) in [(100, 100), (60, 50)] {
+        let mut tempo = Tempo::new(Most::Fixed(1), Sizer::new(None, ROOM));
+        let sent = sent_to_one_that_hangs_up(&mut tempo, above, 20);
+        let too_many = sent.iter().filter(|hits| **hits > above).count();
+        assert_eq!(tempo.size().0.hits, next, "{sent:?}");
+        assert!(too_many <= 3, "{sent:?}");
+    }
+}
+
+#[test]
+fn one_that_hangs_up_for_other_reasons_says_nothing_about_the_size() {
+    let mut tempo = Tempo::new(Most::Fixed(1), Sizer::new(None, ROOM));
+    let (_, cut) = tempo.size();
+    let seen = |hits, took, cut, tempo: &Tempo| Seen {
+        hits,
+        bytes: hits * 430,
+        elapsed: Duration::from_millis(100),
+        took,
+        cut,
+        sent: tempo.era(),
+        crowded: true,
+    };
+    // The rest of a log, and its half.
+    tempo.note(&seen(3, Took::HungUp, Some(cut), &tempo));
+    tempo.note(&seen(2, Took::Well, None, &tempo));
+    assert_eq!(tempo.size().0.hits, 200);
+    // Another recorder's request of that size was taken.
+    tempo.note(&seen(200, Took::HungUp, Some(cut), &tempo));
+    tempo.note(&seen(200, Took::Well, Some(cut), &tempo));
+    tempo.note(&seen(100, Took::Well, None, &tempo));
+    assert_eq!(tempo.size().0.hits, 200);
+}
