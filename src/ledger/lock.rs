@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -12,6 +14,9 @@ use crate::error::{Error, Result};
 
 /// The file in the state directory that is locked; it holds the process id of the run that has the lock.
 const NAME: &str = "lock";
+
+/// A run that is just ending, or a program that it has just started, may hold the lock for a moment longer.
+const BLINK: Duration = Duration::from_millis(200);
 
 /// Held for as long as it lives. The system lets go of it when the process ends, however it ends, so nothing that a
 /// crash leaves can keep the next run out.
@@ -28,10 +33,14 @@ impl Lock {
         let mut file = options
             .open(&path)
             .map_err(|error| disk::failed("open", &path, &error))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(taken(dir, &mut file)),
-            Err(error) => return Err(disk::failed("lock", &path, &error.into())),
+        let begun = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if begun.elapsed() < BLINK => thread::sleep(BLINK / 20),
+                Err(Errno::WOULDBLOCK) => return Err(taken(dir, &mut file)),
+                Err(error) => return Err(disk::failed("lock", &path, &error.into())),
+            }
         }
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
