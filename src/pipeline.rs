@@ -205,9 +205,12 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     let accounted = if all_ended {
         check_account(&account, parsed.is_ok() && !stop.requested())
     } else {
-        console.warn_incomplete(
-            "requests under way did not end in time: what became of their hits is not known",
-        );
+        console.warn_incomplete(format!(
+            "requests under way did not end within {} s: {} lines are in no line of the summary; the next run asks \
+             Matomo for those that were sent, and sends the others",
+            GRACE.as_secs(),
+            account.under_way()
+        ));
         Ok(())
     };
     match (parsed, accounted) {

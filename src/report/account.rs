@@ -185,6 +185,13 @@ impl Account {
             .any(|count| self.total(count) > 0)
     }
 
+    /// Lines that were read and have no end yet.
+    pub fn under_way(&self) -> u64 {
+        let ends = Count::ALL.into_iter().filter(|count| count.is_end());
+        let ended = sum(ends.map(|count| self.total(count)));
+        self.total(Count::Read).saturating_sub(ended)
+    }
+
     /// Proves, once all threads have ended, that every line read has one end, file by file. The error names the
     /// file and each figure.
     pub fn balance(&self) -> Result<(), String> {
