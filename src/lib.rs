@@ -5,7 +5,7 @@
 //! `recorder` hits to batches, one visitor always on the same recorder -> `matomo` batch to request, answer to
 //! outcome -> `report` what came of it.
 //!
-//! `cli` and `config` say what is wanted, `pipeline` puts a run together, and `parser` is the thread that walks the
+//! `cli` and `config` say what is wanted, `pipeline` puts a run together, `connected` is the server it talks to, and `parser` is the thread that walks the
 //! lines as far as the recorders. Beside the way stand `listening` (lines of radio logs are connections), `replay` (lines
 //! that are tracking requests already), `ledger` (what is done, kept on disk; `resume` leaves one where a run stopped)
 //! and `sandbox` (a small Matomo of our own, to try things and for the tests).
@@ -13,6 +13,7 @@
 pub mod choice;
 pub mod cli;
 pub mod config;
+pub mod connected;
 pub mod dump;
 pub mod error;
 pub mod filter;

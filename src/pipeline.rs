@@ -10,17 +10,14 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 
 use crate::choice::Chooser;
-use crate::config::{Config, DeliveryOptions, Server};
+use crate::config::{Config, DeliveryOptions};
+use crate::connected::Connected;
 use crate::dump;
 use crate::error::{Error, Kind, Result};
 use crate::input::discover::{Source, discover};
 use crate::ledger::{Ledger, Target, spool};
 use crate::listening::Tally;
 use crate::mark::Marker;
-use crate::matomo::api::Api;
-use crate::matomo::auth;
-use crate::matomo::client::{Client, ClientOptions};
-use crate::matomo::retry::{RetryPolicy, Waiter};
 use crate::matomo::tracking::Writer;
 use crate::parser::pipe;
 use crate::parser::{Books, Kept, Parser, Radio, Remains, Requests};
@@ -30,8 +27,7 @@ use crate::report::progress::{Progress, Style, Watched};
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count, Exit};
 use crate::resume;
-use crate::sandbox::{self, Sandbox};
-use crate::secret::Secret;
+use crate::sandbox::{self};
 use crate::site::Sites;
 use crate::stop::Stop;
 
@@ -235,92 +231,6 @@ fn check_account(account: &Account, finished: bool) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// The server that hits go to, and how it is asked.
-struct Connected {
-    url: String,
-    client: Client,
-    api: Api,
-    token: Option<Secret>,
-    /// Stops when it is dropped.
-    sandbox: Option<Sandbox>,
-}
-
-impl Connected {
-    fn new(server: Server, retry: RetryPolicy, console: &Console, stop: &Stop) -> Result<Self> {
-        let waiter: Waiter = {
-            let stop = stop.clone();
-            Arc::new(move |time| stop.wait(time))
-        };
-        let api = |client: &Client, token: Option<Secret>| {
-            let wait = Arc::clone(&waiter);
-            Api::new(client.clone(), token, retry, wait, stop.clone())
-        };
-        match server {
-            Server::Matomo {
-                client: options,
-                mut token,
-            } => {
-                let client = Client::new(&options)?;
-                token.local.host = client.url().host_str().unwrap_or_default().to_owned();
-                hide_all(&token, &client, console);
-                let found = auth::token(&token, &|login, password| {
-                    Ok(api(&client, None).create_token(login, password)?)
-                })?;
-                found
-                    .warnings
-                    .into_iter()
-                    .for_each(|warning| console.warn(warning));
-                found.token.iter().for_each(|token| console.hide(token));
-                if token.token_auth.is_some() {
-                    console.hint("others on this machine can see --token-auth in the list of processes: --token-auth-file or MATOMO_TOKEN_AUTH hide it");
-                }
-                let api = api(&client, found.token.clone());
-                Ok(Self {
-                    url: options.url,
-                    client,
-                    api,
-                    token: found.token,
-                    sandbox: None,
-                })
-            }
-            Server::Sandbox {
-                file,
-                client: options,
-            } => {
-                let sandbox = Sandbox::start(sandbox::Options {
-                    file,
-                    ..Default::default()
-                })?;
-                let options = ClientOptions {
-                    url: sandbox.url(),
-                    ..options
-                };
-                let client = Client::new(&options)?;
-                let token = Some(sandbox.token().clone());
-                token.iter().for_each(|token| console.hide(token));
-                let api = api(&client, token.clone());
-                Ok(Self {
-                    url: options.url,
-                    client,
-                    api,
-                    token,
-                    sandbox: Some(sandbox),
-                })
-            }
-        }
-    }
-}
-
-/// Secrets that were typed: none of them is ever shown, whatever becomes of them.
-fn hide_all(token: &auth::TokenSources, client: &Client, console: &Console) {
-    let typed = [&token.token_auth, &token.environment, &token.password];
-    typed
-        .into_iter()
-        .flatten()
-        .chain(client.passwords())
-        .for_each(|secret| console.hide(secret));
 }
 
 /// Bytes of all logs, packed as they are. `None`: one of them is no plain file, and nobody knows how long it is.

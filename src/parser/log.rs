@@ -1,6 +1,5 @@
 //! One log: recognised, opened, its format found, its lines taken one by one; what is done already is passed over.
 
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
 
+use super::known::Known;
 use super::pipe::{self, is_pipe};
 use super::radio::Listening;
 use super::{Flow, Kept, Parser, TICK};
 use crate::choice::Held;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::{Field, Fields, Format};
 use crate::input::discover::Source;
 use crate::input::error::InputError;
 use crate::input::lines::{Lines, Next, Options, Tee};
-use crate::ledger::{Fate, LogFile, LogState};
-use crate::recorder::Place;
+use crate::ledger::LogState;
 use crate::rejects;
 use crate::report::{Counter, Row};
 use crate::site;
@@ -42,14 +41,6 @@ pub(super) struct Log {
     pub format: &'static str,
     /// These are an earlier run's rejects.
     pub is_rejects: bool,
-}
-
-/// A log in the ledger.
-pub(super) struct Known {
-    pub state: LogState,
-    /// Lines, one behind the other, that need no sending and that the ledger has not been told of yet.
-    passed: std::ops::Range<u64>,
-    passed_lines: u64,
 }
 
 /// How a log is to be read.
@@ -130,55 +121,6 @@ impl Parser {
         }
     }
 
-    /// What the ledger knows of a file, and whether it is packed; the user is told of it. `None`: there is nothing to
-    /// be read in it.
-    fn recognise(&mut self, path: &Path) -> Result<Option<(LogState, bool)>> {
-        let Some((state, packed)) = self.identify(path, |file| file)? else {
-            return Err(unreadable(path, ErrorKind::InvalidInput.into()));
-        };
-        let name = path.display();
-        let before = state.known_as.as_ref().map_or_else(String::new, |before| {
-            format!(" (it was {})", before.display())
-        });
-        match state.fate {
-            Fate::Done | Fate::ReadAlready => {
-                if self.kept().is_some() {
-                    self.console
-                        .note(format!("{name}: imported to its end already{before}"));
-                }
-                return Ok(None);
-            }
-            Fate::CutOff => self.console.note(format!(
-                "{name}: it was cut off since the last run and is read from its beginning"
-            )),
-            _ if state.resume_at() > 0 => {
-                self.console.note(format!(
-                    "{name}: going on at line {}{before}",
-                    state.resume_line()
-                ));
-            }
-            _ => {}
-        }
-        Ok(Some((state, packed)))
-    }
-
-    /// What the ledger knows of a file, opened in that way, and whether it is packed. `None`: it is no plain file.
-    pub(super) fn identify(
-        &self,
-        path: &Path,
-        way: impl FnOnce(LogFile) -> LogFile,
-    ) -> Result<Option<(LogState, bool)>> {
-        let Some(books) = &self.books else {
-            return Ok(None);
-        };
-        let Some(file) = LogFile::open(path).map_err(|error| unreadable(path, error))? else {
-            return Ok(None);
-        };
-        let mut file = way(file);
-        let packed = file.is_packed();
-        Ok(Some((books.ledger.recognise(file.probe())?, packed)))
-    }
-
     pub(super) fn import_log(&mut self, mut way: Way, spool: Option<&Path>) -> Result<Flow> {
         let path = match way.source {
             Source::File(path) => spool.or(Some(path)),
@@ -247,19 +189,6 @@ impl Parser {
         }
     }
 
-    /// Has the ledger see every block before its lines are handed on: by its last bytes the log is known again.
-    fn watch(&self, lines: &mut Lines, state: Option<&LogState>) {
-        let (Some(state), Some(books)) = (state, &self.books) else {
-            return;
-        };
-        let (ledger, log, stop) = (Arc::clone(&books.ledger), state.log, self.stop.clone());
-        lines.watch(Box::new(move |start, block| {
-            if let Err(error) = ledger.read_to(log, start, block) {
-                stop.halt(error);
-            }
-        }));
-    }
-
     /// Gives the position at which the log ended, if its end was reached.
     fn read(&mut self, way: Way, lines: &mut Lines, before: u64) -> Result<(Flow, Option<u64>)> {
         let name = way.source.to_string();
@@ -292,11 +221,6 @@ impl Parser {
         if let Some(state) = way.state.as_ref().filter(|state| {
             state.resume_at() > 0 && lines.total().is_some() && !format.has_header()
         }) {
-            let options = Options {
-                start: state.resume_at(),
-                start_line: state.resume_line(),
-                ..way.options
-            };
             // What the first line says holds behind it too.
             is_rejects = match held.first() {
                 Some(held) => rejects::format_of(held.line().bytes).is_some(),
@@ -304,25 +228,17 @@ impl Parser {
                     matches!(lines.next(TICK), Ok(Next::Line(line)) if rejects::format_of(line.bytes).is_some())
                 }
             };
-            match Lines::open(way.source, options) {
-                Ok(opened) => *lines = opened,
-                Err(error) => {
-                    self.console.warn_incomplete(error.to_string());
-                    return Ok((Flow::On, None));
-                }
+            if let Err(error) = self.reopen(way.source, &way.options, state, lines) {
+                self.console.warn_incomplete(error.to_string());
+                return Ok((Flow::On, None));
             }
-            self.watch(lines, Some(state));
             held.clear();
         }
         let mark = way
             .state
             .as_ref()
             .map_or(u64::MAX - number as u64, |state| state.log.number());
-        let known = way.state.map(|state| Known {
-            state,
-            passed: 0..0,
-            passed_lines: 0,
-        });
+        let known = way.state.map(Known::new);
         let number = number as u32;
         let listening = self.listening(format.as_ref());
         self.hint_at_listening(&name, format.as_ref(), &listening);
@@ -443,46 +359,5 @@ impl Parser {
             .iter()
             .filter_map(|group| format.field(group))
             .for_each(|field| self.hit.ignored.insert(field));
-    }
-
-    /// Notes a line that needs no sending.
-    pub(super) fn pass(&self, log: &mut Log, Place { start, end, .. }: Place) {
-        let Some(known) = &mut log.known else {
-            return;
-        };
-        if known.passed.end != start || known.passed_lines == 0 {
-            self.tell_passed(log);
-        }
-        if let Some(known) = &mut log.known {
-            if known.passed_lines == 0 {
-                known.passed = start..end;
-            }
-            known.passed.end = end;
-            known.passed_lines += 1;
-        }
-    }
-
-    /// Tells the ledger of such lines, many at once.
-    pub(super) fn tell_passed(&self, log: &mut Log) {
-        if let (Some(known), Some(books)) = (&mut log.known, &self.books)
-            && known.passed_lines > 0
-        {
-            books
-                .ledger
-                .passed(known.state.log, known.passed.clone(), known.passed_lines);
-            known.passed_lines = 0;
-        }
-    }
-}
-
-pub(super) fn unreadable(path: &Path, source: std::io::Error) -> Error {
-    let log = path.display().to_string();
-    Error::stopped(InputError::Open { log, source }.to_string())
-}
-
-impl Known {
-    /// Whether a line was dealt with in an earlier run.
-    pub fn is_done(&self, start: u64) -> bool {
-        start < self.state.done.end() && self.state.done.contains(start)
     }
 }

@@ -6,7 +6,8 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
-use super::log::{Way, unreadable};
+use super::known::unreadable;
+use super::log::Way;
 use super::{Flow, Kept, Parser};
 use crate::error::{Error, Result};
 use crate::input::discover::Source;

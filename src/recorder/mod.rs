@@ -9,6 +9,7 @@ mod gate;
 mod outage;
 mod outbox;
 mod parcel;
+mod resolve;
 mod round;
 mod shared;
 mod sizer;

@@ -1,0 +1,154 @@
+//! What the ledger knows of the log that is being read: where to go on, and which lines are done.
+
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Parser;
+use super::log::Log;
+use crate::error::{Error, Result};
+use crate::input::discover::Source;
+use crate::input::error::InputError;
+use crate::input::lines::{Lines, Options};
+use crate::ledger::{Fate, LogFile, LogState};
+use crate::recorder::Place;
+
+/// A log in the ledger.
+pub(super) struct Known {
+    pub state: LogState,
+    /// Lines, one behind the other, that need no sending and that the ledger has not been told of yet.
+    passed: Range<u64>,
+    passed_lines: u64,
+}
+
+impl Known {
+    pub fn new(state: LogState) -> Self {
+        Self {
+            state,
+            passed: 0..0,
+            passed_lines: 0,
+        }
+    }
+
+    /// Whether a line was dealt with in an earlier run.
+    pub fn is_done(&self, start: u64) -> bool {
+        start < self.state.done.end() && self.state.done.contains(start)
+    }
+}
+
+impl Parser {
+    /// What the ledger knows of a file, and whether it is packed; the user is told of it. `None`: there is nothing to
+    /// be read in it.
+    pub(super) fn recognise(&mut self, path: &Path) -> Result<Option<(LogState, bool)>> {
+        let Some((state, packed)) = self.identify(path, |file| file)? else {
+            return Err(unreadable(path, ErrorKind::InvalidInput.into()));
+        };
+        let name = path.display();
+        let before = state.known_as.as_ref().map_or_else(String::new, |before| {
+            format!(" (it was {})", before.display())
+        });
+        match state.fate {
+            Fate::Done | Fate::ReadAlready => {
+                if self.kept().is_some() {
+                    self.console
+                        .note(format!("{name}: imported to its end already{before}"));
+                }
+                return Ok(None);
+            }
+            Fate::CutOff => self.console.note(format!(
+                "{name}: it was cut off since the last run and is read from its beginning"
+            )),
+            _ if state.resume_at() > 0 => {
+                self.console.note(format!(
+                    "{name}: going on at line {}{before}",
+                    state.resume_line()
+                ));
+            }
+            _ => {}
+        }
+        Ok(Some((state, packed)))
+    }
+
+    /// What the ledger knows of a file, opened in that way, and whether it is packed. `None`: it is no plain file.
+    pub(super) fn identify(
+        &self,
+        path: &Path,
+        way: impl FnOnce(LogFile) -> LogFile,
+    ) -> Result<Option<(LogState, bool)>> {
+        let Some(books) = &self.books else {
+            return Ok(None);
+        };
+        let Some(file) = LogFile::open(path).map_err(|error| unreadable(path, error))? else {
+            return Ok(None);
+        };
+        let mut file = way(file);
+        let packed = file.is_packed();
+        Ok(Some((books.ledger.recognise(file.probe())?, packed)))
+    }
+
+    /// Has the ledger see every block before its lines are handed on: by its last bytes the log is known again.
+    pub(super) fn watch(&self, lines: &mut Lines, state: Option<&LogState>) {
+        let (Some(state), Some(books)) = (state, &self.books) else {
+            return;
+        };
+        let (ledger, log, stop) = (Arc::clone(&books.ledger), state.log, self.stop.clone());
+        lines.watch(Box::new(move |start, block| {
+            if let Err(error) = ledger.read_to(log, start, block) {
+                stop.halt(error);
+            }
+        }));
+    }
+
+    /// Opens the log once more, where it is to go on.
+    pub(super) fn reopen(
+        &self,
+        source: &Source,
+        options: &Options,
+        state: &LogState,
+        lines: &mut Lines,
+    ) -> std::result::Result<(), InputError> {
+        let options = Options {
+            start: state.resume_at(),
+            start_line: state.resume_line(),
+            ..options.clone()
+        };
+        *lines = Lines::open(source, options)?;
+        self.watch(lines, Some(state));
+        Ok(())
+    }
+
+    /// Notes a line that needs no sending.
+    pub(super) fn pass(&self, log: &mut Log, Place { start, end, .. }: Place) {
+        let Some(known) = &mut log.known else {
+            return;
+        };
+        if known.passed.end != start || known.passed_lines == 0 {
+            self.tell_passed(log);
+        }
+        if let Some(known) = &mut log.known {
+            if known.passed_lines == 0 {
+                known.passed = start..end;
+            }
+            known.passed.end = end;
+            known.passed_lines += 1;
+        }
+    }
+
+    /// Tells the ledger of such lines, many at once.
+    pub(super) fn tell_passed(&self, log: &mut Log) {
+        if let (Some(known), Some(books)) = (&mut log.known, &self.books)
+            && known.passed_lines > 0
+        {
+            books
+                .ledger
+                .passed(known.state.log, known.passed.clone(), known.passed_lines);
+            known.passed_lines = 0;
+        }
+    }
+}
+
+pub(super) fn unreadable(path: &Path, source: std::io::Error) -> Error {
+    let log = path.display().to_string();
+    Error::stopped(InputError::Open { log, source }.to_string())
+}
