@@ -493,17 +493,14 @@ fn an_authority_that_serves_itself_is_trusted_if_its_name_and_dates_are_good() {
     }
 }
 
-/// Servers of TLS 1.2 say no more than that the handshake failed.
-#[test]
-fn a_server_of_tls_1_2_that_wants_a_certificate_is_told_from_one_without_tls() {
+/// What is seen of a port that answers the beginning of a handshake with these bytes.
+fn https_answered_with(bytes: &'static [u8]) -> Exchange {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let thread = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        // A fatal alert: handshake_failure.
-        let alert = [21, 3, 3, 0, 2, 2, 40];
         let _ = stream.read(&mut [0; 4096]);
-        stream.write_all(&alert).unwrap();
+        stream.write_all(bytes).unwrap();
         let _ = stream.read_to_end(&mut Vec::new());
     });
     let client = Client::new(&ClientOptions {
@@ -512,13 +509,21 @@ fn a_server_of_tls_1_2_that_wants_a_certificate_is_told_from_one_without_tls() {
     })
     .unwrap();
     let exchange = client.track(Bytes::new());
+    thread.join().unwrap();
+    exchange
+}
+
+/// Servers of TLS 1.2 say no more than that the handshake failed.
+#[test]
+fn a_server_of_tls_1_2_that_wants_a_certificate_is_told_from_one_without_tls() {
+    // A fatal alert: handshake_failure.
+    let exchange = https_answered_with(&[21, 3, 3, 0, 2, 2, 40]);
     let (cause, detail) = not_sent(&exchange);
     assert_eq!(cause, Cause::Certificate, "{detail}");
     assert!(
         detail.contains("wants one and got none") && detail.contains("--client-certificate"),
         "{detail}"
     );
-    thread.join().unwrap();
 }
 
 #[test]
@@ -554,25 +559,10 @@ fn a_server_that_asks_for_a_certificate_gets_it() {
 
 #[test]
 fn https_to_a_port_that_speaks_http_is_not_sent() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let thread = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        stream
-            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            .unwrap();
-        let _ = stream.read_to_end(&mut Vec::new());
-    });
-    let client = Client::new(&ClientOptions {
-        accept_invalid_certificate: true,
-        ..options(&format!("https://127.0.0.1:{port}"))
-    })
-    .unwrap();
-    let exchange = client.track(Bytes::new());
+    let exchange = https_answered_with(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     let (cause, detail) = not_sent(&exchange);
     assert_eq!(cause, Cause::Tls, "{detail}");
     assert!(detail.contains("speaks https"), "{detail}");
-    thread.join().unwrap();
 }
 
 #[test]
