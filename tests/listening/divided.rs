@@ -166,6 +166,7 @@ fn each_request_is_there_once_after_any_number_of_kills_and_faults() {
             delay: Duration::from_millis(10),
             ..options()
         });
+        let mut said = String::new();
         for runs in 0.. {
             assert!(runs < 100, "no progress");
             sandbox.set_faults(Faults {
@@ -174,10 +175,14 @@ fn each_request_is_there_once_after_any_number_of_kills_and_faults() {
                         0 | 1 => Some(Fault::Deadlock),
                         2 => Some(Fault::CommitClose),
                         3 => Some(Fault::Refuse),
-                        4 => Some(Fault::TooLarge),
                         _ => None,
                     })
                     .collect(),
+                // Never a single hit, which would rightly be refused.
+                rules: vec![(
+                    When::HitsAbove(random.within(5..23) as usize),
+                    Fault::TooLarge,
+                )],
                 ..Faults::default()
             });
             let mut running = run(&sandbox, "state").start();
@@ -187,11 +192,29 @@ fn each_request_is_there_once_after_any_number_of_kills_and_faults() {
                 running.signal(signal);
             }
             let ended = running.end();
+            said += &format!("{:?}\n{}", ended.code, ended.err);
             if matches!(ended.code, Some(0 | 3)) {
                 break;
             }
         }
         assert!(sandbox.wait_idle(LONGEST));
-        assert_eq!(told(&sandbox), told(&whole), "{recorders} recorders");
+        let (there, wanted) = (told(&sandbox), told(&whole));
+        let of_more = |some: &[String], others: &[String]| -> Vec<String> {
+            let mut left = others.to_vec();
+            let is_left = |hit: &&String| match left.iter().position(|other| other == *hit) {
+                Some(place) => {
+                    left.swap_remove(place);
+                    false
+                }
+                None => true,
+            };
+            some.iter().filter(is_left).cloned().collect()
+        };
+        assert!(
+            there == wanted,
+            "{recorders} recorders: missing {:#?}, too many {:#?}\n{said}",
+            of_more(&wanted, &there),
+            of_more(&there, &wanted)
+        );
     }
 }
