@@ -70,11 +70,15 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn prepare(cli: Cli, args: Vec<OsString>, console: &mut Console) -> Result<(Config, Stop)> {
-    if let Some(output) = &cli.output {
+    if let Some(output) = &cli.output.output {
         // What is wrong with the names of logs is told later.
         refuse_log("--output", output, &discover(&cli.files, &mut |_| {}))?;
     }
-    *console = Console::new(cli.debug, cli.quiet, cli.output.as_deref())?;
+    *console = Console::new(
+        cli.output.debug,
+        cli.output.quiet,
+        cli.output.output.as_deref(),
+    )?;
     let config = Config {
         command_line: args,
         ..Config::new(cli)?

@@ -130,104 +130,111 @@ pub struct DeliveryOptions {
 
 impl Config {
     pub fn new(cli: Cli) -> Result<Config> {
-        let timeout = seconds("--request-timeout", &cli.request_timeout)?;
-        let page_variables =
-            variables("--regex-group-to-page-cvar", &cli.regex_group_to_page_cvar)?;
+        let timeout = seconds("--request-timeout", &cli.connection.request_timeout)?;
+        let page_variables = variables(
+            "--regex-group-to-page-cvar",
+            &cli.sent.regex_group_to_page_cvar,
+        )?;
         let visit_variables = variables(
             "--regex-group-to-visit-cvar",
-            &cli.regex_group_to_visit_cvar,
+            &cli.sent.regex_group_to_visit_cvar,
         )?;
         let wanted = wanted(page_variables.iter().chain(&visit_variables));
-        let auto = cli.recorders.trim() == "auto";
+        let auto = cli.connection.recorders.trim() == "auto";
         let recorders = if auto {
             std::thread::available_parallelism()
                 .map_or(4, |cores| cores.get().saturating_mul(4).min(16))
         } else {
-            recorders(&cli.recorders)?
+            recorders(&cli.connection.recorders)?
         };
-        let most_hits = match &cli.recorder_max_payload_size {
-            _ if cli.disable_bulk_tracking => Some(1),
+        let most_hits = match &cli.connection.recorder_max_payload_size {
+            _ if cli.connection.disable_bulk_tracking => Some(1),
             Some(text) => Some(
                 number::<i64>("--recorder-max-payload-size", text)?.clamp(1, 1_000_000) as usize,
             ),
             None => None,
         };
-        let pace = match &cli.debug_force_one_hit_every {
-            Some(text) if cli.disable_bulk_tracking => {
+        let pace = match &cli.output.debug_force_one_hit_every {
+            Some(text) if cli.connection.disable_bulk_tracking => {
                 Some(seconds("--debug-force-one-hit-every-Ns", text)?)
             }
             _ => None,
         };
         let config = Config {
             input: InputOptions {
-                encoding: Encoding::by_name(&cli.encoding)?,
-                skip: number("--skip", &cli.skip)?,
+                encoding: Encoding::by_name(&cli.log_format.encoding)?,
+                skip: number("--skip", &cli.imported.skip)?,
                 limit: cli
+                    .output
                     .debug_request_limit
                     .as_deref()
                     .map(|n| number("--debug-request-limit", n))
                     .transpose()?,
-                flush_interval: seconds("--flush-interval", &cli.flush_interval)?
+                flush_interval: seconds("--flush-interval", &cli.connection.flush_interval)?
                     .max(Duration::from_millis(10)),
             },
-            choice: choice(&cli)?,
+            choice: choice(&cli.log_format)?,
             hit: hit_options(&cli)?,
-            ignored_groups: ignored_groups(&cli)?,
+            ignored_groups: ignored_groups(&cli.log_format)?,
             filters: filters(&cli)?,
-            replay: cli.replay_tracking.then(|| ReplayOptions {
-                tracker_file: cli.replay_tracking_expected_tracker_file.clone(),
-                add_to_date: cli.add_to_date.trim().parse().unwrap_or(0),
+            replay: cli.sent.replay_tracking.then(|| ReplayOptions {
+                tracker_file: cli.sent.replay_tracking_expected_tracker_file.clone(),
+                add_to_date: cli.sent.add_to_date.trim().parse().unwrap_or(0),
             }),
             radio: radio(&cli)?,
             tracking: TrackingOptions {
-                listening_category: cli.listening_category.clone(),
-                query_delimiter: cli.query_string_delimiter.clone().into_bytes(),
-                strip_query: cli.strip_query_string,
-                title_delimiter: cli.title_category_delimiter.clone(),
+                listening_category: cli.radio.listening_category.clone(),
+                query_delimiter: cli.sent.query_string_delimiter.clone().into_bytes(),
+                strip_query: cli.sent.strip_query_string,
+                title_delimiter: cli.sent.title_category_delimiter.clone(),
                 track_http_method: cli
+                    .sent
                     .track_http_method
                     .as_deref()
                     .is_some_and(|value| !value.is_empty()),
-                reverse_dns: cli.enable_reverse_dns,
-                bots: cli.enable_bots,
-                replaying: cli.replay_tracking,
+                reverse_dns: cli.sent.enable_reverse_dns,
+                bots: cli.imported.enable_bots,
+                replaying: cli.sent.replay_tracking,
                 page_variables,
                 visit_variables,
             },
             format: FormatOptions {
-                w3c: w3c_options(&cli, &wanted)?,
+                w3c: w3c_options(&cli.log_format, &wanted)?,
                 wanted,
             },
             sites: SiteOptions {
-                idsite: named("--idsite", &cli.idsite)?,
-                fallback: named("--idsite-fallback", &cli.idsite_fallback)?,
-                add: cli.add_sites_new_hosts,
+                idsite: named("--idsite", &cli.sites.idsite)?,
+                fallback: named("--idsite-fallback", &cli.sites.idsite_fallback)?,
+                add: cli.sites.add_sites_new_hosts,
                 // The sandbox always has a site 1.
-                hostless: cli.sandbox.is_some().then(|| "1".to_owned()),
+                hostless: cli.matomo.sandbox.is_some().then(|| "1".to_owned()),
             },
-            dry_run: cli.dry_run,
+            dry_run: cli.matomo.dry_run,
             delivery: DeliveryOptions {
                 recorders,
                 auto,
                 most_hits,
                 // What is replayed was in its order once.
-                keep_order: cli.keep_order || cli.replay_tracking,
+                keep_order: cli.connection.keep_order || cli.sent.replay_tracking,
                 retry: RetryPolicy {
-                    attempts: number::<u32>("--retry-max-attempts", &cli.retry_max_attempts)?
-                        .max(1),
-                    delay: seconds("--retry-delay", &cli.retry_delay)?,
+                    attempts: number::<u32>(
+                        "--retry-max-attempts",
+                        &cli.connection.retry_max_attempts,
+                    )?
+                    .max(1),
+                    delay: seconds("--retry-delay", &cli.connection.retry_delay)?,
                 },
                 timeout,
                 pace,
-                debug_tracker: cli.debug_tracker,
-                in_doubt: cli.in_doubt,
+                debug_tracker: cli.output.debug_tracker,
+                in_doubt: cli.going_on.in_doubt,
             },
-            dump_regex: cli.dump_log_regex,
-            rejects: cli.rejects.clone(),
+            dump_regex: cli.log_format.dump_log_regex,
+            rejects: cli.output.rejects.clone(),
             command_line: Vec::new(),
             state_dir: state_dir(&cli)?,
-            show_progress: cli.show_progress,
-            progress_delay: seconds("--show-progress-delay", &cli.show_progress_delay)?,
+            show_progress: cli.output.show_progress,
+            progress_delay: seconds("--show-progress-delay", &cli.output.show_progress_delay)?,
             server: server(&cli, timeout, recorders)?,
             files: cli.files,
         };
@@ -244,19 +251,20 @@ fn first_folder(folders: &OsStr) -> Option<PathBuf> {
 /// The folder of the ledger. Lines that are passed over by number are no way to go on beside it.
 fn state_dir(cli: &Cli) -> Result<Option<PathBuf>> {
     let Some(dir) = cli
+        .going_on
         .state_dir
         .clone()
         .or_else(|| first_folder(&std::env::var_os("STATE_DIRECTORY")?))
-        .filter(|_| !cli.dry_run && cli.sandbox.is_none())
+        .filter(|_| !cli.matomo.dry_run && cli.matomo.sandbox.is_none())
     else {
         return Ok(None);
     };
-    if cli.skip.trim() != "0" {
+    if cli.imported.skip.trim() != "0" {
         return Err(Error::usage(
             "--skip does not go with --state-dir, which knows by itself where to go on",
         ));
     }
-    if cli.debug_request_limit.is_some() {
+    if cli.output.debug_request_limit.is_some() {
         return Err(Error::usage(
             "--debug-request-limit does not go with --state-dir: the rest would never be read",
         ));

@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 
 use super::values::{moment, named, number, patterns};
 use super::{FormatChoice, RadioOptions};
-use crate::cli::{Cli, ListeningTime};
+use crate::cli::{Cli, ListeningTime, LogFormat};
 use crate::error::{Error, Result};
 use crate::filter::{Bots, Extensions, Filters, Hosts, Paths};
 use crate::format::strptime::Strptime;
@@ -16,12 +16,12 @@ use crate::hit::HitOptions;
 use crate::input::pattern::Pattern;
 use crate::listening::Audience;
 
-pub(super) fn choice(cli: &Cli) -> Result<FormatChoice> {
-    Ok(match (&cli.log_format_regex, &cli.log_format_name) {
+pub(super) fn choice(format: &LogFormat) -> Result<FormatChoice> {
+    Ok(match (&format.log_format_regex, &format.log_format_name) {
         (Some(regex), _) => FormatChoice::Regex {
             regex: regex.clone(),
-            dates: Strptime::new(&cli.log_date_format)?,
-            date_format: cli.log_date_format.clone(),
+            dates: Strptime::new(&format.log_date_format)?,
+            date_format: format.log_date_format.clone(),
         },
         (None, Some(name)) => FormatChoice::Named(name.clone()),
         (None, None) => FormatChoice::Detect,
@@ -29,12 +29,18 @@ pub(super) fn choice(cli: &Cli) -> Result<FormatChoice> {
 }
 
 pub(super) fn hit_options(cli: &Cli) -> Result<HitOptions> {
-    if cli.query_string_delimiter.is_empty() {
+    let Cli {
+        sites,
+        log_format,
+        sent,
+        ..
+    } = cli;
+    if sent.query_string_delimiter.is_empty() {
         return Err(Error::usage(
             "--query-string-delimiter is empty: name the text where the query begins",
         ));
     }
-    let timezone = match &cli.log_timezone {
+    let timezone = match &log_format.log_timezone {
         Some(name) => Some(name.parse::<Tz>().map_err(|_| {
             Error::usage(format!(
                 "--log-timezone={name}: there is no such time zone; write it as in Europe/Berlin"
@@ -43,16 +49,22 @@ pub(super) fn hit_options(cli: &Cli) -> Result<HitOptions> {
         None => None,
     };
     Ok(HitOptions {
-        query_delimiter: cli.query_string_delimiter.clone().into_bytes(),
-        lowercase_path: cli.force_lowercase_path,
-        add_to_date: number("--add-to-date", &cli.add_to_date)?,
+        query_delimiter: sent.query_string_delimiter.clone().into_bytes(),
+        lowercase_path: sent.force_lowercase_path,
+        add_to_date: number("--add-to-date", &sent.add_to_date)?,
         timezone,
-        forced_host: named("--log-hostname", &cli.log_hostname)?,
+        forced_host: named("--log-hostname", &sites.log_hostname)?,
         ignored: Fields::default(),
     })
 }
 
 pub(super) fn filters(cli: &Cli) -> Result<Filters> {
+    let Cli {
+        sites,
+        imported,
+        sent,
+        ..
+    } = cli;
     let exact = |hosts: &[String]| {
         hosts
             .iter()
@@ -61,38 +73,38 @@ pub(super) fn filters(cli: &Cli) -> Result<Filters> {
     };
     Ok(Filters {
         extensions: Extensions::new(
-            cli.download_extensions.as_deref(),
-            &cli.add_download_extensions,
+            sent.download_extensions.as_deref(),
+            &sent.add_download_extensions,
         ),
         hosts: Hosts {
-            patterns: cli.hostname.iter().map(Pattern::new).collect(),
-            included: exact(&cli.include_host),
-            excluded: exact(&cli.exclude_host),
-            empty_is_none: cli.idsite.is_some(),
+            patterns: imported.hostname.iter().map(Pattern::new).collect(),
+            included: exact(&imported.include_host),
+            excluded: exact(&imported.exclude_host),
+            empty_is_none: sites.idsite.is_some(),
         },
         paths: Paths {
             excluded: patterns(
                 "--exclude-path-from",
-                &cli.exclude_path,
-                &cli.exclude_path_from,
+                &imported.exclude_path,
+                &imported.exclude_path_from,
             )?,
             included: patterns(
                 "--include-path-from",
-                &cli.include_path,
-                &cli.include_path_from,
+                &imported.include_path,
+                &imported.include_path_from,
             )?,
         },
-        bots: Bots::new(&cli.useragent_exclude)?,
-        keep_errors: cli.enable_http_errors || cli.replay_tracking,
-        keep_redirects: cli.enable_http_redirects,
-        keep_static: cli.enable_static,
-        keep_bots: cli.enable_bots,
-        oldest: cli
+        bots: Bots::new(&imported.useragent_exclude)?,
+        keep_errors: imported.enable_http_errors || sent.replay_tracking,
+        keep_redirects: imported.enable_http_redirects,
+        keep_static: imported.enable_static,
+        keep_bots: imported.enable_bots,
+        oldest: imported
             .exclude_older_than
             .as_deref()
             .map(|date| moment("--exclude-older-than", date))
             .transpose()?,
-        newest: cli
+        newest: imported
             .exclude_newer_than
             .as_deref()
             .map(|date| moment("--exclude-newer-than", date))
@@ -100,34 +112,35 @@ pub(super) fn filters(cli: &Cli) -> Result<Filters> {
     })
 }
 
-pub(super) fn w3c_options(cli: &Cli, wanted: &Wanted) -> Result<W3cOptions> {
+pub(super) fn w3c_options(format: &LogFormat, wanted: &Wanted) -> Result<W3cOptions> {
     let mut map = Vec::new();
-    for text in &cli.w3c_map_field {
+    for text in &format.w3c_map_field {
         map.extend(w3c::parse_map_field(text)?);
     }
     let mut regexes = Vec::new();
-    for text in &cli.w3c_field_regex {
+    for text in &format.w3c_field_regex {
         regexes.extend(w3c::parse_field_regex(text)?);
     }
     Ok(W3cOptions {
-        fields: cli.w3c_fields.clone(),
+        fields: format.w3c_fields.clone(),
         map,
         regexes,
-        time_taken_millisecs: cli.w3c_time_taken_millisecs,
-        iis_time_taken_secs: cli.iis_time_taken_secs,
+        time_taken_millisecs: format.w3c_time_taken_millisecs,
+        iis_time_taken_secs: format.iis_time_taken_secs,
         wanted: wanted.clone(),
     })
 }
 
 pub(super) fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
+    let Cli { sent, radio, .. } = cli;
     let audience = Audience {
-        relays: cli.relay.clone(),
-        minimum: number("--minimum-listening", &cli.minimum_listening)?,
-        keep_admin: cli.enable_icecast_admin,
+        relays: radio.relay.clone(),
+        minimum: number("--minimum-listening", &radio.minimum_listening)?,
+        keep_admin: radio.enable_icecast_admin,
     };
-    Ok(match cli.listening_time {
+    Ok(match radio.listening_time {
         // A replayed log is Matomo's own.
-        _ if cli.replay_tracking => None,
+        _ if sent.replay_tracking => None,
         ListeningTime::Off => None,
         when => Some(RadioOptions {
             also_detected: when == ListeningTime::Events,
@@ -137,8 +150,8 @@ pub(super) fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
 }
 
 /// Names of fields to forget; whether a log's format has them shows when the log is opened.
-pub(super) fn ignored_groups(cli: &Cli) -> Result<Vec<String>> {
-    let names = cli
+pub(super) fn ignored_groups(format: &LogFormat) -> Result<Vec<String>> {
+    let names = format
         .ignore_groups
         .iter()
         .flat_map(|list| list.split(','))
