@@ -78,6 +78,11 @@ impl Arguments {
         VISITOR.iter().find_map(|key| self.text(key))
     }
 
+    /// It brings a `pv_id` of its own, which goes over ours.
+    pub fn has_mark(&self) -> bool {
+        self.0.contains_key("pv_id")
+    }
+
     fn shift(&mut self, seconds: i64) {
         for (key, value) in &mut self.0 {
             let time = value.as_str().and_then(|text| text.parse::<i64>().ok());

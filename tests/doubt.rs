@@ -1,6 +1,6 @@
 //! An answer that never came, or that says nothing: Matomo is asked which hits it has, and no hit is there twice.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use import_logs::sandbox::{Fault, Faults, Live, Options, Sandbox};
 
@@ -20,7 +20,11 @@ fn faulty(live: Live, fault: Fault) -> Sandbox {
 
 /// Sixty lines, twenty a request.
 fn import(sandbox: &Sandbox, args: &str) -> Ended {
-    let ended = Program::new(&Folder::with_log(logs::log(60)))
+    import_log(sandbox, logs::log(60), args)
+}
+
+fn import_log(sandbox: &Sandbox, log: String, args: &str) -> Ended {
+    let ended = Program::new(&Folder::with_log(log))
         .to(sandbox)
         .args("--idsite=1 --recorder-max-payload-size=20 --retry-delay=0 --request-timeout=1")
         .args("access.log")
@@ -110,6 +114,46 @@ fn addresses_without_their_end_are_found_by_their_urls() {
 }
 
 #[test]
+fn a_user_who_comes_from_several_addresses_is_found_at_all_of_them() {
+    let sandbox = faulty(Live::Open, Fault::CommitClose);
+    // Her visit has the address of its first hit, here one of the first batch's. The others tell that addresses are
+    // kept as they are.
+    let log: String = (0..60)
+        .map(|number| match (logs::line(number, 60), number % 2) {
+            (line, 0) => line.replacen("- - [", "- anna [", 1),
+            (line, _) => line,
+        })
+        .collect();
+    import_log(&sandbox, log, "--keep-order").exits(0);
+    assert_each_once(&sandbox, 60);
+}
+
+#[test]
+fn replayed_hits_that_share_a_mark_are_not_taken_for_one_another() {
+    let sandbox = faulty(Live::Open, Fault::RollBack);
+    // What is done on one page has one pv_id: here that of the first batch's last page.
+    let log: String = (0..40)
+        .map(|number| {
+            let page = number.min(19);
+            let query = format!(
+                "idsite=1&rec=1&url=http%3A%2F%2Fwww.example.com%2Fpage-{number}&pv_id=PAGE{page:02}"
+            );
+            logs::page(&format!("/matomo.php?{query}"), number, 1)
+        })
+        .collect();
+    let ended = import_log(&sandbox, log, "--replay-tracking")
+        .exits(3)
+        .says(&[
+            "20 hits of access.log:21-40 are in doubt",
+            "pv_id",
+            "sent again",
+        ]);
+    assert_eq!(ended.summary().get("imported"), 40);
+    assert_eq!(ended.summary().get("resent"), 20);
+    assert_each_once(&sandbox, 40);
+}
+
+#[test]
 fn deadlocks_of_first_days_double_nothing() {
     let sandbox = started(Options {
         faults: Faults {
@@ -168,4 +212,26 @@ fn where_the_user_wants_to_decide_it_stops() {
         .says(&["in doubt", "--in-doubt=stop"]);
     assert_eq!(ended.summary().get("imported"), 20);
     assert_eq!(numbers(&sandbox).len(), 40);
+}
+
+#[test]
+fn what_is_to_be_sent_again_and_never_is_stays_in_doubt() {
+    let sandbox = faulty(Live::Closed, Fault::CommitHtml(502));
+    let folder = Folder::with_log(logs::log(40));
+    // The server goes away while the second batch waits for its second attempt.
+    let program = Program::new(&folder)
+        .to(&sandbox)
+        .args("--idsite=1 --recorder-max-payload-size=20 --retry-delay=3 access.log")
+        .start();
+    let begun = Instant::now();
+    while sandbox.log().tracker.len() < 2 && begun.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    drop(sandbox);
+    let ended = program.end().exits(1);
+    let summary = ended.summary();
+    assert_eq!(summary.get("imported"), 20, "{ended}");
+    assert_eq!(summary.get("in_doubt"), 20, "{ended}");
+    assert_eq!(summary.get("resent"), 0, "nothing went out twice: {ended}");
 }

@@ -168,6 +168,54 @@ fn refused_hits_are_counted_where_only_super_users_learn_which() {
 }
 
 #[test]
+fn hits_refused_to_the_last_are_named_whoever_the_token_is_of() {
+    let write = "dddddddddddddddddddddddddddddddd";
+    let tokens = Tokens {
+        write: Some(Secret::new(write)),
+        ..Tokens::default()
+    };
+    let sandbox = started(Options {
+        tokens,
+        faults: Faults {
+            script: vec![None, Some(Fault::Invalid(vec![0, 1]))],
+            ..Faults::default()
+        },
+        ..options()
+    });
+    let folder = Folder::with_log(logs::log(20));
+    let ended = Program::new(&folder)
+        .arg(format!("--url={}", sandbox.url()))
+        .env("MATOMO_TOKEN_AUTH", write)
+        .secret(write)
+        .args("--idsite=1 --recorder-max-payload-size=2 --rejects=rejects access.log")
+        .run()
+        .exits(3)
+        .says(&["access.log:3: refused", "access.log:4: refused"]);
+    assert_eq!(ended.summary().get("imported"), 18);
+    assert_eq!(ended.summary().get("refused"), 2);
+    let rejects = folder.read("rejects");
+    assert!(rejects.contains(&logs::line(2, 25)) && rejects.contains(&logs::line(3, 25)));
+}
+
+#[test]
+fn a_token_that_runs_out_stops_the_import_and_costs_no_line() {
+    let sandbox = faulty(Faults {
+        token_holds: Some(1),
+        ..Faults::default()
+    });
+    let folder = Folder::with_log(logs::log(20));
+    let ended = Program::new(&folder)
+        .to(&sandbox)
+        .args("--idsite=1 --recorder-max-payload-size=5 access.log")
+        .run()
+        .exits(1)
+        .says(&["refused all 5 hits of access.log:6-10", "token"]);
+    assert_eq!(ended.summary().get("imported"), 5);
+    assert_eq!(ended.summary().get("refused"), 0);
+    assert_eq!(ended.summary().get("unsent"), 15);
+}
+
+#[test]
 fn hits_that_the_server_lost_are_counted_apart() {
     let sandbox = faulty(Faults {
         script: vec![Some(Fault::Lost(3))],

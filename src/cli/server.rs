@@ -93,7 +93,7 @@ pub struct Connection {
     /// PEM file with the key of --client-certificate
     #[arg(long, value_name = "FILE")]
     pub client_key: Option<PathBuf>,
-    /// Longest time for one HTTP request
+    /// Longest wait for an answer to begin, and as long again for the rest of it
     #[arg(long, value_name = "SECONDS", default_value = "300")]
     pub request_timeout: String,
     /// Text appended to the query of every request

@@ -82,7 +82,6 @@ impl Inner {
         {
             self.note_reading()?;
             self.reading = Some(Reading::new(log, Vec::new()));
-            self.read.insert(log);
         }
         self.read.insert(log);
         if let Some(reading) = &mut self.reading {

@@ -80,6 +80,13 @@ pub(super) fn api(base: &Url, suffix: Option<&str>) -> Url {
     with_query(url, &[suffix.unwrap_or("")])
 }
 
+/// What stands behind a base in an address, without a slash before it.
+pub(super) fn below(base: &Url, url: &Url) -> String {
+    let base = base.path().trim_end_matches('/');
+    let rest = url.path().strip_prefix(base).unwrap_or_default();
+    rest.trim_start_matches('/').to_owned()
+}
+
 fn with_query(mut url: Url, parts: &[&str]) -> Url {
     let query = parts
         .iter()

@@ -51,7 +51,7 @@ pub struct ClientOptions {
     pub ca_certificate: Option<PathBuf>,
     pub client_certificate: Option<PathBuf>,
     pub client_key: Option<PathBuf>,
-    /// From the connecting to the last byte of the answer.
+    /// From the connecting to the head of the answer, and as long again for the rest of it.
     pub timeout: Duration,
     pub request_suffix: Option<String>,
     pub debug_tracker: bool,
@@ -94,6 +94,7 @@ struct End {
     url: Url,
     shown: String,
     option: &'static str,
+    endpoint: String,
     credentials: Option<Credentials>,
     proxied: bool,
 }
@@ -141,7 +142,8 @@ impl Client {
 
         let with =
             |inside: &Option<Credentials>| options.basic_auth.clone().or_else(|| inside.clone());
-        let tracker = End::new(tracker_url, "--url", with(&main.credentials), options, None)?;
+        let mut tracker = End::new(tracker_url, "--url", with(&main.credentials), options, None)?;
+        tracker.endpoint = address::below(&main.url, &tracker.url);
         let api = End::new(
             api_url,
             option,
@@ -209,6 +211,7 @@ impl Client {
         Exchange {
             url: end.shown.clone(),
             option: end.option,
+            endpoint: end.endpoint.clone(),
             seen,
         }
     }
@@ -235,6 +238,7 @@ impl End {
             http,
             shown: shown::place(&url),
             option,
+            endpoint: String::new(),
             credentials,
             proxied: !address::is_loopback(&url) && proxy_for(url.scheme()).is_some(),
             url,

@@ -10,6 +10,8 @@ pub struct Exchange {
     pub url: String,
     /// The option that address came from: `--url` or `--api-url`.
     pub option: &'static str,
+    /// What stands behind that address in `url`: the tracker's path, without a slash before it. Empty: nothing.
+    pub endpoint: String,
     pub seen: Seen,
 }
 

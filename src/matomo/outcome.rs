@@ -155,7 +155,11 @@ fn success(exchange: &Exchange, tally: Tally, sent: usize, history: &History) ->
     }
     let invalid = tally.invalid.min(sent);
     let tracked = tally.tracked.min(sent - invalid);
-    let refused = refused(tally.indices.as_deref(), invalid, sent);
+    let refused = match told {
+        // All of them, whether it says which or not.
+        (0, refused) if refused == sent => Refused::Indices((0..sent).collect()),
+        _ => refused(tally.indices.as_deref(), invalid, sent),
+    };
     let unclear = invalid > 0 && tally.indices.is_some() && matches!(refused, Refused::Count(_));
     let odd = (told != (tracked, invalid) || unclear).then(|| {
         let named = tally.indices.map_or(String::new(), |list| format!(", naming {} of them", list.len()));

@@ -39,7 +39,8 @@ impl RetryPolicy {
 /// doubled for each attempt before this one, at most five minutes or `base` if longer, of which between half and
 /// all is waited, as `random` (from 0 to 1) says, so that many importers do not come back at the same moment.
 pub fn wait(attempt: u32, base: Duration, retry_after: Option<Duration>, random: f64) -> Duration {
-    if let Some(asked) = retry_after {
+    // A time that has passed, or none at all, is no answer to "when": a maintenance that takes longer than announced.
+    if let Some(asked) = retry_after.filter(|asked| !asked.is_zero()) {
         return asked.min(LONGEST_ASKED);
     }
     let doubled = 2u32
@@ -100,6 +101,11 @@ mod tests {
         assert_eq!(wait(5, secs(10), Some(secs(2)), 0.3), secs(2));
         assert_eq!(wait(1, secs(10), Some(secs(1800)), 0.3), secs(1800));
         assert_eq!(wait(1, secs(10), Some(Duration::MAX), 0.3), secs(3600));
+    }
+
+    #[test]
+    fn a_time_that_has_passed_is_no_time_told() {
+        assert_eq!(wait(2, secs(10), Some(Duration::ZERO), 1.0), secs(20));
     }
 
     #[test]

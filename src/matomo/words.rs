@@ -12,16 +12,12 @@ pub(super) fn answered(exchange: &Exchange, answer: &Answer) -> String {
         .ok()
         .and_then(|status| status.canonical_reason())
         .map_or_else(String::new, |reason| format!(" ({reason})"));
-    let half = if answer.whole {
-        ""
-    } else {
-        " and only a part of"
+    let with = match (answer.whole, answer.body.is_empty()) {
+        (true, _) => format!("with {}", shown::body(&answer.body)),
+        (false, true) => "and broke off before its body".to_owned(),
+        (false, false) => format!("with only a part of {}", shown::body(&answer.body)),
     };
-    let body = shown::body(&answer.body);
-    format!(
-        "{} answered {}{reason} with{half} {body}",
-        exchange.url, answer.status
-    )
+    format!("{} answered {}{reason} {with}", exchange.url, answer.status)
 }
 
 /// What to do about an answer that means the same to tracker and API. Empty: nothing is known.
@@ -61,14 +57,14 @@ fn redirect(exchange: &Exchange, answer: &Answer) -> String {
     let Some(location) = &answer.location else {
         return format!("it sends elsewhere but does not say where: check {option}");
     };
-    match moved(&exchange.url, location) {
+    match moved(&exchange.url, &exchange.endpoint, location) {
         Some(base) => format!("Matomo has moved: use {option}={base}"),
         None => format!("it sends on to {location}, which is not followed: check {option}"),
     }
 }
 
-/// The new base address, where the old and the new one end in the same file.
-fn moved(from: &str, to: &str) -> Option<String> {
+/// The new base address, where the old and the new one end in the same file. `endpoint`: what stands behind the base.
+fn moved(from: &str, endpoint: &str, to: &str) -> Option<String> {
     let (from, mut to) = (Url::parse(from).ok()?, Url::parse(to).ok()?);
     let file = |url: &Url| {
         url.path_segments()
@@ -78,9 +74,8 @@ fn moved(from: &str, to: &str) -> Option<String> {
     if file(&from) != file(&to) || from == to {
         return None;
     }
-    to.path_segments_mut().ok()?.pop();
-    let path = format!("{}/", to.path().trim_end_matches('/'));
-    to.set_path(&path);
+    let base = to.path().strip_suffix(endpoint)?.to_owned();
+    to.set_path(&base);
     Some(to.into())
 }
 
@@ -90,23 +85,48 @@ mod tests {
 
     #[test]
     fn a_move_is_known_by_the_same_file_at_its_end() {
-        for (from, to, want) in [
+        for (from, endpoint, to, want) in [
             (
                 "http://m/piwik.php",
+                "piwik.php",
                 "https://m/piwik.php",
                 Some("https://m/"),
             ),
             (
                 "http://m/piwik.php",
+                "piwik.php",
                 "https://www.m/a/piwik.php",
                 Some("https://www.m/a/"),
             ),
-            ("http://m/a/", "https://m/a/", Some("https://m/a/")),
-            ("http://m/piwik.php", "https://m/login", None),
-            ("http://m/piwik.php", "http://m/piwik.php", None),
-            ("http://m/piwik.php", "nonsense", None),
+            (
+                "http://m/js/tracker.php",
+                "js/tracker.php",
+                "https://m/js/tracker.php",
+                Some("https://m/"),
+            ),
+            (
+                "http://m/js/tracker.php",
+                "js/tracker.php",
+                "https://m/tracker.php",
+                None,
+            ),
+            ("http://m/a/", "", "https://m/a/", Some("https://m/a/")),
+            (
+                "http://m/index.php",
+                "",
+                "https://m/index.php",
+                Some("https://m/index.php"),
+            ),
+            ("http://m/piwik.php", "piwik.php", "https://m/login", None),
+            (
+                "http://m/piwik.php",
+                "piwik.php",
+                "http://m/piwik.php",
+                None,
+            ),
+            ("http://m/piwik.php", "piwik.php", "nonsense", None),
         ] {
-            assert_eq!(moved(from, to).as_deref(), want, "{from} {to}");
+            assert_eq!(moved(from, endpoint, to).as_deref(), want, "{from} {to}");
         }
     }
 }

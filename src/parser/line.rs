@@ -29,6 +29,13 @@ pub(super) struct Kept<'k, 'l> {
     arguments: Option<Arguments>,
 }
 
+impl Kept<'_, '_> {
+    /// Its request will carry the mark of its place.
+    pub(super) fn is_marked(&self) -> bool {
+        !self.arguments.as_ref().is_some_and(Arguments::has_mark)
+    }
+}
+
 impl Parser {
     pub(super) fn line(
         &mut self,
@@ -208,6 +215,7 @@ impl Parser {
             visitor: self
                 .hasher
                 .hash_one(visitor.unwrap_or(kept.hit.userid.unwrap_or(kept.hit.ip))),
+            marked: kept.is_marked(),
             originals: Vec::new(),
         }
     }

@@ -23,9 +23,10 @@ use crate::recorder::{Parcel, Place, Unasked, present};
 use crate::report::{Account, Count, Counter, FileAccount};
 
 /// The requests of a batch's lines, made once more.
-#[derive(Default)]
 struct Again {
     parcel: Parcel,
+    /// All of them carry our marks.
+    marked: bool,
     /// Where the lines of each unit stand, and the marks of the requests that they became.
     units: Vec<(Vec<Place>, Vec<[u8; mark::LENGTH]>)>,
 }
@@ -144,7 +145,11 @@ impl Parser {
             &self.console,
             self.input.flush_interval,
         )?;
-        let mut again = Again::default();
+        let mut again = Again {
+            parcel: Parcel::default(),
+            marked: true,
+            units: Vec::new(),
+        };
         let Some((mut format, held)) = chosen else {
             return Ok(again);
         };
@@ -237,6 +242,7 @@ impl Parser {
             Heard::Over(over) => self.connections_again(log.mark, over, again),
             // A page view alone has the mark that a plain hit has.
             Heard::Plain | Heard::Unmeasured(_) => {
+                again.marked &= kept.is_marked();
                 let site = self.sites.get(kept.site);
                 self.requests
                     .write(log.mark, line.start, kept, site, &mut again.parcel);
@@ -270,7 +276,7 @@ impl Parser {
         account: &FileAccount,
     ) -> Result<Option<Found>> {
         let requests: Vec<&[u8]> = again.parcel.requests().collect();
-        let answer = present(&self.api, &requests);
+        let answer = present(&self.api, &requests, again.marked);
         let place = format!(
             "{}: {} hits that an interrupted run sent",
             path.display(),

@@ -211,10 +211,10 @@ impl Books {
             .for_each(|request| self.settle(window, *request, fate));
     }
 
-    /// These go out again although Matomo may have them. A line is counted once, however often that happens.
+    /// These have gone out, some of them perhaps for the second time. A line is counted once, however often that happens.
     pub fn count_resent(&self, window: &mut Window, requests: &[u32]) {
         for request in requests {
-            if let Some(unit) = window.resend(*request) {
+            if let Some(unit) = window.sent(*request) {
                 self.count(unit.file, Count::Resent, unit.lines());
             }
         }

@@ -9,6 +9,7 @@ use super::resolve::Doubt;
 use super::shared::Shared;
 use super::tempo::Took;
 use super::throttle::{Sent, Throttle, Turn};
+use super::trust::Trust;
 use super::window::Window;
 use crate::error::{Error, Result};
 use crate::ledger::failpoint::reach;
@@ -161,6 +162,9 @@ impl Delivery {
         };
         batch.attempts += 1;
         let outcome = judge(&exchange, batch.requests.len(), &history);
+        if matches!(outcome, Outcome::Committed(_) | Outcome::InDoubt { .. }) {
+            self.books.count_resent(window, &batch.requests);
+        }
         let sent = Sent {
             hits: batch.requests.len(),
             bytes,
@@ -170,12 +174,16 @@ impl Delivery {
         };
         let mut there = None;
         let next = match outcome {
-            Outcome::Committed(committed) => {
-                shared.learnt.succeed();
-                pass.opens();
-                there = self.books.commit(window, &batch.requests, committed);
-                Next::Done
-            }
+            Outcome::Committed(committed) => match self.trust(window, &batch, &committed) {
+                Trust::Kept => {
+                    shared.learnt.succeed();
+                    pass.opens();
+                    there = self.books.commit(window, &batch.requests, committed);
+                    Next::Done
+                }
+                Trust::Gone(why) => Next::Stop(why),
+                Trust::Unsaid => Next::Again(batch, Duration::ZERO),
+            },
             Outcome::InDoubt {
                 answered,
                 halve,

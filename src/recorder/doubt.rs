@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use chrono::{Days, NaiveDate};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use crate::matomo::api::{Api, ApiError, VisitQuery, any_of};
@@ -23,11 +24,23 @@ struct Sought {
     /// None where the log hides the address, or has none.
     #[serde(default, deserialize_with = "address")]
     cip: Option<String>,
+    /// What Matomo knows the visitor by rather than by the address.
+    uid: Option<IgnoredAny>,
+    cid: Option<IgnoredAny>,
+    _id: Option<IgnoredAny>,
     cdt: String,
     pv_id: String,
     rec: serde_json::Value,
     #[serde(default, rename = "recMode")]
     rec_mode: Option<serde_json::Value>,
+}
+
+impl Sought {
+    /// A visit has one address, that of its first hit: whoever is known by something else may have come from another
+    /// since.
+    fn may_stand_elsewhere(&self) -> bool {
+        self.cip.is_none() || self.uid.is_some() || self.cid.is_some() || self._id.is_some()
+    }
 }
 
 /// What is no address Matomo cannot be asked for.
@@ -55,8 +68,15 @@ impl From<ApiError> for Unasked {
     }
 }
 
-/// Which of these requests (JSON objects) Matomo has, as an answer for each.
-pub fn present(api: &Api, requests: &[&[u8]]) -> Result<Vec<bool>, Unasked> {
+/// Which of these requests (JSON objects) Matomo has, as an answer for each. `marked`: each of them carries the mark of
+/// its place, not one that it had before.
+pub fn present(api: &Api, requests: &[&[u8]], marked: bool) -> Result<Vec<bool>, Unasked> {
+    if !marked {
+        // Matomo's own tracker gives all that is done on one page the same.
+        return Err(Unasked::Never(
+            "they carry a pv_id of the log's own, which other hits may carry too".to_owned(),
+        ));
+    }
     let sought = requests
         .iter()
         .map(|json| read(json))
@@ -71,8 +91,9 @@ pub fn present(api: &Api, requests: &[&[u8]]) -> Result<Vec<bool>, Unasked> {
         let days = days(&hits).map_err(Unasked::Never)?;
         let addresses = hits.iter().filter_map(|hit| hit.cip.as_deref()).collect();
         let whole = ask(api, site, &days, "visitIp", &addresses, &mut found)?;
-        // Where Matomo hides addresses it cannot be asked for them, and neither for a hit without one.
-        let unseen = |hit: &&&Sought| (!whole || hit.cip.is_none()) && !found.contains(&hit.pv_id);
+        // Where Matomo hides addresses it cannot be asked for them.
+        let unseen =
+            |hit: &&&Sought| (!whole || hit.may_stand_elsewhere()) && !found.contains(&hit.pv_id);
         let urls: BTreeSet<&str> = hits
             .iter()
             .filter(unseen)

@@ -15,6 +15,7 @@ mod shared;
 mod sizer;
 mod tempo;
 mod throttle;
+mod trust;
 mod window;
 
 pub use outbox::{Closed, Outbox};
@@ -185,7 +186,14 @@ impl Recorder {
 
     /// Counts what it holds, and whatever the parser still hands over, as not sent.
     fn give_up(&mut self) {
-        count_unsent(self.delivery.account(), self.window.unsettled());
+        let account = self.delivery.account();
+        for (unit, in_doubt) in self.window.unsettled() {
+            let count = match in_doubt {
+                true => Count::InDoubt,
+                false => Count::Unsent,
+            };
+            add(account, unit, count);
+        }
         self.window.clear();
         while let Ok(parcel) = self.inbox.recv() {
             count_unsent(self.delivery.account(), parcel.units.iter());
@@ -213,9 +221,11 @@ fn room(recorders: usize) -> usize {
 
 /// Lines that were read and that no recorder sent.
 pub fn count_unsent<'u>(account: &Account, units: impl Iterator<Item = &'u Unit>) {
-    for unit in units {
-        if let Some(file) = account.file(unit.file as usize) {
-            file.add(Count::Unsent, unit.lines());
-        }
+    units.for_each(|unit| add(account, unit, Count::Unsent));
+}
+
+fn add(account: &Account, unit: &Unit, count: Count) {
+    if let Some(file) = account.file(unit.file as usize) {
+        file.add(count, unit.lines());
     }
 }

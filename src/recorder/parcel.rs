@@ -26,6 +26,8 @@ pub struct Unit {
     pub agent: u64,
     /// Hash of the visitor, whose hits keep their order.
     pub visitor: u64,
+    /// Its requests carry our marks. A replayed one may carry what it had before, by which nobody can ask for it alone.
+    pub marked: bool,
     /// With `--rejects`: its lines as they were, to be written there if they are refused. Empty otherwise.
     pub originals: Vec<Original>,
 }

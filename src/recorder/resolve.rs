@@ -52,7 +52,9 @@ impl Delivery {
                 .iter()
                 .map(|request| window.json(*request))
                 .collect();
-            let present = match present(&shared.api, &jsons) {
+            let marked = |request: &u32| window.unit(*request).marked;
+            let marked = batch.requests.iter().all(marked);
+            let present = match present(&shared.api, &jsons, marked) {
                 Ok(present) => present,
                 // Told to stop, it is left to the next run to ask.
                 Err(_) if shared.stop.requested() => {
@@ -124,7 +126,7 @@ impl Delivery {
                 match next {
                     // That was the last attempt: nobody knows of them to the end.
                     Next::Stop(_) => self.books.leave_in_doubt(window, &requests),
-                    _ => self.books.count_resent(window, &requests),
+                    _ => requests.iter().for_each(|request| window.doubt(*request)),
                 }
                 Ok(next)
             }

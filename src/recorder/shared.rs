@@ -89,7 +89,8 @@ impl Shared {
         if let Some(noise) = noise.filter(|_| !self.options.debug_tracker) {
             self.learnt.noise_shown.get_or_init(|| {
                 self.console.warn(format!(
-                    "Matomo's answer begins with text that does not belong there: {noise}"
+                    "Matomo's answer holds text that does not belong there: {}",
+                    shown::excerpt(noise.as_bytes())
                 ))
             });
         }

@@ -1,6 +1,6 @@
 //! A recorder's read-ahead: the requests it holds, in the order that suits the server.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -28,6 +28,8 @@ struct Request {
     begin: u32,
     end: u32,
     unit: u32,
+    /// Matomo may have it, and it is to be sent again all the same.
+    in_doubt: bool,
 }
 
 /// A unit and what has become of its requests so far.
@@ -37,7 +39,7 @@ pub struct Pending {
     /// Requests that have no outcome yet.
     pub left: u32,
     pub fate: Fate,
-    /// A request of it went out again although Matomo may have it.
+    /// A request of it went out again although Matomo may have had it.
     resent: bool,
 }
 
@@ -45,7 +47,8 @@ pub struct Pending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     Imported,
-    /// Nobody knows whether Matomo has it, and by `--in-doubt=skip` it was not sent again.
+    /// Nobody knows whether Matomo has it. By `--in-doubt=skip` that is the end of it; where the import stops, the next
+    /// run asks.
     InDoubt,
     Lost,
     Refused,
@@ -96,6 +99,7 @@ impl Window {
                     begin,
                     end: offset + end,
                     unit: number,
+                    in_doubt: false,
                 });
                 begin = offset + end;
             }
@@ -204,10 +208,19 @@ impl Window {
         json[place + NAME.len()..].first_chunk().copied()
     }
 
-    /// Notes that a request is sent again although Matomo may have it. Gives the line, the first time that it is one of
-    /// this line's.
-    pub fn resend(&mut self, request: u32) -> Option<&Unit> {
-        let pending = &mut self.units[self.requests[request as usize].unit as usize];
+    /// Notes that a request is to be sent again although Matomo may have it.
+    pub fn doubt(&mut self, request: u32) {
+        self.requests[request as usize].in_doubt = true;
+    }
+
+    /// Notes that a request has been sent. Gives its line, if Matomo may have it twice now, and the first time that this
+    /// holds of one of the line's requests.
+    pub fn sent(&mut self, request: u32) -> Option<&Unit> {
+        let request = &mut self.requests[request as usize];
+        if !std::mem::take(&mut request.in_doubt) {
+            return None;
+        }
+        let pending = &mut self.units[request.unit as usize];
         let first = !std::mem::replace(&mut pending.resent, true);
         first.then_some(&pending.unit)
     }
@@ -222,12 +235,19 @@ impl Window {
         self.units[self.requests[request as usize].unit as usize].left == 0
     }
 
-    /// The lines that have requests without outcome.
-    pub fn unsettled(&self) -> impl Iterator<Item = &Unit> {
+    /// The lines that have requests without outcome; and whether Matomo may have one of these.
+    pub fn unsettled(&self) -> impl Iterator<Item = (&Unit, bool)> {
+        let doubted: HashSet<u32> = self
+            .requests
+            .iter()
+            .filter(|request| request.in_doubt)
+            .map(|request| request.unit)
+            .collect();
         self.units
             .iter()
-            .filter(|pending| pending.left > 0)
-            .map(|pending| &pending.unit)
+            .enumerate()
+            .filter(|(_, pending)| pending.left > 0)
+            .map(move |(number, pending)| (&pending.unit, doubted.contains(&(number as u32))))
     }
 }
 
@@ -250,6 +270,7 @@ pub(super) mod tests {
                 file: 0,
                 log: None,
                 originals: Vec::new(),
+                marked: true,
                 place: Place {
                     line: line as u64,
                     start: 0,

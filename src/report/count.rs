@@ -34,7 +34,8 @@ pub enum Count {
     Refused,
     /// End: the server took less than was sent and did not say what it left out.
     Lost,
-    /// End: sent without an answer and, by policy, not sent again: imported or not, nobody knows.
+    /// End: sent without an answer, and not sent again by this run: imported or not, nobody knows. Unless it was the
+    /// policy not to, the next run asks.
     InDoubt,
     /// End: not sent when the import stopped; a later run can send it.
     Unsent,

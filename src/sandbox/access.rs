@@ -26,7 +26,12 @@ pub enum Role {
 impl Shared {
     /// The role a token gives; bad ones are counted.
     pub(super) fn role(&self, token: Option<&str>) -> Role {
-        let role = role(&self.options.tokens, token);
+        let role = match role(&self.options.tokens, token) {
+            Role::View | Role::Write | Role::Super if locked(&self.script).token_is_over() => {
+                Role::Bad
+            }
+            role => role,
+        };
         if role == Role::Bad {
             locked(&self.guard).bad_token(Instant::now());
         }

@@ -24,6 +24,8 @@ pub struct Faults {
     /// First batches of a site and past day that run at the same time deadlock: the later one gets
     /// [`Fault::Deadlock`].
     pub deadlock_first_days: bool,
+    /// Tokens hold for so many tracking requests; after these each is a bad one.
+    pub token_holds: Option<u64>,
 }
 
 /// What a tracking request must be like for a rule to hold.
@@ -193,6 +195,12 @@ impl Script {
             .ok()
             .and_then(|index| self.faults.script.get(index).cloned().flatten());
         scripted.or_else(|| self.rule(|when| matches!(when, When::From(first) if call >= *first)))
+    }
+
+    pub fn token_is_over(&self) -> bool {
+        self.faults
+            .token_holds
+            .is_some_and(|most| self.tracker_calls > most)
     }
 
     pub fn next_api(&mut self) -> Option<Fault> {

@@ -18,6 +18,7 @@ fn exchange(seen: Seen) -> Exchange {
     Exchange {
         url: "http://m/piwik.php".into(),
         option: "--url",
+        endpoint: "piwik.php".into(),
         seen,
     }
 }
