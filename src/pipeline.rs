@@ -79,7 +79,7 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     let rejects = config
         .rejects
         .as_deref()
-        .map(|path| Rejects::create(path, &config.input.encoding, &sources))
+        .map(|path| Rejects::open(path, &config.input.encoding, &sources, kept.is_some()))
         .transpose()?
         .map(Arc::new);
     let ledger = books.as_ref().map(|books| Arc::clone(&books.ledger));
@@ -143,7 +143,7 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
             .sandbox
             .as_ref()
             .map(|sandbox| sandbox.store().clone()),
-        rejects: rejects.clone(),
+        rejects,
         books,
     };
     let parsed = parser.run(&sources);
@@ -185,9 +185,6 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
             console,
         )
     });
-    let closed = rejects
-        .map_or(Ok(()), |rejects| rejects.close())
-        .and(closed);
     let reported = match &server.sandbox {
         Some(sandbox) => {
             sandbox::report(sandbox.store()).map(|report| console.print(format!("\n{report}")))

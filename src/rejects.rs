@@ -5,7 +5,7 @@
 //! first line names that format, since lines that do not have it cannot tell it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -49,35 +49,49 @@ pub struct Rejects {
 
 #[derive(Debug)]
 struct Open {
-    file: BufWriter<File>,
-    /// Whether something has been written.
+    /// Nothing waits in memory: a line that is written is safe from whatever ends the program, and only then does the
+    /// ledger hear that it is done with.
+    file: File,
+    /// Its first line stands.
     begun: bool,
     /// The header that was written last.
     header: Option<Arc<[u8]>>,
 }
 
 impl Rejects {
-    /// Begins the file anew: what stands in it is of this run, in the encoding of the logs. An error: it is one of
-    /// these logs, or cannot be written.
-    pub fn create(path: &Path, encoding: &Encoding, logs: &[Source]) -> Result<Self> {
+    /// The file, in the encoding of the logs. `going_on`: what earlier runs wrote stays, since they are done with those
+    /// lines and nobody reads them again; otherwise it is begun anew. An error: it is one of these logs, it holds
+    /// something else, or it cannot be written.
+    pub fn open(path: &Path, encoding: &Encoding, logs: &[Source], going_on: bool) -> Result<Self> {
         refuse_log("--rejects", path, logs)?;
+        let wrong = |why: String| Error::usage(format!("--rejects={}: {why}", path.display()));
+        let cannot = |error: io::Error| wrong(format!("cannot be written: {error}"));
         let file = OpenOptions::new()
-            .write(true)
+            .append(true)
             .create(true)
-            .truncate(true)
             .open(path)
-            .map_err(|error| {
-                Error::usage(format!(
-                    "--rejects={}: cannot be written: {error}",
-                    path.display()
-                ))
-            })?;
+            .map_err(cannot)?;
+        let mut begun = false;
+        if file
+            .metadata()
+            .is_ok_and(|data| data.is_file() && data.len() > 0)
+        {
+            if !is_ours(path, encoding).map_err(cannot)? {
+                return Err(wrong(
+                    "it holds something else, which would be lost; name another file, or remove this one".to_owned(),
+                ));
+            }
+            match going_on {
+                true => begun = true,
+                false => file.set_len(0).map_err(cannot)?,
+            }
+        }
         Ok(Self {
             path: path.to_owned(),
             encoding: encoding.clone(),
             open: Mutex::new(Open {
-                file: BufWriter::new(file),
-                begun: false,
+                file,
+                begun,
                 header: None,
             }),
         })
@@ -92,44 +106,64 @@ impl Rejects {
             header,
         } = &mut *open;
         let encoding = &self.encoding;
-        let mut write = || {
-            if !*begun {
-                file.write_all(encoding.bom())?;
-                file.write_all(&encoding.encode(&format!("{MARK}{}\n", original.format)))?;
-                *begun = true;
-            }
-            if original.header.is_some() && *header != original.header {
-                header.clone_from(&original.header);
-                file.write_all(header.as_deref().unwrap_or_default())?;
-                file.write_all(&encoding.encode("\n"))?;
-            }
-            let cut = match original.cut {
-                true => format!("; only its first {} bytes are kept", original.line.len()),
-                false => String::new(),
-            };
-            let log = clean(log.as_bytes());
-            file.write_all(&encoding.encode(&format!("# {log}:{number}: {reason}{cut}\n")))?;
-            // Half a unit, at the end of a log that was cut off, would put all that follows in the wrong place.
-            let half = original.line.len() % encoding.unit();
-            file.write_all(&original.line[..original.line.len() - half])?;
-            let more = [(half > 0, "\u{FFFD}"), (original.cut, CUT), (true, "\n")];
-            let more = more.into_iter().filter(|(is_there, _)| *is_there);
-            more.into_iter()
-                .try_for_each(|(_, more)| file.write_all(&encoding.encode(more)))
+        let mut text = Vec::new();
+        if !*begun {
+            text.extend_from_slice(encoding.bom());
+            text.extend_from_slice(&encoding.encode(&format!("{MARK}{}\n", original.format)));
+        }
+        if let Some(now) = original
+            .header
+            .as_deref()
+            .filter(|_| *header != original.header)
+        {
+            text.extend_from_slice(now);
+            text.extend_from_slice(&encoding.encode("\n"));
+        }
+        let cut = match original.cut {
+            true => format!("; only its first {} bytes are kept", original.line.len()),
+            false => String::new(),
         };
-        write().map_err(|error| self.failed(&error))
+        let log = clean(log.as_bytes());
+        text.extend_from_slice(&encoding.encode(&format!("# {log}:{number}: {reason}{cut}\n")));
+        // Half a unit, at the end of a log that was cut off, would put all that follows in the wrong place.
+        let half = original.line.len() % encoding.unit();
+        text.extend_from_slice(&original.line[..original.line.len() - half]);
+        let more = [(half > 0, "\u{FFFD}"), (original.cut, CUT), (true, "\n")];
+        let more = more.into_iter().filter(|(is_there, _)| *is_there);
+        more.for_each(|(_, more)| text.extend_from_slice(&encoding.encode(more)));
+        append(file, &text).map_err(|error| {
+            Error::stopped(format!(
+                "--rejects={}: cannot be written: {error}",
+                self.path.display()
+            ))
+        })?;
+        *begun = true;
+        if original.header.is_some() {
+            header.clone_from(&original.header);
+        }
+        Ok(())
     }
+}
 
-    /// Writes what is still in memory.
-    pub fn close(&self) -> Result<()> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.file.flush().map_err(|error| self.failed(&error))
-    }
+/// Whether a file begins like one of ours, be it with a byte order mark.
+fn is_ours(path: &Path, encoding: &Encoding) -> io::Result<bool> {
+    let marks = [
+        [encoding.bom(), &encoding.encode(MARK)].concat(),
+        MARK.as_bytes().to_vec(),
+    ];
+    let longest = marks.iter().map(Vec::len).max().unwrap_or_default();
+    let mut begin = Vec::new();
+    File::open(path)?
+        .take(longest as u64)
+        .read_to_end(&mut begin)?;
+    Ok(marks.iter().any(|mark| begin.starts_with(mark)))
+}
 
-    fn failed(&self, error: &std::io::Error) -> Error {
-        Error::stopped(format!(
-            "--rejects={}: cannot be written: {error}",
-            self.path.display()
-        ))
-    }
+/// All of it, or nothing: half a line would spoil the next one.
+fn append(file: &mut File, text: &[u8]) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    file.write_all(text).inspect_err(|_| {
+        // Only a plain file has a length to go back to.
+        let _ = file.set_len(length);
+    })
 }

@@ -225,3 +225,84 @@ fn a_file_that_cannot_be_written_is_wrong_use() {
     ended.exits(2).says(&["--rejects=none/rejects.log"]);
     assert!(sandbox.log().tracker.is_empty());
 }
+
+/// A log of ten good lines, each with a line of junk before it.
+fn half_junk() -> String {
+    (0..10)
+        .map(|number| format!("junk {number}\n{}", logs::line(number, 25)))
+        .collect()
+}
+
+/// The lines of junk in a file of rejects, in its order.
+fn junk(folder: &Folder, name: &str) -> Vec<String> {
+    let text = folder.read(name);
+    let lines = text.lines().filter(|line| line.starts_with("junk "));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_kill_loses_none_that_counts_as_done() {
+    let (sandbox, folder) = (sandbox(), Folder::with_log(half_junk()));
+    let run = |abort_at: &str| {
+        Program::new(&folder)
+            .to(&sandbox)
+            .args("--idsite=1 --recorder-max-payload-size=1 --request-timeout=1 --rejects=rejects.log")
+            .args("--log-format-name=ncsa_extended --state-dir=state access.log")
+            .env("IMPORT_LOGS_ABORT_AT", abort_at)
+            .run()
+    };
+    let killed = run("after-intent:5");
+    assert!(killed.code.is_none(), "{killed}");
+    assert!(!junk(&folder, "rejects.log").is_empty());
+    run("").exits(0);
+    let mut all = junk(&folder, "rejects.log");
+    all.sort();
+    all.dedup();
+    let want: Vec<String> = (0..10).map(|number| format!("junk {number}")).collect();
+    assert_eq!(all, want);
+    assert_each_once(&sandbox, 10);
+}
+
+#[test]
+fn a_run_that_goes_on_keeps_those_of_the_one_before() {
+    let (sandbox, folder) = (sandbox(), Folder::with_log(half_junk()));
+    let run = |args: &str| {
+        import(
+            &folder,
+            &sandbox,
+            &format!("--log-format-name=ncsa_extended --rejects=rejects.log {args} access.log"),
+        )
+        .exits(0)
+    };
+    run("--state-dir=state");
+    folder.write("access.log", half_junk() + "junk 10\n");
+    run("--state-dir=state");
+    assert_eq!(junk(&folder, "rejects.log").len(), 11);
+    run("");
+    assert_eq!(junk(&folder, "rejects.log").len(), 11, "begun anew");
+}
+
+#[test]
+fn a_file_that_holds_something_else_is_left_alone() {
+    let (sandbox, folder) = (sandbox(), Folder::with_log(half_junk()));
+    folder.write("token", "a secret\n");
+    import(&folder, &sandbox, "--rejects=token access.log")
+        .exits(2)
+        .says(&["--rejects=token", "holds something else"]);
+    assert_eq!(folder.read("token"), "a secret\n");
+    assert!(numbers(&sandbox).is_empty());
+}
+
+#[test]
+fn a_disk_that_takes_none_stops_the_import_which_says_how_to_go_on() {
+    let (sandbox, folder) = (sandbox(), Folder::with_log(half_junk()));
+    let ended = import(
+        &folder,
+        &sandbox,
+        "--log-format-name=ncsa_extended --rejects=/dev/full access.log",
+    )
+    .exits(1)
+    .says(&["--rejects=/dev/full: cannot be written"]);
+    assert_eq!(ended.summary().get("imported"), 0);
+    assert_eq!(ended.summary().get("unsent"), 1);
+}

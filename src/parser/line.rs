@@ -254,13 +254,16 @@ impl Parser {
     }
 
     fn drop_line(&self, log: &mut Log, line: &Line, reason: Reason) -> Result<()> {
-        self.drop_place(log, place(line), reason);
+        // Before it counts as done: whatever happens then, it is somewhere.
         if reason.count() == Count::Invalid
             && let Some(rejects) = &self.rejects
             && let Some(original) = self.original(log, line)
         {
-            rejects.add(&log.name, line.number, reason.text(), &original)?;
+            rejects
+                .add(&log.name, line.number, reason.text(), &original)
+                .inspect_err(|_| log.account.add(Count::Unsent, 1))?;
         }
+        self.drop_place(log, place(line), reason);
         Ok(())
     }
 }
