@@ -101,7 +101,7 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
         learnt: Default::default(),
     });
     let (pool, outbox) = match config.dry_run {
-        true => Pool::none(&account),
+        true => Pool::none(&account, console),
         false => Pool::start(&shared)?,
     };
     let style = Style::choose(config.show_progress, config.progress_delay, console);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::error::{Error, Result};
@@ -35,17 +35,22 @@ impl Stop {
         Self::default()
     }
 
-    /// From now on the first SIGINT or SIGTERM asks for a stop, and the second ends the process at once with
-    /// status 130 or 143. Once a process: each call adds its own handlers.
+    /// From now on the first SIGINT, SIGTERM or SIGHUP (a terminal that is closed; not under `nohup`) asks for a stop,
+    /// and the second ends the process at once with status 130, 143 or 129. And a file that may not grow any further
+    /// (`ulimit -f`) is an error to be told, not the end. Once a process: each call adds its own handlers.
     pub fn install() -> Result<Self> {
         let stop = Self::new();
-        for signal in [SIGINT, SIGTERM] {
-            stop.listen(signal).map_err(|error| {
-                Error::stopped(format!(
-                    "signal {signal} cannot be handled: {error}; start the import again"
-                ))
-            })?;
+        let failed = |signal: i32, error: io::Error| {
+            Error::stopped(format!(
+                "signal {signal} cannot be handled: {error}; start the import again"
+            ))
+        };
+        let hung_up = Some(SIGHUP).filter(|signal| !is_ignored(*signal));
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hung_up) {
+            stop.listen(signal).map_err(|error| failed(signal, error))?;
         }
+        // Nobody looks at this flag: that there is a handler is enough.
+        flag::register(SIGXFSZ, Arc::default()).map_err(|error| failed(SIGXFSZ, error))?;
         Ok(stop)
     }
 
@@ -109,6 +114,16 @@ impl Stop {
     fn error(&self) -> MutexGuard<'_, Option<Error>> {
         self.0.error.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the process was started with a signal ignored, where the system tells.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 #[cfg(test)]
@@ -189,6 +204,7 @@ mod tests {
             (Signal::INT, Signal::INT, 130),
             (Signal::TERM, Signal::TERM, 143),
             (Signal::INT, Signal::TERM, 143),
+            (Signal::HUP, Signal::HUP, 129),
         ] {
             let (mut child, mut until) = start();
             let pid = Pid::from_child(&child);

@@ -19,7 +19,7 @@ mod rejects; // --rejects
 mod reliability; // nothing lost, nothing twice
 mod retry; // failures that heal
 mod sandbox; // --sandbox
-mod signals; // SIGINT and SIGTERM
+mod signals; // SIGINT, SIGTERM, SIGHUP
 mod support; // the harness
 mod token; // where it comes from, and where it never goes
 mod wrong_use; // command lines that cannot be meant

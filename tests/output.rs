@@ -225,6 +225,17 @@ fn a_format_is_dumped_with_the_header_that_a_pipe_takes_its_time_for() {
 }
 
 #[test]
+fn where_the_file_of_output_is_on_a_full_disk_all_is_said_where_it_would_be_without() {
+    let ended = Program::new(&Folder::with_log(logs::log(3)))
+        .to(&sandbox())
+        .args("--idsite=1 --output=/dev/full access.log none.log")
+        .run()
+        .exits(3)
+        .says(&["--output cannot be written", "none.log"]);
+    assert_eq!(ended.summary().get("imported"), 3);
+}
+
+#[test]
 fn what_strangers_wrote_into_a_log_does_not_drive_the_terminal() {
     let sandbox = sandbox();
     let folder = Folder::with_log(logs::json(r"evil\u001b[2J\u001b]0;x\u0007.example", 0));

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the batches under way finish, what is stored is what is counted, and the second one ends
+//! SIGINT, SIGTERM and SIGHUP: the batches under way finish, what is stored is what is counted, and the second one ends
 //! everything at once.
 
 use std::sync::Arc;
@@ -87,6 +87,15 @@ fn after_sigterm_in_the_middle_stored_is_imported() {
 }
 
 #[test]
+fn after_a_terminal_was_closed_stored_is_imported_and_it_can_go_on() {
+    let (sandbox, ended) = stopped_by(Signal::HUP, 2);
+    assert_true_to(
+        &sandbox,
+        &ended.exits(129).says(&["this goes on from there"]),
+    );
+}
+
+#[test]
 fn what_was_read_and_not_sent_is_counted() {
     let (_, ended) = stopped_by(Signal::INT, 4);
     let summary = ended.exits(130).summary();
@@ -101,10 +110,13 @@ fn the_second_signal_ends_at_once() {
     assert!(until(SOON, || sandbox.log().busy_peak > 0));
     program.signal(Signal::INT);
     // A request is under way, so the first one alone does not end it.
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(1500));
     program.signal(Signal::INT);
     let begun = Instant::now();
-    program.end().exits(130);
+    program
+        .end()
+        .exits(130)
+        .says(&["a second signal ends them at once"]);
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
@@ -119,6 +131,8 @@ fn a_wait_for_a_dead_server_is_cut_short() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(ended.summary().get("imported"), 0);
     assert_eq!(count(&sandbox), 0);
+    let told = ended.err.matches("; again in ").count();
+    assert_eq!(told, 1, "once for all recorders: {ended}");
 }
 
 #[test]

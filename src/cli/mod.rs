@@ -23,7 +23,7 @@ pub use server::{Authentication, Connection, GoingOn, InDoubt, Matomo, Sites};
     max_term_width = 100,
     args_override_self = true,
     after_help = "Exit status: 0 all well; 1 the import stopped; 2 wrong use; 3 it finished, but hits were refused or \
-                  lost by the server, or a log was missing, unreadable or cut off; 130, 143 stopped by a signal."
+                  lost by the server, or a log was missing, unreadable or cut off; 129, 130, 143 stopped by a signal."
 )]
 pub struct Cli {
     /// Log files, '-' for standard input, or patterns (*, ?, [..]); .gz, .bz2, .zst and .xz are unpacked

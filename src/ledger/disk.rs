@@ -40,6 +40,9 @@ pub fn failed(doing: &str, path: &Path, error: &io::Error) -> Error {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             "let this user read and write there, or choose another --state-dir"
         }
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+            "a file stands where a folder should: choose another --state-dir"
+        }
         _ => "see to that disk, or choose another --state-dir",
     };
     Error::stopped(format!(

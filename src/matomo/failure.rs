@@ -104,7 +104,7 @@ fn cannot_reach(cause: Cause, refused_by_alert: bool, root: &str, target: &Targe
         Cause::Other => format!("no connection ({root}); check {option} and the network"),
     };
     let proxy = match proxied {
-        true => " (a proxy is set in the environment; NO_PROXY passes it by)",
+        true => " (the environment names a proxy, for all hosts that NO_PROXY does not name)",
         false => "",
     };
     format!("cannot reach {shown}: {advice}{proxy}")

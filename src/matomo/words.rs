@@ -24,6 +24,9 @@ pub(super) fn answered(exchange: &Exchange, answer: &Answer) -> String {
 pub(super) fn advice(exchange: &Exchange, answer: &Answer) -> String {
     let option = exchange.option;
     match answer.status {
+        200..=299 if !answer.whole => {
+            "the connection broke off or --request-timeout ran out on the way: the server's log may say why".into()
+        }
         300..=399 => redirect(exchange, answer),
         401 if answer.challenge => {
             "the web server asks for a user name and password: give or check --auth-user and --auth-password".into()

@@ -17,6 +17,9 @@ use crate::matomo::outcome::{History, Outcome, judge};
 use crate::report::Account;
 use crate::stop::Stop;
 
+/// A wait of which something is said.
+pub(super) const LONG: Duration = Duration::from_secs(2);
+
 /// One recorder's sending.
 pub struct Delivery {
     pub(super) shared: Arc<Shared>,
@@ -247,13 +250,17 @@ impl Delivery {
             .options
             .retry
             .wait_after(batch.attempts, retry_after);
-        self.shared.console.debug(1, || {
-            format!("{detail}; again in {:.1} s", wait.as_secs_f64())
-        });
+        let told = || format!("{detail}; again in {:.1} s", wait.as_secs_f64());
+        let outage = &self.shared.learnt.outage;
+        // A wait that somebody may notice, once for all recorders.
+        match who == Who::Everyone && wait >= LONG && !outage.lasts() {
+            true => self.shared.console.note(told()),
+            false => self.shared.console.debug(1, told),
+        }
         match who {
             Who::Me => Next::Again(batch, wait),
             Who::Everyone => {
-                self.shared.learnt.outage.begin(wait);
+                outage.begin(wait);
                 Next::Again(batch, Duration::ZERO)
             }
         }

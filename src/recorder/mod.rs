@@ -43,6 +43,9 @@ use window::Window;
 /// How often it is looked whether the recorders have ended.
 const GLANCE: Duration = Duration::from_millis(2);
 
+/// What ends so soon needs no word about it.
+const SOON: Duration = Duration::from_secs(1);
+
 /// Hits that one recorder reads ahead, so that it can put those together which are cheap together: beyond that there
 /// is little to be gained (measured: 11 % from 1,000 to 4,000).
 const AHEAD: usize = 4000;
@@ -54,8 +57,9 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// The recorder threads.
 pub struct Pool {
     threads: Vec<JoinHandle<()>>,
-    /// With `--recorders=auto`: what knows the number that was found, and who is told.
-    auto: Option<(Arc<Throttle>, Console)>,
+    /// With `--recorders=auto`: what knows the number that was found.
+    auto: Option<Arc<Throttle>>,
+    console: Console,
 }
 
 impl Pool {
@@ -94,17 +98,19 @@ impl Pool {
         Ok((
             Pool {
                 threads,
-                auto: options.auto.then(|| (throttle, shared.console.clone())),
+                auto: options.auto.then_some(throttle),
+                console: shared.console.clone(),
             },
             Outbox::new(inboxes, emptied, shared.stop.clone()),
         ))
     }
 
     /// For a dry run: what goes into the outbox is counted and dropped, without a thread.
-    pub fn none(account: &Arc<Account>) -> (Pool, Outbox) {
+    pub fn none(account: &Arc<Account>, console: &Console) -> (Pool, Outbox) {
         let pool = Pool {
             threads: Vec::new(),
             auto: None,
+            console: console.clone(),
         };
         (pool, Outbox::dropping(Arc::clone(account)))
     }
@@ -113,16 +119,25 @@ impl Pool {
     /// `false`: a request is still under way.
     pub fn join(self, stop: &Stop, grace: Duration) -> bool {
         let mut signalled: Option<Instant> = None;
+        let mut told = false;
         while self.threads.iter().any(|thread| !thread.is_finished()) {
-            if stop.requested() && signalled.get_or_insert_with(Instant::now).elapsed() > grace {
-                return false;
+            if stop.requested() {
+                let since = signalled.get_or_insert_with(Instant::now).elapsed();
+                if since > grace {
+                    return false;
+                }
+                if since > SOON && stop.signal().is_some() && !std::mem::replace(&mut told, true) {
+                    self.console.note(format!(
+                        "requests under way are given {} s to end; a second signal ends them at once",
+                        grace.as_secs()
+                    ));
+                }
             }
             std::thread::sleep(GLANCE);
         }
-        if let Some((throttle, console)) = self.auto
-            && let Some(settled) = throttle.settled()
-        {
-            console.note(format!("--recorders=auto settled on {settled}"));
+        if let Some(settled) = self.auto.and_then(|throttle| throttle.settled()) {
+            self.console
+                .note(format!("--recorders=auto settled on {settled}"));
         }
         true
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
-use super::delivery::{Delivery, Next, Who};
+use super::delivery::{Delivery, LONG, Next, Who};
 use super::doubt::{Unasked, present};
 use super::window::{Fate, Window};
 use crate::config::InDoubt;
@@ -43,6 +43,13 @@ impl Delivery {
                 .unanswered_since
                 .map_or(Duration::ZERO, |sent| sent.elapsed());
             let left = timeout.saturating_mul(*times).saturating_sub(since);
+            if left >= LONG {
+                shared.console.note(format!(
+                    "{}; waiting {} s before Matomo is asked what it has of that",
+                    doubt.detail,
+                    left.as_secs()
+                ));
+            }
             if shared.stop.wait(left) && !answered {
                 self.books.leave_in_doubt(window, &batch.requests);
                 return Ok(Next::Done);

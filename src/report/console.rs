@@ -2,11 +2,11 @@
 //!
 //! Whatever a caller hands over, what leaves here holds no secret and nothing that a terminal would obey, and does
 //! not garble the progress bar. Nobody's reading is a condition for the import: a closed pipe or a full disk under
-//! the messages stops nothing and changes no exit status. That stdout's disk is full is told on stderr.
+//! the messages stops nothing and changes no exit status. That stdout's disk is full is told on stderr; so it is for
+//! the file of `--output`, and what is left to say goes where it would have gone without it.
 
-use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -15,11 +15,10 @@ use indicatif::ProgressBar;
 
 use super::clean::{clean, clean_block};
 use super::exit::Exit;
+use super::held::Held;
+use super::sink::{Sink, Stream};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
-
-/// Bytes that `--quiet` holds back at most, of the newest messages.
-const HELD_BYTES: usize = 1 << 20;
 
 /// Bytes of the shortest secret to look for. Shorter ones stand in other words by chance: the summary would lose
 /// its words, and show by that what the secret is.
@@ -41,6 +40,8 @@ struct Shared {
 struct State {
     out: Sink,
     err: Sink,
+    /// Stdout and stderr, while `--output` stands in their place.
+    spare: Option<(Sink, Sink)>,
     /// `--quiet` before the exit status is known.
     held: Option<Held>,
     bar: Option<ProgressBar>,
@@ -70,21 +71,15 @@ impl Console {
                 clean(path.as_bytes())
             ))
         })?;
-        Ok(Self::of(
-            Sink::new(out, false),
-            Sink::new(err, false),
-            debug,
-            quiet,
-        ))
+        let sinks = (Sink::new(out, false), Sink::new(err, false));
+        Ok(Self::of(sinks, Some(standard()), debug, quiet))
     }
 
     fn standard(debug: u8, quiet: bool) -> Self {
-        let out = Sink::new(io::stdout(), io::stdout().is_terminal());
-        let err = Sink::new(io::stderr(), io::stderr().is_terminal());
-        Self::of(out, err, debug, quiet)
+        Self::of(standard(), None, debug, quiet)
     }
 
-    fn of(out: Sink, err: Sink, debug: u8, quiet: bool) -> Self {
+    fn of((out, err): (Sink, Sink), spare: Option<(Sink, Sink)>, debug: u8, quiet: bool) -> Self {
         Self(Arc::new(Shared {
             debug,
             quiet,
@@ -93,6 +88,7 @@ impl Console {
             state: Mutex::new(State {
                 out,
                 err,
+                spare,
                 held: quiet.then(Held::default),
                 bar: None,
             }),
@@ -199,15 +195,8 @@ impl Console {
         let Some(held) = state.held.take() else {
             return;
         };
-        if held.dropped > 0 {
-            let note = format!(
-                "import-logs: {} older messages are left out\n",
-                held.dropped
-            );
-            state.err.write(&note);
-        }
-        for (stream, text) in held.texts {
-            state.sink(stream).write(&text);
+        for (stream, text) in held.texts() {
+            state.write(stream, &text);
         }
     }
 
@@ -258,16 +247,10 @@ impl Console {
             return;
         }
         let bar = state.bar.clone();
-        let sink = state.sink(stream);
-        let failed = match bar.filter(|_| sink.terminal) {
-            Some(bar) => bar.suspend(|| sink.write(&text)),
-            None => sink.write(&text),
-        };
-        if let (Stream::Out, Some(error)) = (stream, failed) {
-            let warning = format!(
-                "import-logs: warning: stdout cannot be written: {error}; the import is not affected\n"
-            );
-            state.err.write(&warning);
+        let terminal = state.sink(stream).terminal;
+        match bar.filter(|_| terminal) {
+            Some(bar) => bar.suspend(|| state.write(stream, &text)),
+            None => state.write(stream, &text),
         }
     }
 
@@ -276,10 +259,12 @@ impl Console {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stream {
-    Out,
-    Err,
+/// Stdout and stderr.
+fn standard() -> (Sink, Sink) {
+    (
+        Sink::new(io::stdout(), io::stdout().is_terminal()),
+        Sink::new(io::stderr(), io::stderr().is_terminal()),
+    )
 }
 
 impl State {
@@ -289,78 +274,27 @@ impl State {
             Stream::Err => &mut self.err,
         }
     }
-}
 
-/// Where text goes.
-struct Sink {
-    writer: Box<dyn Write + Send>,
-    /// A terminal also shows the progress bar, which then has to step aside.
-    terminal: bool,
-    closed: bool,
-    /// There was an error; the next text may fare better.
-    failed: bool,
-}
-
-impl Sink {
-    fn new(writer: impl Write + Send + 'static, terminal: bool) -> Self {
-        Self {
-            writer: Box::new(writer),
-            terminal,
-            closed: false,
-            failed: false,
-        }
-    }
-
-    /// Gives the first error; a reader who has enough is none.
-    fn write(&mut self, text: &str) -> Option<io::Error> {
-        if self.closed {
-            return None;
-        }
-        let written = self
-            .writer
-            .write_all(text.as_bytes())
-            .and_then(|()| self.writer.flush());
-        let error = written.err()?;
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            self.closed = true;
-            return None;
-        }
-        let first = !std::mem::replace(&mut self.failed, true);
-        first.then_some(error)
-    }
-}
-
-/// What `--quiet` holds back: the newest texts, of [`HELD_BYTES`] together.
-#[derive(Default)]
-struct Held {
-    texts: VecDeque<(Stream, String)>,
-    bytes: usize,
-    dropped: u64,
-}
-
-impl Held {
-    fn push(&mut self, stream: Stream, mut text: String) {
-        if text.len() > HELD_BYTES {
-            let fits = (0..=HELD_BYTES / 2)
-                .rev()
-                .find(|&end| text.is_char_boundary(end));
-            text.truncate(fits.unwrap_or(0));
-            text.push_str("…\n");
-        }
-        text.shrink_to_fit();
-        self.bytes += Self::cost(&text);
-        self.texts.push_back((stream, text));
-        while self.bytes > HELD_BYTES && self.texts.len() > 1 {
-            if let Some((_, oldest)) = self.texts.pop_front() {
-                self.bytes -= Self::cost(&oldest);
-                self.dropped += 1;
+    fn write(&mut self, stream: Stream, text: &str) {
+        let Some(error) = self.sink(stream).write(text) else {
+            return;
+        };
+        let told = |what: &str| {
+            format!(
+                "import-logs: warning: {what} cannot be written: {error}; the import is not affected\n"
+            )
+        };
+        match (self.spare.take(), stream) {
+            (Some((out, err)), _) => {
+                (self.out, self.err) = (out, err);
+                self.err.write(&told("the file of --output"));
+                self.sink(stream).write(text);
             }
+            (None, Stream::Out) => {
+                self.err.write(&told("stdout"));
+            }
+            (None, Stream::Err) => {}
         }
-    }
-
-    /// Its own bytes and those that keep it: many empty texts take memory too.
-    fn cost(text: &str) -> usize {
-        text.len() + size_of::<(Stream, String)>()
     }
 }
 

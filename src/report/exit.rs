@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGHUP, SIGINT};
 
 use crate::error::{Error, Kind};
 
@@ -18,6 +18,8 @@ pub enum Exit {
     Usage = 2,
     /// It finished, but something is missing, refused, lost, or was sent again without being sure.
     Incomplete = 3,
+    /// Stopped by SIGHUP.
+    Sighup = 129,
     /// Stopped by SIGINT.
     Sigint = 130,
     /// Stopped by SIGTERM.
@@ -32,6 +34,7 @@ impl Exit {
             (Some(Kind::Usage), _) => Self::Usage,
             (Some(Kind::Stopped), _) | (Some(Kind::Interrupted), None) => Self::Stopped,
             (Some(Kind::Interrupted) | None, Some(SIGINT)) => Self::Sigint,
+            (Some(Kind::Interrupted) | None, Some(SIGHUP)) => Self::Sighup,
             (Some(Kind::Interrupted) | None, Some(_)) => Self::Sigterm,
             (None, None) if incomplete => Self::Incomplete,
             (None, None) => Self::Ok,
@@ -66,6 +69,7 @@ mod tests {
             (None, None, true, 3),
             (None, Some(SIGINT), true, 130),
             (None, Some(SIGTERM), false, 143),
+            (None, Some(SIGHUP), false, 129),
             (Some(&stopped), Some(SIGINT), false, 1),
         ];
         for (error, signal, incomplete, code) in cases {

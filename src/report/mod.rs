@@ -9,8 +9,10 @@ pub mod clean;
 pub mod console;
 pub mod count;
 pub mod exit;
+mod held;
 pub mod progress;
 pub mod shell;
+mod sink;
 pub mod summary;
 
 pub use account::{Account, Counter, FileAccount, Row};

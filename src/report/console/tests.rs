@@ -1,7 +1,10 @@
 //! Tests of the console, and a console whose text other tests can read.
 
+use std::io::Write;
+
 use indicatif::ProgressDrawTarget;
 
+use super::super::held::HELD_BYTES;
 use super::*;
 
 /// Text written to one stream of a console made by [`captured`].
@@ -30,7 +33,11 @@ pub fn captured(debug: u8, quiet: bool, terminal: bool) -> (Console, Captured, C
     let (out, err) = (Captured::default(), Captured::default());
     let sinks = [&out, &err].map(|captured| Sink::new(captured.clone(), terminal));
     let [out_sink, err_sink] = sinks;
-    (Console::of(out_sink, err_sink, debug, quiet), out, err)
+    (
+        Console::of((out_sink, err_sink), None, debug, quiet),
+        out,
+        err,
+    )
 }
 
 #[test]
@@ -207,7 +214,7 @@ fn a_closed_pipe_or_a_full_disk_stops_nothing_and_the_disk_is_told_of() {
     ] {
         let (kept, err) = (Captured::default(), Captured::default());
         let out = Sink::new(Failing(Some(kind), kept.clone()), false);
-        let console = Console::of(out, Sink::new(err.clone(), false), 0, false);
+        let console = Console::of((out, Sink::new(err.clone(), false)), None, 0, false);
         console.print("one");
         console.print("two");
         console.finish(Exit::Ok);
