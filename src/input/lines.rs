@@ -251,6 +251,11 @@ impl Lines {
         self.position
     }
 
+    /// The number of the line that begins there.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Bytes read from the log so far, packed as they are: how far a progress report stands.
     pub fn bytes_read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)

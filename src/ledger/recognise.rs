@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::identity::{Beginning, Fate, FileId, Head, Identity, PathText, Probe};
+use super::inner::Inner;
 use super::ranges::Ranges;
 use super::reading::Reading;
 use super::record::Record;
@@ -18,6 +19,8 @@ use crate::error::{Error, Result};
 pub struct LogState {
     pub log: LogId,
     pub fate: Fate,
+    /// The very file that it was last seen as, whatever its name.
+    pub same_file: bool,
     /// Where it was last seen, when that was elsewhere.
     pub known_as: Option<PathBuf>,
     /// What is done of it.
@@ -40,6 +43,8 @@ impl LogState {
 struct Found {
     /// The log that it is, where it is known.
     known: Option<(LogId, Log)>,
+    /// How far that log was read.
+    read: u64,
     beginning: Vec<u8>,
     /// All that is in the file is done.
     finished: bool,
@@ -55,35 +60,25 @@ impl Ledger {
         // What was read of the log before belongs to what that log is known by.
         self.inner().note_reading()?;
         let found = (self.look_into(&mut probe)).map_err(|error| unreadable(&path, &error))?;
-        let beginning = Head::of(&found.beginning);
-
         let mut inner = self.inner();
         let Some((log, known)) = found.known else {
-            let log = inner.state.next_log();
-            let mut logs = inner.state.logs.values().map(|log| &log.identity);
-            // The log of this name that the file no longer is.
-            let before = logs.rfind(|it| it.target == self.target && it.path.0 == path);
-            let fate = Fate::of_unknown(before, &probe.file);
-            let identity = Identity {
-                target: self.target,
-                path: PathText(path),
-                file: probe.file,
-                head: beginning,
-                seen: now(),
-                end: None,
-            };
-            inner.queue(Record::Seen { log, identity })?;
-            inner.reading = Some(Reading::new(log, found.beginning));
-            return Ok(LogState {
-                log,
-                fate,
-                known_as: None,
-                done: Ranges::default(),
-            });
+            return self.add(
+                &mut inner,
+                path,
+                &probe.file,
+                found.beginning,
+                Ranges::default(),
+            );
         };
-
+        let beginning = Head::of(&found.beginning);
         let before = known.identity;
+        let same_file = before.file.is_same_file(&probe.file);
         let read_already = inner.read.contains(&log);
+        // Another file that begins like one that this run has read: a copy of it, or another log with the same header.
+        // Where nothing of that one is under way the two can part company here.
+        if read_already && !found.finished && !same_file && known.done.first_gap() >= found.read {
+            return self.add(&mut inner, path, &probe.file, found.beginning, known.done);
+        }
         let fate = if found.finished {
             Fate::Done
         } else if read_already {
@@ -111,8 +106,45 @@ impl Ledger {
         Ok(LogState {
             log,
             fate,
+            same_file,
             known_as,
             done: known.done,
+        })
+    }
+
+    /// A log that is not known yet, of which this is done.
+    fn add(
+        &self,
+        inner: &mut Inner,
+        path: PathBuf,
+        file: &FileId,
+        beginning: Vec<u8>,
+        done: Ranges,
+    ) -> Result<LogState> {
+        let log = inner.state.next_log();
+        let mut logs = inner.state.logs.values().map(|log| &log.identity);
+        // The log of this name that the file no longer is.
+        let before = logs.rfind(|it| it.target == self.target && it.path.0 == path);
+        let fate = Fate::of_unknown(before, file);
+        let identity = Identity {
+            target: self.target,
+            path: PathText(path),
+            file: *file,
+            head: Head::of(&beginning),
+            seen: now(),
+            end: None,
+        };
+        inner.queue(Record::Seen { log, identity })?;
+        inner.reading = Some(Reading::new(log, beginning));
+        for (place, lines) in done.iter() {
+            inner.passed(log, place, lines);
+        }
+        Ok(LogState {
+            log,
+            fate,
+            same_file: false,
+            known_as: None,
+            done,
         })
     }
 
@@ -134,6 +166,7 @@ impl Ledger {
     fn look_into(&self, probe: &mut Probe) -> io::Result<Found> {
         if let Some(known) = self.finished(&probe.file) {
             return Ok(Found {
+                read: known.1.read(),
                 known: Some(known),
                 beginning: Vec::new(),
                 finished: true,
@@ -145,6 +178,7 @@ impl Ledger {
                 let gap = log.done.first_gap();
                 let finished = gap > 0 && log.read() <= gap && !probe.reaches(gap)?;
                 return Ok(Found {
+                    read: log.read(),
                     known: Some((id, log)),
                     beginning,
                     finished,
@@ -153,6 +187,7 @@ impl Ledger {
         }
         Ok(Found {
             known: None,
+            read: 0,
             beginning,
             finished: false,
         })

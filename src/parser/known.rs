@@ -22,6 +22,16 @@ pub(super) struct Known {
     passed_lines: u64,
 }
 
+/// What a look into a file gave.
+pub(super) enum Look {
+    /// To be read; and whether it is packed.
+    Read(LogState, bool),
+    /// Nothing is to be read in it, for it was done in an earlier run, or is read in this one.
+    Over,
+    /// The same content as a log of this run, in another file or named twice.
+    Twice,
+}
+
 impl Known {
     pub fn new(state: LogState) -> Self {
         Self {
@@ -38,9 +48,8 @@ impl Known {
 }
 
 impl Parser {
-    /// What the ledger knows of a file, and whether it is packed; the user is told of it. `None`: there is nothing to
-    /// be read in it.
-    pub(super) fn recognise(&mut self, path: &Path) -> Result<Option<(LogState, bool)>> {
+    /// What the ledger knows of a file; the user is told of it.
+    pub(super) fn recognise(&mut self, path: &Path) -> Result<Look> {
         let Some((state, packed)) = self.identify(path, |file| file)? else {
             return Err(unreadable(path, ErrorKind::InvalidInput.into()));
         };
@@ -49,12 +58,27 @@ impl Parser {
             format!(" (it was {})", before.display())
         });
         match state.fate {
-            Fate::Done | Fate::ReadAlready => {
-                if self.kept().is_some() {
-                    self.console
-                        .note(format!("{name}: imported to its end already{before}"));
-                }
-                return Ok(None);
+            Fate::Done | Fate::ReadAlready if self.kept().is_none() => {
+                let Some(before) = state.known_as.filter(|_| state.same_file) else {
+                    return Ok(Look::Twice);
+                };
+                self.console.warn_incomplete(format!(
+                    "{name}: this is the file that was read as {}; was it renamed meanwhile? What had this name then \
+                     is not imported: name it in another run",
+                    before.display()
+                ));
+                return Ok(Look::Over);
+            }
+            Fate::Done => {
+                self.console
+                    .note(format!("{name}: imported to its end already{before}"));
+                return Ok(Look::Over);
+            }
+            Fate::ReadAlready => {
+                self.console.note(format!(
+                    "{name}: this run reads it already{before}; what it has beyond that is for the next run"
+                ));
+                return Ok(Look::Over);
             }
             Fate::CutOff => self.console.note(format!(
                 "{name}: it was cut off since the last run and is read from its beginning"
@@ -67,7 +91,7 @@ impl Parser {
             }
             _ => {}
         }
-        Ok(Some((state, packed)))
+        Ok(Look::Read(state, packed))
     }
 
     /// What the ledger knows of a file, opened in that way, and whether it is packed. `None`: it is no plain file.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
 
-use super::known::Known;
+use super::known::{Known, Look};
 use super::pipe::{self, is_pipe};
 use super::radio::Listening;
 use super::{Flow, Kept, Parser, TICK};
@@ -70,7 +70,7 @@ impl Parser {
 
     fn import_file(&mut self, source: &Source, row: Row, path: &Path, kept: bool) -> Result<Flow> {
         match self.recognise(path) {
-            Ok(Some((state, packed))) => {
+            Ok(Look::Read(state, packed)) => {
                 let way = Way {
                     source,
                     row,
@@ -84,10 +84,11 @@ impl Parser {
                 };
                 self.import_log(way, None)
             }
-            // The same content twice in one run: without a state directory that is what the user asked for. And what
-            // cannot be read: reading it says what is wrong with it.
-            Ok(None) | Err(_) if !kept => self.import_unknown(source, row),
-            Ok(None) => {
+            // Without a state directory that is what the user asked for. And what cannot be read: reading it says what
+            // is wrong with it.
+            Ok(Look::Twice) => self.import_unknown(source, row),
+            Err(_) if !kept => self.import_unknown(source, row),
+            Ok(Look::Over) => {
                 row.1.begin();
                 Ok(Flow::On)
             }
@@ -210,6 +211,11 @@ impl Parser {
                 return Ok((Flow::On, None));
             }
             account.begin();
+            // Nothing but headers and blank lines, which need no sending.
+            if let (Some(state), Some(books)) = (&way.state, &self.books) {
+                let read = 0..lines.position();
+                books.ledger.passed(state.log, read, lines.number() - 1);
+            }
             return Ok((Flow::On, Some(lines.position())));
         };
         account.begin();

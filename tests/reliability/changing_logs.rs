@@ -187,3 +187,47 @@ fn named_pipes_are_no_logs_to_pass_over() {
     assert_each_once(&world.sandbox, 0..200);
     assert_eq!(world.spooled(), None);
 }
+
+/// A day of a SHOUTcast server: its header, and these lines.
+fn shoutcast(lines: std::ops::Range<usize>) -> String {
+    let header = "#Software: SHOUTcast\n#Version: 1.0\n\
+        #Fields: c-ip c-dns date time cs-uri-stem c-status cs(User-Agent) sc-bytes x-duration avgbandwidth\n";
+    let lines = lines.map(|number| {
+        let (address, minute) = (number % 200 + 1, number % 60);
+        format!(
+            "10.0.0.{address} 10.0.0.{address} 2024-05-14 10:{minute:02}:00 /n/{number} 200 VLC 5 0 1\n"
+        )
+    });
+    header.to_owned() + &lines.collect::<String>()
+}
+
+#[test]
+fn a_day_without_listeners_keeps_no_other_day_from_being_imported() {
+    for args in ["", "--log-format-name=shoutcast", "--state-dir=state"] {
+        let world = World::new(Duration::ZERO).args("--listening-time=off");
+        world.folder.write("log.1", shoutcast(0..0));
+        world.folder.write("log.2", shoutcast(0..30));
+        world.folder.write("log.3", shoutcast(30..60));
+        adding_up(world.without_ledger().args(args).arg("log.*").run()).exits(0);
+        assert_each_once(&world.sandbox, 0..60);
+    }
+}
+
+#[test]
+fn a_log_renamed_while_it_is_read_is_not_read_under_its_new_name_too() {
+    const LINES: usize = 20_000;
+    let world = slowly(LINES);
+    world
+        .folder
+        .write("access.log.1", log(LINES..LINES + 50, A_DAY));
+    let running = world.without_ledger().arg("access.log*").start();
+    assert!(something_is_stored(&world));
+    let file = |name| world.folder.file(name);
+    fs::rename(file("access.log.1"), file("access.log.2")).unwrap();
+    fs::rename(file("access.log"), file("access.log.1")).unwrap();
+    adding_up(running.end()).exits(3).says(&[
+        "access.log.1: this is the file that was read as",
+        "is not imported",
+    ]);
+    assert_each_once(&world.sandbox, 0..LINES);
+}

@@ -253,6 +253,26 @@ fn a_copy_of_a_log_that_this_run_has_read_is_not_read_again() {
 }
 
 #[test]
+fn a_log_that_begins_like_one_that_this_run_is_through_with_is_read_on_from_there() {
+    let logs = Logs::new();
+    append(&logs.path("a"), &numbered(0..3));
+    append(&logs.path("b"), &numbered(0..10));
+    append(&logs.path("c"), &numbered(0..20));
+    let ledger = open(&logs.state_dir()).ledger;
+    assert_eq!(import(&ledger, &logs.path("a")), 3);
+    // What both have in common counts as done, be it because one is a copy of the other.
+    assert_eq!(import(&ledger, &logs.path("b")), 7);
+    assert_eq!(import(&ledger, &logs.path("c")), 10);
+    ledger.close().unwrap();
+    drop(ledger);
+    append(&logs.path("a"), "another line\n");
+    append(&logs.path("b"), &numbered(10..12));
+    let came = logs.run_all(&["b", "a", "c"]);
+    let sent: Vec<usize> = came.into_iter().map(|(_, sent)| sent).collect();
+    assert_eq!(sent, [2, 1, 0]);
+}
+
+#[test]
 fn going_on_knows_the_number_of_the_line() {
     let dir = folder();
     let path = dir.path().join("log");
