@@ -54,6 +54,9 @@ use self::state::{Intent, Salt, State};
 use self::store::Store;
 use crate::error::{Error, Result};
 
+/// What may stand at the end of a Matomo's address.
+const SCRIPTS: [&str; 3] = ["/index.php", "/matomo.php", "/piwik.php"];
+
 /// Where hits go: what is done for one target is not done for another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -61,16 +64,24 @@ pub struct Target {
 }
 
 impl Target {
-    /// Matomo's address (credentials in it are left out) and the value of `--idsite`.
+    /// Matomo's address and the value of `--idsite`. Ways to write the same Matomo are one target: with credentials or
+    /// without, by http or https (the ports that belong to them), with the name of its script or without.
     pub fn new(url: &Url, idsite: Option<&str>) -> Self {
         let host = url.host_str().unwrap_or_default();
         let port = url
             .port()
             .map_or_else(String::new, |port| format!(":{port}"));
         let path = url.path().trim_end_matches('/');
-        let idsite = idsite.map_or_else(String::new, |idsite| format!(" idsite={idsite}"));
+        let path = SCRIPTS
+            .iter()
+            .find_map(|script| path.strip_suffix(script))
+            .unwrap_or(path);
+        let idsite = idsite.map_or_else(String::new, |idsite| match idsite.parse::<u64>() {
+            Ok(number) => format!(" idsite={number}"),
+            Err(_) => format!(" idsite={idsite}"),
+        });
         Self {
-            text: format!("{}://{host}{port}{path}{idsite}", url.scheme()),
+            text: format!("{host}{port}{path}{idsite}"),
         }
     }
 
