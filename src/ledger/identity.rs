@@ -137,14 +137,14 @@ impl<'a> Beginning<'a> {
 
 /// How far a log was read, and the checksum of the bytes just before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
+pub struct Tail {
     /// In unpacked bytes.
     pub position: u64,
     length: usize,
     checksum: Checksum,
 }
 
-impl Mark {
+impl Tail {
     /// At that position, with (at least some of) the bytes just before it.
     pub fn at(position: u64, before: &[u8]) -> Self {
         let most = usize::try_from(position).unwrap_or(SAMPLE).min(SAMPLE);
@@ -335,21 +335,21 @@ second line
     }
 
     #[test]
-    fn a_mark_fits_while_the_bytes_before_it_are_there_unchanged() {
+    fn a_tail_fits_while_the_bytes_before_it_are_there_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let fits = |mark: &Mark, content: &[u8]| {
+        let fits = |tail: &Tail, content: &[u8]| {
             std::fs::write(&path, content).unwrap();
             let mut file = std::fs::File::open(&path).unwrap();
-            mark.fits(&mut file).unwrap()
+            tail.fits(&mut file).unwrap()
         };
         let long = vec![b'y'; 3000];
-        let mark = Mark::at(2500, &long[..2500]);
-        assert!(fits(&mark, &long) && fits(&mark, &long[..2500]));
-        assert!(!fits(&mark, &long[..2499]) && !fits(&mark, b""));
+        let tail = Tail::at(2500, &long[..2500]);
+        assert!(fits(&tail, &long) && fits(&tail, &long[..2500]));
+        assert!(!fits(&tail, &long[..2499]) && !fits(&tail, b""));
         let mut changed = long.clone();
         changed[2499] = b'z';
-        assert!(!fits(&mark, &changed));
+        assert!(!fits(&tail, &changed));
     }
 
     proptest! {

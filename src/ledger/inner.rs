@@ -69,9 +69,9 @@ impl Inner {
     }
 
     pub fn read_to(&mut self, log: LogId, start: u64, block: &[u8]) -> Result<()> {
-        // What is read once more, to find a log's format say, says nothing new; the mark never goes back.
-        let mark = self.state.logs.get(&log).and_then(|known| known.mark);
-        if mark.is_some_and(|mark| start.saturating_add(block.len() as u64) <= mark.position) {
+        // What is read once more, to find a log's format say, says nothing new; what is known never goes back.
+        let tail = self.state.logs.get(&log).and_then(|known| known.tail);
+        if tail.is_some_and(|tail| start.saturating_add(block.len() as u64) <= tail.position) {
             self.read.insert(log);
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Reading: the ends of a log that its identity is made of, held while it is read.
 
-use super::identity::{Head, Mark, SAMPLE};
+use super::identity::{Head, SAMPLE, Tail};
 use super::record::Record;
 use super::state::LogId;
 
@@ -59,7 +59,7 @@ impl Reading {
         let grew = std::mem::take(&mut self.head_grew);
         Some(Record::Read {
             log: self.log,
-            mark: Mark::at(self.position, &self.tail),
+            tail: Tail::at(self.position, &self.tail),
             head: grew.then(|| Head::of(&self.head)),
         })
     }
@@ -89,8 +89,8 @@ mod tests {
                 start = end;
             }
             let head = (start > at_first && at_first < SAMPLE).then(|| Head::of(&log[..start]));
-            let mark = Mark::at(start as u64, &log[..start]);
-            prop_assert_eq!(reading.record(), Some(Record::Read { log: id, mark, head }));
+            let tail = Tail::at(start as u64, &log[..start]);
+            prop_assert_eq!(reading.record(), Some(Record::Read { log: id, tail, head }));
             prop_assert_eq!(reading.record(), None);
         }
     }
@@ -100,13 +100,13 @@ mod tests {
         let id = State::new(Salt([0; 16])).next_log();
         let mut reading = Reading::new(id, b"abc".to_vec());
         reading.push(100, b"xyz");
-        let mark = Mark::at(103, b"xyz");
+        let tail = Tail::at(103, b"xyz");
         let head = None;
         assert_eq!(
             reading.record(),
             Some(Record::Read {
                 log: id,
-                mark,
+                tail,
                 head
             })
         );

@@ -234,7 +234,7 @@ impl Ledger {
 impl Log {
     /// How far it was read.
     fn read(&self) -> u64 {
-        self.mark.map_or(0, |mark| mark.position)
+        self.tail.map_or(0, |tail| tail.position)
     }
 
     /// Whether it is worth looking into: the file begins like this log, or is the file that was empty so far.
@@ -243,14 +243,14 @@ impl Log {
         match self.identity.head.length {
             0 => same_file,
             // Of a log that was never read nothing is known that would be worth having.
-            _ => (same_file || self.mark.is_some()) && beginning.fits(&self.identity.head),
+            _ => (same_file || self.tail.is_some()) && beginning.fits(&self.identity.head),
         }
     }
 
     /// Whether the file, which begins like this log, also goes on like it as far as it was read.
     fn is_in(&self, probe: &mut Probe) -> io::Result<bool> {
-        let fits = match &self.mark {
-            Some(mark) => mark.fits(probe.log)?,
+        let fits = match &self.tail {
+            Some(tail) => tail.fits(probe.log)?,
             None => true,
         };
         let claimed = self.done.end();

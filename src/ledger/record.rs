@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::checksum::Checksum;
-use super::identity::{Head, Identity, Mark};
+use super::identity::{Head, Identity, Tail};
 use super::marks::Marks;
 use super::state::{BatchId, Intent, Lines, LogId, Salt};
 
@@ -22,7 +22,7 @@ pub enum Record {
     /// of it to see than before.
     Read {
         log: LogId,
-        mark: Mark,
+        tail: Tail,
         head: Option<Head>,
     },
     /// Lines that nothing is to be sent of.

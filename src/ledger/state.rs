@@ -9,7 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use super::checksum::Checksum;
-use super::identity::{Head, Identity, Mark};
+use super::identity::{Head, Identity, Tail};
 use super::marks::Marks;
 use super::ranges::Ranges;
 use super::record::Record;
@@ -85,7 +85,7 @@ impl TryFrom<String> for Salt {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
     pub identity: Identity,
-    pub mark: Option<Mark>,
+    pub tail: Option<Tail>,
     pub done: Ranges,
 }
 
@@ -166,18 +166,18 @@ impl State {
                     None => {
                         let new = Log {
                             identity,
-                            mark: None,
+                            tail: None,
                             done: Ranges::default(),
                         };
                         self.logs.insert(log, new);
                     }
                 }
             }
-            Record::Read { log, mark, head } => {
+            Record::Read { log, tail, head } => {
                 self.used_log(log);
                 if let Some(known) = self.logs.get_mut(&log) {
-                    if known.mark.is_none_or(|old| old.position < mark.position) {
-                        known.mark = Some(mark);
+                    if known.tail.is_none_or(|old| old.position < tail.position) {
+                        known.tail = Some(tail);
                     }
                     let longer = |head: &Head| head.length > known.identity.head.length;
                     if let Some(head) = head.filter(longer) {

@@ -193,8 +193,8 @@ impl Api {
             "Live.getLastVisitsDetails",
             &[
                 ("idSite", query.idsite),
-                ("period", query.period),
-                ("date", query.date),
+                ("period", "range"),
+                ("date", query.days),
                 ("segment", query.segment),
                 ("filter_limit", &limit),
                 ("filter_offset", &offset),

@@ -69,15 +69,6 @@ pub enum Refused {
     Count(usize),
 }
 
-impl Refused {
-    pub fn count(&self) -> usize {
-        match self {
-            Self::Indices(places) => places.len(),
-            Self::Count(count) => *count,
-        }
-    }
-}
-
 /// Says what an exchange means for a batch of `sent` hits.
 pub fn judge(exchange: &Exchange, sent: usize, history: &History) -> Outcome {
     match &exchange.seen {

@@ -152,7 +152,7 @@ fn is_whole(address: &str) -> bool {
 fn ask(
     api: &Api,
     idsite: &str,
-    date: &str,
+    days: &str,
     field: &str,
     values: &BTreeSet<&str>,
     found: &mut HashSet<String>,
@@ -165,8 +165,7 @@ fn ask(
         loop {
             let query = VisitQuery {
                 idsite,
-                period: "range",
-                date,
+                days,
                 segment: &segment,
                 limit: PAGE,
                 offset,

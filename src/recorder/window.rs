@@ -34,7 +34,7 @@ struct Request {
 
 /// A unit and what has become of its requests so far.
 #[derive(Clone, Debug)]
-pub struct Pending {
+pub(super) struct Pending {
     pub unit: Unit,
     /// Requests that have no outcome yet.
     pub left: u32,

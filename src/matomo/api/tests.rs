@@ -339,8 +339,7 @@ fn visits_are_asked_for_page_by_page() {
         .api
         .last_visits(&VisitQuery {
             idsite: "1",
-            period: "range",
-            date: "2026-11-15,2026-11-17",
+            days: "2026-11-15,2026-11-17",
             segment: &segment,
             limit: 500,
             offset: 1000,

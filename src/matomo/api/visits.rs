@@ -16,10 +16,8 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 #[derive(Clone, Copy, Debug)]
 pub struct VisitQuery<'a> {
     pub idsite: &'a str,
-    /// `day`, `range` and so on. Days are days of the site's time zone.
-    pub period: &'a str,
-    /// `2026-11-15`, or `2026-11-15,2026-11-17` with `range`.
-    pub date: &'a str,
+    /// The first day and the last, `2026-11-15,2026-11-17`: days of the site's time zone.
+    pub days: &'a str,
     /// As [`any_of`] writes it, conditions joined by `;` (and) or `,` (or). Empty: all visits.
     pub segment: &'a str,
     /// Most visits to be given.
@@ -41,8 +39,6 @@ pub struct Visit {
 /// One action of a visit: a page view, download or event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct SeenAction {
-    #[serde(default, deserialize_with = "text")]
-    pub url: Option<String>,
     /// The hit's `pv_id`.
     #[serde(rename = "idpageview", default, deserialize_with = "text")]
     pub pv_id: Option<String>,
@@ -103,8 +99,7 @@ mod tests {
             ]
         );
         assert_eq!(visits[0].ip.as_deref(), Some("192.0.2.0"));
-        assert_eq!(visits[0].actions[0].url.as_deref(), Some("http://h/a"));
-        assert_eq!((&visits[1].ip, &visits[0].actions[1].url), (&None, &None));
+        assert_eq!(visits[1].ip, None);
     }
 
     #[test]
