@@ -90,7 +90,8 @@ fn is_pattern(part: &[u8]) -> bool {
     part.iter().any(|byte| b"*?[".contains(byte))
 }
 
-/// Every path that fits the pattern, part by part, so `*` stops at `/`.
+/// Every path that fits the pattern, part by part, so `*` stops at `/`. A folder is no log, unless it is named: one
+/// of ours, with the ledger of an import that stopped, may stand among the logs.
 fn expand(pattern: &OsStr, warn: &mut dyn FnMut(String)) -> Vec<PathBuf> {
     let pattern = pattern.as_bytes();
     let root = if pattern.starts_with(b"/") { "/" } else { "" };
@@ -114,6 +115,13 @@ fn expand(pattern: &OsStr, warn: &mut dyn FnMut(String)) -> Vec<PathBuf> {
                 .filter(|path| path.symlink_metadata().is_ok())
                 .collect()
         };
+    }
+    if pattern
+        .rsplit(|byte| *byte == b'/')
+        .next()
+        .is_some_and(is_pattern)
+    {
+        paths.retain(|path| !path.is_dir());
     }
     // By bytes, not part by part as paths compare.
     paths.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
@@ -222,6 +230,13 @@ mod tests {
             ["a-b/x.log", "a/x.log", "b/y.log"]
         );
         assert_eq!(matches(&folder, "[ab]/deep/../*.log"), ["a/deep/../x.log"]);
+    }
+
+    #[test]
+    fn a_folder_is_no_match_but_may_be_named() {
+        let folder = folder(&["a.log", "import-logs-state/current"]);
+        assert_eq!(matches(&folder, "*"), ["a.log"]);
+        assert_eq!(matches(&folder, "import-logs-state"), ["import-logs-state"]);
     }
 
     #[test]
