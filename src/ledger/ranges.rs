@@ -203,6 +203,9 @@ mod tests {
         assert_eq!(ranges.lines(), 2);
         ranges.insert(0..300, 3);
         assert_eq!((ranges.first_gap(), ranges.lines()), (300, 3));
+        let mut ranges = of(&[(100, 200)]);
+        ranges.insert(0..200, 2);
+        assert_eq!((ranges.first_gap(), ranges.lines()), (200, 2));
     }
 
     #[test]
