@@ -493,6 +493,34 @@ fn a_field_regex_may_look_around_and_refer_back() {
 }
 
 #[test]
+fn a_field_regex_is_read_as_python_reads_it() {
+    for (regex, value, gives) in [
+        (r"\<(?P<k>[^>]+)\>", "<abc>", Some("abc")),
+        (r"(?P<k>[\w&&=]+)", "a&b=c", Some("a&b=c")),
+        (r"(?P<k>[\w~~]+)", "a~b", Some("a~b")),
+        (r"(?P<k>[a-z--]+)", "a-b", Some("a-b")),
+        (r"(?P<k>[a-z&&b]+)", "a&b", Some("a&b")),
+        (r"(?P<k>.)", "é", Some("é")),
+        (r"(?P<k>\w+)", "éa", Some("éa")),
+        (r"(?P<k>\S{,3})", "abc", Some("abc")),
+        (r"(?P<k>(?a:\w))", "é", None),
+    ] {
+        let options = W3cOptions {
+            regexes: parse_field_regex(&format!("x-y={regex}")).unwrap(),
+            wanted: Wanted(vec!["k".to_owned()]),
+            ..W3cOptions::default()
+        };
+        let header = "#Fields: date time c-ip cs-uri-stem x-y sc-status";
+        let format = format("w3c_extended", &options, header);
+        let line = format!("2024-05-14 06:00:01 203.0.113.9 /a {value} 200");
+        let (arena, mut record) = (Bump::new(), Record::default());
+        let fit = format.parse(line.as_bytes(), &arena, &mut record);
+        let found = (fit == Fit::Record).then(|| record.by_name("k")).flatten();
+        assert_eq!(found, gives.map(str::as_bytes), "{regex} on {value}");
+    }
+}
+
+#[test]
 fn field_regexes_that_cannot_go_together_are_an_error() {
     let regexes = parse_field_regex("a=(?P<x>.),b=(?P<x>.)").unwrap();
     let options = W3cOptions {
