@@ -69,6 +69,8 @@ impl W3c {
         if self.layout.as_ref().is_some_and(|old| old.names() == names) {
             return Ok(());
         }
+        // The old columns do not hold behind a header, whether or not it can be used.
+        self.layout = None;
         let layout = Layout::new(self.dialect, &self.options, names)?;
         let missing: Vec<String> = NEEDED
             .into_iter()

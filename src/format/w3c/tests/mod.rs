@@ -387,6 +387,12 @@ fn a_header_that_lacks_what_a_hit_needs_is_an_error_that_names_it() {
             .contains("c-ip")
     );
     assert!(!format.ready());
+    format.header(W3C.as_bytes()).unwrap();
+    assert!(format.header(b"#Fields: date time").is_err());
+    assert!(
+        !format.ready(),
+        "the columns before it do not hold behind it"
+    );
 
     let options = W3cOptions {
         fields: Some("date time".into()),
