@@ -5,7 +5,6 @@ use chrono_tz::Tz;
 
 use crate::filter::FileKind;
 use crate::format::date::{DateFormat, Moment};
-use crate::format::w3c::RAW_AGENT;
 use crate::format::{Field, Fields, Format, Record};
 use crate::listening::variants::CID;
 
@@ -121,7 +120,7 @@ impl HitOptions {
             host,
             referrer: if referrer == b"-" { b"" } else { referrer },
             user_agent: unquoted(get(Field::UserAgent).unwrap_or_default()),
-            raw_agent: record.extra(RAW_AGENT),
+            raw_agent: record.raw_agent(),
             cid: None,
             is_listener: false,
             file: FileKind::default(),

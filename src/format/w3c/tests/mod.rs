@@ -280,14 +280,14 @@ fn the_agent_as_it_was_read_is_kept_where_decoding_changed_it() {
     let mut record = Record::default();
     format.parse(IIS_LINE.as_bytes(), &arena, &mut record);
     assert_eq!(
-        record.by_name(RAW_AGENT),
+        record.raw_agent(),
         Some(&b"Mozilla/5.0+(Windows+NT+10.0)"[..])
     );
 
     let line = IIS_LINE.replace("Mozilla/5.0+(Windows+NT+10.0)", "A/1");
     let mut record = Record::default();
     format.parse(line.as_bytes(), &arena, &mut record);
-    assert_eq!(record.by_name(RAW_AGENT), None);
+    assert_eq!(record.raw_agent(), None);
 }
 
 #[test]
