@@ -69,13 +69,20 @@ pub(super) fn patterns(option: &str, given: &[String], files: &[PathBuf]) -> Res
     Ok(patterns)
 }
 
+/// Editors on Windows begin a file with it.
+const BOM: char = '\u{feff}';
+
 fn read_text(option: &str, file: &Path) -> Result<String> {
-    std::fs::read_to_string(file).map_err(|error| {
+    let mut text = std::fs::read_to_string(file).map_err(|error| {
         Error::usage(format!(
             "{option}={}: cannot be read: {error}",
             file.display()
         ))
-    })
+    })?;
+    if text.starts_with(BOM) {
+        text.drain(..BOM.len_utf8());
+    }
+    Ok(text)
 }
 
 /// `YYYY-MM-DD hh:mm:ss +/-hhmm` in seconds since 1970, UTC.
