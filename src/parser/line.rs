@@ -231,6 +231,7 @@ impl Parser {
             let error = Error::stopped(format!("{}:{}: {error}", log.name, line.number));
             log.unusable_header = Some(error);
         }
+        self.forget_groups(format);
         match format.ready() && !was_ready {
             true => self.check_fields(&log.name, format),
             false => Ok(()),

@@ -355,12 +355,13 @@ impl Parser {
         }
     }
 
-    /// `--ignore-groups` in this log's format, whose fields may still change.
+    /// `--ignore-groups`, as far as this log's format has such fields now; a header may bring others.
     pub(super) fn forget_groups(&mut self, format: &dyn Format) {
         self.hit.ignored = Fields::default();
         self.ignored_groups
             .iter()
             .filter_map(|group| format.field(group))
+            .filter(|field| format.has(*field))
             .for_each(|field| self.hit.ignored.insert(field));
     }
 }

@@ -219,6 +219,7 @@ impl Parser {
             if header {
                 // One that cannot be used is told of when the lines are read for good.
                 let _ = format.header(line.bytes);
+                self.forget_groups(format);
             }
             return Ok(());
         }
