@@ -83,13 +83,16 @@ impl Parser {
             log.account.add(Count::Read, 1);
             self.drop_line(log, line, Reason::Misfit)?;
         } else {
-            return Err(log.unusable_header.take().unwrap_or_else(|| Error::stopped(format!(
-                "{}:{}: the format {} needs a '#Fields: ...' line, and none came before this line; \
-                 give it with --w3c-fields, or another --log-format-name",
-                log.name,
-                line.number,
-                format.name()
-            ))));
+            let none_came = || {
+                Error::stopped(format!(
+                    "{}:{}: the format {} needs a '#Fields: ...' line, and none came before this line; \
+                     give it with --w3c-fields, or another --log-format-name",
+                    log.name,
+                    line.number,
+                    format.name()
+                ))
+            };
+            return Err(log.unusable_header.take().unwrap_or_else(none_came));
         }
         Ok(Flow::On)
     }

@@ -303,7 +303,7 @@ fn ours(dialect: &Dialect, options: &W3cOptions, name: &[u8], given: &mut Vec<Fi
     }
 }
 
-/// A log is bytes, so `\S` and `.` take any of them: a line has no line end.
+/// A log is bytes, so `\S` and `.` take any of them; none of a line is a line end.
 fn byte_regex(pattern: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(pattern)
         .unicode(false)
