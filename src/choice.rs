@@ -134,7 +134,7 @@ impl Chooser {
             }
             let enough = match lines.next(TICK) {
                 Ok(Next::Line(line)) => {
-                    let enough = !line.too_long && detector.look(line.bytes)?;
+                    let enough = !line.too_long && detector.look(line.bytes);
                     size += line.bytes.len() + line.raw.len();
                     odd |= line.too_long;
                     held.push(Held::new(&line));

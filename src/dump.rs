@@ -37,7 +37,7 @@ pub fn print(
             .and_then(|mut lines| {
                 match chooser.choose(&name, &mut lines, stop, console, input.flush_interval)? {
                     Some((format, _)) if format.ready() => Ok(Some(format)),
-                    Some((format, _)) => with_header(format, &mut lines, stop),
+                    Some((format, _)) => with_header(format, &name, &mut lines, stop),
                     None => Ok(None),
                 }
             })?;
@@ -55,20 +55,27 @@ pub fn print(
 }
 
 /// A named W3C format takes its fields from the log's header. `None`: there is nothing but blank lines and comments,
-/// or the program is to stop.
+/// or the program is to stop. An error: the log cannot be read, or its header cannot be used.
 fn with_header(
     mut format: Box<dyn Format>,
+    name: &str,
     lines: &mut Lines,
     stop: &Stop,
 ) -> Result<Option<Box<dyn Format>>> {
+    let mut unusable = None;
     while !stop.requested() && !format.ready() {
         match lines
             .next(TICK)
             .map_err(|error| Error::stopped(error.to_string()))?
         {
-            Next::Line(line) if line.bytes.starts_with(b"#") => format.header(line.bytes)?,
+            Next::Line(line) if line.bytes.starts_with(b"#") => {
+                if let Err(error) = format.header(line.bytes) {
+                    let place = format!("{name}:{}", line.number);
+                    unusable = Some(Error::stopped(format!("{place}: {error}")));
+                }
+            }
             Next::Line(line) if line.bytes.trim_ascii().is_empty() => {}
-            Next::Line(_) => return Ok(Some(format)),
+            Next::Line(_) => return unusable.map_or(Ok(Some(format)), Err),
             Next::Pause => {}
             Next::End => return Ok(None),
         }

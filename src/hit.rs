@@ -4,8 +4,7 @@ use bumpalo::Bump;
 use chrono_tz::Tz;
 
 use crate::filter::FileKind;
-use crate::format::date::{DateFormat, Moment};
-use crate::format::w3c::RAW_AGENT;
+use crate::format::date::DateFormat;
 use crate::format::{Field, Fields, Format, Record};
 use crate::listening::variants::CID;
 
@@ -121,7 +120,7 @@ impl HitOptions {
             host,
             referrer: if referrer == b"-" { b"" } else { referrer },
             user_agent: unquoted(get(Field::UserAgent).unwrap_or_default()),
-            raw_agent: record.extra(RAW_AGENT),
+            raw_agent: record.raw_agent(),
             cid: None,
             is_listener: false,
             file: FileKind::default(),
@@ -157,23 +156,20 @@ impl HitOptions {
     /// The moment of a record, in seconds since 1970, UTC. `None`: its date is none.
     pub fn time(&self, record: &Record, dates: &DateFormat) -> Option<i64> {
         let moment = dates.read(record)?;
-        let local = moment.local.checked_add(self.add_to_date)?;
         let offset = match moment
             .offset
             .filter(|_| !self.ignored.contains(Field::Timezone))
         {
             Some(offset) => i64::from(offset),
-            None => self.timezone.map_or(0, |zone| {
-                offset_in(
-                    zone,
-                    Moment {
-                        local,
-                        offset: None,
-                    },
-                )
-            }),
+            // Of the clock that the line was written by, not of one set forward or back.
+            None => self
+                .timezone
+                .map_or(0, |zone| offset_in(zone, moment.local)),
         };
-        let time = local.checked_sub(offset)?;
+        let time = moment
+            .local
+            .checked_sub(offset)?
+            .checked_add(self.add_to_date)?;
         // The years that both Matomo and a calendar of four digits know.
         (-62_135_596_800..253_402_300_800)
             .contains(&time)
@@ -282,9 +278,9 @@ fn lowercase<'a>(text: &'a [u8], arena: &'a Bump) -> &'a [u8] {
 
 /// Seconds east of UTC at a wall-clock moment. In the hour that summer time repeats, its first reading; in the
 /// hour that it leaves out, the offset in force before.
-fn offset_in(zone: Tz, moment: Moment) -> i64 {
+fn offset_in(zone: Tz, local: i64) -> i64 {
     use chrono::{DateTime, MappedLocalTime, Offset, TimeDelta, TimeZone};
-    let Some(wall) = DateTime::from_timestamp(moment.local, 0).map(|time| time.naive_utc()) else {
+    let Some(wall) = DateTime::from_timestamp(local, 0).map(|time| time.naive_utc()) else {
         return 0;
     };
     let offset = match zone.offset_from_local_datetime(&wall) {

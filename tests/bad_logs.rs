@@ -84,6 +84,55 @@ fn a_program() {
     assert_passed_over(&folder, "access.log", &["access.log: ", "binary"]);
 }
 
+const FIELDS: &str = "#Fields: date time c-ip cs-uri-stem sc-status\n";
+const UNUSABLE: &str = "#Fields: date time c-ip sc-status\n";
+
+/// A line of a W3C log.
+fn w3c(number: usize) -> String {
+    format!("2024-05-14 06:25:24 203.0.113.9 /page-{number} 200\n")
+}
+
+#[test]
+fn a_header_that_cannot_be_used_does_no_harm_where_no_line_is_read_by_it() {
+    for log in [
+        format!("{UNUSABLE}{FIELDS}{}", w3c(0)),
+        format!("{FIELDS}{}{UNUSABLE}", w3c(0)),
+        format!("{FIELDS}{}{UNUSABLE}\n#Software: x\n", w3c(0)),
+    ] {
+        for format in ["", "--log-format-name=w3c_extended"] {
+            let folder = Folder::new();
+            folder.write("access.log", &log);
+            let sandbox = sandbox();
+            import(&folder, &sandbox, &format!("{format} access.log")).exits(0);
+            assert_each_once(&sandbox, 1);
+        }
+    }
+}
+
+#[test]
+fn a_line_behind_a_header_that_cannot_be_used_stops_the_import_at_that_header() {
+    let folder = Folder::new();
+    folder.write(
+        "access.log",
+        format!("{FIELDS}{}{UNUSABLE}\n{}", w3c(0), w3c(1)),
+    );
+    for format in ["", "--log-format-name=w3c_extended"] {
+        let sandbox = sandbox();
+        import(&folder, &sandbox, &format!("{format} access.log"))
+            .exits(1)
+            .says(&["access.log:3: ", "#Fields:", "cs-uri-stem"]);
+        assert_each_once(&sandbox, 1);
+    }
+    folder.write("access.log", format!("{UNUSABLE}{}", w3c(0)));
+    import(
+        &folder,
+        &sandbox(),
+        "--dump-log-regex --log-format-name=iis access.log",
+    )
+    .exits(1)
+    .says(&["access.log:1: ", "#Fields:", "cs-uri-stem"]);
+}
+
 #[test]
 fn a_packed_file_that_was_cut_off_gives_what_is_there() {
     let folder = Folder::new();

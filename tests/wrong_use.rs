@@ -64,6 +64,17 @@ fn an_empty_site_or_host_sends_no_hit_elsewhere() {
 }
 
 #[test]
+fn an_empty_text_does_not_drop_every_hit_nor_send_events_that_matomo_refuses() {
+    for option in [
+        "--useragent-exclude",
+        "--include-path",
+        "--listening-category",
+    ] {
+        assert_wrong(&format!("{option}="), &[option, "is empty"]);
+    }
+}
+
+#[test]
 fn a_format_that_is_none_is_named_with_those_that_are() {
     assert_wrong(
         "--log-format-name=apache",

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chrono_tz::Tz;
 
-use super::values::{moment, named, number, patterns};
+use super::values::{moment, named, number, patterns, refuse_empty};
 use super::{FormatChoice, RadioOptions};
 use crate::cli::{Cli, ListeningTime, LogFormat};
 use crate::error::{Error, Result};
@@ -65,6 +65,14 @@ pub(super) fn filters(cli: &Cli) -> Result<Filters> {
         sent,
         ..
     } = cli;
+    for (option, values) in [
+        ("--useragent-exclude", &imported.useragent_exclude),
+        ("--include-path", &imported.include_path),
+    ] {
+        values
+            .iter()
+            .try_for_each(|value| refuse_empty(option, value))?;
+    }
     let exact = |hosts: &[String]| {
         hosts
             .iter()
@@ -133,6 +141,7 @@ pub(super) fn w3c_options(format: &LogFormat, wanted: &Wanted) -> Result<W3cOpti
 
 pub(super) fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
     let Cli { sent, radio, .. } = cli;
+    refuse_empty("--listening-category", &radio.listening_category)?;
     let audience = Audience {
         relays: radio.relay.clone(),
         minimum: number("--minimum-listening", &radio.minimum_listening)?,

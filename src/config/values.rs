@@ -9,14 +9,22 @@ use crate::error::{Error, Result};
 use crate::format::{Field, Wanted};
 use crate::input::pattern::Pattern;
 
-/// What says whose hits they are. It is empty where a script's variable is not set: without it they would go to
-/// another site, so nothing goes.
+/// What says whose hits they are.
 pub(super) fn named(option: &str, value: &Option<String>) -> Result<Option<String>> {
-    match value.as_deref().map(str::trim) {
-        Some("") => Err(Error::usage(format!(
+    value
+        .iter()
+        .try_for_each(|value| refuse_empty(option, value))?;
+    Ok(value.clone())
+}
+
+/// For values without which everything would be another's, dropped or without a name. They are empty where a script's
+/// variable is not set, and nobody means that.
+pub(super) fn refuse_empty(option: &str, value: &str) -> Result<()> {
+    match value.trim() {
+        "" => Err(Error::usage(format!(
             "{option} is empty: give it a value, or leave it out"
         ))),
-        _ => Ok(value.clone()),
+        _ => Ok(()),
     }
 }
 
@@ -69,13 +77,20 @@ pub(super) fn patterns(option: &str, given: &[String], files: &[PathBuf]) -> Res
     Ok(patterns)
 }
 
+/// Editors on Windows begin a file with it.
+const BOM: char = '\u{feff}';
+
 fn read_text(option: &str, file: &Path) -> Result<String> {
-    std::fs::read_to_string(file).map_err(|error| {
+    let mut text = std::fs::read_to_string(file).map_err(|error| {
         Error::usage(format!(
             "{option}={}: cannot be read: {error}",
             file.display()
         ))
-    })
+    })?;
+    if text.starts_with(BOM) {
+        text.drain(..BOM.len_utf8());
+    }
+    Ok(text)
 }
 
 /// `YYYY-MM-DD hh:mm:ss +/-hhmm` in seconds since 1970, UTC.

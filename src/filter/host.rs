@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 
-use url::Url;
-
 use crate::hit::Hit;
 use crate::input::pattern::Pattern;
 use crate::report::Reason;
@@ -34,10 +32,9 @@ impl Hosts {
             return Ok(());
         }
         let host = self.host(hit);
-        let of_path = if host.is_none() {
-            host_of_url(hit.path)
-        } else {
-            None
+        let of_path = match host {
+            Some(_) => None,
+            None => host_of_url(hit.path).map(lowercase),
         };
         let Some(host) = host.or(of_path.as_deref()) else {
             return Ok(());
@@ -57,9 +54,54 @@ impl Hosts {
     }
 }
 
-/// The host of a path that is a whole URL (a proxy's log): lower case, without port.
-fn host_of_url(path: &[u8]) -> Option<Vec<u8>> {
-    memchr::memmem::find(path, b"://")?;
-    let url = Url::parse(std::str::from_utf8(path).ok()?).ok()?;
-    Some(url.host_str()?.to_ascii_lowercase().into_bytes())
+/// The host of a path that is a whole URL (a proxy's log), as it stands there: without user, port and brackets.
+fn host_of_url(path: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = path.split_at(memchr::memmem::find(path, b"://")?);
+    let of_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    if !scheme.first()?.is_ascii_alphabetic() || !scheme.iter().all(of_scheme) {
+        return None;
+    }
+    let place = rest[3..].split(|byte| b"/?#".contains(byte)).next()?;
+    let host = place.rsplit(|byte| *byte == b'@').next()?;
+    let host = match host.strip_prefix(b"[") {
+        Some(address) => address.split(|byte| *byte == b']').next()?,
+        None => host.split(|byte| *byte == b':').next()?,
+    };
+    (!host.is_empty()).then_some(host)
+}
+
+fn lowercase(host: &[u8]) -> Vec<u8> {
+    match std::str::from_utf8(host) {
+        Ok(text) => text.to_lowercase().into_bytes(),
+        Err(_) => host.to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_a_url_is_what_stands_there() {
+        for (path, host) in [
+            ("http://www.example.com/x", Some("www.example.com")),
+            (
+                "http://WWW.Example.com:80?x=http://y/",
+                Some("www.example.com"),
+            ),
+            ("http://user:pw@h@x.y./", Some("x.y.")),
+            ("https://[2001:DB8::1]:8/x", Some("2001:db8::1")),
+            ("http://a_b.c#d", Some("a_b.c")),
+            ("http://MÜNCHEN.de", Some("münchen.de")),
+            ("http://127.1:99999/", Some("127.1")),
+            ("http:///x", None),
+            ("://x/", None),
+            ("1http://x/", None),
+            ("/to/http://x/", None),
+            ("x.y:443", None),
+        ] {
+            let found = host_of_url(path.as_bytes()).map(lowercase);
+            assert_eq!(found.as_deref(), host.map(str::as_bytes), "{path}");
+        }
+    }
 }

@@ -20,10 +20,12 @@ const ELB_REQUEST: &str = r#""\S+\s+\w+://(?P<host>[^\s/]*):\d+(?P<path>/.*?)\s+
 /// What syslog puts before the line.
 const SYSLOG: &str = r".*?:";
 const HAPROXY_DATE: &str = r"\[(?P<date>[^\s\].]+)\.\d+\]";
-/// Front end, back end and timers, then the status; behind the length a `-` for the cookie that was not
-/// captured, and whatever the proxy tells of its state.
-const HAPROXY_STATUS: &str = r".*?\s+(?P<status>\d+)";
-const HAPROXY_STATE: &str = r"-\s+.*?";
+/// Front end, back end and timers, then the status.
+const HAPROXY_STATUS: &str = r".*?\s+(?P<status>\d{3})";
+/// With `option logasap` the line is written before the answer is over, and a plus says so.
+const HAPROXY_LENGTH: &str = r"(?P<length>[+-]?\d+)";
+/// The cookies of request and answer, `-` where none was captured, then whatever the proxy tells of its state.
+const HAPROXY_STATE: &str = r"\S+\s+\S+.*?";
 
 /// `2 s` is no number, and so no time in the end.
 const GANDI_SECONDS: &str = r"\((?P<generation_time_secs>[^)]*)\)";
@@ -83,7 +85,7 @@ static ROWS: [Row; 5] = [
             IP_PORT,
             HAPROXY_DATE,
             HAPROXY_STATUS,
-            LENGTH,
+            HAPROXY_LENGTH,
             HAPROXY_STATE,
             REQUEST,
         ],

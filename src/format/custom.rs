@@ -136,6 +136,15 @@ impl Format for Custom {
         &self.fields
     }
 
+    /// The zone may stand in the date.
+    fn has(&self, field: Field) -> bool {
+        let in_date = match &self.dates {
+            DateFormat::Strptime(pattern) => pattern.has_zone(),
+            _ => false,
+        };
+        (in_date && field == Field::Timezone) || self.fields.contains(&field)
+    }
+
     fn richness(&self) -> usize {
         self.richness
     }

@@ -11,9 +11,9 @@ use crate::rejects;
 #[cfg(test)]
 mod tests;
 
-/// Lines that decide, once one of them fits anything.
+/// Lines that decide, once one of them fits anything; blank lines and comments are not among them.
 const SAMPLE: usize = 100;
-/// Lines that are looked through for one that fits anything.
+/// Lines that are looked through at most, whatever they hold; how many bytes, `choice` says.
 const MOST_LINES: usize = 100_000;
 /// Header lines that are kept for the W3C family.
 const MOST_HEADERS: usize = 100;
@@ -21,12 +21,17 @@ const MOST_HEADERS: usize = 100;
 /// Looks at a log's first lines until they tell its format.
 pub struct Detector {
     candidates: Vec<Candidate>,
+    /// The first comments, and the last `#Fields:` line that came before a format of the W3C family was made.
     headers: Vec<Vec<u8>>,
-    /// How many of them there were when they were last tried.
-    headers_tried: Option<usize>,
-    /// How many of them made a format of the W3C family.
+    /// How many `#Fields:` lines came.
+    fields_lines: usize,
+    /// How many of them had come when they were last tried.
+    fields_tried: Option<usize>,
+    /// How many of the headers made a format of the W3C family.
     w3c_headers: Option<usize>,
     lines: usize,
+    /// Those that are neither blank nor a comment.
+    filled: usize,
     /// Lines that fit anything at all.
     fitting: usize,
     blank: bool,
@@ -80,9 +85,11 @@ impl Detector {
         Ok(Self {
             candidates: candidates.collect(),
             headers: Vec::new(),
-            headers_tried: None,
+            fields_lines: 0,
+            fields_tried: None,
             w3c_headers: None,
             lines: 0,
+            filled: 0,
             fitting: 0,
             blank: true,
             hint: None,
@@ -93,28 +100,28 @@ impl Detector {
     }
 
     /// Looks at one more line. `true`: enough is known.
-    pub fn look(&mut self, line: &[u8]) -> Result<bool> {
+    pub fn look(&mut self, line: &[u8]) -> bool {
         self.lines += 1;
         if self.lines == 1
             && let Some(name) = rejects::format_of(line)
             && let Ok(format) = registry::by_name(name, &self.options)
         {
             self.named = Some(format);
-            return Ok(true);
+            return true;
         }
         if line.trim_ascii().is_empty() {
-            return Ok(self.lines >= MOST_LINES);
+            return self.is_enough();
         }
-        if line.starts_with(b"#") {
-            if self.headers.len() < MOST_HEADERS {
-                self.headers.push(line.to_vec());
-            }
+        let comment = line.starts_with(b"#");
+        if comment {
+            self.keep_header(line);
             for candidate in self
                 .candidates
                 .iter_mut()
                 .filter(|candidate| candidate.kind == Kind::W3c)
             {
-                candidate.format.header(line)?;
+                // One that cannot be used is none: lines behind it do not fit.
+                let _ = candidate.format.header(line);
             }
         } else {
             self.blank = false;
@@ -138,7 +145,12 @@ impl Detector {
         }
         self.arena.reset();
         self.fitting += usize::from(fits_any);
-        Ok(self.lines >= if self.fitting > 0 { SAMPLE } else { MOST_LINES })
+        self.filled += usize::from(fits_any || !comment);
+        self.is_enough()
+    }
+
+    fn is_enough(&self) -> bool {
+        self.lines >= MOST_LINES || (self.fitting > 0 && self.filled >= SAMPLE)
     }
 
     /// Nothing but blank lines and comments so far that say nothing.
@@ -177,38 +189,51 @@ impl Detector {
             // Later headers have changed the columns, and the lines are to be read from the first on.
             Some(headers) if found.kind == Kind::W3c => {
                 let mut format = registry::by_name(found.format.name(), &self.options).ok()?;
-                let mut headers = self.headers[..headers].iter();
-                headers
-                    .try_for_each(|header| format.header(header))
-                    .ok()
-                    .map(|()| format)
+                for header in &self.headers[..headers] {
+                    let _ = format.header(header);
+                }
+                Some(format)
             }
             _ => Some(found.format),
         }
     }
 
+    /// Of the `#Fields:` lines before the first line of data only the last one counts.
+    fn keep_header(&mut self, line: &[u8]) {
+        if w3c::is_fields_line(line) {
+            if self.fields_lines >= MOST_HEADERS {
+                return;
+            }
+            self.fields_lines += 1;
+            if self.w3c_headers.is_none() {
+                self.headers.retain(|header| !w3c::is_fields_line(header));
+            }
+        } else if self.headers.len() >= MOST_HEADERS {
+            return;
+        }
+        self.headers.push(line.to_vec());
+    }
+
     /// Behind a header: the dialects that it names, as candidates like all others. What stands before a header, such
     /// as the end of a line in a log that was cut, says nothing.
     fn try_w3c(&mut self) {
-        if self.w3c_headers.is_some() || self.headers_tried == Some(self.headers.len()) {
+        if self.w3c_headers.is_some() || self.fields_tried == Some(self.fields_lines) {
             return;
         }
-        self.headers_tried = Some(self.headers.len());
+        self.fields_tried = Some(self.fields_lines);
         let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
         for dialect in w3c::dialects()
             .iter()
             .filter(|dialect| dialect.recognises(&headers, &self.options.w3c))
         {
-            // A header that cannot be used is none.
-            let format = dialect.open(&self.options.w3c).ok();
-            let format = format.and_then(|mut format| {
-                let mut headers = headers.iter();
-                headers
-                    .try_for_each(|header| format.header(header))
-                    .is_ok()
-                    .then_some(format)
-            });
-            if let Some(format) = format.filter(Format::ready) {
+            let Ok(mut format) = dialect.open(&self.options.w3c) else {
+                continue;
+            };
+            for header in &headers {
+                // One that cannot be used leaves the format without columns.
+                let _ = format.header(header);
+            }
+            if format.ready() {
                 self.w3c_headers = Some(headers.len());
                 self.candidates.push(Candidate {
                     format: Box::new(format),

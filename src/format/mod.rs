@@ -64,7 +64,7 @@ pub trait Format: Send + Sync {
     fn regex(&self) -> Option<String>;
 
     /// Offers a line that begins with `#` and did not fit. The W3C family takes its fields from it.
-    /// An error: the header cannot be used, and the import stops.
+    /// An error: the header cannot be used, and no line can be read before another comes.
     fn header(&mut self, _line: &[u8]) -> Result<()> {
         Ok(())
     }

@@ -100,6 +100,7 @@ impl Fields {
 #[derive(Clone, Debug, Default)]
 pub struct Record<'a> {
     values: [Option<&'a [u8]>; Field::ALL.len()],
+    raw_agent: Option<&'a [u8]>,
     extras: Vec<(&'a str, &'a [u8])>,
 }
 
@@ -114,6 +115,16 @@ impl<'a> Record<'a> {
 
     pub fn forget(&mut self, field: Field) {
         self.values[field as usize] = None;
+    }
+
+    /// The user agent as it stands in the line, where decoding changed it: `--useragent-exclude` is tried on both, and
+    /// custom variables send what was read (SPEC sections 2 and 3). It has no name, for users may give any.
+    pub fn raw_agent(&self) -> Option<&'a [u8]> {
+        self.raw_agent
+    }
+
+    pub fn set_raw_agent(&mut self, raw: &'a [u8]) {
+        self.raw_agent = Some(raw);
     }
 
     /// Keeps a field of a name that formats do not know; call it only for names in [`Wanted`].

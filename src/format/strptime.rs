@@ -126,6 +126,16 @@ impl Strptime {
         compile::Compiler::new(format).compile()
     }
 
+    /// Whether a text of this shape says how far from UTC it is.
+    pub fn has_zone(&self) -> bool {
+        let is_zone = |item: &Item| match item {
+            Item::Zone => true,
+            Item::Name { part, .. } => *part == Part::Utc,
+            _ => false,
+        };
+        self.items.iter().any(is_zone)
+    }
+
     /// Reads a text. `None`: it does not have this shape, or is no day of the years 1 to 9999.
     pub fn read(&self, text: &[u8]) -> Option<Moment> {
         let mut parts = Parts::default();

@@ -90,13 +90,16 @@ impl Parser {
             log.account.add(Count::Read, 1);
             self.drop_line(log, line, Reason::Misfit)?;
         } else {
-            return Err(Error::stopped(format!(
-                "{}:{}: the format {} needs a '#Fields: ...' line, and none came before this line; \
-                 give it with --w3c-fields, or another --log-format-name",
-                log.name,
-                line.number,
-                format.name()
-            )));
+            let none_came = || {
+                Error::stopped(format!(
+                    "{}:{}: the format {} needs a '#Fields: ...' line, and none came before this line; \
+                     give it with --w3c-fields, or another --log-format-name",
+                    log.name,
+                    line.number,
+                    format.name()
+                ))
+            };
+            return Err(log.unusable_header.take().unwrap_or_else(none_came));
         }
         Ok(Flow::On)
     }
@@ -235,9 +238,11 @@ impl Parser {
             log.header = Some(line.raw.into());
         }
         let was_ready = format.ready();
-        format
-            .header(line.bytes)
-            .map_err(|error| Error::stopped(format!("{}:{}: {error}", log.name, line.number)))?;
+        if let Err(error) = format.header(line.bytes) {
+            let error = Error::stopped(format!("{}:{}: {error}", log.name, line.number));
+            log.unusable_header = Some(error);
+        }
+        self.forget_groups(format);
         match format.ready() && !was_ready {
             true => self.check_fields(&log.name, format),
             false => Ok(()),

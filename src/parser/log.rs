@@ -12,7 +12,7 @@ use super::pipe::{self, is_pipe};
 use super::radio::Listening;
 use super::{Flow, Kept, Parser, TICK};
 use crate::choice::Held;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{Field, Fields, Format};
 use crate::input::discover::Source;
 use crate::input::error::InputError;
@@ -35,6 +35,8 @@ pub(super) struct Log {
     /// Tells this log from others in the marks of its hits.
     pub mark: u64,
     pub listening: Listening,
+    /// Why the last `#Fields:` line cannot be used: told if a line comes before another of them.
+    pub unusable_header: Option<Error>,
     /// The last `#Fields:` line, for `--rejects`.
     pub header: Option<Arc<[u8]>>,
     /// The format's name, for the same.
@@ -256,6 +258,7 @@ impl Parser {
             fitting: 0,
             mark,
             listening,
+            unusable_header: None,
             header: None,
             format: format.name(),
             is_rejects,
@@ -358,12 +361,13 @@ impl Parser {
         }
     }
 
-    /// `--ignore-groups` in this log's format, whose fields may still change.
+    /// `--ignore-groups`, as far as this log's format has such fields now; a header may bring others.
     pub(super) fn forget_groups(&mut self, format: &dyn Format) {
         self.hit.ignored = Fields::default();
         self.ignored_groups
             .iter()
             .filter_map(|group| format.field(group))
+            .filter(|field| format.has(*field))
             .for_each(|field| self.hit.ignored.insert(field));
     }
 }

@@ -143,11 +143,8 @@ impl Parser {
     /// A listener's line that passed the filters: the connections that are over with it.
     pub(super) fn listen(&mut self, log: &mut Log, line: &Line, kept: &Kept) -> Heard {
         let hit = kept.hit;
-        let session_time = hit
-            .session_time
-            .or_else(|| hit.record.get(Field::GenerationTimeSecs));
         let method = hit.record.get(Field::Method);
-        let connection = match Session::read(hit.time, session_time, method, hit.status) {
+        let connection = match Session::read(hit.time, hit.session_time, method, hit.status) {
             Session::NotListening => return Heard::Plain,
             Session::NoDuration => return Heard::Unmeasured(self.listener(log, line, kept)),
             Session::Connection(connection) => connection,

@@ -197,6 +197,7 @@ impl Parser {
             fitting: 0,
             mark: id.number(),
             listening,
+            unusable_header: None,
             header: None,
             format: "",
             is_rejects: false,
@@ -220,10 +221,12 @@ impl Parser {
         // As when the line was read first: what fits the format is no header, whatever it begins with.
         let mut record = Record::default();
         if line.too_long || format.parse(line.bytes, arena, &mut record) == Fit::Misfit {
-            return match header {
-                true => format.header(line.bytes),
-                false => Ok(()),
-            };
+            if header {
+                // One that cannot be used is told of when the lines are read for good.
+                let _ = format.header(line.bytes);
+                self.forget_groups(format);
+            }
+            return Ok(());
         }
         if !wanted {
             return Ok(());

@@ -174,6 +174,22 @@ fn haproxy_takes_the_address_before_its_port_also_ipv6() {
 }
 
 #[test]
+fn haproxy_tells_the_status_from_the_words_behind_it_whatever_cookies_were_captured() {
+    for cookies in [
+        "- -",
+        "SID=abc -",
+        "- SID=abc",
+        "SID=abc SID=404",
+        "404 200",
+    ] {
+        let line = HAPROXY[0].replace(" - - ", &format!(" {cookies} "));
+        check("haproxy", &line, &[("status", "200"), ("length", "7456")]);
+    }
+    let early = HAPROXY[0].replace(" 7456 ", " +7456 ");
+    check("haproxy", &early, &[("status", "200"), ("length", "+7456")]);
+}
+
+#[test]
 fn gandi_takes_what_stands_in_the_brackets_as_seconds() {
     check(
         "gandi",

@@ -50,6 +50,8 @@ struct Translator {
     out: String,
     flags: Flags,
     last: Last,
+    /// Something in the group that is open takes text.
+    takes_text: bool,
     open: Vec<Open>,
     groups: usize,
     names: Vec<(String, usize)>,
@@ -76,6 +78,8 @@ enum Last {
     Nothing,
     /// What was written from there on.
     Item(usize),
+    /// A group that was written from there on and takes no text.
+    Place(usize),
     Repeated,
 }
 
@@ -87,6 +91,7 @@ impl Translator {
             out: String::new(),
             flags: Flags::default(),
             last: Last::Nothing,
+            takes_text: false,
             open: Vec::new(),
             groups: 0,
             names: Vec::new(),
@@ -183,6 +188,12 @@ impl Translator {
     fn repeat(&mut self, quantifier: &str, place: usize) -> Result<()> {
         let start = match self.last {
             Last::Item(start) => start,
+            Last::Place(start) => {
+                // An engine may refuse to repeat look-around, but not one of two ways, the other of which nothing takes.
+                self.out.insert_str(start, "(?:");
+                self.out.push_str(r"|[^\s\S])");
+                start
+            }
             Last::Nothing => return mistake(place, "there is nothing to repeat"),
             Last::Repeated => {
                 return mistake(place, "what is repeated already cannot be repeated again");
@@ -239,7 +250,7 @@ impl Translator {
     }
 
     fn literal(&mut self, character: char) {
-        self.last = Last::Item(self.out.len());
+        self.begin_item();
         if r"\.+*?()|[]{}^$".contains(character) {
             self.out.push('\\');
         }
@@ -247,8 +258,14 @@ impl Translator {
     }
 
     fn item(&mut self, written: &str) {
-        self.last = Last::Item(self.out.len());
+        self.begin_item();
         self.out.push_str(written);
+    }
+
+    /// What takes text and can be repeated is written next.
+    fn begin_item(&mut self) {
+        self.last = Last::Item(self.out.len());
+        self.takes_text = true;
     }
 
     /// What matches a place, not text, cannot be repeated.

@@ -23,7 +23,7 @@ const JUNK: &str = "no line of any log";
 fn detector(options: &FormatOptions, lines: &[&str]) -> Detector {
     let mut detector = Detector::new(options).unwrap();
     for line in lines {
-        if detector.look(line.as_bytes()).unwrap() {
+        if detector.look(line.as_bytes()) {
             break;
         }
     }
@@ -85,7 +85,7 @@ fn a_hundred_lines_are_enough_once_one_of_them_fits() {
     assert_found(&mixed((100, COMMON), (900, ICECAST)), Some("common"));
     let mut detector = Detector::new(&FormatOptions::default()).unwrap();
     for number in 1..=100 {
-        assert_eq!(detector.look(COMMON.as_bytes()).unwrap(), number == 100);
+        assert_eq!(detector.look(COMMON.as_bytes()), number == 100);
     }
 }
 
@@ -96,9 +96,29 @@ fn a_late_first_line_that_fits_is_waited_for() {
     assert_found(&mixed((5_000, ""), (1, EXTENDED)), Some("ncsa_extended"));
     let mut detector = Detector::new(&FormatOptions::default()).unwrap();
     for number in 1..=MOST_LINES {
-        assert_eq!(detector.look(b"-").unwrap(), number == MOST_LINES);
+        assert_eq!(detector.look(b"-"), number == MOST_LINES);
     }
     assert!(detector.decide().is_none());
+}
+
+#[test]
+fn blank_lines_and_comments_are_not_among_the_lines_that_decide() {
+    for nothing in ["", "# comment"] {
+        let lines = [mixed((99, nothing), (1, COMMON)), vec![NGINX; 99]].concat();
+        assert_found(&lines, Some("nginx_json"));
+        // But they do not go on for ever.
+        let mut detector = detector(&FormatOptions::default(), &[COMMON]);
+        for number in 2..=MOST_LINES {
+            assert_eq!(detector.look(nothing.as_bytes()), number == MOST_LINES);
+        }
+    }
+    assert_found(
+        &mixed((150, "#"), (1, FIELDS))
+            .into_iter()
+            .chain([W3C])
+            .collect::<Vec<_>>(),
+        Some("w3c_extended"),
+    );
 }
 
 #[test]
@@ -124,7 +144,12 @@ fn a_w3c_log_is_known_by_its_header_where_lines_fit_it() {
     assert_found(&[FIELDS, JUNK], None);
     // An odd first data line does not decide, and neither does a header that cannot be used.
     assert_found(&[FIELDS, JUNK, W3C], Some("w3c_extended"));
-    assert_found(&["#Fields: date time", W3C], None);
+    let unusable = "#Fields: date time";
+    assert_found(&[unusable, W3C], None);
+    assert_found(&[unusable, FIELDS, W3C], Some("w3c_extended"));
+    assert_found(&[unusable, JUNK, FIELDS, W3C], Some("w3c_extended"));
+    assert_found(&[FIELDS, W3C, unusable], Some("w3c_extended"));
+    assert_found(&[unusable, EXTENDED], Some("ncsa_extended"));
     // A header over lines of another format.
     assert_found(&[FIELDS, EXTENDED], Some("ncsa_extended"));
     assert_found(&["# a comment", EXTENDED], Some("ncsa_extended"));

@@ -30,18 +30,15 @@ pub struct Layout {
 #[derive(Debug)]
 enum LineRegex {
     Bytes(Regex),
-    /// The user's own has look-around or back-references.
+    /// With one of the user's own in it, which is meant for text.
     Text(Engine),
 }
 
 /// One column.
 enum Part {
     Ours(Column),
-    /// `--w3c-field-regex`: as typed, and as a regex over bytes takes it, if one does.
-    Users {
-        typed: String,
-        bytes: Option<String>,
-    },
+    /// `--w3c-field-regex`, as it stands in the regex of a line.
+    Users(String),
 }
 
 /// A named group of the regex: its number, and what it gives.
@@ -97,9 +94,10 @@ impl Layout {
         names: &[u8],
         columns: Vec<Part>,
     ) -> Result<Self, String> {
-        let python = join(columns.iter().map(Part::typed));
-        let bytes: Option<Vec<String>> = columns.iter().map(Part::bytes).collect();
-        let (regex, named) = LineRegex::new(&python, bytes).map_err(|error| {
+        let parts: Vec<String> = columns.iter().map(Part::regex).collect();
+        let python = parts.join(r"\s+");
+        let columns: Option<Vec<Column>> = columns.iter().map(Part::ours).collect();
+        let (regex, named) = LineRegex::new(&python, columns.is_some()).map_err(|error| {
             format!("its regex cannot be built, look at --w3c-field-regex: {error}")
         })?;
         let groups: Vec<Group> = named
@@ -120,7 +118,7 @@ impl Layout {
         Ok(Self {
             names: names.to_vec(),
             python,
-            columns: columns.iter().map(Part::ours).collect(),
+            columns,
             fields,
             regex,
             groups,
@@ -203,18 +201,14 @@ impl Layout {
 }
 
 impl LineRegex {
-    /// The regex in Python's syntax and, where that can do it, the columns' regexes over bytes. Gives the named
-    /// groups and their numbers, too.
-    fn new(
-        python: &str,
-        bytes: Option<Vec<String>>,
-    ) -> Result<(Self, Vec<(String, usize)>), String> {
-        let Some(columns) = bytes else {
+    /// From the regex in Python's syntax; where all of it is ours, it is one over bytes as well. Gives the named groups
+    /// and their numbers, too.
+    fn new(python: &str, is_ours: bool) -> Result<(Self, Vec<(String, usize)>), String> {
+        if !is_ours {
             let (translated, engine) = translated(python)?;
             return Ok((Self::Text(engine), translated.names));
-        };
-        let pattern = format!("^{}", join(columns.into_iter()));
-        let regex = byte_regex(&pattern, false).map_err(|error| error.to_string())?;
+        }
+        let regex = byte_regex(&format!("^{python}")).map_err(|error| error.to_string())?;
         let numbered = regex.capture_names().enumerate();
         let names = numbered
             .filter_map(|(number, name)| Some((name?.to_owned(), number)))
@@ -256,21 +250,14 @@ impl Part {
     fn ours(&self) -> Option<Column> {
         match self {
             Part::Ours(column) => Some(*column),
-            Part::Users { .. } => None,
+            Part::Users(_) => None,
         }
     }
 
-    fn typed(&self) -> String {
+    fn regex(&self) -> String {
         match self {
             Part::Ours(column) => column.regex(),
-            Part::Users { typed, .. } => typed.clone(),
-        }
-    }
-
-    fn bytes(&self) -> Option<String> {
-        match self {
-            Part::Ours(column) => Some(column.regex()),
-            Part::Users { bytes, .. } => bytes.clone(),
+            Part::Users(in_line) => in_line.clone(),
         }
     }
 }
@@ -293,10 +280,7 @@ fn users_columns(
         })?;
         let names = regex.names.iter().map(String::as_str);
         given.extend(names.filter_map(Field::from_name));
-        Ok(Some(Part::Users {
-            typed: format!("(?:{typed})"),
-            bytes: regex.bytes,
-        }))
+        Ok(Some(Part::Users(regex.in_line)))
     };
     columns.iter().map(|name| users(*name)).collect()
 }
@@ -319,14 +303,10 @@ fn ours(dialect: &Dialect, options: &W3cOptions, name: &[u8], given: &mut Vec<Fi
     }
 }
 
-fn join(columns: impl Iterator<Item = String>) -> String {
-    columns.collect::<Vec<_>>().join(r"\s+")
-}
-
-/// A regex over bytes; `unicode` for texts that need it. A dot takes every byte: a line has no line end.
-pub fn byte_regex(pattern: &str, unicode: bool) -> Result<Regex, regex::Error> {
+/// A log is bytes, so `\S` and `.` take any of them; none of a line is a line end.
+fn byte_regex(pattern: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(pattern)
-        .unicode(unicode)
+        .unicode(false)
         .dot_matches_new_line(true)
         .build()
 }

@@ -25,10 +25,6 @@ use layout::Layout;
 
 static DATES: DateFormat = DateFormat::W3c;
 
-/// The name under which a record keeps the user agent as it stands in the line, where decoding changed it:
-/// `--useragent-exclude` is tried on both, and custom variables send what was read (SPEC sections 2 and 3).
-pub const RAW_AGENT: &str = "user_agent_raw";
-
 /// The columns that no dialect can do without; a date without a time is no moment.
 const NEEDED: [Field; 5] = [
     Field::Ip,
@@ -69,6 +65,8 @@ impl W3c {
         if self.layout.as_ref().is_some_and(|old| old.names() == names) {
             return Ok(());
         }
+        // The old columns do not hold behind a header, whether or not it can be used.
+        self.layout = None;
         let layout = Layout::new(self.dialect, &self.options, names)?;
         let missing: Vec<String> = NEEDED
             .into_iter()
@@ -104,7 +102,7 @@ impl Format for W3c {
             && let Some(decoded) = self.dialect.agent.decode(raw, arena)
         {
             record.set(Field::UserAgent, decoded);
-            record.set_extra(RAW_AGENT, raw);
+            record.set_raw_agent(raw);
         }
         Fit::Record
     }

@@ -2,7 +2,6 @@
 
 use super::dialect::is_standard_name;
 use super::field_names;
-use super::layout::byte_regex;
 use crate::error::{Error, Result};
 use crate::format::Wanted;
 use crate::format::custom::Engine;
@@ -117,33 +116,24 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(part_of_name)
 }
 
-/// A regex of the user's own.
+/// A regex of the user's own, in Python's syntax.
 pub(super) struct UsersRegex {
     /// Of its groups.
     pub names: Vec<String>,
-    /// What stands for it in a regex over bytes. `None`: it has look-around or the like, and the whole line is read
-    /// as with `--log-format-regex`.
-    pub bytes: Option<String>,
+    /// As it stands in the regex of a whole line. It reads text as Python does, although our own columns take bytes.
+    pub in_line: String,
 }
 
 impl UsersRegex {
     /// The error is a text for the user.
-    ///
-    /// A log is bytes, so `\S` and `.` take any of them; only a regex that cannot do without Unicode is read so.
     pub fn new(typed: &str) -> std::result::Result<Self, String> {
-        let of_bytes = byte_regex(typed, false)
-            .map(|regex| (regex, format!("(?:{typed})")))
-            .or_else(|_| {
-                Ok::<_, regex::Error>((byte_regex(typed, true)?, format!("(?u:{typed})")))
-            });
-        if let Ok((regex, bytes)) = of_bytes {
-            let names = regex.capture_names().flatten().map(str::to_owned);
-            return Ok(Self {
-                names: names.collect(),
-                bytes: Some(bytes),
-            });
-        }
-        let (translated, _) = translated(&format!("(?:{typed})"))?;
+        // By itself, so that the place is that of what was typed; then as it stands in a line.
+        python::translate(typed).map_err(|mistake| {
+            let python::Mistake { place, why } = mistake;
+            format!("at character {place}: {why}")
+        })?;
+        let in_line = format!("(?u:{typed})");
+        let (translated, _) = translated(&in_line)?;
         if translated.numbered {
             return Err(
                 "it refers to a group by its number, but other columns have groups too: use its name, (?P=name)"
@@ -152,12 +142,13 @@ impl UsersRegex {
         }
         Ok(Self {
             names: translated.names.into_iter().map(|(name, _)| name).collect(),
-            bytes: None,
+            in_line,
         })
     }
 }
 
-/// A regex in Python's syntax, ready to run over text; `\S` and the like mean what they do over bytes.
+/// A regex in Python's syntax, ready to run over text; `\S` and the like mean what they do over bytes, but in what
+/// the user typed.
 pub(super) fn translated(pattern: &str) -> std::result::Result<(Translated, Engine), String> {
     let translated =
         python::translate(&format!("(?a:{pattern})")).map_err(|mistake| mistake.why)?;
@@ -234,6 +225,8 @@ mod tests {
             (r"a=\S+,b=(?P<x>\S+)", "entry 1"),
             (r"a=(?P<x>.),b=(?P<", "entry 2"),
             (r"a=(?P<x>.)\1", "(?P=name)"),
+            (r"a=(?P<x>a\pN)", "character 8"),
+            (r"a=(?i)(?P<x>a)", "(?i:...)"),
             (r"a=(?P<x>.)(?=b", "entry 1"),
             (r"a=(?=b)", "a named group"),
             ("a", "entry 1"),

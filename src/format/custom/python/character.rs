@@ -1,6 +1,6 @@
 //! Single characters, escaped or not, and classes of them.
 
-use super::{Last, Result, Translator, mistake};
+use super::{Result, Translator, mistake};
 
 /// `\d`, `\s`, `\w` and their opposites.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ enum Member {
 impl Translator {
     /// What follows a `[`. There are no classes within classes: `[`, `&&`, `--` and `~~` stand for themselves.
     pub(super) fn class(&mut self, place: usize) -> Result<()> {
-        self.last = Last::Item(self.out.len());
+        self.begin_item();
         self.out.push('[');
         if self.eat('^') {
             self.out.push('^');

@@ -9,6 +9,10 @@ pub(super) struct Open {
     start: usize,
     /// The flags outside.
     flags: Flags,
+    /// Something before it, in the group around it, takes text.
+    text_before: bool,
+    /// It looks at text and takes none.
+    looks: bool,
     /// Its number, if it captures.
     number: Option<usize>,
     /// A condition has two branches at most; `None`: it is no condition.
@@ -23,17 +27,17 @@ impl Translator {
         }
         match self.next() {
             Some(':') => self.begin(place, "(?:"),
-            Some('=') => self.begin_backtracking(place, "(?="),
-            Some('!') => self.begin_backtracking(place, "(?!"),
+            Some('=') => self.begin_look_around(place, "(?="),
+            Some('!') => self.begin_look_around(place, "(?!"),
             Some('>') => self.begin_backtracking(place, "(?>"),
             Some('<') => match self.peek() {
                 Some('=') => {
                     self.at += 1;
-                    self.begin_backtracking(place, "(?<=");
+                    self.begin_look_around(place, "(?<=");
                 }
                 Some('!') => {
                     self.at += 1;
-                    self.begin_backtracking(place, "(?<!");
+                    self.begin_look_around(place, "(?<!");
                 }
                 _ => return self.named_capture(place),
             },
@@ -65,11 +69,21 @@ impl Translator {
             place,
             start: self.out.len(),
             flags: self.flags,
+            text_before: self.takes_text,
+            looks: false,
             number: None,
             branches: None,
         });
         self.out.push_str(written);
         self.last = Last::Nothing;
+        self.takes_text = false;
+    }
+
+    fn begin_look_around(&mut self, place: usize, written: &str) {
+        self.begin_backtracking(place, written);
+        if let Some(open) = self.open.last_mut() {
+            open.looks = true;
+        }
     }
 
     fn begin_backtracking(&mut self, place: usize, written: &str) {
@@ -196,7 +210,12 @@ impl Translator {
         };
         self.out.push(')');
         self.flags = open.flags;
-        self.last = Last::Item(open.start);
+        let takes_text = self.takes_text && !open.looks;
+        self.last = match takes_text {
+            true => Last::Item(open.start),
+            false => Last::Place(open.start),
+        };
+        self.takes_text = open.text_before || takes_text;
         Ok(())
     }
 

@@ -280,14 +280,14 @@ fn the_agent_as_it_was_read_is_kept_where_decoding_changed_it() {
     let mut record = Record::default();
     format.parse(IIS_LINE.as_bytes(), &arena, &mut record);
     assert_eq!(
-        record.by_name(RAW_AGENT),
+        record.raw_agent(),
         Some(&b"Mozilla/5.0+(Windows+NT+10.0)"[..])
     );
 
     let line = IIS_LINE.replace("Mozilla/5.0+(Windows+NT+10.0)", "A/1");
     let mut record = Record::default();
     format.parse(line.as_bytes(), &arena, &mut record);
-    assert_eq!(record.by_name(RAW_AGENT), None);
+    assert_eq!(record.raw_agent(), None);
 }
 
 #[test]
@@ -387,6 +387,12 @@ fn a_header_that_lacks_what_a_hit_needs_is_an_error_that_names_it() {
             .contains("c-ip")
     );
     assert!(!format.ready());
+    format.header(W3C.as_bytes()).unwrap();
+    assert!(format.header(b"#Fields: date time").is_err());
+    assert!(
+        !format.ready(),
+        "the columns before it do not hold behind it"
+    );
 
     let options = W3cOptions {
         fields: Some("date time".into()),
@@ -490,6 +496,34 @@ fn a_field_regex_may_look_around_and_refer_back() {
         extras(b"2024-05-14 06:00:01 203.0.113.9 /a 200 x 'k\" one"),
         None
     );
+}
+
+#[test]
+fn a_field_regex_is_read_as_python_reads_it() {
+    for (regex, value, gives) in [
+        (r"\<(?P<k>[^>]+)\>", "<abc>", Some("abc")),
+        (r"(?P<k>[\w&&=]+)", "a&b=c", Some("a&b=c")),
+        (r"(?P<k>[\w~~]+)", "a~b", Some("a~b")),
+        (r"(?P<k>[a-z--]+)", "a-b", Some("a-b")),
+        (r"(?P<k>[a-z&&b]+)", "a&b", Some("a&b")),
+        (r"(?P<k>.)", "é", Some("é")),
+        (r"(?P<k>\w+)", "éa", Some("éa")),
+        (r"(?P<k>\S{,3})", "abc", Some("abc")),
+        (r"(?P<k>(?a:\w))", "é", None),
+    ] {
+        let options = W3cOptions {
+            regexes: parse_field_regex(&format!("x-y={regex}")).unwrap(),
+            wanted: Wanted(vec!["k".to_owned()]),
+            ..W3cOptions::default()
+        };
+        let header = "#Fields: date time c-ip cs-uri-stem x-y sc-status";
+        let format = format("w3c_extended", &options, header);
+        let line = format!("2024-05-14 06:00:01 203.0.113.9 /a {value} 200");
+        let (arena, mut record) = (Bump::new(), Record::default());
+        let fit = format.parse(line.as_bytes(), &arena, &mut record);
+        let found = (fit == Fit::Record).then(|| record.by_name("k")).flatten();
+        assert_eq!(found, gives.map(str::as_bytes), "{regex} on {value}");
+    }
 }
 
 #[test]
