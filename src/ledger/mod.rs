@@ -60,6 +60,7 @@ const SCRIPTS: [&str; 3] = ["/index.php", "/matomo.php", "/piwik.php"];
 /// Where hits go: what is done for one target is not done for another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
+    /// As the user is told of it, too.
     text: String,
 }
 
@@ -94,7 +95,7 @@ impl Target {
 #[derive(Debug)]
 pub struct Opened {
     pub ledger: Ledger,
-    /// What was damaged and kept aside; for the user.
+    /// What was damaged and kept aside, and what waits for runs to other targets; for the user.
     pub warnings: Vec<String>,
     /// The batches in doubt for this target, the oldest first.
     pub in_doubt: Vec<PendingBatch>,
@@ -115,7 +116,15 @@ impl Ledger {
     /// A crash never makes this fail. Damaged files are kept aside and named in the warnings; what they held counts as
     /// not done. Errors: another run has the directory, the disk will not do, the ledger is of a newer version.
     pub fn open(dir: &Path, target: &Target) -> Result<Opened> {
-        let (store, mut state, warnings) = Store::open(dir)?;
+        let (store, mut state, mut warnings) = Store::open(dir)?;
+        for (path, key) in spool::of_others(dir, target)? {
+            let other = state.targets.get(&key).map_or("another", String::as_str);
+            warnings.push(format!(
+                "{}: what came through a pipe for {other} is still to be imported: run again with that --url and \
+                 --idsite and this --state-dir, or remove the file",
+                path.display()
+            ));
+        }
         state.open(now());
         let ledger = Self::new(target, state, Some(store));
         let in_doubt = {

@@ -71,6 +71,25 @@ pub fn left_over(dir: &Path, target: &Target) -> Result<Vec<Left>> {
     spools(dir, target)?.into_iter().map(left).collect()
 }
 
+/// The spools that runs for other targets left, each with the key of its target.
+pub fn of_others(dir: &Path, target: &Target) -> Result<Vec<(PathBuf, Checksum)>> {
+    let failed = |error| disk::failed("read", dir, &error);
+    let mut others = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let spool = name.to_str().and_then(|name| name.strip_prefix("spool."));
+        let Some((key, rest)) = spool.and_then(|spool| spool.split_once('.')) else {
+            continue;
+        };
+        let key = Checksum::parse(key.as_bytes()).filter(|key| *key != target.key());
+        if let (Some(key), Some(_)) = (key, read_name(rest)) {
+            others.push((dir.join(&name), key));
+        }
+    }
+    others.sort();
+    Ok(others)
+}
+
 /// Removes a spool that is done to its end, as [`super::Ledger::position`] says.
 pub fn remove(path: &Path) -> Result<()> {
     fs::remove_file(path).map_err(|error| disk::failed("remove", path, &error))

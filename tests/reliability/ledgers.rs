@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log};
 use super::world::{World, adding_up};
-use crate::support::stored::options;
+
 use crate::support::{Program, until};
 
 const LINES: usize = 300;
@@ -216,5 +216,21 @@ fn what_is_done_for_one_site_is_not_done_for_another() {
         };
         assert_eq!(hits.iter().filter(of_site).count(), LINES, "site {idsite}");
     }
-    let _ = options();
+}
+
+#[test]
+fn what_a_pipe_gave_for_another_site_is_not_forgotten() {
+    let world = world();
+    let piped = |idsite: u32, lines: std::ops::Range<usize>| {
+        let program = world.program().arg(format!("--idsite={idsite}")).arg("-");
+        program.stdin(log(lines, 50)).run()
+    };
+    // There is no site 7.
+    piped(7, 0..20).exits(1).says(&["is kept whole in"]);
+    adding_up(piped(1, 20..40)).exits(3).says(&[
+        "spool.",
+        "idsite=7 is still to be imported",
+        "or remove the file",
+    ]);
+    assert_each_once(&world.sandbox, 20..40);
 }
