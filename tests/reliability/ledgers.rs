@@ -10,7 +10,6 @@ use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log};
 use super::world::{World, adding_up};
-
 use crate::support::{Program, until};
 
 const LINES: usize = 300;
