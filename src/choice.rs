@@ -173,7 +173,7 @@ impl Chooser {
                     .for_each(|hint| console.hint(format!("{log}: {hint}")));
                 Ok(Some((format, held)))
             }
-            None => Err(Error::stopped(format!(
+            None => Err(Error::of_log(format!(
                 "{log}: no format fits its first {} lines; name it with --log-format-name (one of {}), \
                  or describe it with --log-format-regex",
                 held.len(),

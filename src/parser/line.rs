@@ -37,6 +37,7 @@ impl Parser {
         line: &Line,
         arena: &Bump,
     ) -> Result<Flow> {
+        log.at = line.start;
         let header = line.bytes.starts_with(b"#");
         if header && line.number == 1 {
             log.is_rejects = rejects::format_of(line.bytes).is_some();
@@ -83,7 +84,7 @@ impl Parser {
             log.account.add(Count::Read, 1);
             self.drop_line(log, line, Reason::Misfit)?;
         } else {
-            return Err(Error::stopped(format!(
+            return Err(Error::of_log(format!(
                 "{}:{}: the format {} needs a '#Fields: ...' line, and none came before this line; \
                  give it with --w3c-fields, or another --log-format-name",
                 log.name,
@@ -229,7 +230,7 @@ impl Parser {
         let was_ready = format.ready();
         format
             .header(line.bytes)
-            .map_err(|error| Error::stopped(format!("{}:{}: {error}", log.name, line.number)))?;
+            .map_err(|error| error.at_line(&log.name, line.number))?;
         match format.ready() && !was_ready {
             true => self.check_fields(&log.name, format),
             false => Ok(()),

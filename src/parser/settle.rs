@@ -188,6 +188,7 @@ impl Parser {
             name,
             number: 0,
             account: Counter::new(account),
+            at: 0,
             known: None,
             fitting: 0,
             mark: id.number(),
