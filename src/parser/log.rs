@@ -181,8 +181,8 @@ impl Parser {
     ) -> Result<(Flow, End)> {
         let mut arena = Bump::new();
         let begun = held.first().map(|line| line.since);
-        for line in &held {
-            match self.line(log, format, &line.line(), &arena)? {
+        for line in held.iter().flat_map(Held::lines) {
+            match self.line(log, format, &line, &arena)? {
                 Flow::On => arena.reset(),
                 flow => return Ok((flow, End::Before)),
             }

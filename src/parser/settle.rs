@@ -11,6 +11,7 @@ use super::line::place;
 use super::log::Log;
 use super::radio::{Heard, Listening, Over, Title};
 use super::{Parser, TICK};
+use crate::choice::Held;
 use crate::config::InDoubt;
 use crate::error::{Error, Result};
 use crate::format::{Fit, Format, Record};
@@ -152,15 +153,8 @@ impl Parser {
         let listening = self.listening(format.as_ref());
         let mut log = self.shadow(name, id, listening);
         let mut arena = Bump::new();
-        for line in &held {
-            self.line_again(
-                &mut log,
-                format.as_mut(),
-                &line.line(),
-                places,
-                &arena,
-                &mut again,
-            )?;
+        for line in held.iter().flat_map(Held::lines) {
+            self.line_again(&mut log, format.as_mut(), &line, places, &arena, &mut again)?;
             arena.reset();
         }
         while lines.position() < places.end() {
