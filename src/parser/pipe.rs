@@ -232,10 +232,10 @@ fn drain(lines: &mut Lines, stop: &Stop) -> std::result::Result<bool, InputError
 
 /// Where a source's spool says that it comes from. `None`: it needs none.
 fn origin_of(source: &Source) -> Option<Origin> {
-    match source {
-        Source::Stdin => Some(Origin::Stdin),
-        Source::File(path) => is_pipe(path).then(|| Origin::of_pipe(path)),
-    }
+    source.is_pipe().then(|| match source {
+        Source::Stdin => Origin::Stdin,
+        Source::File(path) => Origin::of_pipe(path),
+    })
 }
 
 /// The spool that what this source gives now is to follow: the last that is open, and that can be read on.
@@ -261,9 +261,4 @@ fn is_hopeless(path: &Path, options: &Options, stop: &Stop) -> bool {
         is_open: true,
     };
     looked.is_err_and(|error| spool.is_hopeless(&error))
-}
-
-/// Whether it is a named pipe, a socket or a device: there is no second reading of it.
-pub(super) fn is_pipe(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use super::pipe::{self, is_pipe};
+use super::pipe;
 use super::spooled::{End, Spooled};
 use super::{Flow, Kept, Parser};
 use crate::error::Result;
@@ -35,10 +35,7 @@ impl Way<'_> {
 impl Parser {
     pub(super) fn import(&mut self, source: &Source, row: Row) -> Result<Flow> {
         match (source, self.kept()) {
-            (Source::Stdin, Some(kept)) => self.import_pipe(source, row, &kept),
-            (Source::File(path), Some(kept)) if is_pipe(path) => {
-                self.import_pipe(source, row, &kept)
-            }
+            (source, Some(kept)) if source.is_pipe() => self.import_pipe(source, row, &kept),
             (Source::File(path), kept) if self.books.is_some() && !path.is_dir() => {
                 self.import_file(source, row, path, kept.is_some())
             }
