@@ -96,7 +96,12 @@ impl Destination {
             Api::new(client.clone(), token, retry, wait, stop.clone())
         };
         let (token, sandbox) = match token {
-            Token::OfSandbox(sandbox) => (Some(sandbox.token().clone()), Some(sandbox)),
+            Token::OfSandbox(sandbox) => {
+                // What it cannot keep it refuses as a Matomo would, but nobody need be asked why, nor tried again.
+                let stop = stop.clone();
+                (sandbox.store()).alarm(Box::new(move |error| stop.halt(error)));
+                (Some(sandbox.token().clone()), Some(sandbox))
+            }
             Token::Sought(sources) => {
                 let found = auth::token(&sources, &|login, password| {
                     Ok(api(None).create_token(login, password)?)

@@ -109,10 +109,10 @@ impl Parser {
         }
         log.account.add(Count::Read, 1);
         let mut hit = self.hit.hit(format, record, arena);
-        let judged = self.judge(log, &mut hit, arena).inspect_err(|_| {
-            // Whose it is could not be asked: the import stops with this line.
-            log.account.add(Count::Unsent, 1);
-        })?;
+        // Where whose it is cannot be asked, or the sandbox not told: the import stops with this line.
+        let count_unsent = |log: &Log| log.account.add(Count::Unsent, 1);
+        let judged = self.judge(log, &mut hit, arena);
+        let judged = judged.inspect_err(|_| count_unsent(log))?;
         let kept = match judged {
             Ok(kept) => kept,
             Err(reason) => {
@@ -131,7 +131,8 @@ impl Parser {
                 Heard::Over(over) => return Ok(self.send_over(log, over)),
             }
         }
-        self.note_connection(log, kept.hit)?;
+        self.note_connection(log, kept.hit)
+            .inspect_err(|_| count_unsent(log))?;
         let mut unit = self.unit(log, place(line), &kept);
         unit.originals.extend(self.original(log, line));
         let parcel = self.outbox.parcel(unit.visitor);
