@@ -25,7 +25,7 @@ use crate::matomo::tracking::TrackingOptions;
 use crate::replay::ReplayOptions;
 use reading::{choice, filters, hit_options, ignored_groups, radio, w3c_options};
 use server::server;
-use values::{named, number, recorders, seconds, variables, wanted};
+use values::{apart, named, number, recorders, seconds, some_seconds, variables, wanted};
 
 /// A run, as the user wants it.
 #[derive(Debug)]
@@ -130,7 +130,11 @@ pub struct DeliveryOptions {
 
 impl Config {
     pub fn new(cli: Cli) -> Result<Config> {
-        let timeout = seconds("--request-timeout", &cli.connection.request_timeout)?;
+        let timeout = some_seconds("--request-timeout", &cli.connection.request_timeout)?;
+        apart([
+            ("--rejects", cli.output.rejects.as_deref()),
+            ("--output", cli.output.output.as_deref()),
+        ])?;
         let page_variables = variables(
             "--regex-group-to-page-cvar",
             &cli.sent.regex_group_to_page_cvar,

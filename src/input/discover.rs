@@ -81,10 +81,20 @@ pub fn discover(names: &[OsString], warn: &mut dyn FnMut(String)) -> Vec<Source>
     sources
 }
 
+/// Whether two names are those of one plain file.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    let file = |path: &Path| fs::metadata(path).ok().and_then(identity);
+    file(one).is_some_and(|one| file(other) == Some(one))
+}
+
+/// What tells plain files apart.
+fn identity(metadata: Metadata) -> Option<(u64, u64)> {
+    (metadata.is_file()).then(|| (metadata.dev(), metadata.ino()))
+}
+
 /// An error: what an option would write to is one of the logs, by whatever name.
 pub fn refuse_log(option: &str, path: &Path, logs: &[Source]) -> Result<()> {
-    let file = |metadata: Metadata| (metadata.is_file()).then(|| (metadata.dev(), metadata.ino()));
-    let Some(written) = fs::metadata(path).ok().and_then(file) else {
+    let Some(written) = fs::metadata(path).ok().and_then(identity) else {
         return Ok(());
     };
     let read = |log: &Source| {
@@ -95,7 +105,7 @@ pub fn refuse_log(option: &str, path: &Path, logs: &[Source]) -> Result<()> {
                 .and_then(|stdin| File::from(stdin).metadata()),
             Source::File(path) => fs::metadata(path),
         };
-        metadata.ok().and_then(file)
+        metadata.ok().and_then(identity)
     };
     match logs.iter().find(|log| read(log) == Some(written)) {
         None => Ok(()),

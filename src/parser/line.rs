@@ -82,7 +82,14 @@ impl Parser {
             self.pass(log, place(line));
         } else if format.ready() || line.bytes.trim_ascii().is_empty() {
             log.account.add(Count::Read, 1);
-            self.drop_line(log, line, Reason::Misfit)?;
+            self.drop_line(
+                log,
+                line,
+                match line.too_long {
+                    true => Reason::TooLong,
+                    false => Reason::Misfit,
+                },
+            )?;
         } else {
             return Err(Error::of_log(format!(
                 "{}:{}: the format {} needs a '#Fields: ...' line, and none came before this line; \
