@@ -164,6 +164,7 @@ impl Config {
             }
             _ => None,
         };
+        let hit = hit_options(&cli)?;
         let config = Config {
             input: InputOptions {
                 encoding: Encoding::by_name(&cli.log_format.encoding)?,
@@ -178,13 +179,13 @@ impl Config {
                     .max(Duration::from_millis(10)),
             },
             choice: choice(&cli.log_format)?,
-            hit: hit_options(&cli)?,
             ignored_groups: ignored_groups(&cli.log_format)?,
             filters: filters(&cli)?,
             replay: cli.sent.replay_tracking.then(|| ReplayOptions {
                 tracker_file: cli.sent.replay_tracking_expected_tracker_file.clone(),
-                add_to_date: cli.sent.add_to_date.trim().parse().unwrap_or(0),
+                add_to_date: hit.add_to_date,
             }),
+            hit,
             radio: radio(&cli)?,
             tracking: TrackingOptions {
                 listening_category: cli.radio.listening_category.clone(),
