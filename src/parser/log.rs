@@ -17,7 +17,6 @@ use crate::format::{Field, Fields, Format};
 use crate::input::discover::Source;
 use crate::input::error::InputError;
 use crate::input::lines::{Lines, Next};
-use crate::rejects;
 use crate::report::Counter;
 use crate::site;
 
@@ -91,7 +90,7 @@ impl Parser {
             self.input.flush_interval,
         )?;
         let is_left_over = way.is_left_over();
-        let (number, account) = way.row;
+        let (number, account) = (way.row.0, Arc::clone(&way.row.1));
         let Some((mut format, mut held)) = chosen else {
             if self.stop.requested() {
                 return Ok((Flow::Over, End::Before));
@@ -108,22 +107,10 @@ impl Parser {
             self.check_fields(&name, format.as_ref())?;
         }
         self.forget_groups(format.as_ref());
-        let mut is_rejects = false;
-        if let Some(state) = way.state.as_ref().filter(|state| {
-            state.resume_at() > 0 && lines.total().is_some() && !format.has_header()
-        }) {
-            // What the first line says holds behind it too.
-            is_rejects = match held.first() {
-                Some(held) => rejects::format_of(held.line().bytes).is_some(),
-                None => {
-                    matches!(lines.next(TICK), Ok(Next::Line(line)) if rejects::format_of(line.bytes).is_some())
-                }
-            };
-            if let Err(error) = self.reopen(way.source, &way.options, state, lines) {
-                return Ok((Flow::On, End::Unreadable(state.resume_at(), error)));
-            }
-            held.clear();
-        }
+        let is_rejects = match self.go_on(&way, format.as_ref(), lines, &mut held) {
+            Ok(is_rejects) => is_rejects,
+            Err(error) => return Ok((Flow::On, End::Unreadable(lines.position(), error))),
+        };
         let mark = way
             .state
             .as_ref()

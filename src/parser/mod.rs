@@ -1,5 +1,6 @@
 //! The parser: logs, one after the other, through format, filters, hit and site into the recorders' parcels.
 
+mod again;
 mod known;
 mod line;
 mod log;
