@@ -1,6 +1,7 @@
 //! Lines over real files and pipes, and over any bytes in any pieces.
 
 use super::*;
+use crate::input::encoding::Encoding;
 use crate::input::reader::BLOCK;
 use crate::input::unpack::tests::pack_all;
 use proptest::prelude::*;
