@@ -1,6 +1,7 @@
 //! A run: everything is put together, the logs are read, and what came of it is told.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use foldhash::fast::FixedState;
 use crate::books;
 use crate::choice::Chooser;
 use crate::config::Config;
-use crate::connected::Destination;
+use crate::connected::{Connected, Destination};
 use crate::dump;
 use crate::error::{Error, Kind, Result};
 use crate::input::discover::{Source, discover};
@@ -21,6 +22,7 @@ use crate::matomo::tracking::Writer;
 use crate::parser::pipe;
 use crate::parser::{Parser, Radio, Remains, Requests};
 use crate::prepare::{Prepare, Prepared};
+use crate::rejects::Rejects;
 use crate::report::progress::{Progress, Style, Watched};
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count, Exit};
@@ -142,73 +144,116 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     };
     let parsed = parser.run(&sources);
     // Dropping the outbox ends the recorders.
-    let Remains {
-        sites,
-        radio,
-        books,
-    } = parser.end();
+    let remains = parser.end();
     let all_ended = pool.join(stop, GRACE);
     drop(progress);
-    let summary = SummaryInput {
-        account: &account,
-        sites: &sites.summary(),
-        elapsed: begun.elapsed(),
-        url: server.sandbox.is_none().then_some(server.url.as_str()),
+    let over = Over {
+        begun,
         dry_run: config.dry_run,
         replaying,
+        command_line: &config.command_line,
+        sources: &sources,
+        server: &server,
+        account: &account,
+        rejects,
+        all_ended,
     };
-    // Where the import stopped before its first line there is nothing to sum up.
-    if parsed.is_ok() || account.total(Count::Read) > 0 {
-        let mut listening =
-            radio.map_or_else(String::new, |mut radio| radio.tally.figures().text());
-        let unsent = account.total(Count::Unsent);
-        if unsent > 0 && !listening.is_empty() {
-            listening += &format!(
-                "\n    Of the lines that were read, {unsent} are not yet sent: the run that sends them tells their listeners again.\n"
-            );
-        }
-        console.print(format!("{}{listening}", summary.text()));
-    }
-    let closed = books.map_or(Ok(()), |books| {
-        books::close(
+    over.conclude(parsed, remains, console, stop)
+}
+
+/// A run whose recorders have ended.
+struct Over<'r> {
+    begun: Instant,
+    dry_run: bool,
+    replaying: bool,
+    command_line: &'r [OsString],
+    sources: &'r [Source],
+    server: &'r Connected,
+    account: &'r Account,
+    rejects: Option<Arc<Rejects>>,
+    /// No request is under way.
+    all_ended: bool,
+}
+
+impl Over<'_> {
+    /// Sums up, writes down what is done, and says whether all of it adds up.
+    fn conclude(
+        self,
+        parsed: Result<()>,
+        remains: Remains,
+        console: &Console,
+        stop: &Stop,
+    ) -> Result<()> {
+        let Self {
+            server, account, ..
+        } = self;
+        let Remains {
+            sites,
+            radio,
             books,
-            &sources,
-            &account,
-            &config.command_line,
-            parsed.is_err() || stop.requested(),
-            console,
-        )
-    });
-    let closed = rejects
-        .map_or(Ok(()), |rejects| rejects.close())
-        .and(closed);
-    let reported = match &server.sandbox {
-        Some(sandbox) => {
-            sandbox::report(sandbox.store()).map(|report| console.print(format!("\n{report}")))
+        } = remains;
+        let summary = SummaryInput {
+            account,
+            sites: &sites.summary(),
+            elapsed: self.begun.elapsed(),
+            url: server.sandbox.is_none().then_some(server.url.as_str()),
+            dry_run: self.dry_run,
+            replaying: self.replaying,
+        };
+        // Where the import stopped before its first line there is nothing to sum up.
+        if parsed.is_ok() || account.total(Count::Read) > 0 {
+            let mut listening =
+                radio.map_or_else(String::new, |mut radio| radio.tally.figures().text());
+            let unsent = account.total(Count::Unsent);
+            if unsent > 0 && !listening.is_empty() {
+                listening += &format!(
+                    "\n    Of the lines that were read, {unsent} are not yet sent: the run that sends them tells their listeners again.\n"
+                );
+            }
+            console.print(format!("{}{listening}", summary.text()));
         }
-        None => Ok(()),
-    };
-    let closed = closed.and(reported);
-    if account.is_incomplete() {
-        console.mark_incomplete();
-    }
-    let accounted = if all_ended {
-        check_account(&account, parsed.is_ok() && !stop.requested())
-    } else {
-        console.warn_incomplete(format!(
+        let closed = books.map_or(Ok(()), |books| {
+            books::close(
+                books,
+                self.sources,
+                account,
+                self.command_line,
+                parsed.is_err() || stop.requested(),
+                console,
+            )
+        });
+        let closed = self
+            .rejects
+            .map_or(Ok(()), |rejects| rejects.close())
+            .and(closed);
+        let reported = match &server.sandbox {
+            Some(sandbox) => {
+                sandbox::report(sandbox.store()).map(|report| console.print(format!("\n{report}")))
+            }
+            None => Ok(()),
+        };
+        let closed = closed.and(reported);
+        if account.is_incomplete() {
+            console.mark_incomplete();
+        }
+        let accounted = if self.all_ended {
+            check_account(account, parsed.is_ok() && !stop.requested())
+        } else {
+            console.warn_incomplete(format!(
             "requests under way did not end within {} s: {} lines are in no line of the summary; the next run asks \
              Matomo for those that were sent, and sends the others",
             GRACE.as_secs(),
             account.under_way()
         ));
-        Ok(())
-    };
-    match (parsed, accounted) {
-        (Err(error), Err(imbalance)) => {
-            console.error(imbalance.to_string());
-            Err(error)
+            Ok(())
+        };
+        match (parsed, accounted) {
+            (Err(error), Err(imbalance)) => {
+                console.error(imbalance.to_string());
+                Err(error)
+            }
+            (parsed, accounted) => parsed.and(accounted).and(closed),
         }
-        (parsed, accounted) => parsed.and(accounted).and(closed),
     }
 }
 
