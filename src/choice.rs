@@ -23,7 +23,7 @@ pub struct Chooser {
     options: FormatOptions,
 }
 
-/// A line that was read before the format was known.
+/// A line that was read before the format was known, and those behind it that are the same.
 #[derive(Debug)]
 pub struct Held {
     /// When it was read.
@@ -31,6 +31,7 @@ pub struct Held {
     bytes: Vec<u8>,
     raw: Vec<u8>,
     place: Line<'static>,
+    times: u64,
 }
 
 impl Held {
@@ -45,15 +46,47 @@ impl Held {
             bytes: line.bytes.to_vec(),
             raw: line.raw.to_vec(),
             place,
+            times: 1,
         }
     }
 
     pub fn line(&self) -> Line<'_> {
+        self.nth(0)
+    }
+
+    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        (0..self.times).map(|n| self.nth(n))
+    }
+
+    fn nth(&self, n: u64) -> Line<'_> {
+        let length = self.length();
         Line {
             bytes: &self.bytes,
             raw: &self.raw,
+            number: self.place.number + n,
+            start: self.place.start + n * length,
+            end: self.place.end + n * length,
             ..self.place
         }
+    }
+
+    fn length(&self) -> u64 {
+        self.place.end - self.place.start
+    }
+
+    /// Takes in the next line, if it is the same once more.
+    fn takes(&mut self, line: &Line) -> bool {
+        let same = self.raw == line.raw
+            && self.bytes == line.bytes
+            && self.length() == line.end - line.start
+            && (self.place.terminated, self.place.too_long) == (line.terminated, line.too_long);
+        self.times += u64::from(same);
+        same
+    }
+
+    /// Memory that it takes.
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.bytes.len() + self.raw.len()
     }
 }
 
@@ -123,7 +156,7 @@ impl Chooser {
         patience: Duration,
     ) -> Result<Option<Chosen>> {
         let mut detector = Detector::new(&self.options)?;
-        let mut held = Vec::new();
+        let mut held: Vec<Held> = Vec::new();
         let mut size = 0;
         // Of a line that is too long only the beginning is there: it is something, but says nothing.
         let mut odd = false;
@@ -134,10 +167,17 @@ impl Chooser {
             }
             let enough = match lines.next(TICK) {
                 Ok(Next::Line(line)) => {
-                    let enough = !line.too_long && detector.look(line.bytes);
-                    size += line.bytes.len() + line.raw.len();
+                    // As many blank lines as may be say nothing, and hardly take room.
+                    let says_nothing = !held.is_empty()
+                        && detector.saw_nothing()
+                        && line.bytes.trim_ascii().is_empty();
+                    let enough = !line.too_long && !says_nothing && detector.look(line.bytes);
                     odd |= line.too_long;
-                    held.push(Held::new(&line));
+                    if !held.last_mut().is_some_and(|last| last.takes(&line)) {
+                        let line = Held::new(&line);
+                        size += line.size();
+                        held.push(line);
+                    }
                     enough || size >= MOST_HELD
                 }
                 // Not before there is a line to decide on, and not by comments alone.
@@ -145,7 +185,7 @@ impl Chooser {
                     !detector.saw_nothing()
                         && held
                             .first()
-                            .is_some_and(|line: &Held| line.since.elapsed() >= patience)
+                            .is_some_and(|line| line.since.elapsed() >= patience)
                 }
                 Ok(Next::End) => {
                     ended = true;
@@ -173,10 +213,10 @@ impl Chooser {
                     .for_each(|hint| console.hint(format!("{log}: {hint}")));
                 Ok(Some((format, held)))
             }
-            None => Err(Error::stopped(format!(
+            None => Err(Error::of_log(format!(
                 "{log}: no format fits its first {} lines; name it with --log-format-name (one of {}), \
                  or describe it with --log-format-regex",
-                held.len(),
+                held.iter().map(|held| held.times).sum::<u64>(),
                 registry::names().join(", ")
             ))),
         }

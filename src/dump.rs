@@ -1,12 +1,14 @@
 //! `--dump-log-regex`: what a log is read with, to be given back with `--log-format-regex`.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use crate::choice::Chooser;
 use crate::config::InputOptions;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::Format;
-use crate::input::discover::discover;
+use crate::input::discover::{Source, discover};
+use crate::input::error::InputError;
 use crate::input::lines::{Lines, Next, Options};
 use crate::parser::TICK;
 use crate::report::Console;
@@ -27,60 +29,88 @@ pub fn print(
         return Ok(());
     }
     for source in discover(files, &mut |warning| console.warn_incomplete(warning)) {
-        let name = source.to_string();
-        let options = Options {
-            encoding: input.encoding.clone(),
-            ..Options::default()
-        };
-        let chosen = Lines::open(&source, options)
-            .map_err(|error| Error::stopped(error.to_string()))
-            .and_then(|mut lines| {
-                match chooser.choose(&name, &mut lines, stop, console, input.flush_interval)? {
-                    Some((format, _)) if format.ready() => Ok(Some(format)),
-                    Some((format, _)) => with_header(format, &name, &mut lines, stop),
-                    None => Ok(None),
-                }
-            })?;
+        let found = look_into(&source, chooser, input, console, stop)?;
         if stop.requested() {
             break;
         }
-        match chosen {
-            Some(format) => {
-                console.print(format!("{name}:\n{}", described(format.as_ref(), chooser)))
+        match found {
+            Found::Format(format) => console.print(format!(
+                "{source}:\n{}",
+                described(format.as_ref(), chooser)
+            )),
+            Found::Nothing => {
+                console.note(format!("{source}: nothing but blank lines and comments"))
             }
-            None => console.note(format!("{name}: nothing but blank lines and comments")),
+            Found::Unreadable(error) => console.warn_incomplete(error.of_file()),
         }
     }
     Ok(())
 }
 
-/// A named W3C format takes its fields from the log's header. `None`: there is nothing but blank lines and comments,
-/// or the program is to stop. An error: the log cannot be read, or its header cannot be used.
+/// What a log shows.
+enum Found {
+    Format(Box<dyn Format>),
+    Nothing,
+    /// It is passed over, as an import does it.
+    Unreadable(InputError),
+}
+
+fn look_into(
+    source: &Source,
+    chooser: &Chooser,
+    input: &InputOptions,
+    console: &Console,
+    stop: &Stop,
+) -> Result<Found> {
+    let name = source.to_string();
+    let options = Options {
+        encoding: input.encoding.clone(),
+        ..Options::default()
+    };
+    let opened = Lines::open(source, options).and_then(|mut lines| {
+        while !lines.look(TICK)? && !stop.requested() {}
+        Ok(lines)
+    });
+    let mut lines = match opened {
+        Ok(lines) => lines,
+        Err(error) => return Ok(Found::Unreadable(error)),
+    };
+    match chooser.choose(&name, &mut lines, stop, console, input.flush_interval)? {
+        Some((format, _)) if format.ready() => Ok(Found::Format(format)),
+        Some((format, _)) => with_header(&name, format, &mut lines, stop),
+        None => Ok(match lines.next(Duration::ZERO) {
+            Ok(_) => Found::Nothing,
+            Err(error) => Found::Unreadable(error),
+        }),
+    }
+}
+
+/// A named W3C format takes its fields from the log's header.
 fn with_header(
-    mut format: Box<dyn Format>,
     name: &str,
+    mut format: Box<dyn Format>,
     lines: &mut Lines,
     stop: &Stop,
-) -> Result<Option<Box<dyn Format>>> {
+) -> Result<Found> {
     let mut unusable = None;
     while !stop.requested() && !format.ready() {
-        match lines
-            .next(TICK)
-            .map_err(|error| Error::stopped(error.to_string()))?
-        {
-            Next::Line(line) if line.bytes.starts_with(b"#") => {
+        match lines.next(TICK) {
+            Ok(Next::Line(line)) if line.bytes.starts_with(b"#") => {
                 if let Err(error) = format.header(line.bytes) {
-                    let place = format!("{name}:{}", line.number);
-                    unusable = Some(Error::stopped(format!("{place}: {error}")));
+                    unusable = Some(error.at_line(name, line.number));
                 }
             }
-            Next::Line(line) if line.bytes.trim_ascii().is_empty() => {}
-            Next::Line(_) => return unusable.map_or(Ok(Some(format)), Err),
-            Next::Pause => {}
-            Next::End => return Ok(None),
+            Ok(Next::Line(line)) if line.bytes.trim_ascii().is_empty() => {}
+            Ok(Next::Line(_)) => return unusable.map_or(Ok(Found::Format(format)), Err),
+            Ok(Next::Pause) => {}
+            Ok(Next::End) => return unusable.map_or(Ok(Found::Nothing), Err),
+            Err(error) => return Ok(Found::Unreadable(error)),
         }
     }
-    Ok(format.ready().then_some(format))
+    Ok(match format.ready() {
+        true => Found::Format(format),
+        false => Found::Nothing,
+    })
 }
 
 /// What is printed of a format: its name, its regex, and the date format that goes with it.

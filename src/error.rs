@@ -17,6 +17,8 @@ pub enum Kind {
     Usage,
     /// The import stopped: the server, the disk or a log would not do. Exit status 1.
     Stopped,
+    /// This log does not suit the options; the others may. Exit status 1, unless the others are imported all the same.
+    Log,
     /// The program was told to stop while it waited for something. Whoever told it knows: the exit status is that of
     /// the signal.
     Interrupted,
@@ -39,6 +41,19 @@ impl Error {
             kind: Kind::Stopped,
             message: message.into(),
         }
+    }
+
+    /// Of [`Kind::Log`].
+    pub fn of_log(message: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Log,
+            message: message.into(),
+        }
+    }
+
+    /// What is wrong in that line of a log.
+    pub fn at_line(self, log: &str, number: u64) -> Self {
+        Self::of_log(format!("{log}:{number}: {self}"))
     }
 
     /// Of [`Kind::Interrupted`].

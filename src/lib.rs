@@ -5,11 +5,13 @@
 //! `recorder` hits to batches, one visitor always on the same recorder -> `matomo` batch to request, answer to
 //! outcome -> `report` what came of it.
 //!
-//! `cli` and `config` say what is wanted, `pipeline` puts a run together, `connected` is the server it talks to, and `parser` is the thread that walks the
-//! lines as far as the recorders. Beside the way stand `listening` (lines of radio logs are connections), `replay` (lines
+//! `cli` and `config` say what is wanted, `pipeline` puts a run together, `prepare` makes ready what its first line needs,
+//! `connected` is the server it talks to, `books` what it keeps, and `parser` is the thread that walks the lines as far as
+//! the recorders. Beside the way stand `listening` (lines of radio logs are connections), `replay` (lines
 //! that are tracking requests already), `ledger` (what is done, kept on disk; `resume` leaves one where a run stopped)
 //! and `sandbox` (a small Matomo of our own, to try things and for the tests).
 
+pub mod books;
 pub mod choice;
 pub mod cli;
 pub mod config;
@@ -26,6 +28,7 @@ pub mod mark;
 pub mod matomo;
 pub mod parser;
 pub mod pipeline;
+pub mod prepare;
 pub mod recorder;
 pub mod rejects;
 pub mod replay;

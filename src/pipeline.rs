@@ -2,33 +2,30 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 
+use crate::books;
 use crate::choice::Chooser;
-use crate::config::{Config, DeliveryOptions};
-use crate::connected::Connected;
+use crate::config::Config;
+use crate::connected::{Connected, Destination};
 use crate::dump;
 use crate::error::{Error, Kind, Result};
 use crate::input::discover::{Source, discover};
-use crate::ledger::{Ledger, Target, spool};
+use crate::input::lines::Options;
 use crate::listening::Tally;
 use crate::mark::Marker;
 use crate::matomo::tracking::Writer;
 use crate::parser::pipe;
-use crate::parser::{Books, Kept, Parser, Radio, Remains, Requests};
-use crate::recorder::{Pool, Shared};
-use crate::rejects::Rejects;
+use crate::parser::{Parser, Radio, Remains, Requests};
+use crate::prepare::{Prepare, Prepared};
 use crate::report::progress::{Progress, Style, Watched};
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count, Exit};
-use crate::resume;
 use crate::sandbox::{self};
-use crate::site::Sites;
 use crate::stop::Stop;
 
 /// How long batches under way may take to finish after a signal.
@@ -52,58 +49,57 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     if config.dump_regex {
         return dump::print(&chooser, &config.files, &config.input, console, stop);
     }
-    let server = Connected::new(config.server, config.delivery.retry, console, stop)?;
-    let replaying = config.replay.is_some();
-    let idsite = config.sites.idsite.clone();
+    let destination = Destination::new(config.server, console)?;
     let sources = discover(&config.files, &mut |warning| {
         console.warn_incomplete(warning)
     });
-    let account = Arc::new(Account::new());
-    let bytes = Arc::new(AtomicU64::new(0));
-    let books = match &server.sandbox {
-        None if !config.dry_run => Some(open_books(
-            &server,
+    let books = match config.dry_run || destination.is_sandbox() {
+        true => None,
+        false => Some(books::open(
+            destination.client.url(),
             config.state_dir,
-            idsite.as_deref(),
+            config.sites.idsite.as_deref(),
             &config.delivery,
             console,
         )?),
-        _ => None,
     };
-    let sites = Sites::new(config.sites, replaying, config.dry_run, &server.api);
-    let kept = books.as_ref().and_then(|books| books.kept.as_ref());
-    if let (Err(_), Some(kept), None) = (&sites, kept, stop.signal()) {
-        pipe::keep(&sources, kept, stop, console);
+    let account = Arc::new(Account::new());
+    let replaying = config.replay.is_some();
+    let prepare = Prepare {
+        destination,
+        delivery: config.delivery,
+        sites: config.sites,
+        rejects: config.rejects.as_deref(),
+        going_on: books.as_ref().is_some_and(|books| books.kept.is_some()),
+        encoding: &config.input.encoding,
+        replaying,
+        dry_run: config.dry_run,
+    };
+    let ledger = books.as_ref().map(|books| &books.ledger);
+    let prepared = prepare.run(&sources, ledger, &account, console, stop);
+    // Nobody reads the pipes then, and after a signal nobody waits for what they may still bring.
+    if let (Err(_), Some(books), None) = (&prepared, &books, stop.signal())
+        && let Some(kept) = &books.kept
+    {
+        let options = Options {
+            encoding: config.input.encoding.clone(),
+            ..Options::default()
+        };
+        pipe::keep(&sources, kept, &options, stop, console);
     }
-    let sites = sites?;
-    let rejects = config
-        .rejects
-        .as_deref()
-        .map(|path| Rejects::open(path, &config.input.encoding, &sources, kept.is_some()))
-        .transpose()?
-        .map(Arc::new);
-    let ledger = books.as_ref().map(|books| Arc::clone(&books.ledger));
-    let marker = Marker::new(match &ledger {
-        Some(ledger) => ledger.salt(),
+    let Prepared {
+        server,
+        sites,
+        rejects,
+        pool,
+        outbox,
+    } = prepared?;
+    let marker = Marker::new(match &books {
+        Some(books) => books.ledger.salt(),
         // Nobody will ask for these hits again.
         None => [0; 16],
     });
-    let shared = Arc::new(Shared {
-        client: server.client.clone(),
-        api: server.api.clone(),
-        token: server.token.clone(),
-        account: Arc::clone(&account),
-        console: console.clone(),
-        stop: stop.clone(),
-        options: config.delivery,
-        ledger: ledger.clone(),
-        rejects: rejects.clone(),
-        learnt: Default::default(),
-    });
-    let (pool, outbox) = match config.dry_run {
-        true => Pool::none(&account, console),
-        false => Pool::start(&shared)?,
-    };
+    let bytes = Arc::new(AtomicU64::new(0));
     let style = Style::choose(config.show_progress, config.progress_delay, console);
     let watched = Watched {
         account: Arc::clone(&account),
@@ -148,70 +144,110 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
     };
     let parsed = parser.run(&sources);
     // Dropping the outbox ends the recorders.
-    let Remains {
-        sites,
-        radio,
-        books,
-    } = parser.end();
+    let remains = parser.end();
     let all_ended = pool.join(stop, GRACE);
     drop(progress);
-    let summary = SummaryInput {
-        account: &account,
-        sites: &sites.summary(),
-        elapsed: begun.elapsed(),
-        url: server.sandbox.is_none().then_some(server.url.as_str()),
+    let over = Over {
+        begun,
         dry_run: config.dry_run,
         replaying,
+        command_line: &config.command_line,
+        sources: &sources,
+        server: &server,
+        account: &account,
+        all_ended,
     };
-    // Where the import stopped before its first line there is nothing to sum up.
-    if parsed.is_ok() || account.total(Count::Read) > 0 {
-        let mut listening =
-            radio.map_or_else(String::new, |mut radio| radio.tally.figures().text());
-        let unsent = account.total(Count::Unsent);
-        if unsent > 0 && !listening.is_empty() {
-            listening += &format!(
-                "\n    Of the lines that were read, {unsent} are not yet sent: the run that sends them tells their listeners again.\n"
-            );
-        }
-        console.print(format!("{}{listening}", summary.text()));
-    }
-    let closed = books.map_or(Ok(()), |books| {
-        close_books(
+    over.conclude(parsed, remains, console, stop)
+}
+
+/// A run whose recorders have ended.
+struct Over<'r> {
+    begun: Instant,
+    dry_run: bool,
+    replaying: bool,
+    command_line: &'r [OsString],
+    sources: &'r [Source],
+    server: &'r Connected,
+    account: &'r Account,
+    /// No request is under way.
+    all_ended: bool,
+}
+
+impl Over<'_> {
+    /// Sums up, writes down what is done, and says whether all of it adds up.
+    fn conclude(
+        self,
+        parsed: Result<()>,
+        remains: Remains,
+        console: &Console,
+        stop: &Stop,
+    ) -> Result<()> {
+        let Self {
+            server, account, ..
+        } = self;
+        let Remains {
+            sites,
+            radio,
             books,
-            &sources,
-            &account,
-            &config.command_line,
-            parsed.is_err() || stop.requested(),
-            console,
-        )
-    });
-    let reported = match &server.sandbox {
-        Some(sandbox) => {
-            sandbox::report(sandbox.store()).map(|report| console.print(format!("\n{report}")))
+        } = remains;
+        let summary = SummaryInput {
+            account,
+            sites: &sites.summary(),
+            elapsed: self.begun.elapsed(),
+            url: server.sandbox.is_none().then_some(server.url.as_str()),
+            dry_run: self.dry_run,
+            replaying: self.replaying,
+        };
+        // Where the import stopped before its first line there is nothing to sum up.
+        if parsed.is_ok() || account.total(Count::Read) > 0 {
+            let mut listening =
+                radio.map_or_else(String::new, |mut radio| radio.tally.figures().text());
+            let unsent = account.total(Count::Unsent);
+            if unsent > 0 && !listening.is_empty() {
+                listening += &format!(
+                    "\n    Of the lines that were read, {unsent} are not yet sent: the run that sends them tells their listeners again.\n"
+                );
+            }
+            console.print(format!("{}{listening}", summary.text()));
         }
-        None => Ok(()),
-    };
-    let closed = closed.and(reported);
-    if account.is_incomplete() {
-        console.mark_incomplete();
-    }
-    let accounted = if all_ended {
-        check_account(&account, parsed.is_ok() && !stop.requested())
-    } else {
-        console.warn_incomplete(format!(
+        let closed = books.map_or(Ok(()), |books| {
+            books::close(
+                books,
+                self.sources,
+                account,
+                self.command_line,
+                parsed.is_err() || stop.requested(),
+                console,
+            )
+        });
+        let reported = match &server.sandbox {
+            Some(sandbox) => {
+                sandbox::report(sandbox.store()).map(|report| console.print(format!("\n{report}")))
+            }
+            None => Ok(()),
+        };
+        let closed = closed.and(reported);
+        if account.is_incomplete() {
+            console.mark_incomplete();
+        }
+        let accounted = if self.all_ended {
+            check_account(account, parsed.is_ok() && !stop.requested())
+        } else {
+            console.warn_incomplete(format!(
             "requests under way did not end within {} s: {} lines are in no line of the summary; the next run asks \
              Matomo for those that were sent, and sends the others",
             GRACE.as_secs(),
             account.under_way()
         ));
-        Ok(())
-    };
-    match (parsed, accounted) {
-        (Err(error), Err(imbalance)) => {
-            console.error(imbalance.to_string());
-            Err(error)
+            Ok(())
+        };
+        match (parsed, accounted) {
+            (Err(error), Err(imbalance)) => {
+                console.error(imbalance.to_string());
+                Err(error)
+            }
+            (parsed, accounted) => parsed.and(accounted).and(closed),
         }
-        (parsed, accounted) => parsed.and(accounted).and(closed),
     }
 }
 
@@ -242,76 +278,4 @@ fn total_size(sources: &[Source]) -> Option<u64> {
                 .map(|metadata| metadata.len()),
         })
         .sum()
-}
-
-/// The ledger: in the state directory, or in memory until a stopped import writes it down.
-fn open_books(
-    server: &Connected,
-    state_dir: Option<PathBuf>,
-    idsite: Option<&str>,
-    delivery: &DeliveryOptions,
-    console: &Console,
-) -> Result<Books> {
-    let target = Target::new(server.client.url(), idsite);
-    let (ledger, pending, kept) = match state_dir {
-        Some(dir) => {
-            let opened = Ledger::open(&dir, &target)?;
-            opened
-                .warnings
-                .into_iter()
-                .for_each(|warning| console.warn_incomplete(warning));
-            (opened.ledger, opened.in_doubt, Some(Kept { dir, target }))
-        }
-        None => (Ledger::in_memory(&target)?, Vec::new(), None),
-    };
-    Ok(Books {
-        ledger: Arc::new(ledger),
-        kept,
-        pending,
-        in_doubt: delivery.in_doubt,
-        timeout: delivery.timeout,
-        spools: Vec::new(),
-    })
-}
-
-/// Writes down what is done. A stopped import without a state directory gets one now, so that the next run can go on.
-fn close_books(
-    books: Books,
-    sources: &[Source],
-    account: &Account,
-    command_line: &[OsString],
-    stopped: bool,
-    console: &Console,
-) -> Result<()> {
-    let Books {
-        ledger,
-        kept,
-        spools,
-        pending,
-        ..
-    } = books;
-    if kept.is_some() {
-        for (path, log, end) in spools {
-            if ledger.position(log) >= end {
-                spool::remove(&path)?;
-            }
-        }
-        for batch in pending.iter().filter(|batch| batch.there.is_none()) {
-            let logs: Vec<String> = batch
-                .lines
-                .iter()
-                .map(|(_, path, _)| path.display().to_string())
-                .collect();
-            console.warn_incomplete(format!(
-                "{} hits of {} are still in doubt since an interrupted run: import that log again with this --state-dir",
-                batch.hits,
-                logs.join(", ")
-            ));
-        }
-        return ledger.close();
-    }
-    if stopped {
-        resume::leave_ledger(&ledger, sources, account, command_line, console);
-    }
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Word};
 use crate::input::discover::Source;
 use crate::ledger::Ledger;
 use crate::report::{Account, Console, Count, shell_word};
@@ -35,17 +35,21 @@ pub fn leave_ledger(
     if account.total(Count::Read) == 0 {
         return;
     }
-    let logs: Vec<&Path> = sources
-        .iter()
-        .filter_map(|source| match source {
-            Source::File(path) => Some(path.as_path()),
-            Source::Stdin => None,
-        })
-        .collect();
-    if logs.len() < sources.len() && account.total(Count::Unsent) > 0 {
-        console.warn("what was read from standard input and not sent cannot be read again; with --state-dir nothing of it is lost");
+    let (pipes, logs): (Vec<&Source>, Vec<&Source>) =
+        sources.iter().partition(|source| source.is_pipe());
+    if !pipes.is_empty() {
+        let pipes: Vec<String> = pipes.iter().map(ToString::to_string).collect();
+        console.warn(format!(
+            "nothing is kept of {}, which cannot be read again: what of it was not sent is lost; with --state-dir nothing \
+             of it is",
+            pipes.join(", ")
+        ));
     }
-    let Some(first) = logs.first() else {
+    let mut logs = logs.iter().filter_map(|log| match log {
+        Source::File(path) => Some(path),
+        Source::Stdin => None,
+    });
+    let Some(first) = logs.next() else {
         return;
     };
     let beside = first
@@ -67,8 +71,13 @@ pub fn leave_ledger(
                     true => "\n(with the secret in the place of ***)",
                     false => "",
                 };
+                let (of_what, with_what) = match pipes.is_empty() {
+                    true => ("", "from there"),
+                    false => (" of the other logs", "with those"),
+                };
                 console.note(format!(
-                    "what is done is kept in {}; this goes on from there, without loss and without sending anything twice:\n{command}{hidden}",
+                    "what is done{of_what} is kept in {}; this goes on {with_what}, without loss and without sending \
+                     anything twice:\n{command}{hidden}",
                     dir.display(),
                 ));
                 return;
@@ -88,14 +97,23 @@ fn folder(place: &Path, number: u32) -> PathBuf {
     }
 }
 
-/// The command line again, with the ledger and without what it makes needless. Secrets are `***`.
+/// The command line again, with the ledger and without what it makes needless or does not hold. Secrets are `***`.
 fn command(args: &[OsString], dir: &Path) -> String {
     let mut words = Vec::new();
     let mut value_follows = None;
-    for arg in Cli::written_out(args.iter().cloned()) {
-        let text = arg.to_string_lossy();
-        if let Some(value) = value_follows.take() {
-            words.extend(shown(&text, value).map(|value| shell_word(&value)));
+    for word in Cli::written_out(args.iter().cloned()) {
+        if matches!(&word, Word::Log(log) if Source::named(log).is_pipe()) {
+            continue;
+        }
+        let is_option = matches!(word, Word::Option(_));
+        let text = OsString::from(word);
+        let text = text.to_string_lossy();
+        if !is_option {
+            let value = match value_follows.take() {
+                Some(meaning) => shown(&text, meaning),
+                None => Some(text.into_owned()),
+            };
+            words.extend(value.map(|value| shell_word(&value)));
             continue;
         }
         let (name, value) = match text.split_once('=') {
@@ -191,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_given_again() {
+    fn neither_secrets_nor_pipes_are_given_again() {
         let args = [
             "--url=http://bob:hunter2@m/a@b",
             "-u",
@@ -201,6 +219,8 @@ mod tests {
             "a token",
             "--passw=secret",
             "x=y.log",
+            "-",
+            "/dev/null",
         ];
         assert_eq!(
             given_again(&args),

@@ -279,7 +279,7 @@ impl Sites {
 
 /// The error for a log without hosts, where nothing says whose hits they are.
 pub fn no_host(log: &str, format: &str) -> Error {
-    Error::stopped(format!(
+    Error::of_log(format!(
         "{log}: the format {format} has no host, so nothing says whose hits these are: give --idsite or --log-hostname"
     ))
 }

@@ -165,20 +165,42 @@ fn a_short_packed_file_that_was_cut_off_is_told_though_its_format_is_to_be_found
 }
 
 #[test]
-fn lines_behind_very_many_blank_ones_are_not_passed_over_in_silence() {
-    let folder = Folder::with_log("\n".repeat(100_001) + &logs::log(5));
+fn lines_behind_any_number_of_blank_ones_are_imported() {
+    let blank = [
+        "\n".repeat(100_001),
+        "\r\n \n".repeat(5_000),
+        "\n".repeat(100_000),
+    ]
+    .concat();
+    let folder = Folder::with_log(blank + &logs::log(5));
+    for args in ["", "--log-format-name=ncsa_extended", "--rejects=bad.log"] {
+        let sandbox = sandbox();
+        let ended = import(&folder, &sandbox, &format!("{args} access.log")).exits(0);
+        assert_eq!(ended.summary().get("invalid"), 210_001);
+        assert_each_once(&sandbox, 5);
+    }
+    let rejected = fs::read_to_string(folder.file("bad.log")).unwrap();
+    let places = rejected
+        .lines()
+        .filter(|line| line.starts_with("# access.log:"));
+    assert_eq!(places.count(), 210_001);
+    assert!(
+        rejected.contains("# access.log:110002: invalid"),
+        "the last of the others"
+    );
+}
+
+#[test]
+fn a_blank_log_of_any_length_is_passed_over_without_a_word() {
+    let folder = Folder::with_log("\n".repeat(300_000));
+    folder.write("good.log", logs::log(5));
     let sandbox = sandbox();
-    import(&folder, &sandbox, "access.log")
-        .exits(1)
-        .says(&["access.log: no format fits", "--log-format-name"]);
-    let ended = import(
-        &folder,
-        &sandbox,
-        "--log-format-name=ncsa_extended access.log",
-    )
-    .exits(0);
-    assert_eq!(ended.summary().get("invalid"), 100_001);
+    let ended = import(&folder, &sandbox, "access.log good.log").exits(0);
     assert_each_once(&sandbox, 5);
+    assert_eq!(
+        (ended.summary().get("invalid"), ended.err.as_str()),
+        (0, "")
+    );
 }
 
 #[test]

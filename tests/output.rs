@@ -212,6 +212,29 @@ fn a_format_is_dumped_with_the_header_wherever_it_stands() {
 }
 
 #[test]
+fn a_format_is_dumped_beside_logs_that_cannot_be_read() {
+    let folder = Folder::new();
+    folder.write("good.log", W3C);
+    folder.write("program", "\x01\x02".repeat(100));
+    let args = "none.log . program good.log";
+    let ended = dump(&folder).args(args).run().exits(3);
+    assert!(ended.out.starts_with("good.log:\nformat: w3c"), "{ended}");
+    ended.says(&[
+        "none.log: no such file",
+        ".: cannot be read: ",
+        "program: this is no log",
+    ]);
+}
+
+#[test]
+fn a_header_that_cannot_be_dumped_is_told_with_its_place() {
+    let folder = Folder::new();
+    folder.write("access.log", "#Version: 1.0\n#Fields: date time\n");
+    let ended = dump(&folder).args("access.log").run().exits(1);
+    ended.says(&["error: access.log:2: "]);
+}
+
+#[test]
 fn a_format_is_dumped_with_the_header_that_a_pipe_takes_its_time_for() {
     let mut program = dump(&Folder::new()).args("-").start();
     program.write("#Version: 1.0\n");

@@ -190,7 +190,7 @@ fn one_that_was_too_long_says_that_it_is_cut_and_stays_too_long() {
     let [one, two] = [one, two].map(|rejects| String::from_utf8(rejects).unwrap());
     let start: String = one.lines().nth(1).unwrap().into();
     assert!(
-        start.ends_with("; only its first 1048576 bytes are kept"),
+        start.ends_with(": invalid: it is longer than 1 MiB, which no line may be; only its first 1048576 bytes are kept"),
         "{start}"
     );
     assert_eq!(one.replace("access.log:1:", "one.log:3:"), two);
@@ -216,6 +216,24 @@ fn a_log_is_no_file_for_rejects() {
             }
         }
     }
+}
+
+#[test]
+fn rejects_do_not_go_where_the_summary_goes() {
+    let (sandbox, folder) = (sandbox(), Folder::with_log(logs::log(10)));
+    for rejects in ["out.txt", "./out.txt"] {
+        let args = format!("--rejects={rejects} --output=out.txt access.log");
+        import(&folder, &sandbox, &args).exits(2);
+        let said = folder.read("out.txt");
+        assert!(said.contains(&format!("--rejects={rejects}: ")), "{said}");
+    }
+    assert!(sandbox.log().tracker.is_empty());
+    import(
+        &folder,
+        &sandbox,
+        "--rejects=/dev/null --output=/dev/null access.log",
+    )
+    .exits(0);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `--sandbox`: an import that one can watch without a Matomo.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use rusqlite::Connection;
 
@@ -223,4 +224,33 @@ fn a_pipe_can_be_watched() {
         .run()
         .exits(0);
     assert_eq!(row(&ended, "Sandbox")[1], 10);
+}
+
+#[test]
+fn a_full_disk_is_told_as_what_it_is() {
+    let log = fixtures().join("logs/icecast2.log");
+    let log = std::fs::read_to_string(log).unwrap().repeat(3);
+    // As if the disk were full: a file may have so many blocks of 512 bytes. With detected connections, which are noted
+    // by themselves, and without.
+    for (blocks, args) in [
+        (300, ""),
+        (600, ""),
+        (300, "--log-format-name=ncsa_extended"),
+    ] {
+        let folder = Folder::with_log(&log);
+        let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        let ended = Command::new("sh")
+            .args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_import-logs")])
+            .args(["--sandbox=hits.db", "--retry-delay=0", "access.log"])
+            .args(args.split_whitespace())
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{blocks} blocks: {said}");
+        assert!(said.contains("the sandbox's database: "), "{said}");
+        for wrong in ["mistake in import-logs", "the token", "check --"] {
+            assert!(!said.contains(wrong), "{said}");
+        }
+    }
 }

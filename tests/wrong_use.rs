@@ -49,7 +49,10 @@ fn a_number_that_is_none_is_named() {
         "--recorders=many",
         "--skip=-1",
         "--retry-delay=soon",
+        "--retry-delay=nan",
         "--request-timeout=-5",
+        "--request-timeout=0",
+        "--request-timeout=1e-12",
         "--add-to-date=1h",
     ] {
         assert_wrong(arg, &[arg]);

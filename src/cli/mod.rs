@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser};
 
+pub use abbreviation::Word;
 pub use hits::{ListeningTime, Radio, Sent};
 pub use log::{Imported, LogFormat};
 pub use server::{Authentication, Connection, GoingOn, InDoubt, Matomo, Sites};
@@ -87,12 +88,13 @@ impl Cli {
     /// Reads a command line, the program's name first. The error knows how to print itself and its exit status.
     pub fn read(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let command = command();
-        let args = abbreviation::expand(&command, args);
+        let words = abbreviation::expand(&command, args);
+        let args = words.into_iter().map(OsString::from);
         Cli::from_arg_matches(&command.try_get_matches_from(args)?)
     }
 
     /// A command line with the names of its options in full.
-    pub fn written_out(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    pub fn written_out(args: impl Iterator<Item = OsString>) -> Vec<Word> {
         abbreviation::expand(&command(), args)
     }
 }

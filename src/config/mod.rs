@@ -25,7 +25,7 @@ use crate::matomo::tracking::TrackingOptions;
 use crate::replay::ReplayOptions;
 use reading::{choice, filters, hit_options, ignored_groups, radio, w3c_options};
 use server::server;
-use values::{named, number, recorders, seconds, variables, wanted};
+use values::{apart, named, number, recorders, seconds, some_seconds, variables, wanted};
 
 /// A run, as the user wants it.
 #[derive(Debug)]
@@ -130,7 +130,11 @@ pub struct DeliveryOptions {
 
 impl Config {
     pub fn new(cli: Cli) -> Result<Config> {
-        let timeout = seconds("--request-timeout", &cli.connection.request_timeout)?;
+        let timeout = some_seconds("--request-timeout", &cli.connection.request_timeout)?;
+        apart([
+            ("--rejects", cli.output.rejects.as_deref()),
+            ("--output", cli.output.output.as_deref()),
+        ])?;
         let page_variables = variables(
             "--regex-group-to-page-cvar",
             &cli.sent.regex_group_to_page_cvar,
@@ -160,6 +164,7 @@ impl Config {
             }
             _ => None,
         };
+        let hit = hit_options(&cli)?;
         let config = Config {
             input: InputOptions {
                 encoding: Encoding::by_name(&cli.log_format.encoding)?,
@@ -174,13 +179,13 @@ impl Config {
                     .max(Duration::from_millis(10)),
             },
             choice: choice(&cli.log_format)?,
-            hit: hit_options(&cli)?,
             ignored_groups: ignored_groups(&cli.log_format)?,
             filters: filters(&cli)?,
             replay: cli.sent.replay_tracking.then(|| ReplayOptions {
                 tracker_file: cli.sent.replay_tracking_expected_tracker_file.clone(),
-                add_to_date: cli.sent.add_to_date.trim().parse().unwrap_or(0),
+                add_to_date: hit.add_to_date,
             }),
+            hit,
             radio: radio(&cli)?,
             tracking: TrackingOptions {
                 listening_category: cli.radio.listening_category.clone(),

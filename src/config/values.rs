@@ -7,6 +7,7 @@ use chrono::DateTime;
 
 use crate::error::{Error, Result};
 use crate::format::{Field, Wanted};
+use crate::input::discover::is_same_file;
 use crate::input::pattern::Pattern;
 
 /// What says whose hits they are.
@@ -110,7 +111,32 @@ pub(super) fn number<T: std::str::FromStr>(option: &str, text: &str) -> Result<T
 
 /// Seconds, perhaps with a fraction; a year at most, for nobody waits longer.
 pub(super) fn seconds(option: &str, text: &str) -> Result<Duration> {
+    const YEAR: f64 = 31_536_000.0;
     let wrong = || Error::usage(format!("{option}={text}: not a number of seconds"));
     let seconds: f64 = text.trim().parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(seconds.min(31_536_000.0)).map_err(|_| wrong())
+    // The lesser of a year and what is no number would be a year.
+    match seconds > YEAR {
+        true => Ok(Duration::from_secs_f64(YEAR)),
+        false => Duration::try_from_secs_f64(seconds).map_err(|_| wrong()),
+    }
+}
+
+/// Seconds, but not none at all.
+pub(super) fn some_seconds(option: &str, text: &str) -> Result<Duration> {
+    Some(seconds(option, text)?)
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| Error::usage(format!("{option}={text}: nothing can be done in no time")))
+}
+
+/// Two files that are written must be two.
+pub(super) fn apart(options: [(&str, Option<&Path>); 2]) -> Result<()> {
+    match options {
+        [(one, Some(path)), (other, Some(second))] if is_same_file(path, second) => {
+            Err(Error::usage(format!(
+                "{one}={}: this is the file of {other} too, and one would overwrite the other; name another file",
+                path.display()
+            )))
+        }
+        _ => Ok(()),
+    }
 }

@@ -19,6 +19,26 @@ pub enum Source {
     File(PathBuf),
 }
 
+impl Source {
+    /// Whether there is no second reading of it: standard input, a named pipe, a socket or a device.
+    pub fn is_pipe(&self) -> bool {
+        match self {
+            Source::Stdin => true,
+            Source::File(path) => {
+                fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+            }
+        }
+    }
+
+    /// The source of that very name.
+    pub fn named(name: &OsStr) -> Self {
+        match name == "-" {
+            true => Source::Stdin,
+            false => Source::File(PathBuf::from(name)),
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -35,7 +55,7 @@ pub fn discover(names: &[OsString], warn: &mut dyn FnMut(String)) -> Vec<Source>
     let mut sources = Vec::new();
     for name in names {
         if name == "-" {
-            sources.push(Source::Stdin);
+            sources.push(Source::named(name));
             continue;
         }
         match fs::metadata(name) {
@@ -55,16 +75,26 @@ pub fn discover(names: &[OsString], warn: &mut dyn FnMut(String)) -> Vec<Source>
                 sources.extend(matches.into_iter().map(Source::File));
             }
             // What else may be wrong with it, opening it will tell.
-            Ok(_) | Err(_) => sources.push(Source::File(PathBuf::from(name))),
+            Ok(_) | Err(_) => sources.push(Source::named(name)),
         }
     }
     sources
 }
 
+/// Whether two names are those of one plain file.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    let file = |path: &Path| fs::metadata(path).ok().and_then(identity);
+    file(one).is_some_and(|one| file(other) == Some(one))
+}
+
+/// What tells plain files apart.
+fn identity(metadata: Metadata) -> Option<(u64, u64)> {
+    (metadata.is_file()).then(|| (metadata.dev(), metadata.ino()))
+}
+
 /// An error: what an option would write to is one of the logs, by whatever name.
 pub fn refuse_log(option: &str, path: &Path, logs: &[Source]) -> Result<()> {
-    let file = |metadata: Metadata| (metadata.is_file()).then(|| (metadata.dev(), metadata.ino()));
-    let Some(written) = fs::metadata(path).ok().and_then(file) else {
+    let Some(written) = fs::metadata(path).ok().and_then(identity) else {
         return Ok(());
     };
     let read = |log: &Source| {
@@ -75,7 +105,7 @@ pub fn refuse_log(option: &str, path: &Path, logs: &[Source]) -> Result<()> {
                 .and_then(|stdin| File::from(stdin).metadata()),
             Source::File(path) => fs::metadata(path),
         };
-        metadata.ok().and_then(file)
+        metadata.ok().and_then(identity)
     };
     match logs.iter().find(|log| read(log) == Some(written)) {
         None => Ok(()),

@@ -12,69 +12,13 @@ use crossbeam_channel::RecvTimeoutError;
 
 use super::binary::looks_binary;
 use super::discover::Source;
-use super::encoding::Encoding;
 use super::error::InputError;
-use super::reader::{Block, Counted, Keeper, Message, Reader};
+pub use super::line::{Line, Next, Options};
+use super::reader::{Block, Counted, Keeper, Message, Opened, Reader, Shared};
 use super::unpack::Unpack;
 
 /// No wait is longer, so that adding it to the clock cannot overflow.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-
-/// How to read a log.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub encoding: Encoding,
-    /// The position to begin at, in unpacked bytes: where a line begins.
-    pub start: u64,
-    /// The number of the line that begins there; 1 for a log's first.
-    pub start_line: u64,
-    /// Bytes of the longest line. A longer one is cut.
-    pub max_line: usize,
-    /// Whether what follows the last line end is a line; not for a log that may still grow.
-    pub incomplete_last: bool,
-}
-
-impl Default for Options {
-    /// The whole log, in UTF-8, lines of up to 1 MiB.
-    fn default() -> Self {
-        Self {
-            encoding: Encoding::default(),
-            start: 0,
-            start_line: 1,
-            max_line: 1 << 20,
-            incomplete_last: true,
-        }
-    }
-}
-
-/// One line of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
-    /// The text without line end (`\n` or `\r\n`): UTF-8, but for bytes that are no text in the log's encoding.
-    pub bytes: &'a [u8],
-    /// The bytes as they stand in the log, without `\n`; UTF-16 that only its BOM tells is little-endian here.
-    pub raw: &'a [u8],
-    /// From 1.
-    pub number: u64,
-    /// Where it begins, in unpacked bytes.
-    pub start: u64,
-    /// Where the next line begins, in unpacked bytes.
-    pub end: u64,
-    /// Whether the line has its line end.
-    pub terminated: bool,
-    /// The line is longer than [`Options::max_line`], and `bytes` holds only its beginning: it is invalid.
-    pub too_long: bool,
-}
-
-/// What comes next in a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next<'a> {
-    Line(Line<'a>),
-    /// No line within the time given. Ask again.
-    Pause,
-    /// There is no more, and no more will come.
-    End,
-}
 
 /// Gives a log's lines, one after the other. Memory is three blocks and a few times the longest line.
 pub struct Lines {
@@ -99,7 +43,10 @@ pub struct Lines {
     /// Where the line that comes next begins.
     position: u64,
     number: u64,
+    /// No more lines come.
     ended: bool,
+    /// What comes from the log was read to its end.
+    all_read: bool,
     /// What went wrong, to be told once more.
     failure: Option<InputError>,
     watcher: Option<Watcher>,
@@ -190,19 +137,26 @@ impl Lines {
                 Some(Tee { before, keeper }) => (Some(before), Some(keeper)),
                 None => (None, None),
             };
-            let mut unpack = Unpack::new(Counted {
+            let is_kept = keeper.is_some();
+            let counted = Shared::new(Counted {
                 before,
                 file,
                 size: total,
                 count,
                 keeper,
-            })?;
+            });
+            let rest = is_kept.then(|| Box::new(counted.clone()) as Box<dyn Read>);
+            let mut unpack = Unpack::new(counted)?;
             let position = if seek {
                 unpack.seek_if_plain(start)?
             } else {
                 0
             };
-            Ok((Box::new(unpack) as Box<dyn Read>, position))
+            Ok(Opened {
+                log: Box::new(unpack),
+                position,
+                rest,
+            })
         };
         let reader = Reader::start(options.encoding.unit(), unpacked)?;
         Ok(Self::new(log, reader, read, total, options))
@@ -230,6 +184,7 @@ impl Lines {
             position: options.start,
             number: options.start_line,
             ended: false,
+            all_read: false,
             failure: None,
             watcher: None,
             options,
@@ -288,7 +243,8 @@ impl Lines {
     }
 
     /// Reads on without giving lines, for the sake of whoever keeps what is read: to the end, or until nothing has come
-    /// for `pause`, or for `at_most` in all, or until it is to stop. Says whether that was the end.
+    /// for `pause`, or for `at_most` in all, or until it is to stop. Says whether that was the end. What cannot be
+    /// unpacked is kept all the same.
     pub fn drain(
         &mut self,
         pause: Duration,
@@ -298,15 +254,27 @@ impl Lines {
         const GLANCE: Duration = Duration::from_millis(50);
         let begun = Instant::now();
         let mut last = begun;
-        while !is_to_stop() && last.elapsed() < pause && begun.elapsed() < at_most {
-            self.taken = self.block.bytes().len();
-            match self.refill(GLANCE, &mut None)? {
-                Refill::Block => last = Instant::now(),
-                Refill::Pause => {}
-                Refill::End => return Ok(true),
+        let mut failure = None;
+        while !self.all_read && !is_to_stop() && last.elapsed() < pause && begun.elapsed() < at_most
+        {
+            match self.reader.messages.recv_timeout(GLANCE) {
+                Ok(Message::Block(block)) => {
+                    self.put_by();
+                    self.begin(block);
+                    last = Instant::now();
+                }
+                Ok(Message::Kept) => last = Instant::now(),
+                Ok(Message::End) => self.all_read = true,
+                Ok(Message::Failed(error)) if !self.ended => failure = Some(error),
+                Ok(Message::Failed(error)) => return Err(self.failed(error)),
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(self.failed(failure.unwrap_or_else(broke_off)));
+                }
             }
+            self.ended |= self.all_read || failure.is_some();
         }
-        Ok(false)
+        Ok(self.all_read)
     }
 
     /// The unpacked bytes that are there without being taken, for a look at how a log begins; none at its end, or
@@ -318,17 +286,20 @@ impl Lines {
         Ok(&self.block.bytes()[self.taken..])
     }
 
-    /// Whether the log is no text, as its first bytes show, at which this is to be asked. `None`: there are none
-    /// yet, after a wait of that time.
-    pub fn is_binary(&mut self, wait: Duration) -> Result<Option<bool>, InputError> {
+    /// Looks at the first bytes, before the first line is asked for. `false`: there are none yet, after a wait of that
+    /// time. An error, besides those of [`Lines::next`]: this is no text.
+    pub fn look(&mut self, wait: Duration) -> Result<bool, InputError> {
         // UTF-16 has a NUL beside each of its letters.
         if self.options.encoding.unit() > 1 {
-            return Ok(Some(false));
+            return Ok(true);
         }
         let first = self.peek(wait)?;
-        let binary = looks_binary(first);
-        let told = !first.is_empty() || self.ended;
-        Ok(told.then_some(binary))
+        let told = !first.is_empty();
+        if looks_binary(first) {
+            let log = self.log.clone();
+            return Err(InputError::Binary { log });
+        }
+        Ok(told || self.ended)
     }
 
     /// The line that ends `length` bytes further on.
@@ -401,10 +372,7 @@ impl Lines {
         let more = rest.len().min(self.options.max_line - self.begun.len());
         self.begun.extend_from_slice(&rest[..more]);
         self.begun_length += rest.len() as u64;
-        if !self.block.bytes().is_empty() {
-            self.reader.recycle(mem::take(&mut self.block));
-        }
-        self.taken = 0;
+        self.put_by();
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
@@ -423,24 +391,33 @@ impl Lines {
                 self.begin(block);
                 return Ok(Refill::Block);
             }
-            Err(RecvTimeoutError::Timeout) => return Ok(Refill::Pause),
+            Err(RecvTimeoutError::Timeout) | Ok(Message::Kept) => return Ok(Refill::Pause),
             Ok(Message::End) => {
                 self.ended = true;
+                self.all_read = true;
                 return Ok(Refill::End);
             }
             Ok(Message::Failed(error)) => error,
-            Err(RecvTimeoutError::Disconnected) => {
-                io::Error::other("the thread that reads it broke off")
-            }
+            Err(RecvTimeoutError::Disconnected) => broke_off(),
         };
+        Err(self.failed(source))
+    }
+
+    fn failed(&mut self, source: io::Error) -> InputError {
         self.ended = true;
-        let position = self.position + mem::take(&mut self.begun_length);
-        let log = self.log.clone();
-        Err(InputError::Read {
-            log,
-            position,
+        InputError::Read {
+            log: self.log.clone(),
+            position: self.position + mem::take(&mut self.begun_length),
             source,
-        })
+        }
+    }
+
+    /// Gives the block back.
+    fn put_by(&mut self) {
+        if !self.block.bytes().is_empty() {
+            self.reader.recycle(mem::take(&mut self.block));
+        }
+        self.taken = 0;
     }
 
     /// Takes up a block, without what stands before the position to begin at.
@@ -457,6 +434,10 @@ impl Lines {
             .min(block.bytes().len());
         self.block = block;
     }
+}
+
+fn broke_off() -> io::Error {
+    io::Error::other("the thread that reads it broke off")
 }
 
 #[cfg(test)]

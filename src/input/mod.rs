@@ -9,6 +9,7 @@ pub mod binary;
 pub mod discover;
 pub mod encoding;
 pub mod error;
+mod line;
 pub mod lines;
 pub mod pattern;
 pub mod reader;

@@ -3,8 +3,10 @@
 //! It stands apart from the parser so that a pipe that pauses is noticed, and a signal too while a read hangs.
 //! Buffers go round: three of them are all the memory a log takes, and a reader that is ahead waits for one.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -35,15 +37,24 @@ impl Block {
     }
 }
 
-/// What the thread has to say. After `End` or `Failed` comes nothing; when the thread broke off, neither comes.
+/// What the thread has to say. After `End` comes nothing, nor after `Failed`, unless the rest is to be kept: then come
+/// `Kept`, as often as more was read, and `End` or `Failed` once more. When the thread broke off, none of them comes.
 pub(super) enum Message {
     Block(Block),
     End,
     Failed(io::Error),
+    Kept,
 }
 
-/// Unpacked bytes, and the position at which they begin.
-pub(super) type Opened = (Box<dyn Read>, u64);
+/// A log, ready to be read.
+pub(super) struct Opened {
+    /// Its unpacked bytes.
+    pub(super) log: Box<dyn Read>,
+    /// Where they begin.
+    pub(super) position: u64,
+    /// What is to be read to its end, be it of no use: somebody keeps it.
+    pub(super) rest: Option<Box<dyn Read>>,
+}
 
 /// The parser's side. Dropping it ends the thread at its next block; a read that hangs is left to hang.
 pub(super) struct Reader {
@@ -58,7 +69,8 @@ impl Reader {
         unit: usize,
         open: impl FnOnce() -> io::Result<Opened> + Send + 'static,
     ) -> io::Result<Self> {
-        // There is always room for all blocks and the last word, so that sending never waits.
+        // There is always room for all blocks and the last word, so that sending never waits; but a rest that is
+        // only kept waits for whoever wants it kept.
         let (say, messages) = bounded(BLOCKS + 1);
         let (free, buffers) = bounded(BLOCKS);
         for _ in 0..BLOCKS {
@@ -68,8 +80,8 @@ impl Reader {
         thread::Builder::new()
             .name("input".to_owned())
             .spawn(move || {
-                let last = match open().and_then(|opened| read(opened, unit, &buffers, &say)) {
-                    Ok(()) => Message::End,
+                let last = match open() {
+                    Ok(opened) => read_all(opened, unit, &buffers, &say),
                     Err(error) => Message::Failed(error),
                 };
                 // Nobody listens where the parser stopped early.
@@ -85,9 +97,46 @@ impl Reader {
     }
 }
 
+/// Reads to the end, also beyond what cannot be unpacked. Gives the last word.
+fn read_all(
+    opened: Opened,
+    unit: usize,
+    buffers: &Receiver<Vec<u8>>,
+    say: &Sender<Message>,
+) -> Message {
+    let Opened {
+        mut log,
+        position,
+        rest,
+    } = opened;
+    let failure = match read(&mut *log, position, unit, buffers, say) {
+        Ok(()) => return Message::End,
+        Err(error) => Message::Failed(error),
+    };
+    let Some(rest) = rest else { return failure };
+    match say.send(failure) {
+        Ok(()) => keep(rest, say),
+        Err(_) => Message::End,
+    }
+}
+
+/// Reads on to the end for the sake of whoever keeps what is read.
+fn keep(mut rest: Box<dyn Read>, say: &Sender<Message>) -> Message {
+    let mut buffer = vec![0; BLOCK];
+    loop {
+        match rest.read(&mut buffer) {
+            Ok(0) => return Message::End,
+            Ok(_) if say.send(Message::Kept).is_ok() => {}
+            Ok(_) => return Message::End,
+            Err(error) => return Message::Failed(error),
+        }
+    }
+}
+
 /// Reads to the end, or until nobody listens.
 fn read(
-    (mut log, mut position): Opened,
+    log: &mut dyn Read,
+    mut position: u64,
     unit: usize,
     buffers: &Receiver<Vec<u8>>,
     say: &Sender<Message>,
@@ -170,8 +219,7 @@ impl Read for Counted {
         loop {
             match self.file.read(into) {
                 Ok(0) if self.is_cut_off()? => {
-                    let text = "it was cut off while it was read";
-                    return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
+                    return Err(io::Error::other("it was cut off while it was read"));
                 }
                 Ok(read) => {
                     self.count.fetch_add(read as u64, Ordering::Relaxed);
@@ -196,5 +244,27 @@ impl Seek for Counted {
         let position = self.file.seek(to)?;
         self.count.store(position, Ordering::Relaxed);
         Ok(position)
+    }
+}
+
+/// The same for two: one unpacks it, and the other reads on where it cannot be unpacked.
+#[derive(Clone)]
+pub(super) struct Shared(Rc<RefCell<Counted>>);
+
+impl Shared {
+    pub(super) fn new(counted: Counted) -> Self {
+        Self(Rc::new(RefCell::new(counted)))
+    }
+}
+
+impl Read for Shared {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.borrow_mut().read(into)
+    }
+}
+
+impl Seek for Shared {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.borrow_mut().seek(to)
     }
 }

@@ -193,9 +193,7 @@ fn explain(packing: Packing, error: io::Error) -> io::Error {
     if error.raw_os_error().is_some() {
         error
     } else if error.kind() == ErrorKind::UnexpectedEof {
-        let text = format!(
-            "its {packing} data is cut off; fetch the file again, or let its writer finish"
-        );
+        let text = format!("its {packing} data is cut off");
         io::Error::new(ErrorKind::UnexpectedEof, text)
     } else {
         damaged(packing, error)

@@ -5,14 +5,17 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Parser;
 use super::log::Log;
+use super::way::Way;
+use super::{Parser, TICK};
+use crate::choice::Held;
 use crate::error::{Error, Result};
-use crate::input::discover::Source;
+use crate::format::Format;
 use crate::input::error::InputError;
-use crate::input::lines::{Lines, Options};
+use crate::input::lines::{Lines, Next, Options};
 use crate::ledger::{Fate, LogFile, LogState};
 use crate::recorder::Place;
+use crate::rejects;
 
 /// A log in the ledger.
 pub(super) struct Known {
@@ -124,22 +127,37 @@ impl Parser {
         }));
     }
 
-    /// Opens the log once more, where it is to go on.
-    pub(super) fn reopen(
+    /// Opens the log once more where it is to go on, if lines can be passed over: not those of a pipe, nor a header that
+    /// its format needs. What was read to find the format is not needed then. Says whether it is an earlier run's
+    /// rejects.
+    pub(super) fn go_on(
         &self,
-        source: &Source,
-        options: &Options,
-        state: &LogState,
+        way: &Way,
+        format: &dyn Format,
         lines: &mut Lines,
-    ) -> std::result::Result<(), InputError> {
+        held: &mut Vec<Held>,
+    ) -> std::result::Result<bool, InputError> {
+        let Some(state) = way.state.as_ref().filter(|state| {
+            state.resume_at() > 0 && lines.total().is_some() && !format.has_header()
+        }) else {
+            return Ok(false);
+        };
+        // What the first line says holds behind it too.
+        let is_rejects = match held.first() {
+            Some(held) => rejects::format_of(held.line().bytes).is_some(),
+            None => {
+                matches!(lines.next(TICK), Ok(Next::Line(line)) if rejects::format_of(line.bytes).is_some())
+            }
+        };
         let options = Options {
             start: state.resume_at(),
             start_line: state.resume_line(),
-            ..options.clone()
+            ..way.options.clone()
         };
-        *lines = Lines::open(source, options)?;
+        *lines = Lines::open(way.source, options)?;
         self.watch(lines, Some(state));
-        Ok(())
+        held.clear();
+        Ok(is_rejects)
     }
 
     /// Notes a line that needs no sending.

@@ -44,6 +44,7 @@ impl Parser {
         line: &Line,
         arena: &Bump,
     ) -> Result<Flow> {
+        log.at = line.start;
         let header = line.bytes.starts_with(b"#");
         if header && line.number == 1 {
             log.is_rejects = rejects::format_of(line.bytes).is_some();
@@ -88,10 +89,17 @@ impl Parser {
             self.pass(log, place(line));
         } else if format.ready() || line.bytes.trim_ascii().is_empty() {
             log.account.add(Count::Read, 1);
-            self.drop_line(log, line, Reason::Misfit)?;
+            self.drop_line(
+                log,
+                line,
+                match line.too_long {
+                    true => Reason::TooLong,
+                    false => Reason::Misfit,
+                },
+            )?;
         } else {
             let none_came = || {
-                Error::stopped(format!(
+                Error::of_log(format!(
                     "{}:{}: the format {} needs a '#Fields: ...' line, and none came before this line; \
                      give it with --w3c-fields, or another --log-format-name",
                     log.name,
@@ -118,10 +126,10 @@ impl Parser {
         }
         log.account.add(Count::Read, 1);
         let mut hit = self.hit.hit(format, record, arena);
-        let judged = self.judge(log, &mut hit, arena).inspect_err(|_| {
-            // Whose it is could not be asked: the import stops with this line.
-            log.account.add(Count::Unsent, 1);
-        })?;
+        // Where whose it is cannot be asked, or the sandbox not told: the import stops with this line.
+        let count_unsent = |log: &Log| log.account.add(Count::Unsent, 1);
+        let judged = self.judge(log, &mut hit, arena);
+        let judged = judged.inspect_err(|_| count_unsent(log))?;
         let kept = match judged {
             Ok(kept) => kept,
             Err(reason) => {
@@ -140,7 +148,8 @@ impl Parser {
                 Heard::Over(over) => return Ok(self.send_over(log, over)),
             }
         }
-        self.note_connection(log, kept.hit)?;
+        self.note_connection(log, kept.hit)
+            .inspect_err(|_| count_unsent(log))?;
         let mut unit = self.unit(log, place(line), &kept);
         unit.originals.extend(self.original(log, line));
         let parcel = self.outbox.parcel(unit.visitor);
@@ -239,8 +248,7 @@ impl Parser {
         }
         let was_ready = format.ready();
         if let Err(error) = format.header(line.bytes) {
-            let error = Error::stopped(format!("{}:{}: {error}", log.name, line.number));
-            log.unusable_header = Some(error);
+            log.unusable_header = Some(error.at_line(&log.name, line.number));
         }
         self.forget_groups(format);
         match format.ready() && !was_ready {

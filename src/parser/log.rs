@@ -1,25 +1,23 @@
-//! One log: recognised, opened, its format found, its lines taken one by one; what is done already is passed over.
+//! One log that is open: its format found, its lines taken one by one; what is done already is passed over.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
 
-use super::known::{Known, Look};
-use super::pipe::{self, is_pipe};
+use super::known::Known;
 use super::radio::Listening;
-use super::{Flow, Kept, Parser, TICK};
+use super::spooled::End;
+use super::way::Way;
+use super::{Flow, Parser, TICK};
 use crate::choice::Held;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::{Field, Fields, Format};
 use crate::input::discover::Source;
 use crate::input::error::InputError;
-use crate::input::lines::{Lines, Next, Options, Tee};
-use crate::ledger::LogState;
-use crate::rejects;
-use crate::report::{Counter, Row};
+use crate::input::lines::{Lines, Next};
+use crate::report::Counter;
 use crate::site;
 
 /// The log that is being read.
@@ -28,6 +26,8 @@ pub(super) struct Log {
     /// Its place in the account.
     pub number: u32,
     pub account: Counter,
+    /// Where the line begins that is being read.
+    pub at: u64,
     /// What is known of it in the ledger.
     pub known: Option<Known>,
     /// Lines that fitted the format.
@@ -45,155 +45,43 @@ pub(super) struct Log {
     pub is_rejects: bool,
 }
 
-/// How a log is to be read.
-pub(super) struct Way<'s> {
-    pub source: &'s Source,
-    /// Its place in the account.
-    pub row: Row,
-    pub options: Options,
-    /// Every byte of a pipe is kept there before it is looked at.
-    pub tee: Option<Tee>,
-    pub state: Option<LogState>,
-}
-
 impl Parser {
-    pub(super) fn import(&mut self, source: &Source, row: Row) -> Result<Flow> {
-        match (source, self.kept()) {
-            (Source::Stdin, Some(kept)) => self.import_pipe(source, row, &kept),
-            (Source::File(path), Some(kept)) if is_pipe(path) => {
-                self.import_pipe(source, row, &kept)
-            }
-            (Source::File(path), kept) if self.books.is_some() && !path.is_dir() => {
-                self.import_file(source, row, path, kept.is_some())
-            }
-            _ => self.import_unknown(source, row),
-        }
-    }
-
-    fn import_file(&mut self, source: &Source, row: Row, path: &Path, kept: bool) -> Result<Flow> {
-        match self.recognise(path) {
-            Ok(Look::Read(state, packed)) => {
-                let way = Way {
-                    source,
-                    row,
-                    options: Options {
-                        // A log that grows: a line without its end is not whole yet.
-                        incomplete_last: !kept || packed,
-                        ..self.options()
-                    },
-                    tee: None,
-                    state: Some(state),
-                };
-                self.import_log(way, None)
-            }
-            // Without a state directory that is what the user asked for. And what cannot be read: reading it says what
-            // is wrong with it.
-            Ok(Look::Twice) => self.import_unknown(source, row),
-            Err(_) if !kept => self.import_unknown(source, row),
-            Ok(Look::Over) => {
-                row.1.begin();
-                Ok(Flow::On)
-            }
-            Err(error) => {
-                self.console.warn_incomplete(error.to_string());
-                Ok(Flow::On)
-            }
-        }
-    }
-
-    /// A log of which the ledger knows nothing.
-    fn import_unknown(&mut self, source: &Source, row: Row) -> Result<Flow> {
-        let way = Way {
-            source,
-            row,
-            options: self.options(),
-            tee: None,
-            state: None,
-        };
-        self.import_log(way, None)
-    }
-
-    pub(super) fn kept(&self) -> Option<Kept> {
-        self.books.as_ref()?.kept.clone()
-    }
-
-    pub(super) fn options(&self) -> Options {
-        Options {
-            encoding: self.input.encoding.clone(),
-            ..Options::default()
-        }
-    }
-
-    pub(super) fn import_log(&mut self, mut way: Way, spool: Option<&Path>) -> Result<Flow> {
-        let path = match way.source {
-            Source::File(path) => spool.or(Some(path)),
-            Source::Stdin => spool,
+    /// Settles what is in doubt of a log, and reads it where it can be read.
+    pub(super) fn read(
+        &mut self,
+        mut way: Way,
+        lines: &mut Lines,
+        before: u64,
+    ) -> Result<(Flow, End)> {
+        let path = match (way.spool, way.source) {
+            (Some(spool), _) => Some(spool.path),
+            (None, Source::File(path)) => Some(path.as_path()),
+            (None, Source::Stdin) => None,
         };
         if let (Some(state), Some(path)) = (&mut way.state, path) {
-            state
-                .done
-                .extend(&self.settle_pending(state.log, path, &way.options, &way.row.1)?);
+            let settled = self.settle_pending(state.log, path, &way.options, &way.row.1)?;
+            state.done.extend(&settled);
         }
-        let before = self.bytes.load(Ordering::Relaxed);
-        let is_kept = way.tee.is_some();
-        let opened = match way.tee.take() {
-            Some(tee) => Lines::open_pipe(way.source, tee, way.options.clone()),
-            None => Lines::open(way.source, way.options.clone()),
-        };
-        let opened = opened.and_then(|mut lines| {
-            self.watch(&mut lines, way.state.as_ref());
-            let binary = self.is_binary(&mut lines)?;
-            Ok((lines, binary))
-        });
-        let mut lines = match opened {
-            Ok((_, true)) => {
-                self.console.warn_incomplete(format!(
-                    "{}: this is no log: its beginning is binary, and no packing that is known (gzip, bzip2, zstd, xz)",
-                    way.source
-                ));
-                return Ok(Flow::On);
+        self.watch(lines, way.state.as_ref());
+        if let Err(error) = self.look(lines) {
+            return Ok((Flow::On, End::Unreadable(lines.position(), error)));
+        }
+        let is_left_over = way.is_left_over();
+        match self.read_format(way, lines, before) {
+            Err(error) if is_left_over && error.kind() == Kind::Log => {
+                Ok((Flow::On, End::Unsuited(0, error)))
             }
-            Ok((lines, false)) => lines,
-            Err(error) => {
-                self.console.warn_incomplete(error.to_string());
-                return Ok(Flow::On);
-            }
-        };
-        let total = lines.total();
-        let log = way.state.as_ref().map(|state| state.log);
-        let name = way.source.to_string();
-        let outcome = self.read(way, &mut lines, before);
-        if let (true, Some(path), Err(_) | Ok((Flow::Over, _))) = (is_kept, spool, &outcome) {
-            pipe::keep_rest(&name, &mut lines, path, &self.stop, &self.console);
+            outcome => outcome,
         }
-        let (flow, end) = outcome?;
-        if let (Some(path), Some(log), Some(end), Some(books)) = (spool, log, end, &mut self.books)
-        {
-            books.spools.push((path.to_owned(), log, end));
-        }
-        if let Some(total) = total {
-            self.bytes.store(before + total, Ordering::Relaxed);
-        }
-        // A batch holds lines of one log: what is left of this one goes before the next.
-        if flow != Flow::Over && self.books.is_some() && self.outbox.flush().is_err() {
-            return Ok(Flow::Over);
-        }
-        Ok(flow)
     }
 
     /// Waits for the first bytes: whoever writes to a pipe may take his time.
-    fn is_binary(&self, lines: &mut Lines) -> std::result::Result<bool, InputError> {
-        loop {
-            match lines.is_binary(TICK)? {
-                Some(binary) => return Ok(binary),
-                None if self.stop.requested() => return Ok(false),
-                None => {}
-            }
-        }
+    fn look(&self, lines: &mut Lines) -> std::result::Result<(), InputError> {
+        while !lines.look(TICK)? && !self.stop.requested() {}
+        Ok(())
     }
 
-    /// Gives the position at which the log ended, if its end was reached.
-    fn read(&mut self, way: Way, lines: &mut Lines, before: u64) -> Result<(Flow, Option<u64>)> {
+    fn read_format(&mut self, way: Way, lines: &mut Lines, before: u64) -> Result<(Flow, End)> {
         let name = way.source.to_string();
         self.console.debug(1, || format!("{name}: reading"));
         let chosen = self.chooser.choose(
@@ -203,14 +91,15 @@ impl Parser {
             &self.console,
             self.input.flush_interval,
         )?;
-        let (number, account) = way.row;
+        let is_left_over = way.is_left_over();
+        let (number, account) = (way.row.0, Arc::clone(&way.row.1));
         let Some((mut format, mut held)) = chosen else {
             if self.stop.requested() {
-                return Ok((Flow::Over, None));
+                return Ok((Flow::Over, End::Before));
             }
-            if let Err(error) = lines.next(Duration::ZERO) {
-                self.console.warn_incomplete(error.to_string());
-                return Ok((Flow::On, None));
+            let failed = lines.next(Duration::ZERO).err();
+            if let Some(error) = failed {
+                return Ok((Flow::On, End::Unreadable(lines.position(), error)));
             }
             account.begin();
             // Nothing but headers and blank lines, which need no sending.
@@ -218,30 +107,17 @@ impl Parser {
                 let read = 0..lines.position();
                 books.ledger.passed(state.log, read, lines.number() - 1);
             }
-            return Ok((Flow::On, Some(lines.position())));
+            return Ok((Flow::On, End::At(lines.position())));
         };
         account.begin();
         if format.ready() {
             self.check_fields(&name, format.as_ref())?;
         }
         self.forget_groups(format.as_ref());
-        let mut is_rejects = false;
-        if let Some(state) = way.state.as_ref().filter(|state| {
-            state.resume_at() > 0 && lines.total().is_some() && !format.has_header()
-        }) {
-            // What the first line says holds behind it too.
-            is_rejects = match held.first() {
-                Some(held) => rejects::format_of(held.line().bytes).is_some(),
-                None => {
-                    matches!(lines.next(TICK), Ok(Next::Line(line)) if rejects::format_of(line.bytes).is_some())
-                }
-            };
-            if let Err(error) = self.reopen(way.source, &way.options, state, lines) {
-                self.console.warn_incomplete(error.to_string());
-                return Ok((Flow::On, None));
-            }
-            held.clear();
-        }
+        let is_rejects = match self.go_on(&way, format.as_ref(), lines, &mut held) {
+            Ok(is_rejects) => is_rejects,
+            Err(error) => return Ok((Flow::On, End::Unreadable(lines.position(), error))),
+        };
         let mark = way
             .state
             .as_ref()
@@ -254,6 +130,7 @@ impl Parser {
             name,
             number,
             account: Counter::new(account),
+            at: 0,
             known,
             fitting: 0,
             mark,
@@ -264,9 +141,15 @@ impl Parser {
             is_rejects,
         };
         let outcome = self.read_lines(&mut log, format.as_mut(), held, lines, before);
+        let outcome = match outcome {
+            Err(error) if is_left_over && error.kind() == Kind::Log => {
+                Ok((Flow::On, End::Unsuited(log.at, error)))
+            }
+            outcome => outcome,
+        };
         // The log's end is no end of its last connections where the import stops.
         let outcome = match outcome {
-            Ok((Flow::On | Flow::LogEnds, ended)) => Ok((self.end_titles(&mut log), ended)),
+            Ok((Flow::On | Flow::LogEnds, end)) => Ok((self.end_titles(&mut log), end)),
             other => {
                 self.count_held(&log);
                 other
@@ -280,7 +163,7 @@ impl Parser {
                 format.name()
             ));
         }
-        outcome.map(|(flow, ended)| (flow, ended.then(|| lines.position())))
+        outcome
     }
 
     fn read_lines(
@@ -290,13 +173,13 @@ impl Parser {
         held: Vec<Held>,
         lines: &mut Lines,
         before: u64,
-    ) -> Result<(Flow, bool)> {
+    ) -> Result<(Flow, End)> {
         let mut arena = Bump::new();
         let begun = held.first().map(|line| line.since);
-        for line in &held {
-            match self.line(log, format, &line.line(), &arena)? {
+        for line in held.iter().flat_map(Held::lines) {
+            match self.line(log, format, &line, &arena)? {
                 Flow::On => arena.reset(),
-                flow => return Ok((flow, false)),
+                flow => return Ok((flow, End::Before)),
             }
         }
         drop(held);
@@ -304,7 +187,7 @@ impl Parser {
         let mut unsent_since = piped.then(|| begun.unwrap_or_else(Instant::now));
         loop {
             if self.stop.requested() {
-                return Ok((Flow::Over, false));
+                return Ok((Flow::Over, End::Before));
             }
             let flow = match lines.next(TICK) {
                 Ok(Next::Line(line)) => {
@@ -317,21 +200,20 @@ impl Parser {
                     log.account.put_in();
                     Flow::On
                 }
-                Ok(Next::End) => return Ok((Flow::On, true)),
+                Ok(Next::End) => return Ok((Flow::On, End::At(lines.position()))),
                 Err(error) => {
-                    self.console.warn_incomplete(error.to_string());
-                    return Ok((Flow::On, false));
+                    return Ok((Flow::On, End::Unreadable(lines.position(), error)));
                 }
             };
             arena.reset();
             if flow != Flow::On {
-                return Ok((flow, false));
+                return Ok((flow, End::Before));
             }
             if unsent_since.is_some_and(|since| since.elapsed() >= self.input.flush_interval) {
                 unsent_since = None;
                 self.tell_passed(log);
                 if self.outbox.flush().is_err() {
-                    return Ok((Flow::Over, false));
+                    return Ok((Flow::Over, End::Before));
                 }
             }
             self.bytes

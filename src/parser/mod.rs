@@ -1,14 +1,18 @@
 //! The parser: logs, one after the other, through format, filters, hit and site into the recorders' parcels.
 
+mod again;
 mod known;
 mod line;
 mod log;
 pub mod pipe;
 mod radio;
 mod settle;
+mod spooled;
+mod way;
 
 pub use line::Requests;
 pub use radio::Radio;
+pub use spooled::ReadSpool;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -25,7 +29,7 @@ use crate::filter::Filters;
 use crate::hit::HitOptions;
 use crate::input::discover::Source;
 use crate::ledger::failpoint::reach;
-use crate::ledger::{Ledger, LogId, PendingBatch, Target};
+use crate::ledger::{Ledger, PendingBatch, Target};
 use crate::matomo::api::Api;
 use crate::recorder::{Outbox, count_unsent};
 use crate::rejects::Rejects;
@@ -82,8 +86,8 @@ pub struct Books {
     pub in_doubt: InDoubt,
     /// `--request-timeout`: so long a server may still be at a request that was not answered.
     pub timeout: Duration,
-    /// Spools that were read to their end, and where that is.
-    pub spools: Vec<(PathBuf, LogId, u64)>,
+    /// Spools of which there is no more to be read.
+    pub spools: Vec<ReadSpool>,
 }
 
 #[derive(Clone, Debug)]
@@ -141,7 +145,7 @@ impl Parser {
         if let Some(kept) = self.kept()
             && self.stop.signal().is_none()
         {
-            pipe::keep(left, &kept, &self.stop, &self.console);
+            pipe::keep(left, &kept, &self.options(), &self.stop, &self.console);
         }
         outcome
     }

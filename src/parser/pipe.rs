@@ -7,10 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::known::unreadable;
-use super::log::Way;
-use super::{Flow, Kept, Parser};
-use crate::error::{Error, Result};
+use super::spooled::{Spooled, give_up};
+use super::way::Way;
+use super::{Flow, Kept, Parser, TICK};
+use crate::error::{Error, Kind, Result};
 use crate::input::discover::Source;
+use crate::input::error::InputError;
 use crate::input::lines::{Lines, Options, Tee};
 use crate::input::reader::Keeper;
 use crate::ledger::spool::{self, Left, Origin, Spool};
@@ -26,11 +28,19 @@ impl Parser {
             return Ok(Flow::On);
         };
         let left = spool::left_over(&dir, &target)?;
-        for Left { path, origin, .. } in &left {
+        for Left {
+            path,
+            origin,
+            is_open,
+        } in &left
+        {
             let source = sources
                 .iter()
                 .find(|source| origin_of(source) == Some(*origin));
-            if source.is_some() && open_one(&left, *origin).is_some_and(|open| open.path == *path) {
+            if source.is_some()
+                && open_one(&left, *origin, &self.options(), &self.stop)
+                    .is_some_and(|open| open.path == *path)
+            {
                 continue;
             }
             let name = match (source, origin) {
@@ -46,7 +56,11 @@ impl Parser {
                 Ok(Some((state, _))) => state,
                 Ok(None) => continue,
                 Err(error) => {
-                    self.console.warn_incomplete(error.to_string());
+                    let trouble = error.to_string();
+                    match is_hopeless(path, &self.options(), &self.stop) {
+                        true => give_up(path, &trouble, &self.console)?,
+                        false => self.console.warn_incomplete(trouble),
+                    }
                     continue;
                 }
             };
@@ -60,10 +74,19 @@ impl Parser {
                 row: self.account.open(path.display().to_string()),
                 options: self.options(),
                 tee: None,
+                spool: Some(Spooled {
+                    path,
+                    is_open: *is_open,
+                }),
                 state: Some(state),
             };
-            if self.import_log(way, Some(path))? == Flow::Over {
-                return Ok(Flow::Over);
+            match self.import_log(way) {
+                Ok(Flow::Over) => return Ok(Flow::Over),
+                Ok(_) => {}
+                Err(error) if error.kind() == Kind::Log => {
+                    self.console.warn_incomplete(error.to_string());
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(Flow::On)
@@ -78,18 +101,26 @@ impl Parser {
             row,
             options: self.options(),
             tee: Some(tee(spool)?),
+            spool: Some(Spooled {
+                path: &path,
+                is_open: false,
+            }),
             state: Some(state),
         };
-        self.import_log(way, Some(&path))
+        self.import_log(way)
     }
 
     /// A new spool, or the one that an earlier run left when the same source had not ended.
     fn spool(&mut self, source: &Source, Kept { dir, target }: &Kept) -> Result<(Spool, LogState)> {
         let origin = origin_of(source).unwrap_or(Origin::Stdin);
         let left = spool::left_over(dir, target)?;
-        if let Some(Left { path, .. }) = open_one(&left, origin)
-            && let Some((state, packed)) = self.identify(path, LogFile::growing)?
-        {
+        let open = open_one(&left, origin, &self.options(), &self.stop);
+        let known = open.map(|Left { path, .. }| {
+            let known = self.identify(path, LogFile::growing);
+            // What comes now is to be kept in any case.
+            known.inspect_err(|error| self.console.warn_incomplete(error.to_string()))
+        });
+        if let (Some(Left { path, .. }), Some(Ok(Some((state, packed))))) = (open, known) {
             // Packed data is of no use without its beginning.
             if packed || state.fate != Fate::Done {
                 let spool = Spool::go_on(path, source.to_string())?;
@@ -111,14 +142,15 @@ impl Parser {
 }
 
 /// Keeps what pipes still hold, where the import ends before it has come to them: they cannot be read again.
-pub fn keep(sources: &[Source], kept: &Kept, stop: &Stop, console: &Console) {
+pub fn keep(sources: &[Source], kept: &Kept, options: &Options, stop: &Stop, console: &Console) {
     for source in sources {
         let Some(origin) = origin_of(source) else {
             continue;
         };
-        let outcome = open_spool(source, origin, kept).and_then(|spool| {
+        let spool = open_spool(source, origin, kept, options, stop);
+        let outcome = spool.and_then(|spool| {
             let path = spool.path().to_owned();
-            let lines = Lines::open_pipe(source, tee(spool)?, Options::default());
+            let lines = Lines::open_pipe(source, tee(spool)?, options.clone());
             Ok((
                 path,
                 lines.map_err(|error| Error::stopped(error.to_string()))?,
@@ -133,8 +165,14 @@ pub fn keep(sources: &[Source], kept: &Kept, stop: &Stop, console: &Console) {
     }
 }
 
-fn open_spool(source: &Source, origin: Origin, Kept { dir, target }: &Kept) -> Result<Spool> {
-    match open_one(&spool::left_over(dir, target)?, origin) {
+fn open_spool(
+    source: &Source,
+    origin: Origin,
+    Kept { dir, target }: &Kept,
+    options: &Options,
+    stop: &Stop,
+) -> Result<Spool> {
+    match open_one(&spool::left_over(dir, target)?, origin, options, stop) {
         Some(left) => Spool::go_on(&left.path, source.to_string()),
         None => Spool::create(dir, target, origin, source.to_string()),
     }
@@ -156,9 +194,7 @@ pub(super) fn keep_rest(
     stop: &Stop,
     console: &Console,
 ) {
-    const PAUSE: Duration = Duration::from_secs(5);
-    const MOST: Duration = Duration::from_secs(60);
-    let outcome = lines.drain(PAUSE, MOST, || stop.signal().is_some());
+    let outcome = drain(lines, stop);
     let bytes = fs::metadata(path).map_or(0, |metadata| metadata.len());
     match outcome {
         Ok(_) if bytes == 0 => {
@@ -179,21 +215,50 @@ pub(super) fn keep_rest(
     }
 }
 
-/// Where a source's spool says that it comes from. `None`: it needs none.
-fn origin_of(source: &Source) -> Option<Origin> {
-    match source {
-        Source::Stdin => Some(Origin::Stdin),
-        Source::File(path) => is_pipe(path).then(|| Origin::of_pipe(path)),
+/// The same of a pipe that cannot be read on: what was kept of it will be told of.
+pub(super) fn keep_unread(name: &str, lines: &mut Lines, stop: &Stop, console: &Console) {
+    match drain(lines, stop) {
+        Ok(true) => {}
+        Ok(false) => console.warn(format!("{name} had not ended, and was not kept whole")),
+        Err(error) => console.warn_incomplete(error.to_string()),
     }
 }
 
-/// The spool that what this source gives now is to follow: the last that is open.
-fn open_one(left: &[Left], origin: Origin) -> Option<&Left> {
-    let mut of_source = left.iter().rev().filter(|left| left.origin == origin);
-    of_source.find(|left| left.is_open)
+fn drain(lines: &mut Lines, stop: &Stop) -> std::result::Result<bool, InputError> {
+    const PAUSE: Duration = Duration::from_secs(5);
+    const MOST: Duration = Duration::from_secs(60);
+    lines.drain(PAUSE, MOST, || stop.signal().is_some())
 }
 
-/// Whether it is a named pipe, a socket or a device: there is no second reading of it.
-pub(super) fn is_pipe(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+/// Where a source's spool says that it comes from. `None`: it needs none.
+fn origin_of(source: &Source) -> Option<Origin> {
+    source.is_pipe().then(|| match source {
+        Source::Stdin => Origin::Stdin,
+        Source::File(path) => Origin::of_pipe(path),
+    })
+}
+
+/// The spool that what this source gives now is to follow: the last that is open, and that can be read on.
+fn open_one<'l>(
+    left: &'l [Left],
+    origin: Origin,
+    options: &Options,
+    stop: &Stop,
+) -> Option<&'l Left> {
+    let mut of_source = left.iter().rev().filter(|left| left.origin == origin);
+    of_source.find(|left| left.is_open && !is_hopeless(&left.path, options, stop))
+}
+
+/// Whether a spool's first bytes show that no line will come of it: what followed them would be lost.
+fn is_hopeless(path: &Path, options: &Options, stop: &Stop) -> bool {
+    let looked =
+        Lines::open(&Source::File(path.to_owned()), options.clone()).and_then(|mut lines| {
+            while !lines.look(TICK)? && !stop.requested() {}
+            Ok(())
+        });
+    let spool = Spooled {
+        path,
+        is_open: true,
+    };
+    looked.is_err_and(|error| spool.is_hopeless(&error))
 }

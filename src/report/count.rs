@@ -126,6 +126,8 @@ impl Count {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     Misfit,
+    /// Longer than any line may be.
+    TooLong,
     Field,
     Date,
     NotTracking,
@@ -152,7 +154,9 @@ impl Reason {
     /// The line of the summary.
     pub fn count(self) -> Count {
         match self {
-            Self::Misfit | Self::Field | Self::Date | Self::NotTracking => Count::Invalid,
+            Self::Misfit | Self::TooLong | Self::Field | Self::Date | Self::NotTracking => {
+                Count::Invalid
+            }
             Self::PathExcluded
             | Self::PathNotIncluded
             | Self::HostExcluded
@@ -177,6 +181,7 @@ impl Reason {
     pub fn text(self) -> &'static str {
         match self {
             Self::Misfit => "invalid: it does not have the log's format",
+            Self::TooLong => "invalid: it is longer than 1 MiB, which no line may be",
             Self::Field => "invalid: a field that is needed is missing or cannot be read",
             Self::Date => "invalid: its date or time zone cannot be read",
             Self::NotTracking => "invalid: it is no tracking request (--replay-tracking)",

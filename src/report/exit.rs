@@ -32,7 +32,7 @@ impl Exit {
     pub fn of_run(error: Option<&Error>, signal: Option<i32>, incomplete: bool) -> Self {
         match (error.map(Error::kind), signal) {
             (Some(Kind::Usage), _) => Self::Usage,
-            (Some(Kind::Stopped), _) | (Some(Kind::Interrupted), None) => Self::Stopped,
+            (Some(Kind::Stopped | Kind::Log), _) | (Some(Kind::Interrupted), None) => Self::Stopped,
             (Some(Kind::Interrupted) | None, Some(SIGINT)) => Self::Sigint,
             (Some(Kind::Interrupted) | None, Some(SIGHUP)) => Self::Sighup,
             (Some(Kind::Interrupted) | None, Some(_)) => Self::Sigterm,

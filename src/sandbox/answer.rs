@@ -69,6 +69,15 @@ impl Answer {
         Self::counts(500, "error", tracked, 0, indices)
     }
 
+    /// The tracker's answer where the database will not do; nothing of the batch stays.
+    pub fn broken(error: &rusqlite::Error) -> Self {
+        let message = format!("the sandbox's database: {error}");
+        Self::json(
+            500,
+            &json!({"status": "error", "tracked": 0, "invalid": 0, "message": message}),
+        )
+    }
+
     fn counts(
         status: u16,
         word: &str,

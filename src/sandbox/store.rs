@@ -27,7 +27,11 @@ struct Inner {
     db: Connection,
     /// Connections not yet written.
     waiting: Vec<Listened>,
+    alarm: Option<Alarm>,
 }
+
+/// Told when something cannot be written.
+pub type Alarm = Box<dyn Fn(Error) + Send>;
 
 struct Listened {
     mount: String,
@@ -57,11 +61,17 @@ impl Store {
                 inner: Arc::new(Mutex::new(Inner {
                     db,
                     waiting: Vec::new(),
+                    alarm: None,
                 })),
             }),
             Ok((_, false)) => Err(failed("it is a database of something else".into())),
             Err(error) => Err(failed(error.to_string())),
         }
+    }
+
+    /// From now on tells of what cannot be written, before whoever wanted it written is answered.
+    pub fn alarm(&self, alarm: Alarm) {
+        locked(&self.inner).alarm = Some(alarm);
     }
 
     /// All stored hits as they were sent, without tokens, in the order they were stored.
@@ -85,7 +95,7 @@ impl Store {
     /// Asks the database (tables `hits`, `sites`, `hosts`, `connections`, views `visits`, `listening`). The server
     /// waits meanwhile.
     pub fn read<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        self.with(|db| ask(db)).map_err(trouble)
+        self.with(|db| ask(db)).map_err(|error| trouble(&error))
     }
 
     /// Stores a batch in one transaction: all of it or nothing.
@@ -93,7 +103,9 @@ impl Store {
         if hits.is_empty() {
             return Ok(());
         }
-        self.with(|db| {
+        let mut inner = locked(&self.inner);
+        inner.flush()?;
+        inner.write(|db| {
             let transaction = db.transaction()?;
             insert(&transaction, hits)?;
             transaction.commit()
@@ -115,7 +127,7 @@ impl Store {
         });
         match inner.waiting.len() < TOGETHER {
             true => Ok(()),
-            false => inner.flush().map_err(trouble),
+            false => inner.flush().map_err(|error| trouble(&error)),
         }
     }
 
@@ -135,20 +147,38 @@ impl Inner {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let transaction = self.db.transaction()?;
-        {
-            let mut insert = transaction.prepare_cached(
-                "INSERT INTO connections (mount, start, seconds, listener) VALUES (?, ?, ?, ?)",
-            )?;
-            for one in &self.waiting {
-                let (start, seconds) = (one.connection.start(), one.connection.seconds() as i64);
-                insert.execute(params![one.mount, start, seconds, one.listener])?;
-            }
+        let waiting = std::mem::take(&mut self.waiting);
+        let written = self.write(|db| note(db, &waiting));
+        if written.is_err() {
+            self.waiting = waiting;
         }
-        transaction.commit()?;
-        self.waiting.clear();
-        Ok(())
+        written
     }
+
+    fn write(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        work(&mut self.db).inspect_err(|error| {
+            if let Some(alarm) = &self.alarm {
+                alarm(trouble(error));
+            }
+        })
+    }
+}
+
+fn note(db: &mut Connection, waiting: &[Listened]) -> rusqlite::Result<()> {
+    let transaction = db.transaction()?;
+    {
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO connections (mount, start, seconds, listener) VALUES (?, ?, ?, ?)",
+        )?;
+        for one in waiting {
+            let (start, seconds) = (one.connection.start(), one.connection.seconds() as i64);
+            insert.execute(params![one.mount, start, seconds, one.listener])?;
+        }
+    }
+    transaction.commit()
 }
 
 impl Drop for Inner {
@@ -222,6 +252,6 @@ fn insert(transaction: &Transaction, hits: &[Box<Stored>]) -> rusqlite::Result<(
     Ok(())
 }
 
-fn trouble(error: rusqlite::Error) -> Error {
+fn trouble(error: &rusqlite::Error) -> Error {
     Error::stopped(format!("the sandbox's database: {error}"))
 }

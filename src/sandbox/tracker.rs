@@ -55,7 +55,10 @@ async fn answer(shared: &Shared, head: &Parts, body: Incoming, underway: &Underw
     };
     let fault =
         fault.or_else(|| locked(&shared.script).for_batch(&batch.requests, underway.busy()));
-    let judged = Judged::new(shared, &batch, Utc::now());
+    let judged = match Judged::new(shared, &batch, Utc::now()) {
+        Ok(judged) => judged,
+        Err(error) => return Ok(Answer::broken(&error)),
+    };
     underway.note(|call| {
         call.hits = batch.requests.len();
         call.role = judged.role;
@@ -135,7 +138,8 @@ struct Judged {
 }
 
 impl Judged {
-    fn new(shared: &Shared, batch: &Batch, now: DateTime<Utc>) -> Self {
+    /// An error: the database will not do. That makes no hit a bad one.
+    fn new(shared: &Shared, batch: &Batch, now: DateTime<Utc>) -> rusqlite::Result<Self> {
         let own_token = |hit: &Value| Some(hit.get("token_auth")?.as_str()?.to_owned());
         let token = batch
             .token
@@ -145,8 +149,15 @@ impl Judged {
         // A bad token that many hits repeat is one bad token.
         let mut roles = HashMap::from([(token, role)]);
         let mut sites: HashMap<i64, bool> = HashMap::new();
+        let mut trouble = None;
         let mut knows = |site| {
-            let ask = || shared.store.site(site).is_ok_and(|site| site.is_some());
+            let ask = || match shared.store.site(site) {
+                Ok(site) => site.is_some(),
+                Err(error) => {
+                    trouble = Some(error);
+                    false
+                }
+            };
             *sites.entry(site).or_insert_with(ask)
         };
         let verdicts = batch
@@ -162,10 +173,14 @@ impl Judged {
                     judge(&hit, role, &mut knows, now)
                 }
             });
-        Self {
-            verdicts: verdicts.collect(),
-            role,
-            now,
+        let verdicts = verdicts.collect();
+        match trouble {
+            Some(error) => Err(error),
+            None => Ok(Self {
+                verdicts,
+                role,
+                now,
+            }),
         }
     }
 
@@ -213,7 +228,7 @@ impl Judged {
             .collect();
         let indices = is_super.then_some(refused.as_slice());
         match shared.store.record(&hits) {
-            Err(_) => Answer::failed(0, None),
+            Err(error) => Answer::broken(&error),
             Ok(()) if deadlock => Answer::failed(sent, is_super.then_some(&[])),
             Ok(()) => Answer::tracked(tracked, refused.len(), indices),
         }

@@ -45,7 +45,7 @@ fn interrupt(world: &World, running: &Running, signal: Signal, more_than: usize)
 /// The command that a stopped import printed.
 fn printed(ended: &Ended) -> String {
     let mut lines = ended.err.lines();
-    let found = lines.any(|line| line.contains("this goes on from there"));
+    let found = lines.any(|line| line.contains("this goes on "));
     assert!(found, "{ended}");
     let command = lines.next().unwrap_or_default();
     assert!(command.contains("--state-dir="), "{ended}");
@@ -211,6 +211,35 @@ fn pipe(world: &World, name: &str) {
         .arg(world.folder.file(name))
         .status();
     assert!(made.unwrap().success());
+}
+
+/// Without the ledger a pipe is neither kept nor read again, and nothing else is said.
+#[test]
+fn the_printed_command_leaves_pipes_out_and_promises_nothing_of_them() {
+    let world = world(1, Faults::default());
+    pipe(&world, "one.fifo");
+    let program = world.without_ledger().arg("one.fifo").arg("it's one.log");
+    let running = program.arg("-").start();
+    let path = world.folder.file("one.fifo");
+    let mut writer = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    let through = log(LINES..2 * LINES, 60);
+    std::io::Write::write_all(&mut writer, through.as_bytes()).unwrap();
+    interrupt(&world, &running, Signal::INT, 0);
+    let ended = adding_up(running.end()).exits(130);
+    let ended = ended.says(&[
+        "nothing is kept of one.fifo, stdin, which cannot be read again",
+        "what is done of the other logs is kept in ",
+    ]);
+    let command = printed(&ended);
+    assert!(
+        !command.contains("fifo") && !command.ends_with(" -"),
+        "{command}"
+    );
+    let before = stored(&world.sandbox).into_keys();
+    let through: Vec<usize> = before.filter(|number| *number >= LINES).collect();
+    let (code, said) = run(&world, &command);
+    assert_eq!(code, Some(0), "{command}\n{said}");
+    assert_each_once(&world.sandbox, (0..LINES / 2).chain(through));
 }
 
 /// Reads so much of a source and is killed: a whole line of it is at the server, and the rest is in its spool.

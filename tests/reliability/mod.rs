@@ -15,4 +15,5 @@ mod going_on; // stopped, and the way on
 mod kills; // killed at random moments
 mod ledgers; // the ledger's own troubles
 mod model; // everything in any order
+mod spools; // what came through a pipe when something else fails
 mod undisturbed; // ended by nobody

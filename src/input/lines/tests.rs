@@ -1,6 +1,7 @@
 //! Lines over real files and pipes, and over any bytes in any pieces.
 
 use super::*;
+use crate::input::encoding::Encoding;
 use crate::input::reader::BLOCK;
 use crate::input::unpack::tests::pack_all;
 use proptest::prelude::*;
@@ -91,6 +92,15 @@ fn pipe() -> (Lines, File) {
     let (from, to) = rustix::pipe::pipe().unwrap();
     let lines = Lines::from_file("stdin".to_owned(), File::from(from), Options::default()).unwrap();
     (lines, File::from(to))
+}
+
+/// Nobody keeps it.
+fn opened(log: impl Read + 'static) -> Opened {
+    Opened {
+        log: Box::new(log),
+        position: 0,
+        rest: None,
+    }
 }
 
 fn next_text(lines: &mut Lines, wait: Duration) -> Option<String> {
@@ -307,7 +317,7 @@ fn a_pause_of_a_pipe_is_noticed_and_nothing_is_lost() {
 
 #[test]
 fn an_endless_line_does_not_keep_a_signal_waiting() {
-    let open = || Ok((Box::new(io::repeat(b'x')) as Box<dyn Read>, 0));
+    let open = || Ok(opened(io::repeat(b'x')));
     let reader = Reader::start(1, open).unwrap();
     let mut lines = Lines::new(
         String::new(),
@@ -489,7 +499,7 @@ fn in_pieces(data: &[u8], lengths: &[usize], options: Options) -> Vec<Owned> {
             data: io::Cursor::new(data),
             lengths,
         };
-        Ok((Box::new(Unpack::new(pieces)?) as Box<dyn Read>, 0))
+        Ok(opened(Unpack::new(pieces)?))
     };
     let reader = Reader::start(options.encoding.unit(), open).unwrap();
     let (lines, error) = all(Lines::new(

@@ -271,3 +271,28 @@ fn without_a_log_only_numbers_are_kept() {
     assert!(log.tracker.is_empty());
     assert_eq!((log.calls, log.busy_peak, log.connections), (1, 1, 1));
 }
+
+/// No hit is a bad one because its site cannot be looked up.
+#[test]
+fn a_database_without_room_fails_as_matomos_does() {
+    let sandbox = sandbox(Faults::default());
+    send(&sandbox, &hits(2));
+    let room = |pages: &str| {
+        let limit = format!("PRAGMA max_page_count = {pages}");
+        sandbox
+            .store()
+            .read(|db| db.query_row(&limit, [], |_| Ok(())))
+    };
+    room("1").unwrap();
+    let many: Vec<_> = (2..2000).map(hit).collect();
+    let answer = send(&sandbox, &many).unwrap();
+    let said = answer.text();
+    assert_eq!(answer.status, 500, "{said}");
+    assert!(
+        said.contains("the sandbox's database: database or disk is full"),
+        "{said}"
+    );
+    room("1000000").unwrap();
+    send(&sandbox, &many);
+    assert_eq!(numbers(&sandbox), (0..2000).collect::<Vec<_>>());
+}
