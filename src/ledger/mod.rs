@@ -16,11 +16,15 @@
 mod checksum;
 mod disk;
 pub mod failpoint;
+mod fate;
 mod file;
+mod file_id;
 mod identity;
 mod inner;
 mod lock;
 mod marks;
+mod path_text;
+mod probe;
 mod ranges;
 mod reading;
 mod recognise;
@@ -39,9 +43,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use url::Url;
 
+pub use self::fate::Fate;
 pub use self::file::LogFile;
-pub use self::identity::{Fate, FileId, Probe, Unpacked};
+pub use self::file_id::FileId;
 pub use self::marks::Marks;
+pub use self::probe::{Probe, Unpacked};
 pub use self::ranges::Ranges;
 pub use self::recognise::LogState;
 pub use self::state::{BatchId, Lines, LogId, PendingBatch};

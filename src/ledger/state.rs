@@ -291,7 +291,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::ledger::identity::{FileId, PathText};
+    use crate::ledger::file_id::FileId;
+    use crate::ledger::path_text::PathText;
 
     const DAY: u64 = 24 * 3600;
     const NOW: u64 = 20_000 * DAY;
