@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::fate::Fate;
 use super::file_id::FileId;
+use super::id::LogId;
 use super::identity::{Beginning, Head, Identity};
 use super::inner::Inner;
 use super::path_text::PathText;
@@ -14,7 +15,7 @@ use super::probe::Probe;
 use super::ranges::Ranges;
 use super::reading::Reading;
 use super::record::Record;
-use super::state::{Log, LogId};
+use super::state::Log;
 use super::{Ledger, now};
 use crate::error::{Error, Result};
 

@@ -102,7 +102,7 @@ pub fn write(path: &Path, generation: u64, state: &State) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::state::Salt;
+    use crate::ledger::salt::Salt;
 
     #[test]
     fn is_json_and_reads_back() {

@@ -21,8 +21,9 @@ use super::disk;
 use super::failpoint::reach;
 use super::lock::Lock;
 use super::record::{Record, Records};
+use super::salt::Salt;
 use super::snapshot::{self, Snapshot};
-use super::state::{Salt, State};
+use super::state::State;
 use crate::error::Result;
 
 const CURRENT: &str = "ledger.json";
