@@ -36,6 +36,7 @@ mod snapshot;
 pub mod spool;
 mod state;
 mod store;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -43,8 +44,6 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use url::Url;
 
 pub use self::fate::Fate;
 pub use self::file::LogFile;
@@ -55,6 +54,7 @@ pub use self::pending::PendingBatch;
 pub use self::probe::{Probe, Unpacked};
 pub use self::ranges::{Lines, Ranges};
 pub use self::recognise::LogState;
+pub use self::target::Target;
 
 use self::checksum::Checksum;
 use self::failpoint::reach;
@@ -65,42 +65,6 @@ use self::salt::Salt;
 use self::state::State;
 use self::store::Store;
 use crate::error::{Error, Result};
-
-/// What may stand at the end of a Matomo's address.
-const SCRIPTS: [&str; 3] = ["/index.php", "/matomo.php", "/piwik.php"];
-
-/// Where hits go: what is done for one target is not done for another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    text: String,
-}
-
-impl Target {
-    /// Matomo's address and the value of `--idsite`. Ways to write the same Matomo are one target: with credentials or
-    /// without, by http or https (the ports that belong to them), with the name of its script or without.
-    pub fn new(url: &Url, idsite: Option<&str>) -> Self {
-        let host = url.host_str().unwrap_or_default();
-        let port = url
-            .port()
-            .map_or_else(String::new, |port| format!(":{port}"));
-        let path = url.path().trim_end_matches('/');
-        let path = SCRIPTS
-            .iter()
-            .find_map(|script| path.strip_suffix(script))
-            .unwrap_or(path);
-        let idsite = idsite.map_or_else(String::new, |idsite| match idsite.parse::<u64>() {
-            Ok(number) => format!(" idsite={number}"),
-            Err(_) => format!(" idsite={idsite}"),
-        });
-        Self {
-            text: format!("{host}{port}{path}{idsite}"),
-        }
-    }
-
-    fn key(&self) -> Checksum {
-        Checksum::of(self.text.as_bytes())
-    }
-}
 
 /// A ledger that was opened.
 #[derive(Debug)]
