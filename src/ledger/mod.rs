@@ -10,8 +10,8 @@
 //! [`Ledger::settled`] and [`Ledger::forget`] for each batch; [`Ledger::there`] in between, where a line is in several
 //! batches.
 //!
-//! Everything that changes is a `Record`: appended to the journal, applied to the `State`. The
-//! `store` holds the files and says what is left of them after a crash.
+//! Everything that changes is a `Record`: appended to the journal, applied to the `State`. The `store`
+//! holds the files; `recover` says what is left of them after a crash.
 
 mod checksum;
 mod disk;
@@ -22,6 +22,7 @@ mod file_id;
 mod id;
 mod identity;
 mod inner;
+mod journal;
 mod lock;
 mod marks;
 mod path_text;
@@ -31,6 +32,7 @@ mod ranges;
 mod reading;
 mod recognise;
 mod record;
+mod recover;
 mod salt;
 mod snapshot;
 pub mod spool;
