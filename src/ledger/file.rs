@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::identity::{FileId, Probe, Unpacked};
+use super::file_id::FileId;
+use super::probe::{Probe, Unpacked};
 use crate::input::unpack::Unpack;
 
 /// Gives a file's unpacked bytes from any position.

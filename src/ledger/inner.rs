@@ -6,9 +6,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::id::LogId;
+use super::ranges::Lines;
 use super::reading::Reading;
 use super::record::Record;
-use super::state::{Lines, LogId, State};
+use super::state::State;
 use super::store::Store;
 use crate::error::{Error, Result};
 

@@ -10,25 +10,35 @@
 //! [`Ledger::settled`] and [`Ledger::forget`] for each batch; [`Ledger::there`] in between, where a line is in several
 //! batches.
 //!
-//! Everything that changes is a `Record`: appended to the journal, applied to the `State`. The
-//! `store` holds the files and says what is left of them after a crash.
+//! Everything that changes is a `Record`: appended to the journal, applied to the `State`. The `store`
+//! holds the files; `recover` says what is left of them after a crash.
 
 mod checksum;
 mod disk;
 pub mod failpoint;
+mod fate;
 mod file;
+mod file_id;
+mod id;
 mod identity;
 mod inner;
+mod journal;
 mod lock;
 mod marks;
+mod path_text;
+mod pending;
+mod probe;
 mod ranges;
 mod reading;
 mod recognise;
 mod record;
+mod recover;
+mod salt;
 mod snapshot;
 pub mod spool;
 mod state;
 mod store;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -37,59 +47,26 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use url::Url;
-
+pub use self::fate::Fate;
 pub use self::file::LogFile;
-pub use self::identity::{Fate, FileId, Probe, Unpacked};
+pub use self::file_id::FileId;
+pub use self::id::{BatchId, LogId};
 pub use self::marks::Marks;
-pub use self::ranges::Ranges;
+pub use self::pending::PendingBatch;
+pub use self::probe::{Probe, Unpacked};
+pub use self::ranges::{Lines, Ranges};
 pub use self::recognise::LogState;
-pub use self::state::{BatchId, Lines, LogId, PendingBatch};
+pub use self::target::Target;
 
 use self::checksum::Checksum;
 use self::failpoint::reach;
 use self::inner::Inner;
+use self::pending::Intent;
 use self::record::Record;
-use self::state::{Intent, Salt, State};
+use self::salt::Salt;
+use self::state::State;
 use self::store::Store;
 use crate::error::{Error, Result};
-
-/// What may stand at the end of a Matomo's address.
-const SCRIPTS: [&str; 3] = ["/index.php", "/matomo.php", "/piwik.php"];
-
-/// Where hits go: what is done for one target is not done for another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// As the user is told of it, too.
-    text: String,
-}
-
-impl Target {
-    /// Matomo's address and the value of `--idsite`. Ways to write the same Matomo are one target: with credentials or
-    /// without, by http or https (the ports that belong to them), with the name of its script or without.
-    pub fn new(url: &Url, idsite: Option<&str>) -> Self {
-        let host = url.host_str().unwrap_or_default();
-        let port = url
-            .port()
-            .map_or_else(String::new, |port| format!(":{port}"));
-        let path = url.path().trim_end_matches('/');
-        let path = SCRIPTS
-            .iter()
-            .find_map(|script| path.strip_suffix(script))
-            .unwrap_or(path);
-        let idsite = idsite.map_or_else(String::new, |idsite| match idsite.parse::<u64>() {
-            Ok(number) => format!(" idsite={number}"),
-            Err(_) => format!(" idsite={idsite}"),
-        });
-        Self {
-            text: format!("{host}{port}{path}{idsite}"),
-        }
-    }
-
-    fn key(&self) -> Checksum {
-        Checksum::of(self.text.as_bytes())
-    }
-}
 
 /// A ledger that was opened.
 #[derive(Debug)]

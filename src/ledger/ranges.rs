@@ -10,6 +10,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::id::LogId;
+
+/// Lines: of which logs, and where in each.
+pub type Lines = BTreeMap<LogId, Ranges>;
+
 /// Disjoint half-open ranges of positions, in bytes; ranges that touch are one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]

@@ -1,8 +1,8 @@
 //! Reading: the ends of a log that its identity is made of, held while it is read.
 
+use super::id::LogId;
 use super::identity::{Head, SAMPLE, Tail};
 use super::record::Record;
-use super::state::LogId;
 
 /// The log being read: its first KiB where that was not complete when it was recognised, and its last one so far.
 #[derive(Debug)]
@@ -70,7 +70,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ledger::state::{Salt, State};
+    use crate::ledger::salt::Salt;
+    use crate::ledger::state::State;
 
     proptest! {
         #[test]

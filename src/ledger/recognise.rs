@@ -5,12 +5,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::identity::{Beginning, Fate, FileId, Head, Identity, PathText, Probe};
+use super::fate::Fate;
+use super::file_id::FileId;
+use super::id::LogId;
+use super::identity::{Beginning, Head, Identity};
 use super::inner::Inner;
+use super::path_text::PathText;
+use super::probe::Probe;
 use super::ranges::Ranges;
 use super::reading::Reading;
 use super::record::Record;
-use super::state::{Log, LogId};
+use super::state::Log;
 use super::{Ledger, now};
 use crate::error::{Error, Result};
 

@@ -6,9 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::checksum::Checksum;
+use super::id::{BatchId, LogId};
 use super::identity::{Head, Identity, Tail};
 use super::marks::Marks;
-use super::state::{BatchId, Intent, Lines, LogId, Salt};
+use super::pending::Intent;
+use super::ranges::Lines;
+use super::salt::Salt;
 
 /// Something that happened. Each is true by itself, whichever others were lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,6 +15,11 @@ use super::disk;
 use super::state::State;
 use crate::error::{Error, Result};
 
+/// The snapshot in use, the one before, and one being written (see `store`).
+pub const CURRENT: &str = "ledger.json";
+pub const OLD: &str = "ledger.json.old";
+pub const NEW: &str = "ledger.json.new";
+
 /// The version of the ledger's files that this program writes, and the newest it reads.
 pub const VERSION: u64 = 1;
 
@@ -102,7 +107,7 @@ pub fn write(path: &Path, generation: u64, state: &State) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::state::Salt;
+    use crate::ledger::salt::Salt;
 
     #[test]
     fn is_json_and_reads_back() {

@@ -1,4 +1,4 @@
-//! The store: the files of the ledger, and what is still good of them after a crash or on a damaged disk.
+//! The store: the files of the ledger, and the order in which they are written so that a crash loses nothing.
 //!
 //! - `ledger.json`: a snapshot of the state, of generation G;
 //! - `journal.G`: what happened since that snapshot;
@@ -6,41 +6,21 @@
 //!   all journals since give the same state;
 //! - `ledger.json.new`: a snapshot being written.
 //!
-//! A journal is only ever appended to by the run that made it. Opening reads what there is and folds it into a new
-//! generation, so what a crash tore at the end of a journal stays where it is and is never written on.
+//! A journal is only ever appended to by the run that made it. Opening reads what there is (see `recover`) and folds it
+//! into a new generation, so what a crash tore at the end of a journal stays where it is and is never written on.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::Utc;
-
 use super::disk;
 use super::failpoint::reach;
+use super::journal::{self, Journal};
 use super::lock::Lock;
-use super::record::{Record, Records};
-use super::snapshot::{self, Snapshot};
-use super::state::{Salt, State};
+use super::recover::Recovery;
+use super::snapshot::{self, CURRENT, NEW, OLD};
+use super::state::State;
 use crate::error::Result;
-
-const CURRENT: &str = "ledger.json";
-const OLD: &str = "ledger.json.old";
-const NEW: &str = "ledger.json.new";
-const JOURNAL: &str = "journal.";
-
-/// From so many bytes on a journal is folded into a new snapshot.
-const JOURNAL_LIMIT: u64 = 4 * 1024 * 1024;
-
-/// A journal being written.
-#[derive(Debug)]
-struct Journal {
-    path: PathBuf,
-    file: Arc<File>,
-    /// How much of it is whole records, in bytes.
-    length: u64,
-}
 
 #[derive(Debug)]
 pub struct Store {
@@ -59,182 +39,22 @@ impl Store {
     /// became of it and what that means.
     pub fn open(dir: &Path) -> Result<(Self, State, Vec<String>)> {
         disk::make_dir(dir)?;
-        let mut store = Self {
+        let lock = Lock::take(dir)?;
+        let (state, found) = Recovery::of(dir)?;
+        let store = Self {
             dir: dir.to_owned(),
-            _lock: Lock::take(dir)?,
-            generation: 0,
-            current: None,
-            old: None,
+            _lock: lock,
+            generation: found.generation,
+            current: found.current,
+            old: found.old,
             journal: None,
         };
-        let mut warnings = Vec::new();
-        let journals = store.journals()?;
-        store.generation = journals.last().copied().unwrap_or(0);
-        let base = store.read_base(&mut warnings)?;
-        let state = store.replay(base, &journals, &mut warnings)?;
-        Ok((store, state, warnings))
+        Ok((store, state, found.warnings))
     }
 
     /// Whether there was a ledger before this run.
     pub fn is_new(&self) -> bool {
         self.generation == 0
-    }
-
-    /// The best snapshot there is, and its generation.
-    fn read_base(&mut self, warnings: &mut Vec<String>) -> Result<Option<(u64, State)>> {
-        let current = snapshot::read(&self.dir.join(CURRENT))?;
-        if let Snapshot::Good { generation, state } = current {
-            self.generation = self.generation.max(generation);
-            self.current = Some(generation);
-            return Ok(Some((generation, *state)));
-        }
-        // A crash between two renames leaves the old one alone; only a broken one is worth a word.
-        let old = snapshot::read(&self.dir.join(OLD))?;
-        if let Snapshot::Broken(how) = current {
-            warnings.push(self.keep_aside(CURRENT, &how)?);
-        }
-        match old {
-            Snapshot::Missing => Ok(None),
-            Snapshot::Broken(how) => {
-                warnings.push(self.keep_aside(OLD, &how)?);
-                Ok(None)
-            }
-            Snapshot::Good { generation, state } => {
-                self.generation = self.generation.max(generation);
-                self.old = Some(generation);
-                if !warnings.is_empty() {
-                    warnings.push(format!(
-                        "going on from {} and the journals since",
-                        self.dir.join(OLD).display()
-                    ));
-                }
-                Ok(Some((generation, *state)))
-            }
-        }
-    }
-
-    /// Renames a broken file, so that it is there for whoever wants to look into it; what to say of it.
-    fn keep_aside(&self, name: &str, how: &str) -> Result<String> {
-        let path = self.dir.join(name);
-        let aside = self.aside(name);
-        fs::rename(&path, &aside).map_err(|error| disk::failed("rename", &path, &error))?;
-        Ok(format!(
-            "{} is damaged ({how}) and kept as {}",
-            path.display(),
-            aside.display()
-        ))
-    }
-
-    /// A free name for a broken file.
-    fn aside(&self, name: &str) -> PathBuf {
-        let time = Utc::now().format("%Y%m%dT%H%M%SZ");
-        let first = self.dir.join(format!("{name}.broken-{time}"));
-        let more = (2_u32..).map(|n| self.dir.join(format!("{name}.broken-{time}-{n}")));
-        let mut free = more.filter(|path| !path.exists());
-        match first.exists() {
-            true => free.next().unwrap_or(first),
-            false => first,
-        }
-    }
-
-    /// The generations of the journals that are there, in order.
-    fn journals(&self) -> Result<Vec<u64>> {
-        let failed = |error| disk::failed("read", &self.dir, &error);
-        let mut generations = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix(JOURNAL));
-            generations.extend(number.and_then(|number| number.parse::<u64>().ok()));
-        }
-        generations.sort_unstable();
-        Ok(generations)
-    }
-
-    fn journal_path(&self, generation: u64) -> PathBuf {
-        self.dir.join(format!("{JOURNAL}{generation}"))
-    }
-
-    /// The state that the journals since that snapshot make of it (or of nothing, where none is left).
-    fn replay(
-        &mut self,
-        base: Option<(u64, State)>,
-        journals: &[u64],
-        warnings: &mut Vec<String>,
-    ) -> Result<State> {
-        let (from, mut base) = match base {
-            Some((generation, state)) => (generation, Some(state)),
-            None => (journals.first().copied().unwrap_or(0), None),
-        };
-        if base.is_none() && (from > 1 || !warnings.is_empty() && from == 0) {
-            warnings.push(format!(
-                "no good snapshot is left in {}: only what its journals say is known, other lines may be sent again",
-                self.dir.display()
-            ));
-        }
-        // A fold writes its journal before its snapshot. One that a crash cut short may leave that journal, of a
-        // generation that no snapshot has, without its beginning: nothing was ever done in it.
-        let newest = self.generation;
-        let first_in_use = match warnings.is_empty() && self.old.is_none() {
-            true => self.current.unwrap_or(0),
-            false => newest,
-        };
-        for generation in from.max(1)..=newest {
-            let path = self.journal_path(generation);
-            let bytes = match fs::read(&path) {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    warnings.push(format!(
-                        "{} is missing: what was done then is not known, its lines may be sent again",
-                        path.display()
-                    ));
-                    continue;
-                }
-                Err(error) => return Err(disk::failed("read", &path, &error)),
-            };
-            let read = Records::read(&bytes);
-            let begun = matches!(read.records.first(), Some(Record::Journal { .. }));
-            let empty = read.records.is_empty() && read.damaged == 0;
-            if empty && generation == newest && generation > first_in_use {
-                // The next fold takes its place.
-                self.generation -= 1;
-                break;
-            }
-            if let Some(Record::Journal { version, salt }) = read.records.first() {
-                snapshot::refuse_newer(*version, &path)?;
-                if base.as_ref().is_some_and(|state| state.salt != *salt) {
-                    warnings.push(self.keep_aside(
-                        &format!("{JOURNAL}{generation}"),
-                        "it belongs to another ledger",
-                    )?);
-                    continue;
-                }
-                base.get_or_insert_with(|| State::new(*salt));
-            }
-            if read.damaged > 0 || !begun {
-                let what = match read.damaged {
-                    0 => "its beginning is missing".to_owned(),
-                    damaged => format!("{damaged} of its records cannot be read"),
-                };
-                let aside = self.aside(&format!("{JOURNAL}{generation}"));
-                fs::copy(&path, &aside).map_err(|error| disk::failed("copy", &path, &error))?;
-                warnings.push(format!(
-                    "{} is damaged ({what}) and kept as {}: the lines of what is lost of it may be sent again",
-                    path.display(),
-                    aside.display()
-                ));
-            }
-            let state = match &mut base {
-                Some(state) => state,
-                none => none.insert(State::new(Salt::draw()?)),
-            };
-            for record in read.records {
-                state.apply(record);
-            }
-        }
-        match base {
-            Some(state) => Ok(state),
-            None => Ok(State::new(Salt::draw()?)),
-        }
     }
 
     /// Writes the state as a new generation with an empty journal. Whatever happens on the way, the files that are
@@ -246,7 +66,7 @@ impl Store {
             self.dir.join(OLD),
             self.dir.join(NEW),
         );
-        let journal = self.new_journal(generation, state.salt)?;
+        let journal = Journal::create(&self.dir, generation, state.salt)?;
         if let Err(error) = snapshot::write(&new, generation, state) {
             // A half-written one on a full disk only takes room; the error to tell is the first.
             let _ = fs::remove_file(&new);
@@ -267,58 +87,27 @@ impl Store {
         self.remove_journals_before_old()
     }
 
-    fn new_journal(&self, generation: u64, salt: Salt) -> Result<Journal> {
-        let path = self.journal_path(generation);
-        let create = || {
-            let mut bytes = Vec::new();
-            let version = snapshot::VERSION;
-            Record::Journal { version, salt }.write(&mut bytes)?;
-            // One of this name can only be left from a fold that did not come to its rename: nothing is in it.
-            let options = disk::private().create(true).truncate(true).to_owned();
-            let mut file = options.open(&path)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            Ok((file, bytes.len() as u64))
-        };
-        let created: io::Result<(File, u64)> = create();
-        let (file, length) = created.map_err(|error| disk::failed("write", &path, &error))?;
-        Ok(Journal {
-            path,
-            file: Arc::new(file),
-            length,
-        })
-    }
-
     /// Journals that nothing can fall back on any more. One that cannot be removed takes room and does no harm; the
     /// next fold tries again.
     fn remove_journals_before_old(&self) -> Result<()> {
         let old = self.old.unwrap_or(0);
-        for generation in self.journals()?.into_iter().filter(|it| *it < old) {
-            let _ = fs::remove_file(self.journal_path(generation));
+        let generations = journal::generations(&self.dir)?;
+        for generation in generations.into_iter().filter(|it| *it < old) {
+            let _ = fs::remove_file(journal::path(&self.dir, generation));
         }
         Ok(())
     }
 
     /// Whether the journal has grown so long that the state should be folded.
     pub fn is_due(&self) -> bool {
-        (self.journal.as_ref()).is_none_or(|journal| journal.length >= JOURNAL_LIMIT)
+        self.journal.as_ref().is_none_or(Journal::is_due)
     }
 
     /// Appends whole records to the journal; a disk that takes only a part of them is left as it was. Not synced.
     pub fn append(&mut self, records: &[u8]) -> Result<()> {
-        let Some(journal) = &mut self.journal else {
-            return Ok(());
-        };
-        match journal.file.write_all_at(records, journal.length) {
-            Ok(()) => {
-                journal.length += records.len() as u64;
-                Ok(())
-            }
-            Err(error) => {
-                // Where even that fails, the next record is written over what was torn.
-                let _ = journal.file.set_len(journal.length);
-                Err(disk::failed("write", &journal.path, &error))
-            }
+        match &mut self.journal {
+            Some(journal) => journal.append(records),
+            None => Ok(()),
         }
     }
 
@@ -412,6 +201,6 @@ mod tests {
         for _ in 0..5 {
             store.fold(&state).unwrap();
         }
-        assert_eq!(store.journals().unwrap(), [4, 5]);
+        assert_eq!(journal::generations(dir.path()).unwrap(), [4, 5]);
     }
 }

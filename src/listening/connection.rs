@@ -83,23 +83,23 @@ impl Connection {
     ///
     /// A connection of 0 seconds has that event too, with the value 0: it is a listener who came, and an average
     /// without it would not be the one of the summary.
-    pub fn marks(self) -> impl ExactSizeIterator<Item = Mark> {
+    pub fn beats(self) -> impl ExactSizeIterator<Item = Beat> {
         // At most 1,727 of them, since the connection is no longer than 30 days.
         let pulses = (self.seconds.saturating_sub(1) / PULSE) as u32;
         (0..pulses + 2).map(move |number| match number {
-            0 => Mark {
+            0 => Beat {
                 time: self.start,
-                kind: MarkKind::PageView,
+                kind: BeatKind::PageView,
             },
-            number if number <= pulses => Mark {
+            number if number <= pulses => Beat {
                 time: self
                     .start
                     .saturating_add_unsigned(PULSE * u64::from(number)),
-                kind: MarkKind::Connected,
+                kind: BeatKind::Connected,
             },
-            _ => Mark {
+            _ => Beat {
                 time: self.end(),
-                kind: MarkKind::Listened(self.seconds),
+                kind: BeatKind::Listened(self.seconds),
             },
         })
     }
@@ -107,14 +107,14 @@ impl Connection {
 
 /// One request of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct Beat {
     /// Seconds since 1970, UTC.
     pub time: i64,
-    pub kind: MarkKind,
+    pub kind: BeatKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MarkKind {
+pub enum BeatKind {
     /// Opens a visit (`new_visit=1`).
     PageView,
     /// An event without value (`e_a=connected`).
@@ -233,33 +233,33 @@ mod tests {
         );
     }
 
-    fn marks(seconds: u64) -> Vec<(i64, MarkKind)> {
+    fn beats(seconds: u64) -> Vec<(i64, BeatKind)> {
         let connection = Connection::new(END, seconds).unwrap();
         connection
-            .marks()
-            .map(|mark| (mark.time - END, mark.kind))
+            .beats()
+            .map(|beat| (beat.time - END, beat.kind))
             .collect()
     }
 
     #[test]
     fn a_connection_is_a_page_view_events_and_the_event_with_its_seconds() {
-        use MarkKind::{Connected, Listened, PageView};
+        use BeatKind::{Connected, Listened, PageView};
         assert_eq!(
-            marks(1807),
+            beats(1807),
             [(0, PageView), (1500, Connected), (1807, Listened(1807))]
         );
-        assert_eq!(marks(256), [(0, PageView), (256, Listened(256))]);
+        assert_eq!(beats(256), [(0, PageView), (256, Listened(256))]);
         assert_eq!(
-            marks(1500),
+            beats(1500),
             [(0, PageView), (1500, Listened(1500))],
             "no event at the end itself"
         );
         assert_eq!(
-            marks(1501),
+            beats(1501),
             [(0, PageView), (1500, Connected), (1501, Listened(1501))]
         );
-        assert_eq!(marks(0), [(0, PageView), (0, Listened(0))]);
-        assert_eq!(marks(LONGEST).len(), 1 + 1727 + 1);
+        assert_eq!(beats(0), [(0, PageView), (0, Listened(0))]);
+        assert_eq!(beats(LONGEST).len(), 1 + 1727 + 1);
     }
 
     /// What was tried on a running Matomo.
@@ -267,17 +267,17 @@ mod tests {
     fn five_connections_are_21_requests() {
         let all: Vec<_> = [1807, 256, 12000, 17, 5400]
             .into_iter()
-            .flat_map(marks)
+            .flat_map(beats)
             .map(|(_, kind)| kind)
             .collect();
-        let count = |wanted: fn(&MarkKind) -> bool| all.iter().filter(|kind| wanted(kind)).count();
-        assert_eq!(count(|kind| *kind == MarkKind::PageView), 5);
-        assert_eq!(count(|kind| *kind == MarkKind::Connected), 11);
-        assert_eq!(count(|kind| matches!(kind, MarkKind::Listened(_))), 5);
+        let count = |wanted: fn(&BeatKind) -> bool| all.iter().filter(|kind| wanted(kind)).count();
+        assert_eq!(count(|kind| *kind == BeatKind::PageView), 5);
+        assert_eq!(count(|kind| *kind == BeatKind::Connected), 11);
+        assert_eq!(count(|kind| matches!(kind, BeatKind::Listened(_))), 5);
         let sum: u64 = all
             .iter()
             .map(|kind| match kind {
-                MarkKind::Listened(seconds) => *seconds,
+                BeatKind::Listened(seconds) => *seconds,
                 _ => 0,
             })
             .sum();
@@ -296,12 +296,12 @@ mod tests {
 
         #[test]
         fn a_visit_is_never_without_a_request_for_half_an_hour(seconds in 0..=LONGEST) {
-            let marks = marks(seconds);
-            prop_assert_eq!(marks[0], (0, MarkKind::PageView));
-            prop_assert_eq!(marks[marks.len() - 1], (seconds as i64, MarkKind::Listened(seconds)));
-            prop_assert!(marks.windows(2).all(|pair| (0..=1500).contains(&(pair[1].0 - pair[0].0))));
-            let inner = &marks[1..marks.len() - 1];
-            prop_assert!(inner.iter().all(|(time, kind)| *kind == MarkKind::Connected && time % 1500 == 0));
+            let beats = beats(seconds);
+            prop_assert_eq!(beats[0], (0, BeatKind::PageView));
+            prop_assert_eq!(beats[beats.len() - 1], (seconds as i64, BeatKind::Listened(seconds)));
+            prop_assert!(beats.windows(2).all(|pair| (0..=1500).contains(&(pair[1].0 - pair[0].0))));
+            let inner = &beats[1..beats.len() - 1];
+            prop_assert!(inner.iter().all(|(time, kind)| *kind == BeatKind::Connected && time % 1500 == 0));
             prop_assert!(inner.iter().all(|(time, _)| *time < seconds as i64));
         }
     }

@@ -19,7 +19,7 @@ pub mod titles;
 pub mod variants;
 
 pub use audience::{Audience, Network, Part};
-pub use connection::{Connection, Mark, MarkKind, Session};
+pub use connection::{Beat, BeatKind, Connection, Session};
 pub use figures::{Figures, MountFigures, Peak};
 pub use tally::Tally;
 pub use titles::{GoesOn, Holder, Weight, Whole};

@@ -7,8 +7,13 @@
 //! One that begins or ends *within* a closed hour shifts what is known of it, nearly always still exactly; where it
 //! may not be exact, [`Summary::possible`] says by how much, and the figure is marked.
 
+mod hour;
+mod summary;
+
 use std::collections::BTreeMap;
 
+use self::hour::Hour;
+use self::summary::{Summaries, Summary, append};
 use super::connection::Connection;
 use super::mounts::ALL;
 
@@ -19,9 +24,7 @@ const ROOM: usize = 24 << 20;
 /// Summaries of closed hours; about 64 bytes each.
 const MOST_SUMMARIES: usize = 150_000;
 
-/// Bytes that an open hour takes beside its changes.
-const OPEN_HOUR: usize = 80;
-
+/// Seconds.
 const HOUR: i64 = 3600;
 
 #[derive(Debug)]
@@ -44,61 +47,6 @@ enum Span {
     Open(Hour),
     /// From its first hour to this one.
     Closed(i64, Summaries),
-}
-
-/// By mount point, and of [`ALL`] together.
-pub type Summaries = BTreeMap<u16, Summary>;
-
-/// What happened to the number of listeners in a time, counted from what it was before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// The change over the whole time.
-    net: i64,
-    /// The most after a change; at least one of the moments has it.
-    pub most: i64,
-    /// When, in seconds since 1970, UTC: the first moment with that many while `possible` is not more.
-    pub when: i64,
-    /// The most that it can have been.
-    pub possible: i64,
-}
-
-impl Summary {
-    fn change(time: i64, by: i64) -> Self {
-        Self {
-            net: by,
-            most: by,
-            when: time,
-            possible: by,
-        }
-    }
-
-    /// This time and the one after it as one.
-    fn then(self, next: Self) -> Self {
-        let later = self.net + next.most;
-        let (most, when) = if later > self.most {
-            (later, next.when)
-        } else {
-            (self.most, self.when)
-        };
-        Self {
-            net: self.net + next.net,
-            most,
-            when,
-            possible: self.possible.max(self.net + next.possible),
-        }
-    }
-
-    /// A change at a moment within this time. Everything from then on shifts: up to `when` that moves the most
-    /// itself; behind it, or before the first change, one more listener may or may not make a new one.
-    fn shift(&mut self, time: i64, by: i64) {
-        self.net += by;
-        if time <= self.when {
-            self.most += by;
-        }
-        if by > 0 {
-            self.possible = self.possible.max(0) + by;
-        }
-    }
 }
 
 impl Default for Peaks {
@@ -223,106 +171,6 @@ impl Peaks {
                 self.close(0);
             }
         }
-    }
-}
-
-/// Adds what happened next.
-fn append(total: &mut Summaries, next: &Summaries) {
-    for (mount, next) in next {
-        append_one(total, *mount, *next);
-    }
-}
-
-fn append_one(total: &mut Summaries, mount: u16, next: Summary) {
-    total
-        .entry(mount)
-        .and_modify(|summary| *summary = summary.then(next))
-        .or_insert(next);
-}
-
-/// The changes of one hour.
-#[derive(Debug, Default)]
-struct Hour {
-    /// Packed, so that a million connections take no more than 8 MB: 12 bits of second, 10 of mount point, 10 of
-    /// change.
-    changes: Vec<u32>,
-    touched: u64,
-}
-
-/// The change is packed with this added, so that it sorts and never is negative.
-const BIAS: i64 = 512;
-
-fn packed(place: u32, by: i64) -> u32 {
-    // From 0 to 1023: it fits.
-    place << 10 | (by + BIAS) as u32
-}
-
-fn change_of(packed: u32) -> i64 {
-    i64::from(packed & 1023) - BIAS
-}
-
-/// Second and mount point.
-fn place_of(packed: u32) -> u32 {
-    packed >> 10
-}
-
-impl Hour {
-    fn push(&mut self, time: i64, mount: u16, by: i64, clock: u64) {
-        self.touched = clock;
-        if self.changes.len() == self.changes.capacity() {
-            self.merge();
-            // Little was won: the next time shall not come soon.
-            if self.changes.len() > self.changes.capacity() / 4 * 3 {
-                self.changes.reserve(self.changes.len());
-            }
-        }
-        // Below 3600: it fits.
-        let second = time.rem_euclid(HOUR) as u32;
-        self.changes
-            .push(packed(second << 10 | u32::from(mount), by));
-    }
-
-    fn bytes(&self) -> usize {
-        OPEN_HOUR + self.changes.capacity() * size_of::<u32>()
-    }
-
-    /// Sorts by second and mount point, and makes one of the changes that share both.
-    fn merge(&mut self) {
-        self.changes.sort_unstable();
-        let (mut from, mut to) = (0, 0);
-        while from < self.changes.len() {
-            let place = place_of(self.changes[from]);
-            let mut sum = 0;
-            while from < self.changes.len() && place_of(self.changes[from]) == place {
-                sum += change_of(self.changes[from]);
-                from += 1;
-            }
-            // What one entry cannot hold takes several: never more than there were.
-            while sum != 0 {
-                let part = sum.clamp(-BIAS, BIAS - 1);
-                self.changes[to] = packed(place, part);
-                to += 1;
-                sum -= part;
-            }
-        }
-        self.changes.truncate(to);
-    }
-
-    fn summaries(&mut self, hour: i64) -> Summaries {
-        self.merge();
-        let mut total = Summaries::new();
-        for second in self.changes.chunk_by(|a, b| a >> 20 == b >> 20) {
-            let time = hour * HOUR + i64::from(second[0] >> 20);
-            let mut add = |mount, changes: &[u32]| {
-                let by = changes.iter().map(|change| change_of(*change)).sum();
-                append_one(&mut total, mount, Summary::change(time, by));
-            };
-            for changes in second.chunk_by(|a, b| place_of(*a) == place_of(*b)) {
-                add((place_of(changes[0]) & 1023) as u16, changes);
-            }
-            add(ALL, second);
-        }
-        total
     }
 }
 

@@ -3,9 +3,13 @@
 //! Calls are POST forms; the token stands in the body, never in an address. What may heal is asked again, as
 //! `--retry-max-attempts` and `--retry-delay` say.
 
+mod error;
 mod reply;
+mod site;
 mod visits;
 
+pub use error::ApiError;
+pub use site::Site;
 pub use visits::{SeenAction, Visit, VisitQuery, any_of};
 
 use std::fmt;
@@ -17,60 +21,22 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use thiserror::Error as ThisError;
 
 use super::client::Client;
 use super::exchange::Exchange;
 use super::retry::{RetryPolicy, Waiter};
-use crate::error::Error;
 use crate::secret::Secret;
 use crate::stop::Stop;
-use reply::{Again, Known, List, Reply, Text};
+use error::gave_up;
+use reply::{Known, List, Reply, Text};
+use site::RawSite;
 
 /// How often a question looks whether the program is to stop.
 const GLANCE: Duration = Duration::from_millis(50);
 /// An answer that is nearly there is waited for all the same: it may save the next run the question.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Why a question brought no answer. The texts say what, where and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
-pub enum ApiError {
-    /// Matomo answered that it will not: no such site, no right to, a bad token.
-    #[error("{0}")]
-    Refused(String),
-    /// No answer that can be used, in all attempts: none at all, a failure, or something odd.
-    #[error("{0}")]
-    Failed(String),
-    /// Not reached in all attempts, or turned away for now: later it may go well.
-    #[error("{0}")]
-    Away(String),
-    /// The program was told to stop while it waited for an answer, or to ask again.
-    #[error("stopped while waiting for Matomo")]
-    Interrupted,
-}
-
-impl From<ApiError> for Error {
-    fn from(error: ApiError) -> Self {
-        match error {
-            ApiError::Interrupted => Self::interrupted(error.to_string()),
-            ApiError::Refused(why) | ApiError::Failed(why) | ApiError::Away(why) => {
-                Self::stopped(why)
-            }
-        }
-    }
-}
-
 type Answered<T> = Result<T, ApiError>;
-
-/// A site of Matomo's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Site {
-    /// A number, as text.
-    pub id: String,
-    pub name: String,
-    /// As configured there: scheme, host, perhaps a path.
-    pub main_url: String,
-}
 
 /// The API behind a client. Cheap to clone; may be used by many threads at once.
 #[derive(Clone)]
@@ -307,35 +273,6 @@ impl Api {
 
     fn place(&self, method: &str) -> String {
         format!("{} ({method})", super::shown::place(self.client.api_url()))
-    }
-}
-
-fn gave_up(Again { away, detail, .. }: Again, attempts: u32) -> ApiError {
-    let told = match attempts {
-        1 => detail,
-        n => format!("{detail} (tried {n} times)"),
-    };
-    match away {
-        true => ApiError::Away(told),
-        false => ApiError::Failed(told),
-    }
-}
-
-/// A site as the API tells it; more keys are passed over.
-#[derive(Deserialize)]
-struct RawSite {
-    idsite: Text,
-    name: Option<String>,
-    main_url: String,
-}
-
-impl From<RawSite> for Site {
-    fn from(raw: RawSite) -> Self {
-        Self {
-            id: raw.idsite.0,
-            name: raw.name.unwrap_or_default(),
-            main_url: raw.main_url,
-        }
     }
 }
 

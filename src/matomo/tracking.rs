@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use crate::format::Field;
 use crate::hit::Hit;
-use crate::listening::{Mark, MarkKind};
+use crate::listening::{Beat, BeatKind};
 use crate::mark;
 use crate::matomo::json;
 use crate::site::Site;
@@ -148,33 +148,33 @@ impl Writer {
     }
 
     /// Appends one request of a connection. `bytes`: what was sent in all, for the page view.
-    pub fn write_part(
+    pub fn write_beat(
         &mut self,
         prepared: &Prepared,
-        part: Mark,
+        beat: Beat,
         bytes: u64,
         pv_id: &[u8; mark::LENGTH],
         out: &mut Vec<u8>,
     ) {
-        match part.kind {
-            MarkKind::PageView => {
+        match beat.kind {
+            BeatKind::PageView => {
                 prepared.push_view(out);
                 if bytes > 0 {
                     out.extend_from_slice(b",\"bw_bytes\":");
                     json::push_number(out, bytes);
                 }
             }
-            MarkKind::Connected => {
+            BeatKind::Connected => {
                 prepared.push_event(out);
                 out.extend_from_slice(b",\"e_a\":\"connected\"");
             }
-            MarkKind::Listened(seconds) => {
+            BeatKind::Listened(seconds) => {
                 prepared.push_event(out);
                 out.extend_from_slice(b",\"e_a\":\"listened\",\"e_v\":");
                 json::push_number(out, seconds);
             }
         }
-        out.extend_from_slice(self.stamp.of(pv_id, part.time));
+        out.extend_from_slice(self.stamp.of(pv_id, beat.time));
         out.push(b'}');
     }
 

@@ -13,7 +13,7 @@ use crate::hit::Hit;
 use crate::input::lines::Line;
 use crate::listening::variants::{Caller, hex_decoded};
 use crate::listening::{
-    Audience, GoesOn, Holder, Mark, MarkKind, Part, Session, Tally, Weight, Whole,
+    Audience, Beat, BeatKind, GoesOn, Holder, Part, Session, Tally, Weight, Whole,
 };
 use crate::mark;
 use crate::matomo::tracking::Prepared;
@@ -234,13 +234,13 @@ impl Parser {
         unit.originals.extend(original);
         let mark = self.requests.marker.mark(log.mark, unit.place.start, 0);
         let parcel = self.outbox.parcel(unit.visitor);
-        let part = Mark {
+        let beat = Beat {
             time,
-            kind: MarkKind::PageView,
+            kind: BeatKind::PageView,
         };
         self.requests
             .writer
-            .write_part(&listener.prepared, part, bytes, &mark, &mut parcel.body);
+            .write_beat(&listener.prepared, beat, bytes, &mark, &mut parcel.body);
         parcel.end_request();
         unit.requests = 1;
         self.hand_over(unit)
@@ -339,13 +339,13 @@ impl Requests {
             .iter()
             .fold(0u64, |sum, title| sum.saturating_add(title.bytes));
         let mut written = 0;
-        for (mark, pv_id) in whole.connection.marks().zip(self.marks_of(log, whole)) {
+        for (beat, pv_id) in whole.connection.beats().zip(self.marks_of(log, whole)) {
             if self.present.contains(&pv_id) {
                 continue;
             }
             let prepared = &whole.first.prepared;
             self.writer
-                .write_part(prepared, mark, bytes, &pv_id, &mut parcel.body);
+                .write_beat(prepared, beat, bytes, &pv_id, &mut parcel.body);
             parcel.end_request();
             written += 1;
         }
@@ -360,7 +360,7 @@ impl Requests {
     ) -> impl Iterator<Item = [u8; mark::LENGTH]> + use<> {
         let marker = self.marker;
         let start = whole.first.unit.place.start;
-        let parts = whole.connection.marks().len() as u32;
+        let parts = whole.connection.beats().len() as u32;
         (0..parts).map(move |part| marker.mark(log, start, part))
     }
 }

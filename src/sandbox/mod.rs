@@ -14,6 +14,7 @@ mod days;
 mod faults;
 mod figures;
 mod judge;
+mod listened;
 mod live;
 mod log;
 mod options;

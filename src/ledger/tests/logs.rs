@@ -314,28 +314,6 @@ fn targets_are_apart() {
 }
 
 #[test]
-fn a_target_is_a_matomo_and_a_site_in_whatever_way_they_are_written() {
-    let key = |url: &str, idsite| Target::new(&url.parse().unwrap(), idsite).text;
-    let one = "a.example/m idsite=3";
-    for (url, idsite) in [
-        ("https://a.example/m/", "3"),
-        ("http://A.example:80/m", "03"),
-        ("https://me:secret@a.example/m/index.php", "3"),
-        ("https://a.example/m/matomo.php", "3"),
-    ] {
-        assert_eq!(key(url, Some(idsite)), one, "{url} {idsite}");
-    }
-    let others = [
-        key("https://a.example:444/m", Some("3")),
-        key("https://a.example/m/my-index.php", Some("3")),
-        key("https://a.example/m", Some("4")),
-        key("https://a.example/m", None),
-        key("https://b.example/m", Some("3")),
-    ];
-    assert!(others.iter().all(|other| other != one), "{others:?}");
-}
-
-#[test]
 fn a_log_that_cannot_be_read_is_named() {
     struct Cut;
     impl Unpacked for Cut {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::hour::OPEN_HOUR;
 use super::*;
 
 /// 2024-05-14 00:00:00, UTC.

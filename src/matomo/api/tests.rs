@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use url::form_urlencoded;
 
 use super::*;
+use crate::error::Error;
 use crate::matomo::client::ClientOptions;
 use crate::matomo::test_server::{Act, Request, Server, reply};
 
