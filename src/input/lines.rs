@@ -14,7 +14,7 @@ use super::binary::looks_binary;
 use super::discover::Source;
 use super::error::InputError;
 pub use super::line::{Line, Next, Options};
-use super::reader::{Block, Counted, Keeper, Message, Opened, Reader, Shared};
+use super::reader::{Block, Counted, Keeper, Kept, Message, Opened, Reader, Shared};
 use super::unpack::Unpack;
 
 /// No wait is longer, so that adding it to the clock cannot overflow.
@@ -134,7 +134,7 @@ impl Lines {
         let unpacked = move || {
             let file = open()?;
             let (before, keeper) = match tee {
-                Some(Tee { before, keeper }) => (Some(before), Some(keeper)),
+                Some(Tee { before, keeper }) => (Some(before), Some(Kept::new(keeper))),
                 None => (None, None),
             };
             let is_kept = keeper.is_some();
@@ -266,7 +266,8 @@ impl Lines {
                 Ok(Message::Kept) => last = Instant::now(),
                 Ok(Message::End) => self.all_read = true,
                 Ok(Message::Failed(error)) if !self.ended => failure = Some(error),
-                Ok(Message::Failed(error)) => return Err(self.failed(error)),
+                // What went wrong first says more.
+                Ok(Message::Failed(error)) => return Err(self.failed(failure.unwrap_or(error))),
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(self.failed(failure.unwrap_or_else(broke_off)));

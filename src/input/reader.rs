@@ -190,7 +190,36 @@ pub(super) struct Counted {
     /// Packed bytes read so far, for a progress report.
     pub(super) count: Arc<AtomicU64>,
     /// Keeps what was read, before anybody else has it.
-    pub(super) keeper: Option<Keeper>,
+    pub(super) keeper: Option<Kept>,
+}
+
+/// What is kept of a pipe.
+pub(super) struct Kept {
+    keeper: Keeper,
+    /// Nothing more is to be kept: the pipe had ended (a second writer's bytes are not for this log), or something could
+    /// not be kept, and what follows would stand in the wrong place.
+    over: Option<Over>,
+}
+
+#[derive(Clone, Copy)]
+enum Over {
+    Ended,
+    Failed,
+}
+
+impl Kept {
+    pub(super) fn new(keeper: Keeper) -> Self {
+        Self { keeper, over: None }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let kept = (self.keeper)(bytes);
+        self.over = match &kept {
+            Ok(()) => bytes.is_empty().then_some(Over::Ended),
+            Err(_) => Some(Over::Failed),
+        };
+        kept
+    }
 }
 
 /// Takes bytes as they were read, packed as they are; none when there is no more. An error ends the reading.
@@ -209,6 +238,11 @@ impl Counted {
 
 impl Read for Counted {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.keeper.as_ref().and_then(|kept| kept.over) {
+            None => {}
+            Some(Over::Ended) => return Ok(0),
+            Some(Over::Failed) => return Err(io::Error::other("nothing more of it can be kept")),
+        }
         if let Some(before) = &mut self.before {
             match before.read(into) {
                 Ok(0) => self.before = None,
@@ -223,8 +257,8 @@ impl Read for Counted {
                 }
                 Ok(read) => {
                     self.count.fetch_add(read as u64, Ordering::Relaxed);
-                    if let Some(keep) = &mut self.keeper {
-                        keep(&into[..read])?;
+                    if let Some(kept) = &mut self.keeper {
+                        kept.keep(&into[..read])?;
                     }
                     return Ok(read);
                 }
