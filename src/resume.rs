@@ -12,7 +12,8 @@ use crate::report::{Account, Console, Count, shell_word};
 const MOST_TRIES: u32 = 100;
 
 /// Options that do not go with a ledger: what they did is in it.
-const DROPPED: [&str; 2] = ["--skip", "--debug-request-limit"];
+const DROPPED: [&str; 2] = ["--skip", LIMIT];
+const LIMIT: &str = "--debug-request-limit";
 
 /// Options that hold secrets, and options whose address may.
 const SECRETS: [&str; 4] = [
@@ -52,6 +53,10 @@ pub fn leave_ledger(
     let Some(first) = logs.next() else {
         return;
     };
+    if nothing_was_sent(account) {
+        console.note("nothing was sent yet: the same command begins again");
+        return;
+    }
     let beside = first
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -75,9 +80,15 @@ pub fn leave_ledger(
                     true => ("", "from there"),
                     false => (" of the other logs", "with those"),
                 };
+                let without_limit = match has_limit(args) {
+                    true => {
+                        " (and to the end of each log: --debug-request-limit does not go with that)"
+                    }
+                    false => "",
+                };
                 console.note(format!(
                     "what is done{of_what} is kept in {}; this goes on {with_what}, without loss and without sending \
-                     anything twice:\n{command}{hidden}",
+                     anything twice{without_limit}:\n{command}{hidden}",
                     dir.display(),
                 ));
                 return;
@@ -88,6 +99,26 @@ pub fn leave_ledger(
     console.warn(format!(
         "what is done could not be written down ({why}): running again would send it again"
     ));
+}
+
+/// No hit has left, as long as lines are passed over (`--skip`) for one; what needed no sending needs no ledger.
+fn nothing_was_sent(account: &Account) -> bool {
+    let sent = [
+        Count::Imported,
+        Count::Refused,
+        Count::Lost,
+        Count::InDoubt,
+        Count::Resent,
+    ];
+    account.under_way() == 0 && sent.into_iter().all(|count| account.total(count) == 0)
+}
+
+fn has_limit(args: &[OsString]) -> bool {
+    let words = Cli::written_out(args.iter().cloned());
+    words.iter().any(|word| match word {
+        Word::Option(text) => text.to_string_lossy().starts_with(LIMIT),
+        Word::Log(_) | Word::Value(_) => false,
+    })
 }
 
 fn folder(place: &Path, number: u32) -> PathBuf {

@@ -110,6 +110,36 @@ fn after_the_last_attempt_the_printed_command_goes_on() {
 }
 
 #[test]
+fn where_nothing_was_sent_the_same_command_begins_again() {
+    let faults = Faults {
+        rules: vec![(When::From(1), Fault::Busy(503, None))],
+        ..Faults::default()
+    };
+    let world = world(1, faults);
+    let args = "--skip=100 --retry-max-attempts=1 two.log.gz";
+    let stopped = adding_up(world.without_ledger().args(args).run()).exits(1);
+    let stopped = stopped.says(&["nothing was sent yet: the same command begins again"]);
+    assert!(!stopped.err.contains("--state-dir"), "{stopped}");
+    assert!(!world.folder.file("import-logs-state").exists());
+    world.sandbox.set_faults(Faults::default());
+    adding_up(world.without_ledger().args(args).run()).exits(0);
+    assert_each_once(&world.sandbox, LINES / 2 + 100..LINES);
+}
+
+#[test]
+fn a_command_that_goes_on_without_a_limit_says_so() {
+    let faults = Faults {
+        rules: vec![(When::From(3), Fault::Busy(503, None))],
+        ..Faults::default()
+    };
+    let world = world(1, faults);
+    let args = "--debug-request-limit=100 --retry-max-attempts=1 two.log.gz";
+    adding_up(world.without_ledger().args(args).run())
+        .exits(1)
+        .says(&["to the end of each log: --debug-request-limit does not go with that"]);
+}
+
+#[test]
 fn a_command_that_goes_on_can_be_stopped_again() {
     let world = world(3, Faults::default());
     let running = start(&world);
