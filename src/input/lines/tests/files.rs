@@ -1,0 +1,247 @@
+//! Lines of files: their places, encodings and lengths, and files that break off.
+
+use super::*;
+
+fn read(data: &[u8], options: Options) -> Vec<Owned> {
+    let (lines, error) = all(open(file(data).path(), options));
+    assert!(error.is_none(), "{error:?}");
+    lines
+}
+
+fn texts(data: &[u8], options: Options) -> Vec<String> {
+    read(data, options)
+        .into_iter()
+        .map(|line| line.text)
+        .collect()
+}
+
+#[test]
+fn a_line_has_its_number_and_its_place() {
+    let line = |text: &str, number, start, end, terminated| Owned {
+        text: text.to_owned(),
+        number,
+        start,
+        end,
+        terminated,
+        too_long: false,
+    };
+    assert_eq!(
+        read(b"one\r\n\ntwo\r\r\nx\0\0y\nlast", Options::default()),
+        [
+            line("one", 1, 0, 5, true),
+            line("", 2, 5, 6, true),
+            line("two\r", 3, 6, 12, true),
+            line("x\0\0y", 4, 12, 17, true),
+            line("last", 5, 17, 21, false),
+        ]
+    );
+    assert_eq!(read(b"", Options::default()), []);
+}
+
+#[test]
+fn a_last_line_without_its_end_is_left_where_the_log_may_grow() {
+    let growing = Options {
+        incomplete_last: false,
+        ..Options::default()
+    };
+    assert_eq!(texts(b"one\ntwo", growing.clone()), ["one"]);
+    assert_eq!(texts(b"one\ntwo\n", growing), ["one", "two"]);
+}
+
+#[test]
+fn reading_begins_at_a_position_whether_packed_or_not() {
+    let data = b"one\ntwo\n\xe4\n".as_slice();
+    let options = Options {
+        start: 4,
+        start_line: 2,
+        ..Options::default()
+    };
+    let want = &read(data, Options::default())[1..];
+    assert_eq!(read(data, options.clone()), want);
+    for packed in pack_all(data) {
+        assert_eq!(read(&packed, options.clone()), want);
+    }
+    let beyond = Options {
+        start: 1000,
+        ..Options::default()
+    };
+    let (lines, error) = all(open(file(data).path(), beyond.clone()));
+    assert_eq!(lines, []);
+    assert!(error.unwrap().to_string().contains("cut off"));
+    assert_eq!(read(&pack_all(data)[0], beyond), []);
+}
+
+#[test]
+fn a_line_in_the_middle_that_looks_packed_is_a_line() {
+    let options = Options {
+        start: 4,
+        ..Options::default()
+    };
+    assert_eq!(
+        texts(b"one\n\x1f\x8b\x08\n", options),
+        ["\u{1f}\u{fffd}\u{8}"]
+    );
+}
+
+#[test]
+fn a_bom_is_passed_over_but_counted() {
+    let lines = read(b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n", Options::default());
+    assert_eq!(
+        (lines[0].text.as_str(), lines[0].start, lines[0].end),
+        ("one", 0, 7)
+    );
+    assert_eq!(lines[1].text, "\u{feff}two");
+    assert_eq!(
+        texts(b"\xef\xbb\xbfcaf\xe9\n", encoding("latin-1")),
+        ["café"]
+    );
+}
+
+#[test]
+fn lines_are_decoded() {
+    assert_eq!(
+        texts(b"/caf\xe9\r\n/a\n", encoding("latin-1")),
+        ["/café", "/a"]
+    );
+    assert_eq!(texts(b"/\xa4\xa4\xa4\xe5\n", encoding("big5")), ["/中文"]);
+}
+
+#[test]
+fn utf16_is_read_in_its_own_units() {
+    let text = "\u{feff}eins\r\n\u{a0a}\u{a00}ਊ\nletzte";
+    let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for (data, name) in [
+        (&little, "utf-16"),
+        (&big, "utf-16"),
+        (&little, "utf-16-le"),
+        (&big, "utf-16-be"),
+    ] {
+        let lines = read(data, encoding(name));
+        assert_eq!(
+            lines
+                .iter()
+                .map(|line| line.text.as_str())
+                .collect::<Vec<_>>(),
+            ["eins", "\u{a0a}\u{a00}ਊ", "letzte"]
+        );
+        assert_eq!((lines[1].start, lines[1].end), (14, 22));
+        // The BOM counts wherever reading begins.
+        let later = Options {
+            start: 14,
+            start_line: 2,
+            ..encoding(name)
+        };
+        assert_eq!(read(data, later), lines[1..]);
+    }
+}
+
+#[test]
+fn a_line_may_lie_over_many_blocks() {
+    let long = "x".repeat(2 * BLOCK + 17);
+    let exact = "y".repeat(BLOCK - 1);
+    let data = format!("a\n{long}\n{exact}\n{exact}\nb\n");
+    let lines = read(data.as_bytes(), Options::default());
+    let lengths: Vec<usize> = lines.iter().map(|line| line.text.len()).collect();
+    assert_eq!(lengths, [1, long.len(), exact.len(), exact.len(), 1]);
+    assert_eq!(lines[4].end, data.len() as u64);
+}
+
+#[test]
+fn a_line_that_is_too_long_is_cut_and_the_next_one_is_whole() {
+    let options = Options {
+        max_line: 5,
+        ..Options::default()
+    };
+    let lines = read(b"12345\n123456\n1234\r\n12345\r\nlonger", options);
+    let seen: Vec<_> = lines
+        .iter()
+        .map(|line| (line.text.as_str(), line.too_long))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("12345", false),
+            ("12345", true),
+            ("1234", false),
+            ("12345", true),
+            ("longe", true)
+        ]
+    );
+    assert_eq!(lines[3].start, 19);
+}
+
+#[test]
+fn what_cannot_be_opened_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |path: &Path| {
+        let result = Lines::open(&Source::File(path.to_owned()), Options::default());
+        result.err().unwrap().to_string()
+    };
+    assert!(error(folder.path()).contains(": cannot be read: is a directory"));
+    let missing = folder.path().join("none.log");
+    assert_eq!(
+        error(&missing),
+        format!(
+            "{}: cannot be read: No such file or directory (os error 2)",
+            missing.display()
+        )
+    );
+}
+
+#[test]
+fn a_cut_log_gives_its_whole_lines_and_then_the_error() {
+    let data: String = (0..20_000)
+        .map(|number: u64| {
+            format!(
+                "{number} {:x}\n",
+                number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            )
+        })
+        .collect();
+    let want: Vec<&str> = data.lines().collect();
+    for packed in pack_all(data.as_bytes()) {
+        let (lines, error) = all(open(
+            file(&packed[..packed.len() - 20]).path(),
+            Options::default(),
+        ));
+        let error = error.unwrap();
+        assert!(lines.len() > 10_000, "{}", lines.len());
+        assert!(
+            lines
+                .iter()
+                .zip(&want)
+                .all(|(line, want)| line.terminated && line.text == *want)
+        );
+        let InputError::Read { position, .. } = &error else {
+            panic!("{error}");
+        };
+        assert!(*position >= lines.last().unwrap().end);
+        assert!(error.to_string().contains("data is cut off"), "{error}");
+    }
+}
+
+#[test]
+fn a_log_that_shrinks_while_it_is_read_was_cut_off() {
+    let data = b"0123456789abcde\n".repeat(BLOCK / 2);
+    let file = file(&data);
+    let mut lines = open(file.path(), Options::default());
+    assert_eq!(lines.total(), Some(data.len() as u64));
+    assert!(next_text(&mut lines, LONG).is_some());
+    file.as_file().set_len(0).unwrap();
+    let (rest, error) = all(lines);
+    assert!(error.unwrap().to_string().contains("cut off"));
+    assert!(rest.len() < BLOCK / 2 - 1);
+}
+
+#[test]
+fn a_file_of_the_system_that_has_no_size_is_not_cut_off() {
+    let Ok(lines) = Lines::open(
+        &Source::File("/proc/self/status".into()),
+        Options::default(),
+    ) else {
+        return;
+    };
+    let (lines, error) = all(lines);
+    assert!(lines.len() > 5 && error.is_none());
+}
