@@ -16,12 +16,13 @@ fn import(sandbox: &Sandbox, args: &str) -> Ended {
 }
 
 /// With this token in place of the server's own.
-fn import_as(sandbox: &Sandbox, token: &str) -> Ended {
+fn import_as(sandbox: &Sandbox, token: &str, args: &str) -> Ended {
     Program::new(&Folder::with_log(logs::log(20)))
         .arg(format!("--url={}", sandbox.url()))
         .env("MATOMO_TOKEN_AUTH", token)
         .secret(token)
         .args("--idsite=1 --retry-delay=0 access.log")
+        .args(args)
         .run()
 }
 
@@ -52,7 +53,7 @@ fn an_unknown_site_stops_before_anything_is_sent() {
 #[test]
 fn a_bad_token_stops_before_anything_is_sent() {
     let sandbox = started(options());
-    let ended = import_as(&sandbox, "ffffffffffffffffffffffffffffffff");
+    let ended = import_as(&sandbox, "ffffffffffffffffffffffffffffffff", "");
     assert_eq!(ended.exits(1).says(&["error: ", "token"]).out, "");
     assert!(sandbox.log().tracker.is_empty());
 }
@@ -81,7 +82,7 @@ fn a_token_that_may_only_look_gets_every_hit_refused_and_stops() {
         tokens,
         ..options()
     });
-    let ended = import_as(&sandbox, view)
+    let ended = import_as(&sandbox, view, "")
         .exits(1)
         .says(&["refused all 20 hits", "token"]);
     assert_eq!(ended.summary().get("imported"), 0);
@@ -145,22 +146,28 @@ fn refused_hits_are_counted_apart_and_named() {
     assert_eq!(numbers(&sandbox), stored);
 }
 
-#[test]
-fn refused_hits_are_counted_where_only_super_users_learn_which() {
-    let write = "dddddddddddddddddddddddddddddddd";
-    let tokens = Tokens {
-        write: Some(Secret::new(write)),
-        ..Tokens::default()
-    };
-    let sandbox = started(Options {
-        tokens,
+/// A token that may write to the site, and no more.
+const WRITE: &str = "dddddddddddddddddddddddddddddddd";
+
+/// A server that knows it, too.
+fn writable(script: Vec<Option<Fault>>) -> Sandbox {
+    started(Options {
+        tokens: Tokens {
+            write: Some(Secret::new(WRITE)),
+            ..Tokens::default()
+        },
         faults: Faults {
-            script: vec![Some(Fault::Invalid(vec![0, 3]))],
+            script,
             ..Faults::default()
         },
         ..options()
-    });
-    let ended = import_as(&sandbox, write)
+    })
+}
+
+#[test]
+fn refused_hits_are_counted_where_only_super_users_learn_which() {
+    let sandbox = writable(vec![Some(Fault::Invalid(vec![0, 3]))]);
+    let ended = import_as(&sandbox, WRITE, "")
         .exits(3)
         .says(&["2 of the 20 hits of access.log:1-20 were refused"]);
     assert_eq!(ended.summary().get("imported"), 18);
@@ -169,31 +176,16 @@ fn refused_hits_are_counted_where_only_super_users_learn_which() {
 
 #[test]
 fn hits_refused_to_the_last_are_named_whoever_the_token_is_of() {
-    let write = "dddddddddddddddddddddddddddddddd";
-    let tokens = Tokens {
-        write: Some(Secret::new(write)),
-        ..Tokens::default()
-    };
-    let sandbox = started(Options {
-        tokens,
-        faults: Faults {
-            script: vec![None, Some(Fault::Invalid(vec![0, 1]))],
-            ..Faults::default()
-        },
-        ..options()
-    });
-    let folder = Folder::with_log(logs::log(20));
-    let ended = Program::new(&folder)
-        .arg(format!("--url={}", sandbox.url()))
-        .env("MATOMO_TOKEN_AUTH", write)
-        .secret(write)
-        .args("--idsite=1 --recorder-max-payload-size=2 --rejects=rejects access.log")
-        .run()
+    let sandbox = writable(vec![None, Some(Fault::Invalid(vec![0, 1]))]);
+    let rejects = Folder::new();
+    let file = rejects.file("rejects");
+    let args = format!("--recorder-max-payload-size=2 --rejects={}", file.display());
+    let ended = import_as(&sandbox, WRITE, &args)
         .exits(3)
         .says(&["access.log:3: refused", "access.log:4: refused"]);
     assert_eq!(ended.summary().get("imported"), 18);
     assert_eq!(ended.summary().get("refused"), 2);
-    let rejects = folder.read("rejects");
+    let rejects = rejects.read("rejects");
     assert!(rejects.contains(&logs::line(2, 25)) && rejects.contains(&logs::line(3, 25)));
 }
 
