@@ -167,11 +167,7 @@ impl Chooser {
             }
             let enough = match lines.next(TICK) {
                 Ok(Next::Line(line)) => {
-                    // As many blank lines as may be say nothing, and hardly take room.
-                    let says_nothing = !held.is_empty()
-                        && detector.saw_nothing()
-                        && line.bytes.trim_ascii().is_empty();
-                    let enough = !line.too_long && !says_nothing && detector.look(line.bytes);
+                    let enough = !line.too_long && detector.look(line.bytes);
                     odd |= line.too_long;
                     if !held.last_mut().is_some_and(|last| last.takes(&line)) {
                         let line = Held::new(&line);

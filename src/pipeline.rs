@@ -25,6 +25,7 @@ use crate::prepare::{Prepare, Prepared};
 use crate::report::progress::{Progress, Style, Watched};
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count, Exit};
+use crate::resume;
 use crate::sandbox::{self};
 use crate::stop::Stop;
 
@@ -70,22 +71,25 @@ fn import(config: Config, console: &Console, stop: &Stop) -> Result<()> {
         delivery: config.delivery,
         sites: config.sites,
         rejects: config.rejects.as_deref(),
-        going_on: books.as_ref().is_some_and(|books| books.kept.is_some()),
+        going_on: config.keeps_rejects,
         encoding: &config.input.encoding,
         replaying,
         dry_run: config.dry_run,
     };
     let ledger = books.as_ref().map(|books| &books.ledger);
     let prepared = prepare.run(&sources, ledger, &account, console, stop);
-    // Nobody reads the pipes then, and after a signal nobody waits for what they may still bring.
-    if let (Err(_), Some(books), None) = (&prepared, &books, stop.signal())
-        && let Some(kept) = &books.kept
-    {
-        let options = Options {
-            encoding: config.input.encoding.clone(),
-            ..Options::default()
-        };
-        pipe::keep(&sources, kept, &options, stop, console);
+    // Nobody reads the pipes then.
+    if let (Err(_), Some(books)) = (&prepared, &books) {
+        match &books.kept {
+            Some(kept) => {
+                let options = Options {
+                    encoding: config.input.encoding.clone(),
+                    ..Options::default()
+                };
+                pipe::keep(&sources, kept, &options, stop, console);
+            }
+            None => resume::tell_of_pipes(&sources, console),
+        }
     }
     let Prepared {
         server,

@@ -76,15 +76,18 @@ impl Rejects {
             .metadata()
             .is_ok_and(|data| data.is_file() && data.len() > 0)
         {
-            if !is_ours(path, encoding).map_err(cannot)? {
-                return Err(wrong(
-                    "it holds something else, which would be lost; name another file, or remove this one".to_owned(),
-                ));
-            }
-            match going_on {
-                true => begun = true,
-                false => file.set_len(0).map_err(cannot)?,
-            }
+            begun = match head(path, encoding).map_err(cannot)? {
+                Head::Other => {
+                    return Err(wrong(
+                        "it holds something else, which would be lost; name another file, or remove this one".to_owned(),
+                    ));
+                }
+                Head::Whole if going_on => true,
+                Head::Whole | Head::Part => {
+                    file.set_len(0).map_err(cannot)?;
+                    false
+                }
+            };
         }
         Ok(Self {
             path: path.to_owned(),
@@ -145,8 +148,16 @@ impl Rejects {
     }
 }
 
-/// Whether a file begins like one of ours, be it with a byte order mark.
-fn is_ours(path: &Path, encoding: &Encoding) -> io::Result<bool> {
+/// How a file begins.
+enum Head {
+    /// As one of ours.
+    Whole,
+    /// So far as one of ours: the disk was full, or the power went.
+    Part,
+    Other,
+}
+
+fn head(path: &Path, encoding: &Encoding) -> io::Result<Head> {
     let marks = [
         [encoding.bom(), &encoding.encode(MARK)].concat(),
         MARK.as_bytes().to_vec(),
@@ -156,7 +167,14 @@ fn is_ours(path: &Path, encoding: &Encoding) -> io::Result<bool> {
     File::open(path)?
         .take(longest as u64)
         .read_to_end(&mut begin)?;
-    Ok(marks.iter().any(|mark| begin.starts_with(mark)))
+    let is = |fits: &dyn Fn(&Vec<u8>) -> bool| marks.iter().any(fits);
+    Ok(if is(&|mark| begin.starts_with(mark)) {
+        Head::Whole
+    } else if is(&|mark| mark.starts_with(&begin)) {
+        Head::Part
+    } else {
+        Head::Other
+    })
 }
 
 /// All of it, or nothing: half a line would spoil the next one.

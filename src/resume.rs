@@ -33,19 +33,12 @@ pub fn leave_ledger(
     args: &[OsString],
     console: &Console,
 ) {
+    tell_of_pipes(sources, console);
     if account.total(Count::Read) == 0 {
         return;
     }
     let (pipes, logs): (Vec<&Source>, Vec<&Source>) =
         sources.iter().partition(|source| source.is_pipe());
-    if !pipes.is_empty() {
-        let pipes: Vec<String> = pipes.iter().map(ToString::to_string).collect();
-        console.warn(format!(
-            "nothing is kept of {}, which cannot be read again: what of it was not sent is lost; with --state-dir nothing \
-             of it is",
-            pipes.join(", ")
-        ));
-    }
     let mut logs = logs.iter().filter_map(|log| match log {
         Source::File(path) => Some(path),
         Source::Stdin => None,
@@ -99,6 +92,19 @@ pub fn leave_ledger(
     console.warn(format!(
         "what is done could not be written down ({why}): running again would send it again"
     ));
+}
+
+/// Without a state directory nothing is kept of pipes, whether or not they were begun.
+pub fn tell_of_pipes(sources: &[Source], console: &Console) {
+    let pipes = sources.iter().filter(|source| source.is_pipe());
+    let pipes: Vec<String> = pipes.map(ToString::to_string).collect();
+    if !pipes.is_empty() {
+        console.warn(format!(
+            "nothing is kept of {}, which cannot be read again: what of it was not sent is lost; with --state-dir nothing \
+             of it is",
+            pipes.join(", ")
+        ));
+    }
 }
 
 /// No hit has left, as long as lines are passed over (`--skip`) for one; what needed no sending needs no ledger.

@@ -324,3 +324,51 @@ fn a_disk_that_takes_none_stops_the_import_which_says_how_to_go_on() {
     assert_eq!(ended.summary().get("imported"), 0);
     assert_eq!(ended.summary().get("unsent"), 1);
 }
+
+#[test]
+fn a_refused_line_that_finds_no_room_is_not_done() {
+    let folder = Folder::with_log(logs::log(20));
+    let sandbox = started(Options {
+        faults: Faults {
+            script: vec![None, Some(Fault::Invalid(vec![1]))],
+            ..Faults::default()
+        },
+        ..options()
+    });
+    let args = "--state-dir=state --recorder-max-payload-size=10 access.log";
+    let ended = import(&folder, &sandbox, &format!("--rejects=/dev/full {args}"))
+        .exits(1)
+        .says(&["--rejects=/dev/full: cannot be written"]);
+    assert_eq!(ended.summary().get("refused"), 0);
+    assert_eq!(ended.summary().get("unsent"), 1);
+    // Without a fault now: it is sent once more, and it alone.
+    import(&folder, &sandbox, args).exits(0);
+    assert_each_once(&sandbox, 20);
+}
+
+#[test]
+fn a_trial_keeps_those_of_the_runs_that_count() {
+    let (sandbox, folder) = (sandbox(), Folder::with_log(half_junk()));
+    let args = "--log-format-name=ncsa_extended --state-dir=state --rejects=rejects.log access.log";
+    import(&folder, &sandbox, args).exits(0);
+    import(&folder, &sandbox, &format!("--dry-run {args}")).exits(0);
+    let junk = junk(&folder, "rejects.log");
+    assert!(
+        junk.len() >= 10 && junk[..10] == junk[junk.len() - 10..],
+        "{junk:?}"
+    );
+}
+
+#[test]
+fn a_file_that_was_hardly_begun_is_begun_anew() {
+    let (sandbox, folder) = (sandbox(), Folder::with_log(half_junk()));
+    folder.write("rejects.log", "# reject");
+    let args = "--log-format-name=ncsa_extended --state-dir=state --rejects=rejects.log access.log";
+    import(&folder, &sandbox, args).exits(0);
+    let text = folder.read("rejects.log");
+    assert!(
+        text.starts_with("# rejected by import-logs, format: "),
+        "{text}"
+    );
+    assert_eq!(junk(&folder, "rejects.log").len(), 10);
+}

@@ -49,6 +49,8 @@ pub struct Config {
     /// Nothing is imported: the format and its regex are printed.
     pub dump_regex: bool,
     pub rejects: Option<PathBuf>,
+    /// What earlier runs wrote there stays: a state directory was named, so nobody reads those lines again.
+    pub keeps_rejects: bool,
     /// As it was typed, for the way to go on.
     pub command_line: Vec<OsString>,
     /// Where the ledger is kept between runs.
@@ -236,6 +238,7 @@ impl Config {
             },
             dump_regex: cli.log_format.dump_log_regex,
             rejects: cli.output.rejects.clone(),
+            keeps_rejects: named_folder(&cli).is_some(),
             command_line: Vec::new(),
             state_dir: state_dir(&cli)?,
             show_progress: cli.output.show_progress,
@@ -253,15 +256,16 @@ fn first_folder(folders: &OsStr) -> Option<PathBuf> {
     (!first.is_empty()).then(|| OsStr::from_bytes(first).into())
 }
 
+/// By option, or by systemd.
+fn named_folder(cli: &Cli) -> Option<PathBuf> {
+    let by_option = cli.going_on.state_dir.clone();
+    by_option.or_else(|| first_folder(&std::env::var_os("STATE_DIRECTORY")?))
+}
+
 /// The folder of the ledger. Lines that are passed over by number are no way to go on beside it.
 fn state_dir(cli: &Cli) -> Result<Option<PathBuf>> {
-    let Some(dir) = cli
-        .going_on
-        .state_dir
-        .clone()
-        .or_else(|| first_folder(&std::env::var_os("STATE_DIRECTORY")?))
-        .filter(|_| !cli.matomo.dry_run && cli.matomo.sandbox.is_none())
-    else {
+    let is_trial = cli.matomo.dry_run || cli.matomo.sandbox.is_some();
+    let Some(dir) = named_folder(cli).filter(|_| !is_trial) else {
         return Ok(None);
     };
     if cli.imported.skip.trim() != "0" {

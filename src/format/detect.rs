@@ -13,7 +13,8 @@ mod tests;
 
 /// Lines that decide, once one of them fits anything; blank lines and comments are not among them.
 const SAMPLE: usize = 100;
-/// Lines that are looked through at most, whatever they hold; how many bytes, `choice` says.
+/// Lines that are looked through at most, whatever they hold, from the first on that holds something; how many bytes,
+/// `choice` says.
 const MOST_LINES: usize = 100_000;
 /// Header lines that are kept for the W3C family.
 const MOST_HEADERS: usize = 100;
@@ -29,6 +30,8 @@ pub struct Detector {
     fields_tried: Option<usize>,
     /// How many of the headers made a format of the W3C family.
     w3c_headers: Option<usize>,
+    at_first_line: bool,
+    /// From the first one on that is neither blank nor a comment.
     lines: usize,
     /// Those that are neither blank nor a comment.
     filled: usize,
@@ -88,6 +91,7 @@ impl Detector {
             fields_lines: 0,
             fields_tried: None,
             w3c_headers: None,
+            at_first_line: true,
             lines: 0,
             filled: 0,
             fitting: 0,
@@ -101,18 +105,21 @@ impl Detector {
 
     /// Looks at one more line. `true`: enough is known.
     pub fn look(&mut self, line: &[u8]) -> bool {
-        self.lines += 1;
-        if self.lines == 1
+        if std::mem::take(&mut self.at_first_line)
             && let Some(name) = rejects::format_of(line)
             && let Ok(format) = registry::by_name(name, &self.options)
         {
             self.named = Some(format);
             return true;
         }
-        if line.trim_ascii().is_empty() {
+        let blank = line.trim_ascii().is_empty();
+        let comment = line.starts_with(b"#");
+        self.blank &= blank || comment;
+        // Before something is there, as many may come as will.
+        self.lines += usize::from(!self.saw_nothing());
+        if blank {
             return self.is_enough();
         }
-        let comment = line.starts_with(b"#");
         if comment {
             self.keep_header(line);
             for candidate in self
@@ -124,7 +131,6 @@ impl Detector {
                 let _ = candidate.format.header(line);
             }
         } else {
-            self.blank = false;
             self.try_w3c();
         }
         let mut fits_any = false;
@@ -163,7 +169,8 @@ impl Detector {
         self.hint.take()
     }
 
-    /// The format that a file of rejects names; else the richest format that fits at least half of the lines that fit anything, a JSON format before all others.
+    /// The format that a file of rejects names; else the richest format that fits at least half of the lines that fit
+    /// anything, a JSON format before all others.
     pub fn decide(mut self) -> Option<Box<dyn Format>> {
         if self.named.is_some() {
             return self.named;

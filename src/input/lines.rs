@@ -243,8 +243,8 @@ impl Lines {
     }
 
     /// Reads on without giving lines, for the sake of whoever keeps what is read: to the end, or until nothing has come
-    /// for `pause`, or for `at_most` in all, or until it is to stop. Says whether that was the end. What cannot be
-    /// unpacked is kept all the same.
+    /// for `pause`, or for `at_most` in all; where it is to stop, for as long as it takes to get what is there. Says
+    /// whether that was the end. What cannot be unpacked is kept all the same.
     pub fn drain(
         &mut self,
         pause: Duration,
@@ -252,11 +252,19 @@ impl Lines {
         is_to_stop: impl Fn() -> bool,
     ) -> Result<bool, InputError> {
         const GLANCE: Duration = Duration::from_millis(50);
+        // What is there already comes at once.
+        const HURRIED: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
         let begun = Instant::now();
         let mut last = begun;
         let mut failure = None;
-        while !self.all_read && !is_to_stop() && last.elapsed() < pause && begun.elapsed() < at_most
-        {
+        while !self.all_read {
+            let (pause, at_most) = match is_to_stop() {
+                true => HURRIED,
+                false => (pause, at_most),
+            };
+            if last.elapsed() >= pause || begun.elapsed() >= at_most {
+                break;
+            }
             match self.reader.messages.recv_timeout(GLANCE) {
                 Ok(Message::Block(block)) => {
                     self.put_by();

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::input::error::InputError;
 use crate::input::lines::{Lines, Next, Options};
-use crate::ledger::{Fate, LogFile, LogState};
+use crate::ledger::{Fate, FileId, LogFile, LogState};
 use crate::recorder::Place;
 use crate::rejects;
 
@@ -65,11 +65,16 @@ impl Parser {
                 let Some(before) = state.known_as.filter(|_| state.same_file) else {
                     return Ok(Look::Twice);
                 };
-                self.console.warn_incomplete(format!(
-                    "{name}: this is the file that was read as {}; was it renamed meanwhile? What had this name then \
-                     is not imported: name it in another run",
-                    before.display()
-                ));
+                let as_before = before.display();
+                match is_one_file(path, &before) {
+                    true => self.console.note(format!(
+                        "{name}: another name of {as_before}, which is read once"
+                    )),
+                    false => self.console.warn_incomplete(format!(
+                        "{name}: this is the file that was read as {as_before}, renamed meanwhile; what had this name \
+                         then is not imported: name it in another run"
+                    )),
+                }
                 return Ok(Look::Over);
             }
             Fate::Done => {
@@ -188,6 +193,12 @@ impl Parser {
             known.passed_lines = 0;
         }
     }
+}
+
+/// Whether two names are of one file, now.
+fn is_one_file(one: &Path, other: &Path) -> bool {
+    let file = |path| std::fs::metadata(path).map(|metadata| FileId::from(&metadata));
+    matches!((file(one), file(other)), (Ok(one), Ok(other)) if one.is_same_file(&other))
 }
 
 pub(super) fn unreadable(path: &Path, source: std::io::Error) -> Error {

@@ -141,10 +141,7 @@ impl Parser {
             .collect();
         let mut left = sources;
         let outcome = self.import_in_turn(&mut left, rows);
-        // After a signal nobody waits for what a pipe may still bring.
-        if let Some(kept) = self.kept()
-            && self.stop.signal().is_none()
-        {
+        if let Some(kept) = self.kept() {
             pipe::keep(left, &kept, &self.options(), &self.stop, &self.console);
         }
         outcome

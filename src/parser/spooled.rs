@@ -54,11 +54,11 @@ impl Spooled<'_> {
             }
             End::Unsuited(end, error) if !self.is_open => (end, Some(error.to_string())),
             End::Unreadable(_, error) => {
-                console.warn_incomplete(error.to_string());
+                self.wait_for_more(&error.to_string(), console);
                 return None;
             }
             End::Unsuited(_, error) => {
-                console.warn_incomplete(error.to_string());
+                self.wait_for_more(&error.to_string(), console);
                 return None;
             }
         };
@@ -68,6 +68,14 @@ impl Spooled<'_> {
             end,
             trouble,
         })
+    }
+
+    fn wait_for_more(self, trouble: &str, console: &Console) {
+        let path = self.path.display();
+        console.warn_incomplete(match self.is_open {
+            true => format!("{trouble}; if nothing more comes of that pipe, remove {path}"),
+            false => trouble.to_owned(),
+        });
     }
 
     /// Whether it will never be read further.

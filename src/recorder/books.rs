@@ -226,33 +226,33 @@ impl Books {
         }
     }
 
-    /// Gives a request up, and says why.
+    /// Gives a request up, and says why. Where its line cannot be written to the rejects it stays as it is, and the
+    /// import stops: the line would be nowhere.
     pub fn refuse(&self, window: &mut Window, request: u32, why: &str) {
-        self.name_refused(window, request, why);
-        self.settle(window, request, Fate::Refused);
+        match self.name_refused(window, request, why) {
+            Ok(()) => self.settle(window, request, Fate::Refused),
+            Err(error) => self.shared.stop.halt(error),
+        }
     }
 
-    /// `file:line` of a hit that was refused; once for a line, however many of its requests are.
-    fn name_refused(&self, window: &Window, request: u32, why: &str) {
+    /// `file:line` of a hit that was refused; once for a line, however many of its requests are. An error: the rejects
+    /// cannot be written.
+    fn name_refused(&self, window: &Window, request: u32, why: &str) -> Result<()> {
         if window.is_refused(request) {
-            return;
+            return Ok(());
         }
         let place = self.place(window, &[request]);
         self.shared
             .console
             .warn_incomplete(format!("{place}: {why}"));
         let Some(rejects) = &self.shared.rejects else {
-            return;
+            return Ok(());
         };
         let unit = window.unit(request);
         let file = self.file_name(unit.file);
-        let added = unit
-            .places()
+        unit.places()
             .zip(&unit.originals)
-            .try_for_each(|(place, original)| rejects.add(&file, place.line, why, original));
-        if let Err(error) = added {
-            self.shared.stop.halt(error);
-        }
+            .try_for_each(|(place, original)| rejects.add(&file, place.line, why, original))
     }
 
     /// `file:line`, or from the first line to the last.

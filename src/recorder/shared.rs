@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::gate::{Gates, SiteDay};
 use super::outage::Outage;
@@ -16,6 +17,9 @@ use crate::rejects::Rejects;
 use crate::report::{Account, Console};
 use crate::secret::Secret;
 use crate::stop::Stop;
+
+/// So long a word of Matomo's about the token holds, where asking for each single hit would double the requests.
+const SHORT_WHILE: Duration = Duration::from_secs(5);
 
 /// What all recorders share.
 pub struct Shared {
@@ -41,6 +45,8 @@ pub struct Learnt {
     successes: AtomicU64,
     /// Sites that this run has had a hit accepted for.
     accepted: Mutex<HashSet<u32>>,
+    /// When Matomo last said that the token holds.
+    trusted: Mutex<Option<Instant>>,
     /// Text before an answer's JSON is shown once.
     noise_shown: OnceLock<()>,
 }
@@ -65,6 +71,17 @@ impl Learnt {
     pub fn accepted(&self, days: &[SiteDay]) -> bool {
         let accepted = self.lock();
         days.iter().any(|(site, _)| accepted.contains(site))
+    }
+
+    /// The token holds, Matomo says.
+    pub fn trust(&self) {
+        *self.trusted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether it said so a short while ago.
+    pub fn trusts(&self) -> bool {
+        let trusted = *self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
+        trusted.is_some_and(|since| since.elapsed() < SHORT_WHILE)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<u32>> {

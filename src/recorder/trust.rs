@@ -29,13 +29,19 @@ impl Delivery {
         if committed.tracked > 0 || committed.lost > 0 {
             return Trust::Kept;
         }
+        if batch.requests.len() == 1 && self.shared.learnt.trusts() {
+            return Trust::Kept;
+        }
         let first = batch.requests.first().map(|request| window.json(*request));
         let asked = first.and_then(|json| serde_json::from_slice::<Asked>(json).ok());
         let Some(Asked { idsite }) = asked else {
             return Trust::Kept;
         };
         let why = match self.shared.api.site(&idsite) {
-            Ok(_) => return Trust::Kept,
+            Ok(_) => {
+                self.shared.learnt.trust();
+                return Trust::Kept;
+            }
             Err(ApiError::Interrupted) => return Trust::Unsaid,
             Err(ApiError::Refused(why) | ApiError::Failed(why) | ApiError::Away(why)) => why,
         };

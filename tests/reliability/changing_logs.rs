@@ -231,3 +231,15 @@ fn a_log_renamed_while_it_is_read_is_not_read_under_its_new_name_too() {
     ]);
     assert_each_once(&world.sandbox, 0..LINES);
 }
+
+#[test]
+fn another_name_of_a_log_is_read_once() {
+    let world = world();
+    world.folder.write("access.log", log(0..A_DAY, A_DAY));
+    let file = |name| world.folder.file(name);
+    std::os::unix::fs::symlink("access.log", file("access-latest.log")).unwrap();
+    adding_up(world.without_ledger().arg("access*.log").run())
+        .exits(0)
+        .says(&["another name of"]);
+    assert_each_once(&world.sandbox, 0..A_DAY);
+}

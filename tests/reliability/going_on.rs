@@ -199,19 +199,60 @@ fn a_service_that_is_stopped_goes_on_with_its_stdin() {
         World::new(Duration::from_millis(30)).args("--recorders=3 --recorder-max-payload-size=500");
     // Longer than what is read ahead.
     let lines = 20_000;
-    let content = log(0..lines, 6000).into_bytes();
+    let content = log(0..lines, 6000);
+    let first = &content[..content.len() * 2 / 3];
     let mut running = world.program().arg("-").start();
-    running.feed(content.clone());
+    running.write(first);
     interrupt(&world, &running, Signal::TERM, 30);
+    // It is not the pipe's end that ends it.
+    assert!(until(Duration::from_secs(30), || running.has_ended()));
     adding_up(running.end()).exits(143);
     let kept = world.spooled().unwrap();
-    assert!(content.starts_with(&kept) && kept.len() < content.len());
+    assert!(kept == first.as_bytes(), "all that was in the pipe");
     let mut running = world.program().arg("-").start();
-    running.feed(content[kept.len()..].to_vec());
+    running.feed(content.as_bytes()[kept.len()..].to_vec());
     let ended = adding_up(running.end()).exits(0);
     ended.says(&[&format!("what comes now follows its {} bytes", kept.len())]);
     assert_each_once(&world.sandbox, 0..lines);
     assert_eq!(world.spooled(), None);
+}
+
+#[test]
+fn who_is_stopped_before_the_pipes_turn_keeps_what_is_in_it() {
+    let world =
+        World::new(Duration::from_millis(100)).args("--recorders=1 --recorder-max-payload-size=50");
+    world.folder.write("access.log", log(0..3000, 60));
+    let mut running = world.program().args("access.log -").start();
+    running.write(&log(3000..3005, 60));
+    interrupt(&world, &running, Signal::TERM, 30);
+    assert!(until(Duration::from_secs(30), || running.has_ended()));
+    adding_up(running.end())
+        .exits(143)
+        .says(&["bytes of stdin are safe in"]);
+    adding_up(world.program().args("access.log").run()).exits(0);
+    assert_each_once(&world.sandbox, 0..3005);
+}
+
+#[test]
+fn who_is_stopped_before_the_server_answers_keeps_what_is_piped() {
+    let world = World::new(Duration::ZERO);
+    world.sandbox.set_faults(Faults {
+        api: vec![Some(Fault::Busy(503, None)); 10],
+        ..Faults::default()
+    });
+    let mut running = world.program().args("--retry-delay=60 -").start();
+    running.write(&log(0..5, 60));
+    assert!(until(Duration::from_secs(20), || world.calls() > 0));
+    running.signal(Signal::TERM);
+    assert!(until(Duration::from_secs(30), || running.has_ended()));
+    running
+        .end()
+        .exits(143)
+        .says(&["bytes of stdin are safe in"]);
+    world.sandbox.set_faults(Faults::default());
+    world.folder.write("access.log", log(5..10, 60));
+    adding_up(world.program().args("access.log").run()).exits(0);
+    assert_each_once(&world.sandbox, 0..10);
 }
 
 #[test]
