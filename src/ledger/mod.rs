@@ -172,6 +172,13 @@ impl Ledger {
         known.map_or(0, |known| known.done.first_gap())
     }
 
+    /// Whether lines that were read of a log are not done yet.
+    pub fn is_under_way(&self, log: LogId) -> bool {
+        let inner = self.inner();
+        let known = inner.state.logs.get(&log);
+        known.is_some_and(|known| known.done.first_gap() < known.read())
+    }
+
     /// To be called before a batch is sent: its lines and how many hits are made of them. When this comes back the
     /// intent is on the disk.
     pub fn intent(&self, lines: Lines, hits: u64) -> Result<BatchId> {

@@ -26,6 +26,8 @@ pub struct LogState {
     pub fate: Fate,
     /// The very file that it was last seen as, whatever its name.
     pub same_file: bool,
+    /// There is more in the file than was ever read of it.
+    pub has_more: bool,
     /// Where it was last seen, when that was elsewhere.
     pub known_as: Option<PathBuf>,
     /// What is done of it.
@@ -48,8 +50,9 @@ impl LogState {
 struct Found {
     /// The log that it is, where it is known.
     known: Option<(LogId, Log)>,
-    /// How far that log was read.
+    /// How far that log was read, and whether this file goes on.
     read: u64,
+    has_more: bool,
     beginning: Vec<u8>,
     /// All that is in the file is done.
     finished: bool,
@@ -67,24 +70,24 @@ impl Ledger {
         let found = (self.look_into(&mut probe)).map_err(|error| unreadable(&path, &error))?;
         let mut inner = self.inner();
         let Some((log, known)) = found.known else {
-            return self.add(
-                &mut inner,
-                path,
-                &probe.file,
-                found.beginning,
-                Ranges::default(),
-            );
+            return self.add(&mut inner, path, &probe.file, found.beginning, None);
         };
         let beginning = Head::of(&found.beginning);
         let before = known.identity;
         let same_file = before.file.is_same_file(&probe.file);
         let read_already = inner.read.contains(&log);
-        // Another file that begins like one that this run has read: a copy of it, or another log with the same header.
-        // Where nothing of that one is under way the two can part company here.
-        if read_already && !found.finished && !same_file && known.done.first_gap() >= found.read {
-            return self.add(&mut inner, path, &probe.file, found.beginning, known.done);
+        // Another file that begins like one that is still what and where it was: another log with the same beginning, or a
+        // copy that has more. Where nothing of that one is under way the two can part company here.
+        if !found.finished
+            && !same_file
+            && known.done.first_gap() >= found.read
+            && is_unchanged(&before)
+        {
+            let copied = Some((before.path.0, known.done));
+            return self.add(&mut inner, path, &probe.file, found.beginning, copied);
         }
         let fate = if found.finished {
+            inner.read.insert(log);
             Fate::Done
         } else if read_already {
             Fate::ReadAlready
@@ -112,25 +115,29 @@ impl Ledger {
             log,
             fate,
             same_file,
+            has_more: found.has_more,
             known_as,
             done: known.done,
         })
     }
 
-    /// A log that is not known yet, of which this is done.
+    /// A log that is not known yet. `copied`: what it has in common with one that is known, and is done.
     fn add(
         &self,
         inner: &mut Inner,
         path: PathBuf,
         file: &FileId,
         beginning: Vec<u8>,
-        done: Ranges,
+        copied: Option<(PathBuf, Ranges)>,
     ) -> Result<LogState> {
         let log = inner.state.next_log();
         let mut logs = inner.state.logs.values().map(|log| &log.identity);
         // The log of this name that the file no longer is.
         let before = logs.rfind(|it| it.target == self.target && it.path.0 == path);
-        let fate = Fate::of_unknown(before, file);
+        let (fate, known_as, done) = match copied {
+            None => (Fate::of_unknown(before, file), None, Ranges::default()),
+            Some((path, done)) => (Fate::Copied, Some(path), done),
+        };
         let identity = Identity {
             target: self.target,
             path: PathText(path),
@@ -148,7 +155,8 @@ impl Ledger {
             log,
             fate,
             same_file: false,
-            known_as: None,
+            has_more: true,
+            known_as,
             done,
         })
     }
@@ -172,6 +180,7 @@ impl Ledger {
         if let Some(known) = self.finished(&probe.file) {
             return Ok(Found {
                 read: known.1.read(),
+                has_more: false,
                 known: Some(known),
                 beginning: Vec::new(),
                 finished: true,
@@ -184,6 +193,7 @@ impl Ledger {
                 let finished = gap > 0 && log.read() <= gap && !probe.reaches(gap)?;
                 return Ok(Found {
                     read: log.read(),
+                    has_more: probe.reaches(log.read())?,
                     known: Some((id, log)),
                     beginning,
                     finished,
@@ -193,6 +203,7 @@ impl Ledger {
         Ok(Found {
             known: None,
             read: 0,
+            has_more: true,
             beginning,
             finished: false,
         })
@@ -221,7 +232,8 @@ impl Ledger {
             .collect();
         alike.sort_by_key(|(id, log)| {
             let other_file = !log.identity.file.is_same_file(file);
-            (other_file, Reverse((log.read(), *id)))
+            // A log that was empty when it was seen fits anything.
+            (log.tail.is_none(), other_file, Reverse((log.read(), *id)))
         });
         alike
     }
@@ -238,7 +250,7 @@ impl Ledger {
 
 impl Log {
     /// How far it was read.
-    fn read(&self) -> u64 {
+    pub(super) fn read(&self) -> u64 {
         self.tail.map_or(0, |tail| tail.position)
     }
 
@@ -261,6 +273,12 @@ impl Log {
         let claimed = self.done.end();
         Ok(fits && (claimed <= self.read() || probe.reaches(claimed - 1)?))
     }
+}
+
+/// Whether the file that a log was last seen as is where it was, and as it was.
+fn is_unchanged(log: &Identity) -> bool {
+    let now = std::fs::metadata(&log.path.0).map(|metadata| FileId::from(&metadata));
+    now.is_ok_and(|now| now == log.file)
 }
 
 fn absolute(path: &Path) -> PathBuf {

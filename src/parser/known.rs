@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::log::Log;
 use super::way::Way;
@@ -13,9 +14,14 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::input::error::InputError;
 use crate::input::lines::{Lines, Next, Options};
-use crate::ledger::{Fate, FileId, LogFile, LogState};
+use crate::ledger::{Fate, FileId, LogFile, LogId, LogState};
 use crate::recorder::Place;
 use crate::rejects;
+
+/// How often it is looked whether the recorders are through with a log.
+const GLANCE: Duration = Duration::from_millis(20);
+/// What is acknowledged is in the ledger so soon.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// A log in the ledger.
 pub(super) struct Known {
@@ -53,12 +59,21 @@ impl Known {
 impl Parser {
     /// What the ledger knows of a file; the user is told of it.
     pub(super) fn recognise(&mut self, path: &Path) -> Result<Look> {
-        let Some((state, packed)) = self.identify(path, |file| file)? else {
-            return Err(unreadable(path, ErrorKind::InvalidInput.into()));
-        };
+        let not_plain = || unreadable(path, ErrorKind::InvalidInput.into());
+        let (mut state, mut packed) = self.identify(path, |file| file)?.ok_or_else(not_plain)?;
+        // It begins as a log does that this run has read, and goes on: once nothing of that one is under way any more,
+        // it is known what of this one is done.
+        if state.fate == Fate::ReadAlready && state.has_more && !state.same_file {
+            self.wait_for_recorders(&state);
+            (state, packed) = self.identify(path, |file| file)?.ok_or_else(not_plain)?;
+        }
         let name = path.display();
         let before = state.known_as.as_ref().map_or_else(String::new, |before| {
-            format!(" (it was {})", before.display())
+            let before = before.display();
+            match state.fate {
+                Fate::Copied => format!(" (it begins as {before} does)"),
+                _ => format!(" (it was {before})"),
+            }
         });
         match state.fate {
             Fate::Done | Fate::ReadAlready if self.kept().is_none() => {
@@ -83,9 +98,17 @@ impl Parser {
                 return Ok(Look::Over);
             }
             Fate::ReadAlready => {
-                self.console.note(format!(
-                    "{name}: this run reads it already{before}; what it has beyond that is for the next run"
-                ));
+                let told = format!("{name}: this run reads it already{before}");
+                match (state.has_more, state.same_file) {
+                    (false, _) => self.console.note(told),
+                    (true, same_file) => {
+                        let told = format!("{told}; what it has beyond that is for the next run");
+                        match same_file {
+                            true => self.console.note(told),
+                            false => self.console.warn_incomplete(told),
+                        }
+                    }
+                }
                 return Ok(Look::Over);
             }
             Fate::CutOff => self.console.note(format!(
@@ -117,6 +140,36 @@ impl Parser {
         let mut file = way(file);
         let packed = file.is_packed();
         Ok(Some((books.ledger.recognise(file.probe())?, packed)))
+    }
+
+    /// Waits until the recorders are through with what was read of a log, or the program is to stop.
+    fn wait_for_recorders(&mut self, state: &LogState) {
+        let Some(books) = &self.books else { return };
+        if self.outbox.flush().is_err() {
+            return;
+        }
+        let mut idle_since = None;
+        while books.ledger.is_under_way(state.log) {
+            // A last line without its end is not sent, and never done.
+            let idle = self.account.under_way() == 0;
+            idle_since = idle.then(|| idle_since.unwrap_or_else(Instant::now));
+            let is_over = idle_since.is_some_and(|since: Instant| since.elapsed() > IDLE);
+            if is_over || self.stop.wait(GLANCE) {
+                return;
+            }
+        }
+    }
+
+    /// Whether a name still stands for a log as the ledger knows it: time has passed since it was looked into.
+    pub(super) fn is_still(&self, path: &Path, log: LogId) -> bool {
+        let Some(books) = &self.books else {
+            return true;
+        };
+        let Ok(Some(file)) = LogFile::open(path) else {
+            return false;
+        };
+        let mut file = file.growing();
+        books.ledger.holds(log, file.probe()).unwrap_or(false)
     }
 
     /// Has the ledger see every block before its lines are handed on: by its last bytes the log is known again.

@@ -59,8 +59,17 @@ impl Parser {
             (None, Source::Stdin) => None,
         };
         if let (Some(state), Some(path)) = (&mut way.state, path) {
-            let settled = self.settle_pending(state.log, path, &way.options, &way.row.1)?;
-            state.done.extend(&settled);
+            match self.settle_pending(state.log, path, &way.options, &way.row.1)? {
+                Some(settled) => state.done.extend(&settled),
+                None => {
+                    self.console.warn_incomplete(format!(
+                        "{}: while this run settled what an earlier one left in doubt, another log took its name, or it \
+                         was cut off; the next run goes on with both",
+                        way.source
+                    ));
+                    return Ok((Flow::On, End::Before));
+                }
+            }
         }
         self.watch(lines, way.state.as_ref());
         if let Err(error) = self.look(lines) {

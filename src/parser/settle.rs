@@ -33,17 +33,18 @@ fn insert(ranges: &mut Ranges, lines: &[Place]) {
 }
 
 impl Parser {
-    /// Settles the batches in doubt that hold lines of this log. Gives the lines that are done by that.
+    /// Settles the batches in doubt that hold lines of this log. Gives the lines that are done by that; `None` where that
+    /// took its time, and another log has the name now.
     pub(super) fn settle_pending(
         &mut self,
         log: LogId,
         path: &Path,
         options: &Options,
         account: &FileAccount,
-    ) -> Result<Ranges> {
+    ) -> Result<Option<Ranges>> {
         let mut done = Ranges::default();
         let Some(books) = &mut self.books else {
-            return Ok(done);
+            return Ok(Some(done));
         };
         let (mut ours, others): (Vec<_>, _) = std::mem::take(&mut books.pending)
             .into_iter()
@@ -53,6 +54,7 @@ impl Parser {
         ours.sort_by_key(|batch| batch.there.is_none());
         let ledger = Arc::clone(&books.ledger);
         let timeout = books.timeout;
+        let settled = ours.len();
         for batch in ours {
             let Some((_, _, places)) = batch.lines.iter().find(|(id, ..)| *id == log) else {
                 continue;
@@ -68,15 +70,18 @@ impl Parser {
                 continue;
             }
             if self.wait_for_server(&batch, timeout) {
-                return Ok(done);
+                return Ok(Some(done));
+            }
+            if !self.is_still(path, log) {
+                return Ok(None);
             }
             let again = self.read_again(log, path, options, places)?;
             // Told to stop on the way, nobody knows more than before: the next run asks.
             if self.stop.requested() {
-                return Ok(done);
+                return Ok(Some(done));
             }
             let Some(found) = self.ask(log, path, &batch, places, &again, account)? else {
-                return Ok(done);
+                return Ok(Some(done));
             };
             let Found {
                 whole,
@@ -90,7 +95,9 @@ impl Parser {
             ledger.settled(batch.id, [(log, whole)].into())?;
             reach("after-settled");
         }
-        Ok(done)
+        // Asking takes time, too.
+        let is_still = settled == 0 || self.is_still(path, log);
+        Ok(is_still.then_some(done))
     }
 
     /// The server may still be at a batch that was sent just before the crash. `true`: the program is to stop.

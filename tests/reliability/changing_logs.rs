@@ -4,6 +4,8 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::time::Duration;
 
+use import_logs::sandbox::{Fault, Faults, When};
+
 use super::numbered::{assert_each_once, line, log, stored};
 use super::world::{World, adding_up};
 use crate::support::folder::gzip;
@@ -242,4 +244,56 @@ fn another_name_of_a_log_is_read_once() {
         .exits(0)
         .says(&["another name of"]);
     assert_each_once(&world.sandbox, 0..A_DAY);
+}
+
+#[test]
+fn a_log_that_begins_as_another_is_in_the_ledger_that_a_stopped_import_leaves() {
+    let world = World::faulty(Faults {
+        rules: vec![(When::From(6), Fault::Busy(503, None))],
+        ..Faults::default()
+    })
+    .args("--recorder-max-payload-size=20 --retry-max-attempts=1");
+    world.folder.write("a.log", log(0..10, A_DAY));
+    world.folder.write("b.log", log(0..300, A_DAY));
+    let stopped = adding_up(world.without_ledger().args("a.log b.log").run()).exits(1);
+    let stopped = stopped.says(&["b.log: going on at line 11", "this goes on from there"]);
+    let left = world.folder.file("import-logs-state");
+    assert!(left.exists(), "{stopped}");
+    world.sandbox.set_faults(Faults::default());
+    let state = format!("--state-dir={}", left.display());
+    adding_up(world.without_ledger().arg(state).args("a.log b.log").run()).exits(0);
+    assert_each_once(&world.sandbox, 0..300);
+}
+
+#[test]
+fn a_log_renamed_or_cut_off_while_its_doubts_are_settled_is_taken_for_no_other() {
+    for by_copy in [false, true] {
+        let world = World::new(Duration::ZERO)
+            .args("--recorders=1 --recorder-max-payload-size=20 --keep-order");
+        world.folder.write("access.log", log(0..200, A_DAY));
+        let file = |name| world.folder.file(name);
+        // The second batch is stored, and its answer never seen.
+        let died = world
+            .program()
+            .env("IMPORT_LOGS_ABORT_AT", "after-answer:2")
+            .arg("access.log")
+            .run();
+        assert!(died.code.is_none(), "{died}");
+        let running = world.program().arg("access.log").start();
+        // It waits for the server, for as long as a request may take.
+        let waits = || running.has_said("going on at line");
+        assert!(until(Duration::from_secs(20), waits));
+        match by_copy {
+            true => {
+                fs::copy(file("access.log"), file("access.log.1")).unwrap();
+            }
+            false => fs::rename(file("access.log"), file("access.log.1")).unwrap(),
+        }
+        world.folder.write("access.log", log(200..500, A_DAY));
+        adding_up(running.end())
+            .exits(3)
+            .says(&["the next run goes on with both"]);
+        world.import("access.log access.log.1").exits(0);
+        assert_each_once(&world.sandbox, 0..500);
+    }
 }

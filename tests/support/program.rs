@@ -177,6 +177,11 @@ impl Running {
         Some(kib * 1024)
     }
 
+    /// Whether it has said that on stderr.
+    pub fn has_said(&self, text: &str) -> bool {
+        self.err.so_far().contains(text)
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }

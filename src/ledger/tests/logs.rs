@@ -273,6 +273,30 @@ fn a_log_that_begins_like_one_that_this_run_is_through_with_is_read_on_from_ther
 }
 
 #[test]
+fn a_copy_of_a_log_that_was_empty_once_is_the_log_that_it_copies() {
+    let logs = Logs::new();
+    append(&logs.path("a"), "");
+    logs.run_all(&["a"]);
+    append(&logs.path("a"), &numbered(0..10));
+    fs::copy(logs.path("a"), logs.path("b")).unwrap();
+    let came = logs.run_all(&["b", "a"]);
+    let sent: Vec<usize> = came.into_iter().map(|(_, sent)| sent).collect();
+    assert_eq!(sent, [10, 0]);
+}
+
+#[test]
+fn a_copy_of_a_log_that_grew_before_it_was_read_on_is_no_log_of_its_own() {
+    let logs = Logs::new();
+    append(&logs.path("a"), &numbered(0..3));
+    logs.run_all(&["a"]);
+    append(&logs.path("a"), &numbered(3..10));
+    fs::copy(logs.path("a"), logs.path("b")).unwrap();
+    let came = logs.run_all(&["b", "a"]);
+    let sent: Vec<usize> = came.into_iter().map(|(_, sent)| sent).collect();
+    assert_eq!(sent, [7, 0]);
+}
+
+#[test]
 fn going_on_knows_the_number_of_the_line() {
     let dir = folder();
     let path = dir.path().join("log");
