@@ -78,11 +78,8 @@ impl Ledger {
         let read_already = inner.read.contains(&log);
         // Another file that begins like one that is still what and where it was: another log with the same beginning, or a
         // copy that has more. Where nothing of that one is under way the two can part company here.
-        if !found.finished
-            && !same_file
-            && known.done.first_gap() >= found.read
-            && is_unchanged(&before)
-        {
+        let nothing_under_way = known.done.first_gap() >= found.read || inner.idle.contains(&log);
+        if !found.finished && !same_file && nothing_under_way && is_unchanged(&before) {
             let copied = Some((before.path.0, known.done));
             return self.add(&mut inner, path, &probe.file, found.beginning, copied);
         }

@@ -153,8 +153,11 @@ impl Parser {
             // A last line without its end is not sent, and never done.
             let idle = self.account.under_way() == 0;
             idle_since = idle.then(|| idle_since.unwrap_or_else(Instant::now));
-            let is_over = idle_since.is_some_and(|since: Instant| since.elapsed() > IDLE);
-            if is_over || self.stop.wait(GLANCE) {
+            if idle_since.is_some_and(|since: Instant| since.elapsed() > IDLE) {
+                books.ledger.note_idle(state.log);
+                return;
+            }
+            if self.stop.wait(GLANCE) {
                 return;
             }
         }

@@ -297,3 +297,14 @@ fn a_log_renamed_or_cut_off_while_its_doubts_are_settled_is_taken_for_no_other()
         assert_each_once(&world.sandbox, 0..500);
     }
 }
+
+#[test]
+fn a_log_that_ends_in_the_middle_of_a_line_keeps_none_that_begins_alike_waiting() {
+    let world = world();
+    let half = log(10..11, A_DAY);
+    let half = &half[..half.len() / 2];
+    world.folder.write("a.log", log(0..10, A_DAY) + half);
+    world.folder.write("b.log", log(0..60, A_DAY));
+    world.import("a.log b.log").exits(0);
+    assert_each_once(&world.sandbox, 0..60);
+}
