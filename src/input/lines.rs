@@ -144,6 +144,7 @@ impl Lines {
                 size: total,
                 count,
                 keeper,
+                last: Vec::new(),
             });
             let rest = is_kept.then(|| Box::new(counted.clone()) as Box<dyn Read>);
             let mut unpack = Unpack::new(counted)?;

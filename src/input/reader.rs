@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -180,6 +181,9 @@ fn read(
     Ok(())
 }
 
+/// Bytes by which a file is known again while it is read.
+const LAST: usize = 64;
+
 /// A file, pipe or terminal as it is, with a count of what was read.
 pub(super) struct Counted {
     /// Comes first, and is not kept again.
@@ -191,6 +195,8 @@ pub(super) struct Counted {
     pub(super) count: Arc<AtomicU64>,
     /// Keeps what was read, before anybody else has it.
     pub(super) keeper: Option<Kept>,
+    /// The last bytes read of a plain file: as long as they stand where they stood, it is the file that was read.
+    pub(super) last: Vec<u8>,
 }
 
 /// What is kept of a pipe.
@@ -226,6 +232,28 @@ impl Kept {
 pub type Keeper = Box<dyn FnMut(&[u8]) -> io::Result<()> + Send>;
 
 impl Counted {
+    /// Whether the file is no longer what was read of it so far: it was cut off, and has grown past that since.
+    /// To be asked when so many bytes more were read of it.
+    fn is_other(&self, read: usize) -> bool {
+        let mut now = vec![0; self.last.len()];
+        let back = (now.len() + read) as u64;
+        // Not from its beginning, where stdin is a file that somebody has read of before.
+        let start = (&self.file).stream_position().ok();
+        let Some(start) = start.and_then(|position| position.checked_sub(back)) else {
+            return false;
+        };
+        !now.is_empty() && self.file.read_exact_at(&mut now, start).is_ok() && now != self.last
+    }
+
+    /// Keeps the last of what was just read.
+    fn remember(&mut self, read: &[u8]) {
+        if self.size.is_some_and(|size| size > 0) && !read.is_empty() {
+            self.last.clear();
+            let from = read.len().saturating_sub(LAST);
+            self.last.extend_from_slice(&read[from..]);
+        }
+    }
+
     /// At its end: whether more was read of a file than there is of it now. Files without a size of their own, as in
     /// /proc, are none of those.
     fn is_cut_off(&self) -> io::Result<bool> {
@@ -252,10 +280,11 @@ impl Read for Counted {
         }
         loop {
             match self.file.read(into) {
-                Ok(0) if self.is_cut_off()? => {
+                Ok(read) if self.is_other(read) || (read == 0 && self.is_cut_off()?) => {
                     return Err(io::Error::other("it was cut off while it was read"));
                 }
                 Ok(read) => {
+                    self.remember(&into[..read]);
                     self.count.fetch_add(read as u64, Ordering::Relaxed);
                     if let Some(kept) = &mut self.keeper {
                         kept.keep(&into[..read])?;
@@ -276,6 +305,7 @@ impl Read for Counted {
 impl Seek for Counted {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = self.file.seek(to)?;
+        self.last.clear();
         self.count.store(position, Ordering::Relaxed);
         Ok(position)
     }

@@ -30,8 +30,6 @@ pub struct Inner {
     pub reading: Option<Reading>,
     /// The logs read in this run.
     pub read: HashSet<LogId>,
-    /// Those of them of which no line is under way, although the last one, which lacks its end, is not done.
-    pub idle: HashSet<LogId>,
     /// Something changed since the last snapshot.
     changed: bool,
     /// How many times was written, and how many of these are certainly on the disk.
@@ -52,7 +50,6 @@ impl Inner {
             passed: Lines::new(),
             reading: None,
             read: HashSet::new(),
-            idle: HashSet::new(),
             changed: true,
             written: 0,
             certain: 0,

@@ -172,11 +172,6 @@ impl Ledger {
         known.map_or(0, |known| known.done.first_gap())
     }
 
-    /// What was read of a log and is not done is not under way either: a last line without its end.
-    pub fn note_idle(&self, log: LogId) {
-        self.inner().idle.insert(log);
-    }
-
     /// Whether lines that were read of a log are not done yet.
     pub fn is_under_way(&self, log: LogId) -> bool {
         let inner = self.inner();

@@ -19,6 +19,9 @@ use super::state::Log;
 use super::{Ledger, now};
 use crate::error::{Error, Result};
 
+/// Bytes of the longest line that is looked for the end of.
+const LONGEST: u64 = 1 << 20;
+
 /// What is known of a log that is about to be read.
 #[derive(Clone, Debug)]
 pub struct LogState {
@@ -50,9 +53,10 @@ impl LogState {
 struct Found {
     /// The log that it is, where it is known.
     known: Option<(LogId, Log)>,
-    /// How far that log was read, and whether this file goes on.
-    read: u64,
+    /// Where this run has read that log already: whether this file goes on.
     has_more: bool,
+    /// The whole lines that this file has in common with that log; `None`: some of them are not done.
+    in_common: Option<Ranges>,
     beginning: Vec<u8>,
     /// All that is in the file is done.
     finished: bool,
@@ -78,9 +82,12 @@ impl Ledger {
         let read_already = inner.read.contains(&log);
         // Another file that begins like one that is still what and where it was: another log with the same beginning, or a
         // copy that has more. Where nothing of that one is under way the two can part company here.
-        let nothing_under_way = known.done.first_gap() >= found.read || inner.idle.contains(&log);
-        if !found.finished && !same_file && nothing_under_way && is_unchanged(&before) {
-            let copied = Some((before.path.0, known.done));
+        if !found.finished
+            && !same_file
+            && is_unchanged(&before)
+            && let Some(done) = found.in_common
+        {
+            let copied = Some((before.path.0, done));
             return self.add(&mut inner, path, &probe.file, found.beginning, copied);
         }
         let fate = if found.finished {
@@ -176,9 +183,9 @@ impl Ledger {
     fn look_into(&self, probe: &mut Probe) -> io::Result<Found> {
         if let Some(known) = self.finished(&probe.file) {
             return Ok(Found {
-                read: known.1.read(),
-                has_more: false,
                 known: Some(known),
+                has_more: false,
+                in_common: None,
                 beginning: Vec::new(),
                 finished: true,
             });
@@ -189,8 +196,10 @@ impl Ledger {
                 let gap = log.done.first_gap();
                 let finished = gap > 0 && log.read() <= gap && !probe.reaches(gap)?;
                 return Ok(Found {
-                    read: log.read(),
-                    has_more: probe.reaches(log.read())?,
+                    // What cannot be unpacked any further may be longer.
+                    has_more: self.inner().read.contains(&id)
+                        && probe.reaches(log.read()).unwrap_or(true),
+                    in_common: log.in_common(probe),
                     known: Some((id, log)),
                     beginning,
                     finished,
@@ -199,8 +208,8 @@ impl Ledger {
         }
         Ok(Found {
             known: None,
-            read: 0,
             has_more: true,
+            in_common: None,
             beginning,
             finished: false,
         })
@@ -269,6 +278,35 @@ impl Log {
         };
         let claimed = self.done.end();
         Ok(fits && (claimed <= self.read() || probe.reaches(claimed - 1)?))
+    }
+}
+
+impl Log {
+    /// The whole lines that a file which begins like this log has in common with it, where all of them are done. A last
+    /// line without its end is none of them: in the file it may go on.
+    fn in_common(&self, probe: &mut Probe) -> Option<Ranges> {
+        let (gap, read) = (self.done.first_gap(), self.read());
+        let mut bytes = |from: u64, to: u64| {
+            let mut bytes = vec![0; usize::try_from(to - from).ok()?];
+            let count = probe.log.read_at(from, &mut bytes).ok()?;
+            (count == bytes.len()).then_some(bytes)
+        };
+        if read.saturating_sub(gap) > LONGEST || bytes(gap, read.max(gap))?.contains(&b'\n') {
+            return None;
+        }
+        let from = gap.saturating_sub(LONGEST);
+        let before = bytes(from, gap)?;
+        let end = match before.iter().rposition(|byte| *byte == b'\n') {
+            // UTF-16 has a zero behind it.
+            Some(last) if last + 2 >= before.len() => gap,
+            Some(last) => from + last as u64 + 1,
+            None if from == 0 => 0,
+            None => return None,
+        };
+        let cut = u64::from(end < gap);
+        let mut common = Ranges::default();
+        common.insert(0..end, self.done.lines_before_gap().saturating_sub(cut));
+        Some(common)
     }
 }
 

@@ -65,6 +65,9 @@ impl Parser {
         // it is known what of this one is done.
         if state.fate == Fate::ReadAlready && state.has_more && !state.same_file {
             self.wait_for_recorders(&state);
+            if self.stop.requested() {
+                return Ok(Look::Over);
+            }
             (state, packed) = self.identify(path, |file| file)?.ok_or_else(not_plain)?;
         }
         let name = path.display();
@@ -153,11 +156,8 @@ impl Parser {
             // A last line without its end is not sent, and never done.
             let idle = self.account.under_way() == 0;
             idle_since = idle.then(|| idle_since.unwrap_or_else(Instant::now));
-            if idle_since.is_some_and(|since: Instant| since.elapsed() > IDLE) {
-                books.ledger.note_idle(state.log);
-                return;
-            }
-            if self.stop.wait(GLANCE) {
+            let is_over = idle_since.is_some_and(|since: Instant| since.elapsed() > IDLE);
+            if is_over || self.stop.wait(GLANCE) {
                 return;
             }
         }

@@ -308,3 +308,65 @@ fn a_log_that_ends_in_the_middle_of_a_line_keeps_none_that_begins_alike_waiting(
     world.import("a.log b.log").exits(0);
     assert_each_once(&world.sandbox, 0..60);
 }
+
+#[test]
+fn a_log_copied_and_cut_off_while_it_is_read_is_told_from_what_grows_in_its_place() {
+    const LINES: usize = 20_000;
+    let world = slowly(LINES);
+    let running = world.program().arg("access.log").start();
+    assert!(something_is_stored(&world));
+    let file = |name| world.folder.file(name);
+    fs::copy(file("access.log"), file("access.log.1")).unwrap();
+    OpenOptions::new()
+        .write(true)
+        .open(file("access.log"))
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    append(&world, &log(LINES..LINES + 30_000, LINES));
+    adding_up(running.end())
+        .exits(3)
+        .says(&["access.log", "cut off while it was read"]);
+    world.import("access.log access.log.1").exits(0);
+    assert_each_once(&world.sandbox, 0..LINES + 30_000);
+}
+
+#[test]
+fn a_packed_log_that_is_cut_off_goes_on_after_a_run_that_stopped() {
+    let world = World::faulty(Faults {
+        rules: vec![(When::From(4), Fault::Busy(503, None))],
+        ..Faults::default()
+    })
+    .args("--recorders=1 --recorder-max-payload-size=20 --retry-max-attempts=1 --keep-order");
+    let packed = gzip(log(0..400, A_DAY));
+    world
+        .folder
+        .write("access.log.gz", &packed[..packed.len() - 20]);
+    world.import("access.log.gz").exits(1);
+    world.sandbox.set_faults(Faults::default());
+    world.import("access.log.gz").exits(3).says(&["cut off"]);
+    let read = stored(&world.sandbox).len();
+    assert!((100..400).contains(&read), "{read} lines");
+    world.folder.write("access.log.gz", &packed);
+    world.import("access.log.gz").exits(0);
+    assert_each_once(&world.sandbox, 0..400);
+}
+
+#[test]
+fn what_begins_in_the_middle_of_anothers_last_line_is_sent_whole() {
+    let whole = log(0..60, A_DAY);
+    let ends = whole.match_indices('\n').nth(9).unwrap().0 + 5;
+    for args in ["", "--state-dir=state"] {
+        let world = World::new(Duration::ZERO).args("--log-format-name=ncsa_extended");
+        let packed = args.starts_with("--state-dir");
+        let (name, bytes) = match packed {
+            true => ("a.log.gz", gzip(&whole[..ends])),
+            false => ("a.log", whole[..ends].into()),
+        };
+        world.folder.write(name, bytes);
+        world.folder.write("b.log", &whole);
+        let program = world.without_ledger().args(args).args(name).arg("b.log");
+        adding_up(program.run()).exits(0);
+        assert_each_once(&world.sandbox, 0..60);
+    }
+}
