@@ -9,8 +9,8 @@ use import_logs::cli::Cli;
 use import_logs::config::Config;
 use import_logs::format::{Fit, Record, registry};
 use import_logs::hit::Hit;
+use import_logs::hit::Site;
 use import_logs::matomo::tracking::Writer;
-use import_logs::site::Site;
 
 use crate::log::Log;
 

@@ -3,10 +3,9 @@
 use bumpalo::Bump;
 use chrono_tz::Tz;
 
-use crate::filter::FileKind;
 use crate::format::date::DateFormat;
 use crate::format::{Field, Fields, Format, Record};
-use crate::listening::variants::CID;
+use crate::radio::variants::CID;
 
 /// How fields become hits; from the options of the same names.
 #[derive(Clone, Debug)]
@@ -22,6 +21,42 @@ pub struct HitOptions {
     pub forced_host: Option<String>,
     /// Fields that count as absent, custom variables aside.
     pub ignored: Fields,
+}
+
+/// What an extension says of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileKind {
+    pub download: bool,
+    /// A download by the built-in list that the user's list leaves out.
+    pub unwanted_download: bool,
+    pub is_static: bool,
+}
+
+/// A site of Matomo's, as tracking requests need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// `idsite`, as Matomo or the user wrote it.
+    pub id: String,
+    /// The main url without slashes at its end; known with `--idsite` and when replaying.
+    pub main_url: Option<String>,
+}
+
+impl Site {
+    pub fn new(id: &str, main_url: Option<&str>) -> Self {
+        Self {
+            id: id.to_owned(),
+            main_url: main_url.map(|url| url.trim_end_matches('/').to_owned()),
+        }
+    }
+
+    /// What stands before a host: the scheme of the site's main url where that is known, otherwise `http`.
+    pub fn scheme(&self) -> &str {
+        let scheme = self
+            .main_url
+            .as_deref()
+            .and_then(|url| url.split_once("://"));
+        scheme.map_or("http", |(scheme, _)| scheme)
+    }
 }
 
 /// One request that a server answered, as filters, sites and tracking requests want it.

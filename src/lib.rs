@@ -11,33 +11,29 @@
 //! that are tracking requests already), `ledger` (what is done, kept on disk; `resume` leaves one where a run stopped)
 //! and `sandbox` (a small Matomo of our own, to try things and for the tests).
 
-pub mod books;
-pub mod choice;
 pub mod cli;
 pub mod config;
-pub mod connected;
-pub mod dump;
 pub mod error;
 pub mod filter;
 pub mod format;
 pub mod hit;
+pub mod hit_id;
+pub mod import;
 pub mod input;
 pub mod ledger;
-pub mod listening;
-pub mod mark;
 pub mod matomo;
-pub mod parser;
-pub mod pipeline;
-pub mod prepare;
+pub mod radio;
 pub mod recorder;
-pub mod rejects;
 pub mod replay;
 pub mod report;
-pub mod resume;
+pub mod run;
 pub mod sandbox;
 pub mod secret;
+pub mod shutdown;
 pub mod site;
-pub mod stop;
+pub mod target;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -47,7 +43,7 @@ use config::Config;
 use error::Result;
 use input::discover::{discover, refuse_log};
 use report::{Console, Exit};
-use stop::Stop;
+use shutdown::Shutdown;
 
 /// Runs the program with a command line, its own name first.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -62,7 +58,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let mut console = Console::default();
     let exit = match prepare(cli, args, &mut console) {
-        Ok((config, stop)) => pipeline::run(config, &console, &stop),
+        Ok((config, stop)) => run::run(config, &console, &stop),
         Err(error) => {
             console.error(error.to_string());
             Exit::of_run(Some(&error), None, false)
@@ -72,7 +68,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     exit.into()
 }
 
-fn prepare(cli: Cli, args: Vec<OsString>, console: &mut Console) -> Result<(Config, Stop)> {
+fn prepare(cli: Cli, args: Vec<OsString>, console: &mut Console) -> Result<(Config, Shutdown)> {
     if let Some(output) = &cli.output.output {
         // What is wrong with the names of logs is told later.
         refuse_log("--output", output, &discover(&cli.files, &mut |_| {}))?;
@@ -86,5 +82,5 @@ fn prepare(cli: Cli, args: Vec<OsString>, console: &mut Console) -> Result<(Conf
         command_line: args,
         ..Config::new(cli)?
     };
-    Ok((config, Stop::install()?))
+    Ok((config, Shutdown::install()?))
 }

@@ -5,8 +5,8 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
-use crate::config::SiteOptions;
 use crate::error::{Error, Result};
+use crate::hit::Site;
 use crate::matomo::api::{Api, ApiError};
 use crate::matomo::tracking::NO_HOST;
 use crate::report::Console;
@@ -23,31 +23,13 @@ const LONGEST_LISTED: usize = LONGEST_HOST;
 /// Hosts without a site that are told apart; who invents more than that need not see them counted.
 const MOST_COUNTED: usize = 1_000_000;
 
-/// A site of Matomo's, as tracking requests need it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Site {
-    /// `idsite`, as Matomo or the user wrote it.
-    pub id: String,
-    /// The main url without slashes at its end; known with `--idsite` and when replaying.
-    pub main_url: Option<String>,
-}
-
-impl Site {
-    fn new(id: &str, main_url: Option<&str>) -> Self {
-        Self {
-            id: id.to_owned(),
-            main_url: main_url.map(|url| url.trim_end_matches('/').to_owned()),
-        }
-    }
-
-    /// What stands before a host: the scheme of the site's main url where that is known, otherwise `http`.
-    pub fn scheme(&self) -> &str {
-        let scheme = self
-            .main_url
-            .as_deref()
-            .and_then(|url| url.split_once("://"));
-        scheme.map_or("http", |(scheme, _)| scheme)
-    }
+#[derive(Clone, Debug, Default)]
+pub struct SiteOptions {
+    pub idsite: Option<String>,
+    pub fallback: Option<String>,
+    pub add: bool,
+    /// The site of hits from logs without hosts, where `idsite` does not name one for all.
+    pub hostless: Option<String>,
 }
 
 /// All sites of a run, and what the summary says of them.

@@ -89,7 +89,7 @@ fn after_sigterm_in_the_middle_stored_is_imported() {
 #[test]
 fn after_a_terminal_was_closed_stored_is_imported_and_it_can_go_on() {
     // Under nohup nobody hears of it.
-    if import_logs::stop::is_ignored(Signal::HUP.as_raw()) {
+    if import_logs::shutdown::is_ignored(Signal::HUP.as_raw()) {
         return;
     }
     let (sandbox, ended) = stopped_by(Signal::HUP, 2);

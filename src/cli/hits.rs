@@ -2,11 +2,11 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::listening::Network;
+use crate::radio::Network;
 
 /// What a tracking request says.
 #[derive(Debug, Default, Args)]
-pub struct Sent {
+pub struct RequestArgs {
     /// Send urls without query
     #[arg(long)]
     pub strip_query_string: bool,
@@ -50,7 +50,7 @@ pub struct Sent {
 
 /// How a line of Icecast or SHOUTcast becomes the time listened.
 #[derive(Debug, Default, Args)]
-pub struct Radio {
+pub struct RadioArgs {
     /// For Icecast and SHOUTcast logs: send the time listened. 'auto' does so for SHOUTcast logs, and with
     /// --log-format-name=icecast2
     #[arg(long, value_name = "WHEN", default_value = "auto")]

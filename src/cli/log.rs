@@ -6,7 +6,7 @@ use clap::Args;
 
 /// How a line is written.
 #[derive(Debug, Default, Args)]
-pub struct LogFormat {
+pub struct LogFormatArgs {
     /// Format of the log [default: found out]
     #[arg(long, value_name = "NAME")]
     pub log_format_name: Option<String>,
@@ -47,7 +47,7 @@ pub struct LogFormat {
 
 /// Which lines are kept.
 #[derive(Debug, Default, Args)]
-pub struct Imported {
+pub struct FilterArgs {
     /// Keep requests of static files
     #[arg(long)]
     pub enable_static: bool,

@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser};
 
 pub use abbreviation::Word;
-pub use hits::{ListeningTime, Radio, Sent};
-pub use log::{Imported, LogFormat};
-pub use server::{Authentication, Connection, GoingOn, InDoubt, Matomo, Sites};
+pub use hits::{ListeningTime, RadioArgs, RequestArgs};
+pub use log::{FilterArgs, LogFormatArgs};
+pub use server::{AuthenticationArgs, ConnectionArgs, MatomoArgs, SiteArgs, StateArgs};
 
 /// Imports web-server and Icecast access logs into Matomo.
 #[derive(Debug, Default, Parser)]
@@ -31,30 +31,30 @@ pub struct Cli {
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<OsString>,
     #[command(flatten, next_help_heading = "Matomo")]
-    pub matomo: Matomo,
+    pub matomo: MatomoArgs,
     #[command(flatten, next_help_heading = "Sites")]
-    pub sites: Sites,
+    pub sites: SiteArgs,
     #[command(flatten, next_help_heading = "Authentication")]
-    pub authentication: Authentication,
+    pub authentication: AuthenticationArgs,
     #[command(flatten, next_help_heading = "Connection")]
-    pub connection: Connection,
+    pub connection: ConnectionArgs,
     #[command(flatten, next_help_heading = "Going on")]
-    pub going_on: GoingOn,
+    pub going_on: StateArgs,
     #[command(flatten, next_help_heading = "Log format")]
-    pub log_format: LogFormat,
+    pub log_format: LogFormatArgs,
     #[command(flatten, next_help_heading = "What is imported")]
-    pub imported: Imported,
+    pub imported: FilterArgs,
     #[command(flatten, next_help_heading = "What is sent")]
-    pub sent: Sent,
+    pub sent: RequestArgs,
     #[command(flatten, next_help_heading = "Radio")]
-    pub radio: Radio,
+    pub radio: RadioArgs,
     #[command(flatten, next_help_heading = "Output")]
-    pub output: Output,
+    pub output: OutputArgs,
 }
 
 /// What is printed and written here.
 #[derive(Debug, Default, Args)]
-pub struct Output {
+pub struct OutputArgs {
     /// Report progress (by itself where standard error is a terminal)
     #[arg(long)]
     pub show_progress: bool,

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-/// Which Matomo, or what in its place.
+use crate::recorder::InDoubt;
+
+/// Which MatomoArgs, or what in its place.
 #[derive(Debug, Default, Args)]
-pub struct Matomo {
+pub struct MatomoArgs {
     /// Matomo's address
     #[arg(short, long, value_name = "URL")]
     pub url: Option<String>,
@@ -27,7 +29,7 @@ pub struct Matomo {
 
 /// Whose hits they are.
 #[derive(Debug, Default, Args)]
-pub struct Sites {
+pub struct SiteArgs {
     /// Site for all hits; otherwise each hit's host decides. An empty ID is refused
     #[arg(long, value_name = "ID")]
     pub idsite: Option<String>,
@@ -44,7 +46,7 @@ pub struct Sites {
 
 /// Who imports them.
 #[derive(Debug, Default, Args)]
-pub struct Authentication {
+pub struct AuthenticationArgs {
     /// API token (others can see it in the process list: prefer --token-auth-file or MATOMO_TOKEN_AUTH)
     #[arg(long, alias = "token_auth", value_name = "TOKEN")]
     pub token_auth: Option<String>,
@@ -80,7 +82,7 @@ pub struct Authentication {
 
 /// How requests are made.
 #[derive(Debug, Default, Args)]
-pub struct Connection {
+pub struct ConnectionArgs {
     /// Do not check the server's certificate
     #[arg(long)]
     pub accept_invalid_ssl_certificate: bool,
@@ -126,23 +128,11 @@ pub struct Connection {
 
 /// What is kept between runs.
 #[derive(Debug, Default, Args)]
-pub struct GoingOn {
+pub struct StateArgs {
     /// Keep what is done in this folder (or $STATE_DIRECTORY), so that the next run goes on where this one stopped
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// What to do with hits that may or may not be at the server, where it cannot be asked for them
     #[arg(long, value_name = "WHAT", default_value = "resend")]
     pub in_doubt: InDoubt,
-}
-
-/// What becomes of hits in doubt that Matomo cannot be asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum InDoubt {
-    /// Send them again: none is lost, some may be there twice
-    #[default]
-    Resend,
-    /// Leave them: none is there twice, some may be lost
-    Skip,
-    /// Stop the import
-    Stop,
 }

@@ -10,19 +10,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::Cli;
-pub use crate::cli::InDoubt;
 use crate::error::{Error, Result};
 use crate::filter::Filters;
 use crate::format::registry::FormatOptions;
-use crate::format::strptime::Strptime;
 use crate::hit::HitOptions;
+use crate::import::format_selector::FormatChoice;
+use crate::import::{InputOptions, RadioOptions};
 use crate::input::encoding::Encoding;
-use crate::listening::Audience;
-use crate::matomo::auth::TokenSources;
-use crate::matomo::client::ClientOptions;
 use crate::matomo::retry::RetryPolicy;
 use crate::matomo::tracking::TrackingOptions;
+use crate::recorder::DeliveryOptions;
 use crate::replay::ReplayOptions;
+use crate::site::SiteOptions;
+use crate::target::TargetOptions;
 use reading::{choice, filters, hit_options, ignored_groups, radio, w3c_options};
 use server::server;
 use values::{apart, named, number, recorders, seconds, some_seconds, variables, wanted};
@@ -43,7 +43,7 @@ pub struct Config {
     pub radio: Option<RadioOptions>,
     pub tracking: TrackingOptions,
     pub sites: SiteOptions,
-    pub server: Server,
+    pub server: TargetOptions,
     pub dry_run: bool,
     pub delivery: DeliveryOptions,
     /// Nothing is imported: the format and its regex are printed.
@@ -57,77 +57,6 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     pub show_progress: bool,
     pub progress_delay: Duration,
-}
-
-#[derive(Clone, Debug)]
-pub struct InputOptions {
-    pub encoding: Encoding,
-    /// Lines passed over, counted over all files.
-    pub skip: u64,
-    /// Each file ends before its own line of this number that fits the format.
-    pub limit: Option<u64>,
-    /// When a pipe pauses so long, what is there goes out.
-    pub flush_interval: Duration,
-}
-
-/// Which format a log is to be read with.
-#[derive(Debug)]
-pub enum FormatChoice {
-    Detect,
-    Named(String),
-    Regex {
-        regex: String,
-        dates: Strptime,
-        date_format: String,
-    },
-}
-
-/// How radio logs are read.
-#[derive(Clone, Debug)]
-pub struct RadioOptions {
-    /// An Icecast log may be taken for one although nobody said so.
-    pub also_detected: bool,
-    pub audience: Audience,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct SiteOptions {
-    pub idsite: Option<String>,
-    pub fallback: Option<String>,
-    pub add: bool,
-    /// The site of hits from logs without hosts, where `idsite` does not name one for all.
-    pub hostless: Option<String>,
-}
-
-/// Where hits go.
-#[derive(Debug)]
-pub enum Server {
-    Matomo {
-        client: ClientOptions,
-        token: TokenSources,
-    },
-    /// The built-in tracker, with the file that keeps its hits (none: memory).
-    Sandbox {
-        file: Option<PathBuf>,
-        client: ClientOptions,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub struct DeliveryOptions {
-    pub recorders: usize,
-    /// `--recorders=auto`: as many of them send at once as the server likes.
-    pub auto: bool,
-    /// Most hits in one tracking request, where the user says so.
-    pub most_hits: Option<usize>,
-    /// Hits go in the log's order, not in the one that costs Matomo least.
-    pub keep_order: bool,
-    pub retry: RetryPolicy,
-    pub timeout: Duration,
-    /// Each recorder waits so long between hits.
-    pub pace: Option<Duration>,
-    pub debug_tracker: bool,
-    pub in_doubt: InDoubt,
 }
 
 impl Config {

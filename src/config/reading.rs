@@ -5,18 +5,19 @@ use std::collections::HashSet;
 use chrono_tz::Tz;
 
 use super::values::{moment, named, number, patterns, refuse_empty};
-use super::{FormatChoice, RadioOptions};
-use crate::cli::{Cli, ListeningTime, LogFormat};
+use crate::cli::{Cli, ListeningTime, LogFormatArgs};
 use crate::error::{Error, Result};
 use crate::filter::{Bots, Extensions, Filters, Hosts, Paths};
 use crate::format::strptime::Strptime;
 use crate::format::w3c::{self, W3cOptions};
 use crate::format::{Fields, Wanted};
 use crate::hit::HitOptions;
+use crate::import::RadioOptions;
+use crate::import::format_selector::FormatChoice;
 use crate::input::pattern::Pattern;
-use crate::listening::Audience;
+use crate::radio::Audience;
 
-pub(super) fn choice(format: &LogFormat) -> Result<FormatChoice> {
+pub(super) fn choice(format: &LogFormatArgs) -> Result<FormatChoice> {
     Ok(match (&format.log_format_regex, &format.log_format_name) {
         (Some(regex), _) => FormatChoice::Regex {
             regex: regex.clone(),
@@ -120,7 +121,7 @@ pub(super) fn filters(cli: &Cli) -> Result<Filters> {
     })
 }
 
-pub(super) fn w3c_options(format: &LogFormat, wanted: &Wanted) -> Result<W3cOptions> {
+pub(super) fn w3c_options(format: &LogFormatArgs, wanted: &Wanted) -> Result<W3cOptions> {
     let mut map = Vec::new();
     for text in &format.w3c_map_field {
         map.extend(w3c::parse_map_field(text)?);
@@ -159,7 +160,7 @@ pub(super) fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
 }
 
 /// Names of fields to forget; whether a log's format has them shows when the log is opened.
-pub(super) fn ignored_groups(format: &LogFormat) -> Result<Vec<String>> {
+pub(super) fn ignored_groups(format: &LogFormatArgs) -> Result<Vec<String>> {
     let names = format
         .ignore_groups
         .iter()

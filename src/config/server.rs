@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Server;
-use crate::cli::{Authentication, Cli};
+use crate::cli::{AuthenticationArgs, Cli};
 use crate::error::{Error, Result};
 use crate::matomo::auth::{self, LocalMatomo, TokenSources};
 use crate::matomo::client::ClientOptions;
 use crate::secret::Secret;
+use crate::target::TargetOptions;
 
-pub(super) fn server(cli: &Cli, timeout: Duration, recorders: usize) -> Result<Server> {
+pub(super) fn server(cli: &Cli, timeout: Duration, recorders: usize) -> Result<TargetOptions> {
     let Cli {
         matomo,
         authentication,
@@ -40,7 +40,7 @@ pub(super) fn server(cli: &Cli, timeout: Duration, recorders: usize) -> Result<S
         (Some(_), Some(_)) => Err(Error::usage(
             "--sandbox stands instead of --url: give one of them",
         )),
-        (Some(file), None) => Ok(Server::Sandbox {
+        (Some(file), None) => Ok(TargetOptions::Sandbox {
             file: Some(file)
                 .filter(|file| !file.is_empty())
                 .map(PathBuf::from),
@@ -53,12 +53,14 @@ pub(super) fn server(cli: &Cli, timeout: Duration, recorders: usize) -> Result<S
             "--token-auth-file=-: a log comes from standard input already; put the token into a file, \
              or into MATOMO_TOKEN_AUTH",
         )),
-        (None, Some(_)) => Ok(Server::Matomo {
+        (None, Some(_)) => Ok(TargetOptions::Matomo {
             client,
             token: token_sources(authentication),
         }),
         // Nothing is sent, so nobody need say where to.
-        (None, None) if cli.log_format.dump_log_regex => Ok(Server::Sandbox { file: None, client }),
+        (None, None) if cli.log_format.dump_log_regex => {
+            Ok(TargetOptions::Sandbox { file: None, client })
+        }
         (None, None) => Err(Error::usage(
             "--url is missing: give Matomo's address, such as --url=https://matomo.example, \
              or try it without one: --sandbox",
@@ -73,7 +75,7 @@ fn reads_stdin_twice(cli: &Cli) -> bool {
         && cli.files.iter().any(|file| file == "-")
 }
 
-fn token_sources(from: &Authentication) -> TokenSources {
+fn token_sources(from: &AuthenticationArgs) -> TokenSources {
     TokenSources {
         token_auth: from.token_auth.clone().map(Secret::new),
         token_auth_file: from.token_auth_file.clone(),

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
+use crate::hit::FileKind;
+
 const STATIC: &str =
     "gif jpg jpeg png bmp ico svg svgz ttf otf eot woff woff2 class swf css js xml webp";
 
@@ -13,15 +15,6 @@ const DOWNLOADS: &str = "7z aac arc arj asf asx avi bin csv deb dmg doc docx exe
 
 /// Hardly an extension that anybody names is longer.
 const LONGEST: usize = 32;
-
-/// What an extension says of a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FileKind {
-    pub download: bool,
-    /// A download by the built-in list that the user's list leaves out.
-    pub unwanted_download: bool,
-    pub is_static: bool,
-}
 
 /// The extensions that mean something.
 #[derive(Debug)]

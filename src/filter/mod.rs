@@ -6,7 +6,7 @@ mod host;
 mod path;
 
 pub use agent::Bots;
-pub use extension::{Extensions, FileKind};
+pub use extension::Extensions;
 pub use host::Hosts;
 pub use path::Paths;
 

@@ -6,7 +6,7 @@ use super::registry::{self, FormatOptions};
 use super::w3c;
 use super::{Fit, Format, Record, json};
 use crate::error::Result;
-use crate::rejects;
+use crate::report::rejects;
 
 #[cfg(test)]
 mod tests;

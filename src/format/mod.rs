@@ -4,8 +4,6 @@ pub mod cloud;
 pub mod custom;
 pub mod date;
 pub mod detect;
-#[cfg(test)]
-mod fixtures;
 mod icecast;
 pub mod json;
 pub mod ncsa;
@@ -13,7 +11,7 @@ pub mod percent;
 mod record;
 pub mod registry;
 pub mod strptime;
-mod text;
+pub(crate) mod text;
 pub mod w3c;
 
 pub use record::{Field, Fields, Record, Wanted};

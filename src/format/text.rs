@@ -12,7 +12,7 @@ use super::date::DateFormat;
 use super::{Field, Fit, Format, Record};
 
 #[cfg(test)]
-pub(super) mod testing;
+pub(crate) mod testing;
 
 /// A bare field that no option can name.
 pub const WORD: &str = r"\S+";

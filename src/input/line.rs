@@ -4,7 +4,7 @@ use super::encoding::Encoding;
 
 /// How to read a log.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct LineOptions {
     pub encoding: Encoding,
     /// The position to begin at, in unpacked bytes: where a line begins.
     pub start: u64,
@@ -16,7 +16,7 @@ pub struct Options {
     pub incomplete_last: bool,
 }
 
-impl Default for Options {
+impl Default for LineOptions {
     /// The whole log, in UTF-8, lines of up to 1 MiB.
     fn default() -> Self {
         Self {
@@ -44,13 +44,13 @@ pub struct Line<'a> {
     pub end: u64,
     /// Whether the line has its line end.
     pub terminated: bool,
-    /// The line is longer than [`Options::max_line`], and `bytes` holds only its beginning: it is invalid.
+    /// The line is longer than [`LineOptions::max_line`], and `bytes` holds only its beginning: it is invalid.
     pub too_long: bool,
 }
 
 /// What comes next in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next<'a> {
+pub enum LineEvent<'a> {
     Line(Line<'a>),
     /// No line within the time given. Ask again.
     Pause,

@@ -13,7 +13,7 @@ use crossbeam_channel::RecvTimeoutError;
 use super::binary::looks_binary;
 use super::discover::Source;
 use super::error::InputError;
-pub use super::line::{Line, Next, Options};
+pub use super::line::{Line, LineEvent, LineOptions};
 use super::reader::{Block, Counted, Keeper, Kept, Message, Opened, Reader, Shared};
 use super::unpack::Unpack;
 
@@ -26,7 +26,7 @@ pub struct Lines {
     reader: Reader,
     read: Arc<AtomicU64>,
     total: Option<u64>,
-    options: Options,
+    options: LineOptions,
     block: Block,
     /// What of `block` has been taken.
     taken: usize,
@@ -72,7 +72,7 @@ enum Refill {
 impl Lines {
     /// Opens a log. An error: it is missing, a folder, or may not be read. What cannot be opened without waiting
     /// (a named pipe) is opened by its own thread, and the error comes with the first line.
-    pub fn open(source: &Source, options: Options) -> Result<Self, InputError> {
+    pub fn open(source: &Source, options: LineOptions) -> Result<Self, InputError> {
         let log = source.to_string();
         let opened = match source {
             Source::Stdin => io::stdin()
@@ -97,7 +97,7 @@ impl Lines {
 
     /// The lines of stdin or a named pipe, every byte of which is kept before it is looked at. What an earlier run
     /// kept comes first.
-    pub fn open_pipe(source: &Source, tee: Tee, options: Options) -> Result<Self, InputError> {
+    pub fn open_pipe(source: &Source, tee: Tee, options: LineOptions) -> Result<Self, InputError> {
         let log = source.to_string();
         let opened = match source {
             Source::Stdin => io::stdin().as_fd().try_clone_to_owned().and_then(|stdin| {
@@ -114,7 +114,7 @@ impl Lines {
 
     /// The lines of an open file, pipe or terminal, read from where it stands; of a plain file with `start` from
     /// there. `log` is its name in errors.
-    pub fn from_file(log: String, file: File, options: Options) -> io::Result<Self> {
+    pub fn from_file(log: String, file: File, options: LineOptions) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let total = metadata.is_file().then_some(metadata.len());
         Self::from_opener(log, || Ok(file), total, None, options)
@@ -125,7 +125,7 @@ impl Lines {
         open: impl FnOnce() -> io::Result<File> + Send + 'static,
         total: Option<u64>,
         tee: Option<Tee>,
-        options: Options,
+        options: LineOptions,
     ) -> io::Result<Self> {
         let start = options.start;
         let seek = total.is_some() && start > 0 && !options.encoding.needs_beginning();
@@ -168,7 +168,7 @@ impl Lines {
         reader: Reader,
         read: Arc<AtomicU64>,
         total: Option<u64>,
-        options: Options,
+        options: LineOptions,
     ) -> Self {
         Self {
             log,
@@ -223,22 +223,22 @@ impl Lines {
     }
 
     /// The next line, waiting at most so long for it. An error: the log cannot be read further; what was read of
-    /// a line then is not given, and after it comes [`Next::End`].
+    /// a line then is not given, and after it comes [`LineEvent::End`].
     #[inline]
-    pub fn next(&mut self, wait: Duration) -> Result<Next<'_>, InputError> {
+    pub fn next(&mut self, wait: Duration) -> Result<LineEvent<'_>, InputError> {
         let mut deadline = None;
         loop {
             let rest = &self.block.bytes()[self.taken..];
             if let Some(length) = self.options.encoding.line_end(rest) {
-                return Ok(Next::Line(self.take(length, true)));
+                return Ok(LineEvent::Line(self.take(length, true)));
             }
             match self.refill(wait, &mut deadline)? {
                 Refill::Block => {}
-                Refill::Pause => return Ok(Next::Pause),
+                Refill::Pause => return Ok(LineEvent::Pause),
                 Refill::End if self.begun_length > 0 && self.options.incomplete_last => {
-                    return Ok(Next::Line(self.take(0, false)));
+                    return Ok(LineEvent::Line(self.take(0, false)));
                 }
-                Refill::End => return Ok(Next::End),
+                Refill::End => return Ok(LineEvent::End),
             }
         }
     }

@@ -7,7 +7,7 @@ use super::identity::Identity;
 
 /// What became of a log since it was last read; for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum FileChange {
     /// Never seen.
     New,
     /// Seen under this name; there is or may be more to read.
@@ -27,7 +27,7 @@ pub enum Fate {
     ReadAlready,
 }
 
-impl Fate {
+impl FileChange {
     /// For a file that was recognised and has more to read.
     pub fn of_known(known: &Identity, path: &Path, file: &FileId, packed: bool) -> Self {
         if known.path.0 == path {

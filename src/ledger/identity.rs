@@ -98,7 +98,7 @@ impl Tail {
 /// What is remembered of a log, but for what is done of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// For which target (see [`super::Target`]).
+    /// For which target (see [`super::TargetKey`]).
     pub target: Checksum,
     /// Where it was last seen; for messages, and to find it again after a crash.
     pub path: PathText,

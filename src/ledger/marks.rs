@@ -1,22 +1,21 @@
 //! The marks of requests (`pv_id`), as the ledger keeps them: one behind the other.
 
+use crate::hit_id::HitId;
 use serde::{Deserialize, Serialize};
-
-use crate::mark;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Marks(String);
 
 impl Marks {
-    pub fn iter(&self) -> impl Iterator<Item = [u8; mark::LENGTH]> {
+    pub fn iter(&self) -> impl Iterator<Item = HitId> {
         let (marks, _) = self.0.as_bytes().as_chunks();
         marks.iter().copied()
     }
 }
 
-impl<'m> FromIterator<&'m [u8; mark::LENGTH]> for Marks {
-    fn from_iter<I: IntoIterator<Item = &'m [u8; mark::LENGTH]>>(marks: I) -> Self {
+impl<'m> FromIterator<&'m HitId> for Marks {
+    fn from_iter<I: IntoIterator<Item = &'m HitId>>(marks: I) -> Self {
         let letters = marks.into_iter().flatten();
         Self(letters.map(|letter| char::from(*letter)).collect())
     }

@@ -47,7 +47,7 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use self::fate::Fate;
+pub use self::fate::FileChange;
 pub use self::file::LogFile;
 pub use self::file_id::FileId;
 pub use self::id::{BatchId, LogId};
@@ -56,7 +56,7 @@ pub use self::pending::PendingBatch;
 pub use self::probe::{Probe, Unpacked};
 pub use self::ranges::{Lines, Ranges};
 pub use self::recognise::LogState;
-pub use self::target::Target;
+pub use self::target::TargetKey;
 
 use self::checksum::Checksum;
 use self::failpoint::reach;
@@ -92,7 +92,7 @@ impl Ledger {
     ///
     /// A crash never makes this fail. Damaged files are kept aside and named in the warnings; what they held counts as
     /// not done. Errors: another run has the directory, the disk will not do, the ledger is of a newer version.
-    pub fn open(dir: &Path, target: &Target) -> Result<Opened> {
+    pub fn open(dir: &Path, target: &TargetKey) -> Result<Opened> {
         let (store, mut state, mut warnings) = Store::open(dir)?;
         for (path, key) in spool::of_others(dir, target)? {
             let other = state.targets.get(&key).map_or("another", String::as_str);
@@ -117,13 +117,13 @@ impl Ledger {
     }
 
     /// A ledger for a run without a state directory: nothing is kept unless [`Ledger::keep_in`] says so.
-    pub fn in_memory(target: &Target) -> Result<Self> {
+    pub fn in_memory(target: &TargetKey) -> Result<Self> {
         let mut state = State::new(Salt::draw()?);
         state.open(now());
         Ok(Self::new(target, state, None))
     }
 
-    fn new(target: &Target, mut state: State, store: Option<Store>) -> Self {
+    fn new(target: &TargetKey, mut state: State, store: Option<Store>) -> Self {
         state.targets.insert(target.key(), target.text.clone());
         Self {
             target: target.key(),

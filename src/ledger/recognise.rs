@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::fate::Fate;
+use super::fate::FileChange;
 use super::file_id::FileId;
 use super::id::LogId;
 use super::identity::{Beginning, Head, Identity};
@@ -26,7 +26,7 @@ const LONGEST: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct LogState {
     pub log: LogId,
-    pub fate: Fate,
+    pub fate: FileChange,
     /// The very file that it was last seen as, whatever its name.
     pub same_file: bool,
     /// There is more in the file than was ever read of it.
@@ -92,11 +92,11 @@ impl Ledger {
         }
         let fate = if found.finished {
             inner.read.insert(log);
-            Fate::Done
+            FileChange::Done
         } else if read_already {
-            Fate::ReadAlready
+            FileChange::ReadAlready
         } else {
-            Fate::of_known(&before, &path, &probe.file, probe.packed)
+            FileChange::of_known(&before, &path, &probe.file, probe.packed)
         };
         let known_as = Some(before.path.0.clone()).filter(|known| *known != path);
         if !read_already {
@@ -139,8 +139,12 @@ impl Ledger {
         // The log of this name that the file no longer is.
         let before = logs.rfind(|it| it.target == self.target && it.path.0 == path);
         let (fate, known_as, done) = match copied {
-            None => (Fate::of_unknown(before, file), None, Ranges::default()),
-            Some((path, done)) => (Fate::Copied, Some(path), done),
+            None => (
+                FileChange::of_unknown(before, file),
+                None,
+                Ranges::default(),
+            ),
+            Some((path, done)) => (FileChange::Copied, Some(path), done),
         };
         let identity = Identity {
             target: self.target,

@@ -17,18 +17,18 @@ use std::path::{Path, PathBuf};
 
 use super::checksum::Checksum;
 use super::failpoint::reach;
-use super::{Target, disk};
+use super::{TargetKey, disk};
 use crate::error::{Error, Result};
 
 /// Where a spool's bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SpoolOrigin {
     Stdin,
     /// A named pipe, told from others by a checksum of its path.
     Pipe(Checksum),
 }
 
-impl Origin {
+impl SpoolOrigin {
     /// A named pipe's, by whatever name.
     pub fn of_pipe(path: &Path) -> Self {
         let whole = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
@@ -39,9 +39,9 @@ impl Origin {
 
 /// A spool that an earlier run left.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct SpoolContents {
     pub path: PathBuf,
-    pub origin: Origin,
+    pub origin: SpoolOrigin,
     /// Its source had not ended when the run did.
     pub is_open: bool,
 }
@@ -58,11 +58,11 @@ pub struct Spool {
 }
 
 /// The spools that earlier runs for this target left in the state directory, the oldest first.
-pub fn left_over(dir: &Path, target: &Target) -> Result<Vec<Left>> {
+pub fn left_over(dir: &Path, target: &TargetKey) -> Result<Vec<SpoolContents>> {
     let left = |(number, origin)| {
         let path = path(dir, target, number, origin);
         let metadata = fs::metadata(&path).map_err(|error| disk::failed("read", &path, &error))?;
-        Ok(Left {
+        Ok(SpoolContents {
             path,
             origin,
             is_open: !metadata.permissions().readonly(),
@@ -72,7 +72,7 @@ pub fn left_over(dir: &Path, target: &Target) -> Result<Vec<Left>> {
 }
 
 /// The spools that runs for other targets left, each with the key of its target.
-pub fn of_others(dir: &Path, target: &Target) -> Result<Vec<(PathBuf, Checksum)>> {
+pub fn of_others(dir: &Path, target: &TargetKey) -> Result<Vec<(PathBuf, Checksum)>> {
     let failed = |error| disk::failed("read", dir, &error);
     let mut others = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
@@ -97,7 +97,12 @@ pub fn remove(path: &Path) -> Result<()> {
 
 impl Spool {
     /// Begins a new one for a source. The state directory's lock (see [`super::Ledger::open`]) must be held.
-    pub fn create(dir: &Path, target: &Target, origin: Origin, source: String) -> Result<Self> {
+    pub fn create(
+        dir: &Path,
+        target: &TargetKey,
+        origin: SpoolOrigin,
+        source: String,
+    ) -> Result<Self> {
         let last = spools(dir, target)?.last().map_or(0, |(number, _)| *number);
         let path = path(dir, target, last.saturating_add(1), origin);
         let file = (disk::private().create_new(true).open(&path))
@@ -183,20 +188,20 @@ impl Spool {
 }
 
 /// `spool.TARGET.`
-fn prefix(target: &Target) -> String {
+fn prefix(target: &TargetKey) -> String {
     format!("spool.{}.", target.key())
 }
 
-fn path(dir: &Path, target: &Target, number: u64, origin: Origin) -> PathBuf {
+fn path(dir: &Path, target: &TargetKey, number: u64, origin: SpoolOrigin) -> PathBuf {
     let prefix = prefix(target);
     dir.join(match origin {
-        Origin::Stdin => format!("{prefix}{number}"),
-        Origin::Pipe(pipe) => format!("{prefix}{number}.{pipe}"),
+        SpoolOrigin::Stdin => format!("{prefix}{number}"),
+        SpoolOrigin::Pipe(pipe) => format!("{prefix}{number}.{pipe}"),
     })
 }
 
 /// The target's spools, in the order of their numbers.
-fn spools(dir: &Path, target: &Target) -> Result<Vec<(u64, Origin)>> {
+fn spools(dir: &Path, target: &TargetKey) -> Result<Vec<(u64, SpoolOrigin)>> {
     let failed = |error| disk::failed("read", dir, &error);
     let prefix = prefix(target);
     let mut spools = Vec::new();
@@ -210,10 +215,10 @@ fn spools(dir: &Path, target: &Target) -> Result<Vec<(u64, Origin)>> {
 }
 
 /// What stands behind the prefix.
-fn read_name(name: &str) -> Option<(u64, Origin)> {
+fn read_name(name: &str) -> Option<(u64, SpoolOrigin)> {
     let (number, origin) = match name.split_once('.') {
-        None => (name, Origin::Stdin),
-        Some((number, pipe)) => (number, Origin::Pipe(Checksum::parse(pipe.as_bytes())?)),
+        None => (name, SpoolOrigin::Stdin),
+        Some((number, pipe)) => (number, SpoolOrigin::Pipe(Checksum::parse(pipe.as_bytes())?)),
     };
     Some((number.parse().ok()?, origin))
 }
@@ -222,30 +227,30 @@ fn read_name(name: &str) -> Option<(u64, Origin)> {
 mod tests {
     use super::*;
 
-    fn target(idsite: &str) -> Target {
+    fn target(idsite: &str) -> TargetKey {
         let url = "https://matomo.example/".parse().unwrap();
-        Target::new(&url, Some(idsite))
+        TargetKey::new(&url, Some(idsite))
     }
 
-    fn create(dir: &Path, idsite: &str, origin: Origin) -> Spool {
+    fn create(dir: &Path, idsite: &str, origin: SpoolOrigin) -> Spool {
         Spool::create(dir, &target(idsite), origin, "stdin".into()).unwrap()
     }
 
     #[test]
     fn spools_are_left_in_the_order_they_came_and_for_their_target_only() {
         let dir = tempfile::tempdir().unwrap();
-        let pipe = Origin::of_pipe(Path::new("/run/access.fifo"));
-        for (content, origin) in [("one", Origin::Stdin), ("two", pipe)] {
+        let pipe = SpoolOrigin::of_pipe(Path::new("/run/access.fifo"));
+        for (content, origin) in [("one", SpoolOrigin::Stdin), ("two", pipe)] {
             let mut spool = create(dir.path(), "1", origin);
             spool.append(content.as_bytes()).unwrap();
             spool.append(b"\n").unwrap();
             assert_eq!(spool.length(), 4);
         }
-        create(dir.path(), "2", Origin::Stdin);
+        create(dir.path(), "2", SpoolOrigin::Stdin);
         let left = left_over(dir.path(), &target("1")).unwrap();
         let contents: Vec<_> = (left.iter().map(|left| fs::read(&left.path).unwrap())).collect();
         assert_eq!(contents, [b"one\n", b"two\n"]);
-        assert_eq!((left[0].origin, left[1].origin), (Origin::Stdin, pipe));
+        assert_eq!((left[0].origin, left[1].origin), (SpoolOrigin::Stdin, pipe));
         remove(&left[0].path).unwrap();
         assert_eq!(left_over(dir.path(), &target("1")).unwrap(), left[1..]);
     }
@@ -253,7 +258,7 @@ mod tests {
     #[test]
     fn a_spool_is_open_until_stdin_has_ended_and_goes_on_where_it_stopped() {
         let dir = tempfile::tempdir().unwrap();
-        let mut spool = create(dir.path(), "1", Origin::Stdin);
+        let mut spool = create(dir.path(), "1", SpoolOrigin::Stdin);
         let is_open = || left_over(dir.path(), &target("1")).unwrap()[0].is_open;
         let path = spool.path().to_owned();
         spool.append(b"half a l").unwrap();

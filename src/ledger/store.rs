@@ -121,12 +121,12 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{FileId, Ledger, Lines, Probe, Ranges, Target};
+    use crate::ledger::{FileId, Ledger, Lines, Probe, Ranges, TargetKey};
 
     /// A ledger whose journal is another file: one that is always full, or one that cannot be synced.
-    fn ledger_on(device: &str) -> Option<(tempfile::TempDir, Ledger, Target, Arc<File>)> {
+    fn ledger_on(device: &str) -> Option<(tempfile::TempDir, Ledger, TargetKey, Arc<File>)> {
         let dir = tempfile::tempdir().unwrap();
-        let target = Target::new(&"https://matomo.example/".parse().unwrap(), None);
+        let target = TargetKey::new(&"https://matomo.example/".parse().unwrap(), None);
         let ledger = Ledger::open(dir.path(), &target).unwrap().ledger;
         let device = Arc::new(disk::private().open(device).ok()?);
         let good = put(&ledger, device);

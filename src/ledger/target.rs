@@ -9,12 +9,12 @@ const SCRIPTS: [&str; 3] = ["/index.php", "/matomo.php", "/piwik.php"];
 
 /// Where hits go: what is done for one target is not done for another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct TargetKey {
     /// As the user is told of it, too.
     pub(super) text: String,
 }
 
-impl Target {
+impl TargetKey {
     /// Matomo's address and the value of `--idsite`. Ways to write the same Matomo are one target: with credentials or
     /// without, by http or https (the ports that belong to them), with the name of its script or without.
     pub fn new(url: &Url, idsite: Option<&str>) -> Self {
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_target_is_a_matomo_and_a_site_in_whatever_way_they_are_written() {
-        let key = |url: &str, idsite| Target::new(&url.parse().unwrap(), idsite).text;
+        let key = |url: &str, idsite| TargetKey::new(&url.parse().unwrap(), idsite).text;
         let one = "a.example/m idsite=3";
         for (url, idsite) in [
             ("https://a.example/m/", "3"),

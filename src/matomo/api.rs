@@ -26,7 +26,7 @@ use super::client::Client;
 use super::exchange::Exchange;
 use super::retry::{RetryPolicy, Waiter};
 use crate::secret::Secret;
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 use error::gave_up;
 use reply::{Known, List, Reply, Text};
 use site::RawSite;
@@ -45,7 +45,7 @@ pub struct Api {
     token: Option<Secret>,
     retry: RetryPolicy,
     wait: Waiter,
-    stop: Stop,
+    stop: Shutdown,
     /// Matomo has answered: what forbids or hides the address later may heal.
     reached: Arc<AtomicBool>,
 }
@@ -66,7 +66,7 @@ impl Api {
         token: Option<Secret>,
         retry: RetryPolicy,
         wait: Waiter,
-        stop: Stop,
+        stop: Shutdown,
     ) -> Self {
         Self {
             client,

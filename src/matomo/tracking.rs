@@ -8,17 +8,17 @@ mod variables;
 
 pub use url::NO_HOST;
 
+use crate::hit_id::HitId;
 use std::ops::Range;
 
 use crate::format::Field;
 use crate::hit::Hit;
-use crate::listening::{Beat, BeatKind};
-use crate::mark;
+use crate::hit::Site;
 use crate::matomo::json;
-use crate::site::Site;
+use crate::radio::{SessionRequest, SessionRequestKind};
 
 use head::Head;
-pub use prepared::Prepared;
+pub use prepared::SessionTemplate;
 use prepared::{LONGEST_EVENT, PREPARED, shorten};
 use stamp::Stamp;
 use url::{Page, cut};
@@ -81,7 +81,7 @@ impl Writer {
     }
 
     /// Appends the request of one hit. `pv_id` is the hit's mark, by which Matomo can be asked for it.
-    pub fn write(&mut self, hit: &Hit, site: &Site, pv_id: &[u8; mark::LENGTH], out: &mut Vec<u8>) {
+    pub fn write(&mut self, hit: &Hit, site: &Site, pv_id: &HitId, out: &mut Vec<u8>) {
         let url = self.begin(hit, site, out);
         out.extend_from_slice(self.stamp.of(pv_id, hit.time));
         self.push_variables(hit, out);
@@ -116,7 +116,7 @@ impl Writer {
     ///
     /// There may be hundreds of events: those of a line whose texts are longer than anything a browser sends repeat only
     /// the beginnings of these.
-    pub fn prepare(&mut self, hit: &Hit, site: &Site) -> Prepared {
+    pub fn prepare(&mut self, hit: &Hit, site: &Site) -> SessionTemplate {
         let prepared = self.prepare_whole(hit, site);
         if prepared.event_size() <= LONGEST_EVENT {
             return prepared;
@@ -134,7 +134,7 @@ impl Writer {
         self.prepare_whole(&short, site)
     }
 
-    fn prepare_whole(&mut self, hit: &Hit, site: &Site) -> Prepared {
+    fn prepare_whole(&mut self, hit: &Hit, site: &Site) -> SessionTemplate {
         let mut text = Vec::with_capacity(PREPARED);
         self.begin(hit, site, &mut text);
         let common = text.len();
@@ -144,31 +144,31 @@ impl Writer {
         text.extend_from_slice(b",\"ca\":1");
         push_member(&mut text, "e_c", self.options.listening_category.as_bytes());
         push_member(&mut text, "e_n", hit.path);
-        Prepared { text, common, view }
+        SessionTemplate { text, common, view }
     }
 
     /// Appends one request of a connection. `bytes`: what was sent in all, for the page view.
     pub fn write_beat(
         &mut self,
-        prepared: &Prepared,
-        beat: Beat,
+        prepared: &SessionTemplate,
+        beat: SessionRequest,
         bytes: u64,
-        pv_id: &[u8; mark::LENGTH],
+        pv_id: &HitId,
         out: &mut Vec<u8>,
     ) {
         match beat.kind {
-            BeatKind::PageView => {
+            SessionRequestKind::PageView => {
                 prepared.push_view(out);
                 if bytes > 0 {
                     out.extend_from_slice(b",\"bw_bytes\":");
                     json::push_number(out, bytes);
                 }
             }
-            BeatKind::Connected => {
+            SessionRequestKind::Connected => {
                 prepared.push_event(out);
                 out.extend_from_slice(b",\"e_a\":\"connected\"");
             }
-            BeatKind::Listened(seconds) => {
+            SessionRequestKind::Listened(seconds) => {
                 prepared.push_event(out);
                 out.extend_from_slice(b",\"e_a\":\"listened\",\"e_v\":");
                 json::push_number(out, seconds);

@@ -4,22 +4,22 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::shared::Shared;
-use super::window::{Fate, Window};
+use super::shared::Context;
+use super::window::{HitOutcome, Window};
 use crate::error::Result;
 use crate::ledger::{BatchId, Lines, LogId};
 use crate::matomo::outcome::{Committed, Refused};
 use crate::report::Count;
 
 /// Kept by each recorder for itself; the ledger and the account under it are everybody's.
-pub struct Books {
-    shared: Arc<Shared>,
+pub struct Acks {
+    shared: Arc<Context>,
     /// Intents in the ledger whose requests have not all been settled, with those requests.
     open: Vec<(BatchId, Vec<u32>)>,
 }
 
-impl Books {
-    pub fn new(shared: Arc<Shared>) -> Self {
+impl Acks {
+    pub fn new(shared: Arc<Context>) -> Self {
         Self {
             shared,
             open: Vec::new(),
@@ -142,14 +142,14 @@ impl Books {
             // Where Matomo does not say which, it is some of them: the count is right, the names are not told.
             let fate = if is_refused || refused_left > 0 {
                 refused_left = refused_left.saturating_sub(usize::from(!is_refused));
-                Fate::Refused
+                HitOutcome::Refused
             } else if lost_left > 0 {
                 lost_left -= 1;
-                Fate::Lost
+                HitOutcome::Lost
             } else {
                 accepted.insert(window.unit(*request).site);
                 there.push(*request);
-                Fate::Imported
+                HitOutcome::Imported
             };
             match is_refused {
                 true => self.refuse(window, *request, "refused by Matomo"),
@@ -175,19 +175,21 @@ impl Books {
     }
 
     /// One request more has its outcome. With the last of its line, the line has.
-    pub fn settle(&self, window: &mut Window, request: u32, fate: Fate) {
+    pub fn settle(&self, window: &mut Window, request: u32, fate: HitOutcome) {
         let Some((unit, fate)) = window.settle(request, fate) else {
             return;
         };
         let count = match fate {
-            Fate::Imported => Count::Imported,
-            Fate::InDoubt => Count::InDoubt,
-            Fate::Lost => Count::Lost,
-            Fate::Refused => Count::Refused,
+            HitOutcome::Imported => Count::Imported,
+            HitOutcome::InDoubt => Count::InDoubt,
+            HitOutcome::Lost => Count::Lost,
+            HitOutcome::Refused => Count::Refused,
         };
         self.count(unit.file, count, unit.lines());
         // A line that is given up is done, whatever became of the batch that it was in.
-        if let (Fate::Refused, Some(ledger), Some(log)) = (fate, &self.shared.ledger, unit.log) {
+        if let (HitOutcome::Refused, Some(ledger), Some(log)) =
+            (fate, &self.shared.ledger, unit.log)
+        {
             unit.places()
                 .for_each(|place| ledger.passed(log, place.start..place.end, 1));
         }
@@ -202,10 +204,10 @@ impl Books {
                 .any(|left| window.are_of_one_line(*left, *request))
         };
         self.open.retain(|(_, open)| !open.iter().any(is_left));
-        self.settle_all(window, requests, Fate::InDoubt);
+        self.settle_all(window, requests, HitOutcome::InDoubt);
     }
 
-    pub fn settle_all(&self, window: &mut Window, requests: &[u32], fate: Fate) {
+    pub fn settle_all(&self, window: &mut Window, requests: &[u32], fate: HitOutcome) {
         requests
             .iter()
             .for_each(|request| self.settle(window, *request, fate));
@@ -230,7 +232,7 @@ impl Books {
     /// import stops: the line would be nowhere.
     pub fn refuse(&self, window: &mut Window, request: u32, why: &str) {
         match self.name_refused(window, request, why) {
-            Ok(()) => self.settle(window, request, Fate::Refused),
+            Ok(()) => self.settle(window, request, HitOutcome::Refused),
             Err(error) => self.shared.stop.halt(error),
         }
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Uncut};
-use super::books::Books;
+use super::books::Acks;
 use super::resolve::Doubt;
-use super::shared::Shared;
+use super::shared::Context;
 use super::tempo::Took;
 use super::throttle::{Sent, Throttle, Turn};
 use super::trust::Trust;
@@ -15,17 +15,17 @@ use crate::error::{Error, Result};
 use crate::ledger::failpoint::reach;
 use crate::matomo::outcome::{History, Outcome, judge};
 use crate::report::Account;
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 
 /// A wait of which something is said.
 pub(super) const LONG: Duration = Duration::from_secs(2);
 
 /// One recorder's sending.
 pub struct Delivery {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<Context>,
     throttle: Arc<Throttle>,
     sent_before: bool,
-    pub(super) books: Books,
+    pub(super) books: Acks,
 }
 
 /// How a batch goes on.
@@ -50,9 +50,9 @@ pub(super) enum Who {
 }
 
 impl Delivery {
-    pub fn new(shared: Arc<Shared>, throttle: Arc<Throttle>) -> Self {
+    pub fn new(shared: Arc<Context>, throttle: Arc<Throttle>) -> Self {
         Self {
-            books: Books::new(Arc::clone(&shared)),
+            books: Acks::new(Arc::clone(&shared)),
             shared,
             throttle,
             sent_before: false,
@@ -63,7 +63,7 @@ impl Delivery {
         self.shared.stop.requested()
     }
 
-    pub fn stop(&self) -> &Stop {
+    pub fn stop(&self) -> &Shutdown {
         &self.shared.stop
     }
 

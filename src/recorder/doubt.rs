@@ -51,14 +51,14 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
 
 /// Why Matomo was not asked.
 #[derive(Debug)]
-pub enum Unasked {
+pub enum LookupError {
     /// It will not say, or not so that it helps: no right to view, the visitor log switched off, too many visits.
     Never(String),
     /// It is away. When it is back it can be asked.
     NotNow(String),
 }
 
-impl From<ApiError> for Unasked {
+impl From<ApiError> for LookupError {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Refused(why) | ApiError::Failed(why) => Self::Never(why),
@@ -70,10 +70,10 @@ impl From<ApiError> for Unasked {
 
 /// Which of these requests (JSON objects) Matomo has, as an answer for each. `marked`: each of them carries the mark of
 /// its place, not one that it had before.
-pub fn present(api: &Api, requests: &[&[u8]], marked: bool) -> Result<Vec<bool>, Unasked> {
+pub fn present(api: &Api, requests: &[&[u8]], marked: bool) -> Result<Vec<bool>, LookupError> {
     if !marked {
         // Matomo's own tracker gives all that is done on one page the same.
-        return Err(Unasked::Never(
+        return Err(LookupError::Never(
             "they carry a pv_id of the log's own, which other hits may carry too".to_owned(),
         ));
     }
@@ -81,14 +81,14 @@ pub fn present(api: &Api, requests: &[&[u8]], marked: bool) -> Result<Vec<bool>,
         .iter()
         .map(|json| read(json))
         .collect::<Result<Vec<Sought>, String>>()
-        .map_err(Unasked::Never)?;
+        .map_err(LookupError::Never)?;
     let mut by_site: BTreeMap<&str, Vec<&Sought>> = BTreeMap::new();
     for hit in &sought {
         by_site.entry(&hit.idsite).or_default().push(hit);
     }
     let mut found = HashSet::new();
     for (site, hits) in by_site {
-        let days = days(&hits).map_err(Unasked::Never)?;
+        let days = days(&hits).map_err(LookupError::Never)?;
         let addresses = hits.iter().filter_map(|hit| hit.cip.as_deref()).collect();
         let whole = ask(api, site, &days, "visitIp", &addresses, &mut found)?;
         // Where Matomo hides addresses it cannot be asked for them.
@@ -156,7 +156,7 @@ fn ask(
     field: &str,
     values: &BTreeSet<&str>,
     found: &mut HashSet<String>,
-) -> Result<bool, Unasked> {
+) -> Result<bool, LookupError> {
     let values: Vec<&str> = values.iter().copied().collect();
     let mut whole = false;
     for some in values.chunks(CONDITIONS) {
@@ -186,7 +186,7 @@ fn ask(
                 break;
             }
             if offset >= MOST_VISITS {
-                return Err(Unasked::Never(format!(
+                return Err(LookupError::Never(format!(
                     "more than {MOST_VISITS} visits of its days and pages"
                 )));
             }

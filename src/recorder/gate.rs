@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 
 /// Index of a site, and a day counted from 1970, UTC.
 pub type SiteDay = (u32, i32);
@@ -30,7 +30,7 @@ pub struct Pass<'g> {
 impl Gates {
     /// Waits until no other recorder has a first batch of these days under way. All days are taken at once or none,
     /// so recorders cannot wait for each other in a circle. `None`: the program is to stop.
-    pub fn enter(&self, days: &[SiteDay], stop: &Stop) -> Option<Pass<'_>> {
+    pub fn enter(&self, days: &[SiteDay], stop: &Shutdown) -> Option<Pass<'_>> {
         let mut open = self.lock();
         while days.iter().any(|day| open.get(day) == Some(&false)) {
             if stop.requested() {

@@ -18,9 +18,11 @@ mod throttle;
 mod trust;
 mod window;
 
-pub use outbox::{Closed, Outbox};
-pub use parcel::{Parcel, Place, Unit};
+pub use outbox::{Queue, QueueClosed};
+pub use parcel::{Chunk, LinePosition, RequestGroup};
 
+use crate::matomo::retry::RetryPolicy;
+use clap::ValueEnum;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -30,12 +32,12 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::error::{Error, Result};
 use crate::report::{Account, Console, Count};
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 
 use crowd::Most;
 use delivery::Delivery;
-pub use doubt::{Unasked, present};
-pub use shared::Shared;
+pub use doubt::{LookupError, present};
+pub use shared::Context;
 use sizer::Sizer;
 use throttle::Throttle;
 use window::Window;
@@ -54,6 +56,35 @@ const AHEAD: usize = 4000;
 /// for another recorder.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// What becomes of hits in doubt that Matomo cannot be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum InDoubt {
+    /// Send them again: none is lost, some may be there twice
+    #[default]
+    Resend,
+    /// Leave them: none is there twice, some may be lost
+    Skip,
+    /// Stop the import
+    Stop,
+}
+
+#[derive(Clone, Debug)]
+pub struct DeliveryOptions {
+    pub recorders: usize,
+    /// `--recorders=auto`: as many of them send at once as the server likes.
+    pub auto: bool,
+    /// Most hits in one tracking request, where the user says so.
+    pub most_hits: Option<usize>,
+    /// Hits go in the log's order, not in the one that costs Matomo least.
+    pub keep_order: bool,
+    pub retry: RetryPolicy,
+    pub timeout: Duration,
+    /// Each recorder waits so long between hits.
+    pub pace: Option<Duration>,
+    pub debug_tracker: bool,
+    pub in_doubt: InDoubt,
+}
+
 /// The recorder threads.
 pub struct Pool {
     threads: Vec<JoinHandle<()>>,
@@ -64,7 +95,7 @@ pub struct Pool {
 
 impl Pool {
     /// Starts the threads. Parcels go to them through the outbox; dropping that ends them.
-    pub fn start(shared: &Arc<Shared>) -> Result<(Pool, Outbox)> {
+    pub fn start(shared: &Arc<Context>) -> Result<(Pool, Queue)> {
         let options = &shared.options;
         let room = room(options.recorders);
         let waiting = room.div_ceil(parcel::FULL);
@@ -101,23 +132,23 @@ impl Pool {
                 auto: options.auto.then_some(throttle),
                 console: shared.console.clone(),
             },
-            Outbox::new(inboxes, emptied, shared.stop.clone()),
+            Queue::new(inboxes, emptied, shared.stop.clone()),
         ))
     }
 
     /// For a dry run: what goes into the outbox is counted and dropped, without a thread.
-    pub fn none(account: &Arc<Account>, console: &Console) -> (Pool, Outbox) {
+    pub fn none(account: &Arc<Account>, console: &Console) -> (Pool, Queue) {
         let pool = Pool {
             threads: Vec::new(),
             auto: None,
             console: console.clone(),
         };
-        (pool, Outbox::dropping(Arc::clone(account)))
+        (pool, Queue::dropping(Arc::clone(account)))
     }
 
     /// Waits for the recorders to end, which they do once the outbox is gone; after a signal at most so long.
     /// `false`: a request is still under way.
-    pub fn join(self, stop: &Stop, grace: Duration) -> bool {
+    pub fn join(self, stop: &Shutdown, grace: Duration) -> bool {
         let mut signalled: Option<Instant> = None;
         let mut told = false;
         while self.threads.iter().any(|thread| !thread.is_finished()) {
@@ -144,8 +175,8 @@ impl Pool {
 }
 
 struct Recorder {
-    inbox: Receiver<Parcel>,
-    emptied: Sender<Parcel>,
+    inbox: Receiver<Chunk>,
+    emptied: Sender<Chunk>,
     window: Window,
     /// Bytes to read ahead.
     room: usize,
@@ -235,11 +266,11 @@ fn room(recorders: usize) -> usize {
 }
 
 /// Lines that were read and that no recorder sent.
-pub fn count_unsent<'u>(account: &Account, units: impl Iterator<Item = &'u Unit>) {
+pub fn count_unsent<'u>(account: &Account, units: impl Iterator<Item = &'u RequestGroup>) {
     units.for_each(|unit| add(account, unit, Count::Unsent));
 }
 
-fn add(account: &Account, unit: &Unit, count: Count) {
+fn add(account: &Account, unit: &RequestGroup, count: Count) {
     if let Some(file) = account.file(unit.file as usize) {
         file.add(count, unit.lines());
     }

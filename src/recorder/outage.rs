@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 
 /// Until when nobody sends.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ impl Outage {
     }
 
     /// Waits the outage out. `true`: the program is to stop.
-    pub fn wait(&self, stop: &Stop) -> bool {
+    pub fn wait(&self, stop: &Shutdown) -> bool {
         while let Some(left) = self.left() {
             // Meanwhile it may have become longer.
             if stop.wait(left) {

@@ -5,27 +5,27 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 
-use super::parcel::{Parcel, Unit};
+use super::parcel::{Chunk, RequestGroup};
 use crate::report::{Account, Count};
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 
 /// How long the parser waits for room before it looks whether the program is to stop.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Where the parser puts finished requests.
 #[derive(Debug)]
-pub struct Outbox {
+pub struct Queue {
     /// One for each recorder; one in all where there is none.
-    filling: Vec<Parcel>,
+    filling: Vec<Chunk>,
     to: To,
 }
 
 #[derive(Debug)]
 enum To {
     Recorders {
-        inboxes: Vec<Sender<Parcel>>,
-        emptied: Receiver<Parcel>,
-        stop: Stop,
+        inboxes: Vec<Sender<Chunk>>,
+        emptied: Receiver<Chunk>,
+        stop: Shutdown,
     },
     /// A dry run: the lines count as imported, their requests are dropped.
     Nobody(Arc<Account>),
@@ -33,12 +33,12 @@ enum To {
 
 /// The recorders take nothing more: one has failed, or the program is to stop.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Closed;
+pub struct QueueClosed;
 
-impl Outbox {
-    pub fn new(inboxes: Vec<Sender<Parcel>>, emptied: Receiver<Parcel>, stop: Stop) -> Self {
+impl Queue {
+    pub fn new(inboxes: Vec<Sender<Chunk>>, emptied: Receiver<Chunk>, stop: Shutdown) -> Self {
         Self {
-            filling: inboxes.iter().map(|_| Parcel::new()).collect(),
+            filling: inboxes.iter().map(|_| Chunk::new()).collect(),
             to: To::Recorders {
                 inboxes,
                 emptied,
@@ -49,19 +49,19 @@ impl Outbox {
 
     pub fn dropping(account: Arc<Account>) -> Self {
         Self {
-            filling: vec![Parcel::new()],
+            filling: vec![Chunk::new()],
             to: To::Nobody(account),
         }
     }
 
     /// The parcel of the recorder that has this visitor; requests are written right into it.
-    pub fn parcel(&mut self, visitor: u64) -> &mut Parcel {
+    pub fn parcel(&mut self, visitor: u64) -> &mut Chunk {
         let recorder = self.recorder(visitor);
         &mut self.filling[recorder]
     }
 
     /// The requests of a line have been written into its visitor's parcel.
-    pub fn add(&mut self, unit: Unit) -> Result<(), Closed> {
+    pub fn add(&mut self, unit: RequestGroup) -> Result<(), QueueClosed> {
         let recorder = self.recorder(unit.visitor);
         let parcel = &mut self.filling[recorder];
         parcel.units.push(unit);
@@ -73,12 +73,12 @@ impl Outbox {
     }
 
     /// The input pauses or has ended: everything goes out now.
-    pub fn flush(&mut self) -> Result<(), Closed> {
+    pub fn flush(&mut self) -> Result<(), QueueClosed> {
         (0..self.filling.len()).try_for_each(|recorder| self.hand_over(recorder, true))
     }
 
     /// Lines that no recorder has taken.
-    pub fn unsent(&self) -> impl Iterator<Item = &Unit> {
+    pub fn unsent(&self) -> impl Iterator<Item = &RequestGroup> {
         self.filling.iter().flat_map(|parcel| &parcel.units)
     }
 
@@ -87,7 +87,7 @@ impl Outbox {
         ((u128::from(visitor) * self.filling.len() as u128) >> u64::BITS) as usize
     }
 
-    fn hand_over(&mut self, recorder: usize, flush: bool) -> Result<(), Closed> {
+    fn hand_over(&mut self, recorder: usize, flush: bool) -> Result<(), QueueClosed> {
         let filling = &mut self.filling[recorder];
         let (inbox, emptied, stop) = match &self.to {
             To::Recorders {
@@ -101,7 +101,7 @@ impl Outbox {
                 return Ok(());
             }
         };
-        let mut next = emptied.try_recv().unwrap_or_else(|_| Parcel::new());
+        let mut next = emptied.try_recv().unwrap_or_else(|_| Chunk::new());
         next.clear();
         let mut parcel = std::mem::replace(filling, next);
         parcel.flush = flush;
@@ -112,17 +112,17 @@ impl Outbox {
                 Err(SendTimeoutError::Timeout(back) | SendTimeoutError::Disconnected(back)) => {
                     // It still holds lines; they are counted as not sent.
                     *filling = back;
-                    return Err(Closed);
+                    return Err(QueueClosed);
                 }
             }
         }
     }
 }
 
-fn drop_units(account: &Account, units: &[Unit]) {
+fn drop_units(account: &Account, units: &[RequestGroup]) {
     for units in units.chunk_by(|one, next| one.file == next.file) {
         if let Some(file) = account.file(units[0].file as usize) {
-            file.add(Count::Imported, units.iter().map(Unit::lines).sum());
+            file.add(Count::Imported, units.iter().map(RequestGroup::lines).sum());
         }
     }
 }

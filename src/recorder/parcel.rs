@@ -2,20 +2,20 @@
 
 use super::window::USUAL;
 use crate::ledger::LogId;
-use crate::rejects::Original;
+use crate::report::rejects::Original;
 
 /// One line's worth of tracking requests, and what a recorder must know of the line. A line is nearly always one
 /// request; a connection to a radio stream is several, which stay together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unit {
+pub struct RequestGroup {
     /// Which log, counted in the order in which they were opened.
     pub file: u32,
     /// The log in the ledger; `None`: it cannot be read again (a pipe), or nothing is kept.
     pub log: Option<LogId>,
     /// The line.
-    pub place: Place,
+    pub place: LinePosition,
     /// Further lines that make one connection with it.
-    pub more: Vec<Place>,
+    pub more: Vec<LinePosition>,
     /// Index into the run's sites.
     pub site: u32,
     /// The first and the last day of its requests, counted from 1970, UTC.
@@ -34,7 +34,7 @@ pub struct Unit {
 
 /// A line in its log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct LinePosition {
     /// From 1.
     pub line: u64,
     /// In unpacked bytes.
@@ -43,9 +43,9 @@ pub struct Place {
     pub end: u64,
 }
 
-impl Unit {
+impl RequestGroup {
     /// All its lines.
-    pub fn places(&self) -> impl Iterator<Item = Place> {
+    pub fn places(&self) -> impl Iterator<Item = LinePosition> {
         std::iter::once(self.place).chain(self.more.iter().copied())
     }
 
@@ -57,12 +57,12 @@ impl Unit {
 
 /// A bounded bunch of units. Buffers go round: an emptied parcel returns to the parser.
 #[derive(Debug, Default)]
-pub struct Parcel {
+pub struct Chunk {
     /// The requests' JSON objects, end to end.
     pub body: Vec<u8>,
     /// Where each request ends in `body`.
     pub ends: Vec<u32>,
-    pub units: Vec<Unit>,
+    pub units: Vec<RequestGroup>,
     /// The input pauses or has ended: what is there goes out now.
     pub flush: bool,
 }
@@ -74,7 +74,7 @@ pub const FULL: usize = 32 * 1024;
 /// An emptied parcel keeps its buffers for the next, but for those that an odd line has made so large.
 const KEPT: usize = 8 * FULL;
 
-impl Parcel {
+impl Chunk {
     /// With room for what usually goes in, so that it need not grow.
     pub fn new() -> Self {
         let hits = FULL / USUAL;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::batch::Batch;
 use super::delivery::{Delivery, LONG, Next, Who};
-use super::doubt::{Unasked, present};
-use super::window::{Fate, Window};
-use crate::config::InDoubt;
+use super::doubt::{LookupError, present};
+use super::window::{HitOutcome, Window};
 use crate::error::Result;
+use crate::recorder::InDoubt;
 
 /// What is known of a batch in doubt.
 pub(super) struct Doubt {
@@ -68,11 +68,11 @@ impl Delivery {
                     self.books.leave_in_doubt(window, &batch.requests);
                     return Ok(Next::Done);
                 }
-                Err(Unasked::NotNow(why)) => {
+                Err(LookupError::NotNow(why)) => {
                     self.books.leave_in_doubt(window, &batch.requests);
                     return Ok(Next::Stop(why));
                 }
-                Err(Unasked::Never(why)) => {
+                Err(LookupError::Never(why)) => {
                     return self.follow_policy(window, batch, doubt, &why);
                 }
             };
@@ -81,7 +81,7 @@ impl Delivery {
             batch.requests.retain(|request| {
                 let there = present.next() == Some(true);
                 if there {
-                    self.books.settle(window, *request, Fate::Imported);
+                    self.books.settle(window, *request, HitOutcome::Imported);
                 }
                 !there
             });
@@ -121,7 +121,7 @@ impl Delivery {
                     .console
                     .warn_incomplete(format!("{what}: not sent again (--in-doubt=skip)"));
                 self.books
-                    .settle_all(window, &batch.requests, Fate::InDoubt);
+                    .settle_all(window, &batch.requests, HitOutcome::InDoubt);
                 Ok(Next::Done)
             }
             InDoubt::Resend => {

@@ -7,28 +7,28 @@ use std::time::{Duration, Instant};
 
 use super::gate::{Gates, SiteDay};
 use super::outage::Outage;
-use crate::config::DeliveryOptions;
 use crate::ledger::Ledger;
 use crate::matomo::api::Api;
 use crate::matomo::client::Client;
 use crate::matomo::exchange::{Exchange, Seen};
 use crate::matomo::shown;
-use crate::rejects::Rejects;
+use crate::recorder::DeliveryOptions;
+use crate::report::rejects::Rejects;
 use crate::report::{Account, Console};
 use crate::secret::Secret;
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 
 /// So long a word of Matomo's about the token holds, where asking for each single hit would double the requests.
 const SHORT_WHILE: Duration = Duration::from_secs(5);
 
 /// What all recorders share.
-pub struct Shared {
+pub struct Context {
     pub client: Client,
     pub api: Api,
     pub token: Option<Secret>,
     pub account: Arc<Account>,
     pub console: Console,
-    pub stop: Stop,
+    pub stop: Shutdown,
     pub options: DeliveryOptions,
     /// `None`: nothing is kept of what was done.
     pub ledger: Option<Arc<Ledger>>,
@@ -89,7 +89,7 @@ impl Learnt {
     }
 }
 
-impl Shared {
+impl Context {
     /// With `--debug-tracker`, what the tracker answered.
     pub fn show_answer(&self, exchange: &Exchange) {
         if let Seen::Answer(answer) = &exchange.seen

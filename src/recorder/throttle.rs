@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::crowd::Most;
 use super::sizer::{Size, Sizer};
 use super::tempo::{Era, Seen, Tempo, Took};
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 
 /// How soon a waiting recorder learns of a signal, which does not wake it.
 const TICK: Duration = Duration::from_millis(100);
@@ -70,7 +70,7 @@ impl Throttle {
     }
 
     /// Waits for a turn. `None`: the program is to stop.
-    pub fn enter(&self, stop: &Stop) -> Option<Turn<'_>> {
+    pub fn enter(&self, stop: &Shutdown) -> Option<Turn<'_>> {
         let mut inner = self.lock();
         let number = inner.came;
         inner.came += 1;
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn no_more_are_under_way_than_may_be_and_all_get_their_turn() {
         let throttle = throttle(Most::Auto(8));
-        let stop = Stop::new();
+        let stop = Shutdown::new();
         let (busy, peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|threads| {
             for _ in 0..8 {
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn after_trouble_fewer_may_enter() {
         let throttle = throttle(Most::Fixed(4));
-        let stop = Stop::new();
+        let stop = Shutdown::new();
         assert_eq!(throttle.settled(), None);
         let mut turns: Vec<Turn> = (0..4).map(|_| throttle.enter(&stop).unwrap()).collect();
         let said = turns.pop().unwrap().end(&sent(Took::Failed)).unwrap();
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn who_waits_learns_of_a_stop() {
         let throttle = throttle(Most::Fixed(1));
-        let stop = Stop::new();
+        let stop = Shutdown::new();
         let _turn = throttle.enter(&stop);
         std::thread::scope(|threads| {
             let waiting = threads.spawn(|| throttle.enter(&stop).is_none());

@@ -1,13 +1,13 @@
 //! A recorder's read-ahead: the requests it holds, in the order that suits the server.
 
+use crate::hit_id::HitId;
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 
 use super::gate::SiteDay;
-use super::parcel::{Parcel, Unit};
-use crate::mark;
+use super::parcel::{Chunk, RequestGroup};
 use crate::matomo::json;
 use crate::secret::Secret;
 
@@ -35,17 +35,17 @@ struct Request {
 /// A unit and what has become of its requests so far.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
-    pub unit: Unit,
+    pub unit: RequestGroup,
     /// Requests that have no outcome yet.
     pub left: u32,
-    pub fate: Fate,
+    pub fate: HitOutcome,
     /// A request of it went out again although Matomo may have had it.
     resent: bool,
 }
 
 /// What a line came to. Later is worse: the worst of its requests decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fate {
+pub enum HitOutcome {
     Imported,
     /// Nobody knows whether Matomo has it. By `--in-doubt=skip` that is the end of it; where the import stops, the next
     /// run asks.
@@ -87,7 +87,7 @@ impl Window {
     }
 
     /// Takes what is in a parcel.
-    pub fn add(&mut self, parcel: &mut Parcel) {
+    pub fn add(&mut self, parcel: &mut Chunk) {
         let offset = self.body.len() as u32;
         self.body.extend_from_slice(&parcel.body);
         let mut ends = parcel.ends.iter();
@@ -105,7 +105,7 @@ impl Window {
             }
             self.units.push(Pending {
                 left: unit.requests,
-                fate: Fate::Imported,
+                fate: HitOutcome::Imported,
                 resent: false,
                 unit,
             });
@@ -182,12 +182,16 @@ impl Window {
     }
 
     /// The line that a request comes from.
-    pub fn unit(&self, request: u32) -> &Unit {
+    pub fn unit(&self, request: u32) -> &RequestGroup {
         &self.units[self.requests[request as usize].unit as usize].unit
     }
 
     /// Notes a request's outcome. Gives the line and its fate when this was the last of its requests.
-    pub fn settle(&mut self, request: u32, fate: Fate) -> Option<(&Unit, Fate)> {
+    pub fn settle(
+        &mut self,
+        request: u32,
+        fate: HitOutcome,
+    ) -> Option<(&RequestGroup, HitOutcome)> {
         let pending = &mut self.units[self.requests[request as usize].unit as usize];
         pending.left = pending.left.saturating_sub(1);
         pending.fate = pending.fate.max(fate);
@@ -200,7 +204,7 @@ impl Window {
     }
 
     /// The mark of a request, as its JSON object has it.
-    pub fn mark(&self, request: u32) -> Option<[u8; mark::LENGTH]> {
+    pub fn mark(&self, request: u32) -> Option<HitId> {
         // Within a value a quote never stands without a backslash.
         const NAME: &[u8] = b",\"pv_id\":\"";
         let json = self.json(request);
@@ -215,7 +219,7 @@ impl Window {
 
     /// Notes that a request has been sent. Gives its line, if Matomo may have it twice now, and the first time that this
     /// holds of one of the line's requests.
-    pub fn sent(&mut self, request: u32) -> Option<&Unit> {
+    pub fn sent(&mut self, request: u32) -> Option<&RequestGroup> {
         let request = &mut self.requests[request as usize];
         if !std::mem::take(&mut request.in_doubt) {
             return None;
@@ -227,7 +231,7 @@ impl Window {
 
     /// Whether a request of the line that this one comes from has been refused.
     pub fn is_refused(&self, request: u32) -> bool {
-        self.units[self.requests[request as usize].unit as usize].fate == Fate::Refused
+        self.units[self.requests[request as usize].unit as usize].fate == HitOutcome::Refused
     }
 
     /// Whether the line that a request comes from has its outcome.
@@ -236,7 +240,7 @@ impl Window {
     }
 
     /// The lines that have requests without outcome; and whether Matomo may have one of these.
-    pub fn unsettled(&self) -> impl Iterator<Item = (&Unit, bool)> {
+    pub fn unsettled(&self) -> impl Iterator<Item = (&RequestGroup, bool)> {
         let doubted: HashSet<u32> = self
             .requests
             .iter()

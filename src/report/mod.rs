@@ -11,6 +11,7 @@ pub mod count;
 pub mod exit;
 mod held;
 pub mod progress;
+pub mod rejects;
 pub mod shell;
 mod sink;
 pub mod summary;

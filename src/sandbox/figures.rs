@@ -4,11 +4,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use rusqlite::{Connection, Row};
 
-use crate::listening::{self, Figures, Tally};
+use crate::radio::{self, ListeningReport, ListeningStats};
 
 /// What one site, or all together, came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct SiteFigures {
+pub(super) struct SiteReport {
     pub idsite: i64,
     pub name: String,
     pub visits: u64,
@@ -19,7 +19,7 @@ pub(super) struct SiteFigures {
 }
 
 /// Sites with hits, the busiest first.
-pub(super) fn sites(db: &Connection) -> rusqlite::Result<Vec<SiteFigures>> {
+pub(super) fn sites(db: &Connection) -> rusqlite::Result<Vec<SiteReport>> {
     let mut ask = db.prepare(
         "WITH counted AS (
            SELECT idsite, sum(kind = 'page view') AS pages, sum(kind = 'download') AS downloads,
@@ -31,7 +31,7 @@ pub(super) fn sites(db: &Connection) -> rusqlite::Result<Vec<SiteFigures>> {
          ORDER BY pages DESC, downloads DESC, idsite",
     )?;
     ask.query_map([], |row| {
-        Ok(SiteFigures {
+        Ok(SiteReport {
             idsite: row.get(0)?,
             name: row.get(1)?,
             visits: count(row, 2)?,
@@ -79,16 +79,16 @@ fn top(db: &Connection, what: &str, most: usize) -> rusqlite::Result<Vec<(u64, S
 }
 
 /// What listeners did, by the rules of the summary.
-pub(super) fn listening(db: &Connection) -> rusqlite::Result<Figures> {
+pub(super) fn listening(db: &Connection) -> rusqlite::Result<ListeningReport> {
     let mut ask = db.prepare("SELECT mount, start, seconds, listener FROM listening")?;
     let mut rows = ask.query([])?;
-    let mut tally = Tally::default();
+    let mut tally = ListeningStats::default();
     while let Some(row) = rows.next()? {
         let seconds: i64 = row.get(2)?;
         // Events that somebody else sent may say anything.
         let connection = u64::try_from(seconds)
             .ok()
-            .and_then(|seconds| listening::Connection::new(row.get(1).ok()?, seconds));
+            .and_then(|seconds| radio::Session::new(row.get(1).ok()?, seconds));
         if let Some(connection) = connection {
             let mut listener = DefaultHasher::new();
             row.get_ref(3)?.as_bytes()?.hash(&mut listener);
@@ -109,7 +109,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::listening::MountFigures;
+    use crate::radio::MountReport;
     use crate::sandbox::options::Sites;
     use crate::sandbox::store::Store;
     use crate::sandbox::stored::Stored;
@@ -117,7 +117,7 @@ mod tests {
     const START: i64 = 1_789_905_600;
 
     fn note(store: &Store, mount: &str, start: i64, seconds: u64, listener: u64) {
-        let connection = listening::Connection::new(START + start, seconds).unwrap();
+        let connection = radio::Session::new(START + start, seconds).unwrap();
         store.add_connection(mount, connection, listener).unwrap();
     }
 
@@ -140,8 +140,8 @@ mod tests {
     /// Connections, seconds, median, most at once and when, listeners.
     type Short = (u64, u64, f64, u64, Option<i64>, u64);
 
-    fn short(figures: &MountFigures) -> Short {
-        let MountFigures {
+    fn short(figures: &MountReport) -> Short {
+        let MountReport {
             connections,
             seconds,
             median,

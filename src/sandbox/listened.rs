@@ -2,11 +2,11 @@
 
 use super::report::MOST;
 use super::table::{Table, heading, hundredths, tenths, thousands};
-use crate::listening::Figures;
-use crate::listening::figures::{MountFigures, date};
+use crate::radio::ListeningReport;
+use crate::radio::figures::{MountReport, date};
 
 /// The part of the report on it; empty where nobody listened.
-pub(super) fn listened(found: &Figures) -> String {
+pub(super) fn listened(found: &ListeningReport) -> String {
     if found.all.connections == 0 {
         return String::new();
     }
@@ -34,7 +34,7 @@ pub(super) fn listened(found: &Figures) -> String {
 }
 
 /// Connections, seconds, hours, average, median, most at once, when, listeners.
-fn numbers(figures: &MountFigures, estimated: bool) -> [String; 8] {
+fn numbers(figures: &MountReport, estimated: bool) -> [String; 8] {
     let about = |is_estimate: bool| if is_estimate { "~" } else { "" };
     let peak = figures.peak;
     [
@@ -50,7 +50,7 @@ fn numbers(figures: &MountFigures, estimated: bool) -> [String; 8] {
     ]
 }
 
-fn by_mount(found: &Figures) -> String {
+fn by_mount(found: &ListeningReport) -> String {
     let mut table = Table::new(
         "Listening by mount point",
         &[
@@ -88,7 +88,7 @@ fn by_mount(found: &Figures) -> String {
     table.render()
 }
 
-fn by_day(found: &Figures) -> String {
+fn by_day(found: &ListeningReport) -> String {
     let days = found.days();
     let names = days
         .mounts

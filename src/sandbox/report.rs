@@ -1,6 +1,6 @@
 //! What came of an import into the sandbox, in plain words and aligned tables.
 
-use super::figures::{self, SiteFigures};
+use super::figures::{self, SiteReport};
 use super::listened::listened;
 use super::store::Store;
 use super::table::{Table, thousands};
@@ -43,7 +43,7 @@ pub fn report(store: &Store) -> Result<String> {
     })
 }
 
-fn sites(all: &[SiteFigures]) -> String {
+fn sites(all: &[SiteReport]) -> String {
     let mut table = Table::new(
         "Sites",
         &[
@@ -56,7 +56,7 @@ fn sites(all: &[SiteFigures]) -> String {
             "Name",
         ],
     );
-    let mut row = |site: &SiteFigures, id: String| {
+    let mut row = |site: &SiteReport, id: String| {
         let numbers = [
             site.visits,
             site.pages,
@@ -80,10 +80,10 @@ fn sites(all: &[SiteFigures]) -> String {
 }
 
 /// Sites as one.
-fn together(sites: &[SiteFigures], name: String) -> SiteFigures {
+fn together(sites: &[SiteReport], name: String) -> SiteReport {
     let sum =
-        |figure: fn(&SiteFigures) -> u64| sites.iter().map(figure).fold(0, u64::saturating_add);
-    SiteFigures {
+        |figure: fn(&SiteReport) -> u64| sites.iter().map(figure).fold(0, u64::saturating_add);
+    SiteReport {
         idsite: 0,
         name,
         visits: sum(|site| site.visits),

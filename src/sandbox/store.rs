@@ -12,7 +12,7 @@ use super::schema::{APPLICATION, TABLES, VERSION};
 use super::sites;
 use super::stored::Stored;
 use crate::error::{Error, Result};
-use crate::listening;
+use crate::radio;
 
 /// So many connections of listeners are written at once.
 const TOGETHER: usize = 1000;
@@ -35,7 +35,7 @@ pub type Alarm = Box<dyn Fn(Error) + Send>;
 
 struct Listened {
     mount: String,
-    connection: listening::Connection,
+    connection: radio::Session,
     listener: String,
 }
 
@@ -116,7 +116,7 @@ impl Store {
     pub fn add_connection(
         &self,
         mount: &str,
-        connection: listening::Connection,
+        connection: radio::Session,
         listener: u64,
     ) -> Result<()> {
         let mut inner = locked(&self.inner);

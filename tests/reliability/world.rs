@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use import_logs::ledger::{BatchId, Ledger, Target};
+use import_logs::ledger::{BatchId, Ledger, TargetKey};
 use import_logs::sandbox::{Faults, Options, Sandbox};
 
 use crate::support::stored::{options, started};
@@ -91,8 +91,8 @@ impl World {
         opened.in_doubt.iter().map(|batch| batch.id).collect()
     }
 
-    fn target(&self) -> Target {
-        Target::new(&self.sandbox.url().parse().unwrap(), Some("1"))
+    fn target(&self) -> TargetKey {
+        TargetKey::new(&self.sandbox.url().parse().unwrap(), Some("1"))
     }
 
     /// The bytes of stdin that the ledger's folder keeps.

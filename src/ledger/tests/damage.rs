@@ -26,7 +26,7 @@ impl Scene {
         append(&logs[0], &numbered(6..12));
         let ledger = open(&state).ledger;
         let finished = recognise(&ledger, &logs[2]);
-        assert_eq!(finished.fate, Fate::Done);
+        assert_eq!(finished.fate, FileChange::Done);
         let mut truth = BTreeMap::from([(logs[2].clone(), finished.done)]);
         for path in &logs[..2] {
             let log = recognise(&ledger, path);
@@ -88,7 +88,7 @@ impl Scene {
             // Not even by the word that a log is done.
             let whole = fs::metadata(path).unwrap().len();
             assert!(
-                state.fate != Fate::Done || claimed.first_gap() == whole,
+                state.fate != FileChange::Done || claimed.first_gap() == whole,
                 "{what}"
             );
         }

@@ -20,11 +20,11 @@ impl Logs {
     }
 
     /// One run over that log: what was made of it, and how many lines were sent.
-    fn run(&self, name: &str) -> (Fate, usize) {
+    fn run(&self, name: &str) -> (FileChange, usize) {
         self.run_all(&[name])[0]
     }
 
-    fn run_all(&self, names: &[&str]) -> Vec<(Fate, usize)> {
+    fn run_all(&self, names: &[&str]) -> Vec<(FileChange, usize)> {
         let opened = open(&self.state_dir());
         assert_eq!(opened.warnings, [""; 0]);
         let ledger = opened.ledger;
@@ -43,26 +43,26 @@ impl Logs {
 fn a_log_that_grew_goes_on_and_one_that_did_not_is_done() {
     let logs = Logs::new();
     append(&logs.path("log"), &numbered(0..100));
-    assert_eq!(logs.run("log"), (Fate::New, 100));
-    assert_eq!(logs.run("log"), (Fate::Done, 0));
+    assert_eq!(logs.run("log"), (FileChange::New, 100));
+    assert_eq!(logs.run("log"), (FileChange::Done, 0));
     append(&logs.path("log"), &numbered(100..150));
-    assert_eq!(logs.run("log"), (Fate::GoesOn, 50));
-    assert_eq!(logs.run("log"), (Fate::Done, 0));
+    assert_eq!(logs.run("log"), (FileChange::GoesOn, 50));
+    assert_eq!(logs.run("log"), (FileChange::Done, 0));
 }
 
 #[test]
 fn a_log_known_from_its_first_bytes_on_is_known_when_it_is_long() {
     let logs = Logs::new();
     append(&logs.path("log"), "");
-    assert_eq!(logs.run("log"), (Fate::New, 0));
+    assert_eq!(logs.run("log"), (FileChange::New, 0));
     append(&logs.path("log"), "beg");
-    assert_eq!(logs.run("log"), (Fate::GoesOn, 0));
+    assert_eq!(logs.run("log"), (FileChange::GoesOn, 0));
     append(&logs.path("log"), "inning\n");
-    assert_eq!(logs.run("log"), (Fate::GoesOn, 1));
+    assert_eq!(logs.run("log"), (FileChange::GoesOn, 1));
     append(&logs.path("log"), &numbered(0..100));
-    assert_eq!(logs.run("log"), (Fate::GoesOn, 100));
+    assert_eq!(logs.run("log"), (FileChange::GoesOn, 100));
     pack(&logs.path("log"), &logs.path("log.1.gz"));
-    assert_eq!(logs.run("log.1.gz"), (Fate::Done, 0));
+    assert_eq!(logs.run("log.1.gz"), (FileChange::Done, 0));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_log_that_was_empty_when_recognised_and_filled_while_read_is_known_when_pack
     ledger.done(batch).unwrap();
     drop(ledger);
     pack(&logs.path("log"), &logs.path("log.1.gz"));
-    assert_eq!(logs.run("log.1.gz"), (Fate::Done, 0));
+    assert_eq!(logs.run("log.1.gz"), (FileChange::Done, 0));
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn a_renamed_log_is_known_and_the_new_one_of_its_name_is_new() {
     fs::rename(logs.path("log"), logs.path("log.1")).unwrap();
     append(&logs.path("log"), &numbered(110..130));
     let came = logs.run_all(&["log", "log.1"]);
-    assert_eq!(came, [(Fate::New, 20), (Fate::Renamed, 10)]);
-    assert_eq!(logs.run("log.1"), (Fate::Done, 0));
+    assert_eq!(came, [(FileChange::New, 20), (FileChange::Renamed, 10)]);
+    assert_eq!(logs.run("log.1"), (FileChange::Done, 0));
 }
 
 #[test]
@@ -101,9 +101,9 @@ fn a_log_packed_since_goes_on_at_its_position() {
     logs.run("log");
     append(&logs.path("log"), &numbered(100..110));
     pack(&logs.path("log"), &logs.path("log.1.gz"));
-    assert_eq!(logs.run("log.1.gz"), (Fate::Packed, 10));
+    assert_eq!(logs.run("log.1.gz"), (FileChange::Packed, 10));
     fs::rename(logs.path("log.1.gz"), logs.path("log.2.gz")).unwrap();
-    assert_eq!(logs.run("log.2.gz"), (Fate::Done, 0));
+    assert_eq!(logs.run("log.2.gz"), (FileChange::Done, 0));
 }
 
 #[test]
@@ -117,8 +117,8 @@ fn a_packed_log_once_found_done_is_not_unpacked_again() {
     let logs = Logs::new();
     append(&logs.path("log"), &numbered(0..100));
     pack(&logs.path("log"), &logs.path("log.gz"));
-    assert_eq!(logs.run("log.gz"), (Fate::New, 100));
-    assert_eq!(logs.run("log.gz"), (Fate::Done, 0));
+    assert_eq!(logs.run("log.gz"), (FileChange::New, 100));
+    assert_eq!(logs.run("log.gz"), (FileChange::Done, 0));
     let ledger = open(&logs.state_dir()).ledger;
     let path = &logs.path("log.gz");
     let state = ledger.recognise(Probe {
@@ -127,7 +127,7 @@ fn a_packed_log_once_found_done_is_not_unpacked_again() {
         packed: true,
         log: &mut Never,
     });
-    assert_eq!(state.unwrap().fate, Fate::Done);
+    assert_eq!(state.unwrap().fate, FileChange::Done);
 }
 
 #[test]
@@ -139,9 +139,9 @@ fn a_log_copied_and_cut_off_begins_anew_and_its_copy_goes_on() {
     fs::copy(logs.path("log"), logs.path("log.1")).unwrap();
     fs::write(logs.path("log"), numbered(110..500)).unwrap();
     let came = logs.run_all(&["log", "log.1"]);
-    assert_eq!(came, [(Fate::CutOff, 390), (Fate::Copied, 10)]);
+    assert_eq!(came, [(FileChange::CutOff, 390), (FileChange::Copied, 10)]);
     let came = logs.run_all(&["log", "log.1"]);
-    assert_eq!(came, [(Fate::Done, 0), (Fate::Done, 0)]);
+    assert_eq!(came, [(FileChange::Done, 0), (FileChange::Done, 0)]);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_log_cut_off_to_nothing_begins_anew_each_time() {
         append(&logs.path("log"), &numbered(round * 10..round * 10 + 10));
         assert_eq!(logs.run("log").1, 10);
         fs::write(logs.path("log"), "").unwrap();
-        assert_eq!(logs.run("log"), (Fate::CutOff, 0));
+        assert_eq!(logs.run("log"), (FileChange::CutOff, 0));
     }
 }
 
@@ -161,7 +161,7 @@ fn a_shorter_log_of_the_same_beginning_is_another_one() {
     append(&logs.path("log"), &numbered(0..100));
     logs.run("log");
     fs::write(logs.path("log"), numbered(0..90)).unwrap();
-    assert_eq!(logs.run("log"), (Fate::CutOff, 90));
+    assert_eq!(logs.run("log"), (FileChange::CutOff, 90));
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_new_log_with_the_inode_of_one_that_is_gone_is_new() {
     // What deleting and making a file comes to where the inode is used again.
     fs::write(logs.path("old"), numbered(500..700)).unwrap();
     fs::rename(logs.path("old"), logs.path("new")).unwrap();
-    assert_eq!(logs.run("new"), (Fate::New, 200));
+    assert_eq!(logs.run("new"), (FileChange::New, 200));
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_copy_with_the_inode_of_an_empty_log_that_is_gone_is_known() {
         born: Some((1, 0)),
         ..as_it_is
     };
-    assert_eq!(recognise_as(&ledger, &empty, gone).fate, Fate::New);
+    assert_eq!(recognise_as(&ledger, &empty, gone).fate, FileChange::New);
     assert_eq!(import(&ledger, &path), 100);
     let later = FileId {
         born: Some((2, 0)),
@@ -210,11 +210,11 @@ fn logs_that_begin_alike_are_told_apart() {
         append(&logs.path(name), &format!("{header}\n{text}"));
     }
     let came = logs.run_all(&["a", "b"]);
-    assert_eq!(came, [(Fate::New, 52), (Fate::New, 52)]);
+    assert_eq!(came, [(FileChange::New, 52), (FileChange::New, 52)]);
     append(&logs.path("a"), &numbered(50..60));
     append(&logs.path("b"), &numbered(150..153));
     let came = logs.run_all(&["b", "a"]);
-    assert_eq!(came, [(Fate::GoesOn, 3), (Fate::GoesOn, 10)]);
+    assert_eq!(came, [(FileChange::GoesOn, 3), (FileChange::GoesOn, 10)]);
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn logs_of_nothing_but_the_same_header_lose_nothing_when_they_grow() {
     // The header of one of them may be looked at again.
     assert!((12..=13).contains(&sent), "{sent}");
     let came = logs.run_all(&["a", "b"]);
-    assert_eq!(came, [(Fate::Done, 0), (Fate::Done, 0)]);
+    assert_eq!(came, [(FileChange::Done, 0), (FileChange::Done, 0)]);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_copy_of_a_log_that_this_run_has_read_is_not_read_again() {
     ledger.read_to(first.log, 0, text.as_bytes()).unwrap();
     // Its lines are still with the recorders.
     let second = recognise(&ledger, &logs.path("b"));
-    assert_eq!(second.fate, Fate::ReadAlready);
+    assert_eq!(second.fate, FileChange::ReadAlready);
     assert_eq!(
         (second.log, second.known_as),
         (first.log, Some(logs.path("a")))

@@ -24,8 +24,8 @@ fn folder() -> TempDir {
     }
 }
 
-fn target(idsite: &str) -> Target {
-    Target::new(&"https://matomo.example/".parse().unwrap(), Some(idsite))
+fn target(idsite: &str) -> TargetKey {
+    TargetKey::new(&"https://matomo.example/".parse().unwrap(), Some(idsite))
 }
 
 fn open(dir: &Path) -> Opened {
@@ -109,7 +109,7 @@ fn line(log: LogId, range: Range<u64>) -> Lines {
 /// Reads all that is left of a log and sends it in one batch; how many lines that were.
 fn import(ledger: &Ledger, path: &Path) -> usize {
     let state = recognise(ledger, path);
-    if matches!(state.fate, Fate::Done | Fate::ReadAlready) {
+    if matches!(state.fate, FileChange::Done | FileChange::ReadAlready) {
         return 0;
     }
     let content = unpack(path);

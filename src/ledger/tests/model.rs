@@ -166,7 +166,7 @@ impl World {
         let mut batches = 0;
         for path in self.logs() {
             let state = recognise(&ledger, &path);
-            if matches!(state.fate, Fate::Done | Fate::ReadAlready) {
+            if matches!(state.fate, FileChange::Done | FileChange::ReadAlready) {
                 continue;
             }
             let content = unpack(&path);

@@ -50,7 +50,7 @@ fn api_at(url: &str, wait: Waiter) -> Api {
         Some(Secret::new(TOKEN)),
         retry,
         wait,
-        Stop::default(),
+        Shutdown::default(),
     )
 }
 

@@ -2,8 +2,8 @@
 
 use super::url;
 use crate::hit::Hit;
+use crate::hit::Site;
 use crate::matomo::json;
-use crate::site::Site;
 
 /// The beginning of a request, up to the path of its url.
 #[derive(Debug)]

@@ -17,12 +17,12 @@ pub fn shorten(text: &[u8]) -> &[u8] {
     &text[..SHORTENED - back.count()]
 }
 
-/// Bytes of a [`Prepared`], as a rule.
+/// Bytes of a [`SessionTemplate`], as a rule.
 pub const PREPARED: usize = 640;
 
 /// The requests of a connection, but for their dates and marks.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct SessionTemplate {
     /// What all of them have, then what the page view has besides, then what the events have besides.
     pub(super) text: Vec<u8>,
     /// Where each of the first two ends.
@@ -30,7 +30,7 @@ pub struct Prepared {
     pub(super) view: usize,
 }
 
-impl Prepared {
+impl SessionTemplate {
     pub(super) fn push_view(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.text[..self.view]);
     }

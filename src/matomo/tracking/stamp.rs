@@ -1,6 +1,7 @@
 //! Mark and date of a request.
 
-use crate::mark;
+use crate::hit_id;
+use crate::hit_id::HitId;
 
 const SECONDS_A_DAY: i64 = 86_400;
 
@@ -28,8 +29,8 @@ impl Default for Stamp {
 
 impl Stamp {
     /// The two members with a comma before them. `time`: seconds since 1970, UTC, in the years 1 to 9999.
-    pub fn of(&mut self, mark: &[u8; mark::LENGTH], time: i64) -> &[u8] {
-        self.text[MARK..MARK + mark::LENGTH].copy_from_slice(mark);
+    pub fn of(&mut self, mark: &HitId, time: i64) -> &[u8] {
+        self.text[MARK..MARK + hit_id::LENGTH].copy_from_slice(mark);
         let day = time.div_euclid(SECONDS_A_DAY);
         if self.day != Some(day) {
             self.day = Some(day);

@@ -1,8 +1,8 @@
 //! The address of a page: scheme and host, path and query (SPEC sections 6 and 7).
 
 use crate::hit::Hit;
+use crate::hit::Site;
 use crate::matomo::json::{self, Broken};
-use crate::site::Site;
 
 /// The host of hits whose log has an empty one (SPEC section 7).
 pub const NO_HOST: &str = "no-hostname-found-in-log";

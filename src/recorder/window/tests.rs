@@ -1,11 +1,11 @@
 //! The order of requests in a window, and how its lines are settled.
 
 use super::*;
-use crate::recorder::parcel::Place;
+use crate::recorder::parcel::LinePosition;
 
 /// Lines, each with its visitor, agent and number of requests, which read `line.request`.
 pub fn window(units: &[(u64, u64, u32)]) -> Window {
-    let mut parcel = Parcel::default();
+    let mut parcel = Chunk::default();
     for (line, (visitor, agent, requests)) in units.iter().enumerate() {
         for part in 0..*requests {
             parcel
@@ -13,12 +13,12 @@ pub fn window(units: &[(u64, u64, u32)]) -> Window {
                 .extend_from_slice(format!("{line}.{part}").as_bytes());
             parcel.end_request();
         }
-        parcel.units.push(Unit {
+        parcel.units.push(RequestGroup {
             file: 0,
             log: None,
             originals: Vec::new(),
             marked: true,
-            place: Place {
+            place: LinePosition {
                 line: line as u64,
                 start: 0,
                 end: 0,
@@ -80,12 +80,12 @@ fn requests_of_one_line_stay_together_in_order() {
 #[test]
 fn a_line_is_settled_with_its_last_request_and_by_the_worst() {
     let mut window = window(&[(1, 10, 3)]);
-    assert_eq!(window.settle(0, Fate::Imported), None);
-    assert_eq!(window.settle(1, Fate::Refused), None);
+    assert_eq!(window.settle(0, HitOutcome::Imported), None);
+    assert_eq!(window.settle(1, HitOutcome::Refused), None);
     assert_eq!(window.unsettled().count(), 1);
     assert_eq!(
-        window.settle(2, Fate::Imported).map(|(_, fate)| fate),
-        Some(Fate::Refused)
+        window.settle(2, HitOutcome::Imported).map(|(_, fate)| fate),
+        Some(HitOutcome::Refused)
     );
     assert_eq!(window.unsettled().count(), 0);
 }
@@ -93,13 +93,13 @@ fn a_line_is_settled_with_its_last_request_and_by_the_worst() {
 #[test]
 fn windows_take_several_parcels() {
     let mut both = window(&[(1, 10, 2)]);
-    let mut parcel = Parcel::default();
+    let mut parcel = Chunk::default();
     parcel.body.extend_from_slice(b"later");
     parcel.end_request();
-    parcel.units.push(Unit {
-        place: Place {
+    parcel.units.push(RequestGroup {
+        place: LinePosition {
             line: 7,
-            ..Place::default()
+            ..LinePosition::default()
         },
         requests: 1,
         ..both.unit(0).clone()

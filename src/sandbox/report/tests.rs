@@ -1,7 +1,7 @@
 //! The whole report, over stores of a few hits.
 
 use super::*;
-use crate::listening::Connection;
+use crate::radio::Session;
 use crate::sandbox::options::Sites;
 use crate::sandbox::stored::Stored;
 use chrono::DateTime;
@@ -148,7 +148,7 @@ Listening hours per day (UTC)
 fn what_crosses_midnight_is_told_of_both_days_and_few_mount_points_are_named() {
     let store = store(&[]);
     for number in 0..MOST as u64 + 2 {
-        let connection = Connection::new(NOON + 43_200 - 3600, 5400 + number).unwrap();
+        let connection = Session::new(NOON + 43_200 - 3600, 5400 + number).unwrap();
         store
             .add_connection(&format!("/{number}"), connection, number)
             .unwrap();
@@ -175,7 +175,7 @@ fn what_crosses_midnight_is_told_of_both_days_and_few_mount_points_are_named() {
 fn days_before_those_that_are_listed_are_one_row() {
     let store = store(&[]);
     for day in 0..400 {
-        let connection = Connection::new(NOON + day * 86_400, 3600).unwrap();
+        let connection = Session::new(NOON + day * 86_400, 3600).unwrap();
         store.add_connection("/live", connection, 1).unwrap();
     }
     let text = report(&store).unwrap();

@@ -6,11 +6,11 @@ use std::io::Write;
 use super::client::Client;
 use super::*;
 use crate::error::Kind;
-use crate::listening::Connection;
+use crate::radio::Session;
 use crate::sandbox::report;
 
 fn listen(sandbox: &Sandbox, seconds: u64) {
-    let connection = Connection::new(1_700_000_000, seconds).unwrap();
+    let connection = Session::new(1_700_000_000, seconds).unwrap();
     sandbox
         .store()
         .add_connection("/live", connection, 1)

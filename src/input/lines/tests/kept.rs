@@ -23,7 +23,7 @@ fn kept(data: &[u8], room: usize) -> (Lines, Arc<Mutex<Vec<u8>>>) {
         }),
     };
     let source = Source::File(log.path().to_owned());
-    let mut lines = Lines::open_pipe(&source, tee, Options::default()).unwrap();
+    let mut lines = Lines::open_pipe(&source, tee, LineOptions::default()).unwrap();
     // Its thread opens it, and the file goes with this function.
     let _ = lines.peek(LONG);
     (lines, kept)
@@ -35,7 +35,7 @@ fn what_cannot_be_unpacked_is_kept_all_the_same() {
     let data = [gzip, b"no packing\n".repeat(100_000)].concat();
     let (mut lines, kept) = kept(&data, usize::MAX);
     while let Ok(next) = lines.next(LONG) {
-        assert_ne!(next, Next::End, "no error");
+        assert_ne!(next, LineEvent::End, "no error");
     }
     assert!(lines.drain(LONG, LONG, || false).unwrap());
     assert!(*kept.lock().unwrap() == data);

@@ -1,0 +1,218 @@
+//! For every format a log of ordinary and odd lines, `fixtures/odd/<format>.log`, and what must come of each
+//! line, `fixtures/odd/<format>.json`: the request that Matomo gets, or why there is none.
+
+mod expected;
+mod given_back;
+mod mutated;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bumpalo::Bump;
+use proptest::test_runner::{self, TestRunner};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::cli::Cli;
+use crate::config::Config;
+use crate::filter::Filters;
+use crate::format::{Fit, Format, Record, registry};
+use crate::hit::HitOptions;
+use crate::hit::Site;
+use crate::input::discover::Source;
+use crate::input::lines::{LineEvent, LineOptions, Lines};
+use crate::matomo::tracking::Writer;
+
+/// The site of all hits. Its main url has a path, which hits without host begin with.
+const MAIN_URL: &str = "https://main.example/sub";
+const MARK: &str = "abcdef";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/odd")
+}
+
+/// What must come of a log.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    /// The format that detection takes the log for.
+    detected: String,
+    /// LineOptions beyond `--idsite=1` and `--log-format-name`.
+    #[serde(default)]
+    options: Vec<String>,
+    /// One entry for each line of the log.
+    lines: Vec<ExpectedLine>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectedLine {
+    line: usize,
+    /// What is special about the line.
+    what: String,
+    /// The tracking request but for what all have, its values as text, custom variables as objects.
+    request: Option<Map<String, Value>>,
+    /// Otherwise why there is none: `Header`, or the name of a [`Reason`](crate::report::Reason).
+    dropped: Option<String>,
+}
+
+impl ExpectedLine {
+    fn fits(&self) -> bool {
+        !matches!(self.dropped.as_deref(), Some("Header" | "Misfit"))
+    }
+}
+
+/// A format's fixture.
+struct Fixture {
+    name: &'static str,
+    expected: Expected,
+    lines: Vec<Vec<u8>>,
+}
+
+impl Fixture {
+    fn all() -> impl Iterator<Item = Fixture> {
+        registry::names().into_iter().map(Fixture::of)
+    }
+
+    fn of(name: &'static str) -> Fixture {
+        let (log, expected) = (
+            folder().join(format!("{name}.log")),
+            folder().join(format!("{name}.json")),
+        );
+        let text = fs::read_to_string(&expected)
+            .unwrap_or_else(|error| panic!("{name} needs {}: {error}", expected.display()));
+        Fixture {
+            name,
+            expected: serde_json::from_str(&text)
+                .unwrap_or_else(|error| panic!("{}: {error}", expected.display())),
+            lines: lines(&log),
+        }
+    }
+
+    /// The way of this log's lines.
+    fn way(&self) -> Way {
+        Way::new(self.name, &self.expected.options)
+    }
+}
+
+/// Lines that fit a format, and their way; a log that changes its columns has a section for each set of them.
+struct Section {
+    name: &'static str,
+    way: Way,
+    lines: Vec<Vec<u8>>,
+}
+
+impl Section {
+    fn all() -> Vec<Section> {
+        Fixture::all().flat_map(Section::of).collect()
+    }
+
+    fn of(fixture: Fixture) -> Vec<Section> {
+        let begin = || Section {
+            name: fixture.name,
+            way: fixture.way(),
+            lines: Vec::new(),
+        };
+        let mut sections = vec![begin()];
+        for (line, expected) in fixture.lines.iter().zip(&fixture.expected.lines) {
+            if line.starts_with(b"#Fields:") && sections.iter().any(|s| !s.lines.is_empty()) {
+                sections.push(begin());
+            }
+            let section = sections.last_mut().expect("there is one from the start");
+            if line.starts_with(b"#") {
+                section.way.format.header(line).unwrap();
+            } else if expected.fits() {
+                section.lines.push(line.clone());
+            }
+        }
+        sections
+    }
+}
+
+/// A run of a property over so many cases.
+fn runner(cases: u32) -> TestRunner {
+    TestRunner::new(test_runner::Config {
+        cases,
+        failure_persistence: None,
+        ..test_runner::Config::default()
+    })
+}
+
+/// A log's lines as the importer reads them.
+fn lines(log: &Path) -> Vec<Vec<u8>> {
+    let mut lines = Lines::open(&Source::File(log.to_owned()), LineOptions::default())
+        .unwrap_or_else(|error| panic!("{error}"));
+    let mut all = Vec::new();
+    loop {
+        match lines.next(Duration::from_secs(60)).unwrap() {
+            LineEvent::Line(line) => all.push(line.bytes.to_vec()),
+            LineEvent::Pause => panic!("{} pauses", log.display()),
+            LineEvent::End => return all,
+        }
+    }
+}
+
+/// What a line meets from its bytes to its request, in the order of the importer, without a server and without
+/// listening time.
+struct Way {
+    format: Box<dyn Format>,
+    hit: HitOptions,
+    filters: Filters,
+    writer: Writer,
+    site: Site,
+    arena: Bump,
+    /// The last line's request.
+    request: Vec<u8>,
+}
+
+impl Way {
+    fn new(format: &str, options: &[String]) -> Way {
+        let name = format!("--log-format-name={format}");
+        let given = ["import-logs", "--url=http://x", "--idsite=1", &name, "log"];
+        let args = given.into_iter().chain(options.iter().map(String::as_str));
+        let config = Config::new(Cli::read(args.map(Into::into)).unwrap()).unwrap();
+        Way {
+            format: registry::by_name(format, &config.format).unwrap(),
+            hit: config.hit,
+            filters: config.filters,
+            writer: Writer::new(config.tracking),
+            site: Site {
+                id: "1".to_owned(),
+                main_url: Some(MAIN_URL.to_owned()),
+            },
+            arena: Bump::new(),
+            request: Vec::new(),
+        }
+    }
+
+    /// Leaves the line's request in `request`. The error: why there is none, as in [`ExpectedLine::dropped`].
+    fn walk(&mut self, line: &[u8]) -> Result<(), String> {
+        self.request.clear();
+        self.arena.reset();
+        let mut record = Record::default();
+        if self.format.parse(line, &self.arena, &mut record) == Fit::Misfit {
+            return match line.first() {
+                Some(b'#') => {
+                    let _ = self.format.header(line);
+                    Err("Header".to_owned())
+                }
+                _ => Err("Misfit".to_owned()),
+            };
+        }
+        let mut hit = self.hit.hit(self.format.as_ref(), &record, &self.arena);
+        self.filters.classify(&mut hit);
+        let judged = self.filters.judge(&mut hit);
+        judged.map_err(|reason| format!("{reason:?}"))?;
+        self.hit.complete(&mut hit).ok_or("Date")?;
+        let judged = self.filters.judge_dated(&hit);
+        judged.map_err(|reason| format!("{reason:?}"))?;
+        self.writer.write(
+            &hit,
+            &self.site,
+            MARK.as_bytes().first_chunk().unwrap(),
+            &mut self.request,
+        );
+        Ok(())
+    }
+}

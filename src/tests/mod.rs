@@ -1,0 +1,3 @@
+//! Tests that need several modules.
+
+mod formats;
