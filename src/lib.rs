@@ -20,6 +20,7 @@ pub mod dump;
 pub mod error;
 pub mod filter;
 pub mod format;
+pub mod guide;
 pub mod hit;
 pub mod input;
 pub mod ledger;
