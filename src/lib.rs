@@ -16,6 +16,7 @@ pub mod config;
 pub mod error;
 pub mod filter;
 pub mod format;
+pub mod guide;
 pub mod hit;
 pub mod hit_id;
 pub mod import;
