@@ -183,7 +183,11 @@ mod tests {
     /// The process, and what it says up to a line that begins so.
     fn start() -> (Child, impl FnMut(&str) -> String) {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "shutdown::tests::signalled_process", "--nocapture"])
+            .args([
+                "--exact",
+                "shutdown::tests::signalled_process",
+                "--nocapture",
+            ])
             .env("IMPORT_LOGS_TEST_STOP", "1")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

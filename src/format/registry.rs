@@ -1,4 +1,4 @@
-//! The one list of formats. To add one: its entry beside its kin, its fixture, its row in the README; tests over
+//! The one list of formats. To add one: its entry beside its kin, its fixture, its row in guide/formats.md, "Built-in formats"; tests over
 //! this list fail until all are there.
 
 use super::w3c::{self, W3cOptions};
