@@ -56,13 +56,13 @@ const AHEAD: usize = 4000;
 /// for another recorder.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// What becomes of hits in doubt that Matomo cannot be asked for.
+/// What to do with hits that may or may not be stored, if Matomo cannot be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum InDoubt {
-    /// Send them again: none is lost, some may be there twice
+    /// Send them again; some may be counted twice
     #[default]
     Resend,
-    /// Leave them: none is there twice, some may be lost
+    /// Do not send them again; some may be lost
     Skip,
     /// Stop the import
     Stop,
