@@ -206,7 +206,7 @@ impl Importer {
                     self.line(log, format, &line, &arena)?
                 }
                 Ok(LineEvent::Pause) => {
-                    log.account.put_in();
+                    log.account.flush();
                     Flow::On
                 }
                 Ok(LineEvent::End) => return Ok((Flow::On, End::At(lines.position()))),

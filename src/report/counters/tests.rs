@@ -58,7 +58,7 @@ fn a_line_counted_twice_does_not_hide_one_lost_in_another_file() {
     two.add(Count::Unsent, 1);
     let message = account.balance().unwrap_err();
     assert!(
-        message.starts_with("two.log: 5 lines read, but 4 accounted for: 0 header lines,"),
+        message.starts_with("two.log: 5 lines read, but 4 counted: 0 header lines,"),
         "{message}"
     );
     for figure in [
