@@ -130,7 +130,7 @@ fn debugging_twice_names_each_line_with_its_reason() {
     let ended = import(&folder, &sandbox, args).exits(0).says(&[
         "access.log:2: invalid",
         "access.log:3: static resource",
-        "access.log:4: done by a bot",
+        "access.log:4: request of a bot",
         "access.log:5: HTTP error",
         "access.log:6: HTTP redirect",
         "access.log:7: invalid: its date",
