@@ -133,8 +133,8 @@ fn debugging_twice_names_each_line_with_its_reason() {
         "access.log:4: request of a bot",
         "access.log:5: HTTP error",
         "access.log:6: HTTP redirect",
-        "access.log:7: invalid: its date",
-        "access.log:8: filtered: its path matches --exclude-path",
+        "access.log:7: invalid: malformed date",
+        "access.log:8: filtered: path matches --exclude-path",
     ]);
     assert!(!ended.err.contains("access.log:1:"), "{ended}");
     assert_eq!(
