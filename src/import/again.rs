@@ -129,11 +129,11 @@ impl Importer {
             return Ok(());
         }
         let format = &*format;
-        let mut hit = self.hit.hit(format, &record, arena);
-        let Ok(kept) = self.judge(log, &mut hit, arena)? else {
+        let mut request = self.hit.request(format, &record, arena);
+        let Ok(kept) = self.judge(log, &mut request, arena)? else {
             return Ok(());
         };
-        let heard = if kept.hit.is_listener {
+        let heard = if kept.hit.request.is_listener {
             self.listen(log, line, &kept)
         } else {
             Heard::Plain
@@ -143,9 +143,8 @@ impl Importer {
             // A page view alone has the mark that a plain hit has.
             Heard::Plain | Heard::Unmeasured(_) => {
                 again.marked &= kept.is_marked();
-                let site = self.sites.get(kept.site);
                 self.requests
-                    .write(log.mark, line.start, kept, site, &mut again.parcel);
+                    .write(log.mark, line.start, kept, &mut again.parcel);
                 let mark = self.requests.marker.mark(log.mark, line.start, 0);
                 again.units.push((vec![place(line)], vec![mark]));
             }

@@ -12,8 +12,7 @@ use super::{Flow, Importer};
 use crate::error::{Error, Result};
 use crate::format::w3c::is_fields_line;
 use crate::format::{Fit, Format, Record};
-use crate::hit::Hit;
-use crate::hit::Site;
+use crate::hit::{Hit, LoggedRequest};
 use crate::hit_id::HitIdGenerator;
 use crate::input::lines::Line;
 use crate::matomo::tracking::Writer;
@@ -22,15 +21,14 @@ use crate::replay::Arguments;
 use crate::report::rejects::{self, Original};
 use crate::report::{Count, Reason};
 
-/// A hit that passed all filters, and whose it is.
-pub(super) struct Kept<'k, 'l> {
-    pub hit: &'k Hit<'l>,
-    pub site: u32,
-    /// What the log's own request said, when replaying.
+/// A hit that passed all filters.
+pub(super) struct Kept<'k> {
+    pub hit: Hit<'k>,
+    /// The arguments of the request in the log, when replaying.
     arguments: Option<Arguments>,
 }
 
-impl Kept<'_, '_> {
+impl Kept<'_> {
     /// Its request will carry the mark of its place.
     pub(super) fn is_marked(&self) -> bool {
         !self.arguments.as_ref().is_some_and(Arguments::has_mark)
@@ -126,10 +124,10 @@ impl Importer {
             return Ok(Flow::LogEnds);
         }
         log.account.add(Count::Read, 1);
-        let mut hit = self.hit.hit(format, record, arena);
+        let mut request = self.hit.request(format, record, arena);
         // Where whose it is cannot be asked, or the sandbox not told: the import stops with this line.
         let count_unsent = |log: &Log| log.account.add(Count::Unsent, 1);
-        let judged = self.judge(log, &mut hit, arena);
+        let judged = self.judge(log, &mut request, arena);
         let judged = judged.inspect_err(|_| count_unsent(log))?;
         let kept = match judged {
             Ok(kept) => kept,
@@ -138,7 +136,7 @@ impl Importer {
                 return Ok(Flow::On);
             }
         };
-        if kept.hit.is_listener {
+        if kept.hit.request.is_listener {
             match self.listen(log, line, &kept) {
                 Heard::Plain => {}
                 Heard::Unmeasured(listener) => {
@@ -149,18 +147,12 @@ impl Importer {
                 Heard::Over(over) => return Ok(self.send_over(log, over)),
             }
         }
-        self.note_connection(log, kept.hit)
+        self.note_connection(log, &kept.hit)
             .inspect_err(|_| count_unsent(log))?;
         let mut unit = self.unit(log, place(line), &kept);
         unit.originals.extend(self.original(log, line));
         let parcel = self.outbox.parcel(unit.visitor);
-        unit.requests = self.requests.write(
-            log.mark,
-            line.start,
-            kept,
-            self.sites.get(unit.site),
-            parcel,
-        );
+        unit.requests = self.requests.write(log.mark, line.start, kept, parcel);
         Ok(self.hand_over(unit))
     }
 
@@ -168,44 +160,50 @@ impl Importer {
     pub(super) fn judge<'k, 'l>(
         &mut self,
         log: &Log,
-        hit: &'k mut Hit<'l>,
+        request: &'k mut LoggedRequest<'l>,
         arena: &'l Bump,
-    ) -> Result<std::result::Result<Kept<'k, 'l>, Reason>> {
+    ) -> Result<std::result::Result<Kept<'k>, Reason>> {
         if log.listening.is_on()
-            && let Err(reason) = self.tune_in(hit, arena)
+            && let Err(reason) = self.tune_in(request, arena)
         {
             return Ok(Err(reason));
         }
-        self.filters.classify(hit);
-        if hit.is_download {
+        self.filters.classify(request);
+        if request.is_download {
             log.account.add(Count::Downloads, 1);
         }
-        let arguments = match self.judge_hit(hit) {
-            Ok(arguments) => arguments,
+        let (time, arguments) = match self.judge_request(request) {
+            Ok(judged) => judged,
             Err(reason) => return Ok(Err(reason)),
         };
         let site = match &arguments {
             Some(arguments) => self.sites.of_id(arguments.idsite().unwrap_or_default()),
-            None => self.sites.of_host(hit.host, &self.api, &self.console)?,
+            None => self.sites.of_host(request.host, &self.api, &self.console)?,
         };
         Ok(site
             .map(|site| Kept {
-                hit,
-                site,
+                hit: self.hit.hit(request, time, site),
                 arguments,
             })
             .ok_or(Reason::NoSite))
     }
 
-    fn judge_hit(&mut self, hit: &mut Hit) -> std::result::Result<Option<Arguments>, Reason> {
-        self.filters.judge(hit)?;
-        self.hit.complete(hit).ok_or(Reason::Date)?;
+    /// The time of a request that passes all filters, and its arguments when replaying.
+    fn judge_request(
+        &mut self,
+        request: &mut LoggedRequest,
+    ) -> std::result::Result<(i64, Option<Arguments>), Reason> {
+        self.filters.judge(request)?;
+        let time = self
+            .hit
+            .time(request.record, request.format.dates())
+            .ok_or(Reason::Date)?;
         let arguments = match &self.replay {
-            Some(replay) => Some(replay.arguments(hit).ok_or(Reason::NotTracking)?),
+            Some(replay) => Some(replay.arguments(request).ok_or(Reason::NotTracking)?),
             None => None,
         };
-        self.filters.judge_dated(hit)?;
-        Ok(arguments)
+        self.filters.judge_dated(request, time)?;
+        Ok((time, arguments))
     }
 
     /// What a recorder must know of a line; how many requests it becomes shows when they are written.
@@ -221,13 +219,13 @@ impl Importer {
             log: log.known.as_ref().map(|known| known.state.log),
             place,
             more: Vec::new(),
-            site: kept.site,
+            site: kept.hit.site.index,
             days: (day, day),
             requests: 0,
-            agent: self.hasher.hash_one(kept.hit.user_agent),
+            agent: self.hasher.hash_one(kept.hit.request.user_agent),
             visitor: self
                 .hasher
-                .hash_one(visitor.unwrap_or(kept.hit.userid.unwrap_or(kept.hit.ip))),
+                .hash_one(visitor.unwrap_or(kept.hit.userid.unwrap_or(kept.hit.request.ip))),
             marked: kept.is_marked(),
             originals: Vec::new(),
         }
@@ -303,23 +301,16 @@ pub struct Requests {
 
 impl Requests {
     /// Writes a hit's one request. Gives the number of requests.
-    pub(super) fn write(
-        &mut self,
-        log: u64,
-        start: u64,
-        kept: Kept,
-        site: &Site,
-        parcel: &mut Chunk,
-    ) -> u32 {
+    pub(super) fn write(&mut self, log: u64, start: u64, kept: Kept, parcel: &mut Chunk) -> u32 {
         let mark = self.marker.mark(log, start, 0);
         match kept.arguments {
-            None => self.writer.write(kept.hit, site, &mark, &mut parcel.body),
+            None => self.writer.write(&kept.hit, &mark, &mut parcel.body),
             Some(arguments) => {
                 let mut own = Vec::new();
-                self.writer.write(kept.hit, site, &mark, &mut own);
+                self.writer.write(&kept.hit, &mark, &mut own);
                 parcel
                     .body
-                    .extend_from_slice(&arguments.over(&own, kept.hit));
+                    .extend_from_slice(&arguments.over(&own, kept.hit.request));
             }
         }
         parcel.end_request();

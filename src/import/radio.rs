@@ -10,7 +10,7 @@ use super::log::Log;
 use super::{Flow, Importer};
 use crate::error::Result;
 use crate::format::{Field, Format};
-use crate::hit::Hit;
+use crate::hit::{Hit, LoggedRequest};
 use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
 use crate::radio::variants::{ClientAddress, hex_decoded};
@@ -124,24 +124,24 @@ impl Importer {
     /// Before the filters: undoes what radio servers do to fields, and says whether the line may be a listener's.
     pub(super) fn tune_in<'l>(
         &self,
-        hit: &mut Hit<'l>,
+        request: &mut LoggedRequest<'l>,
         arena: &'l Bump,
     ) -> std::result::Result<(), Reason> {
         let Some(radio) = &self.radio else {
             return Ok(());
         };
-        hit.referrer = hex_decoded(hit.referrer, arena).unwrap_or(hit.referrer);
-        if let Some(agent) = hex_decoded(hit.user_agent, arena) {
-            hit.raw_agent.get_or_insert(hit.user_agent);
-            hit.user_agent = agent;
+        request.referrer = hex_decoded(request.referrer, arena).unwrap_or(request.referrer);
+        if let Some(agent) = hex_decoded(request.user_agent, arena) {
+            request.raw_agent.get_or_insert(request.user_agent);
+            request.user_agent = agent;
         }
-        if let ClientAddress::Hidden(cid) = ClientAddress::read(hit.ip) {
-            hit.cid = Some(cid);
+        if let ClientAddress::Hidden(cid) = ClientAddress::read(request.ip) {
+            request.cid = Some(cid);
         }
-        let method = hit.record.get(Field::Method);
-        match radio.audience.judge(method, hit.path, hit.ip)? {
+        let method = request.record.get(Field::Method);
+        match radio.audience.judge(method, request.path, request.ip)? {
             ClientRole::Listener => {
-                hit.is_listener = ListenerLine::read(hit.time, None, method, hit.status)
+                request.is_listener = ListenerLine::read(0, None, method, request.status)
                     != ListenerLine::NotListening;
             }
             ClientRole::Admin => {}
@@ -151,13 +151,16 @@ impl Importer {
 
     /// A listener's line that passed the filters: the connections that are over with it.
     pub(super) fn listen(&mut self, log: &mut Log, line: &Line, kept: &Kept) -> Heard {
-        let hit = kept.hit;
-        let method = hit.record.get(Field::Method);
-        let connection = match ListenerLine::read(hit.time, hit.session_time, method, hit.status) {
-            ListenerLine::NotListening => return Heard::Plain,
-            ListenerLine::NoDuration => return Heard::Unmeasured(self.listener(log, line, kept)),
-            ListenerLine::Session(connection) => connection,
-        };
+        let (hit, request) = (&kept.hit, kept.hit.request);
+        let method = request.record.get(Field::Method);
+        let connection =
+            match ListenerLine::read(hit.time, hit.session_time, method, request.status) {
+                ListenerLine::NotListening => return Heard::Plain,
+                ListenerLine::NoDuration => {
+                    return Heard::Unmeasured(self.listener(log, line, kept));
+                }
+                ListenerLine::Session(connection) => connection,
+            };
         let place = place(line);
         let title = Title {
             place,
@@ -168,7 +171,9 @@ impl Importer {
         let mut listening = std::mem::replace(&mut log.listening, Listening::Off);
         let over = match &mut listening {
             Listening::Titles(holder) => {
-                let key = self.hasher.hash_one((hit.ip, hit.user_agent, hit.path));
+                let key = self
+                    .hasher
+                    .hash_one((request.ip, request.user_agent, request.path));
                 let goes_on = match self.requests.sealed.contains(&(log.mark, place.start)) {
                     true => Continuation::No,
                     false => Continuation::Perhaps,
@@ -194,23 +199,24 @@ impl Importer {
         let (Listening::Noted, Some(store)) = (&log.listening, &self.sandbox) else {
             return Ok(());
         };
+        let request = hit.request;
         let everybody = Audience::default();
         let audience = self
             .radio
             .as_ref()
             .map_or(&everybody, |radio| &radio.audience);
-        let method = hit.record.get(Field::Method);
-        if audience.judge(method, hit.path, hit.ip) != Ok(ClientRole::Listener) {
+        let method = request.record.get(Field::Method);
+        if audience.judge(method, request.path, request.ip) != Ok(ClientRole::Listener) {
             return Ok(());
         }
-        match ListenerLine::read(hit.time, hit.session_time, method, hit.status) {
+        match ListenerLine::read(hit.time, hit.session_time, method, request.status) {
             ListenerLine::Session(connection)
                 if audience.judge_length(connection.seconds()).is_ok() =>
             {
                 store.add_connection(
-                    &String::from_utf8_lossy(hit.path),
+                    &String::from_utf8_lossy(request.path),
                     connection,
-                    self.hasher.hash_one((hit.ip, hit.user_agent)),
+                    self.hasher.hash_one((request.ip, request.user_agent)),
                 )
             }
             _ => Ok(()),
@@ -218,12 +224,12 @@ impl Importer {
     }
 
     fn listener(&mut self, log: &Log, line: &Line, kept: &Kept) -> Listener {
-        let hit = kept.hit;
+        let (hit, request) = (&kept.hit, kept.hit.request);
         Listener {
-            prepared: self.requests.writer.prepare(hit, self.sites.get(kept.site)),
+            prepared: self.requests.writer.prepare(hit),
             unit: self.unit(log, place(line), kept),
-            mount: hit.path.to_vec(),
-            listener: self.hasher.hash_one((hit.ip, hit.user_agent)),
+            mount: request.path.to_vec(),
+            listener: self.hasher.hash_one((request.ip, request.user_agent)),
         }
     }
 
