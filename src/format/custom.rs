@@ -17,8 +17,7 @@ use std::ops::Range;
 use bumpalo::Bump;
 use fancy_regex::{Captures, ParseError};
 
-use super::date::DateFormat;
-use super::strptime::Strptime;
+use super::date::{DateFormat, Strptime};
 use super::{Field, Fit, Format, Record, Wanted};
 use crate::error::{Error, Result};
 

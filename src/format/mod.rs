@@ -10,7 +10,6 @@ pub mod ncsa;
 pub mod percent;
 mod record;
 pub mod registry;
-pub mod strptime;
 pub(crate) mod text;
 pub mod w3c;
 
