@@ -4,7 +4,7 @@ use bumpalo::Bump;
 use chrono_tz::Tz;
 
 use crate::format::date::DateFormat;
-use crate::format::{Field, Fields, Format, Record};
+use crate::format::{Field, Fields, Format, Record, whole_number};
 use crate::radio::variants::CID;
 
 /// How fields become hits; from the options of the same names.
@@ -265,16 +265,6 @@ fn event<'a>(
         action: action?,
         name: name.filter(|name| *name != b"-"),
     })
-}
-
-/// `None` where it is no whole number (a dash, say).
-fn whole_number(text: &[u8]) -> Option<u64> {
-    // As nearly all of them are: digits, few enough that nothing can overflow.
-    if text.len() < 16 && !text.is_empty() && text.iter().all(u8::is_ascii_digit) {
-        let digit = |number: u64, byte: &u8| number * 10 + u64::from(byte - b'0');
-        return Some(text.iter().fold(0, digit));
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn unquoted(text: &[u8]) -> &[u8] {

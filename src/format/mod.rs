@@ -13,7 +13,7 @@ pub mod registry;
 pub(crate) mod text;
 pub mod w3c;
 
-pub use record::{Field, Fields, Record, Wanted};
+pub use record::{Field, Fields, Record, Wanted, whole_number};
 
 use bumpalo::Bump;
 
