@@ -18,8 +18,8 @@ use crate::cli::{
 };
 use crate::error::{Error, Result};
 use crate::filter::{Bots, Extensions, Filters, Hosts, Paths};
+use crate::format::date::Strptime;
 use crate::format::registry::FormatOptions;
-use crate::format::strptime::Strptime;
 use crate::format::w3c::{self, W3cOptions};
 use crate::format::{Field, Fields, Wanted};
 use crate::hit::HitOptions;
