@@ -116,27 +116,10 @@ mod tests {
 
     #[test]
     fn a_head_fits_the_log_that_grew_and_no_other() {
-        let head = Head::of(
-            b"first line
-",
-        );
-        assert!(
-            Beginning::of(
-                b"first line
-second line
-"
-            )
-            .fits(&head)
-        );
+        let head = Head::of(b"first line\n");
+        assert!(Beginning::of(b"first line\nsecond line\n").fits(&head));
         assert!(!Beginning::of(b"first li").fits(&head));
-        assert!(
-            !Beginning::of(
-                b"First line
-second line
-"
-            )
-            .fits(&head)
-        );
+        assert!(!Beginning::of(b"First line\nsecond line\n").fits(&head));
         assert_eq!(Head::of(&[b'x'; 5000]), Head::of(&[b'x'; SAMPLE]));
     }
 
