@@ -28,11 +28,11 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 
 use crate::error::Result;
+use crate::failpoint::reach;
 use crate::filter::Filters;
 use crate::hit::HitOptions;
 use crate::import::format_selector::FormatSelector;
 use crate::input::discover::Source;
-use crate::ledger::failpoint::reach;
 use crate::ledger::{Ledger, PendingBatch, TargetKey};
 use crate::matomo::api::Api;
 use crate::recorder::InDoubt;
