@@ -5,6 +5,7 @@ use std::process::Command;
 
 use rusqlite::Connection;
 
+use crate::listening;
 use crate::support::folder::{fixture, fixtures};
 use crate::support::{Ended, Folder, Program, logs};
 
@@ -12,7 +13,7 @@ fn run(folder: &Folder, args: &str) -> Ended {
     Program::new(folder).args(args).run().exits(0)
 }
 
-/// The row of a table of the report that ends with this name: its numbers.
+/// The numbers in the row of the report that ends with this name.
 fn row(ended: &Ended, name: &str) -> Vec<u64> {
     let row = ended
         .out
@@ -20,9 +21,7 @@ fn row(ended: &Ended, name: &str) -> Vec<u64> {
         .find(|line| line.ends_with(&format!("  {name}")));
     let row = row.unwrap_or_else(|| panic!("no row {name}: {ended}"));
     let numbers = row.strip_suffix(name).unwrap().split_whitespace();
-    numbers
-        .map(|number| number.replace(',', "").parse().unwrap())
-        .collect()
+    numbers.map(|number| number.parse().unwrap()).collect()
 }
 
 #[test]
@@ -39,13 +38,25 @@ fn the_readmes_command_prints_a_report() {
     let (visits, pages, downloads) = (site[0], site[1], site[2]);
     assert_eq!(pages + downloads, imported, "{ended}");
     assert!((500..imported).contains(&visits), "{ended}");
-    for heading in ["Sites", "Most viewed", "Status codes", "Referring hosts"] {
-        assert!(
-            ended.out.contains(&format!("\n{heading}\n---")),
-            "{heading}: {ended}"
-        );
+    for heading in [
+        "Listening summary",
+        "Sandbox report",
+        "Sites",
+        "Most viewed",
+        "Status codes",
+        "Referring hosts",
+    ] {
+        let found = ended.out.matches(&format!("\n{heading}\n---")).count();
+        assert_eq!(found, 1, "{heading}: {ended}");
     }
     assert_eq!(row(&ended, "200"), [imported]);
+    let all = listening::rows(&ended.out).pop().unwrap();
+    assert_eq!((&*all.mount, all.connections), ("(all)", imported));
+    assert_eq!(ended.out.matches("unique listeners").count(), 1, "{ended}");
+    ended.says(&[
+        "The summary shows its listening time",
+        "--log-format-name=icecast2",
+    ]);
 }
 
 /// A number from the database that was left.
@@ -96,7 +107,7 @@ fn most_at_once(all: &[&Heard]) -> usize {
 }
 
 #[test]
-fn a_radios_report_has_the_figures_of_each_mount_point() {
+fn the_listening_summary_agrees_with_the_log() {
     let ended = Program::new(&Folder::new())
         .args("--sandbox --log-format-name=icecast2")
         .arg(fixtures().join("logs/icecast2.log"))
@@ -108,12 +119,7 @@ fn a_radios_report_has_the_figures_of_each_mount_point() {
         .filter(|line| line.contains("\" 200 "))
         .map(Heard::new)
         .collect();
-    let table = ended
-        .out
-        .split("\nListening by mount point\n")
-        .nth(1)
-        .unwrap();
-    let table = table.replace(',', "");
+    let rows = listening::rows(&ended.out);
     for mount in [
         "/live.mp3",
         "/live.ogg",
@@ -134,13 +140,16 @@ fn a_radios_report_has_the_figures_of_each_mount_point() {
             most_at_once(&own).to_string(),
             listeners.len().to_string(),
         ];
-        let row = table
-            .lines()
-            .find(|row| row.ends_with(&format!(" {mount}")))
-            .unwrap();
-        let row: Vec<&str> = row.split_whitespace().collect();
-        let told = [row[0], row[1], row[2], row[3], row[5], row[8]];
-        assert_eq!(told, expected, "{mount}: {ended}");
+        let row = rows.iter().find(|row| row.mount == mount).unwrap();
+        let found = [
+            row.connections.to_string(),
+            row.seconds.to_string(),
+            row.hours.clone(),
+            row.average.clone(),
+            row.most.to_string(),
+            row.listeners.to_string(),
+        ];
+        assert_eq!(found, expected, "{mount}: {ended}");
     }
 }
 

@@ -15,6 +15,7 @@ pub mod rejects;
 pub mod shell;
 mod sink;
 pub mod summary;
+pub mod table;
 
 pub use account::{Account, Counter, FileAccount, Row};
 pub use clean::clean;
@@ -22,3 +23,4 @@ pub use console::Console;
 pub use count::{Count, Reason};
 pub use exit::Exit;
 pub use shell::shell_word;
+pub use table::{Align, Table};

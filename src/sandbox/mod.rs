@@ -12,9 +12,7 @@ mod body;
 mod bulk;
 mod days;
 mod faults;
-mod figures;
 mod judge;
-mod listened;
 mod live;
 mod log;
 mod options;
@@ -25,7 +23,6 @@ mod server;
 mod sites;
 mod store;
 mod stored;
-mod table;
 mod tracker;
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use super::client::Client;
 use super::*;
 use crate::error::Kind;
 use crate::radio::Session;
-use crate::sandbox::report;
 
 fn listen(sandbox: &Sandbox, seconds: u64) {
     let connection = Session::new(1_700_000_000, seconds).unwrap();
@@ -154,14 +153,4 @@ fn a_file_of_something_else_is_left_alone() {
         );
         assert_eq!(fs::read(&file).ok(), before);
     }
-}
-
-#[test]
-fn the_report_shows_what_was_sent_and_heard() {
-    let sandbox = sandbox(Faults::default());
-    send(&sandbox, &hits(3)).unwrap();
-    listen(&sandbox, 3600);
-    let text = report(sandbox.store()).unwrap();
-    assert!(text.contains("http://www.example.com/2"), "{text}");
-    assert!(text.contains("1.00 hours"), "{text}");
 }
