@@ -226,7 +226,8 @@ impl Importer {
         if let Some(radio) = &mut self.radio {
             radio.tally.add(hit.path, connection, listener);
         }
-        store.add_connection(&String::from_utf8_lossy(hit.path), connection, listener)
+        let mount = String::from_utf8_lossy(hit.path);
+        store.add_connection(&mount, connection.start(), connection.seconds(), listener)
     }
 
     fn listener(&mut self, log: &Log, line: &Line, kept: &Kept) -> Listener {

@@ -197,23 +197,21 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::radio::Session;
-    use crate::sandbox::options::Sites;
-    use crate::sandbox::stored::Stored;
+    use crate::sandbox::tracker::StoredHit;
 
     /// 2026-09-20 12:00:00 UTC.
     const NOON: i64 = 1_789_905_600;
 
     /// A store with these hits: site, time, last byte of the address, other parameters.
     fn store(hits: &[(i64, i64, u8, Value)]) -> Store {
-        let store = Store::open(None, &Sites::EveryHost).unwrap();
+        let store = Store::open(None).unwrap();
         store.add_site(Some(2), "radio.example", &[]).unwrap();
         let rows: Vec<_> = hits
             .iter()
             .map(|(site, epoch, address, hit)| {
                 let date = DateTime::from_timestamp(*epoch, 0).unwrap();
-                let address = [10, 0, 0, *address].into();
-                Box::new(Stored::new(hit.as_object().unwrap(), *site, date, address))
+                let hit = hit.as_object().unwrap().clone();
+                StoredHit::new(hit, *site, date, [10, 0, 0, *address].into())
             })
             .collect();
         store.record(&rows).unwrap();
@@ -335,8 +333,7 @@ Referring hosts
             (1, NOON + 90, 1, listened(json!("30"))),
         ]);
         for mount in ["/a", "/b"] {
-            let connection = Session::new(NOON, 7).unwrap();
-            store.add_connection(mount, connection, 1).unwrap();
+            store.add_connection(mount, NOON, 7, 1).unwrap();
         }
         assert_eq!(
             listening(&store),

@@ -1,6 +1,7 @@
 //! The harness: the real binary in a folder of its own, servers to run it against, and what came of it.
 
 pub mod clock;
+pub mod fake;
 pub mod folder;
 pub mod http;
 pub mod logs;

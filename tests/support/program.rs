@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use import_logs::sandbox::Sandbox;
+use crate::support::fake::FakeMatomo;
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -41,7 +41,7 @@ impl Program {
     }
 
     /// Against this server, its super user's token in the environment.
-    pub fn to(self, sandbox: &Sandbox) -> Self {
+    pub fn to(self, sandbox: &FakeMatomo) -> Self {
         let token = sandbox.token().expose();
         self.arg(format!("--url={}", sandbox.url()))
             .env("MATOMO_TOKEN_AUTH", token)

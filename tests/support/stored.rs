@@ -1,6 +1,6 @@
 //! What a sandbox stored or was sent.
 
-use import_logs::sandbox::{Live, Options, Sandbox};
+use crate::support::fake::{FakeMatomo, Live, Options};
 use serde_json::Value;
 
 /// A server with site 1 for everything, the calls kept.
@@ -9,12 +9,12 @@ pub fn options() -> Options {
 }
 
 /// Such a server without faults.
-pub fn sandbox() -> Sandbox {
+pub fn sandbox() -> FakeMatomo {
     started(options())
 }
 
-pub fn started(options: Options) -> Sandbox {
-    Sandbox::start(options).unwrap()
+pub fn started(options: Options) -> FakeMatomo {
+    FakeMatomo::start(options)
 }
 
 /// One whose visitor log answers so.
@@ -22,7 +22,7 @@ pub fn seen_through(live: Live) -> Options {
     Options { live, ..options() }
 }
 
-pub fn count(sandbox: &Sandbox) -> u64 {
+pub fn count(sandbox: &FakeMatomo) -> u64 {
     sandbox.store().count().unwrap()
 }
 
@@ -42,7 +42,7 @@ pub fn number(hit: &Value) -> usize {
 }
 
 /// The numbers of all stored hits, sorted.
-pub fn numbers(sandbox: &Sandbox) -> Vec<usize> {
+pub fn numbers(sandbox: &FakeMatomo) -> Vec<usize> {
     let mut numbers: Vec<usize> = sandbox.store().hits().unwrap().iter().map(number).collect();
     numbers.sort_unstable();
     numbers
@@ -50,6 +50,6 @@ pub fn numbers(sandbox: &Sandbox) -> Vec<usize> {
 
 /// Every line of `0..lines` is stored exactly once.
 #[track_caller]
-pub fn assert_each_once(sandbox: &Sandbox, lines: usize) {
+pub fn assert_each_once(sandbox: &FakeMatomo, lines: usize) {
     assert_eq!(numbers(sandbox), (0..lines).collect::<Vec<_>>());
 }
