@@ -146,10 +146,10 @@ pub(super) fn host(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::store::Store;
+    use crate::sandbox::store::HitStore;
 
     fn responder() -> Responder {
-        Responder::new(Store::open(None).unwrap())
+        Responder::new(HitStore::open(None).unwrap())
     }
 
     fn call(responder: &Responder, method: &str, parameters: &[(&str, &str)]) -> Value {

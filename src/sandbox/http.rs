@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::api::ApiRequest;
-use super::store::Store;
+use super::store::HitStore;
 use crate::secret::Secret;
 
 /// The longest request body accepted, in bytes.
@@ -43,19 +43,19 @@ pub type HookFuture = Pin<Box<dyn Future<Output = Option<Response<Bytes>>> + Sen
 
 /// Answers requests from the store.
 pub struct Responder {
-    store: Store,
+    store: HitStore,
     token: Secret,
 }
 
 impl Responder {
-    pub(super) fn new(store: Store) -> Self {
+    pub(super) fn new(store: HitStore) -> Self {
         Self {
             store,
             token: random_token(),
         }
     }
 
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &HitStore {
         &self.store
     }
 
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn requests_are_routed_by_method_path_and_type() {
-        let responder = Responder::new(Store::open(None).unwrap());
+        let responder = Responder::new(HitStore::open(None).unwrap());
         let status = |method: &str, path: &str, content_type: &str, body: &'static str| {
             let request = Request::builder()
                 .method(method)

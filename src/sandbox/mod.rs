@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 pub use self::api::{ApiRequest, unknown_site};
 pub use self::http::{Hook, Responder};
 pub use self::report::report;
-pub use self::store::{Store, StoredSite};
+pub use self::store::{HitStore, StoredSite};
 
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -51,7 +51,7 @@ impl Sandbox {
     ///
     /// There is no free port, the thread cannot start, or the file is not a sandbox's database.
     pub fn start(options: SandboxOptions) -> Result<Self> {
-        let store = Store::open(options.file.as_deref())?;
+        let store = HitStore::open(options.file.as_deref())?;
         let responder = Arc::new(Responder::new(store));
         Self::serve(Arc::clone(&responder), options.hook).map_err(|error| {
             Error::stopped(format!("the sandbox cannot listen on 127.0.0.1: {error}"))
@@ -86,7 +86,7 @@ impl Sandbox {
         self.responder.token()
     }
 
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &HitStore {
         self.responder.store()
     }
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Row};
 
-use super::store::Store;
+use super::store::HitStore;
 use crate::error::Result;
 use crate::report::clean::clean_to;
 use crate::report::summary::heading;
@@ -22,7 +22,7 @@ const MAX_TEXT_CHARS: usize = 100;
 /// # Errors
 ///
 /// The database cannot be read.
-pub fn report(store: &Store) -> Result<String> {
+pub fn report(store: &HitStore) -> Result<String> {
     let parts = store.read(|db| {
         Ok([
             sites(&site_reports(db)?),
@@ -203,8 +203,8 @@ mod tests {
     const NOON: i64 = 1_789_905_600;
 
     /// A store with these hits: site, time, last byte of the address, other parameters.
-    fn store(hits: &[(i64, i64, u8, Value)]) -> Store {
-        let store = Store::open(None).unwrap();
+    fn store(hits: &[(i64, i64, u8, Value)]) -> HitStore {
+        let store = HitStore::open(None).unwrap();
         store.add_site(Some(2), "radio.example", &[]).unwrap();
         let rows: Vec<_> = hits
             .iter()
@@ -294,7 +294,7 @@ Referring hosts
         assert_eq!(site_reports_of(&store)[0].visits, 4);
     }
 
-    fn site_reports_of(store: &Store) -> Vec<SiteReport> {
+    fn site_reports_of(store: &HitStore) -> Vec<SiteReport> {
         store.read(site_reports).unwrap()
     }
 
@@ -315,7 +315,7 @@ Referring hosts
     }
 
     /// Rows of the view `listening`: mount point, start, seconds.
-    fn listening(store: &Store) -> Vec<(String, i64, i64)> {
+    fn listening(store: &HitStore) -> Vec<(String, i64, i64)> {
         let read = |db: &Connection| {
             let select = "SELECT mount, start, seconds FROM listening ORDER BY mount, start";
             let mut query = db.prepare(select)?;

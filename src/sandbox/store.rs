@@ -92,7 +92,7 @@ const CONNECTION_BATCH: usize = 1000;
 
 /// A handle on the database. Clones share it.
 #[derive(Clone)]
-pub struct Store {
+pub struct HitStore {
     database: Arc<Mutex<Database>>,
 }
 
@@ -132,7 +132,7 @@ impl StoredSite {
     }
 }
 
-impl Store {
+impl HitStore {
     /// Creates the file, or opens an earlier sandbox's to add to it. Without a file, the database
     /// is temporary.
     ///
@@ -450,7 +450,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("trial.sqlite");
         for number in 0..2 {
-            let store = Store::open(Some(&file)).unwrap();
+            let store = HitStore::open(Some(&file)).unwrap();
             let url = format!("http://example.org/{number}");
             store
                 .record(&[hit(json!({"url": url, "uid": number}))])
@@ -481,7 +481,7 @@ mod tests {
         db.execute_batch("CREATE TABLE t (x)").unwrap();
         for file in [text, other, folder.path().join("no/such/folder")] {
             let before = fs::read(&file).ok();
-            let error = Store::open(Some(&file)).err().unwrap();
+            let error = HitStore::open(Some(&file)).err().unwrap();
             assert_eq!(error.kind(), Kind::Stopped);
             let file_name = file.display().to_string();
             assert!(error.to_string().contains(&file_name), "{error}");
@@ -491,7 +491,7 @@ mod tests {
 
     #[test]
     fn hits_come_back_as_they_were_sent() {
-        let store = Store::open(None).unwrap();
+        let store = HitStore::open(None).unwrap();
         store.record(&[]).unwrap();
         let sent = json!({"url": "http://example.org/", "bw_bytes": 5});
         store
@@ -503,7 +503,7 @@ mod tests {
 
     #[test]
     fn new_sites_get_the_next_id_and_their_hosts() {
-        let store = Store::open(None).unwrap();
+        let store = HitStore::open(None).unwrap();
         let urls = ["http://b.example".to_owned()];
         assert_eq!(store.add_site(None, "b", &urls).unwrap(), 2);
         assert_eq!(store.add_site(Some(9), "c", &[]).unwrap(), 9);

@@ -396,7 +396,7 @@ fn is_visitor_id(cid: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::store::Store;
+    use crate::sandbox::store::HitStore;
 
     const NOW: i64 = 1_790_000_000;
 
@@ -408,7 +408,7 @@ mod tests {
     }
 
     fn responder() -> Responder {
-        Responder::new(Store::open(None).unwrap())
+        Responder::new(HitStore::open(None).unwrap())
     }
 
     /// Status and body of the response to a tracking request.

@@ -1,4 +1,4 @@
-//! The API: sites, tokens, and how it says no.
+//! The API: sites, tokens and errors.
 
 use super::client::Client;
 use super::*;
@@ -34,7 +34,7 @@ fn sites_are_found_by_id_and_by_host() {
 }
 
 #[test]
-fn a_created_site_is_there_for_look_ups_and_hits() {
+fn a_created_site_can_be_found_and_tracked() {
     let matomo = faultless();
     let mut client = Client::of(&matomo);
     let arguments = [
@@ -85,7 +85,7 @@ fn an_unknown_site_is_an_error_with_status_200() {
 }
 
 #[test]
-fn tokens_decide_what_may_be_asked() {
+fn tokens_limit_api_calls() {
     let matomo = faultless();
     let mut client = Client::of(&matomo);
     let none = client.call_as("", "SitesManager.getAllSites", &[]).unwrap();
@@ -129,7 +129,7 @@ fn an_unknown_method_is_an_error_with_status_200() {
 }
 
 #[test]
-fn a_login_gets_a_token_and_its_password_stays_out_of_the_log() {
+fn a_login_gets_a_token_and_its_password_is_not_logged() {
     let matomo = FakeMatomo::start(Options {
         login: Some(("admin".into(), Secret::new("secret"))),
         ..options()
@@ -152,7 +152,7 @@ fn a_login_gets_a_token_and_its_password_stays_out_of_the_log() {
 }
 
 #[test]
-fn in_maintenance_the_tracker_goes_on() {
+fn the_tracker_works_during_maintenance() {
     let matomo = faulty(Faults {
         maintenance: true,
         ..Faults::default()

@@ -1,4 +1,4 @@
-//! Bulk tracking: what is sent, what is answered, what stays.
+//! Bulk tracking: responses, and what is stored.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::*;
 use crate::support::fake::Role;
 
 #[test]
-fn good_hits_of_a_super_user_are_tracked_and_named_by_index() {
+fn a_super_user_gets_the_indices_of_invalid_hits() {
     let matomo = faultless();
     let answer = send(&matomo, &hits(3)).unwrap();
     assert_eq!(answer.status, 200);
@@ -29,7 +29,7 @@ fn a_write_token_gets_no_indices() {
 }
 
 #[test]
-fn hits_of_unknown_sites_are_refused_and_the_rest_stored() {
+fn hits_of_unknown_sites_are_invalid_and_the_others_stored() {
     let matomo = faultless();
     let mut requests = hits(5);
     for request in &mut requests[1..] {
@@ -83,7 +83,7 @@ fn a_token_counts_inside_each_request_but_not_in_query_or_header() {
 }
 
 #[test]
-fn a_body_that_cannot_be_read_is_gone_in_silence() {
+fn an_unreadable_body_is_an_empty_batch() {
     let matomo = faultless();
     let whole = good_body(&matomo, &hits(1));
     let surrogate = r#"{"requests":[{"idsite":1,"rec":1,"url":"\ud83d"}]}"#;
@@ -129,7 +129,7 @@ fn negative_bytes_roll_the_batch_back() {
 }
 
 #[test]
-fn odd_dates_are_now_and_odd_addresses_are_zeros() {
+fn unusable_dates_are_now_and_unusable_addresses_are_zeros() {
     let matomo = faultless();
     let mut requests = hits(5);
     for (request, date) in
@@ -159,7 +159,7 @@ fn odd_dates_are_now_and_odd_addresses_are_zeros() {
 }
 
 #[test]
-fn what_is_left_out_on_purpose_counts_as_tracked() {
+fn hits_that_are_not_recorded_count_as_tracked() {
     let matomo = faultless();
     let mut requests = hits(3);
     requests[0]["rec"] = json!(0);
@@ -180,7 +180,7 @@ fn an_empty_request_is_neither_tracked_nor_invalid() {
 }
 
 #[test]
-fn the_same_hit_again_is_one_more() {
+fn a_repeated_hit_is_stored_again() {
     let matomo = faultless();
     send(&matomo, &hits(1)).unwrap();
     send(&matomo, &hits(1)).unwrap();
@@ -188,7 +188,7 @@ fn the_same_hit_again_is_one_more() {
 }
 
 #[test]
-fn debug_puts_text_before_the_answer_and_no_image_leaves_it_empty() {
+fn debug_output_precedes_the_answer_and_without_an_image_it_is_empty() {
     let matomo = faultless();
     let mut client = Client::of(&matomo);
     let text = client
@@ -209,7 +209,7 @@ fn debug_puts_text_before_the_answer_and_no_image_leaves_it_empty() {
 }
 
 #[test]
-fn any_path_of_a_php_file_tracks_and_others_do_not() {
+fn only_paths_of_php_files_track() {
     let matomo = faultless();
     let mut client = Client::of(&matomo);
     for path in [
@@ -237,7 +237,7 @@ fn any_path_of_a_php_file_tracks_and_others_do_not() {
 }
 
 #[test]
-fn the_door_closes_after_too_many_bad_tokens() {
+fn too_many_bad_tokens_lock_everyone_out() {
     let matomo = faultless();
     let mut client = Client::of(&matomo);
     for _ in 0..21 {
@@ -254,7 +254,7 @@ fn the_door_closes_after_too_many_bad_tokens() {
 }
 
 #[test]
-fn the_log_has_what_was_sent() {
+fn the_log_contains_what_was_sent() {
     let matomo = faultless();
     send(&matomo, &hits(2)).unwrap();
     let log = matomo.log();
@@ -267,7 +267,7 @@ fn the_log_has_what_was_sent() {
 }
 
 #[test]
-fn without_a_log_only_numbers_are_kept() {
+fn without_a_log_only_counts_are_kept() {
     let matomo = FakeMatomo::start(Options {
         keep_log: false,
         ..options()

@@ -11,7 +11,7 @@ use crate::support::fake::FakeMatomo;
 
 pub struct Client {
     pub stream: TcpStream,
-    /// The super user's.
+    /// The super user's token.
     token: String,
 }
 
@@ -56,7 +56,7 @@ impl Client {
         }
     }
 
-    /// A batch to the usual path.
+    /// Sends a batch to the default path.
     pub fn track(&mut self, body: &[u8]) -> Option<Reply> {
         self.track_at("/piwik.php?queuedtracking=0", body)
     }
@@ -65,7 +65,7 @@ impl Client {
         self.post(target, "Content-Type: application/json\r\n", body)
     }
 
-    /// An API call with the super user's token.
+    /// Makes an API call with the super user's token.
     pub fn call(&mut self, method: &str, arguments: &[(&str, &str)]) -> Option<Reply> {
         self.call_as(&self.token.clone(), method, arguments)
     }
@@ -92,13 +92,13 @@ impl Client {
         )
     }
 
-    /// A POST with more headers, each ending in CRLF.
+    /// Sends a POST with further headers, each ending in CRLF.
     pub fn post(&mut self, target: &str, headers: &str, body: &[u8]) -> Option<Reply> {
         self.send(target, headers, body);
         self.receive()
     }
 
-    /// Only writes; a connection that is closed meanwhile shows when reading.
+    /// Only writes. Reading shows whether the connection was closed.
     pub fn send(&mut self, target: &str, headers: &str, body: &[u8]) {
         let head = format!(
             "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{headers}\r\n",

@@ -60,7 +60,7 @@ fn a_client_that_hangs_up_in_its_body_leaves_nothing() {
 }
 
 #[test]
-fn basic_authentication_is_asked_of_every_request() {
+fn every_request_needs_basic_authentication() {
     let matomo = FakeMatomo::start(Options {
         basic_auth: Some(("Aladdin".into(), Secret::new("open sesame"))),
         ..options()

@@ -1,4 +1,4 @@
-//! Each fault: what is answered, and what is stored all the same.
+//! Each fault: the response, and what is stored.
 
 use std::num::NonZeroUsize;
 use std::thread;
@@ -7,7 +7,7 @@ use super::client::{Client, Reply};
 use super::*;
 use crate::support::fake::{Fault, When};
 
-/// What four hits get from a matomo with this fault, and which of them are stored.
+/// Sends four hits to a server with this fault. Returns the response and the stored hits.
 fn try_out(fault: Fault) -> (Option<Reply>, Vec<usize>) {
     let matomo = faulty(Faults {
         script: vec![Some(fault)],
@@ -25,7 +25,7 @@ const ALL: [usize; 4] = [0, 1, 2, 3];
 const SHORT: Duration = Duration::from_millis(30);
 
 #[test]
-fn closed_connections_give_no_answer() {
+fn closed_connections_have_no_response() {
     for (fault, stored) in [
         (Fault::Refuse, &[][..]),
         (Fault::CloseInBody, &[]),
@@ -53,7 +53,7 @@ fn a_large_body_is_not_read_by_a_server_that_refuses() {
 }
 
 #[test]
-fn a_late_commit_happens_though_the_client_is_gone() {
+fn a_late_commit_happens_after_the_client_hung_up() {
     let matomo = faulty(Faults {
         script: vec![Some(Fault::CommitLate(Duration::from_millis(150)))],
         ..Faults::default()
@@ -75,14 +75,14 @@ fn a_late_commit_happens_though_the_client_is_gone() {
 }
 
 #[test]
-fn a_late_commit_is_answered_to_who_waits() {
+fn a_late_commit_is_answered_if_the_client_waits() {
     let (answer, stored) = try_out(Fault::CommitLate(SHORT));
     assert_eq!(answer.unwrap().json()["tracked"], 4);
     assert_eq!(stored, ALL);
 }
 
 #[test]
-fn a_rolled_back_batch_says_how_far_it_came() {
+fn a_rolled_back_batch_reports_its_progress() {
     let (answer, stored) = try_out(Fault::RollBack);
     let answer = answer.unwrap();
     assert_eq!(
@@ -93,7 +93,7 @@ fn a_rolled_back_batch_says_how_far_it_came() {
 }
 
 #[test]
-fn a_deadlock_forgets_the_first_half_and_says_all() {
+fn a_deadlock_loses_the_first_half_and_claims_all() {
     let (answer, stored) = try_out(Fault::Deadlock);
     let answer = answer.unwrap();
     assert_eq!(answer.status, 500);
@@ -159,7 +159,7 @@ fn statuses_come_with_the_headers_they_need() {
 }
 
 #[test]
-fn answers_may_be_cut_or_have_warnings_before_them() {
+fn responses_may_be_cut_or_preceded_by_warnings() {
     let (answer, stored) = try_out(Fault::HalfJson);
     let text = answer.unwrap().text();
     assert!(text.starts_with(r#"{"status":"#) && !text.ends_with('}'));
@@ -173,7 +173,7 @@ fn answers_may_be_cut_or_have_warnings_before_them() {
 }
 
 #[test]
-fn answers_may_count_other_than_what_was_sent() {
+fn counts_may_be_wrong() {
     let (answer, stored) = try_out(Fault::Lost(1));
     assert_eq!(
         answer.unwrap().text(),
@@ -201,7 +201,7 @@ fn answers_may_count_other_than_what_was_sent() {
 }
 
 #[test]
-fn a_poisoned_url_fails_its_batch_every_time_until_faults_change() {
+fn a_poisoned_url_fails_its_batch_until_the_faults_change() {
     let matomo = faulty(Faults {
         rules: vec![(When::UrlHolds("/2".into()), Fault::RollBack)],
         ..Faults::default()
@@ -216,7 +216,7 @@ fn a_poisoned_url_fails_its_batch_every_time_until_faults_change() {
 }
 
 #[test]
-fn a_body_limit_is_kept() {
+fn bodies_over_the_limit_are_rejected() {
     let matomo = FakeMatomo::start(Options {
         body_limit: Some(100_000),
         ..options()
@@ -231,7 +231,7 @@ fn a_body_limit_is_kept() {
     assert_eq!(send(&matomo, &hits(1)).unwrap().status, 200);
 }
 
-/// Sends batches at the same time, each on its own connection; their statuses, sorted.
+/// Sends batches at the same time, each on a connection of its own. Returns the statuses, sorted.
 fn at_once(matomo: &FakeMatomo, batches: Vec<Vec<Value>>) -> Vec<u16> {
     let mut statuses: Vec<u16> = thread::scope(|scope| {
         let sent: Vec<_> = batches
@@ -268,7 +268,7 @@ fn first_batches_of_a_day_that_run_together_deadlock() {
 }
 
 #[test]
-fn a_first_batch_that_goes_alone_spares_the_others() {
+fn a_first_batch_alone_does_not_deadlock() {
     let matomo = first_days(SHORT);
     assert_eq!(send(&matomo, &hits(1)).unwrap().status, 200);
     let statuses = at_once(&matomo, vec![hits(2), hits(2), hits(2), hits(2)]);
@@ -288,7 +288,7 @@ fn today_never_deadlocks() {
 }
 
 #[test]
-fn a_stalled_answer_blocks_no_other() {
+fn a_stalled_response_blocks_no_other_request() {
     let matomo = faulty(Faults {
         script: vec![Some(Fault::Stall(LONG))],
         ..Faults::default()

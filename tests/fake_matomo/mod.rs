@@ -55,7 +55,7 @@ fn noon(days_ago: i64) -> String {
     day.format("%Y-%m-%d 12:00:00").to_string()
 }
 
-/// A page view of site 1, three days ago, by a visitor of its own.
+/// A page view of site 1 three days ago, each by another visitor.
 fn hit(number: usize) -> Value {
     json!({
         "rec": 1, "apiv": 1, "idsite": 1, "cip": format!("10.0.0.{number}"), "cdt": noon(3), "ua": "Agent",

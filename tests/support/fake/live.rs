@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use hyper::Response;
 use hyper::body::Bytes;
 use import_logs::sandbox::http::{api_error, json};
-use import_logs::sandbox::{ApiRequest, Store};
+use import_logs::sandbox::{ApiRequest, HitStore};
 use rusqlite::{Connection, Row, params};
 use serde_json::{Value, json};
 use url::form_urlencoded;
@@ -131,7 +131,7 @@ impl Action {
 }
 
 /// The response for a site that exists.
-pub(super) fn last_visits(store: &Store, call: &ApiRequest, live: Live) -> Response<Bytes> {
+pub(super) fn last_visits(store: &HitStore, call: &ApiRequest, live: Live) -> Response<Bytes> {
     let idsite: i64 = call.get("idSite").parse().unwrap();
     if live == Live::Closed {
         let message = format!(

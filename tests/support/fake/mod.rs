@@ -23,7 +23,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use import_logs::sandbox::http::{HookFuture, api_error, html, json};
 use import_logs::sandbox::{
-    ApiRequest, Hook, Responder, Sandbox, SandboxOptions, Store, unknown_site,
+    ApiRequest, HitStore, Hook, Responder, Sandbox, SandboxOptions, unknown_site,
 };
 use import_logs::secret::Secret;
 use rusqlite::params;
@@ -113,7 +113,7 @@ impl FakeMatomo {
         self.sandbox.token()
     }
 
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &HitStore {
         self.sandbox.store()
     }
 
@@ -135,7 +135,7 @@ impl FakeMatomo {
 }
 
 /// Replaces the sandbox's own site by those of the options.
-fn create_sites(store: &Store, options: &Options) {
+fn create_sites(store: &HitStore, options: &Options) {
     let create = |db: &rusqlite::Connection| {
         db.execute_batch("DELETE FROM hosts; DELETE FROM sites")?;
         for (id, url) in &options.sites {
@@ -610,11 +610,11 @@ fn with_token(
     request.clone().map(|_| Bytes::from(form))
 }
 
-fn site_exists(store: &Store, id: &str) -> bool {
+fn site_exists(store: &HitStore, id: &str) -> bool {
     id.parse().is_ok_and(|id| store.site(id).unwrap().is_some())
 }
 
-fn host_exists(store: &Store, url: &str) -> bool {
+fn host_exists(store: &HitStore, url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     store.site_of_host(&host.to_lowercase()).unwrap().is_some()
