@@ -25,7 +25,7 @@ pub enum Act {
 pub struct TestRequest {
     /// The number of its connection, from 0.
     pub connection: usize,
-    /// TestRequest line and headers.
+    /// Request line and headers.
     pub head: String,
     pub body: Vec<u8>,
 }
