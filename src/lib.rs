@@ -14,6 +14,7 @@
 pub mod cli;
 pub mod config;
 pub mod error;
+mod failpoint;
 pub mod filter;
 pub mod format;
 pub mod guide;

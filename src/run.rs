@@ -227,9 +227,7 @@ impl Over<'_> {
             )
         });
         let reported = match &server.sandbox {
-            Some(sandbox) => {
-                sandbox::report(sandbox.store()).map(|report| console.print(format!("\n{report}")))
-            }
+            Some(sandbox) => sandbox::report(sandbox.store()).map(|report| console.print(report)),
             None => Ok(()),
         };
         let closed = closed.and(reported);

@@ -3,13 +3,13 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use import_logs::sandbox::Sandbox;
+use crate::support::fake::FakeMatomo;
 
 use crate::support::folder::gzip;
 use crate::support::stored::{assert_each_once, count, numbers, sandbox};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(folder: &Folder, sandbox: &Sandbox, files: &str) -> Ended {
+fn import(folder: &Folder, sandbox: &FakeMatomo, files: &str) -> Ended {
     Program::new(folder)
         .to(sandbox)
         .args("--idsite=1")

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use import_logs::sandbox::{Fault, Faults, Options, When};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Options, When};
 
 use crate::support::http::{Response, Server};
 use crate::support::matomo::Matomo;
@@ -188,7 +188,7 @@ fn a_proxy_is_used_for_all_but_this_machine() {
 }
 
 /// A server whose tracker always has this fault.
-fn always(fault: Fault) -> import_logs::sandbox::Sandbox {
+fn always(fault: Fault) -> FakeMatomo {
     started(Options {
         faults: Faults {
             rules: vec![(When::From(1), fault)],
@@ -198,7 +198,7 @@ fn always(fault: Fault) -> import_logs::sandbox::Sandbox {
     })
 }
 
-fn to(sandbox: &import_logs::sandbox::Sandbox, args: &str) -> Ended {
+fn to(sandbox: &FakeMatomo, args: &str) -> Ended {
     Program::new(&Folder::with_log(logs::log(10)))
         .to(sandbox)
         .args("--idsite=1 --retry-delay=0 access.log")
@@ -207,7 +207,7 @@ fn to(sandbox: &import_logs::sandbox::Sandbox, args: &str) -> Ended {
 }
 
 #[track_caller]
-fn assert_nothing_imported(sandbox: &import_logs::sandbox::Sandbox, ended: &Ended) {
+fn assert_nothing_imported(sandbox: &FakeMatomo, ended: &Ended) {
     assert_eq!(count(sandbox), 0);
     assert_eq!(ended.summary().get("imported"), 0, "{ended}");
     assert_eq!(ended.summary().get("unsent"), 10, "{ended}");

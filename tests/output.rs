@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use import_logs::sandbox::{Options, Sandbox};
+use crate::support::fake::{FakeMatomo, Options};
 use regex::Regex;
 
 use crate::support::stored::{count, options, sandbox, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(folder: &Folder, sandbox: &Sandbox, args: &str) -> Ended {
+fn import(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Ended {
     Program::new(folder)
         .to(sandbox)
         .args("--idsite=1")

@@ -1,12 +1,12 @@
 //! Matomo is there and will not: wrong site, wrong token, hits refused or lost, bulk tracking switched off.
 
-use import_logs::sandbox::{Fault, Faults, Options, Sandbox, Tokens, When};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Options, Tokens, When};
 use import_logs::secret::Secret;
 
 use crate::support::stored::{assert_each_once, count, numbers, options, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(sandbox: &Sandbox, args: &str) -> Ended {
+fn import(sandbox: &FakeMatomo, args: &str) -> Ended {
     let folder = Folder::with_log(logs::log(20));
     Program::new(&folder)
         .to(sandbox)
@@ -16,7 +16,7 @@ fn import(sandbox: &Sandbox, args: &str) -> Ended {
 }
 
 /// With this token in place of the server's own.
-fn import_as(sandbox: &Sandbox, token: &str, args: &str) -> Ended {
+fn import_as(sandbox: &FakeMatomo, token: &str, args: &str) -> Ended {
     Program::new(&Folder::with_log(logs::log(20)))
         .arg(format!("--url={}", sandbox.url()))
         .env("MATOMO_TOKEN_AUTH", token)
@@ -26,14 +26,14 @@ fn import_as(sandbox: &Sandbox, token: &str, args: &str) -> Ended {
         .run()
 }
 
-fn faulty(faults: Faults) -> Sandbox {
+fn faulty(faults: Faults) -> FakeMatomo {
     started(Options {
         faults,
         ..options()
     })
 }
 
-fn always(fault: Fault) -> Sandbox {
+fn always(fault: Fault) -> FakeMatomo {
     faulty(Faults {
         rules: vec![(When::From(1), fault)],
         ..Faults::default()
@@ -150,7 +150,7 @@ fn refused_hits_are_counted_apart_and_named() {
 const WRITE: &str = "dddddddddddddddddddddddddddddddd";
 
 /// A server that knows it, too.
-fn writable(script: Vec<Option<Fault>>) -> Sandbox {
+fn writable(script: Vec<Option<Fault>>) -> FakeMatomo {
     started(Options {
         tokens: Tokens {
             write: Some(Secret::new(WRITE)),

@@ -1,12 +1,12 @@
 //! `--rejects`: what was not imported because it could not be read, or was refused, is kept to be mended.
 
-use import_logs::sandbox::{Fault, Faults, Options, Sandbox};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Options};
 
 use crate::support::mutate::{changed, formats, lines};
 use crate::support::stored::{assert_each_once, numbers, options, sandbox, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(folder: &Folder, sandbox: &Sandbox, args: &str) -> Ended {
+fn import(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Ended {
     Program::new(folder)
         .to(sandbox)
         .args("--idsite=1 --listening-time=off")

@@ -3,33 +3,33 @@
 
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Log, Options, Sandbox, When};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Log, Options, When};
 
 use crate::support::stored::{assert_each_once, count, numbers, options, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn faulty(faults: Faults) -> Sandbox {
+fn faulty(faults: Faults) -> FakeMatomo {
     started(Options {
         faults,
         ..options()
     })
 }
 
-fn script(faults: impl IntoIterator<Item = Fault>) -> Sandbox {
+fn script(faults: impl IntoIterator<Item = Fault>) -> FakeMatomo {
     faulty(Faults {
         script: faults.into_iter().map(Some).collect(),
         ..Faults::default()
     })
 }
 
-fn rule(when: When, fault: Fault) -> Sandbox {
+fn rule(when: When, fault: Fault) -> FakeMatomo {
     faulty(Faults {
         rules: vec![(when, fault)],
         ..Faults::default()
     })
 }
 
-fn import(sandbox: &Sandbox, log: String, args: &str) -> Ended {
+fn import(sandbox: &FakeMatomo, log: String, args: &str) -> Ended {
     Program::new(&Folder::with_log(log))
         .to(sandbox)
         .args("--idsite=1 --retry-delay=0 access.log")

@@ -3,18 +3,18 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use import_logs::sandbox::{Options, Sandbox};
+use crate::support::fake::{FakeMatomo, Options};
 use import_logs::secret::Secret;
 
 use crate::support::stored::{assert_each_once, options, sandbox, started};
 use crate::support::{Ended, Folder, Program, logs};
 
 /// An import of ten lines that gets its token from elsewhere.
-fn import(sandbox: &Sandbox, folder: &Folder, args: &str) -> Ended {
+fn import(sandbox: &FakeMatomo, folder: &Folder, args: &str) -> Ended {
     program(sandbox, folder, args).run()
 }
 
-fn program(sandbox: &Sandbox, folder: &Folder, args: &str) -> Program {
+fn program(sandbox: &FakeMatomo, folder: &Folder, args: &str) -> Program {
     folder.write("access.log", logs::log(10));
     Program::new(folder)
         .arg(format!("--url={}", sandbox.url()))

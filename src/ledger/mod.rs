@@ -15,7 +15,6 @@
 
 mod checksum;
 mod disk;
-pub mod failpoint;
 mod fate;
 mod file;
 mod file_id;
@@ -59,7 +58,6 @@ pub use self::recognise::LogState;
 pub use self::target::TargetKey;
 
 use self::checksum::Checksum;
-use self::failpoint::reach;
 use self::inner::Inner;
 use self::pending::Intent;
 use self::record::Record;
@@ -67,6 +65,7 @@ use self::salt::Salt;
 use self::state::State;
 use self::store::Store;
 use crate::error::{Error, Result};
+use crate::failpoint::reach;
 
 /// A ledger that was opened.
 #[derive(Debug)]

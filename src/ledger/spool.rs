@@ -16,9 +16,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::checksum::Checksum;
-use super::failpoint::reach;
 use super::{TargetKey, disk};
 use crate::error::{Error, Result};
+use crate::failpoint::reach;
 
 /// Where a spool's bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

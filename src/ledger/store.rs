@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk;
-use super::failpoint::reach;
 use super::journal::{self, Journal};
 use super::lock::Lock;
 use super::recover::Recovery;
 use super::snapshot::{self, CURRENT, NEW, OLD};
 use super::state::State;
 use crate::error::Result;
+use crate::failpoint::reach;
 
 #[derive(Debug)]
 pub struct Store {

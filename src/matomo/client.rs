@@ -18,6 +18,7 @@ use super::failure::{self, Target};
 use super::shown;
 use super::tls::{self, Trust};
 use crate::error::{Error, Result};
+use crate::failpoint::request_body;
 use crate::secret::Secret;
 use body::Keep;
 
@@ -166,7 +167,7 @@ impl Client {
         self.post(
             &self.ends.tracker,
             "application/json",
-            body::sent(body),
+            request_body(body),
             Keep::End(TRACKER_ANSWER),
         )
     }

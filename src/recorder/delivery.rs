@@ -12,7 +12,7 @@ use super::throttle::{Sent, Throttle, Turn};
 use super::trust::Trust;
 use super::window::Window;
 use crate::error::{Error, Result};
-use crate::ledger::failpoint::reach;
+use crate::failpoint::reach;
 use crate::matomo::outcome::{History, Outcome, judge};
 use crate::report::Account;
 use crate::shutdown::Shutdown;

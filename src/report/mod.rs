@@ -11,9 +11,11 @@ pub mod exit;
 pub mod progress;
 pub mod rejects;
 pub mod summary;
+pub mod table;
 
 pub use clean::clean;
 pub use console::Console;
 pub use counters::{Account, Count, Counter, FileAccount, Reason, Row};
 pub use exit::Exit;
 pub use summary::shell_word;
+pub use table::{Align, Table};

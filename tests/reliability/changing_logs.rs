@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, When};
+use crate::support::fake::{Fault, Faults, When};
 
 use super::numbered::{assert_each_once, line, log, stored};
 use super::world::{World, adding_up};

@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Live, Options, When};
+use crate::support::fake::{Fault, Faults, Live, Options, When};
 use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log, stored};

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::thread;
 
 use super::*;
+use crate::failpoint;
 
 const SIGABRT: i32 = 6;
 

@@ -7,7 +7,7 @@ use url::form_urlencoded;
 use super::*;
 use crate::error::Error;
 use crate::matomo::client::ClientOptions;
-use crate::matomo::test_server::{Act, Request, Server, reply};
+use crate::matomo::test_server::{Act, Server, TestRequest, reply};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const SITE: &str = r#"{"idsite":"7","name":"n","main_url":"https://www.example.com/a","more":{}}"#;
@@ -19,7 +19,7 @@ struct Fixture {
     waits: Arc<Mutex<Vec<Duration>>>,
 }
 
-fn fixture(rule: impl Fn(usize, &Request) -> Act + Send + Sync + 'static) -> Fixture {
+fn fixture(rule: impl Fn(usize, &TestRequest) -> Act + Send + Sync + 'static) -> Fixture {
     let server = Server::new(rule);
     let waits = Arc::new(Mutex::new(Vec::new()));
     let told = waits.clone();

@@ -1,67 +1,7 @@
-//! Reading an answer's body within bounds of memory and time, and sending one by halves.
+//! Reading an answer's body within bounds of memory and time.
 
-use std::io::{self, ErrorKind, Read};
-use std::time::{Duration, Instant};
-
-use bytes::Bytes;
-use reqwest::blocking::Body;
-
-use crate::ledger::failpoint;
-
-/// Reached when the first half of a tracking request's body is on its way.
-const IN_BODY: &str = "in-body";
-/// How long the first half takes through the buffers between here and the network.
-const ON_ITS_WAY: Duration = Duration::from_millis(50);
-
-/// A request's body: handed over as it is, but for a test that ends the program in its midst.
-pub(super) fn sent(bytes: Bytes) -> Body {
-    match failpoint::is_asked_for(IN_BODY) {
-        false => Body::from(bytes),
-        true => {
-            let length = bytes.len() as u64;
-            Body::sized(
-                Halves {
-                    rest: bytes,
-                    at: Half::First,
-                },
-                length,
-            )
-        }
-    }
-}
-
-/// Gives the first half, reaches the point, and gives the second.
-struct Halves {
-    rest: Bytes,
-    at: Half,
-}
-
-enum Half {
-    First,
-    Middle,
-    Second,
-}
-
-impl Read for Halves {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let left = match self.at {
-            Half::First => {
-                self.at = Half::Middle;
-                self.rest.len() / 2
-            }
-            Half::Middle => {
-                std::thread::sleep(ON_ITS_WAY);
-                failpoint::reach(IN_BODY);
-                self.at = Half::Second;
-                self.rest.len()
-            }
-            Half::Second => self.rest.len(),
-        };
-        let given = self.rest.split_to(left.min(into.len()));
-        into[..given.len()].copy_from_slice(&given);
-        Ok(given.len())
-    }
-}
+use std::io::{ErrorKind, Read};
+use std::time::Instant;
 
 /// How much of an answer is kept.
 #[derive(Clone, Copy)]

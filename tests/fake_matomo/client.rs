@@ -1,4 +1,4 @@
-//! A tiny HTTP client that sees what went over the wire.
+//! A tiny HTTP client that sees what is on the wire.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,19 +6,23 @@ use std::net::TcpStream;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::{LONG, SUPER};
-use crate::sandbox::Sandbox;
+use super::LONG;
+use crate::support::fake::FakeMatomo;
 
-pub struct Client(pub TcpStream);
+pub struct Client {
+    pub stream: TcpStream,
+    /// The super user's token.
+    token: String,
+}
 
 #[derive(Debug)]
-pub struct Response {
+pub struct Reply {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
-impl Response {
+impl Reply {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -40,27 +44,30 @@ impl Response {
 }
 
 impl Client {
-    pub fn of(sandbox: &Sandbox) -> Self {
-        let url = sandbox.url();
+    pub fn of(matomo: &FakeMatomo) -> Self {
+        let url = matomo.url();
         let address = url.trim_start_matches("http://").trim_end_matches('/');
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(LONG)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self(stream)
+        Self {
+            stream,
+            token: matomo.token().expose().to_owned(),
+        }
     }
 
-    /// A batch to the usual path.
-    pub fn track(&mut self, body: &[u8]) -> Option<Response> {
+    /// Sends a batch to the default path.
+    pub fn track(&mut self, body: &[u8]) -> Option<Reply> {
         self.track_at("/piwik.php?queuedtracking=0", body)
     }
 
-    pub fn track_at(&mut self, target: &str, body: &[u8]) -> Option<Response> {
+    pub fn track_at(&mut self, target: &str, body: &[u8]) -> Option<Reply> {
         self.post(target, "Content-Type: application/json\r\n", body)
     }
 
-    /// An API call with the super user's token.
-    pub fn call(&mut self, method: &str, arguments: &[(&str, &str)]) -> Option<Response> {
-        self.call_as(SUPER, method, arguments)
+    /// Makes an API call with the super user's token.
+    pub fn call(&mut self, method: &str, arguments: &[(&str, &str)]) -> Option<Reply> {
+        self.call_as(&self.token.clone(), method, arguments)
     }
 
     pub fn call_as(
@@ -68,7 +75,7 @@ impl Client {
         token: &str,
         method: &str,
         arguments: &[(&str, &str)],
-    ) -> Option<Response> {
+    ) -> Option<Reply> {
         let usual = [
             ("module", "API"),
             ("format", "json"),
@@ -85,29 +92,29 @@ impl Client {
         )
     }
 
-    /// A POST with more headers, each ending in CRLF.
-    pub fn post(&mut self, target: &str, headers: &str, body: &[u8]) -> Option<Response> {
+    /// Sends a POST with further headers, each ending in CRLF.
+    pub fn post(&mut self, target: &str, headers: &str, body: &[u8]) -> Option<Reply> {
         self.send(target, headers, body);
         self.receive()
     }
 
-    /// Only writes; a connection that is closed meanwhile shows when reading.
+    /// Only writes. Reading shows whether the connection was closed.
     pub fn send(&mut self, target: &str, headers: &str, body: &[u8]) {
         let head = format!(
             "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{headers}\r\n",
             body.len()
         );
         let _ = self
-            .0
+            .stream
             .write_all(head.as_bytes())
-            .and_then(|()| self.0.write_all(body));
+            .and_then(|()| self.stream.write_all(body));
     }
 
-    pub fn receive(&mut self) -> Option<Response> {
+    pub fn receive(&mut self) -> Option<Reply> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
-            self.0.read_exact(&mut byte).ok()?;
+            self.stream.read_exact(&mut byte).ok()?;
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).unwrap();
@@ -126,8 +133,8 @@ impl Client {
             .collect();
         let length = headers.iter().find(|(name, _)| name == "content-length");
         let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
-        self.0.read_exact(&mut body).ok()?;
-        Some(Response {
+        self.stream.read_exact(&mut body).ok()?;
+        Some(Reply {
             status,
             headers,
             body,

@@ -1,35 +1,36 @@
-//! What the sandbox saw: calls in order, how many at once.
+//! What the fake saw: calls in order, and how many at once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use hyper::Request;
 use hyper::body::Bytes;
 use hyper::http::request::Parts;
+use import_logs::sandbox::ApiRequest;
 use serde_json::Value;
 
-use super::access::Role;
-use super::locked;
+use super::tokens::Role;
 
 /// A copy of what was seen until some moment.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    /// Tracking requests in the order they came.
+    /// Tracking requests in the order of their arrival.
     pub tracker: Vec<TrackerCall>,
-    /// API calls in the order they came.
+    /// API calls in the order of their arrival.
     pub api: Vec<ApiCall>,
     /// Calls of both kinds.
     pub calls: u64,
-    /// Most tracking requests in progress at once.
+    /// The most tracking requests in progress at once.
     pub busy_peak: usize,
     /// Connections opened.
     pub connections: u64,
-    /// Most connections open at once.
+    /// The most connections open at once.
     pub connections_peak: usize,
 }
 
 impl Log {
-    /// All hits that were sent, in the order they came, whatever became of them.
+    /// All hits that were sent, in the order of their arrival, whether they were stored or not.
     pub fn sent(&self) -> Vec<Value> {
         self.tracker
             .iter()
@@ -44,16 +45,16 @@ pub struct TrackerCall {
     pub number: u64,
     pub path: String,
     pub query: String,
-    /// Names in lower case; values that are no text are left out.
+    /// Names in lower case; values that are not text are left out.
     pub headers: Vec<(String, String)>,
     /// What its token allows.
     pub role: Role,
     pub hits: usize,
-    /// Empty where it was not read.
+    /// Empty if it was not read.
     pub body: Bytes,
-    /// `None` while in progress and where there was no answer.
+    /// `None` while in progress, and if there was no response.
     pub status: Option<u16>,
-    /// When it came and was done with, counted from the sandbox's start.
+    /// Arrival and end, since the start of the fake.
     pub began: Duration,
     pub ended: Option<Duration>,
 }
@@ -64,7 +65,7 @@ impl TrackerCall {
         found.next().map(|(_, value)| value.as_str())
     }
 
-    /// Its hits; none where the body cannot be read.
+    /// Its hits; none if the body cannot be read.
     pub fn requests(&self) -> Vec<Value> {
         match serde_json::from_slice(&self.body) {
             Ok(Value::Object(mut body)) => match body.remove("requests") {
@@ -78,19 +79,16 @@ impl TrackerCall {
 
 #[derive(Clone, Debug)]
 pub struct ApiCall {
-    /// Its place among all calls, from 1.
-    pub number: u64,
     pub path: String,
     pub query: String,
     pub method: String,
     /// Without the token and passwords.
     pub form: BTreeMap<String, String>,
-    pub role: Role,
 }
 
-/// Fills the log while requests come and go.
+/// Fills the log as requests come and go.
 #[derive(Clone)]
-pub(super) struct Watch {
+pub(super) struct Recorder {
     seen: Arc<(Mutex<Seen>, Condvar)>,
     keep: bool,
     start: Instant,
@@ -103,7 +101,7 @@ struct Seen {
     open: usize,
 }
 
-impl Watch {
+impl Recorder {
     pub fn new(keep: bool) -> Self {
         Self {
             seen: Arc::default(),
@@ -113,29 +111,29 @@ impl Watch {
     }
 
     pub fn log(&self) -> Log {
-        locked(&self.seen.0).log.clone()
+        self.seen.0.lock().unwrap().log.clone()
     }
 
     pub fn wait_idle(&self, at_most: Duration) -> bool {
         let (seen, done) = &*self.seen;
         let (_seen, wait) = done
-            .wait_timeout_while(locked(seen), at_most, |seen| seen.busy > 0)
-            .unwrap_or_else(PoisonError::into_inner);
+            .wait_timeout_while(seen.lock().unwrap(), at_most, |seen| seen.busy > 0)
+            .unwrap();
         !wait.timed_out()
     }
 
-    /// A connection was opened; it is open until the guard is dropped.
-    pub fn connection(&self) -> Open {
-        let mut seen = locked(&self.seen.0);
+    /// A connection opens. It is open until the guard is dropped.
+    pub fn connection(&self) -> OpenConnection {
+        let mut seen = self.seen.0.lock().unwrap();
         seen.open += 1;
         seen.log.connections += 1;
         seen.log.connections_peak = seen.log.connections_peak.max(seen.open);
-        Open(self.clone())
+        OpenConnection(self.clone())
     }
 
-    /// A tracking request came; it is in progress until the guard is dropped.
+    /// A tracking request arrives. It is in progress until the guard is dropped.
     pub fn tracker(&self, head: &Parts) -> Underway {
-        let mut seen = locked(&self.seen.0);
+        let mut seen = self.seen.0.lock().unwrap();
         seen.busy += 1;
         seen.log.calls += 1;
         seen.log.busy_peak = seen.log.busy_peak.max(seen.busy);
@@ -156,23 +154,21 @@ impl Watch {
             seen.log.tracker.len() - 1
         });
         Underway {
-            watch: self.clone(),
+            recorder: self.clone(),
             index,
         }
     }
 
-    /// An API call came. The form holds no secrets any more.
-    pub fn api(&self, head: &Parts, method: &str, form: &BTreeMap<String, String>, role: Role) {
-        let mut seen = locked(&self.seen.0);
+    /// An API call arrives, without its password.
+    pub fn api(&self, request: &Request<Bytes>, call: &ApiRequest) {
+        let mut seen = self.seen.0.lock().unwrap();
         seen.log.calls += 1;
         if self.keep {
             let call = ApiCall {
-                number: seen.log.calls,
-                path: head.uri.path().to_owned(),
-                query: head.uri.query().unwrap_or_default().to_owned(),
-                method: method.to_owned(),
-                form: form.clone(),
-                role,
+                path: request.uri().path().to_owned(),
+                query: request.uri().query().unwrap_or_default().to_owned(),
+                method: call.method.clone(),
+                form: call.parameters.clone(),
             };
             seen.log.api.push(call);
         }
@@ -187,28 +183,28 @@ fn texts(head: &Parts) -> Vec<(String, String)> {
 }
 
 /// An open connection.
-pub(super) struct Open(Watch);
+pub(super) struct OpenConnection(Recorder);
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
-        locked(&self.0.seen.0).open -= 1;
+        self.0.seen.0.lock().unwrap().open -= 1;
     }
 }
 
 /// A tracking request in progress.
 pub(super) struct Underway {
-    watch: Watch,
+    recorder: Recorder,
     index: Option<usize>,
 }
 
 impl Underway {
-    /// Tracking requests in progress now, this one included.
+    /// The number of tracking requests in progress, this one included.
     pub fn busy(&self) -> usize {
-        locked(&self.watch.seen.0).busy
+        self.recorder.seen.0.lock().unwrap().busy
     }
 
     pub fn note(&self, change: impl FnOnce(&mut TrackerCall)) {
-        let mut seen = locked(&self.watch.seen.0);
+        let mut seen = self.recorder.seen.0.lock().unwrap();
         if let Some(call) = self.index.and_then(|index| seen.log.tracker.get_mut(index)) {
             change(call);
         }
@@ -217,9 +213,9 @@ impl Underway {
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        let ended = self.watch.start.elapsed();
+        let ended = self.recorder.start.elapsed();
         self.note(|call| call.ended = Some(ended));
-        locked(&self.watch.seen.0).busy -= 1;
-        self.watch.seen.1.notify_all();
+        self.recorder.seen.0.lock().unwrap().busy -= 1;
+        self.recorder.seen.1.notify_all();
     }
 }

@@ -1,38 +1,40 @@
-//! The deadlock of first days: each server process that meets a site and past day for the first time notes it in
-//! one table, inside its batch's transaction, and two that do so at once deadlock.
+//! The deadlock of first days: the first batch of a site and past day notes it in a table, inside its
+//! transaction, and two batches that do so at once deadlock.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use super::locked;
+/// The shortest work on a batch with new days. Otherwise batches would hardly ever overlap.
+pub(super) const MIN_WORK: Duration = Duration::from_millis(20);
 
 /// A site and a day (days since 1970, UTC).
-pub(super) type SiteDay = (i64, i64);
+pub(super) type SiteDay = (i64, i32);
 
-/// Which days have been noted, and which are being noted.
+/// Which days are noted, and which are being noted.
 #[derive(Clone, Default)]
-pub(super) struct Days(Arc<Mutex<Inner>>);
+pub(super) struct FirstDays(Arc<Mutex<Days>>);
 
 #[derive(Default)]
-struct Inner {
+struct Days {
     noted: HashSet<SiteDay>,
-    /// With the number of batches that are at it.
+    /// With the number of batches that note them.
     noting: HashMap<SiteDay, usize>,
 }
 
-impl Days {
-    /// A batch with these past days begins. Those of them that no batch has committed yet it notes itself.
+impl FirstDays {
+    /// A batch with these past days begins. It notes those that no batch has committed yet.
     pub fn begin(&self, days: impl IntoIterator<Item = SiteDay>) -> Noting {
-        let mut inner = locked(&self.0);
+        let mut all = self.0.lock().unwrap();
         let mut days: Vec<SiteDay> = days
             .into_iter()
-            .filter(|day| !inner.noted.contains(day))
+            .filter(|day| !all.noted.contains(day))
             .collect();
         days.sort_unstable();
         days.dedup();
-        let deadlocks = days.iter().any(|day| inner.noting.contains_key(day));
+        let deadlocks = days.iter().any(|day| all.noting.contains_key(day));
         for day in &days {
-            *inner.noting.entry(*day).or_default() += 1;
+            *all.noting.entry(*day).or_default() += 1;
         }
         Noting {
             all: self.clone(),
@@ -42,11 +44,11 @@ impl Days {
     }
 }
 
-/// A batch in progress and the days it is the first of.
+/// A batch in progress, and the days that it notes.
 pub(super) struct Noting {
-    all: Days,
+    all: FirstDays,
     days: Vec<SiteDay>,
-    /// Another batch was at one of them already.
+    /// Another batch is noting one of them.
     pub deadlocks: bool,
 }
 
@@ -55,20 +57,21 @@ impl Noting {
         !self.days.is_empty()
     }
 
-    /// The batch was stored: its days are known from now on.
+    /// The batch was stored.
     pub fn committed(&self) {
-        locked(&self.all.0).noted.extend(self.days.iter().copied());
+        let mut all = self.all.0.lock().unwrap();
+        all.noted.extend(self.days.iter().copied());
     }
 }
 
 impl Drop for Noting {
     fn drop(&mut self) {
-        let mut inner = locked(&self.all.0);
+        let mut all = self.all.0.lock().unwrap();
         for day in &self.days {
-            if let Some(count) = inner.noting.get_mut(day) {
+            if let Some(count) = all.noting.get_mut(day) {
                 *count -= 1;
                 if *count == 0 {
-                    inner.noting.remove(day);
+                    all.noting.remove(day);
                 }
             }
         }
@@ -81,7 +84,7 @@ mod tests {
 
     #[test]
     fn the_later_of_two_first_batches_deadlocks() {
-        let days = Days::default();
+        let days = FirstDays::default();
         let first = days.begin([(1, 5), (1, 6)]);
         assert!(first.is_first() && !first.deadlocks);
         assert!(days.begin([(1, 6)]).deadlocks);
@@ -89,8 +92,8 @@ mod tests {
     }
 
     #[test]
-    fn once_a_batch_is_committed_others_run_at_will() {
-        let days = Days::default();
+    fn committed_days_do_not_deadlock() {
+        let days = FirstDays::default();
         let first = days.begin([(1, 5)]);
         first.committed();
         drop(first);
@@ -100,8 +103,8 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_failed_leaves_its_days_unknown() {
-        let days = Days::default();
+    fn a_failed_batch_leaves_its_days_new() {
+        let days = FirstDays::default();
         drop(days.begin([(1, 5)]));
         let again = days.begin([(1, 5)]);
         assert!(again.is_first() && !again.deadlocks);

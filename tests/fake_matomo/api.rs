@@ -1,13 +1,13 @@
-//! The API: sites, tokens, and how it says no.
+//! The API: sites, tokens and errors.
 
 use super::client::Client;
 use super::*;
-use crate::sandbox::{Fault, Sites};
+use crate::support::fake::Fault;
 
 #[test]
 fn sites_are_found_by_id_and_by_host() {
-    let sandbox = sandbox(Faults::default());
-    let mut client = Client::of(&sandbox);
+    let matomo = faultless();
+    let mut client = Client::of(&matomo);
     let site = client
         .call("SitesManager.getSiteFromId", &[("idSite", "2")])
         .unwrap()
@@ -34,9 +34,9 @@ fn sites_are_found_by_id_and_by_host() {
 }
 
 #[test]
-fn a_created_site_is_there_for_look_ups_and_hits() {
-    let sandbox = sandbox(Faults::default());
-    let mut client = Client::of(&sandbox);
+fn a_created_site_can_be_found_and_tracked() {
+    let matomo = faultless();
+    let mut client = Client::of(&matomo);
     let arguments = [
         ("siteName", "new.example"),
         ("urls[0]", "http://new.example"),
@@ -58,16 +58,19 @@ fn a_created_site_is_there_for_look_ups_and_hits() {
     let mut request = hit(1);
     request["idsite"] = json!(3);
     assert_eq!(
-        client.track(&body(SUPER, &[request])).unwrap().json()["tracked"],
+        client
+            .track(&good_body(&matomo, &[request]))
+            .unwrap()
+            .json()["tracked"],
         1
     );
 }
 
 #[test]
 fn an_unknown_site_is_an_error_with_status_200() {
-    let sandbox = sandbox(Faults::default());
+    let matomo = faultless();
     for id in ["99", "x", "-1"] {
-        let answer = Client::of(&sandbox)
+        let answer = Client::of(&matomo)
             .call("SitesManager.getSiteFromId", &[("idSite", id)])
             .unwrap();
         assert_eq!(answer.status, 200);
@@ -82,9 +85,9 @@ fn an_unknown_site_is_an_error_with_status_200() {
 }
 
 #[test]
-fn tokens_decide_what_may_be_asked() {
-    let sandbox = sandbox(Faults::default());
-    let mut client = Client::of(&sandbox);
+fn tokens_limit_api_calls() {
+    let matomo = faultless();
+    let mut client = Client::of(&matomo);
     let none = client.call_as("", "SitesManager.getAllSites", &[]).unwrap();
     assert_eq!(
         (none.status, &none.json()["result"]),
@@ -107,7 +110,7 @@ fn tokens_decide_what_may_be_asked() {
     assert_eq!((add.status, &add.json()["result"]), (401, &json!("error")));
     let query = client
         .post(
-            &format!("/?token_auth={SUPER}"),
+            &format!("/?token_auth={}", matomo.token().expose()),
             "Content-Type: application/x-www-form-urlencoded\r\n",
             b"module=API&method=SitesManager.getAllSites",
         )
@@ -117,8 +120,8 @@ fn tokens_decide_what_may_be_asked() {
 
 #[test]
 fn an_unknown_method_is_an_error_with_status_200() {
-    let sandbox = sandbox(Faults::default());
-    let answer = Client::of(&sandbox).call("No.such", &[]).unwrap();
+    let matomo = faultless();
+    let answer = Client::of(&matomo).call("No.such", &[]).unwrap();
     assert_eq!(
         (answer.status, &answer.json()["result"]),
         (200, &json!("error"))
@@ -126,43 +129,46 @@ fn an_unknown_method_is_an_error_with_status_200() {
 }
 
 #[test]
-fn a_login_gets_a_token_and_its_password_stays_out_of_the_log() {
-    let sandbox = start(Options {
+fn a_login_gets_a_token_and_its_password_is_not_logged() {
+    let matomo = FakeMatomo::start(Options {
         login: Some(("admin".into(), Secret::new("secret"))),
         ..options()
     });
-    let mut client = Client::of(&sandbox);
+    let mut client = Client::of(&matomo);
     let method = "UsersManager.createAppSpecificTokenAuth";
     let right = [("userLogin", "admin"), ("passwordConfirmation", "secret")];
     let answer = client.call_as("", method, &right).unwrap();
-    assert_eq!(answer.json(), json!({ "value": SUPER }));
+    assert_eq!(answer.json(), json!({"value": matomo.token().expose()}));
     let wrong = [("userLogin", "admin"), ("passwordConfirmation", "x")];
     let answer = client.call_as("", method, &wrong).unwrap();
     assert_eq!(
         (answer.status, &answer.json()["result"]),
         (200, &json!("error"))
     );
-    let log = sandbox.log();
+    let log = matomo.log();
     assert_eq!(log.api.len(), 2);
     assert_eq!(log.api[0].form["userLogin"], "admin");
     assert!(!format!("{:?}", log.api).contains("secret"));
 }
 
 #[test]
-fn in_maintenance_the_tracker_goes_on() {
-    let sandbox = sandbox(Faults {
+fn the_tracker_works_during_maintenance() {
+    let matomo = faulty(Faults {
         maintenance: true,
         ..Faults::default()
     });
-    let mut client = Client::of(&sandbox);
+    let mut client = Client::of(&matomo);
     let answer = client.call("SitesManager.getAllSites", &[]).unwrap();
     assert!(answer.status == 503 && answer.is_html());
-    assert_eq!(client.track(&body(SUPER, &hits(1))).unwrap().status, 200);
+    assert_eq!(
+        client.track(&good_body(&matomo, &hits(1))).unwrap().status,
+        200
+    );
 }
 
 #[test]
 fn api_calls_have_faults_of_their_own() {
-    let sandbox = sandbox(Faults {
+    let matomo = faulty(Faults {
         api: vec![
             Some(Fault::Html(502)),
             Some(Fault::CommitClose),
@@ -170,35 +176,8 @@ fn api_calls_have_faults_of_their_own() {
         ],
         ..Faults::default()
     });
-    let add = |name: &str| Client::of(&sandbox).call("SitesManager.addSite", &[("siteName", name)]);
+    let add = |name: &str| Client::of(&matomo).call("SitesManager.addSite", &[("siteName", name)]);
     assert_eq!(add("a").unwrap().status, 502);
     assert!(add("b").is_none());
     assert_eq!(add("c").unwrap().text(), r#"{"value":4}"#);
-}
-
-#[test]
-fn for_users_every_host_and_every_site_asked_for_is_there() {
-    let sandbox = start(Options::default());
-    assert!(matches!(Options::default().sites, Sites::EveryHost));
-    let mut client = Client::of(&sandbox);
-    let token = sandbox.token().expose();
-    let mut found = |host: &str| {
-        client
-            .call_as(
-                token,
-                "SitesManager.getSitesIdFromSiteUrl",
-                &[("url", host)],
-            )
-            .unwrap()
-            .text()
-    };
-    assert_eq!(found("a.example"), r#"[{"idsite":"2"}]"#);
-    assert_eq!(found("b.example"), r#"[{"idsite":"3"}]"#);
-    assert_eq!(found("a.example"), r#"[{"idsite":"2"}]"#);
-    for id in ["1", "7"] {
-        let site = client
-            .call_as(token, "SitesManager.getSiteFromId", &[("idSite", id)])
-            .unwrap();
-        assert_eq!(site.json()["idsite"], id);
-    }
 }

@@ -1,23 +1,23 @@
-//! Each fault: what is answered, and what is stored all the same.
+//! Each fault: the response, and what is stored.
 
 use std::num::NonZeroUsize;
 use std::thread;
 
-use super::client::{Client, Response};
+use super::client::{Client, Reply};
 use super::*;
-use crate::sandbox::{Fault, When};
+use crate::support::fake::{Fault, When};
 
-/// What four hits get from a sandbox with this fault, and which of them are stored.
-fn try_out(fault: Fault) -> (Option<Response>, Vec<usize>) {
-    let sandbox = sandbox(Faults {
+/// Sends four hits to a server with this fault. Returns the response and the stored hits.
+fn try_out(fault: Fault) -> (Option<Reply>, Vec<usize>) {
+    let matomo = faulty(Faults {
         script: vec![Some(fault)],
         ..Faults::default()
     });
-    let answer = send(&sandbox, &hits(4));
-    assert!(sandbox.wait_idle(LONG));
-    let stored = numbers(&sandbox);
+    let answer = send(&matomo, &hits(4));
+    assert!(matomo.wait_idle(LONG));
+    let stored = numbers(&matomo);
     // The fault is over.
-    assert_eq!(send(&sandbox, &hits(1)).unwrap().json()["tracked"], 1);
+    assert_eq!(send(&matomo, &hits(1)).unwrap().json()["tracked"], 1);
     (answer, stored)
 }
 
@@ -25,7 +25,7 @@ const ALL: [usize; 4] = [0, 1, 2, 3];
 const SHORT: Duration = Duration::from_millis(30);
 
 #[test]
-fn closed_connections_give_no_answer() {
+fn closed_connections_have_no_response() {
     for (fault, stored) in [
         (Fault::Refuse, &[][..]),
         (Fault::CloseInBody, &[]),
@@ -42,25 +42,25 @@ fn closed_connections_give_no_answer() {
 #[test]
 fn a_large_body_is_not_read_by_a_server_that_refuses() {
     for fault in [Fault::Refuse, Fault::CloseInBody] {
-        let sandbox = sandbox(Faults {
+        let matomo = faulty(Faults {
             script: vec![Some(fault)],
             ..Faults::default()
         });
         let large = vec![b' '; 8 << 20];
-        assert!(Client::of(&sandbox).track(&large).is_none());
-        assert!(sandbox.log().tracker[0].body.is_empty());
+        assert!(Client::of(&matomo).track(&large).is_none());
+        assert!(matomo.log().tracker[0].body.is_empty());
     }
 }
 
 #[test]
-fn a_late_commit_happens_though_the_client_is_gone() {
-    let sandbox = sandbox(Faults {
+fn a_late_commit_happens_after_the_client_hung_up() {
+    let matomo = faulty(Faults {
         script: vec![Some(Fault::CommitLate(Duration::from_millis(150)))],
         ..Faults::default()
     });
-    let mut client = Client::of(&sandbox);
-    client.send("/piwik.php", "", &body(SUPER, &hits(2)));
-    while sandbox
+    let mut client = Client::of(&matomo);
+    client.send("/piwik.php", "", &good_body(&matomo, &hits(2)));
+    while matomo
         .log()
         .tracker
         .first()
@@ -69,20 +69,20 @@ fn a_late_commit_happens_though_the_client_is_gone() {
         thread::sleep(Duration::from_millis(1));
     }
     drop(client);
-    assert_eq!(sandbox.store().count().unwrap(), 0);
-    assert!(sandbox.wait_idle(LONG));
-    assert_eq!(sandbox.store().count().unwrap(), 2);
+    assert_eq!(matomo.store().count().unwrap(), 0);
+    assert!(matomo.wait_idle(LONG));
+    assert_eq!(matomo.store().count().unwrap(), 2);
 }
 
 #[test]
-fn a_late_commit_is_answered_to_who_waits() {
+fn a_late_commit_is_answered_if_the_client_waits() {
     let (answer, stored) = try_out(Fault::CommitLate(SHORT));
     assert_eq!(answer.unwrap().json()["tracked"], 4);
     assert_eq!(stored, ALL);
 }
 
 #[test]
-fn a_rolled_back_batch_says_how_far_it_came() {
+fn a_rolled_back_batch_reports_its_progress() {
     let (answer, stored) = try_out(Fault::RollBack);
     let answer = answer.unwrap();
     assert_eq!(
@@ -93,7 +93,7 @@ fn a_rolled_back_batch_says_how_far_it_came() {
 }
 
 #[test]
-fn a_deadlock_forgets_the_first_half_and_says_all() {
+fn a_deadlock_loses_the_first_half_and_claims_all() {
     let (answer, stored) = try_out(Fault::Deadlock);
     let answer = answer.unwrap();
     assert_eq!(answer.status, 500);
@@ -159,7 +159,7 @@ fn statuses_come_with_the_headers_they_need() {
 }
 
 #[test]
-fn answers_may_be_cut_or_have_warnings_before_them() {
+fn responses_may_be_cut_or_preceded_by_warnings() {
     let (answer, stored) = try_out(Fault::HalfJson);
     let text = answer.unwrap().text();
     assert!(text.starts_with(r#"{"status":"#) && !text.ends_with('}'));
@@ -173,7 +173,7 @@ fn answers_may_be_cut_or_have_warnings_before_them() {
 }
 
 #[test]
-fn answers_may_count_other_than_what_was_sent() {
+fn counts_may_be_wrong() {
     let (answer, stored) = try_out(Fault::Lost(1));
     assert_eq!(
         answer.unwrap().text(),
@@ -201,42 +201,42 @@ fn answers_may_count_other_than_what_was_sent() {
 }
 
 #[test]
-fn a_poisoned_url_fails_its_batch_every_time_until_faults_change() {
-    let sandbox = sandbox(Faults {
+fn a_poisoned_url_fails_its_batch_until_the_faults_change() {
+    let matomo = faulty(Faults {
         rules: vec![(When::UrlHolds("/2".into()), Fault::RollBack)],
         ..Faults::default()
     });
     for _ in 0..2 {
-        assert_eq!(send(&sandbox, &hits(4)).unwrap().status, 500);
+        assert_eq!(send(&matomo, &hits(4)).unwrap().status, 500);
     }
-    assert_eq!(send(&sandbox, &[hit(0), hit(1)]).unwrap().status, 200);
-    sandbox.set_faults(Faults::default());
-    assert_eq!(send(&sandbox, &[hit(2)]).unwrap().status, 200);
-    assert_eq!(numbers(&sandbox), [0, 1, 2]);
+    assert_eq!(send(&matomo, &[hit(0), hit(1)]).unwrap().status, 200);
+    matomo.set_faults(Faults::default());
+    assert_eq!(send(&matomo, &[hit(2)]).unwrap().status, 200);
+    assert_eq!(numbers(&matomo), [0, 1, 2]);
 }
 
 #[test]
-fn a_body_limit_is_kept() {
-    let sandbox = start(Options {
+fn bodies_over_the_limit_are_rejected() {
+    let matomo = FakeMatomo::start(Options {
         body_limit: Some(100_000),
         ..options()
     });
     let mut padded = hit(1);
     padded["x"] = json!("x".repeat(1 << 20));
-    let answer = send(&sandbox, &[padded]).unwrap();
+    let answer = send(&matomo, &[padded]).unwrap();
     assert_eq!(
         (answer.status, answer.header("connection")),
         (413, Some("close"))
     );
-    assert_eq!(send(&sandbox, &hits(1)).unwrap().status, 200);
+    assert_eq!(send(&matomo, &hits(1)).unwrap().status, 200);
 }
 
-/// Sends batches at the same time, each on its own connection; their statuses, sorted.
-fn at_once(sandbox: &Sandbox, batches: Vec<Vec<Value>>) -> Vec<u16> {
+/// Sends batches at the same time, each on a connection of its own. Returns the statuses, sorted.
+fn at_once(matomo: &FakeMatomo, batches: Vec<Vec<Value>>) -> Vec<u16> {
     let mut statuses: Vec<u16> = thread::scope(|scope| {
         let sent: Vec<_> = batches
             .into_iter()
-            .map(|batch| scope.spawn(move || send(sandbox, &batch).unwrap().status))
+            .map(|batch| scope.spawn(move || send(matomo, &batch).unwrap().status))
             .collect();
         sent.into_iter().map(|one| one.join().unwrap()).collect()
     });
@@ -244,8 +244,8 @@ fn at_once(sandbox: &Sandbox, batches: Vec<Vec<Value>>) -> Vec<u16> {
     statuses
 }
 
-fn first_days(delay: Duration) -> Sandbox {
-    start(Options {
+fn first_days(delay: Duration) -> FakeMatomo {
+    FakeMatomo::start(Options {
         faults: Faults {
             deadlock_first_days: true,
             ..Faults::default()
@@ -257,10 +257,10 @@ fn first_days(delay: Duration) -> Sandbox {
 
 #[test]
 fn first_batches_of_a_day_that_run_together_deadlock() {
-    let sandbox = first_days(Duration::from_millis(300));
-    let statuses = at_once(&sandbox, vec![vec![hit(1), hit(2)], vec![hit(3), hit(4)]]);
+    let matomo = first_days(Duration::from_millis(300));
+    let statuses = at_once(&matomo, vec![vec![hit(1), hit(2)], vec![hit(3), hit(4)]]);
     assert_eq!(statuses, [200, 500]);
-    let stored = numbers(&sandbox);
+    let stored = numbers(&matomo);
     assert!(
         stored == [1, 2, 4] || stored == [3, 4, 2] || stored == [2, 3, 4] || stored == [4, 1, 2],
         "{stored:?}"
@@ -268,44 +268,44 @@ fn first_batches_of_a_day_that_run_together_deadlock() {
 }
 
 #[test]
-fn a_first_batch_that_goes_alone_spares_the_others() {
-    let sandbox = first_days(SHORT);
-    assert_eq!(send(&sandbox, &hits(1)).unwrap().status, 200);
-    let statuses = at_once(&sandbox, vec![hits(2), hits(2), hits(2), hits(2)]);
+fn a_first_batch_alone_does_not_deadlock() {
+    let matomo = first_days(SHORT);
+    assert_eq!(send(&matomo, &hits(1)).unwrap().status, 200);
+    let statuses = at_once(&matomo, vec![hits(2), hits(2), hits(2), hits(2)]);
     assert_eq!(statuses, [200; 4]);
 }
 
 #[test]
 fn today_never_deadlocks() {
-    let sandbox = first_days(SHORT);
+    let matomo = first_days(SHORT);
     let mut today = hit(1);
     today["cdt"] = json!("");
     let statuses = at_once(
-        &sandbox,
+        &matomo,
         vec![vec![today.clone()], vec![today.clone()], vec![today]],
     );
     assert_eq!(statuses, [200; 3]);
 }
 
 #[test]
-fn a_stalled_answer_blocks_no_other() {
-    let sandbox = sandbox(Faults {
+fn a_stalled_response_blocks_no_other_request() {
+    let matomo = faulty(Faults {
         script: vec![Some(Fault::Stall(LONG))],
         ..Faults::default()
     });
-    let mut stalled = Client::of(&sandbox);
-    stalled.send("/piwik.php", "", &body(SUPER, &hits(1)));
-    while sandbox.log().tracker.is_empty() {
+    let mut stalled = Client::of(&matomo);
+    stalled.send("/piwik.php", "", &good_body(&matomo, &hits(1)));
+    while matomo.log().tracker.is_empty() {
         thread::sleep(Duration::from_millis(1));
     }
-    assert_eq!(send(&sandbox, &[hit(2)]).unwrap().status, 200);
-    assert_eq!(sandbox.log().busy_peak, 2);
-    assert!(!sandbox.wait_idle(Duration::ZERO));
+    assert_eq!(send(&matomo, &[hit(2)]).unwrap().status, 200);
+    assert_eq!(matomo.log().busy_peak, 2);
+    assert!(!matomo.wait_idle(Duration::ZERO));
 }
 
 #[test]
 fn a_crowd_is_slower_and_may_fail() {
-    let sandbox = start(Options {
+    let matomo = FakeMatomo::start(Options {
         faults: Faults {
             rules: vec![(When::BusyAbove(1), Fault::Empty500)],
             crowd: NonZeroUsize::new(1),
@@ -314,8 +314,8 @@ fn a_crowd_is_slower_and_may_fail() {
         delay: Duration::from_millis(250),
         ..options()
     });
-    assert_eq!(at_once(&sandbox, vec![hits(1), hits(1)]), [200, 500]);
-    let calls = sandbox.log().tracker;
+    assert_eq!(at_once(&matomo, vec![hits(1), hits(1)]), [200, 500]);
+    let calls = matomo.log().tracker;
     let took = |status| {
         let call = calls
             .iter()

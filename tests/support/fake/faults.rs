@@ -1,110 +1,118 @@
-//! The faults a test can ask for, each seen on a real server or its front end.
+//! The faults that a test can ask for, each seen on a real server or its front end.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use hyper::Response;
+use hyper::body::Bytes;
+use import_logs::sandbox::http::html;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Closed, Reply};
+use super::{edit, empty, failed, too_large, with_header};
 
-/// Which faults to have, and when.
+/// Which faults there are, and when.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// The n-th tracking request gets the n-th entry; `None`, and those past the end, go by `rules`.
+    /// The nth tracking request gets the nth entry. `None`, and requests past the end, go by
+    /// `rules`.
     pub script: Vec<Option<Fault>>,
-    /// The first that holds counts.
+    /// The first rule that matches counts.
     pub rules: Vec<(When, Fault)>,
-    /// The n-th API call gets the n-th entry. Faults about hits do not concern it.
+    /// The nth API call gets the nth entry. Faults about hits do not apply to it.
     pub api: Vec<Option<Fault>>,
-    /// The API answers 503 HTML while the tracker goes on recording.
+    /// The API answers with 503 and HTML; the tracker works.
     pub maintenance: bool,
-    /// So many tracking requests at once are served at full speed; for each so many more the work takes twice as
-    /// long.
+    /// As many tracking requests at once are served at full speed. For each further group of that
+    /// size, the work takes twice as long.
     pub crowd: Option<NonZeroUsize>,
     /// First batches of a site and past day that run at the same time deadlock: the later one gets
     /// [`Fault::Deadlock`].
     pub deadlock_first_days: bool,
-    /// Tokens hold for so many tracking requests; after these each is a bad one.
+    /// Tokens expire after this many tracking requests.
     pub token_holds: Option<u64>,
 }
 
-/// What a tracking request must be like for a rule to hold.
+/// The tracking requests that a rule matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum When {
-    /// The n-th tracking request, counted from 1, and all after it.
+    /// The nth tracking request, counted from 1, and all later ones.
     From(u64),
-    /// A hit's url holds the text.
+    /// A hit's URL contains the text.
     UrlHolds(String),
-    /// More hits than that in the batch.
+    /// The batch has more hits.
     HitsAbove(usize),
-    /// More tracking requests than that in progress, this one included.
+    /// More tracking requests are in progress, this one included.
     BusyAbove(usize),
 }
 
-/// One fault. What is said to be stored is stored whole and once.
+/// One fault. "Stored" means: completely and once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The connection is closed before the body is read.
     Refuse,
     /// The connection is closed in the middle of the body.
     CloseInBody,
-    /// Stored, then the connection is closed without an answer.
+    /// Stored, then the connection is closed without a response.
     CommitClose,
-    /// Stored, then no answer for so long, then closed.
+    /// Stored, then no response for that long, then closed.
     CommitStall(Duration),
-    /// Stored and answered only after so long, whether the client still waits or not.
+    /// Stored and answered only after that long, whether the client still waits or not.
     CommitLate(Duration),
-    /// Nothing stored and no answer for so long, then closed: a frozen database.
+    /// Nothing stored and no response for that long, then closed: a frozen database.
     Stall(Duration),
     /// 500 with Matomo's JSON error, nothing stored.
     RollBack,
-    /// 500 with Matomo's JSON error that says all were tracked: the batch's first half is forgotten, its second
-    /// half stored.
+    /// 500 with Matomo's JSON error, which claims that all hits were tracked: the first half of the
+    /// batch is lost, the second half stored.
     Deadlock,
     /// 500 without a body, nothing stored: PHP ran out of memory or time.
     Empty500,
     /// 413, nothing stored.
     TooLarge,
-    /// This status (429, 503) with a `Retry-After` or without, nothing stored.
+    /// This status (429, 503) with or without `Retry-After`, nothing stored.
     Busy(u16, Option<String>),
     /// This status with an HTML page, nothing stored: 200, 400, 403, 404, 502, 504.
     Html(u16),
-    /// This status with an HTML page, but stored: a front end gave up on a PHP that goes on.
+    /// This status with an HTML page, but stored: a front end gave up while PHP finished.
     CommitHtml(u16),
     /// This status with this `Location`, nothing stored.
     Redirect(u16, String),
-    /// 200, 0 tracked and 0 invalid, nothing stored: tracking is off.
+    /// 200, 0 tracked and 0 invalid, nothing stored: tracking is disabled.
     Nothing,
-    /// Stored, but the JSON of the answer is cut short.
+    /// Stored, but the JSON of the response is cut short.
     HalfJson,
-    /// Stored, and PHP's warnings stand before the JSON of the answer.
+    /// Stored, with PHP warnings before the JSON of the response.
     Warnings,
-    /// So many of the first hits are dropped, neither tracked nor invalid.
+    /// That many of the first hits are lost, neither tracked nor invalid.
     Lost(usize),
-    /// The hits at these places are refused.
+    /// The hits at these places are invalid.
     Invalid(Vec<usize>),
-    /// Stored once, but the answer counts every hit twice.
+    /// Stored once, but the response counts every hit twice.
     Twice,
 }
 
 impl Fault {
-    /// What is answered in place of doing the work; `None` where the work is done.
-    pub(super) async fn instead(&self, sent: usize) -> Option<Reply> {
-        Some(match self {
-            Self::Refuse | Self::CloseInBody => Err(Closed),
+    /// The response in place of the work, or `None` if the work is done. A response of `None`
+    /// closes the connection.
+    pub(super) async fn instead(&self, sent: usize) -> Option<Option<Response<Bytes>>> {
+        Some(Some(match self {
+            Self::Refuse | Self::CloseInBody => return Some(None),
             Self::Stall(wait) => {
                 tokio::time::sleep(*wait).await;
-                Err(Closed)
+                return Some(None);
             }
-            // What was counted until the failure; nothing of it stays.
-            Self::RollBack => Ok(Answer::failed(sent.saturating_sub(1), None)),
-            Self::Empty500 => Ok(Answer::empty(500)),
-            Self::TooLarge => Ok(Answer::too_large()),
-            Self::Busy(status, None) => Ok(Answer::html(*status)),
-            Self::Busy(status, Some(after)) => Ok(Answer::html(*status).with("retry-after", after)),
-            Self::Html(status) => Ok(Answer::html(*status)),
-            Self::Redirect(status, to) => Ok(Answer::html(*status).with("location", to)),
-            Self::Nothing => Ok(Answer::tracked(0, 0, None)),
+            // The count up to the failure; nothing of it is stored.
+            Self::RollBack => failed(sent.saturating_sub(1), false),
+            Self::Empty500 => empty(500),
+            Self::TooLarge => too_large(),
+            Self::Busy(status, None) => html(*status),
+            Self::Busy(status, Some(after)) => with_header(html(*status), "retry-after", after),
+            Self::Html(status) => html(*status),
+            Self::Redirect(status, to) => with_header(html(*status), "location", to),
+            Self::Nothing => {
+                let body = json!({"status": "success", "tracked": 0, "invalid": 0});
+                import_logs::sandbox::http::json(200, &body)
+            }
             Self::CommitClose
             | Self::CommitStall(_)
             | Self::CommitLate(_)
@@ -115,7 +123,7 @@ impl Fault {
             | Self::Lost(_)
             | Self::Invalid(_)
             | Self::Twice => return None,
-        })
+        }))
     }
 
     fn is_about_hits(&self) -> bool {
@@ -138,40 +146,32 @@ impl Fault {
         }
     }
 
-    /// What becomes of the answer once the work is done.
-    pub(super) async fn spoil(&self, answer: Answer) -> Reply {
-        match self {
-            Self::CommitClose => Err(Closed),
+    /// What becomes of the response after the work. `None` closes the connection.
+    pub(super) async fn spoil(&self, response: Response<Bytes>) -> Option<Response<Bytes>> {
+        Some(match self {
+            Self::CommitClose => return None,
             Self::CommitStall(wait) => {
                 tokio::time::sleep(*wait).await;
-                Err(Closed)
+                return None;
             }
-            Self::CommitHtml(status) => Ok(Answer::html(*status)),
-            Self::HalfJson => {
-                let half = answer.body.len() / 2;
-                Ok(answer.map_body(|body| body.truncate(half)))
-            }
-            Self::Warnings => Ok(answer.after_text(
-                "<br />\n<b>Warning</b>: Undefined array key \"x\" in <b>/var/www/Tracker.php</b> on line <b>1</b><br />\n",
-            )),
-            Self::Twice => Ok(twice(answer)),
-            _ => Ok(answer),
-        }
+            Self::CommitHtml(status) => html(*status),
+            Self::HalfJson => response.map(|body| body.slice(..body.len() / 2)),
+            Self::Warnings => response.map(|body| {
+                let warning = b"<br />\n<b>Warning</b>: Undefined array key \"x\" in \
+                    <b>/var/www/Tracker.php</b> on line <b>1</b><br />\n";
+                [&warning[..], &body].concat().into()
+            }),
+            Self::Twice => edit(response, |body| {
+                if let Some(tracked) = body.get("tracked").and_then(Value::as_u64) {
+                    body.insert("tracked".into(), json!(tracked * 2));
+                }
+            }),
+            _ => response,
+        })
     }
 }
 
-/// The answer with `tracked` doubled; one without it stays as it is.
-fn twice(answer: Answer) -> Answer {
-    match serde_json::from_slice::<Value>(&answer.body) {
-        Ok(mut body) if body["tracked"].is_u64() => {
-            body["tracked"] = json!(body["tracked"].as_u64().unwrap_or(0).saturating_mul(2));
-            Answer::json(answer.status, &body)
-        }
-        _ => answer,
-    }
-}
-
-/// The faults and how many calls they have seen.
+/// The faults, and how many calls they have seen.
 pub(super) struct Script {
     pub faults: Faults,
     tracker_calls: u64,
@@ -187,7 +187,7 @@ impl Script {
         }
     }
 
-    /// The fault of the next tracking request as far as it can be told before its body is read.
+    /// The fault of the next tracking request, as far as it is known before the body is read.
     pub fn next_tracker(&mut self) -> Option<Fault> {
         self.tracker_calls += 1;
         let call = self.tracker_calls;
@@ -197,7 +197,7 @@ impl Script {
         scripted.or_else(|| self.rule(|when| matches!(when, When::From(first) if call >= *first)))
     }
 
-    pub fn token_is_over(&self) -> bool {
+    pub fn token_has_expired(&self) -> bool {
         self.faults
             .token_holds
             .is_some_and(|most| self.tracker_calls > most)
@@ -221,12 +221,13 @@ impl Script {
         })
     }
 
-    fn rule(&self, holds: impl Fn(&When) -> bool) -> Option<Fault> {
-        let rule = self.faults.rules.iter().find(|(when, _)| holds(when));
+    fn rule(&self, matches: impl Fn(&When) -> bool) -> Option<Fault> {
+        let rule = self.faults.rules.iter().find(|(when, _)| matches(when));
         rule.map(|(_, fault)| fault.clone())
     }
 
-    /// How long the work takes with so many tracking requests in progress, if it takes `delay` for one alone.
+    /// How long the work takes while `busy` tracking requests are in progress, if it takes `delay`
+    /// for one alone.
     pub fn work(&self, delay: Duration, busy: usize) -> Duration {
         let doublings = self
             .faults
@@ -241,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_goes_before_rules_and_ends() {
+    fn a_script_precedes_rules_and_ends() {
         let mut script = Script::new(Faults {
             script: vec![None, Some(Fault::RollBack)],
             rules: vec![(When::From(2), Fault::Empty500)],
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn work_doubles_for_each_crowd_more() {
+    fn work_doubles_with_each_further_crowd() {
         let script = Script::new(Faults {
             crowd: NonZeroUsize::new(2),
             ..Faults::default()

@@ -1,27 +1,27 @@
-//! Bulk tracking: what is sent, what is answered, what stays.
+//! Bulk tracking: responses, and what is stored.
 
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::*;
-use crate::sandbox::Role;
+use crate::support::fake::Role;
 
 #[test]
-fn good_hits_of_a_super_user_are_tracked_and_named_by_index() {
-    let sandbox = sandbox(Faults::default());
-    let answer = send(&sandbox, &hits(3)).unwrap();
+fn a_super_user_gets_the_indices_of_invalid_hits() {
+    let matomo = faultless();
+    let answer = send(&matomo, &hits(3)).unwrap();
     assert_eq!(answer.status, 200);
     assert_eq!(
         answer.text(),
         r#"{"status":"success","tracked":3,"invalid":0,"invalid_indices":[]}"#
     );
-    assert_eq!(sandbox.store().hits().unwrap(), hits(3));
+    assert_eq!(matomo.store().hits().unwrap(), hits(3));
 }
 
 #[test]
 fn a_write_token_gets_no_indices() {
-    let sandbox = sandbox(Faults::default());
-    let answer = Client::of(&sandbox).track(&body(WRITE, &hits(1))).unwrap();
+    let matomo = faultless();
+    let answer = Client::of(&matomo).track(&body(WRITE, &hits(1))).unwrap();
     assert_eq!(
         answer.text(),
         r#"{"status":"success","tracked":1,"invalid":0}"#
@@ -29,62 +29,63 @@ fn a_write_token_gets_no_indices() {
 }
 
 #[test]
-fn hits_of_unknown_sites_are_refused_and_the_rest_stored() {
-    let sandbox = sandbox(Faults::default());
+fn hits_of_unknown_sites_are_invalid_and_the_others_stored() {
+    let matomo = faultless();
     let mut requests = hits(5);
     for request in &mut requests[1..] {
         request["idsite"] = json!(99);
     }
-    let answer = send(&sandbox, &requests).unwrap();
+    let answer = send(&matomo, &requests).unwrap();
     assert_eq!(
         answer.text(),
         r#"{"status":"success","tracked":1,"invalid":4,"invalid_indices":[1,2,3,4]}"#
     );
-    assert_eq!(numbers(&sandbox), [0]);
+    assert_eq!(numbers(&matomo), [0]);
 }
 
 #[test]
 fn bad_view_and_missing_tokens_make_every_hit_invalid() {
-    let sandbox = sandbox(Faults::default());
+    let matomo = faultless();
     for token in ["bad", VIEW, ""] {
-        let answer = Client::of(&sandbox).track(&body(token, &hits(3))).unwrap();
+        let answer = Client::of(&matomo).track(&body(token, &hits(3))).unwrap();
         assert_eq!(answer.status, 200);
         assert_eq!(
             answer.text(),
             r#"{"status":"success","tracked":0,"invalid":3}"#
         );
     }
-    let roles: Vec<Role> = sandbox.log().tracker.iter().map(|call| call.role).collect();
+    let roles: Vec<Role> = matomo.log().tracker.iter().map(|call| call.role).collect();
     assert_eq!(roles, [Role::Bad, Role::View, Role::None]);
-    assert_eq!(sandbox.store().count().unwrap(), 0);
+    assert_eq!(matomo.store().count().unwrap(), 0);
 }
 
 #[test]
 fn a_token_counts_inside_each_request_but_not_in_query_or_header() {
-    let sandbox = sandbox(Faults::default());
+    let matomo = faultless();
     let mut request = hit(1);
     let bare = json!({"requests": [request.clone()]}).to_string();
-    let mut client = Client::of(&sandbox);
-    let target = format!("/piwik.php?token_auth={SUPER}");
-    let header = format!("Content-Type: application/json\r\nAuthorization: Bearer {SUPER}\r\n");
+    let mut client = Client::of(&matomo);
+    let token = matomo.token().expose();
+    let target = format!("/piwik.php?token_auth={token}");
+    let header = format!("Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n");
     let answer = client.post(&target, &header, bare.as_bytes()).unwrap();
     assert_eq!(answer.json()["invalid"], 1);
-    request["token_auth"] = json!(SUPER);
+    request["token_auth"] = json!(token);
     let answer = client
         .track(json!({"requests": [request]}).to_string().as_bytes())
         .unwrap();
     assert_eq!(answer.json()["tracked"], 1);
     assert!(
-        !sandbox.store().hits().unwrap()[0]
+        !matomo.store().hits().unwrap()[0]
             .to_string()
-            .contains(SUPER)
+            .contains(token)
     );
 }
 
 #[test]
-fn a_body_that_cannot_be_read_is_gone_in_silence() {
-    let sandbox = sandbox(Faults::default());
-    let whole = body(SUPER, &hits(1));
+fn an_unreadable_body_is_an_empty_batch() {
+    let matomo = faultless();
+    let whole = good_body(&matomo, &hits(1));
     let surrogate = r#"{"requests":[{"idsite":1,"rec":1,"url":"\ud83d"}]}"#;
     let bodies: [&[u8]; 5] = [
         &whole[..whole.len() - 5],
@@ -94,20 +95,20 @@ fn a_body_that_cannot_be_read_is_gone_in_silence() {
         br#"{"token_auth":"x","requests":{}}"#,
     ];
     for bytes in bodies {
-        let answer = Client::of(&sandbox).track(bytes).unwrap();
+        let answer = Client::of(&matomo).track(bytes).unwrap();
         assert_eq!(
             (answer.status, answer.text().as_str()),
             (200, r#"{"status":"success","tracked":0,"invalid":0}"#)
         );
     }
-    assert_eq!(sandbox.store().count().unwrap(), 0);
+    assert_eq!(matomo.store().count().unwrap(), 0);
 }
 
 #[test]
 fn a_body_that_is_no_batch_gets_a_gif_and_html() {
-    let sandbox = sandbox(Faults::default());
+    let matomo = faultless();
     for bytes in [&b"{}"[..], b"hello", b"\x1f\x8b\x08\x00\x01\x02", b""] {
-        let answer = Client::of(&sandbox).track(bytes).unwrap();
+        let answer = Client::of(&matomo).track(bytes).unwrap();
         assert_eq!(answer.status, 400);
         assert!(answer.body.starts_with(b"GIF89a"));
         assert!(answer.text().contains("<html>"));
@@ -116,20 +117,20 @@ fn a_body_that_is_no_batch_gets_a_gif_and_html() {
 
 #[test]
 fn negative_bytes_roll_the_batch_back() {
-    let sandbox = sandbox(Faults::default());
+    let matomo = faultless();
     let mut requests = hits(4);
     requests[2]["bw_bytes"] = json!(-5);
-    let answer = send(&sandbox, &requests).unwrap();
+    let answer = send(&matomo, &requests).unwrap();
     assert_eq!(
         (answer.status, answer.text().as_str()),
         (500, r#"{"status":"error","tracked":2,"invalid":0}"#)
     );
-    assert_eq!(sandbox.store().count().unwrap(), 0);
+    assert_eq!(matomo.store().count().unwrap(), 0);
 }
 
 #[test]
-fn odd_dates_are_now_and_odd_addresses_are_zeros() {
-    let sandbox = sandbox(Faults::default());
+fn unusable_dates_are_now_and_unusable_addresses_are_zeros() {
+    let matomo = faultless();
     let mut requests = hits(5);
     for (request, date) in
         requests
@@ -139,8 +140,8 @@ fn odd_dates_are_now_and_odd_addresses_are_zeros() {
         request["cdt"] = json!(date);
     }
     requests[4]["cip"] = json!("not an address");
-    assert_eq!(send(&sandbox, &requests).unwrap().json()["tracked"], 5);
-    let rows: Vec<(i64, String)> = sandbox
+    assert_eq!(send(&matomo, &requests).unwrap().json()["tracked"], 5);
+    let rows: Vec<(i64, String)> = matomo
         .store()
         .read(|db| {
             let mut all =
@@ -158,20 +159,20 @@ fn odd_dates_are_now_and_odd_addresses_are_zeros() {
 }
 
 #[test]
-fn what_is_left_out_on_purpose_counts_as_tracked() {
-    let sandbox = sandbox(Faults::default());
+fn hits_that_are_not_recorded_count_as_tracked() {
+    let matomo = faultless();
     let mut requests = hits(3);
     requests[0]["rec"] = json!(0);
     requests[1]["ping"] = json!(1);
-    let answer = send(&sandbox, &requests).unwrap();
+    let answer = send(&matomo, &requests).unwrap();
     assert_eq!(answer.json()["tracked"], 3);
-    assert_eq!(numbers(&sandbox), [2]);
+    assert_eq!(numbers(&matomo), [2]);
 }
 
 #[test]
 fn an_empty_request_is_neither_tracked_nor_invalid() {
-    let sandbox = sandbox(Faults::default());
-    let answer = send(&sandbox, &[hit(1), Value::Null]).unwrap();
+    let matomo = faultless();
+    let answer = send(&matomo, &[hit(1), Value::Null]).unwrap();
     assert_eq!(
         answer.text(),
         r#"{"status":"success","tracked":1,"invalid":0,"invalid_indices":[]}"#
@@ -179,36 +180,38 @@ fn an_empty_request_is_neither_tracked_nor_invalid() {
 }
 
 #[test]
-fn the_same_hit_again_is_one_more() {
-    let sandbox = sandbox(Faults::default());
-    send(&sandbox, &hits(1)).unwrap();
-    send(&sandbox, &hits(1)).unwrap();
-    assert_eq!(numbers(&sandbox), [0, 0]);
+fn a_repeated_hit_is_stored_again() {
+    let matomo = faultless();
+    send(&matomo, &hits(1)).unwrap();
+    send(&matomo, &hits(1)).unwrap();
+    assert_eq!(numbers(&matomo), [0, 0]);
 }
 
 #[test]
-fn debug_puts_text_before_the_answer_and_no_image_leaves_it_empty() {
-    let sandbox = sandbox(Faults::default());
-    let mut client = Client::of(&sandbox);
+fn debug_output_precedes_the_answer_and_without_an_image_it_is_empty() {
+    let matomo = faultless();
+    let mut client = Client::of(&matomo);
     let text = client
         .track_at(
             "/matomo.php?queuedtracking=0&debug=1",
-            &body(SUPER, &hits(1)),
+            &good_body(&matomo, &hits(1)),
         )
         .unwrap()
         .text();
     assert!(text.starts_with("Debug enabled"));
     assert!(text.ends_with(r#"{"status":"success","tracked":1,"invalid":0,"invalid_indices":[]}"#));
-    let silent = json!({"token_auth": SUPER, "send_image": 0, "requests": hits(1)}).to_string();
+    let silent =
+        json!({"token_auth": matomo.token().expose(), "send_image": 0, "requests": hits(1)})
+            .to_string();
     let answer = client.track(silent.as_bytes()).unwrap();
     assert_eq!((answer.status, answer.body.len()), (204, 0));
-    assert_eq!(sandbox.store().count().unwrap(), 2);
+    assert_eq!(matomo.store().count().unwrap(), 2);
 }
 
 #[test]
-fn any_path_of_a_php_file_tracks_and_others_do_not() {
-    let sandbox = sandbox(Faults::default());
-    let mut client = Client::of(&sandbox);
+fn only_paths_of_php_files_track() {
+    let matomo = faultless();
+    let mut client = Client::of(&matomo);
     for path in [
         "/piwik.php",
         "/matomo.php",
@@ -217,7 +220,7 @@ fn any_path_of_a_php_file_tracks_and_others_do_not() {
     ] {
         assert_eq!(
             client
-                .track_at(path, &body(SUPER, &hits(1)))
+                .track_at(path, &good_body(&matomo, &hits(1)))
                 .unwrap()
                 .status,
             200
@@ -225,22 +228,25 @@ fn any_path_of_a_php_file_tracks_and_others_do_not() {
     }
     assert_eq!(
         client
-            .track_at("/nowhere", &body(SUPER, &hits(1)))
+            .track_at("/nowhere", &good_body(&matomo, &hits(1)))
             .unwrap()
             .status,
         404
     );
-    assert_eq!(sandbox.log().tracker[2].path, "/sub/dir/matomo.php");
+    assert_eq!(matomo.log().tracker[2].path, "/sub/dir/matomo.php");
 }
 
 #[test]
-fn the_door_closes_after_too_many_bad_tokens() {
-    let sandbox = sandbox(Faults::default());
-    let mut client = Client::of(&sandbox);
+fn too_many_bad_tokens_lock_everyone_out() {
+    let matomo = faultless();
+    let mut client = Client::of(&matomo);
     for _ in 0..21 {
         assert_eq!(client.track(&body("bad", &hits(1))).unwrap().status, 200);
     }
-    assert_eq!(client.track(&body(SUPER, &hits(1))).unwrap().status, 500);
+    assert_eq!(
+        client.track(&good_body(&matomo, &hits(1))).unwrap().status,
+        500
+    );
     assert_eq!(
         client.call("SitesManager.getAllSites", &[]).unwrap().status,
         500
@@ -248,10 +254,10 @@ fn the_door_closes_after_too_many_bad_tokens() {
 }
 
 #[test]
-fn the_log_has_what_was_sent() {
-    let sandbox = sandbox(Faults::default());
-    send(&sandbox, &hits(2)).unwrap();
-    let log = sandbox.log();
+fn the_log_contains_what_was_sent() {
+    let matomo = faultless();
+    send(&matomo, &hits(2)).unwrap();
+    let log = matomo.log();
     let call = &log.tracker[0];
     assert_eq!((call.number, call.hits, call.status), (1, 2, Some(200)));
     assert_eq!(call.query, "queuedtracking=0");
@@ -261,38 +267,13 @@ fn the_log_has_what_was_sent() {
 }
 
 #[test]
-fn without_a_log_only_numbers_are_kept() {
-    let sandbox = start(Options {
+fn without_a_log_only_counts_are_kept() {
+    let matomo = FakeMatomo::start(Options {
         keep_log: false,
         ..options()
     });
-    send(&sandbox, &hits(2)).unwrap();
-    let log = sandbox.log();
+    send(&matomo, &hits(2)).unwrap();
+    let log = matomo.log();
     assert!(log.tracker.is_empty());
     assert_eq!((log.calls, log.busy_peak, log.connections), (1, 1, 1));
-}
-
-/// No hit is a bad one because its site cannot be looked up.
-#[test]
-fn a_database_without_room_fails_as_matomos_does() {
-    let sandbox = sandbox(Faults::default());
-    send(&sandbox, &hits(2));
-    let room = |pages: &str| {
-        let limit = format!("PRAGMA max_page_count = {pages}");
-        sandbox
-            .store()
-            .read(|db| db.query_row(&limit, [], |_| Ok(())))
-    };
-    room("1").unwrap();
-    let many: Vec<_> = (2..2000).map(hit).collect();
-    let answer = send(&sandbox, &many).unwrap();
-    let said = answer.text();
-    assert_eq!(answer.status, 500, "{said}");
-    assert!(
-        said.contains("the sandbox's database: database or disk is full"),
-        "{said}"
-    );
-    room("1000000").unwrap();
-    send(&sandbox, &many);
-    assert_eq!(numbers(&sandbox), (0..2000).collect::<Vec<_>>());
 }

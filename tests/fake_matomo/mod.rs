@@ -1,4 +1,4 @@
-//! The sandbox over real HTTP: each row of what a Matomo does, and each fault.
+//! The fake Matomo over real HTTP: what a Matomo does, and each fault.
 
 mod api;
 mod bulk;
@@ -10,23 +10,21 @@ mod live;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
+use import_logs::secret::Secret;
 use serde_json::{Value, json};
 
-use super::{Faults, Options, Sandbox, Tokens};
-use crate::secret::Secret;
-use client::{Client, Response};
+use crate::support::fake::{FakeMatomo, Faults, Options, Tokens};
+use client::{Client, Reply};
 
-/// Long enough never to be waited for to its end.
+/// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(20);
 
-const SUPER: &str = "0123456789abcdef0123456789abcdef";
 const WRITE: &str = "11111111111111111111111111111111";
 const VIEW: &str = "22222222222222222222222222222222";
 
 fn options() -> Options {
     Options {
         tokens: Tokens {
-            super_user: Secret::new(SUPER),
             write: Some(Secret::new(WRITE)),
             view: Some(Secret::new(VIEW)),
         },
@@ -40,24 +38,24 @@ fn options() -> Options {
     }
 }
 
-fn sandbox(faults: Faults) -> Sandbox {
-    start(Options {
+fn faulty(faults: Faults) -> FakeMatomo {
+    FakeMatomo::start(Options {
         faults,
         ..options()
     })
 }
 
-fn start(options: Options) -> Sandbox {
-    Sandbox::start(options).unwrap()
+fn faultless() -> FakeMatomo {
+    faulty(Faults::default())
 }
 
-/// Noon so many days ago, as `cdt` has it.
+/// Noon that many days ago, as a `cdt`.
 fn noon(days_ago: i64) -> String {
     let day = Utc::now() - TimeDelta::days(days_ago);
     day.format("%Y-%m-%d 12:00:00").to_string()
 }
 
-/// A page view of site 1, three days ago, by a visitor of its own.
+/// A page view of site 1 three days ago, each by another visitor.
 fn hit(number: usize) -> Value {
     json!({
         "rec": 1, "apiv": 1, "idsite": 1, "cip": format!("10.0.0.{number}"), "cdt": noon(3), "ua": "Agent",
@@ -75,14 +73,19 @@ fn body(token: &str, requests: &[Value]) -> Vec<u8> {
         .into_bytes()
 }
 
-/// One batch on a connection of its own; `None` where it is closed without an answer.
-fn send(sandbox: &Sandbox, requests: &[Value]) -> Option<Response> {
-    Client::of(sandbox).track(&body(SUPER, requests))
+/// The body of a batch with the super user's token.
+fn good_body(matomo: &FakeMatomo, requests: &[Value]) -> Vec<u8> {
+    body(matomo.token().expose(), requests)
 }
 
-/// The numbers in the urls of what is stored.
-fn numbers(sandbox: &Sandbox) -> Vec<usize> {
-    let stored = sandbox.store().hits().unwrap();
+/// Sends a batch on a new connection. Returns `None` if it is closed without a response.
+fn send(matomo: &FakeMatomo, requests: &[Value]) -> Option<Reply> {
+    Client::of(matomo).track(&good_body(matomo, requests))
+}
+
+/// The numbers in the URLs of the stored hits.
+fn numbers(matomo: &FakeMatomo) -> Vec<usize> {
+    let stored = matomo.store().hits().unwrap();
     let number = |hit: &Value| hit["url"].as_str()?.rsplit('/').next()?.parse().ok();
     stored.iter().filter_map(number).collect()
 }
