@@ -33,6 +33,7 @@ pub mod sandbox;
 pub mod secret;
 pub mod shutdown;
 pub mod site;
+pub mod sync;
 pub mod target;
 #[cfg(test)]
 mod tests;
