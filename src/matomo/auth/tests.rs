@@ -31,8 +31,8 @@ fn given(token: &str) -> FoundToken {
 
 #[test]
 fn the_first_source_that_is_given_is_used() {
-    let (_kept, token_file) = file(b"\n from-file \nmore\n", 0o600);
-    let (_kept, config) = file(b"[auth]\ntoken_auth = from-config\n", 0o600);
+    let (_folder, token_file) = file(b"\n from-file \nmore\n", 0o600);
+    let (_folder, config) = file(b"[auth]\ntoken_auth = from-config\n", 0o600);
     let mut sources = TokenSources {
         token_auth: Some(Secret::new(" typed\n")),
         token_auth_file: Some(token_file),
@@ -68,7 +68,7 @@ fn the_first_source_that_is_given_is_used() {
 
 #[test]
 fn an_auth_config_may_contain_a_login() {
-    let (_kept, path) = file(
+    let (_folder, path) = file(
         b"\xef\xbb\xbf[auth]\nlogin = \"admin\"\npassword = 'a b;c'\n",
         0o600,
     );
@@ -90,7 +90,7 @@ fn an_empty_token_does_not_count() {
         Ok(Secret::new("made"))
     };
     let text = b"[auth]\ntoken_auth = \"\"\nlogin = admin\npassword = secret\n";
-    let (_kept, path) = file(text, 0o600);
+    let (_folder, path) = file(text, 0o600);
     let in_config = TokenSources {
         auth_config: Some(path),
         ..TokenSources::default()
@@ -108,7 +108,7 @@ fn an_empty_token_does_not_count() {
 #[test]
 fn an_auth_config_that_others_can_read_causes_a_warning() {
     for (mode, warned) in [(0o600, false), (0o640, true), (0o604, true), (0o400, false)] {
-        let (_kept, path) = file(b"[auth]\ntoken_auth = x\n", mode);
+        let (_folder, path) = file(b"[auth]\ntoken_auth = x\n", mode);
         let sources = TokenSources {
             auth_config: Some(path.clone()),
             ..TokenSources::default()
@@ -126,11 +126,11 @@ fn an_auth_config_that_others_can_read_causes_a_warning() {
 
 #[test]
 fn a_source_without_a_token_is_a_usage_error() {
-    let (_kept, blank) = file(b" \n\n", 0o600);
-    let (_kept, binary) = file(b"\xff\xfe\x00", 0o600);
-    let (_kept, no_section) = file(b"token_auth = x\n", 0o600);
-    let (_kept, no_password) = file(b"[auth]\nlogin = admin\n", 0o600);
-    let (_kept, empty) = file(b"[auth]\ntoken_auth =\n", 0o600);
+    let (_folder, blank) = file(b" \n\n", 0o600);
+    let (_folder, binary) = file(b"\xff\xfe\x00", 0o600);
+    let (_folder, no_section) = file(b"token_auth = x\n", 0o600);
+    let (_folder, no_password) = file(b"[auth]\nlogin = admin\n", 0o600);
+    let (_folder, empty) = file(b"[auth]\ntoken_auth =\n", 0o600);
     let none = TokenSources::default;
     for (sources, says) in [
         (
@@ -222,7 +222,7 @@ fn an_endless_file_is_read_in_part() {
 
 #[test]
 fn debug_output_hides_secrets() {
-    let (_kept, path) = file(b"[auth]\ntoken_auth = geheim\n", 0o644);
+    let (_folder, path) = file(b"[auth]\ntoken_auth = geheim\n", 0o644);
     let sources = TokenSources {
         token_auth: Some(Secret::new("geheim")),
         environment: Some(Secret::new("geheim")),
