@@ -121,7 +121,7 @@ impl Destination {
                 (Some(sandbox.token().clone()), Some(sandbox))
             }
             Token::Sought(sources) => {
-                let found = auth::token(&sources, &|login, password| {
+                let found = auth::find_token(&sources, &|login, password| {
                     Ok(api(None).create_token(login, password)?)
                 })?;
                 found

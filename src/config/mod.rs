@@ -435,7 +435,7 @@ fn token_sources(from: &AuthenticationArgs) -> TokenSources {
         token_auth: from.token_auth.clone().map(Secret::new),
         token_auth_file: from.token_auth_file.clone(),
         auth_config: from.auth_config.clone(),
-        environment: std::env::var(auth::VARIABLE).ok().map(Secret::new),
+        environment: std::env::var(auth::TOKEN_VARIABLE).ok().map(Secret::new),
         login: from.login.clone(),
         password: from.password.clone().map(Secret::new),
         local: LocalMatomo {

@@ -8,7 +8,7 @@ use super::shared::Context;
 use super::window::{HitOutcome, Window};
 use crate::error::Result;
 use crate::ledger::{BatchId, Lines, LogId};
-use crate::matomo::outcome::{Committed, Refused};
+use crate::matomo::outcome::{Acknowledged, Refused};
 use crate::report::Count;
 
 /// Kept by each recorder for itself; the ledger and the account under it are everybody's.
@@ -118,17 +118,18 @@ impl Acks {
         &self,
         window: &mut Window,
         requests: &[u32],
-        Committed {
+        Acknowledged {
             refused,
             lost,
             noise,
-            odd,
+            warning,
             ..
-        }: Committed,
+        }: Acknowledged,
     ) -> Option<Vec<u32>> {
         self.shared.show_noise(noise);
-        odd.into_iter()
-            .for_each(|odd| self.shared.console.warn(odd));
+        warning
+            .into_iter()
+            .for_each(|warning| self.shared.console.warn(warning));
         let nameless = match refused {
             Refused::Indices(_) => 0,
             Refused::Count(number) => number,

@@ -9,6 +9,7 @@ pub mod console;
 pub mod counters;
 pub mod exit;
 pub mod progress;
+pub mod redact;
 pub mod rejects;
 pub mod summary;
 pub mod table;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::clean::clean;
 use super::counters::{Account, Count, FileAccount};
 use super::progress::per_second;
+use super::redact;
 
 /// Maximum hosts in a list: enough for a real server, and a limit for clients that invent host names.
 const MAX_LISTED: usize = 1000;
@@ -244,15 +245,10 @@ fn public_url(url: &str) -> String {
     } else {
         format!("http://{url}")
     };
-    let Ok(mut url) = url::Url::parse(&with_scheme) else {
+    let Ok(url) = url::Url::parse(&with_scheme) else {
         return "http://your-matomo.example/".into();
     };
-    // Fails only for a URL that cannot have a user.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    clean(url.as_str().as_bytes()).into_owned()
+    clean(redact::url(&url).as_bytes()).into_owned()
 }
 
 /// Quotes a text as one word of a shell command.
