@@ -114,7 +114,7 @@ impl Importer {
             // Nothing but headers and blank lines, which need no sending.
             if let (Some(state), Some(books)) = (&way.state, &self.books) {
                 let read = 0..lines.position();
-                books.ledger.passed(state.log, read, lines.number() - 1);
+                books.ledger.mark_done(state.log, read, lines.number() - 1);
             }
             return Ok((Flow::On, End::At(lines.position())));
         };

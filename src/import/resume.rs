@@ -61,7 +61,7 @@ pub fn leave_ledger(
             .map(|number| folder(&place, number))
             .find(|dir| !dir.exists());
         let Some(dir) = free else { continue };
-        match ledger.keep_in(&dir) {
+        match ledger.save_to(&dir) {
             Ok(()) => {
                 let dir = std::path::absolute(&dir).unwrap_or(dir);
                 let command = command(args, &dir);

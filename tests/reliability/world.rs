@@ -88,7 +88,7 @@ impl World {
             fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
         }
         let opened = Ledger::open(copy.path(), &self.target()).unwrap();
-        opened.in_doubt.iter().map(|batch| batch.id).collect()
+        opened.pending.iter().map(|batch| batch.id).collect()
     }
 
     fn target(&self) -> TargetKey {
