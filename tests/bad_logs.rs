@@ -141,7 +141,7 @@ fn a_packed_file_that_was_cut_off_gives_what_is_there() {
     let sandbox = sandbox();
     let ended = import(&folder, &sandbox, "cut.log.gz")
         .exits(3)
-        .says(&["cut.log.gz: ", "cut off"]);
+        .says(&["cut.log.gz: ", "truncated"]);
     let stored = numbers(&sandbox);
     assert!(stored.len() > 500, "{ended}");
     assert_eq!(stored, (0..stored.len()).collect::<Vec<_>>());
@@ -157,7 +157,7 @@ fn a_short_packed_file_that_was_cut_off_is_told_though_its_format_is_to_be_found
         let sandbox = sandbox();
         let ended = import(&folder, &sandbox, &format!("{args} cut.log.gz"))
             .exits(3)
-            .says(&["cut.log.gz: ", "cut off"]);
+            .says(&["cut.log.gz: ", "truncated"]);
         let stored = numbers(&sandbox);
         assert!(stored.len() > 10, "{ended}");
         assert_eq!(stored, (0..stored.len()).collect::<Vec<_>>());

@@ -222,7 +222,7 @@ fn a_format_is_dumped_beside_logs_that_cannot_be_read() {
     ended.says(&[
         "none.log: no such file",
         ".: cannot be read: ",
-        "program: this is no log",
+        "program: not a log",
     ]);
 }
 

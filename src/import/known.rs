@@ -12,7 +12,7 @@ use super::{Importer, TICK};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::import::format_selector::BufferedLine;
-use crate::input::error::InputError;
+use crate::input::InputError;
 use crate::input::lines::{LineEvent, LineOptions, Lines};
 use crate::ledger::{FileChange, FileId, LogFile, LogId, LogState};
 use crate::recorder::LinePosition;

@@ -14,8 +14,8 @@ use super::{Flow, Importer, TICK};
 use crate::error::{Error, Kind, Result};
 use crate::format::{Field, Fields, Format};
 use crate::import::format_selector::BufferedLine;
+use crate::input::InputError;
 use crate::input::discover::Source;
-use crate::input::error::InputError;
 use crate::input::lines::{LineEvent, Lines};
 use crate::report::Counter;
 use crate::site;
@@ -86,7 +86,7 @@ impl Importer {
 
     /// Waits for the first bytes: whoever writes to a pipe may take his time.
     fn look(&self, lines: &mut Lines) -> std::result::Result<(), InputError> {
-        while !lines.look(TICK)? && !self.stop.requested() {}
+        while !lines.inspect(TICK)? && !self.stop.requested() {}
         Ok(())
     }
 

@@ -11,8 +11,8 @@ use super::spooled::{Spooled, give_up};
 use super::way::Way;
 use super::{Flow, Importer, Kept, TICK};
 use crate::error::{Error, Kind, Result};
+use crate::input::InputError;
 use crate::input::discover::Source;
-use crate::input::error::InputError;
 use crate::input::lines::{LineOptions, Lines, Tee};
 use crate::input::reader::Keeper;
 use crate::ledger::spool::{self, Spool, SpoolContents, SpoolOrigin};
@@ -259,7 +259,7 @@ fn open_one<'l>(
 fn is_hopeless(path: &Path, options: &LineOptions, stop: &Shutdown) -> bool {
     let looked =
         Lines::open(&Source::File(path.to_owned()), options.clone()).and_then(|mut lines| {
-            while !lines.look(TICK)? && !stop.requested() {}
+            while !lines.inspect(TICK)? && !stop.requested() {}
             Ok(())
         });
     let spool = Spooled {

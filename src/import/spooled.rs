@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::input::error::InputError;
+use crate::input::InputError;
 use crate::ledger::{Ledger, LogId, spool};
 use crate::report::Console;
 
@@ -79,7 +79,7 @@ impl Spooled<'_> {
     /// Whether it will never be read further.
     pub(super) fn is_hopeless(self, error: &InputError) -> bool {
         // Packed data that is cut off may go on.
-        error.is_lasting() && !(self.is_open && error.is_cut_off())
+        error.is_lasting() && !(self.is_open && error.is_truncated())
     }
 }
 

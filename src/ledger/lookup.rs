@@ -15,7 +15,7 @@ use super::ranges::Ranges;
 use super::state::{KnownLog, LogId};
 use super::{JournaledState, Ledger, now};
 use crate::error::{Error, Result};
-use crate::input::unpack::Unpack;
+use crate::input::decompress::Decompressor;
 
 /// How far from a position the end of its line is searched.
 const MAX_LINE_BYTES: u64 = 1 << 20;
@@ -81,7 +81,7 @@ enum LogContent {
 /// A compressed file has to be read from its beginning again to go back.
 struct CompressedFile {
     path: PathBuf,
-    reader: Unpack<File>,
+    reader: Decompressor<File>,
     position: u64,
     /// Truncated data is the end of the file, not an error.
     may_grow: bool,
@@ -94,8 +94,8 @@ impl LogFile {
         if !metadata.is_file() {
             return Ok(None);
         }
-        let reader = Unpack::new(File::open(path)?)?;
-        let content = if reader.is_packed() {
+        let reader = Decompressor::new(File::open(path)?)?;
+        let content = if reader.is_compressed() {
             LogContent::Compressed(CompressedFile {
                 path: path.to_owned(),
                 reader,
@@ -141,7 +141,7 @@ impl LogFile {
 impl ReadAt for CompressedFile {
     fn read_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
         if position < self.position {
-            self.reader = Unpack::new(File::open(&self.path)?)?;
+            self.reader = Decompressor::new(File::open(&self.path)?)?;
             self.position = 0;
         }
         let mut skipped = vec![0; 64 * 1024];

@@ -3,33 +3,38 @@
 use super::*;
 use std::io::{Cursor, Write};
 
-const PACKINGS: [Packing; 4] = [Packing::Gzip, Packing::Bzip2, Packing::Zstd, Packing::Xz];
+const COMPRESSIONS: [Compression; 4] = [
+    Compression::Gzip,
+    Compression::Bzip2,
+    Compression::Zstd,
+    Compression::Xz,
+];
 
 pub(in crate::input) fn pack_all(data: &[u8]) -> [Vec<u8>; 4] {
-    PACKINGS.map(|packing| pack(packing, data))
+    COMPRESSIONS.map(|compression| pack(compression, data))
 }
 
-fn pack(packing: Packing, data: &[u8]) -> Vec<u8> {
-    match packing {
-        Packing::Gzip => {
+fn pack(compression: Compression, data: &[u8]) -> Vec<u8> {
+    match compression {
+        Compression::Gzip => {
             let mut encoder =
                 flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(data).unwrap();
             encoder.finish().unwrap()
         }
-        Packing::Bzip2 => {
+        Compression::Bzip2 => {
             let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
             encoder.write_all(data).unwrap();
             encoder.finish().unwrap()
         }
-        Packing::Zstd => {
+        Compression::Zstd => {
             let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
             // As the zstd program does.
             encoder.include_checksum(true).unwrap();
             encoder.write_all(data).unwrap();
             encoder.finish().unwrap()
         }
-        Packing::Xz => {
+        Compression::Xz => {
             let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
             encoder.write_all(data).unwrap();
             encoder.finish().unwrap()
@@ -50,7 +55,7 @@ impl Read for Pieces<'_> {
 /// What can be unpacked, and how it ends.
 fn unpack(packed: &[u8], piece: usize) -> (Vec<u8>, io::Result<()>) {
     let mut all = Vec::new();
-    let mut unpack = match Unpack::new(Pieces(packed, piece)) {
+    let mut unpack = match Decompressor::new(Pieces(packed, piece)) {
         Ok(unpack) => unpack,
         Err(error) => return (all, Err(error)),
     };
@@ -118,7 +123,7 @@ fn what_is_not_packed_is_as_it_is() {
 }
 
 #[test]
-fn telling_the_packing_waits_for_no_more_bytes_than_it_takes() {
+fn telling_the_compression_waits_for_no_more_bytes_than_it_takes() {
     struct Waiting;
     impl Read for Waiting {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -126,12 +131,12 @@ fn telling_the_packing_waits_for_no_more_bytes_than_it_takes() {
         }
     }
     for begun in ["a", "B\n", "BZ\n", "BZhx", "PX", "\x1f\u{0}", "BZh9", "(x"] {
-        Unpack::new(Pieces(begun.as_bytes(), 1).chain(Waiting)).unwrap();
+        Decompressor::new(Pieces(begun.as_bytes(), 1).chain(Waiting)).unwrap();
     }
 }
 
 #[test]
-fn every_packing_is_told_by_its_first_bytes() {
+fn every_compression_is_told_by_its_first_bytes() {
     for packed in pack_all(&log()) {
         assert_unpacks(&packed, &log());
     }
@@ -141,13 +146,13 @@ fn every_packing_is_told_by_its_first_bytes() {
 }
 
 #[test]
-fn several_members_are_read_even_of_different_packings() {
+fn several_members_are_read_even_of_different_compressions() {
     let mut mixed = Vec::new();
-    for packing in PACKINGS {
+    for compression in COMPRESSIONS {
         let members = [
-            pack(packing, b"one\n"),
-            pack(packing, b""),
-            pack(packing, b"two\n"),
+            pack(compression, b"one\n"),
+            pack(compression, b""),
+            pack(compression, b"two\n"),
         ]
         .concat();
         assert_unpacks(&members, b"one\ntwo\n");
@@ -159,7 +164,7 @@ fn several_members_are_read_even_of_different_packings() {
 #[test]
 fn zstd_frames_to_be_passed_over_are() {
     let skipped = b"\x5a\x2a\x4d\x18\x05\0\0\0hello";
-    let packed = pack(Packing::Zstd, b"one\n");
+    let packed = pack(Compression::Zstd, b"one\n");
     assert_unpacks(
         &[skipped.as_slice(), &packed, skipped, &packed].concat(),
         b"one\none\n",
@@ -168,8 +173,8 @@ fn zstd_frames_to_be_passed_over_are() {
 
 #[test]
 fn zero_bytes_after_a_member_are_passed_over() {
-    for packing in PACKINGS {
-        let packed = pack(packing, b"one\n");
+    for compression in COMPRESSIONS {
+        let packed = pack(compression, b"one\n");
         assert_unpacks(&[&packed, [0; 700].as_slice()].concat(), b"one\n");
         assert_unpacks(
             &[&packed, [0; 512].as_slice(), &packed].concat(),
@@ -181,8 +186,8 @@ fn zero_bytes_after_a_member_are_passed_over() {
 #[test]
 fn what_was_cut_off_gives_its_beginning_and_says_so() {
     let log = log();
-    for packing in PACKINGS {
-        let packed = pack(packing, &log);
+    for compression in COMPRESSIONS {
+        let packed = pack(compression, &log);
         for cut in (6..packed.len())
             .step_by(packed.len() / 97)
             .chain([packed.len() - 1])
@@ -192,14 +197,14 @@ fn what_was_cut_off_gives_its_beginning_and_says_so() {
             assert_eq!(
                 error.kind(),
                 ErrorKind::UnexpectedEof,
-                "{packing} at {cut}: {error}"
+                "{compression} at {cut}: {error}"
             );
             assert!(error.to_string().contains("cut off"), "{error}");
-            assert!(log.starts_with(&all), "{packing} at {cut}");
+            assert!(log.starts_with(&all), "{compression} at {cut}");
             if cut == packed.len() - 1 {
                 assert!(
                     all.len() > log.len() / 2,
-                    "{packing}: {} of {}",
+                    "{compression}: {} of {}",
                     all.len(),
                     log.len()
                 );
@@ -210,15 +215,15 @@ fn what_was_cut_off_gives_its_beginning_and_says_so() {
 
 #[test]
 fn a_cut_second_member_keeps_the_first() {
-    for packing in PACKINGS {
-        let packed = pack(packing, b"one\n");
+    for compression in COMPRESSIONS {
+        let packed = pack(compression, b"one\n");
         for cut in 6..packed.len() {
             let (all, end) = unpack(&[&packed, &packed[..cut]].concat(), 4096);
             assert!(all.starts_with(b"one\n"));
             assert_eq!(
                 end.unwrap_err().kind(),
                 ErrorKind::UnexpectedEof,
-                "{packing} at {cut}"
+                "{compression} at {cut}"
             );
         }
     }
@@ -227,8 +232,8 @@ fn a_cut_second_member_keeps_the_first() {
 #[test]
 fn damage_is_an_error_and_never_a_panic() {
     let log = log();
-    for packing in PACKINGS {
-        let packed = pack(packing, &log);
+    for compression in COMPRESSIONS {
+        let packed = pack(compression, &log);
         let mut errors = 0;
         for at in (0..packed.len()).step_by(packed.len() / 61) {
             let mut damaged = packed.clone();
@@ -245,15 +250,15 @@ fn damage_is_an_error_and_never_a_panic() {
                 );
             }
         }
-        assert!(errors > 50, "{packing}: {errors}");
+        assert!(errors > 50, "{compression}: {errors}");
     }
 }
 
 #[test]
 fn text_after_a_member_is_an_error() {
-    for packing in PACKINGS {
+    for compression in COMPRESSIONS {
         let (all, end) = unpack(
-            &[&pack(packing, b"one\n"), b"two\n".as_slice()].concat(),
+            &[&pack(compression, b"one\n"), b"two\n".as_slice()].concat(),
             4096,
         );
         assert_eq!(all, b"one\n");
@@ -271,13 +276,14 @@ fn data_that_asks_for_too_much_memory_is_refused() {
 
 #[test]
 fn only_a_plain_log_can_be_begun_in_the_middle() {
-    let mut plain = Unpack::new(Cursor::new(b"one\nBZh9\n".to_vec())).unwrap();
+    let mut plain = Decompressor::new(Cursor::new(b"one\nBZh9\n".to_vec())).unwrap();
     assert_eq!(plain.seek_if_plain(4).unwrap(), 4);
     let mut rest = String::new();
     plain.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "BZh9\n");
 
-    let mut packed = Unpack::new(Cursor::new(pack(Packing::Gzip, b"one\ntwo\n"))).unwrap();
+    let mut packed =
+        Decompressor::new(Cursor::new(pack(Compression::Gzip, b"one\ntwo\n"))).unwrap();
     assert_eq!(packed.seek_if_plain(4).unwrap(), 0);
     rest.clear();
     packed.read_to_string(&mut rest).unwrap();
