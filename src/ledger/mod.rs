@@ -34,7 +34,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use url::Url;
@@ -50,6 +50,7 @@ use self::state::{LedgerState, PendingEntry, Salt};
 use self::store::LedgerStore;
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
+use crate::sync::{Condvar, Mutex};
 
 /// Where hits go. Lines that are done for one target are not done for another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -272,7 +273,7 @@ impl Ledger {
     }
 
     fn lock(&self) -> MutexGuard<'_, JournaledState> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     /// Waits until everything appended so far is synced to disk. Threads that arrive during a sync
@@ -288,7 +289,7 @@ impl Ledger {
                 return Ok(());
             }
             if inner.is_syncing {
-                inner = (self.sync_ended.wait(inner)).unwrap_or_else(PoisonError::into_inner);
+                inner = self.sync_ended.wait(inner);
                 continue;
             }
             inner.is_syncing = true;

@@ -7,7 +7,7 @@ use import_logs::secret::Secret;
 
 use super::job::at_once;
 use super::numbered::{assert_each_once, faults, log};
-use super::world::{TIMEOUT, World, adding_up};
+use super::world::{TIMEOUT, World, assert_adds_up};
 use crate::support::stored::options;
 use crate::support::{Ended, Program};
 
@@ -73,7 +73,7 @@ fn faulty_responses_now_and_then_lose_and_double_nothing() {
             let world = now_and_then(&fault).args(&format!(
                 "--recorders={recorders} --recorder-max-payload-size=20"
             ));
-            let ended = adding_up(way(&world).arg("access.log").run());
+            let ended = assert_adds_up(way(&world).arg("access.log").run());
             assert_eq!(ended.code, Some(0), "{fault:?}: {ended}");
             let wrong = faults(&world.sandbox, 0..LINES);
             assert!(
@@ -130,7 +130,7 @@ fn nothing_is_done_with_a_token_that_may_not_write() {
         ..options()
     }));
     let read_only = world.program().env("MATOMO_TOKEN_AUTH", view);
-    let ended = adding_up(
+    let ended = assert_adds_up(
         read_only
             .args("--recorders=4 --recorder-max-payload-size=20 access.log")
             .run(),
@@ -152,7 +152,7 @@ fn a_hit_that_always_fails_is_found_and_refused() {
         let world = world.args(&format!(
             "--recorders={recorders} --recorder-max-payload-size=20"
         ));
-        let ended = adding_up(way(&world).arg("access.log").run());
+        let ended = assert_adds_up(way(&world).arg("access.log").run());
         let ended = ended.exits(3).says(&["access.log:178: "]);
         let summary = ended.summary();
         assert_eq!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::fake::{Fault, Faults, When};
 
 use super::numbered::{assert_each_once, line, log, stored};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::folder::gzip;
 use crate::support::until;
 
@@ -47,7 +47,7 @@ fn a_log_removed_while_it_is_read_is_read_to_its_end() {
     let running = world.program().arg("access.log").start();
     assert!(wait_until_something_is_stored(&world));
     fs::remove_file(world.folder.file("access.log")).unwrap();
-    adding_up(running.end()).exits(0);
+    assert_adds_up(running.end()).exits(0);
     assert_each_once(&world.sandbox, 0..LINES);
     world
         .import("access.log")
@@ -65,7 +65,7 @@ fn a_log_truncated_while_it_is_read_is_stored_once() {
         .write(true)
         .open(world.folder.file("access.log"));
     file.unwrap().set_len(100_000).unwrap();
-    adding_up(running.end())
+    assert_adds_up(running.end())
         .exits(3)
         .says(&["access.log", "cut off while it was read"]);
     let read = stored(&world.sandbox).len();
@@ -143,7 +143,7 @@ fn a_line_of_a_hundred_megabytes_is_invalid_and_needs_no_memory() {
         peak = peak.max(running.peak_memory().unwrap_or(0));
         running.has_ended()
     }));
-    let ended = adding_up(running.end()).exits(0);
+    let ended = assert_adds_up(running.end()).exits(0);
     assert_eq!(ended.summary().get("invalid"), 1);
     assert_each_once(&world.sandbox, 0..40);
     assert!((1..60_000_000).contains(&peak), "{peak} bytes");
@@ -210,7 +210,7 @@ fn a_day_without_listeners_blocks_no_other_day() {
         world.folder.write("log.1", shoutcast(0..0));
         world.folder.write("log.2", shoutcast(0..30));
         world.folder.write("log.3", shoutcast(30..60));
-        adding_up(world.without_ledger().args(args).arg("log.*").run()).exits(0);
+        assert_adds_up(world.without_ledger().args(args).arg("log.*").run()).exits(0);
         assert_each_once(&world.sandbox, 0..60);
     }
 }
@@ -227,7 +227,7 @@ fn a_log_renamed_while_it_is_read_is_not_read_again_under_its_new_name() {
     let file = |name| world.folder.file(name);
     fs::rename(file("access.log.1"), file("access.log.2")).unwrap();
     fs::rename(file("access.log"), file("access.log.1")).unwrap();
-    adding_up(running.end()).exits(3).says(&[
+    assert_adds_up(running.end()).exits(3).says(&[
         "access.log.1: this is the file that was read as",
         "is not imported",
     ]);
@@ -240,7 +240,7 @@ fn a_log_with_two_names_is_read_once() {
     world.folder.write("access.log", log(0..A_DAY, A_DAY));
     let file = |name| world.folder.file(name);
     std::os::unix::fs::symlink("access.log", file("access-latest.log")).unwrap();
-    adding_up(world.without_ledger().arg("access*.log").run())
+    assert_adds_up(world.without_ledger().arg("access*.log").run())
         .exits(0)
         .says(&["another name of"]);
     assert_each_once(&world.sandbox, 0..A_DAY);
@@ -255,13 +255,13 @@ fn the_ledger_of_a_stopped_import_knows_a_log_that_begins_like_another() {
     .args("--recorder-max-payload-size=20 --retry-max-attempts=1");
     world.folder.write("a.log", log(0..10, A_DAY));
     world.folder.write("b.log", log(0..300, A_DAY));
-    let stopped = adding_up(world.without_ledger().args("a.log b.log").run()).exits(1);
+    let stopped = assert_adds_up(world.without_ledger().args("a.log b.log").run()).exits(1);
     let stopped = stopped.says(&["b.log: going on at line 11", "this goes on from there"]);
     let left = world.folder.file("import-logs-state");
     assert!(left.exists(), "{stopped}");
     world.sandbox.set_faults(Faults::default());
     let state = format!("--state-dir={}", left.display());
-    adding_up(world.without_ledger().arg(state).args("a.log b.log").run()).exits(0);
+    assert_adds_up(world.without_ledger().arg(state).args("a.log b.log").run()).exits(0);
     assert_each_once(&world.sandbox, 0..300);
 }
 
@@ -290,7 +290,7 @@ fn a_log_rotated_while_its_pending_batch_is_settled_is_not_mistaken_for_another(
             false => fs::rename(file("access.log"), file("access.log.1")).unwrap(),
         }
         world.folder.write("access.log", log(200..500, A_DAY));
-        adding_up(running.end())
+        assert_adds_up(running.end())
             .exits(3)
             .says(&["the next run goes on with both"]);
         world.import("access.log access.log.1").exits(0);
@@ -324,7 +324,7 @@ fn a_log_copied_and_truncated_while_it_is_read_is_distinguished_from_the_new_one
         .set_len(0)
         .unwrap();
     append(&world, &log(LINES..LINES + 30_000, LINES));
-    adding_up(running.end())
+    assert_adds_up(running.end())
         .exits(3)
         .says(&["access.log", "cut off while it was read"]);
     world.import("access.log access.log.1").exits(0);
@@ -366,7 +366,7 @@ fn lines_after_the_incomplete_last_line_of_a_shared_beginning_are_sent_whole() {
         world.folder.write(name, bytes);
         world.folder.write("b.log", &whole);
         let program = world.without_ledger().args(args).args(name).arg("b.log");
-        adding_up(program.run()).exits(0);
+        assert_adds_up(program.run()).exits(0);
         assert_each_once(&world.sandbox, 0..60);
     }
 }

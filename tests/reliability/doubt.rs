@@ -7,7 +7,7 @@ use crate::support::fake::{Fault, Faults, Live, Options};
 use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, line, log};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::stored::options;
 use crate::support::{Ended, until};
 
@@ -40,7 +40,7 @@ fn program_aborted() -> World {
     let dying = world
         .program()
         .env("IMPORT_LOGS_ABORT_AT", "after-answer:2");
-    assert_eq!(adding_up(dying.arg("access.log").run()).code, None);
+    assert_eq!(assert_adds_up(dying.arg("access.log").run()).code, None);
     world
 }
 
@@ -129,7 +129,7 @@ fn the_policy_also_applies_without_a_ledger() {
     for (policy, code) in [("resend", 3), ("skip", 3), ("stop", 1)] {
         let world = answer_lost();
         let program = world.without_ledger().arg(format!("--in-doubt={policy}"));
-        adding_up(program.arg("access.log").run()).exits(code);
+        assert_adds_up(program.arg("access.log").run()).exits(code);
         match policy {
             "resend" => assert_unconfirmed_doubled(&world),
             "skip" => assert_each_once(&world.sandbox, 0..LINES),
@@ -158,7 +158,9 @@ fn interrupted_while_asking(world: &World, policy: &str, calls: u64) {
     let running = program.start();
     assert!(until(Duration::from_secs(20), || world.calls() >= calls));
     running.signal(Signal::INT);
-    adding_up(running.end()).exits(130).hides("cannot be asked");
+    assert_adds_up(running.end())
+        .exits(130)
+        .hides("cannot be asked");
 }
 
 #[test]
@@ -185,7 +187,7 @@ fn a_run_interrupted_while_asking_leaves_the_question_to_the_next_run() {
         let dying = world
             .program()
             .env("IMPORT_LOGS_ABORT_AT", "after-answer:2");
-        assert_eq!(adding_up(dying.arg("access.log").run()).code, None);
+        assert_eq!(assert_adds_up(dying.arg("access.log").run()).code, None);
         world.sandbox.set_faults(api_down(Vec::new()));
         interrupted_while_asking(&world, policy, 2);
         world.sandbox.set_faults(Faults::default());
@@ -224,7 +226,7 @@ fn lines_that_begin_like_a_header_are_confirmed_too() {
     let dying = world
         .program()
         .env("IMPORT_LOGS_ABORT_AT", "after-answer:1");
-    assert_eq!(adding_up(dying.arg("access.log").run()).code, None);
+    assert_eq!(assert_adds_up(dying.arg("access.log").run()).code, None);
     world.import("access.log").exits(0);
     assert_each_once(&world.sandbox, 0..30);
 }
@@ -248,7 +250,7 @@ fn a_batch_stays_unconfirmed_while_matomo_is_down() {
             let dying = world
                 .program()
                 .env("IMPORT_LOGS_ABORT_AT", "after-answer:2");
-            assert_eq!(adding_up(dying.arg("access.log").run()).code, None);
+            assert_eq!(assert_adds_up(dying.arg("access.log").run()).code, None);
         } else {
             world
                 .sandbox

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::numbered::{self, assert_each_once};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::folder::gzip;
 use crate::support::{Ended, Program, Running};
 
@@ -72,7 +72,7 @@ impl Job {
 
     /// Waits for the end of a run.
     pub fn end(&mut self, running: Running) -> Ended {
-        let ended = adding_up(running.end());
+        let ended = assert_adds_up(running.end());
         // The spool tells how much of the input has been read. It is removed when all lines are
         // done.
         match self.world.spooled().filter(|spooled| !spooled.is_empty()) {

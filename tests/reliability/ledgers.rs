@@ -9,7 +9,7 @@ use ring::digest::{SHA256, digest};
 use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::{Program, until};
 
 const LINES: usize = 300;
@@ -78,7 +78,7 @@ fn a_second_run_at_the_same_time_names_the_first_and_ends() {
         .import("access.log")
         .exits(1)
         .says(&["another import (process ", "state", "--state-dir"]);
-    adding_up(first.end()).exits(0);
+    assert_adds_up(first.end()).exits(0);
     assert_each_once(&world.sandbox, 0..LINES);
 }
 
@@ -141,7 +141,7 @@ fn dry_runs_and_the_sandbox_do_not_use_the_ledger() {
     let trials = || {
         world.import("--dry-run access.log").exits(0);
         let sandbox = Program::new(&world.folder).args("--sandbox --state-dir=state access.log");
-        let ended = adding_up(sandbox.run()).exits(0);
+        let ended = assert_adds_up(sandbox.run()).exits(0);
         assert_eq!(ended.summary().get("imported"), LINES as u64);
     };
     trials();
@@ -169,7 +169,7 @@ fn the_state_directory_of_a_systemd_unit_is_used() {
     let run = || {
         let dir = dir.to_str().unwrap();
         let program = world.without_ledger().env("STATE_DIRECTORY", dir);
-        adding_up(program.arg("access.log").run()).exits(0)
+        assert_adds_up(program.arg("access.log").run()).exits(0)
     };
     run();
     assert!(dir.join("ledger.json").exists());
@@ -182,7 +182,7 @@ fn the_first_of_several_systemd_directories_is_used_and_an_empty_name_is_ignored
     let world = world();
     let run = |folders: &str| {
         let program = world.without_ledger().env("STATE_DIRECTORY", folders);
-        adding_up(program.arg("access.log").run()).exits(0)
+        assert_adds_up(program.arg("access.log").run()).exits(0)
     };
     run("");
     let (first, second) = (world.folder.file("first"), world.folder.file("second"));
@@ -226,7 +226,7 @@ fn spools_of_another_site_are_reported() {
     };
     // Site 7 does not exist.
     piped(7, 0..20).exits(1).says(&["is kept whole in"]);
-    adding_up(piped(1, 20..40)).exits(3).says(&[
+    assert_adds_up(piped(1, 20..40)).exits(3).says(&[
         "spool.",
         "idsite=7 is still to be imported",
         "or remove the file",

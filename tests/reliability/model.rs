@@ -15,7 +15,7 @@ use super::job::at_once;
 use super::logs::Logs;
 use super::numbered::stored;
 use super::random::Random;
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::stored::options;
 use crate::support::{Ended, Program};
 
@@ -151,7 +151,7 @@ impl Sequence {
     }
 
     fn ended(&mut self, ended: Ended) -> Ended {
-        let ended = adding_up(ended);
+        let ended = assert_adds_up(ended);
         let _ = write!(self.story, "  {:?} {}", ended.code, ended.err);
         ended
     }

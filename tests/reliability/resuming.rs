@@ -7,7 +7,7 @@ use crate::support::fake::{Fault, Faults, Options, When};
 use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log, stored};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::clock::LONGEST;
 use crate::support::folder::gzip;
 use crate::support::stored::options;
@@ -81,7 +81,7 @@ fn after_ctrl_c_the_printed_command_resumes() {
         let world = world(recorders, Faults::default());
         let running = start(&world);
         interrupt(&world, &running, Signal::INT, 0);
-        let ended = adding_up(running.end()).exits(130);
+        let ended = assert_adds_up(running.end()).exits(130);
         let there = stored(&world.sandbox).len();
         assert!(there < LINES, "it was not interrupted: {ended}");
         assert_eq!(ended.summary().get("imported"), there as u64);
@@ -102,7 +102,7 @@ fn after_the_last_attempt_the_printed_command_resumes() {
             ..Faults::default()
         };
         let world = world(recorders, faults);
-        let ended = adding_up(start(&world).end());
+        let ended = assert_adds_up(start(&world).end());
         let ended = ended.exits(1);
         world.sandbox.set_faults(Faults::default());
         assert_completes(&world, &ended);
@@ -117,12 +117,12 @@ fn if_nothing_was_sent_the_same_command_starts_over() {
     };
     let world = world(1, faults);
     let args = "--skip=100 --retry-max-attempts=1 two.log.gz";
-    let stopped = adding_up(world.without_ledger().args(args).run()).exits(1);
+    let stopped = assert_adds_up(world.without_ledger().args(args).run()).exits(1);
     let stopped = stopped.says(&["nothing was sent yet: the same command begins again"]);
     assert!(!stopped.err.contains("--state-dir"), "{stopped}");
     assert!(!world.folder.file("import-logs-state").exists());
     world.sandbox.set_faults(Faults::default());
-    adding_up(world.without_ledger().args(args).run()).exits(0);
+    assert_adds_up(world.without_ledger().args(args).run()).exits(0);
     assert_each_once(&world.sandbox, LINES / 2 + 100..LINES);
 }
 
@@ -134,7 +134,7 @@ fn a_resuming_command_without_the_limit_says_so() {
     };
     let world = world(1, faults);
     let args = "--debug-request-limit=100 --retry-max-attempts=1 two.log.gz";
-    adding_up(world.without_ledger().args(args).run())
+    assert_adds_up(world.without_ledger().args(args).run())
         .exits(1)
         .says(&["to the end of each log: --debug-request-limit does not go with that"]);
 }
@@ -144,7 +144,7 @@ fn a_resuming_command_can_be_stopped_again() {
     let world = world(3, Faults::default());
     let running = start(&world);
     interrupt(&world, &running, Signal::INT, 0);
-    let stopped = adding_up(running.end()).exits(130);
+    let stopped = assert_adds_up(running.end()).exits(130);
     let command = printed(&stopped);
     let there = stored(&world.sandbox).len();
     world.sandbox.set_faults(Faults {
@@ -166,12 +166,12 @@ fn with_a_ledger_batches_finish_after_a_signal_and_the_same_command_resumes() {
         let program = || world.program().arg("it's one.log").arg("two.log.gz");
         let running = program().start();
         interrupt(&world, &running, signal, 0);
-        let ended = adding_up(running.end()).exits(code);
+        let ended = assert_adds_up(running.end()).exits(code);
         let there = stored(&world.sandbox).len() as u64;
         assert!(there < LINES as u64, "it was not interrupted: {ended}");
         assert_eq!(ended.summary().get("imported"), there);
         assert!(world.pending().is_empty());
-        let summary = adding_up(program().run()).exits(0).summary();
+        let summary = assert_adds_up(program().run()).exits(0).summary();
         assert_eq!(summary.get("imported"), LINES as u64 - there);
         assert_each_once(&world.sandbox, 0..LINES);
     }
@@ -206,12 +206,12 @@ fn a_stopped_service_resumes_its_stdin() {
     interrupt(&world, &running, Signal::TERM, 30);
     // It ends although the pipe is open.
     assert!(until(Duration::from_secs(30), || running.has_ended()));
-    adding_up(running.end()).exits(143);
+    assert_adds_up(running.end()).exits(143);
     let kept = world.spooled().unwrap();
     assert!(kept == first.as_bytes(), "all that was in the pipe");
     let mut running = world.program().arg("-").start();
     running.feed(content.as_bytes()[kept.len()..].to_vec());
-    let ended = adding_up(running.end()).exits(0);
+    let ended = assert_adds_up(running.end()).exits(0);
     ended.says(&[&format!("what comes now follows its {} bytes", kept.len())]);
     assert_each_once(&world.sandbox, 0..lines);
     assert_eq!(world.spooled(), None);
@@ -226,10 +226,10 @@ fn who_is_stopped_before_the_pipes_turn_keeps_what_is_in_it() {
     running.write(&log(3000..3005, 60));
     interrupt(&world, &running, Signal::TERM, 30);
     assert!(until(Duration::from_secs(30), || running.has_ended()));
-    adding_up(running.end())
+    assert_adds_up(running.end())
         .exits(143)
         .says(&["bytes of stdin are safe in"]);
-    adding_up(world.program().args("access.log").run()).exits(0);
+    assert_adds_up(world.program().args("access.log").run()).exits(0);
     assert_each_once(&world.sandbox, 0..3005);
 }
 
@@ -251,7 +251,7 @@ fn stopped_before_the_server_answers_the_pipe_is_saved() {
         .says(&["bytes of stdin are safe in"]);
     world.sandbox.set_faults(Faults::default());
     world.folder.write("access.log", log(5..10, 60));
-    adding_up(world.program().args("access.log").run()).exits(0);
+    assert_adds_up(world.program().args("access.log").run()).exits(0);
     assert_each_once(&world.sandbox, 0..10);
 }
 
@@ -296,7 +296,7 @@ fn the_printed_command_leaves_out_pipes() {
     let through = log(LINES..2 * LINES, 60);
     std::io::Write::write_all(&mut writer, through.as_bytes()).unwrap();
     interrupt(&world, &running, Signal::INT, 0);
-    let ended = adding_up(running.end()).exits(130);
+    let ended = assert_adds_up(running.end()).exits(130);
     let ended = ended.says(&[
         "nothing is kept of one.fifo, stdin, which cannot be read again",
         "what is done of the other logs is kept in ",
@@ -357,7 +357,7 @@ fn a_spool_is_only_continued_by_its_own_pipe() {
     // A run with stdin finishes the other spool and continues its own.
     let mut running = world.program().arg("-").start();
     running.feed(rest(lines[3]));
-    let ended = adding_up(running.end()).exits(0);
+    let ended = assert_adds_up(running.end()).exits(0);
     ended.says(&[
         "finishing what an earlier run read from a named pipe",
         "going on with what an earlier run read from stdin",
@@ -392,11 +392,11 @@ fn a_pipe_is_saved_whole_while_matomo_is_down() {
         let world = World::faulty(faults).args("--retry-max-attempts=2");
         let text = log(0..lines, 6000);
         assert!(text.len() > 2_000_000, "longer than the read-ahead buffer");
-        let ended = adding_up(world.program().arg("-").stdin(text).run());
+        let ended = assert_adds_up(world.program().arg("-").stdin(text).run());
         ended.exits(1).says(&["503", "stdin is kept whole in "]);
         assert!(stored(&world.sandbox).is_empty());
         world.sandbox.set_faults(Faults::default());
-        adding_up(world.program().arg("-").stdin("").run()).exits(0);
+        assert_adds_up(world.program().arg("-").stdin("").run()).exits(0);
         assert_each_once(&world.sandbox, 0..lines);
         assert_eq!(world.spooled(), None, "nothing is left");
     }

@@ -8,7 +8,7 @@ use crate::support::fake::{Fault, Faults, Live, Options, When};
 use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log, stored};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::clock::LONGEST;
 use crate::support::folder::gzip;
 use crate::support::stored::options;
@@ -17,7 +17,7 @@ use crate::support::{Ended, Program, until};
 const LINES: usize = 600;
 
 fn piped(world: &World, input: impl AsRef<[u8]>) -> Ended {
-    adding_up(world.program().arg("-").stdin(input).run())
+    assert_adds_up(world.program().arg("-").stdin(input).run())
 }
 
 /// The content of the quarantined files. Asserts that each was reported.
@@ -70,12 +70,12 @@ fn a_pipe_is_saved_while_a_pending_batch_cannot_be_settled() {
         let kept = world.spooled().unwrap();
         world.sandbox.set_faults(faults);
         let program = world.program().args(args).arg("-");
-        let ended = adding_up(program.stdin(&content[kept.len()..]).run()).exits(1);
+        let ended = assert_adds_up(program.stdin(&content[kept.len()..]).run()).exits(1);
         ended.says(&["are in doubt", "stdin is kept whole in "]);
         assert_eq!(world.spooled().unwrap(), content.as_bytes());
         world.sandbox.set_faults(Faults::default());
         // The batch that cannot be asked about was never sent.
-        adding_up(world.program().arg("-").stdin("").run());
+        assert_adds_up(world.program().arg("-").stdin("").run());
         assert_each_once(&world.sandbox, 0..LINES);
         assert_eq!(world.spooled(), None);
     }
@@ -103,7 +103,7 @@ fn a_pipe_is_saved_if_the_run_fails_before_its_first_line() {
                 .arg("--state-dir=state"),
             _ => world.program(),
         };
-        let ended = adding_up(program.args(args).arg("-").stdin(&text).run());
+        let ended = assert_adds_up(program.args(args).arg("-").stdin(&text).run());
         ended.exits(code).says(&["stdin is kept whole in "]);
         world.sandbox.set_faults(Faults::default());
         piped(&world, "").exits(0);
@@ -162,10 +162,10 @@ fn a_spool_without_a_header_blocks_no_other_input() {
     let world = World::new(Duration::ZERO);
     let named = |name: &str| world.program().args("--log-format-name").arg(name).arg("-");
     let text = log(0..5, 60);
-    adding_up(named("w3c_extended").stdin(&text).run()).exits(1);
+    assert_adds_up(named("w3c_extended").stdin(&text).run()).exits(1);
     let w3c =
         "#Fields: date time c-ip cs-uri-stem sc-status\n2024-05-14 06:25:24 10.0.0.1 /n/9 200\n";
-    let ended = adding_up(named("w3c_extended").stdin(w3c).run()).exits(3);
+    let ended = assert_adds_up(named("w3c_extended").stdin(w3c).run()).exits(3);
     let ended = ended.says(&["'#Fields: ...' line"]);
     assert_eq!(quarantined(&world, &ended), [text.as_bytes()]);
     assert_each_once(&world.sandbox, [9]);

@@ -7,7 +7,7 @@ use crate::support::fake::{Fault, Faults, Live, Options};
 use regex::Regex;
 
 use super::numbered::{assert_each_once, log, stored};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::stored::options;
 use crate::support::{Ended, Program};
 
@@ -42,7 +42,7 @@ fn with_and_without_ledger(live: Live, check: impl Fn(&World, Ended)) {
     let ways: [fn(&World) -> Program; 2] = [World::program, World::without_ledger];
     for way in ways {
         let world = deadlocking(live);
-        let ended = adding_up(way(&world).args("access.log").run());
+        let ended = assert_adds_up(way(&world).args("access.log").run());
         check(&world, ended);
     }
 }

@@ -68,7 +68,7 @@ impl World {
 
     /// Imports these logs with a ledger.
     pub fn import(&self, logs: &str) -> Ended {
-        adding_up(self.program().args(logs).run())
+        assert_adds_up(self.program().args(logs).run())
     }
 
     /// The number of requests to the server so far.
@@ -114,7 +114,7 @@ fn name(path: &Path) -> &str {
 
 /// Checks that the run counted every line exactly once; the program reports it otherwise.
 #[track_caller]
-pub fn adding_up(ended: Ended) -> Ended {
+pub fn assert_adds_up(ended: Ended) -> Ended {
     for words in ["does not add up", "mistake in import-logs", "panicked"] {
         assert!(!ended.err.contains(words), "{ended}");
     }
