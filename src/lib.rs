@@ -47,20 +47,19 @@ use input::discover::{discover, refuse_log};
 use report::{Console, Exit};
 use shutdown::Shutdown;
 
-/// Runs the program with a command line, its own name first.
+/// Runs the program. `args` begin with the name of the program.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.collect();
-    let cli = match Cli::read(args.iter().cloned()) {
+    let cli = match Cli::read(args) {
         Ok(cli) => cli,
-        // Help and version come this way too; a closed pipe is no reason to fail.
+        // Also --help and --version. A closed pipe is not a failure.
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(error.exit_code() as u8);
         }
     };
     let mut console = Console::default();
-    let exit = match prepare(cli, args, &mut console) {
-        Ok((config, stop)) => run::run(config, &console, &stop),
+    let exit = match configure(cli, &mut console) {
+        Ok((config, shutdown)) => run::run(config, &console, &shutdown),
         Err(error) => {
             console.error(error.to_string());
             Exit::of_run(Some(&error), None, false)
@@ -70,9 +69,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     exit.into()
 }
 
-fn prepare(cli: Cli, args: Vec<OsString>, console: &mut Console) -> Result<(Config, Shutdown)> {
+fn configure(cli: Cli, console: &mut Console) -> Result<(Config, Shutdown)> {
     if let Some(output) = &cli.output.output {
-        // What is wrong with the names of logs is told later.
+        // Names without a file are reported later.
         refuse_log("--output", output, &discover(&cli.files, &mut |_| {}))?;
     }
     *console = Console::new(
@@ -80,9 +79,5 @@ fn prepare(cli: Cli, args: Vec<OsString>, console: &mut Console) -> Result<(Conf
         cli.output.quiet,
         cli.output.output.as_deref(),
     )?;
-    let config = Config {
-        command_line: args,
-        ..Config::new(cli)?
-    };
-    Ok((config, Shutdown::install()?))
+    Ok((Config::new(cli)?, Shutdown::install()?))
 }

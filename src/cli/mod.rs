@@ -11,7 +11,6 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser};
 
-pub use abbreviation::Word;
 pub use hits::{ListeningTime, RadioArgs, RequestArgs};
 pub use log::{FilterArgs, LogFormatArgs};
 pub use server::{AuthenticationArgs, ConnectionArgs, MatomoArgs, SiteArgs, StateArgs};
@@ -88,14 +87,8 @@ impl Cli {
     /// Reads a command line, the program's name first. The error knows how to print itself and its exit status.
     pub fn read(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let command = command();
-        let words = abbreviation::expand(&command, args);
-        let args = words.into_iter().map(OsString::from);
+        let args = abbreviation::expand(&command, args);
         Cli::from_arg_matches(&command.try_get_matches_from(args)?)
-    }
-
-    /// A command line with the names of its options in full.
-    pub fn written_out(args: impl Iterator<Item = OsString>) -> Vec<Word> {
-        abbreviation::expand(&command(), args)
     }
 }
 

@@ -51,8 +51,6 @@ pub struct Config {
     pub rejects: Option<PathBuf>,
     /// What earlier runs wrote there stays: a state directory was named, so nobody reads those lines again.
     pub keeps_rejects: bool,
-    /// As it was typed, for the way to go on.
-    pub command_line: Vec<OsString>,
     /// Where the ledger is kept between runs.
     pub state_dir: Option<PathBuf>,
     pub show_progress: bool,
@@ -168,7 +166,6 @@ impl Config {
             dump_regex: cli.log_format.dump_log_regex,
             rejects: cli.output.rejects.clone(),
             keeps_rejects: named_folder(&cli).is_some(),
-            command_line: Vec::new(),
             state_dir: state_dir(&cli)?,
             show_progress: cli.output.show_progress,
             progress_delay: seconds("--show-progress-delay", &cli.output.show_progress_delay)?,

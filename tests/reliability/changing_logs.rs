@@ -242,7 +242,7 @@ fn another_name_of_a_log_is_read_once() {
     std::os::unix::fs::symlink("access.log", file("access-latest.log")).unwrap();
     adding_up(world.without_ledger().arg("access*.log").run())
         .exits(0)
-        .says(&["another name of"]);
+        .says(&["this is the same file as"]);
     assert_each_once(&world.sandbox, 0..A_DAY);
 }
 
@@ -256,7 +256,7 @@ fn a_log_that_begins_as_another_is_in_the_ledger_that_a_stopped_import_leaves() 
     world.folder.write("a.log", log(0..10, A_DAY));
     world.folder.write("b.log", log(0..300, A_DAY));
     let stopped = adding_up(world.without_ledger().args("a.log b.log").run()).exits(1);
-    let stopped = stopped.says(&["b.log: going on at line 11", "this goes on from there"]);
+    let stopped = stopped.says(&["b.log: resuming at line 11", "run again with --state-dir="]);
     let left = world.folder.file("import-logs-state");
     assert!(left.exists(), "{stopped}");
     world.sandbox.set_faults(Faults::default());
@@ -281,7 +281,7 @@ fn a_log_renamed_or_cut_off_while_its_doubts_are_settled_is_taken_for_no_other()
         assert!(died.code.is_none(), "{died}");
         let running = world.program().arg("access.log").start();
         // It waits for the server, for as long as a request may take.
-        let waits = || running.has_said("going on at line");
+        let waits = || running.has_said("resuming at line");
         assert!(until(Duration::from_secs(20), waits));
         match by_copy {
             true => {
@@ -292,7 +292,7 @@ fn a_log_renamed_or_cut_off_while_its_doubts_are_settled_is_taken_for_no_other()
         world.folder.write("access.log", log(200..500, A_DAY));
         adding_up(running.end())
             .exits(3)
-            .says(&["the next run goes on with both"]);
+            .says(&["the next run resumes with both logs"]);
         world.import("access.log access.log.1").exits(0);
         assert_each_once(&world.sandbox, 0..500);
     }

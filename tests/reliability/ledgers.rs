@@ -225,7 +225,7 @@ fn what_a_pipe_gave_for_another_site_is_not_forgotten() {
         program.stdin(log(lines, 50)).run()
     };
     // There is no site 7.
-    piped(7, 0..20).exits(1).says(&["is kept whole in"]);
+    piped(7, 0..20).exits(1).says(&["is saved in"]);
     adding_up(piped(1, 20..40)).exits(3).says(&[
         "spool.",
         "idsite=7 is still to be imported",
