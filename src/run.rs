@@ -17,6 +17,7 @@ use crate::import::{ImportEnd, Importer, LedgerHandle, LineProcessor, Radio, Req
 use crate::input::discover::{Source, discover};
 use crate::ledger::Ledger;
 use crate::matomo::tracking::Writer;
+use crate::radio::ListeningStats;
 use crate::recorder::{Context, DeliveryOptions, Pool, Queue};
 use crate::report::progress::{Progress, Style, Watched};
 use crate::report::rejects::Rejects;
@@ -135,7 +136,10 @@ fn setup(config: Config, console: &Console, shutdown: &Shutdown) -> Result<Run> 
         missing_groups: HashSet::new(),
         filters: config.filters,
         replay: config.replay,
-        radio: config.radio.map(Radio::new),
+        radio: config.radio.map(|options| Radio {
+            options,
+            stats: ListeningStats::default(),
+        }),
         sites,
         api: target.api.clone(),
         requests: RequestWriter::new(Writer::new(config.tracking), HitIdGenerator::new(salt)),

@@ -56,10 +56,10 @@ impl<'s> Job<'s> {
         }
     }
 
-    /// Returns whether this is the spool that an earlier run left of a pipe. The user did not
-    /// name it, so an error in it must not stop the import.
+    /// Returns whether this is a spool that an earlier run left. The user did not name it, so an
+    /// error in it must not stop the import.
     fn is_leftover(&self) -> bool {
-        matches!((self.source, self.spool), (Source::File(path), Some(spool)) if path == spool.path)
+        self.spool.is_some_and(|spool| spool.is_leftover)
     }
 
     /// The file of its lines. `None` for standard input without a spool.

@@ -32,20 +32,8 @@ pub struct RadioOptions {
 
 /// How to read radio logs, and their statistics so far.
 pub struct Radio {
-    /// See [`RadioOptions::also_detected`].
-    pub also_detected: bool,
-    pub audience: Audience,
+    pub options: RadioOptions,
     pub stats: ListeningStats,
-}
-
-impl Radio {
-    pub fn new(options: RadioOptions) -> Self {
-        Self {
-            also_detected: options.also_detected,
-            audience: options.audience,
-            stats: ListeningStats::default(),
-        }
-    }
 }
 
 /// How the listeners of a log are read.
@@ -119,7 +107,9 @@ impl LineProcessor {
     pub(super) fn session_mode(&self, format: &dyn Format, is_named: bool) -> SessionMode {
         match (&self.radio, format.name()) {
             (Some(_), "shoutcast") => SessionMode::Titles(Box::default()),
-            (Some(radio), "icecast2") if is_named || radio.also_detected => SessionMode::Whole,
+            (Some(radio), "icecast2") if is_named || radio.options.also_detected => {
+                SessionMode::Whole
+            }
             (_, "icecast2") if self.sandbox.is_some() => SessionMode::Noted,
             _ => SessionMode::Off,
         }
@@ -154,7 +144,7 @@ impl LineProcessor {
             hit.cid = Some(cid);
         }
         let method = hit.record.get(Field::Method);
-        match radio.audience.judge(method, hit.path, hit.ip)? {
+        match radio.options.audience.judge(method, hit.path, hit.ip)? {
             ClientRole::Listener => {
                 hit.is_listener = ListenerLine::read(hit.time, None, method, hit.status)
                     != ListenerLine::NotListening;
@@ -219,7 +209,7 @@ impl LineProcessor {
         let audience = self
             .radio
             .as_ref()
-            .map_or(&everyone, |radio| &radio.audience);
+            .map_or(&everyone, |radio| &radio.options.audience);
         let method = hit.record.get(Field::Method);
         if audience.judge(method, hit.path, hit.ip) != Ok(ClientRole::Listener) {
             return Ok(());
@@ -290,7 +280,7 @@ impl LineProcessor {
         while let Some(session) = sessions.next() {
             if let Some(radio) = &mut self.radio {
                 let time = session.connection;
-                if let Err(reason) = radio.audience.judge_length(time.seconds()) {
+                if let Err(reason) = radio.options.audience.judge_length(time.seconds()) {
                     for line in &session.lines {
                         self.count_dropped(log, line.position, reason);
                     }

@@ -34,6 +34,7 @@ const MAX_SAVE_TIME: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy)]
 pub(super) struct SpoolFile<'s> {
     pub path: &'s Path,
+    pub is_leftover: bool,
     /// The pipe had not ended, so more may be appended.
     pub is_open: bool,
 }
@@ -102,6 +103,7 @@ impl Importer {
                 tee: None,
                 spool: Some(SpoolFile {
                     path,
+                    is_leftover: true,
                     is_open: contents.is_open,
                 }),
                 state: Some(state),
@@ -134,6 +136,7 @@ impl Importer {
             tee: Some(tee(spool)?),
             spool: Some(SpoolFile {
                 path: &path,
+                is_leftover: false,
                 is_open: false,
             }),
             state: Some(state),
@@ -405,6 +408,7 @@ fn is_hopeless(path: &Path, options: &LineOptions, shutdown: &Shutdown) -> bool 
         });
     let spool = SpoolFile {
         path,
+        is_leftover: true,
         is_open: true,
     };
     looked.is_err_and(|error| spool.is_hopeless(&error))

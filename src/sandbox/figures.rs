@@ -109,7 +109,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::radio::MountReport;
+    use crate::radio::figures::MountReport;
     use crate::sandbox::options::Sites;
     use crate::sandbox::store::Store;
     use crate::sandbox::stored::Stored;
