@@ -1,55 +1,64 @@
-//! Record to hit: what a line's fields mean (SPEC section 4).
+//! Turns a record into a hit: what the fields of a line mean.
+//!
+//! A line becomes a hit in two steps. [`HitOptions::request`] makes a [`LoggedRequest`], which is all
+//! that most filters need. Its date is read and its site looked up only if those filters keep it;
+//! [`HitOptions::hit`] then makes the [`Hit`].
+
+use std::rc::Rc;
 
 use bumpalo::Bump;
 use chrono_tz::Tz;
 
 use crate::format::date::DateFormat;
-use crate::format::{Field, Fields, Format, Record};
+use crate::format::{Field, Fields, Format, Record, whole_number};
 use crate::radio::variants::CID;
 
-/// How fields become hits; from the options of the same names.
+/// How fields become hits. Each field is the option of the same name.
 #[derive(Clone, Debug)]
 pub struct HitOptions {
-    /// Where the query begins in a path.
+    /// Separates the path from the query.
     pub query_delimiter: Vec<u8>,
     pub lowercase_path: bool,
     /// Seconds.
     pub add_to_date: i64,
-    /// The zone of dates that carry none; without it UTC.
+    /// Time zone of dates that have none. Defaults to UTC.
     pub timezone: Option<Tz>,
-    /// `--log-hostname`: every hit's host, as typed.
+    /// `--log-hostname`: the host of every hit, as typed.
     pub forced_host: Option<String>,
-    /// Fields that count as absent, custom variables aside.
+    /// Fields that count as absent except in custom variables.
     pub ignored: Fields,
 }
 
-/// What an extension says of a file.
+/// What a file extension says about a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileKind {
     pub download: bool,
-    /// A download by the built-in list that the user's list leaves out.
+    /// In the built-in list of downloads, but not in the user's.
     pub unwanted_download: bool,
     pub is_static: bool,
 }
 
-/// A site of Matomo's, as tracking requests need it.
+/// A Matomo site, as tracking requests need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
+    /// Position in the run's list of sites. Two sites of a run never share it.
+    pub index: u32,
     /// `idsite`, as Matomo or the user wrote it.
     pub id: String,
-    /// The main url without slashes at its end; known with `--idsite` and when replaying.
+    /// The main URL without trailing slashes. Known with `--idsite` and when replaying.
     pub main_url: Option<String>,
 }
 
 impl Site {
-    pub fn new(id: &str, main_url: Option<&str>) -> Self {
+    pub fn new(index: u32, id: &str, main_url: Option<&str>) -> Self {
         Self {
+            index,
             id: id.to_owned(),
             main_url: main_url.map(|url| url.trim_end_matches('/').to_owned()),
         }
     }
 
-    /// What stands before a host: the scheme of the site's main url where that is known, otherwise `http`.
+    /// The scheme for page URLs: that of the main URL if known, otherwise `http`.
     pub fn scheme(&self) -> &str {
         let scheme = self
             .main_url
@@ -59,44 +68,48 @@ impl Site {
     }
 }
 
-/// One request that a server answered, as filters, sites and tracking requests want it.
-pub struct Hit<'a> {
-    /// The line's fields as they were read, for custom variables, and the format that read them.
+/// A request that a server logged, before its date and site are known.
+pub struct LoggedRequest<'a> {
+    /// The fields as parsed, for custom variables, and the format that parsed them.
     pub record: &'a Record<'a>,
     pub format: &'a dyn Format,
     pub ip: &'a [u8],
-    /// Without query.
+    /// Without the query.
     pub path: &'a [u8],
-    /// Without delimiter; empty where there is none.
+    /// Without the delimiter; empty if there is none.
     pub query: &'a [u8],
-    /// What follows the path's last dot, in whatever case; the whole path where it has no dot.
+    /// What follows the last dot of the path, in its original case; the whole path if it has no dot.
     pub extension: &'a [u8],
     pub status: &'a [u8],
-    /// Lower case, without dots or quotes around; `None` where the log has no host.
+    /// Lower case, without surrounding dots or quotes. `None` if the log has no host.
     pub host: Option<&'a [u8]>,
-    /// Empty where the log has `-` or none.
+    /// Empty if the log has `-` or none.
     pub referrer: &'a [u8],
     pub user_agent: &'a [u8],
-    /// The agent as it stands in the log, where a format decodes it.
+    /// The user agent as logged, if the format decodes it.
     pub raw_agent: Option<&'a [u8]>,
-    /// Where the log hides the address: what tells the visitor apart instead.
+    /// Replaces the address as visitor ID if the log hides the address.
     pub cid: Option<[u8; CID]>,
-    /// A radio log's listener: neither a download nor a static file, whatever the mount point's name ends in.
+    /// Set for a radio listener: neither a download nor a static file, whatever the mount point's name.
     pub is_listener: bool,
-    /// Set by the filters: what its extension says of it.
+    /// Set by the filters from the extension.
     pub file: FileKind,
-    /// Set by the filters: a request of a file to download.
+    /// Set by the filters.
     pub is_download: bool,
-    /// Set by the filters: the agent is a bot's.
+    /// Set by the filters from the user agent.
     pub is_bot: bool,
+}
 
-    // From here on set by [`HitOptions::complete`], once the filters that need no date have been passed.
+/// A logged request that is imported: its date is valid and its site known.
+pub struct Hit<'a> {
+    pub request: &'a LoggedRequest<'a>,
     /// Seconds since 1970, UTC.
     pub time: i64,
+    pub site: Rc<Site>,
     pub userid: Option<&'a [u8]>,
     /// Bytes.
     pub length: u64,
-    /// Milliseconds; finite and above 0, else absent.
+    /// Milliseconds; finite and above 0.
     pub generation_time: Option<f64>,
     pub event: Option<Event<'a>>,
     pub session_time: Option<&'a [u8]>,
@@ -109,8 +122,8 @@ pub struct Event<'a> {
     pub name: Option<&'a [u8]>,
 }
 
-impl<'a> Hit<'a> {
-    /// A field by the name that the user gave it, as it was read: an agent that the format decodes stays coded.
+impl<'a> LoggedRequest<'a> {
+    /// A field as logged, by the name that the user gave it. A user agent is not decoded.
     pub fn raw(&self, name: &str) -> Option<&'a [u8]> {
         match self.format.field(name) {
             Some(Field::UserAgent) => self.raw_agent.or_else(|| self.record.get(Field::UserAgent)),
@@ -123,20 +136,20 @@ impl<'a> Hit<'a> {
         matches!(self.status.first(), Some(b'4' | b'5'))
     }
 
-    /// 304 is the answer to a visitor who has the page already: no redirect.
+    /// A 304 answers a visitor whose browser has the page already; it is not a redirect.
     pub fn is_redirect(&self) -> bool {
         self.status.first() == Some(&b'3') && self.status != b"304"
     }
 }
 
 impl HitOptions {
-    /// A hit, as far as filters look at it before its date.
-    pub fn hit<'a>(
+    /// Reads the fields that filters need before they know the date.
+    pub fn request<'a>(
         &self,
         format: &'a dyn Format,
         record: &'a Record<'a>,
         arena: &'a Bump,
-    ) -> Hit<'a> {
+    ) -> LoggedRequest<'a> {
         let get = |field| self.get(record, field);
         let (path, query) = self.path_and_query(record, arena);
         let host = match &self.forced_host {
@@ -144,7 +157,7 @@ impl HitOptions {
             None => get(Field::Host).map(|host| tidy_host(host, arena)),
         };
         let referrer = unquoted(get(Field::Referrer).unwrap_or_default());
-        Hit {
+        LoggedRequest {
             record,
             format,
             ip: get(Field::Ip).unwrap_or_default(),
@@ -161,34 +174,31 @@ impl HitOptions {
             file: FileKind::default(),
             is_download: false,
             is_bot: false,
-            time: 0,
-            userid: None,
-            length: 0,
-            generation_time: None,
-            event: None,
-            session_time: None,
         }
     }
 
-    /// The rest of a hit, which lines that are dropped before do not need. `None`: its date is none, and the line is
-    /// invalid.
-    pub fn complete(&self, hit: &mut Hit) -> Option<()> {
-        let get = |field| self.get(hit.record, field);
-        hit.time = self.time(hit.record, hit.format.dates())?;
-        hit.userid = get(Field::Userid)
-            .filter(|user| *user != b"-" && user.iter().any(|byte| *byte != b'"'));
-        hit.length = get(Field::Length).and_then(whole_number).unwrap_or(0);
-        hit.generation_time = self.generation_time(hit.record);
-        hit.event = event(
-            get(Field::EventCategory),
-            get(Field::EventAction),
-            get(Field::EventName),
-        );
-        hit.session_time = get(Field::SessionTime);
-        Some(())
+    /// Reads the fields that only tracking requests need. `time` is [`HitOptions::time`] of the record.
+    pub fn hit<'a>(&self, request: &'a LoggedRequest<'a>, time: i64, site: Rc<Site>) -> Hit<'a> {
+        let get = |field| self.get(request.record, field);
+        Hit {
+            request,
+            time,
+            site,
+            userid: get(Field::Userid)
+                .filter(|user| *user != b"-" && user.iter().any(|byte| *byte != b'"')),
+            length: get(Field::Length).and_then(whole_number).unwrap_or(0),
+            generation_time: self.generation_time(request.record),
+            event: event(
+                get(Field::EventCategory),
+                get(Field::EventAction),
+                get(Field::EventName),
+            ),
+            session_time: get(Field::SessionTime),
+        }
     }
 
-    /// The moment of a record, in seconds since 1970, UTC. `None`: its date is none.
+    /// Seconds since 1970, UTC. Returns `None` if the date cannot be parsed or is not in the years 1 to
+    /// 9999, which Matomo can store.
     pub fn time(&self, record: &Record, dates: &DateFormat) -> Option<i64> {
         let moment = dates.read(record)?;
         let offset = match moment
@@ -196,7 +206,7 @@ impl HitOptions {
             .filter(|_| !self.ignored.contains(Field::Timezone))
         {
             Some(offset) => i64::from(offset),
-            // Of the clock that the line was written by, not of one set forward or back.
+            // The offset when the line was written, so it is found before `add_to_date` is added.
             None => self
                 .timezone
                 .map_or(0, |zone| offset_in(zone, moment.local)),
@@ -205,7 +215,6 @@ impl HitOptions {
             .local
             .checked_sub(offset)?
             .checked_add(self.add_to_date)?;
-        // The years that both Matomo and a calendar of four digits know.
         (-62_135_596_800..253_402_300_800)
             .contains(&time)
             .then_some(time)
@@ -219,7 +228,7 @@ impl HitOptions {
         }
     }
 
-    /// A format with its own `query_string` has path and query apart; otherwise the path is cut.
+    /// Cuts the path at the delimiter, unless the format has a `query_string` of its own.
     fn path_and_query<'a>(&self, record: &Record<'a>, arena: &'a Bump) -> (&'a [u8], &'a [u8]) {
         let mut path = record.get(Field::Path).unwrap_or_default();
         if self.lowercase_path {
@@ -247,7 +256,7 @@ impl HitOptions {
     }
 }
 
-/// Where a delimiter begins. Nearly always it is one byte, for which nothing needs to be prepared.
+/// Finds the delimiter. It is nearly always one byte, which needs no prepared search.
 fn find(delimiter: &[u8], text: &[u8]) -> Option<usize> {
     match delimiter {
         [byte] => memchr::memchr(*byte, text),
@@ -267,16 +276,6 @@ fn event<'a>(
     })
 }
 
-/// `None` where it is no whole number (a dash, say).
-fn whole_number(text: &[u8]) -> Option<u64> {
-    // As nearly all of them are: digits, few enough that nothing can overflow.
-    if text.len() < 16 && !text.is_empty() && text.iter().all(u8::is_ascii_digit) {
-        let digit = |number: u64, byte: &u8| number * 10 + u64::from(byte - b'0');
-        return Some(text.iter().fold(0, digit));
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
 fn unquoted(text: &[u8]) -> &[u8] {
     match text {
         [b'"', inner @ .., b'"'] => inner,
@@ -284,7 +283,7 @@ fn unquoted(text: &[u8]) -> &[u8] {
     }
 }
 
-/// Lower case, dots at its ends taken off, then outer quotes.
+/// Lower-cases a host, then strips surrounding dots, then surrounding quotes.
 fn tidy_host<'a>(host: &'a [u8], arena: &'a Bump) -> &'a [u8] {
     let mut host = lowercase(host, arena);
     while let [b'.', rest @ ..] | [rest @ .., b'.'] = host {
@@ -293,7 +292,7 @@ fn tidy_host<'a>(host: &'a [u8], arena: &'a Bump) -> &'a [u8] {
     unquoted(host)
 }
 
-/// Lower case as far as ASCII goes; other letters only where the whole text is UTF-8.
+/// Lower-cases ASCII letters, and all other letters if the text is valid UTF-8.
 fn lowercase<'a>(text: &'a [u8], arena: &'a Bump) -> &'a [u8] {
     if text
         .iter()
@@ -311,8 +310,8 @@ fn lowercase<'a>(text: &'a [u8], arena: &'a Bump) -> &'a [u8] {
     }
 }
 
-/// Seconds east of UTC at a wall-clock moment. In the hour that summer time repeats, its first reading; in the
-/// hour that it leaves out, the offset in force before.
+/// Seconds east of UTC at a local time, given in seconds since 1970. The hour that occurs twice in
+/// autumn counts as its first occurrence; the hour that spring skips has the offset of the day before.
 fn offset_in(zone: Tz, local: i64) -> i64 {
     use chrono::{DateTime, MappedLocalTime, Offset, TimeDelta, TimeZone};
     let Some(wall) = DateTime::from_timestamp(local, 0).map(|time| time.naive_utc()) else {

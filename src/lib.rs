@@ -81,7 +81,7 @@ mod replay;
 pub mod hit;
 pub mod sandbox;
 
-mod radio;
+pub mod radio;
 
 pub mod format;
 
@@ -92,6 +92,7 @@ mod input;
 pub mod shutdown;
 
 mod error;
+mod failpoint;
 pub mod guide;
 mod hit_id;
 pub mod secret;

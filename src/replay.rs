@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use serde_json::{Map, Value};
 
 use crate::format::percent;
-use crate::hit::Hit;
+use crate::hit::LoggedRequest;
 
 /// Times within a request, which `--add-to-date` shifts too.
 const TIMES: [&str; 4] = ["_idts", "_viewts", "_ects", "_refts"];
@@ -29,13 +29,13 @@ pub struct Arguments(Map<String, Value>);
 
 impl ReplayOptions {
     /// The arguments of a hit that is a tracking request with an `idsite`. `None`: it is none, the line is invalid.
-    pub fn arguments(&self, hit: &Hit) -> Option<Arguments> {
-        let path = hit.path.to_ascii_lowercase();
+    pub fn arguments(&self, request: &LoggedRequest) -> Option<Arguments> {
+        let path = request.path.to_ascii_lowercase();
         let is_tracker = match &self.tracker_file {
             Some(file) => path.ends_with(file.as_bytes()),
             None => path.ends_with(b"piwik.php") || path.ends_with(b"matomo.php"),
         };
-        let mut arguments = is_tracker.then(|| Arguments::parse(hit.query))?;
+        let mut arguments = is_tracker.then(|| Arguments::parse(request.query))?;
         arguments.idsite()?;
         if self.add_to_date != 0 {
             arguments.shift(self.add_to_date);
@@ -94,7 +94,7 @@ impl Arguments {
 
     /// Puts the arguments over the line's own request. The line's own length, times, event, download and bot mark,
     /// and a kept redirect's title, stay.
-    pub fn over(self, own: &[u8], hit: &Hit) -> Vec<u8> {
+    pub fn over(self, own: &[u8], logged: &LoggedRequest) -> Vec<u8> {
         let Ok(mut request) = serde_json::from_slice::<Map<String, Value>>(own) else {
             return own.to_vec();
         };
@@ -104,7 +104,7 @@ impl Arguments {
                 "bw_bytes" | "pf_srv" | "e_c" | "e_a" | "e_n" | "download" | "bots" => {
                     request.contains_key(&key)
                 }
-                "action_name" => hit.is_redirect(),
+                "action_name" => logged.is_redirect(),
                 _ => false,
             };
             if !kept {

@@ -19,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::matomo::tracking::Writer;
 use crate::radio::ListeningStats;
 use crate::recorder::{Context, DeliveryOptions, Pool, Queue};
-use crate::report::progress::{Progress, Style, Watched};
+use crate::report::progress::{Progress, ProgressMode, ProgressSource};
 use crate::report::rejects::Rejects;
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count, Exit};
@@ -121,8 +121,8 @@ fn setup(config: Config, console: &Console, shutdown: &Shutdown) -> Result<Run> 
         .as_ref()
         .map_or([0; 16], |handle| handle.ledger.salt());
     let bytes = Arc::new(AtomicU64::new(0));
-    let style = Style::choose(config.show_progress, config.progress_delay, console);
-    let watched = Watched {
+    let style = ProgressMode::choose(config.show_progress, config.progress_delay, console);
+    let watched = ProgressSource {
         account: Arc::clone(&account),
         bytes: Arc::clone(&bytes),
         total: total_size(&sources),
@@ -234,9 +234,7 @@ impl Run {
             ledger.close(interrupted, &self.sources, &input, account, console)
         });
         let reported = match &target.sandbox {
-            Some(sandbox) => {
-                sandbox::report(sandbox.store()).map(|report| console.print(format!("\n{report}")))
-            }
+            Some(sandbox) => sandbox::report(sandbox.store()).map(|report| console.print(report)),
             None => Ok(()),
         };
         let closed = closed.and(reported);

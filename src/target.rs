@@ -12,7 +12,7 @@ use crate::matomo::auth::{self, TokenSources};
 use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::{RetryPolicy, Waiter};
 use crate::report::Console;
-use crate::sandbox::{self, Sandbox};
+use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
 
@@ -77,10 +77,7 @@ impl Target {
                 file,
                 client: options,
             } => {
-                let sandbox = Sandbox::start(sandbox::Options {
-                    file,
-                    ..Default::default()
-                })?;
+                let sandbox = Sandbox::start(SandboxOptions { file, hook: None })?;
                 let options = ClientOptions {
                     url: sandbox.url(),
                     ..options
@@ -133,11 +130,11 @@ impl Target {
                 // If the sandbox cannot store hits (a full disk), retries are pointless.
                 let shutdown = shutdown.clone();
                 let store = sandbox.store();
-                store.alarm(Box::new(move |error| shutdown.halt(error)));
+                store.on_write_error(move |error| shutdown.halt(error));
                 (Some(sandbox.token().clone()), Some(sandbox))
             }
             Credentials::Matomo(sources) => {
-                let found = auth::token(&sources, &|login, password| {
+                let found = auth::find_token(&sources, &|login, password| {
                     Ok(api(None).create_token(login, password)?)
                 })?;
                 for warning in found.warnings {

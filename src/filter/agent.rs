@@ -6,7 +6,7 @@ use aho_corasick::AhoCorasick;
 use foldhash::quality::RandomState;
 
 use crate::error::{Error, Result};
-use crate::hit::Hit;
+use crate::hit::LoggedRequest;
 
 /// Lower case; anywhere in the agent (SPEC section 5).
 const BOTS: [&str; 29] = [
@@ -79,8 +79,8 @@ impl Bots {
     }
 
     /// Where a format decodes the agent, what stands in the log is looked at too.
-    pub fn is_bot(&mut self, hit: &Hit) -> bool {
-        self.verdict(hit.user_agent) || hit.raw_agent.is_some_and(|raw| self.verdict(raw))
+    pub fn is_bot(&mut self, request: &LoggedRequest) -> bool {
+        self.verdict(request.user_agent) || request.raw_agent.is_some_and(|raw| self.verdict(raw))
     }
 
     fn verdict(&mut self, agent: &[u8]) -> bool {

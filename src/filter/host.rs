@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::hit::Hit;
+use crate::hit::LoggedRequest;
 use crate::input::pattern::Pattern;
 use crate::report::Reason;
 
@@ -18,8 +18,8 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    pub fn matches_hostname(&self, hit: &Hit) -> bool {
-        match self.host(hit) {
+    pub fn matches_hostname(&self, request: &LoggedRequest) -> bool {
+        match self.host(request) {
             Some(host) if !self.patterns.is_empty() => {
                 self.patterns.iter().any(|pattern| pattern.matches(host))
             }
@@ -27,14 +27,14 @@ impl Hosts {
         }
     }
 
-    pub fn judge(&self, hit: &Hit) -> Result<(), Reason> {
+    pub fn judge(&self, request: &LoggedRequest) -> Result<(), Reason> {
         if self.included.is_empty() && self.excluded.is_empty() {
             return Ok(());
         }
-        let host = self.host(hit);
+        let host = self.host(request);
         let of_path = match host {
             Some(_) => None,
-            None => host_of_url(hit.path).map(lowercase),
+            None => host_of_url(request.path).map(lowercase),
         };
         let Some(host) = host.or(of_path.as_deref()) else {
             return Ok(());
@@ -48,8 +48,9 @@ impl Hosts {
         Ok(())
     }
 
-    fn host<'a>(&self, hit: &Hit<'a>) -> Option<&'a [u8]> {
-        hit.host
+    fn host<'a>(&self, request: &LoggedRequest<'a>) -> Option<&'a [u8]> {
+        request
+            .host
             .filter(|host| !(self.empty_is_none && host.is_empty()))
     }
 }

@@ -10,7 +10,7 @@ pub use extension::Extensions;
 pub use host::Hosts;
 pub use path::Paths;
 
-use crate::hit::Hit;
+use crate::hit::LoggedRequest;
 use crate::report::Reason;
 
 /// The whole chain, from the options of SPEC section 2.
@@ -32,49 +32,49 @@ pub struct Filters {
 impl Filters {
     /// Sets what kind of file a hit asks for, and whether the summary counts it as a download, also where a later
     /// filter drops it.
-    pub fn classify(&self, hit: &mut Hit) {
-        if !hit.is_listener {
-            hit.file = self.extensions.kind(hit.extension);
-            hit.is_download = hit.file.download;
+    pub fn classify(&self, request: &mut LoggedRequest) {
+        if !request.is_listener {
+            request.file = self.extensions.kind(request.extension);
+            request.is_download = request.file.download;
         }
     }
 
     /// The filters that need no date, once the hit has been classified. Sets `is_bot`, and `is_download` for static
     /// resources that are kept.
-    pub fn judge(&mut self, hit: &mut Hit) -> Result<(), Reason> {
-        if hit.file.unwanted_download {
+    pub fn judge(&mut self, request: &mut LoggedRequest) -> Result<(), Reason> {
+        if request.file.unwanted_download {
             return Err(Reason::Download);
         }
-        if !self.hosts.matches_hostname(hit) {
+        if !self.hosts.matches_hostname(request) {
             return Err(Reason::Hostname);
         }
-        if hit.is_error() && !self.keep_errors {
+        if request.is_error() && !self.keep_errors {
             return Err(Reason::HttpError);
         }
-        if hit.is_redirect() && !self.keep_redirects {
+        if request.is_redirect() && !self.keep_redirects {
             return Err(Reason::HttpRedirect);
         }
-        self.paths.judge(hit.path)?;
-        if hit.file.is_static || (!hit.is_listener && extension::is_robots(hit.path)) {
+        self.paths.judge(request.path)?;
+        if request.file.is_static || (!request.is_listener && extension::is_robots(request.path)) {
             if !self.keep_static {
                 return Err(Reason::Static);
             }
-            hit.is_download = true;
+            request.is_download = true;
         }
-        hit.is_bot = self.bots.is_bot(hit);
-        if hit.is_bot && !self.keep_bots {
+        request.is_bot = self.bots.is_bot(request);
+        if request.is_bot && !self.keep_bots {
             return Err(Reason::Bot);
         }
         Ok(())
     }
 
-    /// The filters behind the date.
-    pub fn judge_dated(&self, hit: &Hit) -> Result<(), Reason> {
-        self.hosts.judge(hit)?;
-        if self.oldest.is_some_and(|oldest| hit.time < oldest) {
+    /// The filters that come after the date. `time`: seconds since 1970, UTC.
+    pub fn judge_dated(&self, request: &LoggedRequest, time: i64) -> Result<(), Reason> {
+        self.hosts.judge(request)?;
+        if self.oldest.is_some_and(|oldest| time < oldest) {
             return Err(Reason::TooOld);
         }
-        if self.newest.is_some_and(|newest| hit.time > newest) {
+        if self.newest.is_some_and(|newest| time > newest) {
             return Err(Reason::TooNew);
         }
         Ok(())

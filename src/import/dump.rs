@@ -8,8 +8,8 @@ use super::format_selector::FormatSelector;
 use super::{InputOptions, POLL_INTERVAL};
 use crate::error::Result;
 use crate::format::Format;
+use crate::input::InputError;
 use crate::input::discover::{Source, discover};
-use crate::input::error::InputError;
 use crate::input::lines::{LineEvent, Lines};
 use crate::report::Console;
 use crate::shutdown::Shutdown;
@@ -64,7 +64,7 @@ fn detect(
 ) -> Result<DetectedFormat> {
     let name = source.to_string();
     let opened = Lines::open(source, input.line_options()).and_then(|mut lines| {
-        while !lines.look(POLL_INTERVAL)? && !shutdown.requested() {}
+        while !lines.inspect(POLL_INTERVAL)? && !shutdown.requested() {}
         Ok(lines)
     });
     let mut lines = match opened {

@@ -17,8 +17,8 @@ use super::spool::{self, SpoolFile};
 use super::{Flow, Importer, POLL_INTERVAL};
 use crate::error::{Error, Result};
 use crate::format::Format;
+use crate::input::InputError;
 use crate::input::discover::{Source, is_same_file};
-use crate::input::error::InputError;
 use crate::input::lines::{LineEvent, LineOptions, Lines, Tee};
 use crate::ledger::{FileChange, Ledger, LogFile, LogId, LogState};
 use crate::recorder::LinePosition;
@@ -167,7 +167,7 @@ impl ResumePoint {
     fn flush_passed(&mut self) {
         if self.passed_lines > 0 {
             let (log, passed) = (self.state.log, self.passed.clone());
-            self.ledger.passed(log, passed, self.passed_lines);
+            self.ledger.mark_done(log, passed, self.passed_lines);
             self.passed_lines = 0;
         }
     }
@@ -334,7 +334,7 @@ impl Importer {
 
     /// Waits for the first bytes: the writer of a pipe may take its time.
     fn wait_for_input(&self, lines: &mut Lines) -> std::result::Result<(), InputError> {
-        while !lines.look(POLL_INTERVAL)? && !self.shutdown.requested() {}
+        while !lines.inspect(POLL_INTERVAL)? && !self.shutdown.requested() {}
         Ok(())
     }
 
@@ -368,7 +368,7 @@ impl Importer {
             // Headers and blank lines alone, which need no request.
             if let (Some(state), Some(ledger)) = (&job.state, &self.ledger) {
                 let read = 0..lines.position();
-                ledger.ledger.passed(state.log, read, lines.number() - 1);
+                ledger.ledger.mark_done(state.log, read, lines.number() - 1);
             }
             return Ok((Flow::Continue, ReadEnd::Complete(lines.position())));
         };
@@ -473,7 +473,7 @@ impl Importer {
                     self.processor.process_line(log, format, &line, &arena)?
                 }
                 Ok(LineEvent::Pause) => {
-                    log.account.put_in();
+                    log.account.flush();
                     Flow::Continue
                 }
                 Ok(LineEvent::End) => {
@@ -514,7 +514,7 @@ impl Importer {
             self.identify(path, |file| file)?.ok_or_else(not_a_file)?;
         // It begins with the content of a log that this run has read, and is longer. Which of its
         // lines are done is known when the recorders are done with that log.
-        if state.fate == FileChange::ReadAlready && state.has_more && !state.same_file {
+        if state.change == FileChange::ReadAlready && state.has_more && !state.same_file {
             self.wait_for_recorders(state.log);
             if self.shutdown.requested() {
                 return Ok(FileLookup::Skip);
@@ -524,12 +524,12 @@ impl Importer {
         let name = path.display();
         let before = state.known_as.as_ref().map_or_else(String::new, |before| {
             let before = before.display();
-            match state.fate {
+            match state.change {
                 FileChange::Copied => format!(" (it begins like {before})"),
                 _ => format!(" (formerly {before})"),
             }
         });
-        match state.fate {
+        match state.change {
             FileChange::Done | FileChange::ReadAlready if self.state_dir().is_none() => {
                 let Some(before) = state.known_as.filter(|_| state.same_file) else {
                     return Ok(FileLookup::Duplicate);
@@ -564,7 +564,7 @@ impl Importer {
                 }
                 return Ok(FileLookup::Skip);
             }
-            FileChange::CutOff => self.console.note(format!(
+            FileChange::Truncated => self.console.note(format!(
                 "{name}: truncated since the last run; reading it from the beginning"
             )),
             _ if state.resume_at() > 0 => {
@@ -592,7 +592,7 @@ impl Importer {
         };
         let mut file = prepare(file);
         let is_packed = file.is_packed();
-        let state = handle.ledger.recognise(file.probe())?;
+        let state = handle.ledger.lookup(file.probe())?;
         Ok(Some((state, is_packed)))
     }
 
@@ -603,7 +603,7 @@ impl Importer {
             return;
         }
         let mut idle_since = None;
-        while handle.ledger.is_under_way(log) {
+        while handle.ledger.has_unfinished_lines(log) {
             // An incomplete last line is not sent, so its log is never done.
             let is_idle = self.account.under_way() == 0;
             idle_since = is_idle.then(|| idle_since.unwrap_or_else(Instant::now));
@@ -624,7 +624,7 @@ impl Importer {
             return false;
         };
         let mut file = file.growing();
-        handle.ledger.holds(log, file.probe()).unwrap_or(false)
+        handle.ledger.matches(log, file.probe()).unwrap_or(false)
     }
 
     /// Shows the ledger every block before its lines are parsed: the fingerprint of the log
@@ -636,7 +636,7 @@ impl Importer {
         let (ledger, log) = (Arc::clone(&handle.ledger), state.log);
         let shutdown = self.shutdown.clone();
         lines.watch(Box::new(move |start, block| {
-            if let Err(error) = ledger.read_to(log, start, block) {
+            if let Err(error) = ledger.note_read(log, start, block) {
                 shutdown.halt(error);
             }
         }));

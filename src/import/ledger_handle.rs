@@ -63,7 +63,7 @@ impl LedgerHandle {
                     console.warn_incomplete(warning);
                 }
                 let state_dir = StateDir { path, target };
-                (opened.ledger, opened.in_doubt, Some(state_dir))
+                (opened.ledger, opened.pending, Some(state_dir))
             }
             None => (Ledger::in_memory(&target)?, Vec::new(), None),
         };
@@ -123,7 +123,7 @@ impl LedgerHandle {
         for spool in self.spools {
             spool.close(&self.ledger, console)?;
         }
-        for batch in self.pending.iter().filter(|batch| batch.there.is_none()) {
+        for batch in self.pending.iter().filter(|batch| batch.recorded.is_none()) {
             let logs: Vec<String> = batch
                 .lines
                 .iter()
@@ -171,7 +171,7 @@ impl LedgerHandle {
             else {
                 continue;
             };
-            match self.ledger.keep_in(&dir) {
+            match self.ledger.save_to(&dir) {
                 Ok(()) => {
                     let dir = std::path::absolute(&dir).unwrap_or(dir);
                     console.note(how_to_resume(&dir, sources, input));

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::filter::Filters;
 use crate::format::w3c::is_fields_line;
 use crate::format::{Field, Fields, Fit, Format, Record};
-use crate::hit::{Hit, HitOptions, Site};
+use crate::hit::{Hit, HitOptions, LoggedRequest};
 use crate::hit_id::{HitId, HitIdGenerator};
 use crate::input::lines::Line;
 use crate::matomo::api::Api;
@@ -23,7 +23,7 @@ use crate::recorder::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
 use crate::replay::{Arguments, ReplayOptions};
 use crate::report::rejects::{self, Original, Rejects};
 use crate::report::{Console, Count, Reason};
-use crate::sandbox::Store;
+use crate::sandbox::HitStore;
 use crate::site::{self, Sites};
 
 /// Everything a line passes through, from its format to the queue of its recorder.
@@ -47,21 +47,20 @@ pub struct LineProcessor {
     pub queue: Queue,
     pub rejects: Option<Arc<Rejects>>,
     /// The store of the sandbox, which notes sessions that are sent as plain hits.
-    pub sandbox: Option<Store>,
+    pub sandbox: Option<HitStore>,
     /// Hashes visitors and user agents.
     pub hasher: FixedState,
     pub console: Console,
 }
 
-/// A hit that passed all filters, and its site.
-pub(super) struct AcceptedHit<'k, 'l> {
-    pub hit: &'k Hit<'l>,
-    pub site: u32,
+/// A hit that passed all filters.
+pub(super) struct AcceptedHit<'k> {
+    pub hit: Hit<'k>,
     /// The arguments of the request in the log, when replaying.
     arguments: Option<Arguments>,
 }
 
-impl AcceptedHit<'_, '_> {
+impl AcceptedHit<'_> {
     /// Returns whether its request carries our hit id, not one from the log.
     pub fn has_our_id(&self) -> bool {
         !self.arguments.as_ref().is_some_and(Arguments::has_mark)
@@ -157,11 +156,11 @@ impl LineProcessor {
             return Ok(Flow::EndLog);
         }
         log.account.add(Count::Read, 1);
-        let mut hit = self.hit.hit(format, record, arena);
+        let mut request = self.hit.request(format, record, arena);
         // If its site cannot be looked up, the import stops with this line.
         let count_unsent = |log: &OpenLog| log.account.add(Count::Unsent, 1);
         let accepted = self
-            .accept(log, &mut hit, arena)
+            .accept(log, &mut request, arena)
             .inspect_err(|_| count_unsent(log))?;
         let accepted = match accepted {
             Ok(accepted) => accepted,
@@ -170,7 +169,7 @@ impl LineProcessor {
                 return Ok(Flow::Continue);
             }
         };
-        if accepted.hit.is_listener {
+        if accepted.hit.request.is_listener {
             match self.take_listener(log, line, &accepted) {
                 ListenerEvent::NotListening => {}
                 ListenerEvent::NoDuration(start) => {
@@ -183,60 +182,64 @@ impl LineProcessor {
                 }
             }
         }
-        self.note_session(log, accepted.hit)
+        self.note_session(log, &accepted.hit)
             .inspect_err(|_| count_unsent(log))?;
         let mut group = self.request_group(log, position(line), &accepted);
         group.originals.extend(self.original(log, line));
-        let site = self.sites.get(group.site);
         let chunk = self.queue.parcel(group.visitor);
-        group.requests = self
-            .requests
-            .write_hit(log.id, line.start, accepted, site, chunk);
+        group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
         Ok(self.enqueue(group))
     }
 
-    /// Passes a hit through the filters and finds its site, or gives the reason to drop it.
+    /// Passes a request through the filters and finds its site, or gives the reason to drop it.
     pub(super) fn accept<'k, 'l>(
         &mut self,
         log: &OpenLog,
-        hit: &'k mut Hit<'l>,
+        request: &'k mut LoggedRequest<'l>,
         arena: &'l Bump,
-    ) -> Result<std::result::Result<AcceptedHit<'k, 'l>, Reason>> {
+    ) -> Result<std::result::Result<AcceptedHit<'k>, Reason>> {
         if log.sessions.is_on()
-            && let Err(reason) = self.prepare_listener(hit, arena)
+            && let Err(reason) = self.prepare_listener(request, arena)
         {
             return Ok(Err(reason));
         }
-        self.filters.classify(hit);
-        if hit.is_download {
+        self.filters.classify(request);
+        if request.is_download {
             log.account.add(Count::Downloads, 1);
         }
-        let arguments = match self.filter(hit) {
-            Ok(arguments) => arguments,
+        let (time, arguments) = match self.filter(request) {
+            Ok(passed) => passed,
             Err(reason) => return Ok(Err(reason)),
         };
         let site = match &arguments {
             Some(arguments) => self.sites.of_id(arguments.idsite().unwrap_or_default()),
-            None => self.sites.of_host(hit.host, &self.api, &self.console)?,
+            None => self.sites.of_host(request.host, &self.api, &self.console)?,
         };
         Ok(site
             .map(|site| AcceptedHit {
-                hit,
-                site,
+                hit: self.hit.hit(request, time, site),
                 arguments,
             })
             .ok_or(Reason::NoSite))
     }
 
-    fn filter(&mut self, hit: &mut Hit) -> std::result::Result<Option<Arguments>, Reason> {
-        self.filters.judge(hit)?;
-        self.hit.complete(hit).ok_or(Reason::Date)?;
+    /// Returns the time of a request that passes all filters (seconds since 1970, UTC), and its
+    /// arguments when replaying.
+    fn filter(
+        &mut self,
+        request: &mut LoggedRequest,
+    ) -> std::result::Result<(i64, Option<Arguments>), Reason> {
+        self.filters.judge(request)?;
+        let time = self
+            .hit
+            .time(request.record, request.format.dates())
+            .ok_or(Reason::Date)?;
         let arguments = match &self.replay {
-            Some(replay) => Some(replay.arguments(hit).ok_or(Reason::NotTracking)?),
+            Some(replay) => Some(replay.arguments(request).ok_or(Reason::NotTracking)?),
             None => None,
         };
-        self.filters.judge_dated(hit)?;
-        Ok(arguments)
+        self.filters.judge_dated(request, time)?;
+        Ok((time, arguments))
     }
 
     /// What a recorder needs to know about a line. The number of its requests is set when they
@@ -247,7 +250,7 @@ impl LineProcessor {
         position: LinePosition,
         accepted: &AcceptedHit,
     ) -> RequestGroup {
-        let hit = accepted.hit;
+        let hit = &accepted.hit;
         let visitor = accepted
             .arguments
             .as_ref()
@@ -259,13 +262,13 @@ impl LineProcessor {
             log: log.resume.as_ref().map(ResumePoint::log),
             place: position,
             more: Vec::new(),
-            site: accepted.site,
+            site: hit.site.index,
             days: (day, day),
             requests: 0,
-            agent: self.hasher.hash_one(hit.user_agent),
+            agent: self.hasher.hash_one(hit.request.user_agent),
             visitor: self
                 .hasher
-                .hash_one(visitor.unwrap_or(hit.userid.unwrap_or(hit.ip))),
+                .hash_one(visitor.unwrap_or(hit.userid.unwrap_or(hit.request.ip))),
             marked: accepted.has_our_id(),
             originals: Vec::new(),
         }
@@ -398,18 +401,17 @@ impl RequestWriter {
         log: u64,
         start: u64,
         accepted: AcceptedHit,
-        site: &Site,
         chunk: &mut Chunk,
     ) -> u32 {
         let id = self.ids.id(log, start, 0);
         match accepted.arguments {
-            None => self.writer.write(accepted.hit, site, &id, &mut chunk.body),
+            None => self.writer.write(&accepted.hit, &id, &mut chunk.body),
             Some(arguments) => {
                 let mut own = Vec::new();
-                self.writer.write(accepted.hit, site, &id, &mut own);
+                self.writer.write(&accepted.hit, &id, &mut own);
                 chunk
                     .body
-                    .extend_from_slice(&arguments.over(&own, accepted.hit));
+                    .extend_from_slice(&arguments.over(&own, accepted.hit.request));
             }
         }
         chunk.end_request();

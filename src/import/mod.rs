@@ -26,10 +26,10 @@ pub use line::{LineProcessor, RequestWriter};
 pub use sessions::{Radio, RadioOptions};
 
 use crate::error::Result;
+use crate::failpoint::reach;
 use crate::input::discover::Source;
 use crate::input::encoding::Encoding;
 use crate::input::lines::LineOptions;
-use crate::ledger::failpoint::reach;
 use crate::recorder::count_unsent;
 use crate::report::{Account, Console, Row};
 use crate::shutdown::Shutdown;

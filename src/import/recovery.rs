@@ -14,12 +14,12 @@ use super::line::{LineProcessor, position};
 use super::sessions::{FinishedSession, ListenerEvent, SessionMode};
 use super::{Importer, POLL_INTERVAL};
 use crate::error::{Error, Result};
+use crate::failpoint::reach;
 use crate::format::{Fit, Format, Record};
 use crate::hit_id::HitId;
+use crate::input::InputError;
 use crate::input::discover::Source;
-use crate::input::error::InputError;
 use crate::input::lines::{Line, LineEvent, LineOptions, Lines};
-use crate::ledger::failpoint::reach;
 use crate::ledger::{LogId, PendingBatch, Ranges};
 use crate::recorder::{Chunk, Decision, LinePosition, present};
 use crate::report::{Account, Count, Counter, FileAccount};
@@ -67,7 +67,7 @@ impl Importer {
             .partition(|batch: &PendingBatch| batch.lines.iter().any(|(id, ..)| *id == log));
         handle.pending = others;
         // First those that were answered: Matomo need not be asked about their requests.
-        batches.sort_by_key(|batch| batch.there.is_none());
+        batches.sort_by_key(|batch| batch.recorded.is_none());
         let ledger = Arc::clone(&handle.ledger);
         let timeout = handle.timeout;
         let has_batches = !batches.is_empty();
@@ -75,7 +75,7 @@ impl Importer {
             let Some((_, _, lines)) = batch.lines.iter().find(|(id, ..)| *id == log) else {
                 continue;
             };
-            if let Some(recorded) = &batch.there {
+            if let Some(recorded) = &batch.recorded {
                 self.processor.requests.recorded.extend(recorded.iter());
                 let rebuilt = self.rebuild_batch(log, path, options, lines)?;
                 for group in &rebuilt.groups {
@@ -105,9 +105,9 @@ impl Importer {
             } = reconciled;
             done.extend(&complete);
             if !partial.is_empty() {
-                ledger.there_in_part([(log, partial)].into(), ids.iter().collect())?;
+                ledger.note_recorded_lines([(log, partial)].into(), ids.iter().collect())?;
             }
-            ledger.settled(batch.id, [(log, complete)].into())?;
+            ledger.settle(batch.id, [(log, complete)].into())?;
             reach("after-settled");
         }
         let is_same_log = !has_batches || self.is_still(path, log);
@@ -315,11 +315,11 @@ impl LineProcessor {
             return Ok(());
         }
         let format = &*format;
-        let mut hit = self.hit.hit(format, &record, arena);
-        let Ok(accepted) = self.accept(log, &mut hit, arena)? else {
+        let mut request = self.hit.request(format, &record, arena);
+        let Ok(accepted) = self.accept(log, &mut request, arena)? else {
             return Ok(());
         };
-        let event = match accepted.hit.is_listener {
+        let event = match accepted.hit.request.is_listener {
             true => self.take_listener(log, line, &accepted),
             false => ListenerEvent::NotListening,
         };
@@ -328,9 +328,8 @@ impl LineProcessor {
             // A page view without a duration has the id of a plain hit.
             ListenerEvent::NotListening | ListenerEvent::NoDuration(_) => {
                 batch.has_our_ids &= accepted.has_our_id();
-                let site = self.sites.get(accepted.site);
                 self.requests
-                    .write_hit(log.id, line.start, accepted, site, &mut batch.chunk);
+                    .write_hit(log.id, line.start, accepted, &mut batch.chunk);
                 batch.groups.push(RebuiltGroup {
                     lines: vec![position(line)],
                     ids: vec![self.requests.ids.id(log.id, line.start, 0)],

@@ -10,7 +10,7 @@ use super::file::OpenLog;
 use super::line::{AcceptedHit, LineProcessor, RequestWriter, position};
 use crate::error::Result;
 use crate::format::{Field, Format};
-use crate::hit::Hit;
+use crate::hit::{Hit, LoggedRequest};
 use crate::hit_id::HitId;
 use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
@@ -40,7 +40,8 @@ pub struct Radio {
 pub(super) enum SessionMode {
     /// As plain hits.
     Off,
-    /// As plain hits, and the sandbox notes the sessions of what may be an Icecast log.
+    /// As plain hits, because the log may not be Icecast's. The sandbox stores the sessions, so
+    /// that the summary can show them.
     Noted,
     /// A line is a session (Icecast).
     Whole,
@@ -115,38 +116,44 @@ impl LineProcessor {
         }
     }
 
-    /// Prints how to import listening time, if a log was detected as Icecast.
+    /// Hints at `--log-format-name=icecast2` when a log was only detected as Icecast's.
     pub(super) fn hint_at_listening(&self, log: &str, format: &dyn Format, mode: &SessionMode) {
-        if self.radio.is_some() && format.name() == "icecast2" && !mode.is_on() {
-            self.console.hint(format!(
-                "{log}: this looks like an Icecast log, or like a web log with a number behind the agent; with \
-                 --log-format-name=icecast2 the time listened is counted"
-            ));
+        if self.radio.is_none() || format.name() != "icecast2" || mode.is_on() {
+            return;
         }
+        let how = match mode {
+            SessionMode::Noted => "The summary shows its listening time; to import it too",
+            _ => "To import its listening time",
+        };
+        self.console.hint(format!(
+            "{log}: this looks like an Icecast log. {how}, add --log-format-name=icecast2 \
+             (some web logs look the same)"
+        ));
     }
 
     /// Prepares a line of a radio log for the filters: decodes fields, finds a visitor id where
     /// the log hides the address, and sets whether the line is a listener's.
     pub(super) fn prepare_listener<'l>(
         &self,
-        hit: &mut Hit<'l>,
+        request: &mut LoggedRequest<'l>,
         arena: &'l Bump,
     ) -> std::result::Result<(), Reason> {
         let Some(radio) = &self.radio else {
             return Ok(());
         };
-        hit.referrer = hex_decoded(hit.referrer, arena).unwrap_or(hit.referrer);
-        if let Some(agent) = hex_decoded(hit.user_agent, arena) {
-            hit.raw_agent.get_or_insert(hit.user_agent);
-            hit.user_agent = agent;
+        request.referrer = hex_decoded(request.referrer, arena).unwrap_or(request.referrer);
+        if let Some(agent) = hex_decoded(request.user_agent, arena) {
+            request.raw_agent.get_or_insert(request.user_agent);
+            request.user_agent = agent;
         }
-        if let ClientAddress::Hidden(cid) = ClientAddress::read(hit.ip) {
-            hit.cid = Some(cid);
+        if let ClientAddress::Hidden(cid) = ClientAddress::read(request.ip) {
+            request.cid = Some(cid);
         }
-        let method = hit.record.get(Field::Method);
-        match radio.options.audience.judge(method, hit.path, hit.ip)? {
+        let method = request.record.get(Field::Method);
+        let audience = &radio.options.audience;
+        match audience.judge(method, request.path, request.ip)? {
             ClientRole::Listener => {
-                hit.is_listener = ListenerLine::read(hit.time, None, method, hit.status)
+                request.is_listener = ListenerLine::read(0, None, method, request.status)
                     != ListenerLine::NotListening;
             }
             ClientRole::Admin => {}
@@ -161,9 +168,8 @@ impl LineProcessor {
         line: &Line,
         accepted: &AcceptedHit,
     ) -> ListenerEvent {
-        let hit = accepted.hit;
-        let method = hit.record.get(Field::Method);
-        let session = match ListenerLine::read(hit.time, hit.session_time, method, hit.status) {
+        let (hit, request) = (&accepted.hit, accepted.hit.request);
+        let session = match listener_line(hit) {
             ListenerLine::NotListening => return ListenerEvent::NotListening,
             ListenerLine::NoDuration => {
                 return ListenerEvent::NoDuration(self.session_start(log, line, accepted));
@@ -179,7 +185,8 @@ impl LineProcessor {
         let mut mode = std::mem::replace(&mut log.sessions, SessionMode::Off);
         let finished = match &mut mode {
             SessionMode::Titles(stitcher) => {
-                let key = self.hasher.hash_one((hit.ip, hit.user_agent, hit.path));
+                let listener = (request.ip, request.user_agent, request.path);
+                let key = self.hasher.hash_one(listener);
                 let last = (log.id, line.start);
                 let continuation = match self.requests.closed_sessions.contains(&last) {
                     true => Continuation::No,
@@ -200,30 +207,40 @@ impl LineProcessor {
         ListenerEvent::Finished(finished)
     }
 
-    /// Has the sandbox note a session that is sent as a plain hit.
-    pub(super) fn note_session(&self, log: &OpenLog, hit: &Hit) -> Result<()> {
+    /// Counts a session that is sent as a plain hit, and stores it in the sandbox.
+    pub(super) fn note_session(&mut self, log: &OpenLog, hit: &Hit) -> Result<()> {
         let (SessionMode::Noted, Some(store)) = (&log.sessions, &self.sandbox) else {
             return Ok(());
         };
+        let request = hit.request;
         let everyone = Audience::default();
         let audience = self
             .radio
             .as_ref()
             .map_or(&everyone, |radio| &radio.options.audience);
-        let method = hit.record.get(Field::Method);
-        if audience.judge(method, hit.path, hit.ip) != Ok(ClientRole::Listener) {
+        let method = request.record.get(Field::Method);
+        if audience.judge(method, request.path, request.ip) != Ok(ClientRole::Listener) {
             return Ok(());
         }
-        match ListenerLine::read(hit.time, hit.session_time, method, hit.status) {
-            ListenerLine::Session(session) if audience.judge_length(session.seconds()).is_ok() => {
-                store.add_connection(
-                    &String::from_utf8_lossy(hit.path),
-                    session,
-                    self.hasher.hash_one((hit.ip, hit.user_agent)),
-                )
+        let session = match listener_line(hit) {
+            ListenerLine::Session(session) => session,
+            ListenerLine::NoDuration => {
+                if let Some(radio) = &mut self.radio {
+                    radio.stats.no_duration();
+                }
+                return Ok(());
             }
-            _ => Ok(()),
+            ListenerLine::NotListening => return Ok(()),
+        };
+        if audience.judge_length(session.seconds()).is_err() {
+            return Ok(());
         }
+        let listener = self.hasher.hash_one((request.ip, request.user_agent));
+        if let Some(radio) = &mut self.radio {
+            radio.stats.add(request.path, session, listener);
+        }
+        let mount = String::from_utf8_lossy(request.path);
+        store.add_connection(&mount, session.start(), session.seconds(), listener)
     }
 
     fn session_start(
@@ -232,13 +249,12 @@ impl LineProcessor {
         line: &Line,
         accepted: &AcceptedHit,
     ) -> SessionStart {
-        let hit = accepted.hit;
-        let site = self.sites.get(accepted.site);
+        let request = accepted.hit.request;
         SessionStart {
-            template: self.requests.writer.prepare(hit, site),
+            template: self.requests.writer.prepare(&accepted.hit),
             group: self.request_group(log, position(line), accepted),
-            mount: hit.path.to_vec(),
-            listener: self.hasher.hash_one((hit.ip, hit.user_agent)),
+            mount: request.path.to_vec(),
+            listener: self.hasher.hash_one((request.ip, request.user_agent)),
         }
     }
 
@@ -322,6 +338,12 @@ impl LineProcessor {
             log.account.add(Count::Unsent, stitcher.lines() as u64);
         }
     }
+}
+
+fn listener_line(hit: &Hit) -> ListenerLine {
+    let request = hit.request;
+    let method = request.record.get(Field::Method);
+    ListenerLine::read(hit.time, hit.session_time, method, request.status)
 }
 
 fn session_group(session: FinishedSession, requests: u32) -> RequestGroup {

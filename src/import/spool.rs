@@ -10,14 +10,12 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::Utc;
-
 use super::file::{Job, ReadEnd, unreadable};
 use super::ledger_handle::StateDir;
 use super::{Flow, Importer, POLL_INTERVAL};
 use crate::error::{Error, Result};
+use crate::input::InputError;
 use crate::input::discover::Source;
-use crate::input::error::InputError;
 use crate::input::lines::{LineOptions, Lines, Tee};
 use crate::input::reader::Keeper;
 use crate::ledger::spool::{self, Spool, SpoolContents, SpoolOrigin};
@@ -92,7 +90,7 @@ impl Importer {
                     continue;
                 }
             };
-            if state.fate == FileChange::Done {
+            if state.change == FileChange::Done {
                 spool::remove(path)?;
                 continue;
             }
@@ -158,8 +156,8 @@ impl Importer {
             match self.identify(path, LogFile::growing) {
                 // Compressed data cannot be continued without its beginning, even if all its
                 // lines are done.
-                Ok(Some((state, is_packed))) if is_packed || state.fate != FileChange::Done => {
-                    let spool = Spool::go_on(path, source.to_string())?;
+                Ok(Some((state, is_packed))) if is_packed || state.change != FileChange::Done => {
+                    let spool = Spool::resume(path, source.to_string())?;
                     self.console.note(format!(
                         "resuming what an earlier run read from {source} ({}): new data is \
                          appended to its {} bytes",
@@ -222,7 +220,7 @@ impl SpoolFile<'_> {
     /// Returns whether the spool can never be read further.
     pub fn is_hopeless(self, error: &InputError) -> bool {
         // Truncated compressed data may be continued.
-        error.is_lasting() && !(self.is_open && error.is_cut_off())
+        error.is_lasting() && !(self.is_open && error.is_truncated())
     }
 }
 
@@ -254,26 +252,13 @@ impl FinishedSpool {
 
 /// Renames a spool that can never be imported, and reports it.
 fn quarantine(path: &Path, problem: &str, console: &Console) -> Result<()> {
-    let name = quarantine_name(path);
-    fs::rename(path, &name).map_err(|error| failed("rename", path, &error))?;
+    let name = spool::quarantine(path)?;
     console.warn_incomplete(format!(
         "{problem}; the readable part is imported, and the spool is quarantined as {}: repair it \
          and import it by that name, or remove it",
         name.display()
     ));
     Ok(())
-}
-
-/// A free name that marks the file as quarantined, with the time.
-fn quarantine_name(path: &Path) -> PathBuf {
-    let time = Utc::now().format("%Y%m%dT%H%M%SZ");
-    let name = path.file_name().unwrap_or_default().display();
-    let first = path.with_file_name(format!("{name}.aside-{time}"));
-    let more = (2_u32..).map(|n| path.with_file_name(format!("{name}.aside-{time}-{n}")));
-    let free = std::iter::once(first)
-        .chain(more)
-        .find(|path| !path.exists());
-    free.unwrap_or_else(|| path.to_owned())
 }
 
 fn failed(doing: &str, path: &Path, error: &io::Error) -> Error {
@@ -318,7 +303,7 @@ fn open_spool(
     shutdown: &Shutdown,
 ) -> Result<Spool> {
     match find_open(&spool::left_over(dir, target)?, origin, options, shutdown) {
-        Some(left) => Spool::go_on(&left.path, source.to_string()),
+        Some(left) => Spool::resume(&left.path, source.to_string()),
         None => Spool::create(dir, target, origin, source.to_string()),
     }
 }
@@ -403,7 +388,7 @@ fn find_open<'l>(
 fn is_hopeless(path: &Path, options: &LineOptions, shutdown: &Shutdown) -> bool {
     let looked =
         Lines::open(&Source::File(path.to_owned()), options.clone()).and_then(|mut lines| {
-            while !lines.look(POLL_INTERVAL)? && !shutdown.requested() {}
+            while !lines.inspect(POLL_INTERVAL)? && !shutdown.requested() {}
             Ok(())
         });
     let spool = SpoolFile {

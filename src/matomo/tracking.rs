@@ -10,10 +10,10 @@ pub use url::NO_HOST;
 
 use crate::hit_id::HitId;
 use std::ops::Range;
+use std::rc::Rc;
 
 use crate::format::Field;
-use crate::hit::Hit;
-use crate::hit::Site;
+use crate::hit::{Hit, LoggedRequest};
 use crate::matomo::json;
 use crate::radio::{SessionRequest, SessionRequestKind};
 
@@ -81,17 +81,18 @@ impl Writer {
     }
 
     /// Appends the request of one hit. `pv_id` is the hit's mark, by which Matomo can be asked for it.
-    pub fn write(&mut self, hit: &Hit, site: &Site, pv_id: &HitId, out: &mut Vec<u8>) {
-        let url = self.begin(hit, site, out);
+    pub fn write(&mut self, hit: &Hit, pv_id: &HitId, out: &mut Vec<u8>) {
+        let url = self.begin(hit, out);
         out.extend_from_slice(self.stamp.of(pv_id, hit.time));
-        self.push_variables(hit, out);
-        if hit.is_download {
+        self.push_variables(hit.request, out);
+        let request = hit.request;
+        if request.is_download {
             out.extend_from_slice(b",\"download\":\"");
             out.extend_from_within(url);
             out.push(b'"');
         }
-        if (hit.is_error() && !self.options.replaying) || hit.is_redirect() {
-            self.push_title(hit, site, out);
+        if (request.is_error() && !self.options.replaying) || request.is_redirect() {
+            self.push_title(hit, out);
         }
         if let Some(time) = hit.generation_time {
             out.extend_from_slice(b",\"pf_srv\":");
@@ -116,34 +117,40 @@ impl Writer {
     ///
     /// There may be hundreds of events: those of a line whose texts are longer than anything a browser sends repeat only
     /// the beginnings of these.
-    pub fn prepare(&mut self, hit: &Hit, site: &Site) -> SessionTemplate {
-        let prepared = self.prepare_whole(hit, site);
+    pub fn prepare(&mut self, hit: &Hit) -> SessionTemplate {
+        let prepared = self.prepare_whole(hit);
         if prepared.event_size() <= LONGEST_EVENT {
             return prepared;
         }
+        let request = hit.request;
+        let request = LoggedRequest {
+            host: request.host.map(shorten),
+            ip: shorten(request.ip),
+            path: shorten(request.path),
+            query: shorten(request.query),
+            referrer: shorten(request.referrer),
+            user_agent: shorten(request.user_agent),
+            ..*request
+        };
         let short = Hit {
-            host: hit.host.map(shorten),
-            ip: shorten(hit.ip),
-            path: shorten(hit.path),
-            query: shorten(hit.query),
-            referrer: shorten(hit.referrer),
-            user_agent: shorten(hit.user_agent),
+            request: &request,
             userid: hit.userid.map(shorten),
+            site: Rc::clone(&hit.site),
             ..*hit
         };
-        self.prepare_whole(&short, site)
+        self.prepare_whole(&short)
     }
 
-    fn prepare_whole(&mut self, hit: &Hit, site: &Site) -> SessionTemplate {
+    fn prepare_whole(&mut self, hit: &Hit) -> SessionTemplate {
         let mut text = Vec::with_capacity(PREPARED);
-        self.begin(hit, site, &mut text);
+        self.begin(hit, &mut text);
         let common = text.len();
         text.extend_from_slice(b",\"new_visit\":1");
-        self.push_variables(hit, &mut text);
+        self.push_variables(hit.request, &mut text);
         let view = text.len();
         text.extend_from_slice(b",\"ca\":1");
         push_member(&mut text, "e_c", self.options.listening_category.as_bytes());
-        push_member(&mut text, "e_n", hit.path);
+        push_member(&mut text, "e_n", hit.request.path);
         SessionTemplate { text, common, view }
     }
 
@@ -180,31 +187,32 @@ impl Writer {
 
     /// What every request of a hit has: the page view as well as the events that repeat it. Gives where in `out` the
     /// url stands.
-    fn begin(&mut self, hit: &Hit, site: &Site, out: &mut Vec<u8>) -> Range<usize> {
-        if !self.head.as_ref().is_some_and(|head| head.fits(hit, site)) {
+    fn begin(&mut self, hit: &Hit, out: &mut Vec<u8>) -> Range<usize> {
+        if !self.head.as_ref().is_some_and(|head| head.fits(hit)) {
             self.head = None;
         }
         let head = self
             .head
-            .get_or_insert_with(|| Head::new(&self.constant, hit, site));
+            .get_or_insert_with(|| Head::new(&self.constant, hit));
+        let request = hit.request;
         let url = out.len() + head.url;
         out.extend_from_slice(&head.text);
-        self.page(hit).push(out);
+        self.page(request).push(out);
         let url = url..out.len();
         out.extend_from_slice(b"\",\"urlref\":\"");
-        json::push_url(out, cut(hit.referrer));
-        match &hit.cid {
+        json::push_url(out, cut(request.referrer));
+        match &request.cid {
             Some(cid) => {
                 out.extend_from_slice(b"\",\"cid\":\"");
                 out.extend_from_slice(cid);
             }
             None => {
                 out.extend_from_slice(b"\",\"cip\":\"");
-                json::push_text(out, hit.ip);
+                json::push_text(out, request.ip);
             }
         }
         out.extend_from_slice(b"\",\"ua\":\"");
-        json::push_text(out, hit.user_agent);
+        json::push_text(out, request.user_agent);
         out.push(b'"');
         if let Some(user) = hit.userid {
             push_member(out, "uid", user);
@@ -212,66 +220,67 @@ impl Writer {
         url
     }
 
-    fn page<'h>(&'h self, hit: &Hit<'h>) -> Page<'h> {
+    fn page<'h>(&'h self, request: &LoggedRequest<'h>) -> Page<'h> {
         let delimiter = &self.options.query_delimiter;
         Page::of(
-            hit,
+            request,
             (!self.options.strip_query).then_some(delimiter.as_slice()),
         )
     }
 
-    fn push_variables(&mut self, hit: &Hit, out: &mut Vec<u8>) {
+    fn push_variables(&mut self, request: &LoggedRequest, out: &mut Vec<u8>) {
         let options = &self.options;
         if !options.page_variables.is_empty() || options.track_http_method {
-            self.push_page_variables(hit, out);
+            self.push_page_variables(request, out);
         } else {
-            if self.status != hit.status || self.status_variable.is_empty() {
-                self.status = hit.status.to_vec();
+            if self.status != request.status || self.status_variable.is_empty() {
+                self.status = request.status.to_vec();
                 let mut text = std::mem::take(&mut self.status_variable);
                 text.clear();
-                self.push_page_variables(hit, &mut text);
+                self.push_page_variables(request, &mut text);
                 self.status_variable = text;
             }
             out.extend_from_slice(&self.status_variable);
         }
 
         let mut visit = Variables::new("_cvar", out);
-        visit.push_fields(hit, &self.options.visit_variables);
+        visit.push_fields(request, &self.options.visit_variables);
         if self.options.bots {
-            let name = if hit.is_bot { "Bot" } else { "Not-Bot" };
-            visit.push(name, hit.user_agent);
+            let name = if request.is_bot { "Bot" } else { "Not-Bot" };
+            visit.push(name, request.user_agent);
         }
         visit.end();
     }
 
-    fn push_page_variables(&self, hit: &Hit, out: &mut Vec<u8>) {
+    fn push_page_variables(&self, request: &LoggedRequest, out: &mut Vec<u8>) {
         let mut page = Variables::new("cvar", out);
-        page.push_fields(hit, &self.options.page_variables);
+        page.push_fields(request, &self.options.page_variables);
         if self.options.track_http_method
-            && let Some(method) = hit
+            && let Some(method) = request
                 .record
                 .get(Field::Method)
                 .filter(|method| *method != b"-")
         {
             page.push("HTTP-method", method);
         }
-        page.push("HTTP-code", hit.status);
+        page.push("HTTP-code", request.status);
         page.end();
     }
 
     /// `404/URL = <url, percent-encoded>/From = <referrer, percent-encoded>`
-    fn push_title(&self, hit: &Hit, site: &Site, out: &mut Vec<u8>) {
+    fn push_title(&self, hit: &Hit, out: &mut Vec<u8>) {
+        let request = hit.request;
         let delimiter = self.options.title_delimiter.as_bytes();
         out.extend_from_slice(b",\"action_name\":\"");
-        json::push_text(out, hit.status);
+        json::push_text(out, request.status);
         json::push_text(out, delimiter);
         out.extend_from_slice(b"URL = ");
-        url::push_encoded(out, &url::origin(hit, site));
-        self.page(hit).push_encoded(out);
-        if !hit.referrer.is_empty() {
+        url::push_encoded(out, &url::origin(request, &hit.site));
+        self.page(request).push_encoded(out);
+        if !request.referrer.is_empty() {
             json::push_text(out, delimiter);
             out.extend_from_slice(b"From = ");
-            url::push_encoded(out, cut(hit.referrer));
+            url::push_encoded(out, cut(request.referrer));
         }
         out.push(b'"');
     }

@@ -20,6 +20,6 @@ pub mod variants;
 
 pub use audience::{Audience, ClientRole, Network};
 pub use connection::{ListenerLine, Session, SessionRequest, SessionRequestKind};
-pub use figures::ListeningReport;
+pub use figures::{ListeningReport, MountReport, Peak};
 pub use tally::ListeningStats;
 pub use titles::{Continuation, MemoryUse, Stitched, Stitcher};

@@ -1,8 +1,7 @@
 //! The address of a page: scheme and host, path and query (SPEC sections 6 and 7).
 
-use crate::hit::Hit;
-use crate::hit::Site;
-use crate::matomo::json::{self, Broken};
+use crate::hit::{LoggedRequest, Site};
+use crate::matomo::json::{self, InvalidBytes};
 
 /// The host of hits whose log has an empty one (SPEC section 7).
 pub const NO_HOST: &str = "no-hostname-found-in-log";
@@ -12,11 +11,11 @@ const LONGEST: usize = 1024;
 
 /// What stands before the path: scheme and host, or the main url where the hit has no host. Empty for a path that
 /// does not begin with `/`.
-pub fn origin(hit: &Hit, site: &Site) -> Vec<u8> {
-    if !is_rooted(hit) {
+pub fn origin(request: &LoggedRequest, site: &Site) -> Vec<u8> {
+    if !is_rooted(request) {
         return Vec::new();
     }
-    match (hit.host, &site.main_url) {
+    match (request.host, &site.main_url) {
         (Some(host), _) if memchr::memmem::find(host, b"://").is_some() => host.to_vec(),
         (Some(b"") | None, Some(main_url)) => main_url.as_bytes().to_vec(),
         (host, _) => {
@@ -27,8 +26,8 @@ pub fn origin(hit: &Hit, site: &Site) -> Vec<u8> {
     }
 }
 
-pub fn is_rooted(hit: &Hit) -> bool {
-    hit.path.first() == Some(&b'/')
+pub fn is_rooted(request: &LoggedRequest) -> bool {
+    request.path.first() == Some(&b'/')
 }
 
 /// What follows the host: the path, and the query behind its delimiter.
@@ -41,13 +40,13 @@ pub struct Page<'a> {
 
 impl<'a> Page<'a> {
     /// `delimiter`: `None` where queries are not sent.
-    pub fn of(hit: &Hit<'a>, delimiter: Option<&'a [u8]>) -> Self {
+    pub fn of(request: &LoggedRequest<'a>, delimiter: Option<&'a [u8]>) -> Self {
         let (delimiter, query) = match delimiter {
-            Some(delimiter) if !hit.query.is_empty() => (delimiter, hit.query),
+            Some(delimiter) if !request.query.is_empty() => (delimiter, request.query),
             _ => (&b""[..], &b""[..]),
         };
         Self {
-            path: hit.path,
+            path: request.path,
             delimiter,
             query,
         }
@@ -103,7 +102,7 @@ pub fn cut(text: &[u8]) -> &[u8] {
 /// Percent-encodes everything but letters, digits and `_.-~`; the result needs no escaping in JSON.
 pub fn push_encoded(out: &mut Vec<u8>, url: &[u8]) {
     let mut valid = Vec::new();
-    json::push_valid(&mut valid, url, Broken::PercentEncoded);
+    json::push_valid(&mut valid, url, InvalidBytes::PercentEncoded);
     for byte in valid {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => out.push(byte),

@@ -1,6 +1,6 @@
 //! Custom variables: `cvar` and `_cvar`, which are JSON texts within JSON.
 
-use crate::hit::Hit;
+use crate::hit::LoggedRequest;
 use crate::matomo::json;
 
 /// Writes one of the two members: `,"cvar":"{\"1\":[\"HTTP-code\",\"200\"]}"`, and nothing where there are no
@@ -21,9 +21,9 @@ impl<'o> Variables<'o> {
     }
 
     /// Fields as they were read; `-` and absent ones leave no gap.
-    pub fn push_fields(&mut self, hit: &Hit, fields: &[(String, String)]) {
+    pub fn push_fields(&mut self, request: &LoggedRequest, fields: &[(String, String)]) {
         for (field, name) in fields {
-            match hit.raw(field) {
+            match request.raw(field) {
                 None | Some(b"-") => {}
                 Some(value) => self.push(name, value),
             }

@@ -7,6 +7,7 @@ mod mutated;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use bumpalo::Bump;
@@ -18,8 +19,7 @@ use crate::cli::Cli;
 use crate::config::Config;
 use crate::filter::Filters;
 use crate::format::{Fit, Format, Record, registry};
-use crate::hit::HitOptions;
-use crate::hit::Site;
+use crate::hit::{HitOptions, Site};
 use crate::input::discover::Source;
 use crate::input::lines::{LineEvent, LineOptions, Lines};
 use crate::matomo::tracking::Writer;
@@ -160,7 +160,7 @@ struct Way {
     hit: HitOptions,
     filters: Filters,
     writer: Writer,
-    site: Site,
+    site: Rc<Site>,
     arena: Bump,
     /// The last line's request.
     request: Vec<u8>,
@@ -177,10 +177,7 @@ impl Way {
             hit: config.hit,
             filters: config.filters,
             writer: Writer::new(config.tracking),
-            site: Site {
-                id: "1".to_owned(),
-                main_url: Some(MAIN_URL.to_owned()),
-            },
+            site: Rc::new(Site::new(0, "1", Some(MAIN_URL))),
             arena: Bump::new(),
             request: Vec::new(),
         }
@@ -200,16 +197,17 @@ impl Way {
                 _ => Err("Misfit".to_owned()),
             };
         }
-        let mut hit = self.hit.hit(self.format.as_ref(), &record, &self.arena);
-        self.filters.classify(&mut hit);
-        let judged = self.filters.judge(&mut hit);
+        let format = self.format.as_ref();
+        let mut request = self.hit.request(format, &record, &self.arena);
+        self.filters.classify(&mut request);
+        let judged = self.filters.judge(&mut request);
         judged.map_err(|reason| format!("{reason:?}"))?;
-        self.hit.complete(&mut hit).ok_or("Date")?;
-        let judged = self.filters.judge_dated(&hit);
+        let time = self.hit.time(&record, format.dates()).ok_or("Date")?;
+        let judged = self.filters.judge_dated(&request, time);
         judged.map_err(|reason| format!("{reason:?}"))?;
+        let hit = self.hit.hit(&request, time, Rc::clone(&self.site));
         self.writer.write(
             &hit,
-            &self.site,
             MARK.as_bytes().first_chunk().unwrap(),
             &mut self.request,
         );
