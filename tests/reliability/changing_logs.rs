@@ -242,7 +242,7 @@ fn a_log_with_two_names_is_read_once() {
     std::os::unix::fs::symlink("access.log", file("access-latest.log")).unwrap();
     assert_adds_up(world.without_ledger().arg("access*.log").run())
         .exits(0)
-        .says(&["another name of"]);
+        .says(&["this is the same file as"]);
     assert_each_once(&world.sandbox, 0..A_DAY);
 }
 
@@ -256,7 +256,7 @@ fn the_ledger_of_a_stopped_import_knows_a_log_that_begins_like_another() {
     world.folder.write("a.log", log(0..10, A_DAY));
     world.folder.write("b.log", log(0..300, A_DAY));
     let stopped = assert_adds_up(world.without_ledger().args("a.log b.log").run()).exits(1);
-    let stopped = stopped.says(&["b.log: going on at line 11", "this goes on from there"]);
+    let stopped = stopped.says(&["b.log: resuming at line 11", "run again with --state-dir="]);
     let left = world.folder.file("import-logs-state");
     assert!(left.exists(), "{stopped}");
     world.sandbox.set_faults(Faults::default());
@@ -280,8 +280,8 @@ fn a_log_rotated_while_its_pending_batch_is_settled_is_not_mistaken_for_another(
             .run();
         assert!(aborted.code.is_none(), "{aborted}");
         let running = world.program().arg("access.log").start();
-        // It waits for the server until the request time-out has passed.
-        let waits = || running.has_said("going on at line");
+        // It waits for the server, for as long as a request may take.
+        let waits = || running.has_said("resuming at line");
         assert!(until(Duration::from_secs(20), waits));
         match by_copy {
             true => {
@@ -292,7 +292,7 @@ fn a_log_rotated_while_its_pending_batch_is_settled_is_not_mistaken_for_another(
         world.folder.write("access.log", log(200..500, A_DAY));
         assert_adds_up(running.end())
             .exits(3)
-            .says(&["the next run goes on with both"]);
+            .says(&["the next run resumes with both logs"]);
         world.import("access.log access.log.1").exits(0);
         assert_each_once(&world.sandbox, 0..500);
     }

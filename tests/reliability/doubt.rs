@@ -98,12 +98,13 @@ fn stop_sends_nothing_until_the_policy_is_changed() {
 }
 
 #[test]
-fn the_policy_also_applies_to_batches_of_an_aborted_run() {
+fn in_doubt_applies_to_batches_of_a_run_that_died() {
     let world = program_aborted();
-    let ended =
-        import(&world, "resend")
-            .exits(3)
-            .says(&["10 hits", "are in doubt", "may be there twice"]);
+    let ended = import(&world, "resend").exits(3).says(&[
+        "10 hits",
+        "are unconfirmed",
+        "may be counted twice",
+    ]);
     assert_eq!(ended.summary().get("resent"), 10);
     assert_unconfirmed_doubled(&world);
 
@@ -111,7 +112,7 @@ fn the_policy_also_applies_to_batches_of_an_aborted_run() {
     let ended =
         import(&world, "skip")
             .exits(3)
-            .says(&["10 hits", "are in doubt", "not sent again"]);
+            .says(&["10 hits", "are unconfirmed", "not sent again"]);
     assert_eq!(ended.summary().get("in_doubt"), 10);
     assert_each_once(&world.sandbox, 0..LINES);
 
@@ -262,7 +263,7 @@ fn a_batch_stays_unconfirmed_while_matomo_is_down() {
         world
             .import("access.log")
             .exits(1)
-            .says(&["10 hits", "in doubt", "503"]);
+            .says(&["10 hits", "are unconfirmed", "503"]);
         world.sandbox.set_faults(Faults::default());
         world.import("access.log").exits(0);
         assert_each_once(&world.sandbox, 0..LINES);

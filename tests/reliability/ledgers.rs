@@ -224,8 +224,8 @@ fn spools_of_another_site_are_reported() {
         let program = world.program().arg(format!("--idsite={idsite}")).arg("-");
         program.stdin(log(lines, 50)).run()
     };
-    // Site 7 does not exist.
-    piped(7, 0..20).exits(1).says(&["is kept whole in"]);
+    // There is no site 7.
+    piped(7, 0..20).exits(1).says(&["is saved in"]);
     assert_adds_up(piped(1, 20..40)).exits(3).says(&[
         "spool.",
         "idsite=7 is still to be imported",

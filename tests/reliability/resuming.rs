@@ -1,6 +1,7 @@
-//! Imports that stop and resume: with a ledger by the same command, without it by the printed one.
+//! Imports that stop and resume: with a state directory by the same command, without one by the
+//! same command and the state directory that the message names.
 
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::support::fake::{Fault, Faults, Options, When};
@@ -11,7 +12,7 @@ use super::world::{World, assert_adds_up};
 use crate::support::clock::LONGEST;
 use crate::support::folder::gzip;
 use crate::support::stored::options;
-use crate::support::{Ended, Running, until};
+use crate::support::{Ended, Program, Running, until};
 
 const LINES: usize = 300;
 
@@ -30,9 +31,10 @@ fn world(recorders: usize, faults: Faults) -> World {
     ))
 }
 
-fn start(world: &World) -> Running {
+/// An import of both logs, without a state directory.
+fn program(world: &World) -> Program {
     let program = world.without_ledger().arg("it's one.log");
-    program.arg("two.log.gz").start()
+    program.arg("two.log.gz")
 }
 
 /// Sends a signal once more than this many lines are stored.
@@ -42,55 +44,48 @@ fn interrupt(world: &World, running: &Running, signal: Signal, more_than: usize)
     running.signal(signal);
 }
 
-/// The command that a stopped import printed.
-fn printed(ended: &Ended) -> String {
-    let mut lines = ended.err.lines();
-    let found = lines.any(|line| line.contains("this goes on "));
-    assert!(found, "{ended}");
-    let command = lines.next().unwrap_or_default();
-    assert!(command.contains("--state-dir="), "{ended}");
-    command.to_owned()
+/// The state directory that a stopped import names.
+#[track_caller]
+fn named_state_dir(ended: &Ended) -> PathBuf {
+    let (_, message) = ended
+        .err
+        .split_once("run again with --state-dir=")
+        .unwrap_or_else(|| panic!("no way to resume: {ended}"));
+    let (dir, _) = message.split_once(" to resume").unwrap();
+    dir.into()
 }
 
-/// Runs a command in a shell. Returns its exit status and its messages.
-fn run(world: &World, command: &str) -> (Option<i32>, String) {
-    let ended = Command::new("sh")
-        .args(["-c", command])
-        .current_dir(world.folder.path())
-        .env("MATOMO_TOKEN_AUTH", world.sandbox.token().expose())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(!said.contains("add up"), "{said}");
-    (ended.status.code(), said)
+/// The same program with the state directory that a stopped import names.
+#[track_caller]
+fn resumed(program: Program, stopped: &Ended) -> Program {
+    let dir = named_state_dir(stopped);
+    program.arg(format!("--state-dir={}", dir.display()))
 }
 
-/// Asserts that the printed command completes the import, and finds nothing to do a second time.
-fn assert_completes(world: &World, stopped: &Ended) {
-    let command = printed(stopped);
+/// The resumed import finishes, and once more it finds nothing to do.
+fn assert_finishes(world: &World, stopped: &Ended) {
     for _ in 0..2 {
-        let (code, said) = run(world, &command);
-        assert_eq!(code, Some(0), "{command}\n{said}");
+        assert_adds_up(resumed(program(world), stopped).run()).exits(0);
         assert_each_once(&world.sandbox, 0..LINES);
     }
 }
 
 #[test]
-fn after_ctrl_c_the_printed_command_resumes() {
+fn an_import_resumes_after_ctrl_c() {
     for recorders in [1, 3, 8] {
         let world = world(recorders, Faults::default());
-        let running = start(&world);
+        let running = program(&world).start();
         interrupt(&world, &running, Signal::INT, 0);
         let ended = assert_adds_up(running.end()).exits(130);
         let there = stored(&world.sandbox).len();
         assert!(there < LINES, "it was not interrupted: {ended}");
         assert_eq!(ended.summary().get("imported"), there as u64);
-        assert_completes(&world, &ended);
+        assert_finishes(&world, &ended);
     }
 }
 
 #[test]
-fn after_the_last_attempt_the_printed_command_resumes() {
+fn an_import_resumes_after_its_last_attempt_failed() {
     for (recorders, fault) in [
         (1, Fault::Busy(503, None)),
         (3, Fault::Empty500),
@@ -102,15 +97,15 @@ fn after_the_last_attempt_the_printed_command_resumes() {
             ..Faults::default()
         };
         let world = world(recorders, faults);
-        let ended = assert_adds_up(start(&world).end());
+        let ended = assert_adds_up(program(&world).run());
         let ended = ended.exits(1);
         world.sandbox.set_faults(Faults::default());
-        assert_completes(&world, &ended);
+        assert_finishes(&world, &ended);
     }
 }
 
 #[test]
-fn if_nothing_was_sent_the_same_command_starts_over() {
+fn an_import_that_sent_nothing_begins_again_without_a_ledger() {
     let faults = Faults {
         rules: vec![(When::From(1), Fault::Busy(503, None))],
         ..Faults::default()
@@ -118,7 +113,7 @@ fn if_nothing_was_sent_the_same_command_starts_over() {
     let world = world(1, faults);
     let args = "--skip=100 --retry-max-attempts=1 two.log.gz";
     let stopped = assert_adds_up(world.without_ledger().args(args).run()).exits(1);
-    let stopped = stopped.says(&["nothing was sent yet: the same command begins again"]);
+    let stopped = stopped.says(&["nothing was sent yet: run the same command again"]);
     assert!(!stopped.err.contains("--state-dir"), "{stopped}");
     assert!(!world.folder.file("import-logs-state").exists());
     world.sandbox.set_faults(Faults::default());
@@ -126,41 +121,50 @@ fn if_nothing_was_sent_the_same_command_starts_over() {
     assert_each_once(&world.sandbox, LINES / 2 + 100..LINES);
 }
 
+/// The ledger replaces both options: one counts lines of all runs, the other ends logs early.
 #[test]
-fn a_resuming_command_without_the_limit_says_so() {
-    let faults = Faults {
+fn skip_and_limit_are_left_out_when_an_import_resumes() {
+    let faults = || Faults {
         rules: vec![(When::From(3), Fault::Busy(503, None))],
         ..Faults::default()
     };
-    let world = world(1, faults);
-    let args = "--debug-request-limit=100 --retry-max-attempts=1 two.log.gz";
-    assert_adds_up(world.without_ledger().args(args).run())
-        .exits(1)
-        .says(&["to the end of each log: --debug-request-limit does not go with that"]);
+    for (option, from) in [("--skip=40", 40), ("--debug-request-limit=100", 0)] {
+        let world = world(1, faults());
+        let program = || {
+            world
+                .without_ledger()
+                .args("--retry-max-attempts=1 two.log.gz")
+        };
+        let stopped = assert_adds_up(program().arg(option).run()).exits(1);
+        let (name, _) = option.split_once('=').unwrap();
+        let stopped = stopped.says(&[&format!("leave out {name}: ")]);
+        world.sandbox.set_faults(Faults::default());
+        resumed(program().arg(option), &stopped).run().exits(2);
+        assert_adds_up(resumed(program(), &stopped).run()).exits(0);
+        assert_each_once(&world.sandbox, LINES / 2 + from..LINES);
+    }
 }
 
 #[test]
-fn a_resuming_command_can_be_stopped_again() {
+fn a_resumed_import_can_be_stopped_again() {
     let world = world(3, Faults::default());
-    let running = start(&world);
+    let running = program(&world).start();
     interrupt(&world, &running, Signal::INT, 0);
     let stopped = assert_adds_up(running.end()).exits(130);
-    let command = printed(&stopped);
     let there = stored(&world.sandbox).len();
     world.sandbox.set_faults(Faults {
         rules: vec![(When::From(4), Fault::RollBack)],
         ..Faults::default()
     });
-    let (code, said) = run(&world, &command);
-    assert_eq!(code, Some(1), "{said}");
+    assert_adds_up(resumed(program(&world), &stopped).run()).exits(1);
     let now = stored(&world.sandbox).len();
     assert!((there + 1..LINES).contains(&now), "{now} after {there}");
     world.sandbox.set_faults(Faults::default());
-    assert_completes(&world, &stopped);
+    assert_finishes(&world, &stopped);
 }
 
 #[test]
-fn with_a_ledger_batches_finish_after_a_signal_and_the_same_command_resumes() {
+fn with_a_state_directory_the_same_command_resumes_after_a_signal() {
     for (recorders, signal, code) in [(1, Signal::TERM, 143), (8, Signal::INT, 130)] {
         let world = world(recorders, Faults::default());
         let program = || world.program().arg("it's one.log").arg("two.log.gz");
@@ -178,7 +182,7 @@ fn with_a_ledger_batches_finish_after_a_signal_and_the_same_command_resumes() {
 }
 
 #[test]
-fn a_second_signal_ends_the_run_at_once_and_the_ledger_stays_valid() {
+fn a_second_signal_ends_the_run_at_once_and_leaves_a_valid_ledger() {
     let world =
         World::new(Duration::from_millis(500)).args("--recorders=2 --recorder-max-payload-size=50");
     world.folder.write("access.log", log(0..LINES, 60));
@@ -194,7 +198,7 @@ fn a_second_signal_ends_the_run_at_once_and_the_ledger_stays_valid() {
 }
 
 #[test]
-fn a_stopped_service_resumes_its_stdin() {
+fn a_service_that_is_stopped_resumes_with_its_stdin() {
     let world =
         World::new(Duration::from_millis(30)).args("--recorders=3 --recorder-max-payload-size=500");
     // Longer than the read-ahead buffer.
@@ -212,13 +216,13 @@ fn a_stopped_service_resumes_its_stdin() {
     let mut running = world.program().arg("-").start();
     running.feed(content.as_bytes()[kept.len()..].to_vec());
     let ended = assert_adds_up(running.end()).exits(0);
-    ended.says(&[&format!("what comes now follows its {} bytes", kept.len())]);
+    ended.says(&[&format!("new data is appended to its {} bytes", kept.len())]);
     assert_each_once(&world.sandbox, 0..lines);
     assert_eq!(world.spooled(), None);
 }
 
 #[test]
-fn who_is_stopped_before_the_pipes_turn_keeps_what_is_in_it() {
+fn a_pipe_is_saved_if_the_import_stops_before_reading_it() {
     let world =
         World::new(Duration::from_millis(100)).args("--recorders=1 --recorder-max-payload-size=50");
     world.folder.write("access.log", log(0..3000, 60));
@@ -228,13 +232,13 @@ fn who_is_stopped_before_the_pipes_turn_keeps_what_is_in_it() {
     assert!(until(Duration::from_secs(30), || running.has_ended()));
     assert_adds_up(running.end())
         .exits(143)
-        .says(&["bytes of stdin are safe in"]);
+        .says(&["bytes of stdin are saved in"]);
     assert_adds_up(world.program().args("access.log").run()).exits(0);
     assert_each_once(&world.sandbox, 0..3005);
 }
 
 #[test]
-fn stopped_before_the_server_answers_the_pipe_is_saved() {
+fn a_pipe_is_saved_if_the_import_stops_before_the_server_answers() {
     let world = World::new(Duration::ZERO);
     world.sandbox.set_faults(Faults {
         api: vec![Some(Fault::Busy(503, None)); 10],
@@ -248,7 +252,7 @@ fn stopped_before_the_server_answers_the_pipe_is_saved() {
     running
         .end()
         .exits(143)
-        .says(&["bytes of stdin are safe in"]);
+        .says(&["bytes of stdin are saved in"]);
     world.sandbox.set_faults(Faults::default());
     world.folder.write("access.log", log(5..10, 60));
     assert_adds_up(world.program().args("access.log").run()).exits(0);
@@ -256,7 +260,7 @@ fn stopped_before_the_server_answers_the_pipe_is_saved() {
 }
 
 #[test]
-fn a_spool_of_stdin_is_finished_by_a_run_with_another_input() {
+fn a_spool_of_stdin_is_finished_by_a_run_of_another_log() {
     let world = World::new(Duration::ZERO).args("--recorders=3 --recorder-max-payload-size=10");
     let mut dying = world
         .program()
@@ -284,9 +288,9 @@ fn pipe(world: &World, name: &str) {
     assert!(made.unwrap().success());
 }
 
-/// Without a ledger, data from a pipe is neither saved nor read again, and the messages say so.
+/// Without a state directory, pipes are neither saved nor recorded.
 #[test]
-fn the_printed_command_leaves_out_pipes() {
+fn pipes_are_left_out_when_an_import_resumes() {
     let world = world(1, Faults::default());
     pipe(&world, "one.fifo");
     let program = world.without_ledger().arg("one.fifo").arg("it's one.log");
@@ -298,22 +302,18 @@ fn the_printed_command_leaves_out_pipes() {
     interrupt(&world, &running, Signal::INT, 0);
     let ended = assert_adds_up(running.end()).exits(130);
     let ended = ended.says(&[
-        "nothing is kept of one.fifo, stdin, which cannot be read again",
-        "what is done of the other logs is kept in ",
+        "one.fifo, stdin cannot be read again",
+        "leave out one.fifo, stdin: ",
     ]);
-    let command = printed(&ended);
-    assert!(
-        !command.contains("fifo") && !command.ends_with(" -"),
-        "{command}"
-    );
     let before = stored(&world.sandbox).into_keys();
     let through: Vec<usize> = before.filter(|number| *number >= LINES).collect();
-    let (code, said) = run(&world, &command);
-    assert_eq!(code, Some(0), "{command}\n{said}");
+    let program = world.without_ledger().arg("it's one.log");
+    assert_adds_up(resumed(program, &ended).run()).exits(0);
     assert_each_once(&world.sandbox, (0..LINES / 2).chain(through));
 }
 
-/// Starts a run that is killed when all of `text` is in the spool.
+/// Kills an import when it has read this text of a source: the server has its complete lines, and
+/// the rest is in the spool.
 fn killed(world: &World, source: &str, text: &str) {
     let before = world.spooled().map_or(0, |spooled| spooled.len());
     let mut program = world.program().arg(source).start();
@@ -341,7 +341,7 @@ fn killed(world: &World, source: &str, text: &str) {
 }
 
 #[test]
-fn a_spool_is_only_continued_by_its_own_pipe() {
+fn a_spool_is_continued_by_the_same_pipe_only() {
     let world = World::new(Duration::ZERO).args("--log-format-name=ncsa_extended");
     for name in ["one.fifo", "two.fifo"] {
         pipe(&world, name);
@@ -352,33 +352,34 @@ fn a_spool_is_only_continued_by_its_own_pipe() {
     let cut = |whole: &str, half: &str| format!("{whole}{}", &half[..30]);
     killed(&world, "one.fifo", &cut(lines[0], lines[1]));
     let rest = |text: &str| text.as_bytes()[30..].to_vec();
-    // Killed again: now there are two open spools.
+    // Killed again, with another half line: now two spools are open.
     killed(&world, "-", &cut(lines[2], lines[3]));
-    // A run with stdin finishes the other spool and continues its own.
+    // A run of stdin finishes the other spool and continues its own.
     let mut running = world.program().arg("-").start();
     running.feed(rest(lines[3]));
     let ended = assert_adds_up(running.end()).exits(0);
     ended.says(&[
         "finishing what an earlier run read from a named pipe",
-        "going on with what an earlier run read from stdin",
+        "resuming what an earlier run read from stdin",
     ]);
     assert_each_once(&world.sandbox, [0, 2, 3]);
     assert_eq!(world.spooled(), None);
-    // A pipe continues its spool, by any of its names.
+    // A pipe continues its spool, whatever path it is named by.
     killed(&world, "two.fifo", &cut(lines[4], lines[5]));
     let writer = {
         let (path, rest) = (world.folder.file("two.fifo"), rest(lines[5]));
         std::thread::spawn(move || std::fs::write(path, rest))
     };
     let ended = world.import("./two.fifo").exits(0);
-    ended.says(&["going on with what an earlier run read from ./two.fifo"]);
+    ended.says(&["resuming what an earlier run read from ./two.fifo"]);
     writer.join().unwrap().unwrap();
     assert_each_once(&world.sandbox, [0, 2, 3, 4, 5]);
     assert_eq!(world.spooled(), None);
 }
 
+/// The writer of a pipe does not write the same data again.
 #[test]
-fn a_pipe_is_saved_whole_while_matomo_is_down() {
+fn everything_piped_while_matomo_is_away_is_saved() {
     let lines = 20_000;
     let busy = Faults {
         rules: vec![(When::From(1), Fault::Busy(503, None))],
@@ -391,9 +392,9 @@ fn a_pipe_is_saved_whole_while_matomo_is_down() {
     for faults in [busy, closed] {
         let world = World::faulty(faults).args("--retry-max-attempts=2");
         let text = log(0..lines, 6000);
-        assert!(text.len() > 2_000_000, "longer than the read-ahead buffer");
+        assert!(text.len() > 2_000_000, "more than is read ahead");
         let ended = assert_adds_up(world.program().arg("-").stdin(text).run());
-        ended.exits(1).says(&["503", "stdin is kept whole in "]);
+        ended.exits(1).says(&["503", "all of stdin is saved in "]);
         assert!(stored(&world.sandbox).is_empty());
         world.sandbox.set_faults(Faults::default());
         assert_adds_up(world.program().arg("-").stdin("").run()).exits(0);

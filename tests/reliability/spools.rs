@@ -20,7 +20,7 @@ fn piped(world: &World, input: impl AsRef<[u8]>) -> Ended {
     assert_adds_up(world.program().arg("-").stdin(input).run())
 }
 
-/// The content of the quarantined files. Asserts that each was reported.
+/// The quarantined spools; each is reported.
 #[track_caller]
 fn quarantined(world: &World, ended: &Ended) -> Vec<Vec<u8>> {
     let names = fs::read_dir(world.state_dir()).unwrap();
@@ -28,7 +28,7 @@ fn quarantined(world: &World, ended: &Ended) -> Vec<Vec<u8>> {
     let names: Vec<String> = names.filter(|name| name.contains(".aside-")).collect();
     for name in &names {
         assert!(
-            ended.err.contains(&format!("kept aside as state/{name}")),
+            ended.err.contains(&format!("quarantined as state/{name}")),
             "{ended}"
         );
     }
@@ -71,7 +71,7 @@ fn a_pipe_is_saved_while_a_pending_batch_cannot_be_settled() {
         world.sandbox.set_faults(faults);
         let program = world.program().args(args).arg("-");
         let ended = assert_adds_up(program.stdin(&content[kept.len()..]).run()).exits(1);
-        ended.says(&["are in doubt", "stdin is kept whole in "]);
+        ended.says(&["are unconfirmed", "all of stdin is saved in "]);
         assert_eq!(world.spooled().unwrap(), content.as_bytes());
         world.sandbox.set_faults(Faults::default());
         // The batch that cannot be asked about was never sent.
@@ -104,7 +104,7 @@ fn a_pipe_is_saved_if_the_run_fails_before_its_first_line() {
             _ => world.program(),
         };
         let ended = assert_adds_up(program.args(args).arg("-").stdin(&text).run());
-        ended.exits(code).says(&["stdin is kept whole in "]);
+        ended.exits(code).says(&["all of stdin is saved in "]);
         world.sandbox.set_faults(Faults::default());
         piped(&world, "").exits(0);
         assert_each_once(&world.sandbox, 0..20_000);
@@ -147,7 +147,7 @@ fn a_pipe_in_an_unknown_format_blocks_no_other_input() {
     let world = World::new(Duration::ZERO);
     let text = "logtail: cannot open\n";
     let ended = piped(&world, text).exits(1);
-    ended.says(&["no format fits", "stdin is kept whole in "]);
+    ended.says(&["no format fits", "all of stdin is saved in "]);
     let ended = piped(&world, log(0..50, 60))
         .exits(3)
         .says(&["no format fits"]);
