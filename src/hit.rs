@@ -10,7 +10,7 @@ use bumpalo::Bump;
 use chrono_tz::Tz;
 
 use crate::format::date::DateFormat;
-use crate::format::{Field, Fields, Format, Record};
+use crate::format::{Field, Fields, Format, Record, whole_number};
 use crate::radio::variants::CID;
 
 /// How fields become hits. Each field is the option of the same name.
@@ -274,16 +274,6 @@ fn event<'a>(
         action: action?,
         name: name.filter(|name| *name != b"-"),
     })
-}
-
-/// Returns `None` if `text` is not a whole number (a dash, for instance).
-fn whole_number(text: &[u8]) -> Option<u64> {
-    // Nearly all lengths take this path: so few digits cannot overflow.
-    if text.len() < 16 && !text.is_empty() && text.iter().all(u8::is_ascii_digit) {
-        let digit = |number: u64, byte: &u8| number * 10 + u64::from(byte - b'0');
-        return Some(text.iter().fold(0, digit));
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn unquoted(text: &[u8]) -> &[u8] {

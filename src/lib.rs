@@ -14,6 +14,7 @@
 pub mod cli;
 pub mod config;
 pub mod error;
+mod failpoint;
 pub mod filter;
 pub mod format;
 pub mod guide;
@@ -32,6 +33,7 @@ pub mod sandbox;
 pub mod secret;
 pub mod shutdown;
 pub mod site;
+pub mod sync;
 pub mod target;
 #[cfg(test)]
 mod tests;

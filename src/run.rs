@@ -23,7 +23,7 @@ use crate::input::discover::{Source, discover};
 use crate::input::lines::LineOptions;
 use crate::matomo::tracking::Writer;
 use crate::radio::ListeningStats;
-use crate::report::progress::{Progress, Style, Watched};
+use crate::report::progress::{Progress, ProgressMode, ProgressSource};
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count, Exit};
 use crate::sandbox::{self};
@@ -106,8 +106,8 @@ fn import(config: Config, console: &Console, stop: &Shutdown) -> Result<()> {
         None => [0; 16],
     });
     let bytes = Arc::new(AtomicU64::new(0));
-    let style = Style::choose(config.show_progress, config.progress_delay, console);
-    let watched = Watched {
+    let style = ProgressMode::choose(config.show_progress, config.progress_delay, console);
+    let watched = ProgressSource {
         account: Arc::clone(&account),
         bytes: Arc::clone(&bytes),
         total: total_size(&sources),
@@ -227,9 +227,7 @@ impl Over<'_> {
             )
         });
         let reported = match &server.sandbox {
-            Some(sandbox) => {
-                sandbox::report(sandbox.store()).map(|report| console.print(format!("\n{report}")))
-            }
+            Some(sandbox) => sandbox::report(sandbox.store()).map(|report| console.print(report)),
             None => Ok(()),
         };
         let closed = closed.and(reported);

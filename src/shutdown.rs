@@ -1,62 +1,68 @@
-//! The wish to stop, known to all threads: from a signal, or because a recorder failed (SPEC section 10).
+//! Shutdown flag shared by all threads, set by a signal or by a failed thread
+//! (guide/guarantees.md, "Signals").
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 use crate::error::{Error, Result};
+use crate::sync::{Condvar, Mutex};
 
-/// How soon a waiting thread learns of a signal. A signal handler may set a flag and no more, so they look at it.
-const GLANCE: Duration = Duration::from_millis(50);
+/// How often [`Shutdown::wait`] checks for a signal. A signal handler may only set a flag.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Says whether to stop; clones share everything.
+/// Tells every thread when to stop. Clones share the same flag.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown(Arc<SharedFlags>);
 
 #[derive(Debug, Default)]
 struct SharedFlags {
-    /// The first signal's number; 0 until it came.
+    /// Number of the signal, or 0.
     signal: Arc<AtomicUsize>,
-    /// Set by the first signal: the next one ends the process.
+    /// Set by the first signal, so that the second one ends the process.
     armed: Arc<AtomicBool>,
     halted: AtomicBool,
-    /// Why; the first reason stays.
+    /// The first error passed to [`Shutdown::halt`].
     error: Mutex<Option<Error>>,
-    woken: Condvar,
+    wake_up: Condvar,
 }
 
 impl Shutdown {
-    /// One that no signal reaches.
+    /// Creates a flag that no signal sets.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// From now on the first SIGINT, SIGTERM or SIGHUP (a terminal that is closed; not under `nohup`) asks for a stop,
-    /// and the second ends the process at once with status 130, 143 or 129. And a file that may not grow any further
-    /// (`ulimit -f`) is an error to be told, not the end. Once a process: each call adds its own handlers.
+    /// Creates the flag and installs the signal handlers. Call it once per process.
+    ///
+    /// The first SIGINT, SIGTERM or SIGHUP (unless ignored, as under `nohup`) sets the flag. The
+    /// second ends the process at once with status 130, 143 or 129. SIGXFSZ (`ulimit -f`) is
+    /// caught, so that writing beyond the limit fails with an error instead of ending the process.
     pub fn install() -> Result<Self> {
-        let stop = Self::new();
+        let shutdown = Self::new();
         let failed = |signal: i32, error: io::Error| {
             Error::stopped(format!(
-                "signal {signal} cannot be handled: {error}; start the import again"
+                "cannot install a handler for signal {signal}: {error}; start the import again"
             ))
         };
-        let hung_up = Some(SIGHUP).filter(|signal| !is_ignored(*signal));
-        for signal in [SIGINT, SIGTERM].into_iter().chain(hung_up) {
-            stop.listen(signal).map_err(|error| failed(signal, error))?;
+        let hangup = Some(SIGHUP).filter(|signal| !is_ignored(*signal));
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
+            shutdown
+                .listen(signal)
+                .map_err(|error| failed(signal, error))?;
         }
-        // Nobody looks at this flag: that there is a handler is enough.
+        // The flag is not read: having a handler is enough.
         flag::register(SIGXFSZ, Arc::default()).map_err(|error| failed(SIGXFSZ, error))?;
-        Ok(stop)
+        Ok(shutdown)
     }
 
     fn listen(&self, signal: i32) -> io::Result<()> {
-        // Handlers run in the order of their registration: the first signal finds the shutdown not yet armed, and
-        // whoever sees its number can rely on the second one.
+        // Handlers run in the order of registration: the first signal finds the flag unarmed and
+        // arms it before its number can be seen.
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&self.0.armed))?;
         flag::register(signal, Arc::clone(&self.0.armed))?;
         flag::register_usize(
@@ -67,35 +73,35 @@ impl Shutdown {
         Ok(())
     }
 
-    /// The signal that asked for the stop.
+    /// Returns the signal that requested the shutdown.
     pub fn signal(&self) -> Option<i32> {
         i32::try_from(self.0.signal.load(Ordering::Acquire))
             .ok()
             .filter(|&signal| signal != 0)
     }
 
-    /// Whether to stop, for whichever reason. Cheap enough for every line.
+    /// Returns whether a signal or an error requested the shutdown. Cheap enough for every line.
     pub fn requested(&self) -> bool {
         self.0.halted.load(Ordering::Acquire) || self.0.signal.load(Ordering::Acquire) != 0
     }
 
-    /// Stops everything because of an error and wakes all who wait. Only the first error is kept: the others
-    /// follow from it.
+    /// Stops all threads because of an error and wakes those that wait. Only the first error is
+    /// kept; later ones follow from it.
     pub fn halt(&self, error: Error) {
-        self.error().get_or_insert(error);
+        self.0.error.lock().get_or_insert(error);
         self.0.halted.store(true, Ordering::Release);
-        self.0.woken.notify_all();
+        self.0.wake_up.notify_all();
     }
 
-    /// The error that [`Shutdown::halt`] was called with. It is handed out once.
+    /// Takes the error that was passed to [`Shutdown::halt`].
     pub fn take_error(&self) -> Option<Error> {
-        self.error().take()
+        self.0.error.lock().take()
     }
 
-    /// Sleeps that long, or until a stop is asked for; true says that it is.
+    /// Sleeps for `time` or until the shutdown is requested. Returns whether it is requested.
     pub fn wait(&self, time: Duration) -> bool {
         let start = Instant::now();
-        let mut error = self.error();
+        let mut error = self.0.error.lock();
         loop {
             if self.requested() {
                 return true;
@@ -104,19 +110,13 @@ impl Shutdown {
             if left.is_zero() {
                 return false;
             }
-            error = match self.0.woken.wait_timeout(error, left.min(GLANCE)) {
-                Ok((error, _)) => error,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            error = self.0.wake_up.wait_timeout(error, left.min(POLL_INTERVAL));
         }
-    }
-
-    fn error(&self) -> MutexGuard<'_, Option<Error>> {
-        self.0.error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether the process was started with a signal ignored, where the system tells.
+/// Returns whether the process was started with the signal ignored. Always false where the system
+/// has no `/proc`.
 pub fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status
@@ -138,49 +138,52 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[test]
-    fn nobody_stops_before_being_asked_to() {
-        let stop = Shutdown::new();
-        assert!(!stop.requested() && !stop.wait(Duration::from_millis(1)));
-        assert!(stop.signal().is_none() && stop.take_error().is_none());
+    fn nothing_is_requested_at_first() {
+        let shutdown = Shutdown::new();
+        assert!(!shutdown.requested() && !shutdown.wait(Duration::from_millis(1)));
+        assert!(shutdown.signal().is_none() && shutdown.take_error().is_none());
     }
 
     #[test]
-    fn a_failed_recorder_stops_and_wakes_the_others() {
-        let stop = Shutdown::new();
+    fn halt_wakes_waiting_threads_and_keeps_the_first_error() {
+        let shutdown = Shutdown::new();
         std::thread::scope(|threads| {
-            let waiting = threads.spawn(|| stop.wait(LONG));
-            stop.clone().halt(Error::stopped("the first error"));
-            stop.halt(Error::stopped("what followed from it"));
+            let waiting = threads.spawn(|| shutdown.wait(LONG));
+            shutdown.clone().halt(Error::stopped("the first error"));
+            shutdown.halt(Error::stopped("a later error"));
             assert!(waiting.join().unwrap());
         });
-        assert!(stop.requested() && stop.wait(LONG));
-        assert_eq!(stop.signal(), None);
-        assert_eq!(stop.take_error().unwrap().to_string(), "the first error");
-        assert!(stop.requested(), "also when the error is taken");
+        assert!(shutdown.requested() && shutdown.wait(LONG));
+        assert_eq!(shutdown.signal(), None);
+        assert_eq!(
+            shutdown.take_error().unwrap().to_string(),
+            "the first error"
+        );
+        assert!(shutdown.requested(), "even after the error is taken");
     }
 
     #[test]
-    fn a_wait_of_any_length_can_be_stopped() {
-        let stop = Shutdown::new();
-        stop.halt(Error::stopped("x"));
-        assert!(stop.wait(Duration::MAX) && stop.wait(Duration::ZERO));
+    fn a_wait_of_any_length_ends_when_halted() {
+        let shutdown = Shutdown::new();
+        shutdown.halt(Error::stopped("x"));
+        assert!(shutdown.wait(Duration::MAX) && shutdown.wait(Duration::ZERO));
     }
 
-    /// Not a test by itself: the process that the tests below send signals to.
+    /// Not a test by itself: the test below runs it as a child process and sends signals to it.
     #[test]
     fn signalled_process() {
         if std::env::var_os("IMPORT_LOGS_TEST_STOP").is_none() {
             return;
         }
-        let stop = Shutdown::install().unwrap();
+        let shutdown = Shutdown::install().unwrap();
         println!("\nready");
-        if stop.wait(LONG) {
-            println!("\nstopping for {:?}", stop.signal());
+        if shutdown.wait(LONG) {
+            println!("\nstopping for {:?}", shutdown.signal());
             std::thread::sleep(LONG);
         }
     }
 
-    /// The process, and what it says up to a line that begins so.
+    /// Starts the child, and returns it with a function that reads up to a line with the prefix.
     fn start() -> (Child, impl FnMut(&str) -> String) {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
@@ -194,23 +197,23 @@ mod tests {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let until = move |begin: &str| {
+        let until = move |prefix: &str| {
             lines
-                .find_map(|line| line.ok().filter(|line| line.starts_with(begin)))
+                .find_map(|line| line.ok().filter(|line| line.starts_with(prefix)))
                 .unwrap()
         };
         (child, until)
     }
 
     #[test]
-    fn the_first_signal_asks_and_the_second_ends_the_process() {
+    fn the_first_signal_requests_and_the_second_ends_the_process() {
         for (first, second, status) in [
             (Signal::INT, Signal::INT, 130),
             (Signal::TERM, Signal::TERM, 143),
             (Signal::INT, Signal::TERM, 143),
             (Signal::HUP, Signal::HUP, 129),
         ] {
-            // Under nohup it stays so.
+            // Under nohup SIGHUP stays ignored.
             if is_ignored(first.as_raw()) {
                 continue;
             }

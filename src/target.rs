@@ -12,7 +12,7 @@ use crate::matomo::auth::{self, TokenSources};
 use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::{RetryPolicy, Waiter};
 use crate::report::Console;
-use crate::sandbox::{self, Sandbox};
+use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
 
@@ -75,10 +75,7 @@ impl Destination {
                 file,
                 client: options,
             } => {
-                let sandbox = Sandbox::start(sandbox::Options {
-                    file,
-                    ..Default::default()
-                })?;
+                let sandbox = Sandbox::start(SandboxOptions { file, hook: None })?;
                 let options = ClientOptions {
                     url: sandbox.url(),
                     ..options
@@ -116,13 +113,15 @@ impl Destination {
         };
         let (token, sandbox) = match token {
             Token::OfSandbox(sandbox) => {
-                // What it cannot keep it refuses as a Matomo would, but nobody need be asked why, nor tried again.
+                // Retrying does not help if the sandbox cannot write.
                 let stop = stop.clone();
-                (sandbox.store()).alarm(Box::new(move |error| stop.halt(error)));
+                sandbox
+                    .store()
+                    .on_write_error(move |error| stop.halt(error));
                 (Some(sandbox.token().clone()), Some(sandbox))
             }
             Token::Sought(sources) => {
-                let found = auth::token(&sources, &|login, password| {
+                let found = auth::find_token(&sources, &|login, password| {
                     Ok(api(None).create_token(login, password)?)
                 })?;
                 found

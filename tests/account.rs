@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use import_logs::sandbox::{Fault, Faults, Options};
+use crate::support::fake::{Fault, Faults, Options};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use regex::Regex;

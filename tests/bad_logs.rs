@@ -3,13 +3,13 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use import_logs::sandbox::Sandbox;
+use crate::support::fake::FakeMatomo;
 
 use crate::support::folder::gzip;
 use crate::support::stored::{assert_each_once, count, numbers, sandbox};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(folder: &Folder, sandbox: &Sandbox, files: &str) -> Ended {
+fn import(folder: &Folder, sandbox: &FakeMatomo, files: &str) -> Ended {
     Program::new(folder)
         .to(sandbox)
         .args("--idsite=1")
@@ -141,7 +141,7 @@ fn a_packed_file_that_was_cut_off_gives_what_is_there() {
     let sandbox = sandbox();
     let ended = import(&folder, &sandbox, "cut.log.gz")
         .exits(3)
-        .says(&["cut.log.gz: ", "cut off"]);
+        .says(&["cut.log.gz: ", "truncated"]);
     let stored = numbers(&sandbox);
     assert!(stored.len() > 500, "{ended}");
     assert_eq!(stored, (0..stored.len()).collect::<Vec<_>>());
@@ -157,7 +157,7 @@ fn a_short_packed_file_that_was_cut_off_is_told_though_its_format_is_to_be_found
         let sandbox = sandbox();
         let ended = import(&folder, &sandbox, &format!("{args} cut.log.gz"))
             .exits(3)
-            .says(&["cut.log.gz: ", "cut off"]);
+            .says(&["cut.log.gz: ", "truncated"]);
         let stored = numbers(&sandbox);
         assert!(stored.len() > 10, "{ended}");
         assert_eq!(stored, (0..stored.len()).collect::<Vec<_>>());

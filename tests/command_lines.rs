@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde_json::Value;
 
+use crate::support::fake::Options;
 use crate::support::folder::{fixture, gzip};
 use crate::support::stored::{assert_each_once, count, options, sandbox, started, text};
 use crate::support::{Folder, Program, logs};
-use import_logs::sandbox::Options;
 
 /// The few fields of a line that decide whether it is imported.
 struct Line {

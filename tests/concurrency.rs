@@ -3,20 +3,20 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use import_logs::sandbox::{Log, Options, Sandbox};
+use crate::support::fake::{FakeMatomo, Log, Options};
 
 use crate::support::stored::{assert_each_once, number, options, started, text};
 use crate::support::{Folder, Program, logs};
 
 /// Each request takes the server a while, so that those that may run at once do.
-fn slow() -> Sandbox {
+fn slow() -> FakeMatomo {
     started(Options {
         delay: Duration::from_millis(40),
         ..options()
     })
 }
 
-fn import(sandbox: &Sandbox, log: String, recorders: usize) -> Log {
+fn import(sandbox: &FakeMatomo, log: String, recorders: usize) -> Log {
     Program::new(&Folder::with_log(log))
         .to(sandbox)
         .args("--idsite=1 --recorder-max-payload-size=5 access.log")

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use import_logs::sandbox::{Fault, Faults, Live, Options, Sandbox};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Live, Options};
 
 use crate::support::stored::{assert_each_once, number, numbers, options, seen_through, started};
 use crate::support::{Ended, Folder, Program, logs};
 
 /// A server whose second batch has this fault, with a visitor log that can be seen like this.
-fn faulty(live: Live, fault: Fault) -> Sandbox {
+fn faulty(live: Live, fault: Fault) -> FakeMatomo {
     started(Options {
         faults: Faults {
             script: vec![None, Some(fault)],
@@ -19,11 +19,11 @@ fn faulty(live: Live, fault: Fault) -> Sandbox {
 }
 
 /// Sixty lines, twenty a request.
-fn import(sandbox: &Sandbox, args: &str) -> Ended {
+fn import(sandbox: &FakeMatomo, args: &str) -> Ended {
     import_log(sandbox, logs::log(60), args)
 }
 
-fn import_log(sandbox: &Sandbox, log: String, args: &str) -> Ended {
+fn import_log(sandbox: &FakeMatomo, log: String, args: &str) -> Ended {
     let ended = Program::new(&Folder::with_log(log))
         .to(sandbox)
         .args("--idsite=1 --recorder-max-payload-size=20 --retry-delay=0 --request-timeout=1")
@@ -36,7 +36,7 @@ fn import_log(sandbox: &Sandbox, log: String, args: &str) -> Ended {
 
 /// Whatever happened to the second batch, each hit is there once and the run ends well.
 #[track_caller]
-fn assert_settled(live: Live, fault: Fault) -> Sandbox {
+fn assert_settled(live: Live, fault: Fault) -> FakeMatomo {
     let sandbox = faulty(live, fault);
     let ended = import(&sandbox, "").exits(0);
     assert_eq!(ended.summary().get("imported"), 60, "{ended}");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Log, Options, Sandbox, TrackerCall, When};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Log, Options, TrackerCall, When};
 
 use crate::support::logs::{self, log_of};
 use crate::support::stored::{assert_each_once, number, options, sandbox, started, text};
@@ -23,7 +23,7 @@ impl Random {
     }
 }
 
-fn import(sandbox: &Sandbox, log: String, args: &str) -> Ended {
+fn import(sandbox: &FakeMatomo, log: String, args: &str) -> Ended {
     Program::new(&Folder::with_log(log))
         .to(sandbox)
         .args("--idsite=1 --log-format-name=ncsa_extended --retry-delay=0 access.log")
@@ -99,7 +99,7 @@ fn hits_of_an_agent_go_together() {
     }
 }
 
-fn sent(sandbox: &Sandbox) -> Vec<usize> {
+fn sent(sandbox: &FakeMatomo) -> Vec<usize> {
     sandbox.log().sent().iter().map(number).collect()
 }
 
@@ -124,13 +124,13 @@ fn replayed_requests_keep_their_order() {
     assert_eq!(sent(&sandbox), (0..600).collect::<Vec<_>>());
 }
 
-fn sizes(sandbox: &Sandbox) -> Vec<usize> {
+fn sizes(sandbox: &FakeMatomo) -> Vec<usize> {
     let log = sandbox.log();
     log.tracker.iter().map(|call| call.hits).collect()
 }
 
 /// A request takes so long, however many hits it has.
-fn steady(millis: u64) -> Sandbox {
+fn steady(millis: u64) -> FakeMatomo {
     started(Options {
         delay: Duration::from_millis(millis),
         ..options()
@@ -201,7 +201,7 @@ fn at_once(calls: &[TrackerCall]) -> Vec<usize> {
 }
 
 /// A request takes twice as long when there are more than four of them.
-fn crowded_above_four() -> Sandbox {
+fn crowded_above_four() -> FakeMatomo {
     started(Options {
         delay: Duration::from_millis(40),
         faults: Faults {
@@ -288,7 +288,7 @@ fn random_log(random: &mut Random) -> (String, usize) {
 }
 
 /// Each visitor's lines in the order in which they were stored.
-fn visits(sandbox: &Sandbox) -> BTreeMap<String, Vec<usize>> {
+fn visits(sandbox: &FakeMatomo) -> BTreeMap<String, Vec<usize>> {
     let mut visits: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for hit in sandbox.store().hits().unwrap() {
         let visitor = text(&hit, "cip").to_owned();

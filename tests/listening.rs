@@ -8,7 +8,7 @@ mod sums; // what is sent adds up to what the summary says
 
 use serde_json::Value;
 
-use import_logs::sandbox::Sandbox;
+use crate::support::fake::FakeMatomo;
 
 pub const PLAYER: &str = "VLC/3.0.20 LibVLC/3.0.20";
 
@@ -42,7 +42,7 @@ pub fn seconds_sent(hits: &[Value]) -> u64 {
     hits.iter().filter_map(|hit| hit["e_v"].as_u64()).sum()
 }
 
-pub fn stored(sandbox: &Sandbox) -> Vec<Value> {
+pub fn stored(sandbox: &FakeMatomo) -> Vec<Value> {
     sandbox.store().hits().unwrap()
 }
 
@@ -101,7 +101,7 @@ fn row(line: &str) -> Row {
 }
 
 /// What is stored, but for the marks, in an order of its own.
-pub fn told(sandbox: &Sandbox) -> Vec<String> {
+pub fn told(sandbox: &FakeMatomo) -> Vec<String> {
     let mut hits: Vec<String> = stored(sandbox)
         .into_iter()
         .map(|mut hit| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use import_logs::sandbox::{Fault, Faults, Options, Sandbox, When};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Options, When};
 use rustix::process::Signal;
 
 use crate::support::http::{Response, Server};
@@ -14,14 +14,14 @@ use crate::support::{Ended, Folder, Program, Running, logs, until};
 
 const SOON: Duration = Duration::from_secs(10);
 
-fn slow() -> Sandbox {
+fn slow() -> FakeMatomo {
     started(Options {
         delay: Duration::from_millis(30),
         ..options()
     })
 }
 
-fn always(fault: Fault) -> Sandbox {
+fn always(fault: Fault) -> FakeMatomo {
     started(Options {
         faults: Faults {
             rules: vec![(When::From(1), fault)],
@@ -32,7 +32,7 @@ fn always(fault: Fault) -> Sandbox {
 }
 
 /// An import that would take a minute and more.
-fn start(sandbox: &Sandbox, folder: &Folder, args: &str) -> Running {
+fn start(sandbox: &FakeMatomo, folder: &Folder, args: &str) -> Running {
     Program::new(folder)
         .to(sandbox)
         .args("--idsite=1 --recorder-max-payload-size=2 access.log")
@@ -45,7 +45,7 @@ fn log() -> Folder {
 }
 
 /// Sends a signal when some requests have been answered, and waits for the end.
-fn stopped_by(signal: Signal, recorders: usize) -> (Sandbox, Ended) {
+fn stopped_by(signal: Signal, recorders: usize) -> (FakeMatomo, Ended) {
     let (sandbox, folder) = (slow(), log());
     let program = start(&sandbox, &folder, &format!("--recorders={recorders}"));
     assert!(until(SOON, || count(&sandbox) >= 20));
@@ -56,7 +56,7 @@ fn stopped_by(signal: Signal, recorders: usize) -> (Sandbox, Ended) {
 
 /// What is stored is what the summary says, without a line twice.
 #[track_caller]
-fn assert_true_to(sandbox: &Sandbox, ended: &Ended) {
+fn assert_true_to(sandbox: &FakeMatomo, ended: &Ended) {
     assert!(sandbox.wait_idle(SOON));
     let stored = numbers(sandbox);
     let mut once = stored.clone();

@@ -1,12 +1,12 @@
-//! Shortened option names: the Python script takes `--enable-http-err`, so cron lines hold such things.
+//! Abbreviated options. The Python script accepts `--enable-http-err`, so cron jobs use such names.
 
 use std::ffi::OsString;
 
 use clap::Command;
 
-/// Options that the script does not have. A shortened name needs to be unambiguous only among the script's own
-/// (SPEC section 2): an option of ours that begins alike must not break an old command line.
-const OURS: [&str; 19] = [
+/// Options that the script does not have. They do not make an abbreviation ambiguous, so a new option
+/// never breaks an old command line (guide/options.md, "Abbreviations").
+const NEW_OPTIONS: [&str; 19] = [
     "auth-config",
     "ca-certificate",
     "client-certificate",
@@ -28,14 +28,14 @@ const OURS: [&str; 19] = [
     "version",
 ];
 
-/// A word of a command line.
+/// One argument of a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
-    /// An option, in full, perhaps with its value; the program's name too.
+    /// An option with its full name and perhaps its value, or the program's name.
     Option(OsString),
-    /// The value of the option before it.
+    /// The value of the preceding option.
     Value(OsString),
-    /// A log, or what may be one.
+    /// A log file.
     Log(OsString),
 }
 
@@ -47,7 +47,8 @@ impl From<Word> for OsString {
     }
 }
 
-/// Writes shortened long options out. Values are left alone, also those that begin with a dash.
+/// Replaces abbreviated long options by their full names. Values stay as they are, even if they begin
+/// with a dash.
 pub fn expand(command: &Command, args: impl Iterator<Item = OsString>) -> Vec<Word> {
     let mut expanded = Vec::new();
     let mut value_follows = false;
@@ -97,7 +98,7 @@ fn full_name<'c>(command: &'c Command, name: &str) -> Option<&'c str> {
     if longs().any(|long| long == name) {
         return None;
     }
-    let mut meant = longs().filter(|long| long.starts_with(name) && !OURS.contains(long));
+    let mut meant = longs().filter(|long| long.starts_with(name) && !NEW_OPTIONS.contains(long));
     match (meant.next(), meant.next()) {
         (Some(only), None) => Some(only),
         _ => None,
@@ -113,7 +114,7 @@ fn takes_value(command: &Command, long: &str) -> bool {
     })
 }
 
-/// `-u ADDRESS`: the letter stands alone, so its value is the next argument.
+/// Whether a short option such as `-u` takes the next argument as its value.
 fn short_takes_value(command: &Command, arg: &str) -> bool {
     let mut letters = arg.strip_prefix('-').unwrap_or_default().chars();
     match (letters.next(), letters.next()) {
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn unambiguous_names_are_written_out() {
+    fn unambiguous_names_are_expanded() {
         assert_eq!(
             expanded(&["--enable-http-err", "--recorder-m=5"]),
             ["--enable-http-errors", "--recorder-max-payload-size=5"]
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn ambiguous_and_exact_names_are_left_alone() {
+    fn ambiguous_and_exact_names_stay() {
         assert_eq!(
             expanded(&["--enable-http", "--idsite=1"]),
             ["--enable-http", "--idsite=1"]
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_no_options() {
+    fn values_are_not_options() {
         assert_eq!(
             expanded(&["--add-to-date", "--enable-http-err"]),
             ["--add-to-date", "--enable-http-err"]
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn logs_are_told_from_options_and_their_values() {
+    fn logs_are_distinguished_from_options_and_values() {
         let args = ["-d", "-", "-u", "-", "--skip", "1", "--skip=1", "--", "-d"];
         let args = ["import-logs"].iter().chain(&args).map(OsString::from);
         let words = expand(&Cli::command(), args).into_iter();
@@ -190,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn every_option_of_ours_is_declared() {
+    fn every_new_option_is_declared() {
         let command = Cli::command();
-        for ours in OURS.iter().filter(|name| **name != "version") {
+        for name in NEW_OPTIONS.iter().filter(|name| **name != "version") {
             assert!(
                 command
                     .get_arguments()
-                    .any(|arg| arg.get_long() == Some(ours)),
-                "{ours}"
+                    .any(|arg| arg.get_long() == Some(name)),
+                "{name}"
             );
         }
     }

@@ -14,13 +14,12 @@ pub mod ncsa;
 pub mod percent;
 mod record;
 pub mod registry;
-pub mod strptime;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod text;
 pub mod w3c;
 
-pub use record::{Field, Fields, Record, Wanted};
+pub use record::{Field, Fields, Record, Wanted, whole_number};
 
 use bumpalo::Bump;
 

@@ -150,6 +150,17 @@ impl<'a> Record<'a> {
     }
 }
 
+/// The number in a field. Returns `None` if it has anything but ASCII digits or exceeds `u64`.
+pub fn whole_number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
 /// The extras that custom variables need. Formats keep no others.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted(pub Vec<String>);

@@ -8,8 +8,8 @@ use crate::format::Format;
 use crate::import::InputOptions;
 use crate::import::TICK;
 use crate::import::format_selector::FormatSelector;
+use crate::input::InputError;
 use crate::input::discover::{Source, discover};
-use crate::input::error::InputError;
 use crate::input::lines::{LineEvent, LineOptions, Lines};
 use crate::report::Console;
 use crate::shutdown::Shutdown;
@@ -68,7 +68,7 @@ fn look_into(
         ..LineOptions::default()
     };
     let opened = Lines::open(source, options).and_then(|mut lines| {
-        while !lines.look(TICK)? && !stop.requested() {}
+        while !lines.inspect(TICK)? && !stop.requested() {}
         Ok(lines)
     });
     let mut lines = match opened {

@@ -1,6 +1,6 @@
 //! Which format a log is read with: the one that the user names, or the one that its first lines show.
 
-use crate::format::strptime::Strptime;
+use crate::format::date::Strptime;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};

@@ -12,7 +12,7 @@ use super::{Importer, TICK};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::import::format_selector::BufferedLine;
-use crate::input::error::InputError;
+use crate::input::InputError;
 use crate::input::lines::{LineEvent, LineOptions, Lines};
 use crate::ledger::{FileChange, FileId, LogFile, LogId, LogState};
 use crate::recorder::LinePosition;
@@ -63,7 +63,7 @@ impl Importer {
         let (mut state, mut packed) = self.identify(path, |file| file)?.ok_or_else(not_plain)?;
         // It begins as a log does that this run has read, and goes on: once nothing of that one is under way any more,
         // it is known what of this one is done.
-        if state.fate == FileChange::ReadAlready && state.has_more && !state.same_file {
+        if state.change == FileChange::ReadAlready && state.has_more && !state.same_file {
             self.wait_for_recorders(&state);
             if self.stop.requested() {
                 return Ok(Look::Over);
@@ -73,12 +73,12 @@ impl Importer {
         let name = path.display();
         let before = state.known_as.as_ref().map_or_else(String::new, |before| {
             let before = before.display();
-            match state.fate {
+            match state.change {
                 FileChange::Copied => format!(" (it begins as {before} does)"),
                 _ => format!(" (it was {before})"),
             }
         });
-        match state.fate {
+        match state.change {
             FileChange::Done | FileChange::ReadAlready if self.kept().is_none() => {
                 let Some(before) = state.known_as.filter(|_| state.same_file) else {
                     return Ok(Look::Twice);
@@ -114,7 +114,7 @@ impl Importer {
                 }
                 return Ok(Look::Over);
             }
-            FileChange::CutOff => self.console.note(format!(
+            FileChange::Truncated => self.console.note(format!(
                 "{name}: it was cut off since the last run and is read from its beginning"
             )),
             _ if state.resume_at() > 0 => {
@@ -142,7 +142,7 @@ impl Importer {
         };
         let mut file = way(file);
         let packed = file.is_packed();
-        Ok(Some((books.ledger.recognise(file.probe())?, packed)))
+        Ok(Some((books.ledger.lookup(file.probe())?, packed)))
     }
 
     /// Waits until the recorders are through with what was read of a log, or the program is to stop.
@@ -152,7 +152,7 @@ impl Importer {
             return;
         }
         let mut idle_since = None;
-        while books.ledger.is_under_way(state.log) {
+        while books.ledger.has_unfinished_lines(state.log) {
             // A last line without its end is not sent, and never done.
             let idle = self.account.under_way() == 0;
             idle_since = idle.then(|| idle_since.unwrap_or_else(Instant::now));
@@ -172,7 +172,7 @@ impl Importer {
             return false;
         };
         let mut file = file.growing();
-        books.ledger.holds(log, file.probe()).unwrap_or(false)
+        books.ledger.matches(log, file.probe()).unwrap_or(false)
     }
 
     /// Has the ledger see every block before its lines are handed on: by its last bytes the log is known again.
@@ -182,7 +182,7 @@ impl Importer {
         };
         let (ledger, log, stop) = (Arc::clone(&books.ledger), state.log, self.stop.clone());
         lines.watch(Box::new(move |start, block| {
-            if let Err(error) = ledger.read_to(log, start, block) {
+            if let Err(error) = ledger.note_read(log, start, block) {
                 stop.halt(error);
             }
         }));
@@ -245,7 +245,7 @@ impl Importer {
         {
             books
                 .ledger
-                .passed(known.state.log, known.passed.clone(), known.passed_lines);
+                .mark_done(known.state.log, known.passed.clone(), known.passed_lines);
             known.passed_lines = 0;
         }
     }

@@ -30,7 +30,7 @@ pub fn open(
                 .warnings
                 .into_iter()
                 .for_each(|warning| console.warn_incomplete(warning));
-            (opened.ledger, opened.in_doubt, Some(Kept { dir, target }))
+            (opened.ledger, opened.pending, Some(Kept { dir, target }))
         }
         None => (Ledger::in_memory(&target)?, Vec::new(), None),
     };
@@ -64,7 +64,7 @@ pub fn close(
         for spool in spools {
             spool.close(&ledger, console)?;
         }
-        for batch in pending.iter().filter(|batch| batch.there.is_none()) {
+        for batch in pending.iter().filter(|batch| batch.recorded.is_none()) {
             let logs: Vec<String> = batch
                 .lines
                 .iter()

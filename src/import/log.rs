@@ -14,8 +14,8 @@ use super::{Flow, Importer, TICK};
 use crate::error::{Error, Kind, Result};
 use crate::format::{Field, Fields, Format};
 use crate::import::format_selector::BufferedLine;
+use crate::input::InputError;
 use crate::input::discover::Source;
-use crate::input::error::InputError;
 use crate::input::lines::{LineEvent, Lines};
 use crate::report::Counter;
 use crate::site;
@@ -86,7 +86,7 @@ impl Importer {
 
     /// Waits for the first bytes: whoever writes to a pipe may take his time.
     fn look(&self, lines: &mut Lines) -> std::result::Result<(), InputError> {
-        while !lines.look(TICK)? && !self.stop.requested() {}
+        while !lines.inspect(TICK)? && !self.stop.requested() {}
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl Importer {
             // Nothing but headers and blank lines, which need no sending.
             if let (Some(state), Some(books)) = (&way.state, &self.books) {
                 let read = 0..lines.position();
-                books.ledger.passed(state.log, read, lines.number() - 1);
+                books.ledger.mark_done(state.log, read, lines.number() - 1);
             }
             return Ok((Flow::On, End::At(lines.position())));
         };
@@ -206,7 +206,7 @@ impl Importer {
                     self.line(log, format, &line, &arena)?
                 }
                 Ok(LineEvent::Pause) => {
-                    log.account.put_in();
+                    log.account.flush();
                     Flow::On
                 }
                 Ok(LineEvent::End) => return Ok((Flow::On, End::At(lines.position()))),

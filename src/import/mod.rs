@@ -28,11 +28,11 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 
 use crate::error::Result;
+use crate::failpoint::reach;
 use crate::filter::Filters;
 use crate::hit::HitOptions;
 use crate::import::format_selector::FormatSelector;
 use crate::input::discover::Source;
-use crate::ledger::failpoint::reach;
 use crate::ledger::{Ledger, PendingBatch, TargetKey};
 use crate::matomo::api::Api;
 use crate::recorder::InDoubt;
@@ -40,7 +40,7 @@ use crate::recorder::{Queue, count_unsent};
 use crate::replay::ReplayOptions;
 use crate::report::rejects::Rejects;
 use crate::report::{Account, Console, Row};
-use crate::sandbox::Store;
+use crate::sandbox::HitStore;
 use crate::shutdown::Shutdown;
 use crate::site::Sites;
 
@@ -86,7 +86,7 @@ pub struct Importer {
     /// For agents and visitors.
     pub hasher: FixedState,
     /// The sandbox's store, which is told of connections that are sent as plain hits.
-    pub sandbox: Option<Store>,
+    pub sandbox: Option<HitStore>,
     /// `None`: nothing is kept of what was done (a dry run, the sandbox).
     pub books: Option<LedgerHandle>,
 }

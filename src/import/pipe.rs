@@ -11,8 +11,8 @@ use super::spooled::{Spooled, give_up};
 use super::way::Way;
 use super::{Flow, Importer, Kept, TICK};
 use crate::error::{Error, Kind, Result};
+use crate::input::InputError;
 use crate::input::discover::Source;
-use crate::input::error::InputError;
 use crate::input::lines::{LineOptions, Lines, Tee};
 use crate::input::reader::Keeper;
 use crate::ledger::spool::{self, Spool, SpoolContents, SpoolOrigin};
@@ -64,7 +64,7 @@ impl Importer {
                     continue;
                 }
             };
-            if state.fate == FileChange::Done {
+            if state.change == FileChange::Done {
                 // Nothing of it is needed any more.
                 spool::remove(path)?;
                 continue;
@@ -122,8 +122,8 @@ impl Importer {
         });
         if let (Some(SpoolContents { path, .. }), Some(Ok(Some((state, packed))))) = (open, known) {
             // Packed data is of no use without its beginning.
-            if packed || state.fate != FileChange::Done {
-                let spool = Spool::go_on(path, source.to_string())?;
+            if packed || state.change != FileChange::Done {
+                let spool = Spool::resume(path, source.to_string())?;
                 self.console.note(format!(
                     "going on with what an earlier run read from {source} ({}): what comes now follows its {} bytes",
                     path.display(),
@@ -179,7 +179,7 @@ fn open_spool(
     stop: &Shutdown,
 ) -> Result<Spool> {
     match open_one(&spool::left_over(dir, target)?, origin, options, stop) {
-        Some(left) => Spool::go_on(&left.path, source.to_string()),
+        Some(left) => Spool::resume(&left.path, source.to_string()),
         None => Spool::create(dir, target, origin, source.to_string()),
     }
 }
@@ -259,7 +259,7 @@ fn open_one<'l>(
 fn is_hopeless(path: &Path, options: &LineOptions, stop: &Shutdown) -> bool {
     let looked =
         Lines::open(&Source::File(path.to_owned()), options.clone()).and_then(|mut lines| {
-            while !lines.look(TICK)? && !stop.requested() {}
+            while !lines.inspect(TICK)? && !stop.requested() {}
             Ok(())
         });
     let spool = Spooled {

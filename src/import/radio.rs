@@ -42,7 +42,8 @@ pub struct Radio {
 pub(super) enum Listening {
     /// Not at all: the log is no radio server's, or plain hits are wanted.
     Off,
-    /// Plain hits are wanted of what may be Icecast's log; the sandbox is told of the connections.
+    /// The log may be Icecast's and its lines are sent as plain hits; the sandbox stores the
+    /// connections, so that the summary can show them.
     Noted,
     /// A line for each connection (Icecast).
     Connections,
@@ -111,14 +112,19 @@ impl Importer {
         }
     }
 
-    /// Says how the time listened is had, where nobody said that the log is Icecast's.
+    /// Hints at `--log-format-name=icecast2` when a log was only detected as Icecast's.
     pub(super) fn hint_at_listening(&self, log: &str, format: &dyn Format, listening: &Listening) {
-        if self.radio.is_some() && format.name() == "icecast2" && !listening.is_on() {
-            self.console.hint(format!(
-                "{log}: this looks like an Icecast log, or like a web log with a number behind the agent; with \
-                 --log-format-name=icecast2 the time listened is counted"
-            ));
+        if self.radio.is_none() || format.name() != "icecast2" || listening.is_on() {
+            return;
         }
+        let how = match listening {
+            Listening::Noted => "The summary shows its listening time; to import it too",
+            _ => "To import its listening time",
+        };
+        self.console.hint(format!(
+            "{log}: this looks like an Icecast log. {how}, add --log-format-name=icecast2 \
+             (some web logs look the same)"
+        ));
     }
 
     /// Before the filters: undoes what radio servers do to fields, and says whether the line may be a listener's.
@@ -194,8 +200,8 @@ impl Importer {
         Heard::Over(over)
     }
 
-    /// Tells the sandbox of a connection that is sent as a plain hit.
-    pub(super) fn note_connection(&self, log: &Log, hit: &Hit) -> Result<()> {
+    /// Counts a connection that is sent as a plain hit, and stores it in the sandbox.
+    pub(super) fn note_connection(&mut self, log: &Log, hit: &Hit) -> Result<()> {
         let (Listening::Noted, Some(store)) = (&log.listening, &self.sandbox) else {
             return Ok(());
         };
@@ -209,18 +215,26 @@ impl Importer {
         if audience.judge(method, request.path, request.ip) != Ok(ClientRole::Listener) {
             return Ok(());
         }
-        match ListenerLine::read(hit.time, hit.session_time, method, request.status) {
-            ListenerLine::Session(connection)
-                if audience.judge_length(connection.seconds()).is_ok() =>
-            {
-                store.add_connection(
-                    &String::from_utf8_lossy(request.path),
-                    connection,
-                    self.hasher.hash_one((request.ip, request.user_agent)),
-                )
-            }
-            _ => Ok(()),
+        let connection =
+            match ListenerLine::read(hit.time, hit.session_time, method, request.status) {
+                ListenerLine::Session(connection) => connection,
+                ListenerLine::NoDuration => {
+                    if let Some(radio) = &mut self.radio {
+                        radio.tally.no_duration();
+                    }
+                    return Ok(());
+                }
+                ListenerLine::NotListening => return Ok(()),
+            };
+        if audience.judge_length(connection.seconds()).is_err() {
+            return Ok(());
         }
+        let listener = self.hasher.hash_one((request.ip, request.user_agent));
+        if let Some(radio) = &mut self.radio {
+            radio.tally.add(request.path, connection, listener);
+        }
+        let mount = String::from_utf8_lossy(request.path);
+        store.add_connection(&mount, connection.start(), connection.seconds(), listener)
     }
 
     fn listener(&mut self, log: &Log, line: &Line, kept: &Kept) -> Listener {

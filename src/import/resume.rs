@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::{Cli, Word};
 use crate::input::discover::Source;
 use crate::ledger::Ledger;
-use crate::report::{Account, Console, Count, shell_word};
+use crate::report::{Account, Console, Count, redact, shell_word};
 
 /// Folders tried at one place before another is taken.
 const MOST_TRIES: u32 = 100;
@@ -61,7 +61,7 @@ pub fn leave_ledger(
             .map(|number| folder(&place, number))
             .find(|dir| !dir.exists());
         let Some(dir) = free else { continue };
-        match ledger.keep_in(&dir) {
+        match ledger.save_to(&dir) {
             Ok(()) => {
                 let dir = std::path::absolute(&dir).unwrap_or(dir);
                 let command = command(args, &dir);
@@ -195,23 +195,7 @@ fn shown(value: &str, meaning: Meaning) -> Option<String> {
     match meaning {
         Meaning::Dropped => None,
         Meaning::Secret => Some(HIDDEN.to_owned()),
-        Meaning::Address => Some(without_password(value)),
-    }
-}
-
-/// `http://user:***@host/`
-fn without_password(address: &str) -> String {
-    let (scheme, rest) = match address.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), address),
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((user, host)) => {
-            let user = user.split(':').next().unwrap_or_default();
-            format!("{scheme}{user}:{HIDDEN}@{host}{path}")
-        }
-        None => address.to_owned(),
+        Meaning::Address => Some(redact::typed_url(value)),
     }
 }
 

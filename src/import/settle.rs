@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::Importer;
 use super::again::Again;
 use crate::error::{Error, Result};
+use crate::failpoint::reach;
 use crate::input::lines::LineOptions;
-use crate::ledger::failpoint::reach;
 use crate::ledger::{LogId, PendingBatch, Ranges};
 use crate::recorder::InDoubt;
 use crate::recorder::{LinePosition, LookupError, present};
@@ -51,7 +51,7 @@ impl Importer {
             .partition(|batch: &PendingBatch| batch.lines.iter().any(|(id, ..)| *id == log));
         books.pending = others;
         // What is known need not be asked for.
-        ours.sort_by_key(|batch| batch.there.is_none());
+        ours.sort_by_key(|batch| batch.recorded.is_none());
         let ledger = Arc::clone(&books.ledger);
         let timeout = books.timeout;
         let settled = ours.len();
@@ -60,7 +60,7 @@ impl Importer {
                 continue;
             };
             // Nothing to wait for, and nothing to ask: the batch was answered.
-            if let Some(there) = &batch.there {
+            if let Some(there) = &batch.recorded {
                 self.requests.present.extend(there.iter());
                 let again = self.read_again(log, path, options, places)?;
                 again
@@ -90,9 +90,9 @@ impl Importer {
             } = found;
             done.extend(&whole);
             if !parts.is_empty() {
-                ledger.there_in_part([(log, parts)].into(), marks.iter().collect())?;
+                ledger.note_recorded_lines([(log, parts)].into(), marks.iter().collect())?;
             }
-            ledger.settled(batch.id, [(log, whole)].into())?;
+            ledger.settle(batch.id, [(log, whole)].into())?;
             reach("after-settled");
         }
         // Asking takes time, too.

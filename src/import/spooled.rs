@@ -5,10 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chrono::Utc;
-
 use crate::error::{Error, Result};
-use crate::input::error::InputError;
+use crate::input::InputError;
 use crate::ledger::{Ledger, LogId, spool};
 use crate::report::Console;
 
@@ -81,7 +79,7 @@ impl Spooled<'_> {
     /// Whether it will never be read further.
     pub(super) fn is_hopeless(self, error: &InputError) -> bool {
         // Packed data that is cut off may go on.
-        error.is_lasting() && !(self.is_open && error.is_cut_off())
+        error.is_lasting() && !(self.is_open && error.is_truncated())
     }
 }
 
@@ -113,27 +111,13 @@ impl ReadSpool {
 
 /// Nothing more comes of a spool: it is set aside, and the user is told.
 pub(super) fn give_up(path: &Path, trouble: &str, console: &Console) -> Result<()> {
-    let aside = set_aside(path)?;
+    let aside = spool::quarantine(path)?;
     console.warn_incomplete(format!(
         "{trouble}; what could be read of it is imported, and it is kept aside as {}, which no run takes up again: \
          import it by that name once that is mended, or remove it",
         aside.display()
     ));
     Ok(())
-}
-
-/// Gives a spool a name by which no run takes it up.
-fn set_aside(path: &Path) -> Result<PathBuf> {
-    let time = Utc::now().format("%Y%m%dT%H%M%SZ");
-    let name = path.file_name().unwrap_or_default().display();
-    let first = path.with_file_name(format!("{name}.aside-{time}"));
-    let more = (2_u32..).map(|n| path.with_file_name(format!("{name}.aside-{time}-{n}")));
-    let aside = std::iter::once(first)
-        .chain(more)
-        .find(|aside| !aside.exists());
-    let aside = aside.unwrap_or_else(|| path.to_owned());
-    fs::rename(path, &aside).map_err(|error| failed("rename", path, &error))?;
-    Ok(aside)
 }
 
 fn failed(doing: &str, path: &Path, error: &io::Error) -> Error {

@@ -1,5 +1,5 @@
-//! A small HTTP/1.1 server in a thread, for the tests of this room: it keeps what it was asked and answers, or
-//! fails, as the test says.
+//! A small HTTP/1.1 server for the tests of this module. It keeps all requests, and responds or fails
+//! as the test says.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,69 +8,69 @@ use std::sync::{Arc, Mutex};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// What a request gets.
+/// The reaction to a request.
 pub enum Act {
-    /// These bytes, and the connection stays.
+    /// Sends these bytes and keeps the connection open.
     Say(String),
-    /// These bytes, then the connection ends.
+    /// Sends these bytes and closes the connection.
     SayAndClose(String),
-    /// The connection ends at once.
+    /// Closes the connection at once.
     Close,
-    /// Nothing, until the other side hangs up.
+    /// Sends nothing until the client hangs up.
     Stall,
 }
 
-/// One request as it came.
+/// A request as it was received.
 #[derive(Clone, Debug)]
-pub struct Request {
-    /// The connection it came on, counted from 0.
+pub struct TestRequest {
+    /// The number of its connection, from 0.
     pub connection: usize,
     /// Request line and headers.
     pub head: String,
     pub body: Vec<u8>,
 }
 
-type Rule = dyn Fn(usize, &Request) -> Act + Send + Sync;
+type TestRule = dyn Fn(usize, &TestRequest) -> Act + Send + Sync;
 
-struct Shared {
-    seen: Mutex<Vec<Request>>,
-    rule: Box<Rule>,
-    /// Acts on the head alone and reads no body.
+struct TestService {
+    seen: Mutex<Vec<TestRequest>>,
+    rule: Box<TestRule>,
+    /// Reacts to the head without reading the body.
     hasty: bool,
 }
 
 pub struct Server {
     port: u16,
-    shared: Arc<Shared>,
+    shared: Arc<TestService>,
     stop: Arc<AtomicBool>,
 }
 
 impl Server {
-    /// Asks `rule` what to do with each request, which it gets with its number (from 0).
-    pub fn new(rule: impl Fn(usize, &Request) -> Act + Send + Sync + 'static) -> Self {
+    /// Reacts to each request by `rule`, which also gets its number (from 0).
+    pub fn new(rule: impl Fn(usize, &TestRequest) -> Act + Send + Sync + 'static) -> Self {
         Self::start(rule, None, false)
     }
 
-    /// Acts before the body was read.
-    pub fn hasty(rule: impl Fn(usize, &Request) -> Act + Send + Sync + 'static) -> Self {
+    /// Reacts before the body is read.
+    pub fn hasty(rule: impl Fn(usize, &TestRequest) -> Act + Send + Sync + 'static) -> Self {
         Self::start(rule, None, true)
     }
 
     pub fn tls(
         config: ServerConfig,
-        rule: impl Fn(usize, &Request) -> Act + Send + Sync + 'static,
+        rule: impl Fn(usize, &TestRequest) -> Act + Send + Sync + 'static,
     ) -> Self {
         Self::start(rule, Some(Arc::new(config)), false)
     }
 
     fn start(
-        rule: impl Fn(usize, &Request) -> Act + Send + Sync + 'static,
+        rule: impl Fn(usize, &TestRequest) -> Act + Send + Sync + 'static,
         tls: Option<Arc<ServerConfig>>,
         hasty: bool,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(TestService {
             seen: Mutex::default(),
             rule: Box::new(rule),
             hasty,
@@ -103,7 +103,7 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    pub fn seen(&self) -> Vec<Request> {
+    pub fn seen(&self) -> Vec<TestRequest> {
         self.shared.seen.lock().unwrap().clone()
     }
 }
@@ -116,7 +116,7 @@ impl Drop for Server {
     }
 }
 
-impl Shared {
+impl TestService {
     fn serve(&self, connection: usize, stream: impl Read + Write) {
         let mut stream = BufReader::new(stream);
         while let Some(request) = read_request(&mut stream, connection, self.hasty) {
@@ -147,7 +147,7 @@ impl Shared {
     }
 }
 
-fn read_request(stream: &mut impl BufRead, connection: usize, hasty: bool) -> Option<Request> {
+fn read_request(stream: &mut impl BufRead, connection: usize, hasty: bool) -> Option<TestRequest> {
     let mut head = String::new();
     loop {
         let before = head.len();
@@ -169,14 +169,14 @@ fn read_request(stream: &mut impl BufRead, connection: usize, hasty: bool) -> Op
         .unwrap_or(0);
     let mut body = vec![0; if hasty { 0 } else { length }];
     stream.read_exact(&mut body).ok()?;
-    Some(Request {
+    Some(TestRequest {
         connection,
         head,
         body,
     })
 }
 
-/// A whole answer with a body.
+/// A complete response with a body.
 pub fn reply(status: u16, headers: &str, body: &str) -> Act {
     Act::Say(format!(
         "HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\n\r\n{body}",

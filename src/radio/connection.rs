@@ -1,5 +1,8 @@
 //! One listener's connection to a mount point: when it was, and the requests that make Matomo count its time.
 
+use crate::format::date::without_fraction;
+use crate::format::whole_number;
+
 /// Seconds of the longest connection, 30 days; a longer duration is none.
 pub const LONGEST: u64 = 30 * 86_400;
 
@@ -44,6 +47,7 @@ impl ListenerLine {
             return Self::NotListening;
         }
         session_time
+            .and_then(without_fraction)
             .and_then(whole_number)
             .and_then(|seconds| Session::new(end.checked_sub_unsigned(seconds)?, seconds))
             .map_or(Self::NoDuration, Self::Session)
@@ -121,17 +125,6 @@ pub enum SessionRequestKind {
     Connected,
     /// The event that carries the seconds (`e_a=listened`, `e_v`).
     Listened(u64),
-}
-
-/// Digits, perhaps with a fraction, which is dropped; a sign or a blank makes it none.
-fn whole_number(text: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) {
-        return None;
-    }
-    whole.parse().ok()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use chrono::DateTime;
 use super::days::DAY;
 use crate::report::clean::clean_to;
 use crate::report::summary::heading;
+use crate::report::{Align, Table};
 
 /// Characters of a mount point's name in the tables.
 const LONGEST_NAME: usize = 40;
@@ -148,16 +149,18 @@ impl ListeningReport {
             "first at (UTC)",
             "unique listeners",
         ];
-        let mut rows = vec![titles.map(String::from).to_vec()];
+        let mut table = Table::new(aligned(titles));
         for (name, figures) in &self.mounts {
-            rows.push(figures.row(shown(name), self.estimated));
+            table.row(figures.row(shown(name), self.estimated));
         }
         if let Some(others) = &self.others {
-            rows.push(others.row("(other mount points)".into(), self.estimated));
+            table.row(others.row("(other mount points)".into(), self.estimated));
         }
-        rows.push(self.all.row("(all)".into(), self.estimated));
-        table(text, &rows);
-        if rows.iter().flatten().any(|cell| cell.starts_with('~')) {
+        table.row(self.all.row("(all)".into(), self.estimated));
+        text.push_str(&table.to_string());
+        let mounts = self.mounts.iter().map(|(_, figures)| figures);
+        let mut rows = mounts.chain(&self.others).chain([&self.all]);
+        if self.estimated || rows.any(|figures| !figures.peak.exact) {
             text.push_str("    ~ estimated\n");
         }
     }
@@ -170,14 +173,14 @@ impl ListeningReport {
         let Days { mounts, rows } = self.days();
         let mut titles = vec!["day".to_owned(), "(all)".to_owned()];
         titles.extend(mounts.iter().map(|name| shown(name)));
-        let rows = rows.into_iter().map(|(day, seconds)| {
+        let mut table = Table::new(aligned(titles));
+        for (day, seconds) in rows {
             let hours = seconds
                 .into_iter()
                 .map(|seconds| format!("{:.2}", hours(seconds)));
-            std::iter::once(day).chain(hours).collect()
-        });
-        let rows: Vec<Vec<String>> = std::iter::once(titles).chain(rows).collect();
-        table(text, &rows);
+            table.row(std::iter::once(day).chain(hours));
+        }
+        text.push_str(&table.to_string());
     }
 
     /// The seconds of each day. A row for what lies before the days that are kept stands first; a column for the
@@ -227,25 +230,10 @@ pub struct Days<'f> {
     pub rows: Vec<(String, Vec<u64>)>,
 }
 
-/// The first column to the left, numbers to the right. All rows are as long as the first.
-fn table(text: &mut String, rows: &[Vec<String>]) {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    for row in rows {
-        text.push_str("   ");
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            // Writing into a String cannot fail.
-            let _ = match column {
-                0 => write!(text, " {cell:<width$}"),
-                _ => write!(text, "  {cell:>width$}"),
-            };
-        }
-        text.push('\n');
-    }
+/// The columns of a table: the first aligned left, the others right.
+fn aligned<S>(titles: impl IntoIterator<Item = S>) -> impl Iterator<Item = (Align, S)> {
+    let aligns = std::iter::once(Align::Left).chain(std::iter::repeat(Align::Right));
+    aligns.zip(titles)
 }
 
 fn shown(name: &[u8]) -> String {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::shared::Context;
 use super::window::{HitOutcome, Window};
 use crate::error::Result;
-use crate::ledger::{BatchId, Lines, LogId};
-use crate::matomo::outcome::{Committed, Refused};
+use crate::ledger::{BatchId, LogId, LogRanges};
+use crate::matomo::outcome::{Acknowledged, Refused};
 use crate::report::Count;
 
 /// Kept by each recorder for itself; the ledger and the account under it are everybody's.
@@ -46,11 +46,11 @@ impl Acks {
         if places.is_empty() {
             return Ok(None);
         }
-        let mut lines = Lines::new();
+        let mut lines = LogRanges::new();
         for (log, start, end) in places {
             lines.entry(log).or_default().insert(start..end, 1);
         }
-        let intent = ledger.intent(lines, requests.len() as u64)?;
+        let intent = ledger.begin_batch(lines, requests.len() as u64)?;
         self.open.push((intent, requests.to_vec()));
         Ok(Some(intent))
     }
@@ -72,7 +72,7 @@ impl Acks {
         });
         closed
             .into_iter()
-            .try_for_each(|intent| ledger.done(intent))
+            .try_for_each(|intent| ledger.acknowledge(intent))
     }
 
     /// Matomo has nothing of this batch: the note of it is taken back. An error: the ledger cannot be written.
@@ -100,11 +100,11 @@ impl Acks {
                 // Its line is done, though not each line of the batch.
                 (true, Some(log)) => unit
                     .places()
-                    .for_each(|place| ledger.passed(log, place.start..place.end, 1)),
+                    .for_each(|place| ledger.mark_done(log, place.start..place.end, 1)),
                 _ => marks.extend(window.mark(*request)),
             }
         }
-        ledger.there(intent, marks.iter().collect())
+        ledger.note_recorded(intent, marks.iter().collect())
     }
 
     /// The window is through: nothing of it is under way.
@@ -118,17 +118,18 @@ impl Acks {
         &self,
         window: &mut Window,
         requests: &[u32],
-        Committed {
+        Acknowledged {
             refused,
             lost,
             noise,
-            odd,
+            warning,
             ..
-        }: Committed,
+        }: Acknowledged,
     ) -> Option<Vec<u32>> {
         self.shared.show_noise(noise);
-        odd.into_iter()
-            .for_each(|odd| self.shared.console.warn(odd));
+        warning
+            .into_iter()
+            .for_each(|warning| self.shared.console.warn(warning));
         let nameless = match refused {
             Refused::Indices(_) => 0,
             Refused::Count(number) => number,
@@ -191,7 +192,7 @@ impl Acks {
             (fate, &self.shared.ledger, unit.log)
         {
             unit.places()
-                .for_each(|place| ledger.passed(log, place.start..place.end, 1));
+                .for_each(|place| ledger.mark_done(log, place.start..place.end, 1));
         }
     }
 

@@ -12,8 +12,8 @@ use super::throttle::{Sent, Throttle, Turn};
 use super::trust::Trust;
 use super::window::Window;
 use crate::error::{Error, Result};
-use crate::ledger::failpoint::reach;
-use crate::matomo::outcome::{History, Outcome, judge};
+use crate::failpoint::reach;
+use crate::matomo::outcome::{History, Outcome, classify};
 use crate::report::Account;
 use crate::shutdown::Shutdown;
 
@@ -164,8 +164,11 @@ impl Delivery {
             success: successes > 0,
         };
         batch.attempts += 1;
-        let outcome = judge(&exchange, batch.requests.len(), &history);
-        if matches!(outcome, Outcome::Committed(_) | Outcome::InDoubt { .. }) {
+        let outcome = classify(&exchange, batch.requests.len(), &history);
+        if matches!(
+            outcome,
+            Outcome::Acknowledged(_) | Outcome::Unconfirmed { .. }
+        ) {
             self.books.count_resent(window, &batch.requests);
         }
         let sent = Sent {
@@ -177,7 +180,7 @@ impl Delivery {
         };
         let mut there = None;
         let next = match outcome {
-            Outcome::Committed(committed) => match self.trust(window, &batch, &committed) {
+            Outcome::Acknowledged(committed) => match self.trust(window, &batch, &committed) {
                 Trust::Kept => {
                     shared.learnt.succeed();
                     pass.opens();
@@ -187,7 +190,7 @@ impl Delivery {
                 Trust::Gone(why) => Next::Stop(why),
                 Trust::Unsaid => Next::Again(batch, Duration::ZERO),
             },
-            Outcome::InDoubt {
+            Outcome::Unconfirmed {
                 answered,
                 halve,
                 retry_after,
@@ -290,13 +293,13 @@ impl Delivery {
 /// What an outcome says about the load that the server has.
 fn took(outcome: &Outcome, probe: bool) -> Took {
     match outcome {
-        Outcome::Committed(_) => Took::Well,
+        Outcome::Acknowledged(_) => Took::Well,
         Outcome::TooLarge { .. } => Took::TooLarge,
         // It is about one of the hits.
-        Outcome::InDoubt { answered: true, .. } if probe => Took::Unsaid,
-        Outcome::InDoubt { answered: true, .. } => Took::Failed,
-        Outcome::InDoubt { halve: true, .. } => Took::HungUp,
-        Outcome::InDoubt { .. } => Took::NoAnswer,
+        Outcome::Unconfirmed { answered: true, .. } if probe => Took::Unsaid,
+        Outcome::Unconfirmed { answered: true, .. } => Took::Failed,
+        Outcome::Unconfirmed { halve: true, .. } => Took::HungUp,
+        Outcome::Unconfirmed { .. } => Took::NoAnswer,
         Outcome::NotProcessed { .. } => Took::Busy,
         Outcome::NotSent { .. } | Outcome::Stop { .. } => Took::Unsaid,
     }

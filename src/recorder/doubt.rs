@@ -62,7 +62,7 @@ impl From<ApiError> for LookupError {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Refused(why) | ApiError::Failed(why) => Self::Never(why),
-            ApiError::Away(why) => Self::NotNow(why),
+            ApiError::Unavailable(why) => Self::NotNow(why),
             ApiError::Interrupted => Self::NotNow(error.to_string()),
         }
     }

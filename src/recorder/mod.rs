@@ -6,6 +6,7 @@ mod crowd;
 mod delivery;
 mod doubt;
 mod gate;
+mod in_doubt;
 mod outage;
 mod outbox;
 mod parcel;
@@ -22,7 +23,6 @@ pub use outbox::{Queue, QueueClosed};
 pub use parcel::{Chunk, LinePosition, RequestGroup};
 
 use crate::matomo::retry::RetryPolicy;
-use clap::ValueEnum;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -37,6 +37,7 @@ use crate::shutdown::Shutdown;
 use crowd::Most;
 use delivery::Delivery;
 pub use doubt::{LookupError, present};
+pub use in_doubt::{Decision, InDoubt};
 pub use shared::Context;
 use sizer::Sizer;
 use throttle::Throttle;
@@ -55,18 +56,6 @@ const AHEAD: usize = 4000;
 /// With a full batch at hand, a recorder waits so long for more to put in order: the input pauses, or the parser waits
 /// for another recorder.
 const PATIENCE: Duration = Duration::from_millis(50);
-
-/// What becomes of hits in doubt that Matomo cannot be asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum InDoubt {
-    /// Send them again: none is lost, some may be there twice
-    #[default]
-    Resend,
-    /// Leave them: none is there twice, some may be lost
-    Skip,
-    /// Stop the import
-    Stop,
-}
 
 #[derive(Clone, Debug)]
 pub struct DeliveryOptions {

@@ -10,11 +10,10 @@ use super::outage::Outage;
 use crate::ledger::Ledger;
 use crate::matomo::api::Api;
 use crate::matomo::client::Client;
-use crate::matomo::exchange::{Exchange, Seen};
-use crate::matomo::shown;
+use crate::matomo::exchange::{Exchange, ExchangeResult};
 use crate::recorder::DeliveryOptions;
 use crate::report::rejects::Rejects;
-use crate::report::{Account, Console};
+use crate::report::{Account, Console, redact};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
 
@@ -92,10 +91,10 @@ impl Learnt {
 impl Context {
     /// With `--debug-tracker`, what the tracker answered.
     pub fn show_answer(&self, exchange: &Exchange) {
-        if let Seen::Answer(answer) = &exchange.seen
+        if let ExchangeResult::Response(answer) = &exchange.result
             && self.options.debug_tracker
         {
-            let text = shown::text(&answer.body);
+            let text = redact::text(&answer.body);
             self.console
                 .note(format!("tracker: {} {}", answer.status, text.trim()));
         }
@@ -107,7 +106,7 @@ impl Context {
             self.learnt.noise_shown.get_or_init(|| {
                 self.console.warn(format!(
                     "Matomo's answer holds text that does not belong there: {}",
-                    shown::excerpt(noise.as_bytes())
+                    redact::quote(noise.as_bytes())
                 ))
             });
         }

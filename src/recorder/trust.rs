@@ -8,7 +8,7 @@ use super::batch::Batch;
 use super::delivery::Delivery;
 use super::window::Window;
 use crate::matomo::api::ApiError;
-use crate::matomo::outcome::Committed;
+use crate::matomo::outcome::Acknowledged;
 
 pub(super) enum Trust {
     /// What was refused was refused for itself.
@@ -25,7 +25,7 @@ struct Asked {
 }
 
 impl Delivery {
-    pub(super) fn trust(&self, window: &Window, batch: &Batch, committed: &Committed) -> Trust {
+    pub(super) fn trust(&self, window: &Window, batch: &Batch, committed: &Acknowledged) -> Trust {
         if committed.tracked > 0 || committed.lost > 0 {
             return Trust::Kept;
         }
@@ -43,7 +43,7 @@ impl Delivery {
                 return Trust::Kept;
             }
             Err(ApiError::Interrupted) => return Trust::Unsaid,
-            Err(ApiError::Refused(why) | ApiError::Failed(why) | ApiError::Away(why)) => why,
+            Err(ApiError::Refused(why) | ApiError::Failed(why) | ApiError::Unavailable(why)) => why,
         };
         Trust::Gone(format!(
             "Matomo refused all {} hits of {}, and asked whether the token still holds for site {idsite}: {why}",

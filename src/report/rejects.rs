@@ -1,54 +1,54 @@
-//! `--rejects=FILE`: each invalid or refused line as it was, with its reason, to be mended and imported again.
+//! `--rejects=FILE`: invalid and refused lines with their reasons, to be corrected and imported again.
 //!
-//! Above a line stands a comment, `# file:line: reason`, and above that, wherever it changed, the W3C header in
-//! force: so the file is a log of the same format and encoding, and imported unmended it gives the same rejects. Its
-//! first line names that format, since lines that do not have it cannot tell it.
+//! The file is a log of the same format and encoding. Each line follows a comment, `# file:line:
+//! reason`, and the W3C header in force, whenever that changes. The first line names the format, which
+//! invalid lines could not show.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::clean;
 use crate::error::{Error, Result};
 use crate::input::discover::{Source, refuse_log};
 use crate::input::encoding::Encoding;
-use crate::report::clean;
 
-/// What the first line of such a file begins with; the name of the format follows.
-const MARK: &str = "# rejected by import-logs, format: ";
+/// Beginning of the first line. The name of the format follows.
+const FIRST_LINE: &str = "# rejected by import-logs, format: ";
 
-/// Stands behind a line that was cut: with it the line is too long again for whoever reads it.
-const CUT: &str = " [cut]";
+/// Follows a truncated line and makes it too long again for the next import.
+const TRUNCATED: &str = " [cut]";
 
-/// The name of the format that the lines of a log should have, if it is a file of rejects.
+/// The format named by the first line of a file of rejects.
 pub fn format_of(first_line: &[u8]) -> Option<&str> {
-    let name = first_line.strip_prefix(MARK.as_bytes())?;
+    let name = first_line.strip_prefix(FIRST_LINE.as_bytes())?;
     std::str::from_utf8(name).ok()
 }
 
-/// A line as it was.
+/// A line as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Original {
-    /// Without line end.
+    /// Without its line break.
     pub line: Vec<u8>,
-    /// It is only the line's beginning.
+    /// Only the beginning of the line is kept.
     pub cut: bool,
-    /// The `#Fields:` line in force, where the format has one.
+    /// The `#Fields:` line in force, if any.
     pub header: Option<Arc<[u8]>>,
     /// The format's name.
     pub format: &'static str,
 }
 
-/// The file; threads share it.
+/// The file of rejects, shared by all threads.
 #[derive(Debug)]
 pub struct Rejects {
     path: PathBuf,
     encoding: Encoding,
-    open: Mutex<Open>,
+    writer: Mutex<RejectsWriter>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct RejectsWriter {
     /// Nothing waits in memory: a line that is written is safe from whatever ends the program, and only then does the
     /// ledger hear that it is done with.
     file: File,
@@ -59,10 +59,14 @@ struct Open {
 }
 
 impl Rejects {
-    /// The file, in the encoding of the logs. `going_on`: what earlier runs wrote stays, since they are done with those
-    /// lines and nobody reads them again; otherwise it is begun anew. An error: it is one of these logs, it holds
-    /// something else, or it cannot be written.
-    pub fn open(path: &Path, encoding: &Encoding, logs: &[Source], going_on: bool) -> Result<Self> {
+    /// Opens the file for writing in the encoding of the logs. `appending` keeps what earlier runs
+    /// wrote. Fails if the file is one of the logs, holds something else, or cannot be written.
+    pub fn open(
+        path: &Path,
+        encoding: &Encoding,
+        logs: &[Source],
+        appending: bool,
+    ) -> Result<Self> {
         refuse_log("--rejects", path, logs)?;
         let wrong = |why: String| Error::usage(format!("--rejects={}: {why}", path.display()));
         let cannot = |error: io::Error| wrong(format!("cannot be written: {error}"));
@@ -76,14 +80,14 @@ impl Rejects {
             .metadata()
             .is_ok_and(|data| data.is_file() && data.len() > 0)
         {
-            begun = match head(path, encoding).map_err(cannot)? {
-                Head::Other => {
+            begun = match identify(path, encoding).map_err(cannot)? {
+                RejectsFile::Other => {
                     return Err(wrong(
-                        "it holds something else, which would be lost; name another file, or remove this one".to_owned(),
+                        "it holds something else, which would be lost; choose another file or remove this one".to_owned(),
                     ));
                 }
-                Head::Whole if going_on => true,
-                Head::Whole | Head::Part => {
+                RejectsFile::Rejects if appending => true,
+                RejectsFile::Rejects | RejectsFile::Incomplete => {
                     file.set_len(0).map_err(cannot)?;
                     false
                 }
@@ -92,7 +96,7 @@ impl Rejects {
         Ok(Self {
             path: path.to_owned(),
             encoding: encoding.clone(),
-            open: Mutex::new(Open {
+            writer: Mutex::new(RejectsWriter {
                 file,
                 begun,
                 header: None,
@@ -100,19 +104,19 @@ impl Rejects {
         })
     }
 
-    /// Adds a line. An error: the disk will not take it; the import stops, for the line would be nowhere.
+    /// Appends a line. Fails if it cannot be written; the import must stop then, or the line is lost.
     pub fn add(&self, log: &str, number: u64, reason: &str, original: &Original) -> Result<()> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let Open {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let RejectsWriter {
             file,
             begun,
             header,
-        } = &mut *open;
+        } = &mut *writer;
         let encoding = &self.encoding;
         let mut text = Vec::new();
         if !*begun {
             text.extend_from_slice(encoding.bom());
-            text.extend_from_slice(&encoding.encode(&format!("{MARK}{}\n", original.format)));
+            text.extend_from_slice(&encoding.encode(&format!("{FIRST_LINE}{}\n", original.format)));
         }
         if let Some(now) = original
             .header
@@ -128,10 +132,14 @@ impl Rejects {
         };
         let log = clean(log.as_bytes());
         text.extend_from_slice(&encoding.encode(&format!("# {log}:{number}: {reason}{cut}\n")));
-        // Half a unit, at the end of a log that was cut off, would put all that follows in the wrong place.
+        // Half a UTF-16 unit, at the end of a truncated log, would shift all that follows.
         let half = original.line.len() % encoding.unit();
         text.extend_from_slice(&original.line[..original.line.len() - half]);
-        let more = [(half > 0, "\u{FFFD}"), (original.cut, CUT), (true, "\n")];
+        let more = [
+            (half > 0, "\u{FFFD}"),
+            (original.cut, TRUNCATED),
+            (true, "\n"),
+        ];
         let more = more.into_iter().filter(|(is_there, _)| *is_there);
         more.for_each(|(_, more)| text.extend_from_slice(&encoding.encode(more)));
         append(file, &text).map_err(|error| {
@@ -148,19 +156,18 @@ impl Rejects {
     }
 }
 
-/// How a file begins.
-enum Head {
-    /// As one of ours.
-    Whole,
-    /// So far as one of ours: the disk was full, or the power went.
-    Part,
+/// What an existing file contains.
+enum RejectsFile {
+    Rejects,
+    /// An incomplete first line, after a full disk or a power failure.
+    Incomplete,
     Other,
 }
 
-fn head(path: &Path, encoding: &Encoding) -> io::Result<Head> {
+fn identify(path: &Path, encoding: &Encoding) -> io::Result<RejectsFile> {
     let marks = [
-        [encoding.bom(), &encoding.encode(MARK)].concat(),
-        MARK.as_bytes().to_vec(),
+        [encoding.bom(), &encoding.encode(FIRST_LINE)].concat(),
+        FIRST_LINE.as_bytes().to_vec(),
     ];
     let longest = marks.iter().map(Vec::len).max().unwrap_or_default();
     let mut begin = Vec::new();
@@ -169,19 +176,19 @@ fn head(path: &Path, encoding: &Encoding) -> io::Result<Head> {
         .read_to_end(&mut begin)?;
     let is = |fits: &dyn Fn(&Vec<u8>) -> bool| marks.iter().any(fits);
     Ok(if is(&|mark| begin.starts_with(mark)) {
-        Head::Whole
+        RejectsFile::Rejects
     } else if is(&|mark| mark.starts_with(&begin)) {
-        Head::Part
+        RejectsFile::Incomplete
     } else {
-        Head::Other
+        RejectsFile::Other
     })
 }
 
-/// All of it, or nothing: half a line would spoil the next one.
+/// Writes all of the text or nothing: half a line would spoil the next one.
 fn append(file: &mut File, text: &[u8]) -> io::Result<()> {
     let length = file.metadata()?.len();
     file.write_all(text).inspect_err(|_| {
-        // Only a plain file has a length to go back to.
+        // Fails for anything but a regular file, which has no length to restore.
         let _ = file.set_len(length);
     })
 }

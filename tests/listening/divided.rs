@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Options, Sandbox, When};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Options, When};
 use rustix::process::Signal;
 
 use super::{icecast, seconds_sent, stored, told};
@@ -12,7 +12,7 @@ use crate::support::stored::{options, started};
 use crate::support::{Folder, Program, until};
 
 /// One connection of seven requests, four of which go in the first batch.
-fn divided(faults: Faults) -> (Folder, Sandbox) {
+fn divided(faults: Faults) -> (Folder, FakeMatomo) {
     let folder = Folder::with_log(icecast("192.0.2.1", 40_000, "/live", 9000));
     let sandbox = started(Options {
         faults,
@@ -21,7 +21,7 @@ fn divided(faults: Faults) -> (Folder, Sandbox) {
     (folder, sandbox)
 }
 
-fn divided_program(folder: &Folder, sandbox: &Sandbox, args: &str) -> Program {
+fn divided_program(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Program {
     Program::new(folder)
         .to(sandbox)
         .args(
@@ -39,7 +39,7 @@ fn closed() -> Vec<Option<Fault>> {
 
 /// A good run makes it whole, and the next finds nothing to do.
 #[track_caller]
-fn assert_made_whole(folder: &Folder, sandbox: &Sandbox) {
+fn assert_made_whole(folder: &Folder, sandbox: &FakeMatomo) {
     sandbox.set_faults(Faults::default());
     for _ in 0..2 {
         divided_program(folder, sandbox, "").run().exits(0);
@@ -154,7 +154,7 @@ fn each_request_is_there_once_after_any_number_of_kills_and_faults() {
             .collect();
         let whole = started(options());
         let folder = Folder::with_log(&log);
-        let run = |sandbox: &Sandbox, state: &str| {
+        let run = |sandbox: &FakeMatomo, state: &str| {
             Program::new(&folder).to(sandbox).args(&format!(
                 "--idsite=1 --log-format-name=icecast2 --recorder-max-payload-size=23 --request-timeout=1 \
                  --retry-delay=0 --retry-max-attempts=9 --recorders={recorders} --state-dir={state} access.log"

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use import_logs::sandbox::{Fault, Faults, Options, Sandbox, When};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Options, When};
 use rustix::process::Signal;
 
 use super::{SHOUTCAST_HEADER, icecast, seconds_sent, shoutcast, stored, told};
@@ -47,7 +47,7 @@ fn shoutcast_log() -> String {
 }
 
 /// With a ledger, in batches so small that most connections take several.
-fn program(folder: &Folder, sandbox: &Sandbox) -> Program {
+fn program(folder: &Folder, sandbox: &FakeMatomo) -> Program {
     Program::new(folder).to(sandbox).args(
         "--idsite=1 --listening-time=events --state-dir=state --recorder-max-payload-size=3 \
          --request-timeout=1 --retry-delay=0 --recorders=2 access.log",
@@ -193,7 +193,7 @@ fn what_was_held_is_counted_where_the_server_takes_no_more() {
 }
 
 /// Runs an import whose batches meet these faults, and expects every hit once all the same.
-fn faulty(log: String, faults: Faults, args: &str) -> (Ended, Sandbox) {
+fn faulty(log: String, faults: Faults, args: &str) -> (Ended, FakeMatomo) {
     let sandbox = started(Options {
         faults,
         ..options()

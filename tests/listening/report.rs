@@ -1,8 +1,9 @@
-//! What the sandbox tells of listeners, and that the summary tells the same.
+//! The listening summary and the sandbox's view `listening` agree, whether the format was named or
+//! detected.
 
 use std::collections::BTreeMap;
 
-use super::{Row, icecast, rows};
+use super::{icecast, rows};
 use crate::support::folder::fixture;
 use crate::support::{Ended, Folder, Program};
 
@@ -15,31 +16,39 @@ fn import(folder: &Folder, args: &str) -> Ended {
         .exits(0)
 }
 
-/// The numbers that the sandbox's report has for each mount point: connections, seconds and so on.
-fn reported(text: &str) -> BTreeMap<String, Vec<String>> {
-    let (_, table) = text.split_once("Mount point\n").unwrap();
-    let lines = table.lines().take_while(|line| !line.is_empty());
-    lines
-        .map(|line| {
-            let plain = line.replace(',', "");
-            let mut cells: Vec<String> = plain.split_whitespace().map(str::to_owned).collect();
-            (cells.pop().unwrap(), cells)
-        })
+/// The view `listening` of the sandbox's database: connections, seconds and listeners by mount point.
+fn stored_listening(folder: &Folder) -> BTreeMap<String, (u64, u64, u64)> {
+    let db = rusqlite::Connection::open(folder.file("trial.sqlite")).unwrap();
+    let mut query = db
+        .prepare(
+            "SELECT mount, count(*), sum(seconds), count(DISTINCT listener)
+             FROM listening GROUP BY mount",
+        )
+        .unwrap();
+    let number =
+        |row: &rusqlite::Row, column| -> u64 { row.get::<_, i64>(column).unwrap().unsigned_abs() };
+    let rows = query.query_map([], |row| {
+        Ok((
+            row.get(0)?,
+            (number(row, 1), number(row, 2), number(row, 3)),
+        ))
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// The same from the summary.
+fn printed_listening(ended: &Ended) -> BTreeMap<String, (u64, u64, u64)> {
+    let rows = rows(&ended.out).into_iter();
+    let mounts = rows.filter(|row| row.mount != "(all)");
+    mounts
+        .map(|row| (row.mount, (row.connections, row.seconds, row.listeners)))
         .collect()
 }
 
-fn numbers(row: &Row) -> Vec<String> {
-    let mut cells = vec![
-        row.connections.to_string(),
-        row.seconds.to_string(),
-        row.hours.clone(),
-        row.average.clone(),
-        row.median.clone(),
-        row.most.to_string(),
-    ];
-    cells.extend(row.first.split(' ').map(str::to_owned));
-    cells.push(row.listeners.to_string());
-    cells
+/// The listening part of the summary.
+fn listening_summary(ended: &Ended) -> &str {
+    let (_, part) = ended.out.split_once("\nListening summary\n").unwrap();
+    part.split_once("\nSandbox report\n").unwrap().0
 }
 
 /// What was tried on a running Matomo.
@@ -62,12 +71,10 @@ fn five_connections_are_21_requests_that_add_up() {
     let folder = Folder::with_log(log);
     let ended = import(&folder, "--log-format-name=icecast2");
     assert_eq!(ended.summary().get("imported"), 5);
-    assert!(
-        ended
-            .out
-            .contains("5 connections: 19,480 s, 5.41 hours, average 3,896 s, median 1,807 s"),
-        "{ended}"
-    );
+    let all = rows(&ended.out).pop().unwrap();
+    assert_eq!((all.connections, all.seconds), (5, 19_480));
+    let texts = [all.hours, all.average, all.median];
+    assert_eq!(texts, ["5.41", "3896", "1807"]);
     let db = rusqlite::Connection::open(folder.file("trial.sqlite")).unwrap();
     let count = |what: &str| -> i64 {
         db.query_row(
@@ -90,56 +97,39 @@ fn five_connections_are_21_requests_that_add_up() {
 }
 
 #[test]
-fn a_log_that_only_looks_like_icecasts_has_its_listeners_in_the_report() {
-    let folder = Folder::with_log(fixture("icecast2"));
-    let detected = import(&folder, "").says(&["hint: ", "--log-format-name=icecast2"]);
-    assert!(rows(&detected.out).is_empty(), "{detected}");
-    let off = import(
-        &Folder::with_log(fixture("icecast2")),
-        "--listening-time=off",
-    )
-    .hides("hint: ");
-    let named = import(
-        &Folder::with_log(fixture("icecast2")),
-        "--log-format-name=icecast2",
-    )
-    .hides("hint: ");
-    let by_mount = reported(&detected.out);
-    assert_eq!(by_mount.len(), 6);
-    assert_eq!(by_mount, reported(&named.out));
-    assert_eq!(by_mount, reported(&off.out));
-    let told = rows(&named.out);
-    for row in &told[..told.len() - 1] {
-        assert_eq!(
-            by_mount.get(&row.mount),
-            Some(&numbers(row)),
-            "{}",
-            row.mount
-        );
-    }
-    let hours = |ended: &Ended| {
-        ended
-            .out
-            .split_once("hours per day (UTC)\n")
-            .unwrap()
-            .1
-            .to_owned()
+fn a_log_that_only_looks_like_icecasts_has_a_listening_summary() {
+    let run = |args: &str| {
+        let folder = Folder::with_log(fixture("icecast2"));
+        let ended = import(&folder, args);
+        (ended, stored_listening(&folder))
     };
-    assert_eq!(hours(&detected), hours(&named));
-    assert!(hours(&named).contains("2,143.86"), "{named}");
+    let (detected, stored) = run("");
+    let (named, stored_events) = run("--log-format-name=icecast2");
+    let (off, stored_off) = run("--listening-time=off");
+    assert_eq!(listening_summary(&detected), listening_summary(&named));
+    assert!(listening_summary(&named).contains("2143.86"), "{named}");
+    assert_eq!(printed_listening(&named).len(), 6);
+    assert_eq!(printed_listening(&named), stored_events);
+    assert_eq!(stored_events, stored);
+    assert_eq!(stored, stored_off);
+    assert!(rows(&off.out).is_empty(), "{off}");
+    detected.says(&["hint: ", "--log-format-name=icecast2"]);
+    named.hides("hint: ");
+    off.hides("hint: ");
 }
 
-/// So that whoever follows the hint sees no listener twice.
+/// Following the hint counts no listener twice.
 #[test]
-fn once_its_events_are_there_they_alone_count() {
+fn events_replace_the_connections_of_an_earlier_run() {
     let folder = Folder::with_log(fixture("icecast2"));
-    let detected = import(&folder, "");
-    let named = import(&folder, "--log-format-name=icecast2");
-    assert_eq!(reported(&detected.out), reported(&named.out));
+    import(&folder, "");
+    let detected = stored_listening(&folder);
+    import(&folder, "--log-format-name=icecast2");
+    assert_eq!(detected, stored_listening(&folder));
 }
 
 #[test]
-fn who_is_no_listener_is_none_in_a_detected_log_either() {
+fn only_listeners_count_in_a_detected_log() {
     let log = [
         icecast("192.0.2.1", 7200, "/live", 3600),
         icecast("192.0.2.2", 7200, "/live", "-"),
@@ -149,15 +139,18 @@ fn who_is_no_listener_is_none_in_a_detected_log_either() {
         icecast("192.0.2.5", 7200, "/live", 7200).replace("GET", "SOURCE"),
     ];
     let args = "--relay=10.0.0.0/8 --minimum-listening=6";
-    let ended = import(&Folder::with_log(log.concat()), args);
+    let folder = Folder::with_log(log.concat());
+    let ended = import(&folder, args);
     assert_eq!(ended.summary().get("imported"), 6);
-    let found = reported(&ended.out);
-    assert_eq!(found.len(), 1);
-    assert_eq!(found["/live"][..2], ["1", "3600"]);
+    let only = BTreeMap::from([("/live".to_owned(), (1, 3600, 1))]);
+    assert_eq!(printed_listening(&ended), only);
+    assert_eq!(stored_listening(&folder), only);
+    let unmeasured = "1 connections without usable duration";
+    assert!(listening_summary(&ended).contains(unmeasured), "{ended}");
 }
 
 #[test]
-fn hidden_addresses_are_listeners_of_their_own() {
+fn listeners_with_hidden_addresses_are_counted_apart() {
     let log: String = ["a", "b", "b"]
         .iter()
         .enumerate()
@@ -165,7 +158,7 @@ fn hidden_addresses_are_listeners_of_their_own() {
         .collect();
     let folder = Folder::with_log(log);
     let ended = import(&folder, "--log-format-name=icecast2");
-    let told = rows(&ended.out);
-    assert_eq!((told[0].connections, told[0].listeners), (3, 2));
-    assert_eq!(reported(&ended.out)["/live"], numbers(&told[0]));
+    let expected = BTreeMap::from([("/live".to_owned(), (3, 180, 2))]);
+    assert_eq!(printed_listening(&ended), expected);
+    assert_eq!(stored_listening(&folder), expected);
 }

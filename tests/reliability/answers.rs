@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Options, Tokens, When};
+use crate::support::fake::{Fault, Faults, Options, Tokens, When};
 use import_logs::secret::Secret;
 
 use super::job::at_once;

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, When};
+use crate::support::fake::{Fault, Faults, When};
 
 use super::numbered::{assert_each_once, line, log, stored};
 use super::world::{World, adding_up};
@@ -67,7 +67,7 @@ fn of_a_log_that_shrinks_while_it_is_read_what_was_read_is_there_once() {
     file.unwrap().set_len(100_000).unwrap();
     adding_up(running.end())
         .exits(3)
-        .says(&["access.log", "cut off while it was read"]);
+        .says(&["access.log", "truncated while it was read"]);
     let read = stored(&world.sandbox).len();
     assert!((600..LINES).contains(&read), "{read} lines");
     assert_each_once(&world.sandbox, 0..read);
@@ -160,7 +160,7 @@ fn of_a_packed_log_that_is_cut_off_what_can_be_read_is_imported_and_the_rest_whe
     for _ in 0..2 {
         let ended = world.import("access.log.gz").exits(3);
         assert!(
-            ended.err.contains("access.log.gz") && ended.err.contains("cut off"),
+            ended.err.contains("access.log.gz") && ended.err.contains("truncated"),
             "{ended}"
         );
     }
@@ -326,7 +326,7 @@ fn a_log_copied_and_cut_off_while_it_is_read_is_told_from_what_grows_in_its_plac
     append(&world, &log(LINES..LINES + 30_000, LINES));
     adding_up(running.end())
         .exits(3)
-        .says(&["access.log", "cut off while it was read"]);
+        .says(&["access.log", "truncated while it was read"]);
     world.import("access.log access.log.1").exits(0);
     assert_each_once(&world.sandbox, 0..LINES + 30_000);
 }
@@ -344,7 +344,7 @@ fn a_packed_log_that_is_cut_off_goes_on_after_a_run_that_stopped() {
         .write("access.log.gz", &packed[..packed.len() - 20]);
     world.import("access.log.gz").exits(1);
     world.sandbox.set_faults(Faults::default());
-    world.import("access.log.gz").exits(3).says(&["cut off"]);
+    world.import("access.log.gz").exits(3).says(&["truncated"]);
     let read = stored(&world.sandbox).len();
     assert!((100..400).contains(&read), "{read} lines");
     world.folder.write("access.log.gz", &packed);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Live, Options};
+use crate::support::fake::{Fault, Faults, Live, Options};
 use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, line, log};

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Options, When};
+use crate::support::fake::{Fault, Faults, Options, When};
 use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log, stored};

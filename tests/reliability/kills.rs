@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use import_logs::sandbox::Options;
+use crate::support::fake::Options;
 use rustix::process::Signal;
 
 use super::job::{From, Job, at_once};

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use import_logs::sandbox::{Faults, Options};
+use crate::support::fake::{Faults, Options};
 use ring::digest::{SHA256, digest};
 use rustix::process::Signal;
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Options, When};
+use crate::support::fake::{Fault, Faults, Options, When};
 use rustix::process::Signal;
 
 use super::job::at_once;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::support::fake::FakeMatomo;
 use chrono::{DateTime, TimeDelta};
-use import_logs::sandbox::Sandbox;
 
 use crate::support::logs::AGENT;
 
@@ -43,7 +43,7 @@ pub fn number_in(text: &str) -> Option<usize> {
 }
 
 /// How many times each number is stored.
-pub fn stored(sandbox: &Sandbox) -> BTreeMap<usize, usize> {
+pub fn stored(sandbox: &FakeMatomo) -> BTreeMap<usize, usize> {
     let mut times = BTreeMap::new();
     for hit in sandbox.store().hits().unwrap() {
         let url = hit["url"].as_str().unwrap_or_default();
@@ -54,7 +54,7 @@ pub fn stored(sandbox: &Sandbox) -> BTreeMap<usize, usize> {
 }
 
 /// What is wrong with what is stored, where these numbers should be there once each and no other. Empty: nothing.
-pub fn faults(sandbox: &Sandbox, expected: impl IntoIterator<Item = usize>) -> String {
+pub fn faults(sandbox: &FakeMatomo, expected: impl IntoIterator<Item = usize>) -> String {
     let mut stored = stored(sandbox);
     let mut missing = Vec::new();
     for number in expected {
@@ -72,7 +72,7 @@ pub fn faults(sandbox: &Sandbox, expected: impl IntoIterator<Item = usize>) -> S
 
 /// Each of these numbers is stored exactly once, and nothing else.
 #[track_caller]
-pub fn assert_each_once(sandbox: &Sandbox, expected: impl IntoIterator<Item = usize>) {
+pub fn assert_each_once(sandbox: &FakeMatomo, expected: impl IntoIterator<Item = usize>) {
     let faults = faults(sandbox, expected);
     assert!(faults.is_empty(), "{faults}");
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Live, Options, When};
+use crate::support::fake::{Fault, Faults, Live, Options, When};
 use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log, stored};
@@ -179,7 +179,7 @@ fn a_pipe_whose_packing_is_damaged_is_set_aside_once() {
     let cut = packed[..packed.len() / 2].to_vec();
     // What follows the packed data would be lost, were only what can be unpacked kept.
     let followed = [packed, log(3000..20_000, 6000).into_bytes()].concat();
-    for (content, says) in [(cut, "is cut off"), (followed, "is not packed")] {
+    for (content, says) in [(cut, "is truncated"), (followed, "other data follows")] {
         let world = World::new(Duration::ZERO);
         let ended = piped(&world, &content)
             .exits(3)
@@ -206,7 +206,7 @@ fn what_can_be_read_of_a_damaged_pipe_is_sent_before_it_is_set_aside() {
     world.sandbox.set_faults(Faults::default());
     let ended = piped(&world, log(1000..1050, 60))
         .exits(3)
-        .says(&["is cut off"]);
+        .says(&["is truncated"]);
     assert_eq!(aside(&world, &ended), [cut]);
     let there = stored(&world.sandbox).len() - 50;
     assert!(there > 100, "{ended}");

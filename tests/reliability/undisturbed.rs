@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Live, Options};
+use crate::support::fake::{Fault, Faults, Live, Options};
 use regex::Regex;
 
 use super::numbered::{assert_each_once, log, stored};

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::fake::{FakeMatomo, Faults, Options};
 use import_logs::ledger::{BatchId, Ledger, TargetKey};
-use import_logs::sandbox::{Faults, Options, Sandbox};
 
 use crate::support::stored::{options, started};
 use crate::support::{Ended, Folder, Program};
@@ -16,7 +16,7 @@ use crate::support::{Ended, Folder, Program};
 pub const TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub struct World {
-    pub sandbox: Sandbox,
+    pub sandbox: FakeMatomo,
     pub folder: Folder,
     /// Arguments of every run.
     pub args: String,
@@ -88,7 +88,7 @@ impl World {
             fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
         }
         let opened = Ledger::open(copy.path(), &self.target()).unwrap();
-        opened.in_doubt.iter().map(|batch| batch.id).collect()
+        opened.pending.iter().map(|batch| batch.id).collect()
     }
 
     fn target(&self) -> TargetKey {

@@ -7,8 +7,7 @@ use super::column::Column;
 use super::dialect::Dialect;
 use super::is_blank;
 use super::options::{UsersRegex, W3cOptions, translated};
-use crate::format::custom::Engine;
-use crate::format::custom::text::Text;
+use crate::format::custom::{LineText, PythonRegex};
 use crate::format::{Field, Record};
 
 /// More columns than any server writes; beyond it a log is broken or means harm.
@@ -31,7 +30,7 @@ pub struct Layout {
 enum LineRegex {
     Bytes(Regex),
     /// With one of the user's own in it, which is meant for text.
-    Text(Engine),
+    Text(PythonRegex),
 }
 
 /// One column.
@@ -173,13 +172,15 @@ impl Layout {
                 self.fill(record, |number| Some(found.get(number)?.as_bytes()));
                 true
             }),
-            LineRegex::Text(engine) => {
-                let text = Text::new(line, arena);
+            LineRegex::Text(regex) => {
+                let text = LineText::new(line, arena);
                 // Columns end with the line, not with a newline.
-                engine
-                    .find(text.as_str().trim_end_matches('\n'))
+                regex
+                    .captures(text.as_str().trim_end_matches('\n'))
                     .is_some_and(|found| {
-                        self.fill(record, |number| Some(text.bytes(found.group(number)?)));
+                        self.fill(record, |number| {
+                            Some(text.bytes(found.get(number)?.range()))
+                        });
                         true
                     })
             }
@@ -205,8 +206,9 @@ impl LineRegex {
     /// and their numbers, too.
     fn new(python: &str, is_ours: bool) -> Result<(Self, Vec<(String, usize)>), String> {
         if !is_ours {
-            let (translated, engine) = translated(python)?;
-            return Ok((Self::Text(engine), translated.names));
+            let regex = translated(python).map_err(|error| error.why)?;
+            let names = regex.names.clone();
+            return Ok((Self::Text(regex), names));
         }
         let regex = byte_regex(&format!("^{python}")).map_err(|error| error.to_string())?;
         let numbered = regex.capture_names().enumerate();

@@ -4,8 +4,7 @@ use super::dialect::is_standard_name;
 use super::field_names;
 use crate::error::{Error, Result};
 use crate::format::Wanted;
-use crate::format::custom::Engine;
-use crate::format::custom::python::{self, Translated};
+use crate::format::custom::{PythonRegex, RegexError};
 
 /// What the user said about W3C logs.
 #[derive(Clone, Debug, Default)]
@@ -127,19 +126,16 @@ pub(super) struct UsersRegex {
 impl UsersRegex {
     /// The error is a text for the user.
     pub fn new(typed: &str) -> std::result::Result<Self, String> {
-        // By itself, so that the place is that of what was typed; then as it stands in a line.
-        python::translate(typed).map_err(|mistake| {
-            let python::Mistake { place, why } = mistake;
-            format!("at character {place}: {why}")
-        })?;
-        let in_line = format!("(?u:{typed})");
-        let (translated, _) = translated(&in_line)?;
-        if translated.numbered {
+        // Compiled alone first: an error names the place in what was typed.
+        let alone = PythonRegex::new(typed).map_err(|error| error.to_string())?;
+        if alone.refers_by_number {
             return Err(
                 "it refers to a group by its number, but other columns have groups too: use its name, (?P=name)"
                     .into(),
             );
         }
+        let in_line = format!("(?u:{typed})");
+        let translated = translated(&in_line).map_err(|error| error.why)?;
         Ok(Self {
             names: translated.names.into_iter().map(|(name, _)| name).collect(),
             in_line,
@@ -147,13 +143,10 @@ impl UsersRegex {
     }
 }
 
-/// A regex in Python's syntax, ready to run over text; `\S` and the like mean what they do over bytes, but in what
-/// the user typed.
-pub(super) fn translated(pattern: &str) -> std::result::Result<(Translated, Engine), String> {
-    let translated =
-        python::translate(&format!("(?a:{pattern})")).map_err(|mistake| mistake.why)?;
-    let engine = Engine::new(&translated)?;
-    Ok((translated, engine))
+/// Compiles a regex in Python's syntax in which `\S` and the like match bytes, except in what the
+/// user typed.
+pub(super) fn translated(pattern: &str) -> std::result::Result<PythonRegex, RegexError> {
+    PythonRegex::new(&format!("(?a:{pattern})"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Mark and date of a request.
 
-use crate::hit_id;
-use crate::hit_id::HitId;
+use chrono::{DateTime, Datelike};
+
+use crate::hit_id::{self, HitId};
 
 const SECONDS_A_DAY: i64 = 86_400;
 
@@ -45,8 +46,15 @@ impl Stamp {
     }
 
     fn set_day(&mut self, day: i64) {
-        let (year, month, day) = civil(day);
-        let numbers = [(0, year / 100), (2, year % 100), (5, month), (8, day)];
+        // The years 1 to 9999 are within chrono's calendar.
+        let date = DateTime::from_timestamp(day * SECONDS_A_DAY, 0).unwrap_or_default();
+        let year = date.year_ce().1;
+        let numbers = [
+            (0, year / 100),
+            (2, year % 100),
+            (5, date.month()),
+            (8, date.day()),
+        ];
         for (place, number) in numbers {
             self.set(DATE + place, number);
         }
@@ -59,25 +67,8 @@ impl Stamp {
     }
 }
 
-/// Year, month and day of a day counted from 1970 (the proleptic Gregorian calendar, reckoned from March so that
-/// the leap day stands last).
-fn civil(day: i64) -> (u32, u32, u32) {
-    let day = day + 719_468;
-    let era = day.div_euclid(146_097);
-    let day_of_era = day.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year as u32, month as u32, day_of_month as u32)
-}
-
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
     use proptest::prelude::*;
 
     use super::*;

@@ -1,7 +1,7 @@
 //! The address of a page: scheme and host, path and query (SPEC sections 6 and 7).
 
 use crate::hit::{LoggedRequest, Site};
-use crate::matomo::json::{self, Broken};
+use crate::matomo::json::{self, InvalidBytes};
 
 /// The host of hits whose log has an empty one (SPEC section 7).
 pub const NO_HOST: &str = "no-hostname-found-in-log";
@@ -102,7 +102,7 @@ pub fn cut(text: &[u8]) -> &[u8] {
 /// Percent-encodes everything but letters, digits and `_.-~`; the result needs no escaping in JSON.
 pub fn push_encoded(out: &mut Vec<u8>, url: &[u8]) {
     let mut valid = Vec::new();
-    json::push_valid(&mut valid, url, Broken::PercentEncoded);
+    json::push_valid(&mut valid, url, InvalidBytes::PercentEncoded);
     for byte in valid {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => out.push(byte),

@@ -8,8 +8,8 @@
 use super::*;
 use crate::format::Field;
 use crate::format::custom::Custom;
+use crate::format::date::Strptime;
 use crate::format::registry::FormatOptions;
-use crate::format::strptime::Strptime;
 use crate::format::testing::changed_lines;
 use crate::format::{Wanted, json};
 use crate::import::dump::described;

@@ -5,7 +5,7 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use super::super::options::translated;
 use super::*;
-use crate::format::custom::text::Text;
+use crate::format::custom::LineText;
 
 /// Names of columns: those that some dialect knows, and strangers.
 fn column_name() -> impl Strategy<Value = &'static str> {
@@ -120,13 +120,13 @@ proptest! {
         for dialect in dialects() {
             let (layout, regex) = layout_and_regex(dialect, &names.join(" "));
             let python = format!("{}(?=.?)", layout.python());
-            let (around, engine) = translated(&python).unwrap();
-            prop_assert!(around.backtracking);
-            let text = Text::new(line.as_bytes(), &arena);
-            let found = engine.find(text.as_str());
+            let around = translated(&python).unwrap();
+            prop_assert!(around.backtracks);
+            let text = LineText::new(line.as_bytes(), &arena);
+            let found = around.captures(text.as_str());
             let value = |field: Field| {
                 let (_, number) = around.names.iter().find(|(name, _)| name == field.name())?;
-                Some((field, text.bytes(found.as_ref()?.group(*number)?)))
+                Some((field, text.bytes(found.as_ref()?.get(*number)?.range())))
             };
             prop_assert_eq!(
                 found.is_some().then(|| Field::ALL.into_iter().filter_map(value).collect()),

@@ -141,8 +141,8 @@ fn utf16_is_read_in_its_own_units() {
 
 #[test]
 fn a_line_may_lie_over_many_blocks() {
-    let long = "x".repeat(2 * BLOCK + 17);
-    let exact = "y".repeat(BLOCK - 1);
+    let long = "x".repeat(2 * BLOCK_BYTES + 17);
+    let exact = "y".repeat(BLOCK_BYTES - 1);
     let data = format!("a\n{long}\n{exact}\n{exact}\nb\n");
     let lines = read(data.as_bytes(), LineOptions::default());
     let lengths: Vec<usize> = lines.iter().map(|line| line.text.len()).collect();
@@ -220,13 +220,13 @@ fn a_cut_log_gives_its_whole_lines_and_then_the_error() {
             panic!("{error}");
         };
         assert!(*position >= lines.last().unwrap().end);
-        assert!(error.to_string().contains("data is cut off"), "{error}");
+        assert!(error.to_string().contains("data is truncated"), "{error}");
     }
 }
 
 #[test]
 fn a_log_that_shrinks_while_it_is_read_was_cut_off() {
-    let data = b"0123456789abcde\n".repeat(BLOCK / 2);
+    let data = b"0123456789abcde\n".repeat(BLOCK_BYTES / 2);
     let file = file(&data);
     let mut lines = open(file.path(), LineOptions::default());
     assert_eq!(lines.total(), Some(data.len() as u64));
@@ -234,7 +234,7 @@ fn a_log_that_shrinks_while_it_is_read_was_cut_off() {
     file.as_file().set_len(0).unwrap();
     let (rest, error) = all(lines);
     assert!(error.unwrap().to_string().contains("cut off"));
-    assert!(rest.len() < BLOCK / 2 - 1);
+    assert!(rest.len() < BLOCK_BYTES / 2 - 1);
 }
 
 #[test]

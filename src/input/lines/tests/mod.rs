@@ -1,14 +1,15 @@
 //! Lines over real files and pipes, and over any bytes in any pieces.
 
+mod binary;
 mod files;
 mod kept;
 mod pieces;
 mod pipes;
 
 use super::*;
+use crate::input::decompress::tests::pack_all;
 use crate::input::encoding::Encoding;
-use crate::input::reader::BLOCK;
-use crate::input::unpack::tests::pack_all;
+use crate::input::reader::BLOCK_BYTES;
 use std::io::Write;
 use std::path::Path;
 
@@ -78,8 +79,8 @@ fn encoding(name: &str) -> LineOptions {
 }
 
 /// Nobody keeps it.
-fn opened(log: impl Read + 'static) -> Opened {
-    Opened {
+fn opened(log: impl Read + 'static) -> OpenedSource {
+    OpenedSource {
         log: Box::new(log),
         position: 0,
         rest: None,

@@ -25,7 +25,7 @@ fn in_pieces(data: &[u8], lengths: &[usize], options: LineOptions) -> Vec<Owned>
             data: io::Cursor::new(data),
             lengths,
         };
-        Ok(opened(Unpack::new(pieces)?))
+        Ok(opened(Decompressor::new(pieces)?))
     };
     let reader = Reader::start(options.encoding.unit(), open).unwrap();
     let (lines, error) = all(Lines::new(

@@ -29,7 +29,10 @@ fn a_line_of_100_mb_takes_no_memory() {
             LineEvent::Pause => panic!("a pause"),
             LineEvent::End => break,
         }
-        assert!(lines.begun.capacity() + lines.whole.capacity() + lines.text.capacity() < 8 << 20);
+        assert!(
+            lines.partial.capacity() + lines.assembled.capacity() + lines.decoded.capacity()
+                < 8 << 20
+        );
     }
     writer.join().unwrap();
     assert_eq!(
@@ -76,7 +79,7 @@ fn an_endless_line_does_not_keep_a_signal_waiting() {
     }
     // More is there, but the time is up.
     assert_eq!(lines.next(Duration::ZERO).unwrap(), LineEvent::Pause);
-    assert_eq!(lines.begun_length, BLOCK as u64);
+    assert_eq!(lines.partial_length, BLOCK_BYTES as u64);
 }
 
 #[test]
