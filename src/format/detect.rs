@@ -227,7 +227,7 @@ impl Detector {
         let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
         for dialect in w3c::dialects()
             .iter()
-            .filter(|dialect| dialect.recognises(&headers, &self.options.w3c))
+            .filter(|dialect| dialect.recognizes(&headers, &self.options.w3c))
         {
             let Ok(mut format) = dialect.open(&self.options.w3c) else {
                 continue;
