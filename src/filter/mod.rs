@@ -1,19 +1,20 @@
-//! Filters: keep or drop, with a reason. The first that drops a line is the one that counts (SPEC section 5).
+//! Filters: keep or drop a request, with a reason. The first filter that drops it gives the reason.
+//!
+//! To add a filter, add it to [`Filters::judge`], or to [`Filters::judge_dated`] if it needs the date,
+//! and give it a [`Reason`]. The summary line follows from the reason.
 
 mod agent;
 mod extension;
-mod host;
-mod path;
+mod host_and_path;
 
 pub use agent::Bots;
 pub use extension::Extensions;
-pub use host::Hosts;
-pub use path::Paths;
+pub use host_and_path::{Hosts, Paths};
 
 use crate::hit::LoggedRequest;
 use crate::report::Reason;
 
-/// The whole chain, from the options of SPEC section 2.
+/// The whole chain; see guide/options.md, "Filters".
 #[derive(Debug)]
 pub struct Filters {
     pub extensions: Extensions,
@@ -24,14 +25,14 @@ pub struct Filters {
     pub keep_redirects: bool,
     pub keep_static: bool,
     pub keep_bots: bool,
-    /// Seconds since 1970, UTC; a hit at that very second stays.
+    /// Seconds since 1970, UTC. A request at that second is kept.
     pub oldest: Option<i64>,
+    /// Seconds since 1970, UTC. A request at that second is kept.
     pub newest: Option<i64>,
 }
 
 impl Filters {
-    /// Sets what kind of file a hit asks for, and whether the summary counts it as a download, also where a later
-    /// filter drops it.
+    /// Sets `file` and `is_download`. Call it before the filters: the summary counts downloads that they drop, too.
     pub fn classify(&self, request: &mut LoggedRequest) {
         if !request.is_listener {
             request.file = self.extensions.kind(request.extension);
@@ -39,8 +40,8 @@ impl Filters {
         }
     }
 
-    /// The filters that need no date, once the hit has been classified. Sets `is_bot`, and `is_download` for static
-    /// resources that are kept.
+    /// Runs the filters that need no date on a classified request. Sets `is_bot`, and `is_download` for static files that
+    /// are kept.
     pub fn judge(&mut self, request: &mut LoggedRequest) -> Result<(), Reason> {
         if request.file.unwanted_download {
             return Err(Reason::Download);
@@ -68,7 +69,7 @@ impl Filters {
         Ok(())
     }
 
-    /// The filters that come after the date. `time`: seconds since 1970, UTC.
+    /// Runs the filters that come after the date. `time` is in seconds since 1970, UTC.
     pub fn judge_dated(&self, request: &LoggedRequest, time: i64) -> Result<(), Reason> {
         self.hosts.judge(request)?;
         if self.oldest.is_some_and(|oldest| time < oldest) {

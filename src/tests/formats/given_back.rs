@@ -10,7 +10,7 @@ use crate::format::Field;
 use crate::format::custom::Custom;
 use crate::format::date::Strptime;
 use crate::format::registry::FormatOptions;
-use crate::format::text::testing::changed_lines;
+use crate::format::testing::changed_lines;
 use crate::format::{Wanted, json};
 use crate::import::dump::described;
 use crate::import::format_selector::FormatChoice;

@@ -1,4 +1,4 @@
-//! For the tests of all formats: what a record holds, and lines that strangers could have written.
+//! For the tests of all formats: the content of a record, and mutated log lines.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -19,17 +19,17 @@ enum Edit {
     FlipBit(Index, u8),
     Cut(Index, usize),
     Insert(Index, u8),
-    /// A part of another line, as when two writers share a file.
+    /// Inserts a part of another line, as if two processes wrote to the log at once.
     Splice(Index, usize, Index, usize),
 }
 
-/// Lines of a log with up to three changes: bits, cuts, splices, and the bytes that formats stumble over.
+/// Lines of a log with up to three edits.
 pub fn changed_lines<L: AsRef<[u8]>>(lines: &'static [L]) -> impl Strategy<Value = Vec<u8>> {
     let length = || prop_oneof![5 => 1..9_usize, 1 => Just(usize::MAX)];
     let edit = prop_oneof![
         (any::<Index>(), 0..8_u8).prop_map(|(at, bit)| Edit::FlipBit(at, bit)),
         (any::<Index>(), length()).prop_map(|(from, length)| Edit::Cut(from, length)),
-        (any::<Index>(), stumbling_byte()).prop_map(|(at, byte)| Edit::Insert(at, byte)),
+        (any::<Index>(), special_byte()).prop_map(|(at, byte)| Edit::Insert(at, byte)),
         (any::<Index>(), 0..lines.len(), any::<Index>(), length())
             .prop_map(|(at, line, from, length)| Edit::Splice(at, line, from, length)),
     ];
@@ -44,7 +44,7 @@ pub fn changed_lines<L: AsRef<[u8]>>(lines: &'static [L]) -> impl Strategy<Value
     })
 }
 
-fn stumbling_byte() -> impl Strategy<Value = u8> {
+fn special_byte() -> impl Strategy<Value = u8> {
     proptest::sample::select(&b" \"\t\\[](){}:,-.0_\0\x7f\xc3\xa9\xff"[..])
 }
 

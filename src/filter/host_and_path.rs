@@ -1,4 +1,4 @@
-//! `--hostname`, `--include-host`, `--exclude-host`. A hit without any host passes them all.
+//! Filters by host and by path; see guide/options.md, "Filters".
 
 use std::collections::HashSet;
 
@@ -6,14 +6,15 @@ use crate::hit::LoggedRequest;
 use crate::input::pattern::Pattern;
 use crate::report::Reason;
 
+/// `--hostname`, `--include-host` and `--exclude-host`. A request without a host passes.
 #[derive(Debug, Default)]
 pub struct Hosts {
-    /// Patterns of `--hostname`; empty: all.
+    /// `--hostname`. Empty accepts all hosts.
     pub patterns: Vec<Pattern>,
-    /// Exact hosts; empty: all.
+    /// Exact hosts. Empty includes all.
     pub included: HashSet<Vec<u8>>,
     pub excluded: HashSet<Vec<u8>>,
-    /// An empty host is none: `--idsite` says whose hit it is.
+    /// An empty host counts as no host. Set with `--idsite`, since no host is needed to find the site.
     pub empty_is_none: bool,
 }
 
@@ -32,11 +33,11 @@ impl Hosts {
             return Ok(());
         }
         let host = self.host(request);
-        let of_path = match host {
+        let url_host = match host {
             Some(_) => None,
             None => host_of_url(request.path).map(lowercase),
         };
-        let Some(host) = host.or(of_path.as_deref()) else {
+        let Some(host) = host.or(url_host.as_deref()) else {
             return Ok(());
         };
         if self.excluded.contains(host) {
@@ -55,15 +56,35 @@ impl Hosts {
     }
 }
 
-/// The host of a path that is a whole URL (a proxy's log), as it stands there: without user, port and brackets.
+/// `--include-path` and `--exclude-path`, and the files of patterns. They match the path without query.
+#[derive(Debug, Default)]
+pub struct Paths {
+    pub excluded: Vec<Pattern>,
+    /// Empty includes all.
+    pub included: Vec<Pattern>,
+}
+
+impl Paths {
+    pub fn judge(&self, path: &[u8]) -> Result<(), Reason> {
+        if self.excluded.iter().any(|pattern| pattern.matches(path)) {
+            return Err(Reason::PathExcluded);
+        }
+        if !self.included.is_empty() && !self.included.iter().any(|pattern| pattern.matches(path)) {
+            return Err(Reason::PathNotIncluded);
+        }
+        Ok(())
+    }
+}
+
+/// The host of a path that is a whole URL, as in the log of a proxy. Without user, port and brackets.
 fn host_of_url(path: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = path.split_at(memchr::memmem::find(path, b"://")?);
-    let of_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
-    if !scheme.first()?.is_ascii_alphabetic() || !scheme.iter().all(of_scheme) {
+    let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    if !scheme.first()?.is_ascii_alphabetic() || !scheme.iter().all(is_scheme) {
         return None;
     }
-    let place = rest[3..].split(|byte| b"/?#".contains(byte)).next()?;
-    let host = place.rsplit(|byte| *byte == b'@').next()?;
+    let authority = rest[3..].split(|byte| b"/?#".contains(byte)).next()?;
+    let host = authority.rsplit(|byte| *byte == b'@').next()?;
     let host = match host.strip_prefix(b"[") {
         Some(address) => address.split(|byte| *byte == b']').next()?,
         None => host.split(|byte| *byte == b':').next()?,
@@ -83,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_of_a_url_is_what_stands_there() {
+    fn the_host_of_a_url_has_no_user_port_or_brackets() {
         for (path, host) in [
             ("http://www.example.com/x", Some("www.example.com")),
             (

@@ -1,10 +1,13 @@
-//! The family as a whole: the dialects' logs, headers and options.
+//! The dialects with their logs, headers and options; then properties: a line read column by column
+//! gives what the regex of `--dump-log-regex` gives, and no input panics.
 
-mod by_hand;
+use proptest::prelude::*;
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::*;
 use crate::error::Kind;
 use crate::format::Wanted;
+use crate::format::custom::LineText;
 
 const W3C: &str = "#Fields: date time c-ip cs-username cs-method cs-uri-stem cs-uri-query sc-status sc-bytes \
                    time-taken cs(User-Agent) cs(Referer)";
@@ -42,7 +45,7 @@ fn plain(name: &str, header: &str) -> W3c {
     format(name, &W3cOptions::default(), header)
 }
 
-/// The line's fields as `name=value`, in the order of `Field::ALL`; `None`: it does not fit.
+/// The fields of a line as `name=value`, in the order of `Field::ALL`. `None` if the line does not fit.
 fn read(format: &W3c, line: &str) -> Option<Vec<String>> {
     let arena = Bump::new();
     let mut record = Record::default();
@@ -68,7 +71,7 @@ fn assert_reads(format: &W3c, line: &str, expected: &[&str]) {
 }
 
 #[test]
-fn w3c_extended_has_seconds_and_passes_over_what_it_does_not_know() {
+fn w3c_extended_has_seconds_and_skips_unknown_columns() {
     assert_reads(
         &plain("w3c_extended", W3C),
         "2024-05-14 06:00:02.123 203.0.113.11 carol GET /y.asp a=1 302 - 2.5 Agent/5.0+(X11) -",
@@ -90,7 +93,7 @@ fn w3c_extended_has_seconds_and_passes_over_what_it_does_not_know() {
 }
 
 #[test]
-fn rows_that_break_a_rule_do_not_fit_and_quotes_do_no_harm() {
+fn invalid_values_do_not_fit_and_quotes_are_allowed() {
     let format = plain(
         "w3c_extended",
         "#Fields: date time c-ip cs-username cs-method cs-uri-stem cs-uri-query sc-status sc-bytes time-taken \
@@ -131,12 +134,13 @@ fn rows_that_break_a_rule_do_not_fit_and_quotes_do_no_harm() {
 }
 
 #[test]
-fn a_quote_that_ends_too_early_is_passed_over() {
+fn a_quoted_value_may_contain_a_quote_before_a_blank() {
     let format = plain(
         "w3c_extended",
         "#Fields: cs(User-Agent) date time c-ip cs-uri-stem sc-status",
     );
-    // By hand the agent ends behind `odd"`; only the regex finds that the rest fits behind `agent"`.
+    // The scanner ends the user agent after `odd"`. Only the regex finds that the rest fits after
+    // `agent"`.
     let fields = read(
         &format,
         "\"an \"odd\" agent\" 2024-05-14 06:00:01 203.0.113.6 /a 200",
@@ -173,7 +177,7 @@ fn iis_has_milliseconds_and_agents_with_plus() {
 }
 
 #[test]
-fn shoutcast_has_its_own_status_and_time_of_listening() {
+fn shoutcast_has_its_own_status_and_listening_time() {
     let format = plain("shoutcast", SHOUTCAST);
     assert_reads(
         &format,
@@ -199,7 +203,7 @@ fn shoutcast_has_its_own_status_and_time_of_listening() {
 }
 
 #[test]
-fn cloudfront_has_agents_encoded_twice_and_the_asked_host() {
+fn cloudfront_encodes_user_agents_twice_and_has_the_requested_host() {
     assert_reads(
         &plain("amazon_cloudfront", CLOUDFRONT),
         "2024-05-14\t01:13:11\tFRA2\t182\t203.0.113.9\tGET\td1.cloudfront.net\t/view/file.html\t200\twww.ref.example\t\
@@ -222,7 +226,7 @@ fn cloudfront_has_agents_encoded_twice_and_the_asked_host() {
 }
 
 #[test]
-fn cloudfront_streams_are_events_with_status_200() {
+fn cloudfront_rtmp_lines_are_events_with_status_200() {
     let format = plain("amazon_cloudfront", RTMP);
     assert_reads(
         &format,
@@ -246,7 +250,7 @@ fn cloudfront_streams_are_events_with_status_200() {
 }
 
 #[test]
-fn incapsula_is_all_quotes_with_the_host_before_the_path() {
+fn incapsula_quotes_all_columns_and_has_host_and_path_in_one() {
     let format = plain("incapsula_w3c", INCAPSULA);
     assert_reads(
         &format,
@@ -274,7 +278,7 @@ fn incapsula_is_all_quotes_with_the_host_before_the_path() {
 }
 
 #[test]
-fn the_agent_as_it_was_read_is_kept_where_decoding_changed_it() {
+fn the_raw_user_agent_is_kept_if_decoding_changed_it() {
     let format = plain("iis", IIS);
     let arena = Bump::new();
     let mut record = Record::default();
@@ -311,7 +315,7 @@ fn time_taken_follows_the_options() {
 }
 
 #[test]
-fn nothing_is_read_before_the_fields_are_known() {
+fn no_line_fits_before_the_header() {
     let mut format = dialect("w3c_extended")
         .open(&W3cOptions::default())
         .unwrap();
@@ -355,7 +359,7 @@ fn a_later_header_takes_effect() {
 }
 
 #[test]
-fn fields_can_come_from_the_option_with_or_without_its_mark() {
+fn w3c_fields_may_begin_with_the_marker() {
     for fields in [
         "#Fields: date time c-ip cs-uri-stem sc-status",
         "date time c-ip cs-uri-stem sc-status",
@@ -370,7 +374,7 @@ fn fields_can_come_from_the_option_with_or_without_its_mark() {
 }
 
 #[test]
-fn a_header_that_lacks_what_a_hit_needs_is_an_error_that_names_it() {
+fn a_header_without_required_columns_is_an_error_that_names_them() {
     let mut format = dialect("w3c_extended")
         .open(&W3cOptions::default())
         .unwrap();
@@ -389,10 +393,7 @@ fn a_header_that_lacks_what_a_hit_needs_is_an_error_that_names_it() {
     assert!(!format.ready());
     format.header(W3C.as_bytes()).unwrap();
     assert!(format.header(b"#Fields: date time").is_err());
-    assert!(
-        !format.ready(),
-        "the columns before it do not hold behind it"
-    );
+    assert!(!format.ready(), "the old columns no longer apply");
 
     let options = W3cOptions {
         fields: Some("date time".into()),
@@ -404,7 +405,7 @@ fn a_header_that_lacks_what_a_hit_needs_is_an_error_that_names_it() {
 }
 
 #[test]
-fn mapped_names_take_the_place_of_standard_ones() {
+fn mapped_names_replace_standard_ones() {
     let options = W3cOptions {
         map: parse_map_field("my-date=date,real-ip=c-ip").unwrap(),
         ..W3cOptions::default()
@@ -419,7 +420,7 @@ fn mapped_names_take_the_place_of_standard_ones() {
 }
 
 #[test]
-fn a_field_regex_gives_extras_that_are_wanted() {
+fn a_field_regex_captures_wanted_extras() {
     let regexes =
         parse_field_regex(r"sc-win32-status=(?P<win32_status>\S+),cs(Cookie)=sid=(?P<sid>\S+)")
             .unwrap();
@@ -443,7 +444,7 @@ fn a_field_regex_gives_extras_that_are_wanted() {
 }
 
 #[test]
-fn a_field_regex_for_a_known_field_goes_over_our_column() {
+fn a_field_regex_for_a_field_replaces_the_built_in_column() {
     let regexes = parse_field_regex(r"x-forwarded-for=(?P<ip>[0-9.]+)\S*").unwrap();
     let options = W3cOptions {
         regexes,
@@ -463,7 +464,7 @@ fn a_field_regex_for_a_known_field_goes_over_our_column() {
 }
 
 #[test]
-fn a_field_regex_may_look_around_and_refer_back() {
+fn a_field_regex_may_use_look_around_and_back_references() {
     let regexes =
         parse_field_regex(r#"x-a=(?P<q>["'])(?P<a>[^'"]+)(?P=q),x-b=(?P<b>\S+?)(?=;|$)\S*"#)
             .unwrap();
@@ -499,7 +500,7 @@ fn a_field_regex_may_look_around_and_refer_back() {
 }
 
 #[test]
-fn a_field_regex_is_read_as_python_reads_it() {
+fn a_field_regex_has_the_semantics_of_python() {
     for (regex, value, gives) in [
         (r"\<(?P<k>[^>]+)\>", "<abc>", Some("abc")),
         (r"(?P<k>[\w&&=]+)", "a&b=c", Some("a&b=c")),
@@ -527,7 +528,7 @@ fn a_field_regex_is_read_as_python_reads_it() {
 }
 
 #[test]
-fn field_regexes_that_cannot_go_together_are_an_error() {
+fn field_regexes_with_the_same_group_are_an_error() {
     let regexes = parse_field_regex("a=(?P<x>.),b=(?P<x>.)").unwrap();
     let options = W3cOptions {
         regexes,
@@ -539,7 +540,7 @@ fn field_regexes_that_cannot_go_together_are_an_error() {
 }
 
 #[test]
-fn of_columns_for_one_field_the_first_counts() {
+fn the_first_column_for_a_field_counts() {
     let format = plain(
         "w3c_extended",
         "#Fields: date time c-ip cs-uri-stem cs-uri-stem sc-status c-ip",
@@ -558,7 +559,7 @@ fn of_columns_for_one_field_the_first_counts() {
 }
 
 #[test]
-fn a_header_may_be_long_but_not_without_bound() {
+fn a_header_may_have_many_columns_but_not_any_number() {
     let many = |count: usize| format!("{W3C}{}", " x".repeat(count));
     let format = plain("w3c_extended", &many(900));
     let line = format!(
@@ -573,7 +574,7 @@ fn a_header_may_be_long_but_not_without_bound() {
 }
 
 #[test]
-fn a_header_is_told_by_its_columns() {
+fn a_dialect_is_recognized_by_its_columns() {
     let options = W3cOptions::default();
     for (header, name) in [
         (W3C, "w3c_extended"),
@@ -590,13 +591,13 @@ fn a_header_is_told_by_its_columns() {
         let lines = [&b"#Version: 1.0"[..], header.as_bytes()];
         let by: Vec<_> = dialects()
             .iter()
-            .filter(|d| d.recognises(&lines, &options))
+            .filter(|d| d.recognizes(&lines, &options))
             .map(|d| d.name)
             .collect();
         assert_eq!(by, [name], "{header}");
     }
     for dialect in dialects() {
-        assert!(!dialect.recognises(
+        assert!(!dialect.recognizes(
             &[b"#Software: Microsoft Internet Information Services 10.0"],
             &options
         ));
@@ -605,11 +606,11 @@ fn a_header_is_told_by_its_columns() {
         fields: Some(IIS.into()),
         ..options
     };
-    assert!(dialect("iis").recognises(&[], &options));
+    assert!(dialect("iis").recognizes(&[], &options));
 }
 
 #[test]
-fn an_iis_log_read_in_the_wrong_unit_is_warned_of() {
+fn a_wrong_unit_of_time_taken_gives_a_hint() {
     let software = &b"#Software: Microsoft Internet Information Services 10.0"[..];
     let options = W3cOptions::default();
     let hint = |name: &str, options: &W3cOptions, header: &[&[u8]], lines: &[&[u8]]| {
@@ -633,4 +634,260 @@ fn an_iis_log_read_in_the_wrong_unit_is_warned_of() {
     assert!(text.contains("--w3c-time-taken-millisecs"), "{text}");
     assert_eq!(hint("iis", &options, &header, &[IIS_LINE.as_bytes()]), None);
     assert_eq!(hint("iis", &millis, &header, &[seconds.as_bytes()]), None);
+}
+
+fn pairs(entries: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(a, b): &(&str, &str)| ((*a).to_owned(), (*b).to_owned());
+    entries.iter().map(owned).collect()
+}
+
+#[test]
+fn a_mapping_is_parsed() {
+    assert_eq!(
+        parse_map_field("my-date=date,my-time=time").unwrap(),
+        pairs(&[("my-date", "date"), ("my-time", "time")])
+    );
+}
+
+#[test]
+fn an_invalid_mapping_is_an_error_that_names_the_entry() {
+    for (typed, part) in [
+        ("a=date,b=nosuch", "entry 2"),
+        ("a", "entry 1"),
+        ("", "entry 1"),
+        ("=date", "entry 1"),
+        ("a=date,", "entry 2"),
+    ] {
+        let error = parse_map_field(typed).unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Usage);
+        let text = error.to_string();
+        assert!(
+            text.contains("--w3c-map-field") && text.contains(part),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn field_regexes_are_split_before_the_next_field() {
+    for (typed, entries) in [
+        (r"a=(?P<x>\S+)", vec![("a", r"(?P<x>\S+)")]),
+        (
+            r"a=(?P<x>\d{1,3}=),b=(?P<y>.)",
+            vec![("a", r"(?P<x>\d{1,3}=)"), ("b", "(?P<y>.)")],
+        ),
+        (r"a=(?P<x>k,v=\d)", vec![("a", r"(?P<x>k,v=\d)")]),
+        (
+            r"cs(Cookie)=(?P<c>\S+),x-y=(?P<y>a|b)",
+            vec![("cs(Cookie)", r"(?P<c>\S+)"), ("x-y", "(?P<y>a|b)")],
+        ),
+        (
+            r"a=(?P<x>\S+?)(?=,|;)\S+,b=(?P<y>.)(?P=y)",
+            vec![("a", r"(?P<x>\S+?)(?=,|;)\S+"), ("b", "(?P<y>.)(?P=y)")],
+        ),
+    ] {
+        assert_eq!(
+            parse_field_regex(typed).unwrap(),
+            pairs(&entries),
+            "{typed}"
+        );
+    }
+}
+
+#[test]
+fn an_invalid_field_regex_is_an_error_that_names_the_entry() {
+    for (typed, part) in [
+        (r"sc-win32-status=\S+", "field sc-win32-status"),
+        (r"a=\S+,b=(?P<x>\S+)", "entry 1"),
+        (r"a=(?P<x>.),b=(?P<", "entry 2"),
+        (r"a=(?P<x>.)\1", "(?P=name)"),
+        (r"a=(?P<x>a\pN)", "character 8"),
+        (r"a=(?i)(?P<x>a)", "(?i:...)"),
+        (r"a=(?P<x>.)(?=b", "entry 1"),
+        (r"a=(?=b)", "a named group"),
+        ("a", "entry 1"),
+        ("", "entry 1"),
+    ] {
+        let error = parse_field_regex(typed).unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Usage);
+        let text = error.to_string();
+        assert!(
+            text.contains("--w3c-field-regex") && text.contains(part),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_standard_name_with_a_mapping_has_no_meaning_in_the_header() {
+    let options = W3cOptions {
+        map: pairs(&[("d", "date")]),
+        ..W3cOptions::default()
+    };
+    assert_eq!(options.standard_name(b"d"), Some(&b"date"[..]));
+    assert_eq!(options.standard_name(b"date"), None);
+    assert_eq!(options.standard_name(b"time"), Some(&b"time"[..]));
+}
+
+/// A column that some dialect knows, or another one.
+fn column_name() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(
+        [W3C, IIS, SHOUTCAST, CLOUDFRONT, RTMP, INCAPSULA]
+            .iter()
+            .flat_map(|header| header.split_whitespace().skip(1))
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// Values that fit the column in most dialects.
+fn fitting(name: &str) -> &'static [&'static str] {
+    match name {
+        "date" => &["2024-05-14", "\"2024-05-14\""],
+        "time" => &["06:00:01", "06:00:01.25", "\"06:00:01\"", "\"6:0:1.\""],
+        "c-ip" => &["203.0.113.9", "2001:db8::1", "\"203.0.113.9\""],
+        "cs-uri-stem" => &["/a", "/", "rtmp://h/a", "rtmp:/a"],
+        "cs-uri" => &["\"h/a b\"", "\"/\"", "\"h.example/\"x\" y\""],
+        "sc-status" | "c-status" => &["200", "404", "\"200\"", "\"\""],
+        "time-taken" | "x-duration" => &["1", "0.25", "-", "\"1.5\""],
+        _ => &[
+            "x",
+            "-",
+            "\"x\"",
+            "\"x y\"",
+            "\"x\" y\"",
+            "\"\"",
+            "\"",
+            "\"x \"y\" z\"",
+        ],
+    }
+}
+
+fn value(name: &'static str) -> impl Strategy<Value = String> {
+    prop_oneof![
+        40 => prop::sample::select(fitting(name)).prop_map(str::to_owned),
+        1 => prop::sample::select(vec!["\"", "\" \"", "a\"b", "200x", "/\"", "-1", "\u{e9}\""]).prop_map(str::to_owned),
+        1 => "[ -~]{0,6}",
+    ]
+}
+
+fn header_and_line() -> impl Strategy<Value = (Vec<&'static str>, String)> {
+    prop::collection::vec(column_name(), 1..9).prop_flat_map(|names| {
+        let values: Vec<_> = names.iter().map(|name| value(name)).collect();
+        let blanks = prop::collection::vec(
+            prop::sample::select(vec![" ", " ", " ", "\t", "  ", "\x0b"]),
+            names.len(),
+        );
+        let tail = prop::sample::select(vec!["", "", " ", "x", " \"x\" /y 200", "\""]);
+        (Just(names), values, blanks, tail).prop_map(|(names, values, blanks, tail)| {
+            let columns = values.iter().zip(&blanks).enumerate();
+            let line: String = columns
+                .flat_map(|(at, (value, blank))| {
+                    [if at == 0 { "" } else { *blank }, value.as_str()]
+                })
+                .collect();
+            (names, line + tail)
+        })
+    })
+}
+
+/// The fields that the regex of `--dump-log-regex` captures.
+fn by_regex<'a>(regex: &Regex, line: &'a [u8]) -> Option<Vec<(Field, &'a [u8])>> {
+    let captures = regex.captures(line)?;
+    let value = |field: Field| Some((field, captures.name(field.name())?.as_bytes()));
+    Some(Field::ALL.into_iter().filter_map(value).collect())
+}
+
+fn by_columns<'a>(
+    columns: &'a LogColumns,
+    line: &'a [u8],
+    arena: &'a Bump,
+) -> Option<Vec<(Field, &'a [u8])>> {
+    let mut record = Record::default();
+    let fits = columns.read(line, arena, &mut record);
+    let value = |field: Field| Some((field, record.get(field)?));
+    fits.then(|| Field::ALL.into_iter().filter_map(value).collect())
+}
+
+fn columns_and_regex(dialect: &'static Dialect, names: &str) -> (LogColumns, Regex) {
+    let columns = LogColumns::new(dialect, &W3cOptions::default(), names.as_bytes()).unwrap();
+    let regex = RegexBuilder::new(&format!("^{}", columns.python()))
+        .unicode(false)
+        .dot_matches_new_line(true)
+        .build()
+        .unwrap();
+    (columns, regex)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn the_scanner_agrees_with_the_regex((names, line) in header_and_line()) {
+        let arena = Bump::new();
+        for dialect in dialects() {
+            let (columns, regex) = columns_and_regex(dialect, &names.join(" "));
+            prop_assert_eq!(
+                by_columns(&columns, line.as_bytes(), &arena),
+                by_regex(&regex, line.as_bytes()),
+                "{}: {:?} of {:?}", dialect.name, line, names
+            );
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn look_around_does_not_change_what_built_in_columns_match((names, line) in header_and_line()) {
+        let arena = Bump::new();
+        for dialect in dialects() {
+            let (columns, regex) = columns_and_regex(dialect, &names.join(" "));
+            let python = format!("{}(?=.?)", columns.python());
+            let around = python_over_bytes(&python).unwrap();
+            prop_assert!(around.backtracks);
+            let text = LineText::new(line.as_bytes(), &arena);
+            let found = around.captures(text.as_str());
+            let value = |field: Field| {
+                let (_, number) = around.names.iter().find(|(name, _)| name == field.name())?;
+                Some((field, text.bytes(found.as_ref()?.get(*number)?.range())))
+            };
+            prop_assert_eq!(
+                found.is_some().then(|| Field::ALL.into_iter().filter_map(value).collect()),
+                by_regex(&regex, line.as_bytes()),
+                "{}: {:?} of {:?}", dialect.name, line, names
+            );
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_header_or_line_panics(
+        header in prop::collection::vec(any::<u8>(), 0..60),
+        line in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let mut header_line = b"#Fields: date time c-ip cs(User-Agent) cs-uri-stem sc-status ".to_vec();
+        header_line.extend(header);
+        let arena = Bump::new();
+        for dialect in dialects() {
+            let mut format = dialect.open(&W3cOptions::default()).unwrap();
+            // The header may be invalid.
+            let _ = format.header(&header_line);
+            let _ = format.parse(&line, &arena, &mut Record::default());
+        }
+    }
+}
+
+#[test]
+fn many_generated_lines_fit() {
+    use proptest::strategy::ValueTree;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let fits = (0..300).filter(|_| {
+        let (names, line) = header_and_line().new_tree(&mut runner).unwrap().current();
+        dialects().iter().any(|dialect| {
+            columns_and_regex(dialect, &names.join(" "))
+                .1
+                .is_match(line.as_bytes())
+        })
+    });
+    assert!(fits.count() > 100);
 }
