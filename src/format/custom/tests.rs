@@ -579,7 +579,7 @@ fn a_byte_that_is_not_utf8_is_one_character_but_not_a_letter() {
 }
 
 #[test]
-fn characters_that_look_like_stand_ins_are_kept() {
+fn characters_that_look_like_placeholders_are_kept() {
     let line = "\u{10ffe9}\u{10ff80}x".as_bytes();
     assert_eq!(find(r"\S+", line, 1), Some(vec![Some(line.to_vec())]));
     let broken = [line, b"\xff"].concat();
