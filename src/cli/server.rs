@@ -105,7 +105,7 @@ pub struct ConnectionArgs {
     /// of this machine, and 16
     #[arg(long, value_name = "N", default_value = "1")]
     pub recorders: String,
-    /// Most hits in one tracking request [default: 200 to 1000, as suits the server]
+    /// Most hits in one tracking request [default: 1000]
     #[arg(long, value_name = "N")]
     pub recorder_max_payload_size: Option<String>,
     /// Send hits in the log's order. Otherwise those of one user agent go together, each visitor's in their order,

@@ -82,7 +82,7 @@ impl Config {
         } else {
             recorders(&cli.connection.recorders)?
         };
-        let most_hits = match &cli.connection.recorder_max_payload_size {
+        let max_batch_hits = match &cli.connection.recorder_max_payload_size {
             _ if cli.connection.disable_bulk_tracking => Some(1),
             Some(text) => Some(
                 number::<i64>("--recorder-max-payload-size", text)?.clamp(1, 1_000_000) as usize,
@@ -149,7 +149,7 @@ impl Config {
             delivery: DeliveryOptions {
                 recorders,
                 auto,
-                most_hits,
+                max_batch_hits,
                 // What is replayed was in its order once.
                 keep_order: cli.connection.keep_order || cli.sent.replay_tracking,
                 retry: RetryPolicy {

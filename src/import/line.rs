@@ -153,7 +153,7 @@ impl Importer {
             .inspect_err(|_| count_unsent(log))?;
         let mut unit = self.unit(log, place(line), &kept);
         unit.originals.extend(self.original(log, line));
-        let parcel = self.outbox.parcel(unit.visitor);
+        let parcel = self.outbox.chunk(unit.visitor);
         unit.requests = self.requests.write(
             log.mark,
             line.start,
@@ -219,7 +219,7 @@ impl Importer {
         RequestGroup {
             file: log.number,
             log: log.known.as_ref().map(|known| known.state.log),
-            place,
+            position: place,
             more: Vec::new(),
             site: kept.site,
             days: (day, day),
@@ -228,7 +228,7 @@ impl Importer {
             visitor: self
                 .hasher
                 .hash_one(visitor.unwrap_or(kept.hit.userid.unwrap_or(kept.hit.ip))),
-            marked: kept.is_marked(),
+            has_hit_ids: kept.is_marked(),
             originals: Vec::new(),
         }
     }

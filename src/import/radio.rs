@@ -241,8 +241,8 @@ impl Importer {
         }
         let mut unit = listener.unit;
         unit.originals.extend(original);
-        let mark = self.requests.marker.mark(log.mark, unit.place.start, 0);
-        let parcel = self.outbox.parcel(unit.visitor);
+        let mark = self.requests.marker.mark(log.mark, unit.position.start, 0);
+        let parcel = self.outbox.chunk(unit.visitor);
         let beat = SessionRequest {
             time,
             kind: SessionRequestKind::PageView,
@@ -273,12 +273,12 @@ impl Importer {
             let visitor = whole.first.unit.visitor;
             let requests =
                 self.requests
-                    .write_connection(log.mark, &whole, self.outbox.parcel(visitor));
+                    .write_connection(log.mark, &whole, self.outbox.chunk(visitor));
             let unit = unit_of(whole, requests);
             if requests == 0 {
                 // Matomo has them all since an interrupted run.
                 log.account.add(Count::Imported, unit.lines());
-                unit.places().for_each(|place| self.pass(log, place));
+                unit.positions().for_each(|place| self.pass(log, place));
                 continue;
             }
             if self.hand_over(unit) == Flow::Over {
@@ -364,7 +364,7 @@ impl Requests {
     /// The marks of a connection's requests.
     pub(super) fn marks_of(&self, log: u64, whole: &Over) -> impl Iterator<Item = HitId> + use<> {
         let marker = self.marker;
-        let start = whole.first.unit.place.start;
+        let start = whole.first.unit.position.start;
         let parts = whole.connection.beats().len() as u32;
         (0..parts).map(move |part| marker.mark(log, start, part))
     }

@@ -12,8 +12,9 @@ use crate::error::{Error, Result};
 use crate::input::lines::LineOptions;
 use crate::ledger::failpoint::reach;
 use crate::ledger::{LogId, PendingBatch, Ranges};
+use crate::matomo::visit_log::{LookupError, find_recorded};
 use crate::recorder::InDoubt;
-use crate::recorder::{LinePosition, LookupError, present};
+use crate::recorder::LinePosition;
 use crate::report::{Count, FileAccount};
 
 /// What Matomo has of a batch.
@@ -130,7 +131,7 @@ impl Importer {
         account: &FileAccount,
     ) -> Result<Option<Found>> {
         let requests: Vec<&[u8]> = again.parcel.requests().collect();
-        let answer = present(&self.api, &requests, again.marked);
+        let answer = find_recorded(&self.api, &requests, again.marked);
         let place = format!(
             "{}: {} hits that an interrupted run sent",
             path.display(),

@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod retry;
 pub mod shown;
 pub mod tracking;
+pub mod visit_log;
 
 mod address;
 mod answer;

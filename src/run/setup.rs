@@ -65,10 +65,10 @@ impl Prepare<'_> {
             options: self.delivery,
             ledger: ledger.cloned(),
             rejects: rejects.clone(),
-            learnt: Default::default(),
+            server: Default::default(),
         });
         let (pool, outbox) = match self.dry_run {
-            true => Pool::none(account, console),
+            true => Pool::for_dry_run(account, console),
             false => Pool::start(&shared)?,
         };
         Ok(Prepared {

@@ -85,7 +85,7 @@ fn where_matomo_cannot_be_asked_nothing_is_lost_and_what_may_be_there_twice_is_l
 
 /// Numbers of the lines that were named as perhaps there twice.
 fn listed(messages: &str) -> BTreeSet<usize> {
-    let place = Regex::new(r"access\.log:(\d+)(?:-(\d+))? are in doubt").unwrap();
+    let place = Regex::new(r"access\.log:(\d+)(?:-(\d+))? are unconfirmed").unwrap();
     let mut numbers = BTreeSet::new();
     for found in place.captures_iter(messages) {
         let end = |group| {
