@@ -44,8 +44,8 @@ fn line(number: usize, visitor: usize, agent: usize, second: usize) -> String {
     )
 }
 
-/// 4,000 hits of 1,500 visitors with 536 agents, a few common and many rare. Each visitor views a few
-/// pages in a row.
+/// 4,000 hits of 1,500 visitors with 536 agents, a few common and many rare. Each visitor views a
+/// few pages in a row.
 fn usual_log() -> String {
     let mut random = Random(7);
     let mut agents: Vec<usize> = (0..1500).map(|visitor| visitor % 536).collect();

@@ -143,8 +143,8 @@ impl Acks {
         };
         let mut accepted_sites = BTreeSet::new();
         let mut stored = Vec::new();
-        // If Matomo does not say which hits it refused or lost, the first ones stand in for them,
-        // so that the counts are right.
+        // If Matomo does not say which hits it refused or lost, the first ones are counted as such,
+        // so that the totals are right.
         let (mut unnamed_left, mut lost_left) = (unnamed, lost);
         for (index, request) in requests.iter().enumerate() {
             if refused.binary_search(&index).is_ok() {
@@ -169,7 +169,7 @@ impl Acks {
         if unnamed > 0 {
             let lines = self.location(buffer, requests);
             console.warn_incomplete(format!(
-                "Matomo refused {unnamed} of the {sent} hits of {lines}; only a super user's token shows which ones"
+                "{unnamed} of the {sent} hits of {lines} were refused; only a super user's token shows which ones"
             ));
         }
         if lost > 0 {

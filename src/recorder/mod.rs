@@ -187,7 +187,7 @@ impl Recorder {
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| self.send_all()));
         let result = result.unwrap_or_else(|_| {
             Err(Error::stopped(format!(
-                "recorder {number} panicked: this is a mistake in import-logs"
+                "recorder {number} panicked: this is a bug in import-logs"
             )))
         });
         if let Err(error) = result {

@@ -1,4 +1,4 @@
-//! The queue from the parser thread to the recorders: one chunk per recorder, handed over when full.
+//! The queue from the parser to the recorders: one chunk per recorder, handed over when it is full.
 
 use std::sync::Arc;
 use std::time::Duration;

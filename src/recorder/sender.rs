@@ -100,7 +100,7 @@ impl Sender {
             .pop()
             .or_else(|| batches.next_batch(buffer, self.semaphore.batch_limits()))
         {
-            if self.has_outgrown_limit(buffer, &batch) {
+            if self.exceeds_size_limit(buffer, &batch) {
                 retries.extend(batch.split());
                 continue;
             }
@@ -140,7 +140,7 @@ impl Sender {
 
     /// Whether a half of an earlier batch exceeds the size limit by far, because the limit has
     /// shrunk since the split.
-    fn has_outgrown_limit(&self, buffer: &Buffer, batch: &Batch) -> bool {
+    fn exceeds_size_limit(&self, buffer: &Buffer, batch: &Batch) -> bool {
         let max_bytes = self.semaphore.batch_limits().bytes;
         !batch.is_new
             && batch.attempts == 0
