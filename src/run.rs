@@ -97,7 +97,7 @@ fn setup(config: Config, console: &Console, shutdown: &Shutdown) -> Result<Run> 
         let rejects = config.rejects.as_deref().map(open_rejects).transpose()?;
         let rejects = rejects.map(Arc::new);
         let (recorders, queue) = match config.dry_run {
-            true => Pool::none(&account, console),
+            true => Pool::for_dry_run(&account, console),
             false => {
                 let ledger = ledger.as_ref().map(|handle| Arc::clone(&handle.ledger));
                 let rejects = rejects.clone();
@@ -193,7 +193,7 @@ fn start_recorders(
         options,
         ledger,
         rejects,
-        learnt: Default::default(),
+        server: Default::default(),
     }))
 }
 

@@ -144,7 +144,7 @@ fn replayed_hits_that_share_a_mark_are_not_taken_for_one_another() {
     let ended = import_log(&sandbox, log, "--replay-tracking")
         .exits(3)
         .says(&[
-            "20 hits of access.log:21-40 are in doubt",
+            "20 hits of access.log:21-40 are unconfirmed",
             "pv_id",
             "sent again",
         ]);
@@ -181,10 +181,11 @@ fn deadlocks_of_first_days_double_nothing() {
 #[test]
 fn where_matomo_cannot_be_asked_the_batch_goes_again_and_the_exit_status_says_so() {
     let sandbox = faulty(Live::Closed, Fault::CommitClose);
-    let ended =
-        import(&sandbox, "")
-            .exits(3)
-            .says(&["20 hits of access.log:", "in doubt", "sent again"]);
+    let ended = import(&sandbox, "").exits(3).says(&[
+        "20 hits of access.log:",
+        "unconfirmed",
+        "sent again",
+    ]);
     assert_eq!(ended.summary().get("imported"), 60);
     assert_eq!(ended.summary().get("resent"), 20);
     let mut once = numbers(&sandbox);
@@ -198,7 +199,7 @@ fn where_the_user_wants_nothing_twice_it_is_not_sent_again() {
     let sandbox = faulty(Live::Closed, Fault::Refuse);
     let ended = import(&sandbox, "--in-doubt=skip")
         .exits(3)
-        .says(&["in doubt", "not sent again"]);
+        .says(&["unconfirmed", "not sent again"]);
     assert_eq!(ended.summary().get("imported"), 40);
     assert_eq!(ended.summary().get("in_doubt"), 20);
     assert_eq!(numbers(&sandbox).len(), 40);
@@ -209,7 +210,7 @@ fn where_the_user_wants_to_decide_it_stops() {
     let sandbox = faulty(Live::Closed, Fault::CommitClose);
     let ended = import(&sandbox, "--in-doubt=stop")
         .exits(1)
-        .says(&["in doubt", "--in-doubt=stop"]);
+        .says(&["unconfirmed", "--in-doubt=stop"]);
     assert_eq!(ended.summary().get("imported"), 20);
     assert_eq!(numbers(&sandbox).len(), 40);
 }

@@ -215,7 +215,7 @@ fn hits_that_the_server_lost_are_counted() {
     });
     let ended = import(&sandbox, "--idsite=1")
         .exits(3)
-        .says(&["3 hits less than the 20"]);
+        .says(&["3 hits fewer than the 20"]);
     assert_eq!(ended.summary().get("imported"), 17);
     assert_eq!(ended.summary().get("lost"), 3);
     assert_eq!(count(&sandbox), 17);

@@ -135,7 +135,7 @@ fn a_wait_for_a_dead_server_is_cut_short() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(ended.summary().get("imported"), 0);
     assert_eq!(count(&sandbox), 0);
-    let told = ended.err.matches("; again in ").count();
+    let told = ended.err.matches("; trying again in ").count();
     assert_eq!(told, 1, "once for all recorders: {ended}");
 }
 

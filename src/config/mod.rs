@@ -320,7 +320,7 @@ fn delivery(cli: &Cli) -> Result<DeliveryOptions> {
     Ok(DeliveryOptions {
         recorders,
         auto,
-        most_hits: most_hits(connection)?,
+        max_batch_hits: max_batch_hits(connection)?,
         // A replayed log already has the right order.
         keep_order: connection.keep_order || cli.requests.replay_tracking,
         retry: RetryPolicy {
@@ -355,7 +355,7 @@ fn recorders(text: &str) -> Result<(usize, bool)> {
 }
 
 /// Maximum number of hits in a request, if the user sets one.
-fn most_hits(connection: &ConnectionArgs) -> Result<Option<usize>> {
+fn max_batch_hits(connection: &ConnectionArgs) -> Result<Option<usize>> {
     if connection.disable_bulk_tracking {
         return Ok(Some(1));
     }

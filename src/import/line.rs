@@ -186,7 +186,7 @@ impl LineProcessor {
             .inspect_err(|_| count_unsent(log))?;
         let mut group = self.request_group(log, position(line), &accepted);
         group.originals.extend(self.original(log, line));
-        let chunk = self.queue.parcel(group.visitor);
+        let chunk = self.queue.chunk(group.visitor);
         group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
         Ok(self.enqueue(group))
     }
@@ -260,7 +260,7 @@ impl LineProcessor {
         RequestGroup {
             file: log.number,
             log: log.resume.as_ref().map(ResumePoint::log),
-            place: position,
+            position,
             more: Vec::new(),
             site: hit.site.index,
             days: (day, day),
@@ -269,7 +269,7 @@ impl LineProcessor {
             visitor: self
                 .hasher
                 .hash_one(visitor.unwrap_or(hit.userid.unwrap_or(hit.request.ip))),
-            marked: accepted.has_our_id(),
+            has_hit_ids: accepted.has_our_id(),
             originals: Vec::new(),
         }
     }

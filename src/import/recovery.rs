@@ -21,7 +21,8 @@ use crate::input::InputError;
 use crate::input::discover::Source;
 use crate::input::lines::{Line, LineEvent, LineOptions, Lines};
 use crate::ledger::{LogId, PendingBatch, Ranges};
-use crate::recorder::{Chunk, Decision, LinePosition, present};
+use crate::matomo::visit_log::find_recorded;
+use crate::recorder::{Chunk, Decision, LinePosition};
 use crate::report::{Account, Count, Counter, FileAccount};
 
 /// What Matomo has of a pending batch.
@@ -146,7 +147,7 @@ impl Importer {
         account: &FileAccount,
     ) -> Result<Option<ReconciledBatch>> {
         let requests: Vec<&[u8]> = rebuilt.chunk.requests().collect();
-        let lookup = present(&self.processor.api, &requests, rebuilt.has_our_ids);
+        let lookup = find_recorded(&self.processor.api, &requests, rebuilt.has_our_ids);
         let policy = self.ledger.as_ref().map(|handle| handle.in_doubt);
         let hits = format!(
             "{}: {} hits of an interrupted run",

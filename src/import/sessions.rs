@@ -272,8 +272,8 @@ impl LineProcessor {
         }
         let mut group = start.group;
         group.originals.extend(original);
-        let id = self.requests.ids.id(log.id, group.place.start, 0);
-        let chunk = self.queue.parcel(group.visitor);
+        let id = self.requests.ids.id(log.id, group.position.start, 0);
+        let chunk = self.queue.chunk(group.visitor);
         let request = SessionRequest {
             time,
             kind: SessionRequestKind::PageView,
@@ -305,13 +305,13 @@ impl LineProcessor {
                 let start = &session.first;
                 radio.stats.add(&start.mount, time, start.listener);
             }
-            let chunk = self.queue.parcel(session.first.group.visitor);
+            let chunk = self.queue.chunk(session.first.group.visitor);
             let requests = self.requests.write_session(log.id, &session, chunk);
             let group = session_group(session, requests);
             if requests == 0 {
                 // Matomo has all its requests since an interrupted run.
                 log.account.add(Count::Imported, group.lines());
-                group.places().for_each(|position| log.pass(position));
+                group.positions().for_each(|position| log.pass(position));
                 continue;
             }
             if self.enqueue(group) == Flow::Stop {
@@ -398,7 +398,7 @@ impl RequestWriter {
         session: &FinishedSession,
     ) -> impl Iterator<Item = HitId> + use<> {
         let ids = self.ids;
-        let start = session.first.group.place.start;
+        let start = session.first.group.position.start;
         let parts = session.connection.beats().len() as u32;
         (0..parts).map(move |part| ids.id(log, start, part))
     }

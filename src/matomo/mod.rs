@@ -17,3 +17,4 @@ pub(crate) mod retry;
 mod test_server;
 mod tls;
 pub mod tracking;
+pub(crate) mod visit_log;

@@ -3,7 +3,7 @@
 
 use clap::ValueEnum;
 
-use super::LookupError;
+use crate::matomo::visit_log::LookupError;
 
 /// The policy for unconfirmed hits that Matomo cannot be asked about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

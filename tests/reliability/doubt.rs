@@ -57,7 +57,7 @@ fn assert_unconfirmed_doubled(world: &World) {
 fn resend_is_the_default_and_lists_possible_duplicates() {
     let world = answer_lost();
     let ended = world.import("access.log").exits(3);
-    let ended = ended.says(&["access.log:11-20 are in doubt", "may be there twice"]);
+    let ended = ended.says(&["access.log:11-20 are unconfirmed", "may be counted twice"]);
     let summary = ended.summary();
     assert_eq!((summary.get("imported"), summary.get("resent")), (100, 10));
     assert_unconfirmed_doubled(&world);
@@ -70,7 +70,7 @@ fn skip_never_sends_again_and_lists_what_may_be_missing() {
     for fault in [Fault::CommitClose, Fault::Refuse] {
         let world = closed(vec![None, Some(fault.clone())]);
         let ended = import(&world, "skip").exits(3);
-        let ended = ended.says(&["access.log:11-20 are in doubt", "not sent again"]);
+        let ended = ended.says(&["access.log:11-20 are unconfirmed", "not sent again"]);
         let summary = ended.summary();
         assert_eq!((summary.get("imported"), summary.get("in_doubt")), (90, 10));
         import(&world, "resend").exits(0);
@@ -86,7 +86,7 @@ fn stop_sends_nothing_until_the_policy_is_changed() {
         for _ in 0..2 {
             import(&world, "stop")
                 .exits(1)
-                .says(&["in doubt", "--in-doubt=stop"]);
+                .says(&["are unconfirmed", "--in-doubt=stop"]);
             assert_each_once(&world.sandbox, 0..20);
         }
         import(&world, policy).exits(3);

@@ -85,7 +85,7 @@ fn if_matomo_cannot_be_asked_nothing_is_lost_and_possible_duplicates_are_listed(
 
 /// The numbers of the lines that were reported as possible duplicates.
 fn listed(messages: &str) -> BTreeSet<usize> {
-    let place = Regex::new(r"access\.log:(\d+)(?:-(\d+))? are in doubt").unwrap();
+    let place = Regex::new(r"access\.log:(\d+)(?:-(\d+))? are unconfirmed").unwrap();
     let mut numbers = BTreeSet::new();
     for found in place.captures_iter(messages) {
         let end = |group| {
