@@ -186,7 +186,10 @@ impl HitOptions {
             site,
             userid: get(Field::Userid)
                 .filter(|user| *user != b"-" && user.iter().any(|byte| *byte != b'"')),
-            length: get(Field::Length).and_then(whole_number).unwrap_or(0),
+            // HAProxy writes `+4096` if it logs a response before its end.
+            length: get(Field::Length)
+                .and_then(|length| whole_number(length.strip_prefix(b"+").unwrap_or(length)))
+                .unwrap_or(0),
             generation_time: self.generation_time(request.record),
             event: event(
                 get(Field::EventCategory),
