@@ -31,7 +31,7 @@ pub(super) struct Kept<'k> {
 impl Kept<'_> {
     /// Its request will carry the mark of its place.
     pub(super) fn is_marked(&self) -> bool {
-        !self.arguments.as_ref().is_some_and(Arguments::has_mark)
+        !self.arguments.as_ref().is_some_and(Arguments::has_pv_id)
     }
 }
 
@@ -310,7 +310,7 @@ impl Requests {
                 self.writer.write(&kept.hit, &mark, &mut own);
                 parcel
                     .body
-                    .extend_from_slice(&arguments.over(&own, kept.hit.request));
+                    .extend_from_slice(&arguments.merge_into(&own, kept.hit.request));
             }
         }
         parcel.end_request();
