@@ -1,9 +1,7 @@
-//! A run: everything is put together, the logs are read, and what came of it is told.
-
-mod setup;
+//! A run: sets up what it needs, imports the logs, and reports the result.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -11,55 +9,76 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 
 use crate::config::Config;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::hit_id::HitIdGenerator;
 use crate::import::dump;
 use crate::import::format_selector::FormatSelector;
-use crate::import::ledger_handle;
-use crate::import::pipe;
-use crate::import::resume;
-use crate::import::{Importer, Radio, Remains, Requests};
+use crate::import::{ImportEnd, Importer, LedgerHandle, LineProcessor, Radio, RequestWriter};
 use crate::input::discover::{Source, discover};
-use crate::input::lines::LineOptions;
+use crate::ledger::Ledger;
 use crate::matomo::tracking::Writer;
 use crate::radio::ListeningStats;
+use crate::recorder::{Context, DeliveryOptions, Pool, Queue};
 use crate::report::progress::{Progress, ProgressMode, ProgressSource};
+use crate::report::rejects::Rejects;
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count, Exit};
-use crate::sandbox::{self};
+use crate::sandbox;
 use crate::shutdown::Shutdown;
-use crate::target::{Connected, Destination};
-use setup::{Prepare, Prepared};
+use crate::site::Sites;
+use crate::target::{ConnectedTarget, Target};
 
-/// How long batches under way may take to finish after a signal.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long requests under way may take to finish after a shutdown is requested.
+const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
-/// Runs an import and says what came of it. What the user is to know is printed on the console.
-pub fn run(config: Config, console: &Console, stop: &Shutdown) -> Exit {
-    let outcome = import(config, console, stop);
-    // The first error is the one that the others follow from.
-    let error = stop.take_error().or(outcome.err());
-    let told = |error: &&Error| error.kind() == Kind::Interrupted && stop.signal().is_some();
-    if let Some(error) = error.as_ref().filter(|error| !told(error)) {
+/// Runs an import, prints its messages and its summary, and returns the exit status.
+pub fn run(config: Config, console: &Console, shutdown: &Shutdown) -> Exit {
+    let outcome = import(config, console, shutdown);
+    // An error of a recorder comes first: it caused the others.
+    let error = shutdown.take_error().or(outcome.err());
+    let by_signal =
+        |error: &Error| error.kind() == ErrorKind::Interrupted && shutdown.signal().is_some();
+    if let Some(error) = error.as_ref().filter(|error| !by_signal(error)) {
         console.error(error.to_string());
     }
-    Exit::of_run(error.as_ref(), stop.signal(), console.is_incomplete())
+    Exit::of_run(error.as_ref(), shutdown.signal(), console.is_incomplete())
 }
 
-fn import(config: Config, console: &Console, stop: &Shutdown) -> Result<()> {
-    let begun = Instant::now();
-    let chooser = FormatSelector::new(config.choice, config.format)?;
+fn import(config: Config, console: &Console, shutdown: &Shutdown) -> Result<()> {
     if config.dump_regex {
-        return dump::print(&chooser, &config.files, &config.input, console, stop);
+        let selector = FormatSelector::new(config.choice, config.format)?;
+        return dump::print(&selector, &config.files, &config.input, console, shutdown);
     }
-    let destination = Destination::new(config.server, console)?;
+    let mut run = setup(config, console, shutdown)?;
+    let outcome = run.importer.run(&run.sources);
+    run.finish(outcome, console, shutdown)
+}
+
+/// A run that is ready for its first line.
+struct Run {
+    started: Instant,
+    dry_run: bool,
+    replaying: bool,
+    sources: Vec<Source>,
+    target: ConnectedTarget,
+    account: Arc<Account>,
+    importer: Importer,
+    recorders: Pool,
+    progress: Progress,
+}
+
+/// Opens the ledger, connects to the server, and starts the recorders.
+fn setup(config: Config, console: &Console, shutdown: &Shutdown) -> Result<Run> {
+    let started = Instant::now();
+    let selector = FormatSelector::new(config.choice, config.format)?;
+    let target = Target::new(config.server, console)?;
     let sources = discover(&config.files, &mut |warning| {
         console.warn_incomplete(warning)
     });
-    let books = match config.dry_run || destination.is_sandbox() {
+    let ledger = match config.dry_run || target.is_sandbox() {
         true => None,
-        false => Some(ledger_handle::open(
-            destination.client.url(),
+        false => Some(LedgerHandle::open(
+            target.url(),
             config.state_dir,
             config.sites.idsite.as_deref(),
             &config.delivery,
@@ -68,43 +87,39 @@ fn import(config: Config, console: &Console, stop: &Shutdown) -> Result<()> {
     };
     let account = Arc::new(Account::new());
     let replaying = config.replay.is_some();
-    let prepare = Prepare {
-        destination,
-        delivery: config.delivery,
-        sites: config.sites,
-        rejects: config.rejects.as_deref(),
-        going_on: config.keeps_rejects,
-        encoding: &config.input.encoding,
-        replaying,
-        dry_run: config.dry_run,
-    };
-    let ledger = books.as_ref().map(|books| &books.ledger);
-    let prepared = prepare.run(&sources, ledger, &account, console, stop);
-    // Nobody reads the pipes then.
-    if let (Err(_), Some(books)) = (&prepared, &books) {
-        match &books.kept {
-            Some(kept) => {
-                let options = LineOptions {
-                    encoding: config.input.encoding.clone(),
-                    ..LineOptions::default()
-                };
-                pipe::keep(&sources, kept, &options, stop, console);
+    let prepare = || {
+        let target = target.connect(config.delivery.retry, console, shutdown)?;
+        let sites = Sites::new(config.sites, replaying, config.dry_run, &target.api)?;
+        let open_rejects = |path: &Path| {
+            let encoding = &config.input.encoding;
+            Rejects::open(path, encoding, &sources, config.keeps_rejects)
+        };
+        let rejects = config.rejects.as_deref().map(open_rejects).transpose()?;
+        let rejects = rejects.map(Arc::new);
+        let (recorders, queue) = match config.dry_run {
+            true => Pool::none(&account, console),
+            false => {
+                let ledger = ledger.as_ref().map(|handle| Arc::clone(&handle.ledger));
+                let rejects = rejects.clone();
+                let options = config.delivery;
+                start_recorders(
+                    &target, options, ledger, rejects, &account, console, shutdown,
+                )?
             }
-            None => resume::tell_of_pipes(&sources, console),
+        };
+        Ok((target, sites, rejects, recorders, queue))
+    };
+    let prepared = prepare().inspect_err(|_: &Error| {
+        if let Some(ledger) = &ledger {
+            ledger.save_pipes(&sources, &config.input.line_options(), shutdown, console);
+            ledger.warn_of_lost_pipes(&sources, console);
         }
-    }
-    let Prepared {
-        server,
-        sites,
-        rejects,
-        pool,
-        outbox,
-    } = prepared?;
-    let marker = HitIdGenerator::new(match &books {
-        Some(books) => books.ledger.salt(),
-        // Nobody will ask for these hits again.
-        None => [0; 16],
     });
+    let (target, sites, rejects, recorders, queue) = prepared?;
+    // Without a ledger, no later run looks for these ids.
+    let salt = ledger
+        .as_ref()
+        .map_or([0; 16], |handle| handle.ledger.salt());
     let bytes = Arc::new(AtomicU64::new(0));
     let style = ProgressMode::choose(config.show_progress, config.progress_delay, console);
     let watched = ProgressSource {
@@ -113,120 +128,112 @@ fn import(config: Config, console: &Console, stop: &Shutdown) -> Result<()> {
         total: total_size(&sources),
     };
     let progress = Progress::start(console, style, watched);
-    let mut parser = Importer {
+    let processor = LineProcessor {
         skip: config.input.skip,
-        input: config.input,
-        chooser,
+        limit: config.input.limit,
         hit: config.hit,
         ignored_groups: config.ignored_groups,
-        lacking_groups: HashSet::new(),
+        missing_groups: HashSet::new(),
         filters: config.filters,
         replay: config.replay,
-        radio: config.radio.map(|radio| Radio {
-            also_detected: radio.also_detected,
-            audience: radio.audience,
-            tally: ListeningStats::default(),
+        radio: config.radio.map(|options| Radio {
+            options,
+            stats: ListeningStats::default(),
         }),
-        requests: Requests {
-            writer: Writer::new(config.tracking),
-            marker,
-            present: HashSet::new(),
-            sealed: HashSet::new(),
-        },
         sites,
-        api: server.api.clone(),
-        outbox,
-        account: Arc::clone(&account),
-        bytes,
-        console: console.clone(),
-        stop: stop.clone(),
-        hasher: FixedState::default(),
-        sandbox: server
+        api: target.api.clone(),
+        requests: RequestWriter::new(Writer::new(config.tracking), HitIdGenerator::new(salt)),
+        queue,
+        rejects,
+        sandbox: target
             .sandbox
             .as_ref()
             .map(|sandbox| sandbox.store().clone()),
-        rejects,
-        books,
+        hasher: FixedState::default(),
+        console: console.clone(),
     };
-    let parsed = parser.run(&sources);
-    // Dropping the outbox ends the recorders.
-    let remains = parser.end();
-    let all_ended = pool.join(stop, GRACE);
-    drop(progress);
-    let over = Over {
-        begun,
+    Ok(Run {
+        started,
         dry_run: config.dry_run,
         replaying,
-        command_line: &config.command_line,
-        sources: &sources,
-        server: &server,
-        account: &account,
-        all_ended,
-    };
-    over.conclude(parsed, remains, console, stop)
+        importer: Importer {
+            input: config.input,
+            selector,
+            processor,
+            ledger,
+            account: Arc::clone(&account),
+            bytes,
+            console: console.clone(),
+            shutdown: shutdown.clone(),
+        },
+        sources,
+        target,
+        account,
+        recorders,
+        progress,
+    })
 }
 
-/// A run whose recorders have ended.
-struct Over<'r> {
-    begun: Instant,
-    dry_run: bool,
-    replaying: bool,
-    command_line: &'r [OsString],
-    sources: &'r [Source],
-    server: &'r Connected,
-    account: &'r Account,
-    /// No request is under way.
-    all_ended: bool,
+fn start_recorders(
+    target: &ConnectedTarget,
+    options: DeliveryOptions,
+    ledger: Option<Arc<Ledger>>,
+    rejects: Option<Arc<Rejects>>,
+    account: &Arc<Account>,
+    console: &Console,
+    shutdown: &Shutdown,
+) -> Result<(Pool, Queue)> {
+    Pool::start(&Arc::new(Context {
+        client: target.client.clone(),
+        api: target.api.clone(),
+        token: target.token.clone(),
+        account: Arc::clone(account),
+        console: console.clone(),
+        stop: shutdown.clone(),
+        options,
+        ledger,
+        rejects,
+        learnt: Default::default(),
+    }))
 }
 
-impl Over<'_> {
-    /// Sums up, writes down what is done, and says whether all of it adds up.
-    fn conclude(
-        self,
-        parsed: Result<()>,
-        remains: Remains,
-        console: &Console,
-        stop: &Shutdown,
-    ) -> Result<()> {
-        let Self {
-            server, account, ..
-        } = self;
-        let Remains {
+impl Run {
+    /// Waits for the recorders, prints the summary, and closes the ledger. `outcome` is that of
+    /// the importer.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of `outcome`, else the first error of finishing.
+    fn finish(self, outcome: Result<()>, console: &Console, shutdown: &Shutdown) -> Result<()> {
+        let account = &self.account;
+        let target = &self.target;
+        // This drops the queue, which ends the recorders.
+        let ImportEnd {
             sites,
             radio,
-            books,
-        } = remains;
+            ledger,
+            input,
+        } = self.importer.finish();
+        let all_ended = self.recorders.join(shutdown, GRACE_PERIOD);
+        drop(self.progress);
         let summary = SummaryInput {
             account,
             sites: &sites.summary(),
-            elapsed: self.begun.elapsed(),
-            url: server.sandbox.is_none().then_some(server.url.as_str()),
+            elapsed: self.started.elapsed(),
+            url: target.sandbox.is_none().then_some(target.url.as_str()),
             dry_run: self.dry_run,
             replaying: self.replaying,
         };
-        // Where the import stopped before its first line there is nothing to sum up.
-        if parsed.is_ok() || account.total(Count::Read) > 0 {
-            let mut listening =
-                radio.map_or_else(String::new, |mut radio| radio.tally.figures().text());
-            let unsent = account.total(Count::Unsent);
-            if unsent > 0 && !listening.is_empty() {
-                listening += &format!(
-                    "\n    Of the lines that were read, {unsent} are not yet sent: the run that sends them tells their listeners again.\n"
-                );
-            }
+        // An import that failed before its first line has nothing to sum up.
+        if outcome.is_ok() || account.total(Count::Read) > 0 {
+            let listening = radio.map_or_else(String::new, |radio| listening(radio, account));
             console.print(format!("{}{listening}", summary.text()));
         }
-        let closed = books.map_or(Ok(()), |books| {
-            ledger_handle::close(
-                books,
-                self.sources,
-                account,
-                self.command_line,
-                parsed.is_err() || stop.requested(),
-                console,
-            )
+        let closed = ledger.map_or(Ok(()), |ledger| {
+            let interrupted = outcome.is_err() || shutdown.requested();
+            ledger.close(interrupted, &self.sources, &input, account, console)
         });
-        let reported = match &server.sandbox {
+        let reported = match &target.sandbox {
             Some(sandbox) => sandbox::report(sandbox.store()).map(|report| console.print(report)),
             None => Ok(()),
         };
@@ -234,43 +241,57 @@ impl Over<'_> {
         if account.is_incomplete() {
             console.mark_incomplete();
         }
-        let accounted = if self.all_ended {
-            check_account(account, parsed.is_ok() && !stop.requested())
-        } else {
-            console.warn_incomplete(format!(
-            "requests under way did not end within {} s: {} lines are in no line of the summary; the next run asks \
-             Matomo for those that were sent, and sends the others",
-            GRACE.as_secs(),
-            account.under_way()
-        ));
-            Ok(())
+        let accounted = match all_ended {
+            true => check_account(account, outcome.is_ok() && !shutdown.requested()),
+            false => {
+                console.warn_incomplete(format!(
+                    "requests under way did not end within {} s: {} lines are missing from the \
+                     summary; the next run looks up which of them Matomo has, and sends the others",
+                    GRACE_PERIOD.as_secs(),
+                    account.under_way()
+                ));
+                Ok(())
+            }
         };
-        match (parsed, accounted) {
+        match (outcome, accounted) {
             (Err(error), Err(imbalance)) => {
                 console.error(imbalance.to_string());
                 Err(error)
             }
-            (parsed, accounted) => parsed.and(accounted).and(closed),
+            (outcome, accounted) => outcome.and(accounted).and(closed),
         }
     }
 }
 
-/// Every line that was read has one end; and where nothing stopped the import, none is left unsent.
+/// The listening part of the summary; empty if no session was read.
+fn listening(mut radio: Radio, account: &Account) -> String {
+    let mut text = radio.stats.figures().text();
+    let unsent = account.total(Count::Unsent);
+    if unsent > 0 && !text.is_empty() {
+        text += &format!(
+            "\n    {unsent} of these lines are not sent yet: the run that sends them counts their \
+             listeners again.\n"
+        );
+    }
+    text
+}
+
+/// Checks that every line was counted once, and that none is unsent if the import `finished`.
 fn check_account(account: &Account, finished: bool) -> Result<()> {
     if let Err(imbalance) = account.balance() {
         return Err(Error::stopped(format!(
-            "the account does not add up, this is a mistake in import-logs: {imbalance}"
+            "the account does not add up; this is a bug in import-logs: {imbalance}"
         )));
     }
     if finished && account.total(Count::Unsent) > 0 {
         return Err(Error::stopped(
-            "lines were read and not sent, and nobody said why: this is a mistake in import-logs",
+            "lines were not sent, without an error; this is a bug in import-logs",
         ));
     }
     Ok(())
 }
 
-/// Bytes of all logs, packed as they are. `None`: one of them is no plain file, and nobody knows how long it is.
+/// Compressed bytes of all logs. `None` if one of them is not a plain file.
 fn total_size(sources: &[Source]) -> Option<u64> {
     sources
         .iter()

@@ -1,7 +1,7 @@
-//! The server that a run talks to: Matomo, or the sandbox in its place.
+//! The server that hits go to: Matomo or the sandbox.
 //!
-//! Where it is stands fixed before it is first asked for something (a token, for `--login`): what is to be kept while it
-//! is away can be kept.
+//! A [`Target`] has an address, but nothing has been sent to it yet. So the ledger can be opened,
+//! and the pipes saved in it, even if the server is away and [`Target::connect`] fails.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,59 +16,61 @@ use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
 
-/// Where hits go.
 #[derive(Debug)]
 pub enum TargetOptions {
     Matomo {
         client: ClientOptions,
         token: TokenSources,
     },
-    /// The built-in tracker, with the file that keeps its hits (none: memory).
     Sandbox {
+        /// The database that keeps its hits. `None`: they are kept in memory.
         file: Option<PathBuf>,
         client: ClientOptions,
     },
 }
 
-/// Where hits are to go.
-pub struct Destination {
+/// A server that has not been contacted.
+pub struct Target {
     url: String,
-    pub client: Client,
-    token: Token,
+    client: Client,
+    credentials: Credentials,
 }
 
-/// What a server is told, or where that comes from.
-enum Token {
-    Sought(TokenSources),
-    /// It stops when it is dropped.
-    OfSandbox(Sandbox),
+enum Credentials {
+    Matomo(TokenSources),
+    /// The running sandbox, which knows its token. It stops when dropped.
+    Sandbox(Sandbox),
 }
 
-/// The server that hits go to, and how it is asked.
-pub struct Connected {
+/// A server, and the token for it.
+pub struct ConnectedTarget {
+    /// The address as the user gave it.
     pub url: String,
     pub client: Client,
     pub api: Api,
     pub token: Option<Secret>,
-    /// Stops when it is dropped.
+    /// Stops when dropped.
     pub sandbox: Option<Sandbox>,
 }
 
-impl Destination {
-    /// An error: an address or a certificate cannot be used, or the sandbox cannot start.
-    pub fn new(server: TargetOptions, console: &Console) -> Result<Self> {
-        match server {
+impl Target {
+    /// # Errors
+    ///
+    /// Returns an error if an address or a certificate is invalid, or if the sandbox cannot be
+    /// started.
+    pub fn new(options: TargetOptions, console: &Console) -> Result<Self> {
+        match options {
             TargetOptions::Matomo {
                 client: options,
                 mut token,
             } => {
                 let client = Client::new(&options)?;
                 token.local.host = client.url().host_str().unwrap_or_default().to_owned();
-                hide_all(&token, &client, console);
+                hide_secrets(&token, &client, console);
                 Ok(Self {
                     url: options.url,
                     client,
-                    token: Token::Sought(token),
+                    credentials: Credentials::Matomo(token),
                 })
             }
             TargetOptions::Sandbox {
@@ -84,58 +86,73 @@ impl Destination {
                 Ok(Self {
                     client: Client::new(&options)?,
                     url: options.url,
-                    token: Token::OfSandbox(sandbox),
+                    credentials: Credentials::Sandbox(sandbox),
                 })
             }
         }
     }
 
-    /// Whether nothing leaves this program.
-    pub fn is_sandbox(&self) -> bool {
-        matches!(self.token, Token::OfSandbox(_))
+    /// The parsed address.
+    pub fn url(&self) -> &url::Url {
+        self.client.url()
     }
 
-    /// An error: no token is to be had.
+    pub fn is_sandbox(&self) -> bool {
+        matches!(self.credentials, Credentials::Sandbox(_))
+    }
+
+    /// Gets the token, which may take a request to Matomo.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no token.
     pub fn connect(
         self,
         retry: RetryPolicy,
         console: &Console,
-        stop: &Shutdown,
-    ) -> Result<Connected> {
-        let Self { url, client, token } = self;
+        shutdown: &Shutdown,
+    ) -> Result<ConnectedTarget> {
+        let Self {
+            url,
+            client,
+            credentials,
+        } = self;
         let waiter: Waiter = {
-            let stop = stop.clone();
-            Arc::new(move |time| stop.wait(time))
+            let shutdown = shutdown.clone();
+            Arc::new(move |time| shutdown.wait(time))
         };
         let api = |token: Option<Secret>| {
             let wait = Arc::clone(&waiter);
-            Api::new(client.clone(), token, retry, wait, stop.clone())
+            Api::new(client.clone(), token, retry, wait, shutdown.clone())
         };
-        let (token, sandbox) = match token {
-            Token::OfSandbox(sandbox) => {
-                // Retrying does not help if the sandbox cannot write.
-                let stop = stop.clone();
-                sandbox
-                    .store()
-                    .on_write_error(move |error| stop.halt(error));
+        let (token, sandbox) = match credentials {
+            Credentials::Sandbox(sandbox) => {
+                // If the sandbox cannot store hits (a full disk), retries are pointless.
+                let shutdown = shutdown.clone();
+                let store = sandbox.store();
+                store.on_write_error(move |error| shutdown.halt(error));
                 (Some(sandbox.token().clone()), Some(sandbox))
             }
-            Token::Sought(sources) => {
+            Credentials::Matomo(sources) => {
                 let found = auth::find_token(&sources, &|login, password| {
                     Ok(api(None).create_token(login, password)?)
                 })?;
-                found
-                    .warnings
-                    .into_iter()
-                    .for_each(|warning| console.warn(warning));
-                found.token.iter().for_each(|token| console.hide(token));
+                for warning in found.warnings {
+                    console.warn(warning);
+                }
+                if let Some(token) = &found.token {
+                    console.hide(token);
+                }
                 if sources.token_auth.is_some() {
-                    console.hint("others on this machine can see --token-auth in the list of processes: --token-auth-file or MATOMO_TOKEN_AUTH hide it");
+                    console.hint(
+                        "other users of this machine can see --token-auth in the process list; \
+                         use --token-auth-file or MATOMO_TOKEN_AUTH instead",
+                    );
                 }
                 (found.token, None)
             }
         };
-        Ok(Connected {
+        Ok(ConnectedTarget {
             url,
             api: api(token.clone()),
             client,
@@ -145,10 +162,10 @@ impl Destination {
     }
 }
 
-/// Secrets that were typed: none of them is ever shown, whatever becomes of them.
-fn hide_all(token: &TokenSources, client: &Client, console: &Console) {
-    let typed = [&token.token_auth, &token.environment, &token.password];
-    typed
+/// Keeps secrets from the command line and the environment out of all output.
+fn hide_secrets(token: &TokenSources, client: &Client, console: &Console) {
+    let secrets = [&token.token_auth, &token.environment, &token.password];
+    secrets
         .into_iter()
         .flatten()
         .chain(client.passwords())

@@ -64,7 +64,7 @@ fn from_the_command_line_with_a_hint() {
     let (sandbox, folder) = (sandbox(), Folder::new());
     let args = format!("--token_auth={}", sandbox.token().expose());
     let ended = import(&sandbox, &folder, &args).exits(0);
-    ended.says(&["hint: ", "list of processes", "MATOMO_TOKEN_AUTH"]);
+    ended.says(&["hint: ", "process list", "MATOMO_TOKEN_AUTH"]);
     assert_each_once(&sandbox, 10);
 }
 

@@ -28,55 +28,29 @@ const NEW_OPTIONS: [&str; 19] = [
     "version",
 ];
 
-/// One argument of a command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// An option with its full name and perhaps its value, or the program's name.
-    Option(OsString),
-    /// The value of the preceding option.
-    Value(OsString),
-    /// A log file.
-    Log(OsString),
-}
-
-impl From<Word> for OsString {
-    fn from(word: Word) -> Self {
-        match word {
-            Word::Option(text) | Word::Value(text) | Word::Log(text) => text,
-        }
-    }
-}
-
 /// Replaces abbreviated long options by their full names. Values stay as they are, even if they begin
 /// with a dash.
-pub fn expand(command: &Command, args: impl Iterator<Item = OsString>) -> Vec<Word> {
+pub fn expand(command: &Command, args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut expanded = Vec::new();
     let mut value_follows = false;
     let mut options_ended = false;
-    for (place, arg) in args.enumerate() {
-        if place == 0 || value_follows || options_ended {
-            expanded.push(match (place, value_follows) {
-                (0, _) => Word::Option(arg),
-                (_, true) => Word::Value(arg),
-                (_, false) => Word::Log(arg),
-            });
+    for (index, arg) in args.enumerate() {
+        if index == 0 || value_follows || options_ended {
+            expanded.push(arg);
             value_follows = false;
             continue;
         }
         let arg = match arg.into_string() {
             Ok(text) => text,
-            Err(odd) => {
-                expanded.push(Word::Log(odd));
+            Err(not_utf8) => {
+                expanded.push(not_utf8);
                 continue;
             }
         };
         options_ended = arg == "--";
         let Some(long) = arg.strip_prefix("--").filter(|name| !name.is_empty()) else {
             value_follows = short_takes_value(command, &arg);
-            expanded.push(match arg.starts_with('-') && arg != "-" {
-                true => Word::Option(arg.into()),
-                false => Word::Log(arg.into()),
-            });
+            expanded.push(arg.into());
             continue;
         };
         let (name, value) = match long.split_once('=') {
@@ -85,10 +59,10 @@ pub fn expand(command: &Command, args: impl Iterator<Item = OsString>) -> Vec<Wo
         };
         let full = full_name(command, name).unwrap_or(name);
         value_follows = value.is_none() && takes_value(command, full);
-        expanded.push(Word::Option(match value {
+        expanded.push(match value {
             Some(value) => format!("--{full}={value}").into(),
             None => format!("--{full}").into(),
-        }));
+        });
     }
     expanded
 }
@@ -137,7 +111,7 @@ mod tests {
         expand(&Cli::command(), args)
             .into_iter()
             .skip(1)
-            .map(|word| OsString::from(word).into_string().unwrap())
+            .map(|word| word.into_string().unwrap())
             .collect()
     }
 
@@ -178,16 +152,6 @@ mod tests {
             expanded(&["--sandbox", "--enable-http-err"]),
             ["--sandbox", "--enable-http-errors"]
         );
-    }
-
-    #[test]
-    fn logs_are_distinguished_from_options_and_values() {
-        let args = ["-d", "-", "-u", "-", "--skip", "1", "--skip=1", "--", "-d"];
-        let args = ["import-logs"].iter().chain(&args).map(OsString::from);
-        let words = expand(&Cli::command(), args).into_iter();
-        let logs = words.filter(|word| matches!(word, Word::Log(_)));
-        let logs: Vec<OsString> = logs.map(OsString::from).collect();
-        assert_eq!(logs, ["-", "-d"]);
     }
 
     #[test]

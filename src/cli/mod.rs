@@ -15,7 +15,6 @@ use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Val
 
 use crate::radio::Network;
 use crate::recorder::InDoubt;
-pub use abbreviation::Word;
 
 /// Import web server and Icecast access logs into Matomo.
 #[derive(Debug, Default, Parser)]
@@ -407,14 +406,8 @@ impl Cli {
     /// status.
     pub fn read(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let command = command();
-        let words = abbreviation::expand(&command, args);
-        let args = words.into_iter().map(OsString::from);
+        let args = abbreviation::expand(&command, args);
         Cli::from_arg_matches(&command.try_get_matches_from(args)?)
-    }
-
-    /// A command line with its abbreviated options written out.
-    pub fn written_out(args: impl Iterator<Item = OsString>) -> Vec<Word> {
-        abbreviation::expand(&command(), args)
     }
 }
 

@@ -67,8 +67,6 @@ pub struct Config {
     /// Append to an existing file of rejects. With a state directory, its lines are never read
     /// again.
     pub keeps_rejects: bool,
-    /// The command line as typed.
-    pub command_line: Vec<OsString>,
     /// Where the ledger is kept between runs.
     pub state_dir: Option<PathBuf>,
     pub show_progress: bool,
@@ -115,7 +113,6 @@ impl Config {
             dump_regex: cli.log_format.dump_log_regex,
             rejects: cli.output.rejects.clone(),
             keeps_rejects: requested_state_dir(&cli).is_some(),
-            command_line: Vec::new(),
             state_dir: state_dir(&cli)?,
             show_progress: cli.output.show_progress,
             progress_delay: seconds("--show-progress-delay", &cli.output.show_progress_delay)?,

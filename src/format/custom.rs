@@ -230,11 +230,11 @@ impl fmt::Display for RegexError {
 pub(super) struct LineText<'a> {
     bytes: &'a [u8],
     text: &'a str,
-    has_stand_ins: bool,
+    has_placeholders: bool,
 }
 
-/// Stands for byte 0; only those of 0x80 to 0xFF are used.
-const FIRST_STAND_IN: u32 = 0x10_FF00;
+/// The placeholder of byte 0; only those of 0x80 to 0xFF are used.
+const FIRST_PLACEHOLDER: u32 = 0x10_FF00;
 
 impl<'a> LineText<'a> {
     pub fn new(line: &[u8], arena: &'a Bump) -> Self {
@@ -244,12 +244,12 @@ impl<'a> LineText<'a> {
             Ok(text) => LineText {
                 bytes,
                 text,
-                has_stand_ins: false,
+                has_placeholders: false,
             },
             Err(_) => LineText {
                 bytes,
-                text: arena.alloc_str(&with_stand_ins(bytes)),
-                has_stand_ins: true,
+                text: arena.alloc_str(&with_placeholders(bytes)),
+                has_placeholders: true,
             },
         }
     }
@@ -260,42 +260,45 @@ impl<'a> LineText<'a> {
 
     /// The line's own bytes for a range of the text.
     pub fn bytes(&self, range: Range<usize>) -> &'a [u8] {
-        if self.has_stand_ins {
+        if self.has_placeholders {
             &self.bytes[self.byte(range.start)..self.byte(range.end)]
         } else {
             &self.bytes[range]
         }
     }
 
-    /// The byte of the line for a byte of the text: a stand-in is four bytes for one.
+    /// The byte of the line for a byte of the text: a placeholder is four bytes for one.
     fn byte(&self, in_text: usize) -> usize {
         let before = self.text[..in_text].chars();
-        in_text - 3 * before.filter(|&character| is_stand_in(character)).count()
+        in_text
+            - 3 * before
+                .filter(|&character| is_placeholder(character))
+                .count()
     }
 }
 
-fn is_stand_in(character: char) -> bool {
-    u32::from(character) >= FIRST_STAND_IN + 0x80
+fn is_placeholder(character: char) -> bool {
+    u32::from(character) >= FIRST_PLACEHOLDER + 0x80
 }
 
-fn with_stand_ins(bytes: &[u8]) -> String {
+fn with_placeholders(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() + 64);
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if is_stand_in(character) {
+            if is_placeholder(character) {
                 let mut encoded = [0; 4];
                 let encoded = character.encode_utf8(&mut encoded);
-                text.extend(encoded.bytes().map(stand_in));
+                text.extend(encoded.bytes().map(placeholder));
             } else {
                 text.push(character);
             }
         }
-        text.extend(chunk.invalid().iter().copied().map(stand_in));
+        text.extend(chunk.invalid().iter().copied().map(placeholder));
     }
     text
 }
 
-fn stand_in(byte: u8) -> char {
+fn placeholder(byte: u8) -> char {
     // Always a character: the sum is at most U+10FFFF.
-    char::from_u32(FIRST_STAND_IN + u32::from(byte)).unwrap_or(char::REPLACEMENT_CHARACTER)
+    char::from_u32(FIRST_PLACEHOLDER + u32::from(byte)).unwrap_or(char::REPLACEMENT_CHARACTER)
 }

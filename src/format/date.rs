@@ -240,7 +240,8 @@ fn numeric_zone(zone: &[u8]) -> Option<i32> {
     (i64::from(offset).abs() < SECONDS_A_DAY).then_some(offset)
 }
 
-/// The text before the decimal point, or all of it. Returns `None` if anything but digits follows the point.
+/// The text before the decimal point, or all of it. Returns `None` if anything but digits follows
+/// the point.
 pub fn without_fraction(text: &[u8]) -> Option<&[u8]> {
     match text.iter().position(|&byte| byte == b'.') {
         None => Some(text),

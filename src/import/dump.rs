@@ -1,124 +1,122 @@
-//! `--dump-log-regex`: what a log is read with, to be given back with `--log-format-regex`.
+//! `--dump-log-regex`: prints the format of each log as a regex for `--log-format-regex`
+//! (guide/formats.md, "Printing a format").
 
 use std::ffi::OsString;
 use std::time::Duration;
 
+use super::format_selector::FormatSelector;
+use super::{InputOptions, POLL_INTERVAL};
 use crate::error::Result;
 use crate::format::Format;
-use crate::import::InputOptions;
-use crate::import::TICK;
-use crate::import::format_selector::FormatSelector;
 use crate::input::InputError;
 use crate::input::discover::{Source, discover};
-use crate::input::lines::{LineEvent, LineOptions, Lines};
+use crate::input::lines::{LineEvent, Lines};
 use crate::report::Console;
 use crate::shutdown::Shutdown;
 
-/// Prints name, regex and date format of the format that the user named, or of each log's. Imports nothing.
+/// Prints name, regex and date format of the format that the user names, or else of each log's.
 pub fn print(
-    chooser: &FormatSelector,
+    selector: &FormatSelector,
     files: &[OsString],
     input: &InputOptions,
     console: &Console,
-    stop: &Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<()> {
-    if let Some(format) = chooser.given()?
+    if let Some(format) = selector.given()?
         && format.ready()
     {
-        console.print(described(format.as_ref(), chooser));
+        console.print(described(format.as_ref(), selector));
         return Ok(());
     }
     for source in discover(files, &mut |warning| console.warn_incomplete(warning)) {
-        let found = look_into(&source, chooser, input, console, stop)?;
-        if stop.requested() {
+        let detected = detect(&source, selector, input, console, shutdown)?;
+        if shutdown.requested() {
             break;
         }
-        match found {
-            Found::Format(format) => console.print(format!(
-                "{source}:\n{}",
-                described(format.as_ref(), chooser)
-            )),
-            Found::Nothing => {
-                console.note(format!("{source}: nothing but blank lines and comments"))
+        match detected {
+            DetectedFormat::Known(format) => {
+                let described = described(format.as_ref(), selector);
+                console.print(format!("{source}:\n{described}"));
             }
-            Found::Unreadable(error) => console.warn_incomplete(error.of_file()),
+            DetectedFormat::NoLines => {
+                console.note(format!("{source}: nothing but blank lines and comments"));
+            }
+            DetectedFormat::Unreadable(error) => console.warn_incomplete(error.of_file()),
         }
     }
     Ok(())
 }
 
-/// What a log shows.
-enum Found {
-    Format(Box<dyn Format>),
-    Nothing,
-    /// It is passed over, as an import does it.
+/// What the first lines of a log show.
+enum DetectedFormat {
+    Known(Box<dyn Format>),
+    /// Only blank lines and comments.
+    NoLines,
     Unreadable(InputError),
 }
 
-fn look_into(
+fn detect(
     source: &Source,
-    chooser: &FormatSelector,
+    selector: &FormatSelector,
     input: &InputOptions,
     console: &Console,
-    stop: &Shutdown,
-) -> Result<Found> {
+    shutdown: &Shutdown,
+) -> Result<DetectedFormat> {
     let name = source.to_string();
-    let options = LineOptions {
-        encoding: input.encoding.clone(),
-        ..LineOptions::default()
-    };
-    let opened = Lines::open(source, options).and_then(|mut lines| {
-        while !lines.inspect(TICK)? && !stop.requested() {}
+    let opened = Lines::open(source, input.line_options()).and_then(|mut lines| {
+        while !lines.inspect(POLL_INTERVAL)? && !shutdown.requested() {}
         Ok(lines)
     });
     let mut lines = match opened {
         Ok(lines) => lines,
-        Err(error) => return Ok(Found::Unreadable(error)),
+        Err(error) => return Ok(DetectedFormat::Unreadable(error)),
     };
-    match chooser.choose(&name, &mut lines, stop, console, input.flush_interval)? {
-        Some((format, _)) if format.ready() => Ok(Found::Format(format)),
-        Some((format, _)) => with_header(&name, format, &mut lines, stop),
+    match selector.choose(&name, &mut lines, shutdown, console, input.flush_interval)? {
+        Some((format, _)) if format.ready() => Ok(DetectedFormat::Known(format)),
+        Some((format, _)) => read_header(&name, format, &mut lines, shutdown),
         None => Ok(match lines.next(Duration::ZERO) {
-            Ok(_) => Found::Nothing,
-            Err(error) => Found::Unreadable(error),
+            Ok(_) => DetectedFormat::NoLines,
+            Err(error) => DetectedFormat::Unreadable(error),
         }),
     }
 }
 
-/// A named W3C format takes its fields from the log's header.
-fn with_header(
+/// Reads until a named W3C format has its fields, which the header of the log gives.
+fn read_header(
     name: &str,
     mut format: Box<dyn Format>,
     lines: &mut Lines,
-    stop: &Shutdown,
-) -> Result<Found> {
+    shutdown: &Shutdown,
+) -> Result<DetectedFormat> {
     let mut unusable = None;
-    while !stop.requested() && !format.ready() {
-        match lines.next(TICK) {
+    while !shutdown.requested() && !format.ready() {
+        match lines.next(POLL_INTERVAL) {
             Ok(LineEvent::Line(line)) if line.bytes.starts_with(b"#") => {
                 if let Err(error) = format.header(line.bytes) {
                     unusable = Some(error.at_line(name, line.number));
                 }
             }
             Ok(LineEvent::Line(line)) if line.bytes.trim_ascii().is_empty() => {}
-            Ok(LineEvent::Line(_)) => return unusable.map_or(Ok(Found::Format(format)), Err),
+            Ok(LineEvent::Line(_)) => {
+                return unusable.map_or(Ok(DetectedFormat::Known(format)), Err);
+            }
             Ok(LineEvent::Pause) => {}
-            Ok(LineEvent::End) => return unusable.map_or(Ok(Found::Nothing), Err),
-            Err(error) => return Ok(Found::Unreadable(error)),
+            Ok(LineEvent::End) => return unusable.map_or(Ok(DetectedFormat::NoLines), Err),
+            Err(error) => return Ok(DetectedFormat::Unreadable(error)),
         }
     }
     Ok(match format.ready() {
-        true => Found::Format(format),
-        false => Found::Nothing,
+        true => DetectedFormat::Known(format),
+        false => DetectedFormat::NoLines,
     })
 }
 
-/// What is printed of a format: its name, its regex, and the date format that goes with it.
-pub(crate) fn described(format: &dyn Format, chooser: &FormatSelector) -> String {
+/// The text that is printed of a format.
+pub(crate) fn described(format: &dyn Format, selector: &FormatSelector) -> String {
     let name = format.name();
     match (
         format.regex(),
-        chooser.date_format().or(format.dates().pattern()),
+        selector.date_format().or(format.dates().pattern()),
     ) {
         (Some(regex), Some(dates)) => {
             format!("format: {name}\nregex: {regex}\ndate format: {dates}\n")

@@ -1,22 +1,22 @@
-//! Which format a log is read with: the one that the user names, or the one that its first lines show.
+//! Selects the format of a log: the one that the user names, or the one that fits its first lines
+//! (guide/formats.md, "Detection").
 
-use crate::format::date::Strptime;
 use std::time::{Duration, Instant};
 
+use super::POLL_INTERVAL;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::format::custom::Custom;
+use crate::format::date::Strptime;
 use crate::format::detect::Detector;
 use crate::format::registry::{self, FormatOptions};
-use crate::import::TICK;
 use crate::input::lines::{Line, LineEvent, Lines};
 use crate::report::Console;
 use crate::shutdown::Shutdown;
 
-/// Bytes of lines that are held while the format is not known, read and as they stand in the log.
-const MOST_HELD: usize = 16 << 20;
+/// Bytes of lines, raw and decoded, that are buffered until the format is known.
+const MAX_BUFFERED_BYTES: usize = 16 << 20;
 
-/// Which format a log is to be read with.
 #[derive(Debug)]
 pub enum FormatChoice {
     Detect,
@@ -28,37 +28,38 @@ pub enum FormatChoice {
     },
 }
 
-/// Chooses a format for each log.
+/// Selects a format for each log.
 #[derive(Debug)]
 pub struct FormatSelector {
     choice: FormatChoice,
     options: FormatOptions,
 }
 
-/// A line that was read before the format was known, and those behind it that are the same.
+/// A line that was read before the format was known, with the identical lines that follow it.
 #[derive(Debug)]
 pub struct BufferedLine {
     /// When it was read.
     pub since: Instant,
     bytes: Vec<u8>,
     raw: Vec<u8>,
-    place: Line<'static>,
-    times: u64,
+    /// The line without its texts.
+    line: Line<'static>,
+    /// Number of identical lines.
+    count: u64,
 }
 
 impl BufferedLine {
     fn new(line: &Line) -> Self {
-        let place = Line {
-            bytes: b"",
-            raw: b"",
-            ..*line
-        };
         Self {
             since: Instant::now(),
             bytes: line.bytes.to_vec(),
             raw: line.raw.to_vec(),
-            place,
-            times: 1,
+            line: Line {
+                bytes: b"",
+                raw: b"",
+                ..*line
+            },
+            count: 1,
         }
     }
 
@@ -67,7 +68,7 @@ impl BufferedLine {
     }
 
     pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
-        (0..self.times).map(|n| self.nth(n))
+        (0..self.count).map(|n| self.nth(n))
     }
 
     fn nth(&self, n: u64) -> Line<'_> {
@@ -75,64 +76,74 @@ impl BufferedLine {
         Line {
             bytes: &self.bytes,
             raw: &self.raw,
-            number: self.place.number + n,
-            start: self.place.start + n * length,
-            end: self.place.end + n * length,
-            ..self.place
+            number: self.line.number + n,
+            start: self.line.start + n * length,
+            end: self.line.end + n * length,
+            ..self.line
         }
     }
 
     fn length(&self) -> u64 {
-        self.place.end - self.place.start
+        self.line.end - self.line.start
     }
 
-    /// Takes in the next line, if it is the same once more.
-    fn takes(&mut self, line: &Line) -> bool {
-        let same = self.raw == line.raw
+    /// Counts the next line, if it is identical.
+    fn add(&mut self, line: &Line) -> bool {
+        let is_same = self.raw == line.raw
             && self.bytes == line.bytes
             && self.length() == line.end - line.start
-            && (self.place.terminated, self.place.too_long) == (line.terminated, line.too_long);
-        self.times += u64::from(same);
-        same
+            && (self.line.terminated, self.line.too_long) == (line.terminated, line.too_long);
+        self.count += u64::from(is_same);
+        is_same
     }
 
-    /// Memory that it takes.
+    /// Bytes of memory.
     fn size(&self) -> usize {
         size_of::<Self>() + self.bytes.len() + self.raw.len()
     }
 }
 
-/// A format, and the lines that were read to find it.
-pub type Chosen = (Box<dyn Format>, Vec<BufferedLine>);
+/// A format, and the lines that were read to detect it.
+pub type SelectedFormat = (Box<dyn Format>, Vec<BufferedLine>);
 
 impl FormatSelector {
-    /// An error: the format's name or regex, or an option of the W3C family, cannot be used.
+    /// # Errors
+    ///
+    /// Returns an error if the format's name, its regex, or an option of the W3C family is
+    /// invalid.
     pub fn new(choice: FormatChoice, options: FormatOptions) -> Result<Self> {
-        let chooser = Self { choice, options };
-        match &chooser.choice {
-            FormatChoice::Detect => drop(Detector::new(&chooser.options)?),
-            _ => drop(chooser.given()?),
+        let selector = Self { choice, options };
+        match &selector.choice {
+            FormatChoice::Detect => drop(Detector::new(&selector.options)?),
+            _ => drop(selector.given()?),
         }
-        Ok(chooser)
+        Ok(selector)
     }
 
-    /// The format for a log. `None`: it holds nothing but blank lines and comments, and is passed over, or the
-    /// program is to stop. An error: no format fits. Where the log cannot be read further, `lines` says so next.
+    /// Selects the format of a log.
+    ///
+    /// `max_wait` is how long a pipe may pause before the lines so far decide. Returns `None` if
+    /// the log has only blank lines and comments, if it cannot be read further (then the next
+    /// line of `lines` is the error), or if a shutdown is requested.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if no format fits.
     pub fn choose(
         &self,
         log: &str,
         lines: &mut Lines,
-        stop: &Shutdown,
+        shutdown: &Shutdown,
         console: &Console,
-        patience: Duration,
-    ) -> Result<Option<Chosen>> {
+        max_wait: Duration,
+    ) -> Result<Option<SelectedFormat>> {
         match self.given()? {
             Some(format) => Ok(Some((format, Vec::new()))),
-            None => self.detect(log, lines, stop, console, patience),
+            None => self.detect(log, lines, shutdown, console, max_wait),
         }
     }
 
-    /// The format that the user names. `None`: it is to be found out.
+    /// The format that the user names. `None` if it is to be detected.
     pub fn given(&self) -> Result<Option<Box<dyn Format>>> {
         Ok(match &self.choice {
             FormatChoice::Detect => None,
@@ -145,7 +156,7 @@ impl FormatSelector {
         })
     }
 
-    /// Whether the user says what format the logs have.
+    /// Returns whether the user names the format.
     pub fn is_named(&self) -> bool {
         !matches!(self.choice, FormatChoice::Detect)
     }
@@ -158,75 +169,73 @@ impl FormatSelector {
         }
     }
 
-    /// Reads on until the lines tell the format. A pipe that pauses has shown all that it will show for now.
     fn detect(
         &self,
         log: &str,
         lines: &mut Lines,
-        stop: &Shutdown,
+        shutdown: &Shutdown,
         console: &Console,
-        patience: Duration,
-    ) -> Result<Option<Chosen>> {
+        max_wait: Duration,
+    ) -> Result<Option<SelectedFormat>> {
         let mut detector = Detector::new(&self.options)?;
-        let mut held: Vec<BufferedLine> = Vec::new();
-        let mut size = 0;
-        // Of a line that is too long only the beginning is there: it is something, but says nothing.
-        let mut odd = false;
+        let mut buffered: Vec<BufferedLine> = Vec::new();
+        let mut bytes = 0;
+        // A line that is too long is not comment or blank, but cannot show the format.
+        let mut has_long_line = false;
         let mut ended = false;
         loop {
-            if stop.requested() {
+            if shutdown.requested() {
                 return Ok(None);
             }
-            let enough = match lines.next(TICK) {
+            let is_enough = match lines.next(POLL_INTERVAL) {
                 Ok(LineEvent::Line(line)) => {
-                    let enough = !line.too_long && detector.look(line.bytes);
-                    odd |= line.too_long;
-                    if !held.last_mut().is_some_and(|last| last.takes(&line)) {
+                    let is_enough = !line.too_long && detector.look(line.bytes);
+                    has_long_line |= line.too_long;
+                    if !buffered.last_mut().is_some_and(|last| last.add(&line)) {
                         let line = BufferedLine::new(&line);
-                        size += line.size();
-                        held.push(line);
+                        bytes += line.size();
+                        buffered.push(line);
                     }
-                    enough || size >= MOST_HELD
+                    is_enough || bytes >= MAX_BUFFERED_BYTES
                 }
-                // Not before there is a line to decide on, and not by comments alone.
+                // The pipe pauses: decide, if there is more than comments to decide on.
                 Ok(LineEvent::Pause) => {
                     !detector.saw_nothing()
-                        && held
+                        && buffered
                             .first()
-                            .is_some_and(|line| line.since.elapsed() >= patience)
+                            .is_some_and(|line| line.since.elapsed() >= max_wait)
                 }
                 Ok(LineEvent::End) => {
                     ended = true;
                     true
                 }
-                // Told when the lines are read on.
+                // Reported when the lines are read on.
                 Err(error) => {
                     lines.put_back(error);
                     ended = true;
                     true
                 }
             };
-            if enough {
+            if is_enough {
                 break;
             }
         }
-        if detector.saw_nothing() && !odd && ended {
+        if detector.saw_nothing() && !has_long_line && ended {
             return Ok(None);
         }
         let hint = detector.hint();
-        match detector.decide() {
-            Some(format) => {
-                console.debug(1, || format!("{log}: the format is {}", format.name()));
-                hint.into_iter()
-                    .for_each(|hint| console.hint(format!("{log}: {hint}")));
-                Ok(Some((format, held)))
-            }
-            None => Err(Error::of_log(format!(
-                "{log}: no format fits its first {} lines; name it with --log-format-name (one of {}), \
-                 or describe it with --log-format-regex",
-                held.iter().map(|held| held.times).sum::<u64>(),
+        let Some(format) = detector.decide() else {
+            let count: u64 = buffered.iter().map(|line| line.count).sum();
+            return Err(Error::of_log(format!(
+                "{log}: no format fits its first {count} lines; name it with --log-format-name \
+                 (one of {}), or describe it with --log-format-regex",
                 registry::names().join(", ")
-            ))),
+            )));
+        };
+        console.debug(1, || format!("{log}: the format is {}", format.name()));
+        if let Some(hint) = hint {
+            console.hint(format!("{log}: {hint}"));
         }
+        Ok(Some((format, buffered)))
     }
 }

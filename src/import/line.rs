@@ -1,170 +1,205 @@
 //! One line: from its bytes to tracking requests, or to the reason why there are none.
 
-use crate::hit_id::HitId;
 use std::collections::HashSet;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use bumpalo::Bump;
+use foldhash::fast::FixedState;
 
-use super::log::Log;
-use super::radio::Heard;
-use super::{Flow, Importer};
+use super::Flow;
+use super::file::{OpenLog, ResumePoint};
+use super::sessions::{ListenerEvent, Radio};
 use crate::error::{Error, Result};
+use crate::filter::Filters;
 use crate::format::w3c::is_fields_line;
-use crate::format::{Fit, Format, Record};
-use crate::hit::{Hit, LoggedRequest};
-use crate::hit_id::HitIdGenerator;
+use crate::format::{Field, Fields, Fit, Format, Record};
+use crate::hit::{Hit, HitOptions, LoggedRequest};
+use crate::hit_id::{HitId, HitIdGenerator};
 use crate::input::lines::Line;
+use crate::matomo::api::Api;
 use crate::matomo::tracking::Writer;
-use crate::recorder::{Chunk, LinePosition, RequestGroup};
-use crate::replay::Arguments;
-use crate::report::rejects::{self, Original};
-use crate::report::{Count, Reason};
+use crate::recorder::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
+use crate::replay::{Arguments, ReplayOptions};
+use crate::report::rejects::{self, Original, Rejects};
+use crate::report::{Console, Count, Reason};
+use crate::sandbox::HitStore;
+use crate::site::{self, Sites};
+
+/// Everything a line passes through, from its format to the queue of its recorder.
+pub struct LineProcessor {
+    /// `--skip`: number of lines still to be skipped.
+    pub skip: u64,
+    /// `--debug-request-limit`: a log ends before its line of this number that fits the format.
+    pub limit: Option<u64>,
+    pub hit: HitOptions,
+    /// `--ignore-groups`.
+    pub ignored_groups: Vec<String>,
+    /// The ignored groups that a format lacks, by index and format name: reported once.
+    pub missing_groups: HashSet<(usize, &'static str)>,
+    pub filters: Filters,
+    pub replay: Option<ReplayOptions>,
+    /// `None`: lines of radio logs become plain hits.
+    pub radio: Option<Radio>,
+    pub sites: Sites,
+    pub api: Api,
+    pub requests: RequestWriter,
+    pub queue: Queue,
+    pub rejects: Option<Arc<Rejects>>,
+    /// The store of the sandbox, which notes sessions that are sent as plain hits.
+    pub sandbox: Option<HitStore>,
+    /// Hashes visitors and user agents.
+    pub hasher: FixedState,
+    pub console: Console,
+}
 
 /// A hit that passed all filters.
-pub(super) struct Kept<'k> {
+pub(super) struct AcceptedHit<'k> {
     pub hit: Hit<'k>,
     /// The arguments of the request in the log, when replaying.
     arguments: Option<Arguments>,
 }
 
-impl Kept<'_> {
-    /// Its request will carry the mark of its place.
-    pub(super) fn is_marked(&self) -> bool {
+impl AcceptedHit<'_> {
+    /// Returns whether its request carries our hit id, not one from the log.
+    pub fn has_our_id(&self) -> bool {
         !self.arguments.as_ref().is_some_and(Arguments::has_pv_id)
     }
 }
 
-impl Importer {
-    pub(super) fn line(
+impl LineProcessor {
+    /// Takes one line to its end: a request in the queue, or a count of why there is none.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the import cannot continue, or not with this log.
+    pub(super) fn process_line(
         &mut self,
-        log: &mut Log,
+        log: &mut OpenLog,
         format: &mut dyn Format,
         line: &Line,
         arena: &Bump,
     ) -> Result<Flow> {
-        log.at = line.start;
-        let header = line.bytes.starts_with(b"#");
-        if header && line.number == 1 {
+        log.position = line.start;
+        let is_header = line.bytes.starts_with(b"#");
+        if is_header && line.number == 1 {
             log.is_rejects = rejects::format_of(line.bytes).is_some();
         }
-        // A comment of ours, which may look like a line to a regex of the user's.
-        let comment = header && log.is_rejects && line.bytes.starts_with(b"# ");
-        if log
-            .known
-            .as_ref()
-            .is_some_and(|known| known.is_done(line.start))
-        {
-            // An earlier run dealt with it; a header holds for the lines behind it all the same.
-            if header {
+        // A comment in a file of rejects may fit a regex of the user.
+        let is_comment = is_header && log.is_rejects && line.bytes.starts_with(b"# ");
+        let resume = log.resume.as_ref();
+        if resume.is_some_and(|resume| resume.is_done(line.start)) {
+            // An earlier run is done with it, but a header describes the lines after it.
+            if is_header {
                 self.take_header(log, format, line)?;
             }
-            return Ok(Flow::On);
+            return Ok(Flow::Continue);
         }
         if self.skip > 0 {
             self.skip -= 1;
             log.account.add(Count::Read, 1);
             log.account.add(Count::Skipped, 1);
-            if header {
+            if is_header {
                 self.take_header(log, format, line)?;
             }
-            self.pass(log, place(line));
-            return Ok(Flow::On);
+            log.pass(position(line));
+            return Ok(Flow::Continue);
         }
         {
             let format = &*format;
             let mut record = Record::default();
             if !line.too_long
-                && !comment
+                && !is_comment
                 && format.parse(line.bytes, arena, &mut record) == Fit::Record
             {
-                return self.fitting_line(log, format, line, &record, arena);
+                return self.process_record(log, format, line, &record, arena);
             }
         }
-        if header {
+        if is_header {
             log.account.add(Count::Read, 1);
             log.account.add(Count::Header, 1);
             self.take_header(log, format, line)?;
-            self.pass(log, place(line));
+            log.pass(position(line));
         } else if format.ready() || line.bytes.trim_ascii().is_empty() {
             log.account.add(Count::Read, 1);
-            self.drop_line(
-                log,
-                line,
-                match line.too_long {
-                    true => Reason::TooLong,
-                    false => Reason::Misfit,
-                },
-            )?;
+            let reason = match line.too_long {
+                true => Reason::TooLong,
+                false => Reason::Misfit,
+            };
+            self.drop_line(log, line, reason)?;
         } else {
-            let none_came = || {
+            let missing_header = || {
                 Error::of_log(format!(
-                    "{}:{}: the format {} needs a '#Fields: ...' line, and none came before this line; \
-                     give it with --w3c-fields, or another --log-format-name",
+                    "{}:{}: the format {} needs a '#Fields: ...' line, and none came before this \
+                     line; give it with --w3c-fields, or choose another --log-format-name",
                     log.name,
                     line.number,
                     format.name()
                 ))
             };
-            return Err(log.unusable_header.take().unwrap_or_else(none_came));
+            return Err(log.unusable_header.take().unwrap_or_else(missing_header));
         }
-        Ok(Flow::On)
+        Ok(Flow::Continue)
     }
 
-    fn fitting_line<'l>(
+    /// Turns a record into a hit and sends it, unless a filter drops it.
+    fn process_record<'l>(
         &mut self,
-        log: &mut Log,
+        log: &mut OpenLog,
         format: &'l dyn Format,
         line: &Line<'l>,
         record: &'l Record<'l>,
         arena: &'l Bump,
     ) -> Result<Flow> {
         log.fitting += 1;
-        if self.input.limit.is_some_and(|limit| log.fitting >= limit) {
-            return Ok(Flow::LogEnds);
+        if self.limit.is_some_and(|limit| log.fitting >= limit) {
+            return Ok(Flow::EndLog);
         }
         log.account.add(Count::Read, 1);
         let mut request = self.hit.request(format, record, arena);
-        // Where whose it is cannot be asked, or the sandbox not told: the import stops with this line.
-        let count_unsent = |log: &Log| log.account.add(Count::Unsent, 1);
-        let judged = self.judge(log, &mut request, arena);
-        let judged = judged.inspect_err(|_| count_unsent(log))?;
-        let kept = match judged {
-            Ok(kept) => kept,
+        // If its site cannot be looked up, the import stops with this line.
+        let count_unsent = |log: &OpenLog| log.account.add(Count::Unsent, 1);
+        let accepted = self
+            .accept(log, &mut request, arena)
+            .inspect_err(|_| count_unsent(log))?;
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
             Err(reason) => {
                 self.drop_line(log, line, reason)?;
-                return Ok(Flow::On);
+                return Ok(Flow::Continue);
             }
         };
-        if kept.hit.request.is_listener {
-            match self.listen(log, line, &kept) {
-                Heard::Plain => {}
-                Heard::Unmeasured(listener) => {
+        if accepted.hit.request.is_listener {
+            match self.take_listener(log, line, &accepted) {
+                ListenerEvent::NotListening => {}
+                ListenerEvent::NoDuration(start) => {
                     let original = self.original(log, line);
-                    let (time, bytes) = (kept.hit.time, kept.hit.length);
-                    return Ok(self.send_unmeasured(log, listener, original, time, bytes));
+                    let (time, bytes) = (accepted.hit.time, accepted.hit.length);
+                    return Ok(self.send_page_view(log, start, original, time, bytes));
                 }
-                Heard::Over(over) => return Ok(self.send_over(log, over)),
+                ListenerEvent::Finished(sessions) => {
+                    return Ok(self.send_sessions(log, sessions));
+                }
             }
         }
-        self.note_connection(log, &kept.hit)
+        self.note_session(log, &accepted.hit)
             .inspect_err(|_| count_unsent(log))?;
-        let mut unit = self.unit(log, place(line), &kept);
-        unit.originals.extend(self.original(log, line));
-        let parcel = self.outbox.parcel(unit.visitor);
-        unit.requests = self.requests.write(log.mark, line.start, kept, parcel);
-        Ok(self.hand_over(unit))
+        let mut group = self.request_group(log, position(line), &accepted);
+        group.originals.extend(self.original(log, line));
+        let chunk = self.queue.parcel(group.visitor);
+        group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
+        Ok(self.enqueue(group))
     }
 
-    /// Whether a line is to be sent, and to which site; or why not.
-    pub(super) fn judge<'k, 'l>(
+    /// Passes a request through the filters and finds its site, or gives the reason to drop it.
+    pub(super) fn accept<'k, 'l>(
         &mut self,
-        log: &Log,
+        log: &OpenLog,
         request: &'k mut LoggedRequest<'l>,
         arena: &'l Bump,
-    ) -> Result<std::result::Result<Kept<'k>, Reason>> {
-        if log.listening.is_on()
-            && let Err(reason) = self.tune_in(request, arena)
+    ) -> Result<std::result::Result<AcceptedHit<'k>, Reason>> {
+        if log.sessions.is_on()
+            && let Err(reason) = self.prepare_listener(request, arena)
         {
             return Ok(Err(reason));
         }
@@ -172,8 +207,8 @@ impl Importer {
         if request.is_download {
             log.account.add(Count::Downloads, 1);
         }
-        let (time, arguments) = match self.judge_request(request) {
-            Ok(judged) => judged,
+        let (time, arguments) = match self.filter(request) {
+            Ok(passed) => passed,
             Err(reason) => return Ok(Err(reason)),
         };
         let site = match &arguments {
@@ -181,15 +216,16 @@ impl Importer {
             None => self.sites.of_host(request.host, &self.api, &self.console)?,
         };
         Ok(site
-            .map(|site| Kept {
+            .map(|site| AcceptedHit {
                 hit: self.hit.hit(request, time, site),
                 arguments,
             })
             .ok_or(Reason::NoSite))
     }
 
-    /// The time of a request that passes all filters, and its arguments when replaying.
-    fn judge_request(
+    /// Returns the time of a request that passes all filters (seconds since 1970, UTC), and its
+    /// arguments when replaying.
+    fn filter(
         &mut self,
         request: &mut LoggedRequest,
     ) -> std::result::Result<(i64, Option<Arguments>), Reason> {
@@ -206,33 +242,47 @@ impl Importer {
         Ok((time, arguments))
     }
 
-    /// What a recorder must know of a line; how many requests it becomes shows when they are written.
-    pub(super) fn unit(&self, log: &Log, place: LinePosition, kept: &Kept) -> RequestGroup {
-        let visitor = kept
+    /// What a recorder needs to know about a line. The number of its requests is set when they
+    /// are written.
+    pub(super) fn request_group(
+        &self,
+        log: &OpenLog,
+        position: LinePosition,
+        accepted: &AcceptedHit,
+    ) -> RequestGroup {
+        let hit = &accepted.hit;
+        let visitor = accepted
             .arguments
             .as_ref()
             .and_then(Arguments::visitor)
             .map(str::as_bytes);
-        let day = kept.hit.time.div_euclid(86_400) as i32;
+        let day = hit.time.div_euclid(86_400) as i32;
         RequestGroup {
             file: log.number,
-            log: log.known.as_ref().map(|known| known.state.log),
-            place,
+            log: log.resume.as_ref().map(ResumePoint::log),
+            place: position,
             more: Vec::new(),
-            site: kept.hit.site.index,
+            site: hit.site.index,
             days: (day, day),
             requests: 0,
-            agent: self.hasher.hash_one(kept.hit.request.user_agent),
+            agent: self.hasher.hash_one(hit.request.user_agent),
             visitor: self
                 .hasher
-                .hash_one(visitor.unwrap_or(kept.hit.userid.unwrap_or(kept.hit.request.ip))),
-            marked: kept.is_marked(),
+                .hash_one(visitor.unwrap_or(hit.userid.unwrap_or(hit.request.ip))),
+            marked: accepted.has_our_id(),
             originals: Vec::new(),
         }
     }
 
-    /// The line as it is, where `--rejects` may want it.
-    pub(super) fn original(&self, log: &Log, line: &Line) -> Option<Original> {
+    pub(super) fn enqueue(&mut self, group: RequestGroup) -> Flow {
+        match self.queue.add(group) {
+            Ok(()) => Flow::Continue,
+            Err(QueueClosed) => Flow::Stop,
+        }
+    }
+
+    /// The line as it is in the log, if `--rejects` may need it.
+    pub(super) fn original(&self, log: &OpenLog, line: &Line) -> Option<Original> {
         self.rejects.as_ref().map(|_| Original {
             line: line.raw.to_vec(),
             cut: line.too_long,
@@ -241,7 +291,12 @@ impl Importer {
         })
     }
 
-    fn take_header(&mut self, log: &mut Log, format: &mut dyn Format, line: &Line) -> Result<()> {
+    fn take_header(
+        &mut self,
+        log: &mut OpenLog,
+        format: &mut dyn Format,
+        line: &Line,
+    ) -> Result<()> {
         if self.rejects.is_some() && format.has_header() && is_fields_line(line.bytes) {
             log.header = Some(line.raw.into());
         }
@@ -249,24 +304,46 @@ impl Importer {
         if let Err(error) = format.header(line.bytes) {
             log.unusable_header = Some(error.at_line(&log.name, line.number));
         }
-        self.forget_groups(format);
+        self.set_ignored_fields(format);
         match format.ready() && !was_ready {
             true => self.check_fields(&log.name, format),
             false => Ok(()),
         }
     }
 
-    /// Counts a line that is dropped.
-    pub(super) fn drop_place(&self, log: &mut Log, place: LinePosition, reason: Reason) {
-        log.account.add(reason.count(), 1);
-        self.console.debug(2, || {
-            format!("{}:{}: {}", log.name, place.line, reason.text())
-        });
-        self.pass(log, place);
+    /// Checks the fields of a format once they are known: it must have a host, unless the options
+    /// give one, and should have the fields of `--ignore-groups`.
+    pub(super) fn check_fields(&mut self, name: &str, format: &dyn Format) -> Result<()> {
+        for (index, group) in self.ignored_groups.iter().enumerate() {
+            if format.field(group).is_none_or(|field| !format.has(field))
+                && self.missing_groups.insert((index, format.name()))
+            {
+                self.console.warn(format!(
+                    "{name}: --ignore-groups={group}: the format {} has no such field",
+                    format.name()
+                ));
+            }
+        }
+        let needs_host =
+            self.hit.forced_host.is_none() && self.replay.is_none() && self.sites.needs_host();
+        if needs_host && !format.has(Field::Host) {
+            return Err(site::no_host(name, format.name()));
+        }
+        Ok(())
     }
 
-    fn drop_line(&self, log: &mut Log, line: &Line, reason: Reason) -> Result<()> {
-        // Before it counts as done: whatever happens then, it is somewhere.
+    /// Applies `--ignore-groups` to the fields that the format has now. A header may add others.
+    pub(super) fn set_ignored_fields(&mut self, format: &dyn Format) {
+        self.hit.ignored = Fields::default();
+        self.ignored_groups
+            .iter()
+            .filter_map(|group| format.field(group))
+            .filter(|field| format.has(*field))
+            .for_each(|field| self.hit.ignored.insert(field));
+    }
+
+    fn drop_line(&self, log: &mut OpenLog, line: &Line, reason: Reason) -> Result<()> {
+        // Written before the line counts as done, so that it cannot get lost in between.
         if reason.count() == Count::Invalid
             && let Some(rejects) = &self.rejects
             && let Some(original) = self.original(log, line)
@@ -275,12 +352,21 @@ impl Importer {
                 .add(&log.name, line.number, reason.text(), &original)
                 .inspect_err(|_| log.account.add(Count::Unsent, 1))?;
         }
-        self.drop_place(log, place(line), reason);
+        self.count_dropped(log, position(line), reason);
         Ok(())
+    }
+
+    /// Counts a line without a request and records it as done.
+    pub(super) fn count_dropped(&self, log: &mut OpenLog, position: LinePosition, reason: Reason) {
+        log.account.add(reason.count(), 1);
+        self.console.debug(2, || {
+            format!("{}:{}: {}", log.name, position.line, reason.text())
+        });
+        log.pass(position);
     }
 }
 
-pub(super) fn place(line: &Line) -> LinePosition {
+pub(super) fn position(line: &Line) -> LinePosition {
     LinePosition {
         line: line.number,
         start: line.start,
@@ -288,32 +374,47 @@ pub(super) fn place(line: &Line) -> LinePosition {
     }
 }
 
-/// Writes a line's tracking requests.
-pub struct Requests {
+/// Writes the tracking requests of lines.
+pub struct RequestWriter {
     pub writer: Writer,
-    pub marker: HitIdGenerator,
-    /// Marks of requests that Matomo has already, though it lacks others of the same line.
-    pub present: HashSet<HitId>,
-    /// The last lines of the connections that these are of, by log and position: what follows is another
-    /// connection, or the requests would not be the same.
-    pub sealed: HashSet<(u64, u64)>,
+    pub ids: HitIdGenerator,
+    /// Ids of requests that Matomo already has, while it lacks others of the same line.
+    pub recorded: HashSet<HitId>,
+    /// The last line of each session with such requests, by log id and position. A line after it
+    /// begins a new session; otherwise the requests would change.
+    pub closed_sessions: HashSet<(u64, u64)>,
 }
 
-impl Requests {
-    /// Writes a hit's one request. Gives the number of requests.
-    pub(super) fn write(&mut self, log: u64, start: u64, kept: Kept, parcel: &mut Chunk) -> u32 {
-        let mark = self.marker.mark(log, start, 0);
-        match kept.arguments {
-            None => self.writer.write(&kept.hit, &mark, &mut parcel.body),
+impl RequestWriter {
+    pub fn new(writer: Writer, ids: HitIdGenerator) -> Self {
+        Self {
+            writer,
+            ids,
+            recorded: HashSet::new(),
+            closed_sessions: HashSet::new(),
+        }
+    }
+
+    /// Writes the request of a hit. Returns the number of requests, which is 1.
+    pub(super) fn write_hit(
+        &mut self,
+        log: u64,
+        start: u64,
+        accepted: AcceptedHit,
+        chunk: &mut Chunk,
+    ) -> u32 {
+        let id = self.ids.id(log, start, 0);
+        match accepted.arguments {
+            None => self.writer.write(&accepted.hit, &id, &mut chunk.body),
             Some(arguments) => {
                 let mut own = Vec::new();
-                self.writer.write(&kept.hit, &mark, &mut own);
-                parcel
+                self.writer.write(&accepted.hit, &id, &mut own);
+                chunk
                     .body
-                    .extend_from_slice(&arguments.merge_into(&own, kept.hit.request));
+                    .extend_from_slice(&arguments.merge_into(&own, accepted.hit.request));
             }
         }
-        parcel.end_request();
+        chunk.end_request();
         1
     }
 }

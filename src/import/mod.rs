@@ -1,182 +1,152 @@
-//! The parser: logs, one after the other, through format, filters, hit and site into the recorders' parcels.
+//! The parser thread: reads the logs one after the other and hands the requests of their lines to
+//! the recorders.
+//!
+//! A line passes through two files. [`file`] opens a log as a [`Job`](file::Job): it looks the
+//! log up in the ledger, detects its format and reads its lines. [`line`] takes one line: it
+//! parses and filters it, finds its site, and writes its request into the queue of its recorder.
+//!
+//! The other files handle what is special: [`sessions`] the lines of radio logs, [`spool`] pipes,
+//! which cannot be read twice, and [`recovery`] the batches that an interrupted run left pending.
 
-mod again;
 pub mod dump;
+mod file;
 pub mod format_selector;
-mod known;
 pub mod ledger_handle;
 mod line;
-mod log;
-pub mod pipe;
-mod radio;
-pub mod resume;
-mod settle;
-mod spooled;
-mod way;
+mod recovery;
+mod sessions;
+mod spool;
 
-pub use line::Requests;
-pub use radio::{Radio, RadioOptions};
-pub use spooled::ReadSpool;
-
-use crate::input::encoding::Encoding;
-use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
+pub use ledger_handle::LedgerHandle;
+pub use line::{LineProcessor, RequestWriter};
+pub use sessions::{Radio, RadioOptions};
 
 use crate::error::Result;
 use crate::failpoint::reach;
-use crate::filter::Filters;
-use crate::hit::HitOptions;
-use crate::import::format_selector::FormatSelector;
 use crate::input::discover::Source;
-use crate::ledger::{Ledger, PendingBatch, TargetKey};
-use crate::matomo::api::Api;
-use crate::recorder::InDoubt;
-use crate::recorder::{Queue, count_unsent};
-use crate::replay::ReplayOptions;
-use crate::report::rejects::Rejects;
+use crate::input::encoding::Encoding;
+use crate::input::lines::LineOptions;
+use crate::recorder::count_unsent;
 use crate::report::{Account, Console, Row};
-use crate::sandbox::HitStore;
 use crate::shutdown::Shutdown;
 use crate::site::Sites;
+use format_selector::FormatSelector;
 
-/// How often a wait for input looks whether the program is to stop.
-pub const TICK: Duration = Duration::from_millis(100);
+/// How long to wait for input before checking whether to stop.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
 pub struct InputOptions {
     pub encoding: Encoding,
-    /// Lines passed over, counted over all files.
+    /// `--skip`: number of lines to skip, counted over all logs.
     pub skip: u64,
-    /// Each file ends before its own line of this number that fits the format.
+    /// `--debug-request-limit`: each log ends before its line of this number that fits the
+    /// format.
     pub limit: Option<u64>,
-    /// When a pipe pauses so long, what is there goes out.
+    /// `--flush-interval`: when a pipe has held lines back for this long, they are sent.
     pub flush_interval: Duration,
 }
 
-/// Everything that a line meets on its way.
+impl InputOptions {
+    /// Options for reading a whole log.
+    pub fn line_options(&self) -> LineOptions {
+        LineOptions {
+            encoding: self.encoding.clone(),
+            ..LineOptions::default()
+        }
+    }
+}
+
+/// Imports logs, one after the other.
 pub struct Importer {
     pub input: InputOptions,
-    pub chooser: FormatSelector,
-    pub hit: HitOptions,
-    /// `--ignore-groups`.
-    pub ignored_groups: Vec<String>,
-    /// Which of these a format lacks, by place and the format's name; the user has been told.
-    pub lacking_groups: HashSet<(usize, &'static str)>,
-    pub filters: Filters,
-    pub replay: Option<ReplayOptions>,
-    /// `None`: plain hits, also of radio logs.
-    pub radio: Option<Radio>,
-    pub requests: Requests,
-    pub sites: Sites,
-    pub api: Api,
-    pub outbox: Queue,
+    pub selector: FormatSelector,
+    pub processor: LineProcessor,
+    /// `None` for a dry run and for the sandbox.
+    pub ledger: Option<LedgerHandle>,
     pub account: Arc<Account>,
-    /// Bytes read of all logs so far, packed as they are, for the progress report.
+    /// Compressed bytes read of all logs, for the progress report.
     pub bytes: Arc<AtomicU64>,
-    pub rejects: Option<Arc<Rejects>>,
     pub console: Console,
-    pub stop: Shutdown,
-    /// Lines still to be passed over.
-    pub skip: u64,
-    /// For agents and visitors.
-    pub hasher: FixedState,
-    /// The sandbox's store, which is told of connections that are sent as plain hits.
-    pub sandbox: Option<HitStore>,
-    /// `None`: nothing is kept of what was done (a dry run, the sandbox).
-    pub books: Option<LedgerHandle>,
+    pub shutdown: Shutdown,
 }
 
-/// What is done, and what an earlier run left unclear.
-pub struct LedgerHandle {
-    pub ledger: Arc<Ledger>,
-    /// With `--state-dir`: where the ledger is kept. Without it the ledger lives in memory, until a stopped import
-    /// writes it down.
-    pub kept: Option<Kept>,
-    /// Batches of an earlier run that may or may not be at the server.
-    pub pending: Vec<PendingBatch>,
-    pub in_doubt: InDoubt,
-    /// `--request-timeout`: so long a server may still be at a request that was not answered.
-    pub timeout: Duration,
-    /// Spools of which there is no more to be read.
-    pub spools: Vec<ReadSpool>,
+/// What the end of the run needs of the importer.
+pub struct ImportEnd {
+    pub sites: Sites,
+    pub radio: Option<Radio>,
+    pub ledger: Option<LedgerHandle>,
+    pub input: InputOptions,
 }
 
-#[derive(Clone, Debug)]
-pub struct Kept {
-    pub dir: PathBuf,
-    pub target: TargetKey,
-}
-
-/// Whether a log goes on.
+/// Whether and where to continue after a line or a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
-    On,
-    /// This log has ended before its end (`--debug-request-limit`).
-    LogEnds,
-    /// The recorders take nothing more, or the program is to stop.
-    Over,
-}
-
-/// What is left of the parser for the end of the run.
-pub struct Remains {
-    pub sites: Sites,
-    pub radio: Option<Radio>,
-    pub books: Option<LedgerHandle>,
+    Continue,
+    /// Skip the rest of this log (`--debug-request-limit`).
+    EndLog,
+    /// Stop the import: the recorders have failed or a shutdown is requested.
+    Stop,
 }
 
 impl Importer {
-    /// Reads all logs. A log that cannot be read is named and passed over; an error stops the import.
+    /// Imports all logs. A log that cannot be read is reported and skipped.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error that stopped the import.
     pub fn run(&mut self, sources: &[Source]) -> Result<()> {
         let outcome = self.import_all(sources);
-        // What was read goes out, also before an error is told; what nobody takes is counted.
-        if self.stop.requested() || self.outbox.flush().is_err() {
-            count_unsent(&self.account, self.outbox.unsent());
+        let queue = &mut self.processor.queue;
+        if self.shutdown.requested() || queue.flush().is_err() {
+            count_unsent(&self.account, queue.unsent());
         }
         outcome
     }
 
-    /// Ends the recorders.
-    pub fn end(self) -> Remains {
-        Remains {
-            sites: self.sites,
-            radio: self.radio,
-            books: self.books,
+    /// Drops the queue, which ends the recorders.
+    pub fn finish(self) -> ImportEnd {
+        ImportEnd {
+            sites: self.processor.sites,
+            radio: self.processor.radio,
+            ledger: self.ledger,
+            input: self.input,
         }
     }
 
     fn import_all(&mut self, sources: &[Source]) -> Result<()> {
-        // Each has its row, also where it turns out that there is nothing to read.
+        // Every log gets a row, even if nothing is read of it.
         let rows: Vec<Row> = sources
             .iter()
             .map(|source| self.account.open(source.to_string()))
             .collect();
-        let mut left = sources;
-        let outcome = self.import_in_turn(&mut left, rows);
-        if let Some(kept) = self.kept() {
-            pipe::keep(left, &kept, &self.options(), &self.stop, &self.console);
+        let mut remaining = sources;
+        let outcome = self.import_in_order(&mut remaining, rows);
+        if let Some(ledger) = &self.ledger {
+            let options = self.input.line_options();
+            ledger.save_pipes(remaining, &options, &self.shutdown, &self.console);
         }
         outcome
     }
 
-    /// `left`: those that were not begun.
-    fn import_in_turn(&mut self, left: &mut &[Source], rows: Vec<Row>) -> Result<()> {
-        if self.import_spools(left)? == Flow::Over {
+    /// Imports logs until one stops the import. `remaining` becomes the logs that were not begun.
+    fn import_in_order(&mut self, remaining: &mut &[Source], rows: Vec<Row>) -> Result<()> {
+        if self.import_spools(remaining)? == Flow::Stop {
             return Ok(());
         }
         for row in rows {
-            let Some((source, rest)) = left.split_first() else {
+            let Some((source, rest)) = remaining.split_first() else {
                 break;
             };
-            if self.stop.requested() {
+            if self.shutdown.requested() {
                 break;
             }
-            *left = rest;
-            if self.import(source, row)? == Flow::Over {
+            *remaining = rest;
+            if self.import_source(source, row)? == Flow::Stop {
                 break;
             }
             reach("between-files");

@@ -2,9 +2,9 @@
 //!
 //! A log has two checksums: one of its first KiB (of all its bytes, if it was shorter), and one of
 //! the bytes just before the furthest position read. Everything the ledger claims about a log lies
-//! before that position, so a truncated log, or another log with the same beginning, is not mistaken
-//! for it. Device, inode and birth time only decide which candidate is compared first. They identify
-//! a log by themselves only while it is empty.
+//! before that position, so a truncated log, or another log with the same beginning, is not
+//! mistaken for it. Device, inode and birth time only decide which candidate is compared first.
+//! They identify a log by themselves only while it is empty.
 //!
 //! A copy of a log has the same content, compressed or not, so it is the same log.
 
@@ -134,8 +134,8 @@ pub struct FileId {
     pub size: u64,
     /// The last modification: seconds since 1970 (UTC), and nanoseconds.
     pub modified: (i64, i64),
-    /// The birth time in the same units, if the file system records it. It tells a file from a later
-    /// one with the same inode.
+    /// The birth time in the same units, if the file system records it. It tells a file from a
+    /// later one with the same inode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub born: Option<(i64, i64)>,
 }

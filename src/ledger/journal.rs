@@ -1,11 +1,11 @@
 //! The ledger's files: a snapshot of the state, and a journal of the records since.
 //!
-//! A line of the journal is the checksum of the rest, a space, and a record as JSON. A line that was
-//! torn by a crash or damaged on disk does not match its checksum; the lines after it still do.
+//! A line of the journal is the checksum of the rest, a space, and a record as JSON. A line that
+//! was torn by a crash or damaged on disk does not match its checksum; the lines after it still do.
 //!
 //! A snapshot is `{"version":1,"generation":7,"checksum":"...","state":{...}}`, where the checksum
-//! covers the version, the generation and the text of the state. This envelope never changes, so that
-//! an older program can tell a newer snapshot from a damaged one.
+//! covers the version, the generation and the text of the state. This envelope never changes, so
+//! that an older program can tell a newer snapshot from a damaged one.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -43,8 +43,8 @@ pub enum LedgerRecord {
         #[serde(rename = "identity")]
         fingerprint: Fingerprint,
     },
-    /// A log was read up to the tail. Precedes all records of lines before that. The head is present if
-    /// more of it is known than before.
+    /// A log was read up to the tail. Precedes all records of lines before that. The head is
+    /// present if more of it is known than before.
     #[serde(rename = "read")]
     Read {
         log: LogId,
@@ -64,8 +64,8 @@ pub enum LedgerRecord {
     /// A batch was acknowledged.
     #[serde(rename = "done")]
     Acknowledged { batch: BatchId },
-    /// Matomo has these hits of a batch and no others. The lines of the batch also need hits of other
-    /// batches.
+    /// Matomo has these hits of a batch and no others. The lines of the batch also need hits of
+    /// other batches.
     #[serde(rename = "there")]
     Recorded {
         batch: BatchId,
@@ -351,6 +351,34 @@ mod tests {
         bytes.extend([0; 4096]);
         let read = JournalContents::read(&bytes);
         assert_eq!((read.records, read.damaged), (records, 0));
+    }
+
+    /// Ledgers of earlier versions must stay readable, whatever the names in the code.
+    #[test]
+    fn the_stored_form_never_changes() {
+        let seen = r#"{"target":"44f79d90bcfa158f","path":"/log","file":{"device":65024,"inode":10,"size":1469,"modified":[1795943984,627],"born":[1795943984,627]},"head":{"length":1024,"checksum":"6c5e32f8995fb588"},"seen":1795943984,"end":null}"#;
+        let tail = r#"{"position":1469,"length":1024,"checksum":"caa82b13acd337ed"}"#;
+        let entry = r#"{"target":"44f79d90bcfa158f","sent_at":1795943984704,"hits":2,"lines":{"1":"0+291*2"},"there":"abcdef"}"#;
+        let salt = "44d49a60032a686817002bec13f0a017";
+        for record in [
+            format!(r#"{{"journal":{{"version":1,"salt":"{salt}"}}}}"#),
+            format!(r#"{{"seen":{{"log":1,"identity":{seen}}}}}"#),
+            format!(r#"{{"read":{{"log":1,"tail":{tail},"head":null}}}}"#),
+            r#"{"passed":{"lines":{"1":"875+8"}}}"#.to_owned(),
+            format!(r#"{{"intent":{{"batch":1,"intent":{entry}}}}}"#),
+            r#"{"done":{"batch":1}}"#.to_owned(),
+            r#"{"there":{"batch":1,"marks":"abcdef012345"}}"#.to_owned(),
+            r#"{"settled":{"batch":2,"found":{"1":"291+292*2"}}}"#.to_owned(),
+        ] {
+            let read: LedgerRecord = serde_json::from_str(&record).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), record);
+        }
+        let log = format!(r#"{{"identity":{seen},"tail":{tail},"done":"0+291*2"}}"#);
+        let state = format!(
+            r#"{{"salt":"{salt}","opened":1795943984,"next_log":2,"next_batch":3,"targets":{{"44f79d90bcfa158f":"matomo.example idsite=1"}},"logs":{{"1":{log}}},"pending":{{"2":{entry}}}}}"#
+        );
+        let read: LedgerState = serde_json::from_str(&state).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), state);
     }
 
     #[test]

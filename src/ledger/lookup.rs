@@ -22,8 +22,9 @@ const MAX_LINE_BYTES: u64 = 1 << 20;
 
 /// Reads the decompressed bytes of a log from any position.
 pub trait ReadAt {
-    /// Fills `buffer` with the decompressed bytes from `position` on. Returns their number, which is
-    /// smaller than the buffer only at the end of the log. Truncated compressed data is an error.
+    /// Fills `buffer` with the decompressed bytes from `position` on. Returns their number, which
+    /// is smaller than the buffer only at the end of the log. Truncated compressed data is an
+    /// error.
     fn read_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
@@ -380,8 +381,8 @@ impl Ledger {
         })
     }
 
-    /// Whether a file is that log, as far as the log was read: to find the lines of a pending batch.
-    /// Changes nothing.
+    /// Whether a file is that log, as far as the log was read: to find the lines of a pending
+    /// batch. Changes nothing.
     ///
     /// # Errors
     ///
@@ -487,13 +488,13 @@ impl KnownLog {
         let same_file = self.fingerprint.file.is_same_file(file);
         match self.fingerprint.head.length {
             0 => same_file,
-            // A log of which nothing was read is only useful as the same file.
+            // A log that was never read is only useful as the same file.
             _ => (same_file || self.tail.is_some()) && matcher.matches(&self.fingerprint.head),
         }
     }
 
-    /// Whether a file that begins like this log also has the same bytes before the furthest position
-    /// read.
+    /// Whether a file that begins like this log also has the same bytes before the furthest
+    /// position read.
     fn continues_in(&self, probe: &mut FileProbe) -> io::Result<bool> {
         let matches = match &self.tail {
             Some(tail) => tail.matches(probe.content)?,
@@ -504,8 +505,8 @@ impl KnownLog {
     }
 
     /// The whole lines that this log shares with a file that begins like it. Returns `None` if some
-    /// of them are not done. A last line without its line end does not count, because it may continue
-    /// in the file.
+    /// of them are not done. A last line without its line end does not count, because it may
+    /// continue in the file.
     fn shared_lines(&self, probe: &mut FileProbe) -> Option<Ranges> {
         let (gap, read) = (self.done.first_gap(), self.read_position());
         let mut bytes = |from: u64, to: u64| {

@@ -34,7 +34,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use url::Url;
@@ -50,6 +50,7 @@ use self::state::{LedgerState, PendingEntry, Salt};
 use self::store::LedgerStore;
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
+use crate::sync::{Condvar, Mutex};
 
 /// Where hits go. Lines that are done for one target are not done for another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,16 +107,16 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger in a directory, which is created if necessary, and locked until the ledger is
-    /// dropped.
+    /// Opens the ledger in a directory, which is created if necessary, and locked until the ledger
+    /// is dropped.
     ///
     /// A crash never makes this fail. Damaged files are quarantined and named in the warnings; what
     /// they recorded counts as not done.
     ///
     /// # Errors
     ///
-    /// If another run uses the directory, a file cannot be read or written, or the ledger was written
-    /// by a newer version.
+    /// If another run uses the directory, a file cannot be read or written, or the ledger was
+    /// written by a newer version.
     pub fn open(dir: &Path, target: &TargetKey) -> Result<OpenedLedger> {
         let (store, mut state, mut warnings) = LedgerStore::open(dir)?;
         for (path, key) in spool::of_others(dir, target)? {
@@ -140,7 +141,8 @@ impl Ledger {
         })
     }
 
-    /// A ledger for a run without a state directory. It is only kept if [`Ledger::save_to`] is called.
+    /// A ledger for a run without a state directory. It is only kept if [`Ledger::save_to`] is
+    /// called.
     pub fn in_memory(target: &TargetKey) -> Result<Self> {
         let mut state = LedgerState::new(Salt::random()?);
         state.open(now());
@@ -174,8 +176,8 @@ impl Ledger {
         inner.checkpoint()
     }
 
-    /// Random bytes that never change in this ledger. A hit identifier is computed from them and from
-    /// the log and position of its line, so a later run computes the same one.
+    /// Random bytes that never change in this ledger. A hit identifier is computed from them and
+    /// from the log and position of its line, so a later run computes the same one.
     pub fn salt(&self) -> [u8; 16] {
         self.lock().state.salt.0
     }
@@ -208,8 +210,8 @@ impl Ledger {
         known.is_some_and(|known| known.done.first_gap() < known.read_position())
     }
 
-    /// Must be called before a batch is sent, with its lines and its number of hits. When it returns,
-    /// the pending batch is on disk.
+    /// Must be called before a batch is sent, with its lines and its number of hits. When it
+    /// returns, the pending batch is on disk.
     pub fn begin_batch(&self, lines: LogRanges, hits: u64) -> Result<BatchId> {
         let mut inner = self.lock();
         let batch = inner.state.next_batch();
@@ -243,15 +245,16 @@ impl Ledger {
         self.sync(inner)
     }
 
-    /// The same for lines of an earlier run's batch, of which Matomo has only a part of the hits.
+    /// Like [`Ledger::note_recorded`], for lines of an earlier run's batch if Matomo has only some
+    /// of their hits.
     pub fn note_recorded_lines(&self, lines: LogRanges, hit_ids: HitIds) -> Result<()> {
         let hits = hit_ids.iter().count() as u64;
         let batch = self.begin_batch(lines, hits)?;
         self.note_recorded(batch, hit_ids)
     }
 
-    /// Closes a batch whose outcome is known. Matomo has the lines that were found, so they are done.
-    /// It does not have the others, so they may be sent again in another batch.
+    /// Closes a batch whose outcome is known. Matomo has the lines that were found, so they are
+    /// done. It does not have the others, so they may be sent again in another batch.
     pub fn settle(&self, batch: BatchId, found: LogRanges) -> Result<()> {
         let mut inner = self.lock();
         inner.append(LedgerRecord::Settled { batch, found })?;
@@ -270,7 +273,7 @@ impl Ledger {
     }
 
     fn lock(&self) -> MutexGuard<'_, JournaledState> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     /// Waits until everything appended so far is synced to disk. Threads that arrive during a sync
@@ -286,7 +289,7 @@ impl Ledger {
                 return Ok(());
             }
             if inner.is_syncing {
-                inner = (self.sync_ended.wait(inner)).unwrap_or_else(PoisonError::into_inner);
+                inner = self.sync_ended.wait(inner);
                 continue;
             }
             inner.is_syncing = true;
@@ -317,7 +320,7 @@ struct JournaledState {
     marked_done: LogRanges,
     /// The log being read.
     tracker: Option<ChecksumTracker>,
-    /// The logs of which something was read in this run.
+    /// The logs that were read in this run, at least in part.
     read_logs: HashSet<LogId>,
     /// Whether something changed since the last checkpoint.
     is_changed: bool,
@@ -411,8 +414,8 @@ impl JournaledState {
         }
     }
 
-    /// Writes all changes so far and this record, and applies it. On an error, the record is neither
-    /// written nor applied.
+    /// Writes all changes so far and this record, and applies it. On an error, the record is
+    /// neither written nor applied.
     fn append(&mut self, record: LedgerRecord) -> Result<()> {
         self.check_sync()?;
         let store = self.store.as_ref();

@@ -31,7 +31,8 @@ struct RangeEnd {
 
 impl Ranges {
     /// Adds a range of so many lines. Ignores an empty range, and does not count a contained range
-    /// twice. The number of lines is only an estimate if ranges overlap partly, which lines never do.
+    /// twice. The number of lines is only an estimate if ranges overlap partly, which lines never
+    /// do.
     pub fn insert(&mut self, range: Range<u64>, lines: u64) {
         let Range { mut start, end } = range;
         if start >= end {

@@ -108,8 +108,8 @@ impl<'a> Recovery<'a> {
                 self.dir.display()
             ));
         }
-        // A checkpoint writes its journal before its snapshot. If it was interrupted, the journal of
-        // a generation without a snapshot may lack its beginning, but it was never used.
+        // A checkpoint writes its journal before its snapshot. If it was interrupted, the journal
+        // of a generation without a snapshot may lack its beginning, but it was never used.
         let newest = self.generation;
         let last_in_use = match self.warnings.is_empty() && self.old.is_none() {
             true => self.current.unwrap_or(0),

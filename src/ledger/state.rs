@@ -138,7 +138,8 @@ pub struct PendingEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingBatch {
     pub id: BatchId,
-    /// Just before it was sent: milliseconds since 1970 (UTC), by a clock that may have been set since.
+    /// Just before it was sent: milliseconds since 1970 (UTC), by a clock that may have been set
+    /// since.
     pub sent_at: u64,
     /// The number of hits.
     pub hits: u64,

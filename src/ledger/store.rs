@@ -3,8 +3,8 @@
 //!
 //! - `ledger.json`: a snapshot of the state, of generation G;
 //! - `journal.G`: the records since that snapshot;
-//! - `ledger.json.old`: the snapshot before, with its journals, in case `ledger.json` is damaged: it
-//!   and all journals since give the same state;
+//! - `ledger.json.old`: the snapshot before, with its journals, in case `ledger.json` is damaged:
+//!   it and all journals since give the same state;
 //! - `ledger.json.new`: a snapshot being written;
 //! - `lock`: the lock file, with the process id of the run that has the lock.
 //!
@@ -162,8 +162,8 @@ impl LedgerStore {
         Ok(())
     }
 
-    /// Removes the journals older than the old snapshot. A journal that cannot be removed only takes
-    /// up space; the next checkpoint tries again.
+    /// Removes the journals older than the old snapshot. A journal that cannot be removed only
+    /// takes up space; the next checkpoint tries again.
     fn remove_unused_journals(&self) -> Result<()> {
         let old = self.old.unwrap_or(0);
         let generations = journal_generations(&self.dir)?;

@@ -155,7 +155,7 @@ fn check_token(token: &str, source: &str) -> Result<Secret> {
 /// The last value of a key in a section of an INI file, as PHP and Python write them. Names are
 /// case-insensitive.
 ///
-/// Skips lines other than `[section]`, `key = value` and comments (`;`, `#`). A value may be quoted.
+/// Skips lines other than `[section]`, `key = value` and comments (`;`, `#`). Values may be quoted.
 /// There are no escapes, and no comments after unquoted values: a password may contain any
 /// character.
 fn ini_value<'a>(text: &'a str, section: &str, key: &str) -> Option<&'a str> {

@@ -85,7 +85,8 @@ fn connect_failure(
     }
 }
 
-/// `rejected`: the server sent an alert about the client certificate.
+/// Explains a failed connection. `rejected` means that the server sent an alert about the client
+/// certificate.
 fn cannot_reach(cause: ConnectFailure, rejected: bool, root_cause: &str, peer: &Peer) -> String {
     let Peer {
         url,

@@ -47,7 +47,7 @@ pub enum ConnectFailure {
     Other,
 }
 
-/// A response, of which at least status and headers were read.
+/// A response. Its status and headers are complete; see `complete` for the body.
 #[derive(Clone)]
 pub struct HttpResponse {
     pub status: u16,
@@ -57,7 +57,7 @@ pub struct HttpResponse {
     pub location: Option<String>,
     /// There is a `WWW-Authenticate` header: the web server, not Matomo, asks for a login.
     pub challenge: bool,
-    /// What was read of the body; see `complete`.
+    /// The body as far as it was read.
     pub body: Vec<u8>,
     /// The body was read to its end. If not, the connection was lost, the time was up, or the body
     /// was too long.

@@ -58,8 +58,8 @@ fn push_chunks(
     }
 }
 
-/// Whether a text is ASCII that needs no escaping in JSON, as nearly all text in logs is. Eight bytes
-/// at a time and without an early exit, so that the compiler can vectorize the loop.
+/// Whether a text is ASCII that needs no escaping in JSON, as nearly all text in logs is. Reads
+/// eight bytes at a time without an early exit, so that the compiler can vectorize the loop.
 pub fn is_plain(text: &[u8]) -> bool {
     let (words, rest) = text.as_chunks::<8>();
     let odd = words.iter().fold(0, |odd, word| odd | odd_bits(*word));

@@ -1,8 +1,8 @@
 //! The client of Matomo: batch to request, response to outcome.
 //!
-//! [`client`] performs one HTTP exchange and reports what it observed ([`exchange`]). [`outcome`]
-//! says what that means for a batch, [`api`] what it means for an API call. [`retry`] says how long
-//! to wait before the next attempt, [`auth`] finds the token, [`tracking`] writes the requests.
+//! `client` performs one HTTP exchange and reports what it observed (`exchange`). `outcome`
+//! says what that means for a batch, `api` what it means for an API call. `retry` says how long
+//! to wait before the next attempt, `auth` finds the token, [`tracking`] writes the requests.
 
 pub(crate) mod api;
 pub(crate) mod auth;

@@ -1,5 +1,5 @@
-//! A small HTTP/1.1 server for the tests of this module. It keeps all requests, and responds or fails
-//! as the test says.
+//! A small HTTP/1.1 server for the tests of this module. It keeps all requests, and responds or
+//! fails as the test says.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -116,7 +116,7 @@ impl Writer {
     ///
     /// A session may have hundreds of events. If they would exceed [`MAX_EVENT_BYTES`], all texts
     /// are shortened.
-    pub fn prepare(&mut self, hit: &Hit) -> SessionTemplate {
+    pub fn session_template(&mut self, hit: &Hit) -> SessionTemplate {
         let template = self.write_template(hit);
         if template.event_size() <= MAX_EVENT_BYTES {
             return template;
@@ -158,7 +158,7 @@ impl Writer {
     }
 
     /// Appends one request of a session. The page view has the `bytes` sent in the whole session.
-    pub fn write_beat(
+    pub fn write_session_request(
         &mut self,
         template: &SessionTemplate,
         request: SessionRequest,

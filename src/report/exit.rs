@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use signal_hook::consts::{SIGHUP, SIGINT};
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// Exit status of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +31,12 @@ impl Exit {
     /// over `incomplete`, since the run did not finish.
     pub fn of_run(error: Option<&Error>, signal: Option<i32>, incomplete: bool) -> Self {
         match (error.map(Error::kind), signal) {
-            (Some(Kind::Usage), _) => Self::Usage,
-            (Some(Kind::Stopped | Kind::Log), _) | (Some(Kind::Interrupted), None) => Self::Stopped,
-            (Some(Kind::Interrupted) | None, Some(SIGINT)) => Self::Sigint,
-            (Some(Kind::Interrupted) | None, Some(SIGHUP)) => Self::Sighup,
-            (Some(Kind::Interrupted) | None, Some(_)) => Self::Sigterm,
+            (Some(ErrorKind::Usage), _) => Self::Usage,
+            (Some(ErrorKind::Stopped | ErrorKind::Log), _)
+            | (Some(ErrorKind::Interrupted), None) => Self::Stopped,
+            (Some(ErrorKind::Interrupted) | None, Some(SIGINT)) => Self::Sigint,
+            (Some(ErrorKind::Interrupted) | None, Some(SIGHUP)) => Self::Sighup,
+            (Some(ErrorKind::Interrupted) | None, Some(_)) => Self::Sigterm,
             (None, None) if incomplete => Self::Incomplete,
             (None, None) => Self::Ok,
         }

@@ -1,8 +1,9 @@
 //! What happened, counted and printed. No other module prints.
 //!
 //! [`counters`] has one outcome for each line. [`progress`] shows the counters during the run, and
-//! [`summary`] at its end. [`console`] prints all text, [`mod@clean`] makes untrusted text safe for a
-//! terminal, [`rejects`] collects lines to correct, and [`exit`] is the exit status.
+//! [`summary`] at its end. [`console`] prints all text, [`mod@clean`] makes untrusted text safe for
+//! a terminal, [`redact`] removes secrets, [`rejects`] collects lines to correct, and [`exit`] is
+//! the exit status.
 
 pub mod clean;
 pub mod console;

@@ -11,7 +11,7 @@ pub enum Align {
 
 /// A table with a title for each column, indented like the lines of the summary.
 ///
-/// Cells are printed as they are: clean text from logs first, with [`super::clean`].
+/// Cells are printed as they are: clean text from logs first, with [`super::clean()`].
 pub struct Table {
     aligns: Vec<Align>,
     /// The titles are the first row.

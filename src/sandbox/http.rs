@@ -67,8 +67,8 @@ impl Responder {
         token == Some(self.token.expose())
     }
 
-    /// Answers a request as Matomo does: any path that ends in `.php` takes tracking requests, forms
-    /// are API calls.
+    /// Answers a request as Matomo does: any path that ends in `.php` takes tracking requests, and
+    /// forms are API calls.
     pub fn respond(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let is_tracker = request.uri().path().ends_with(".php");
         if request.method() != Method::POST {

@@ -1,8 +1,8 @@
 //! A small tracker for trying things out: with `--sandbox` an import goes to it instead of Matomo.
 //!
-//! It speaks HTTP on a loopback port, as Matomo does: [`mod@tracker`] takes bulk tracking requests,
-//! [`api`] the API calls that an import makes. [`store`] keeps what was sent in an SQLite database,
-//! and [`mod@report`] prints what is in it. Every host and every site asked for exists, so that a
+//! It speaks HTTP on a loopback port, as Matomo does: `tracker` takes bulk tracking requests,
+//! `api` the API calls that an import makes. `store` keeps what was sent in an SQLite database,
+//! and `report` prints what is in it. Every host and every site asked for exists, so that a
 //! trial needs no setup.
 
 mod api;

@@ -16,9 +16,9 @@ const APPLICATION_ID: i32 = 0x6d74_6d6f;
 const SCHEMA_VERSION: i32 = 1;
 
 /// Times are UTC. A visit ends after 30 minutes without an action, at midnight, and before a hit
-/// with `new_visit`. The listening time of a mount point is in its `listened` events, or else in the
-/// connections that the import stored. A listener is an address (or the ID of a hidden one) with a
-/// user agent.
+/// with `new_visit`. The listening time of a mount point comes from its `listened` events, or else
+/// from the connections that the import stored. A listener is an address (or the ID of a hidden
+/// one) with a user agent.
 const SCHEMA: &str = "
 CREATE TABLE sites (
   idsite INTEGER PRIMARY KEY,

@@ -1,3 +1,4 @@
 //! Tests that need several modules.
 
+mod architecture;
 mod formats;

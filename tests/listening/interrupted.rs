@@ -183,7 +183,7 @@ fn what_was_held_is_counted_where_the_server_takes_no_more() {
         .args("--idsite=1 --retry-delay=0 --recorder-max-payload-size=20 access.log")
         .run()
         .exits(1)
-        .hides("mistake in import-logs");
+        .hides(" in import-logs");
     let summary = ended.summary();
     assert_eq!(
         summary.get("imported") + summary.get("unsent"),

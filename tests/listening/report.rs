@@ -16,7 +16,8 @@ fn import(folder: &Folder, args: &str) -> Ended {
         .exits(0)
 }
 
-/// The view `listening` of the sandbox's database: connections, seconds and listeners by mount point.
+/// The view `listening` of the sandbox's database: connections, seconds and listeners by mount
+/// point.
 fn stored_listening(folder: &Folder) -> BTreeMap<String, (u64, u64, u64)> {
     let db = rusqlite::Connection::open(folder.file("trial.sqlite")).unwrap();
     let mut query = db

@@ -1,5 +1,5 @@
-//! A small HTTP/1.1 server that computes each response from the request, for responses that the fake
-//! Matomo never gives.
+//! A small HTTP/1.1 server that computes each response from the request, for responses that the
+//! fake Matomo never gives.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! The Matomo of the recorded cases. It accepts every hit; its sites, faults and basic authentication
-//! are part of the case.
+//! The Matomo of the recorded cases. It accepts every hit; its sites, faults and basic
+//! authentication are part of the case.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;

@@ -1,4 +1,5 @@
-//! The harness: runs the real binary in a temporary folder against a server, and looks at the result.
+//! The harness: runs the real binary in a temporary folder against a server, and looks at the
+//! result.
 
 pub mod clock;
 pub mod fake;

@@ -145,8 +145,8 @@ impl Running {
         input.flush().unwrap();
     }
 
-    /// Writes the input to stdin and closes it. The pipe holds a single page, and the program may end
-    /// before it has read everything.
+    /// Writes the input to stdin and closes it. The pipe holds a single page, and the program may
+    /// end before it has read everything.
     pub fn feed(&mut self, input: Vec<u8>) {
         if let Some(mut stdin) = self.input.take() {
             fcntl_setpipe_size(&stdin, 4096).unwrap();

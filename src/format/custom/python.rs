@@ -14,9 +14,37 @@
 //! - A condition needs its group before it and may have more than two branches.
 //! - Some regexes that Python refuses are accepted, such as `(\1)`, `^*`, `a{2}{3}` and `(?P<a-b>c)`.
 
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
 use super::RegexError;
 
-type Result<T> = std::result::Result<T, RegexError>;
+type Result<T> = std::result::Result<T, String>;
+
+type Compiled = LazyLock<std::result::Result<Regex, regex::Error>>;
+
+/// The next part of a regex in Python's syntax.
+static PART: Compiled = LazyLock::new(|| {
+    Regex::new(
+        r"(?xs) ^ (?:
+    \[ (?<negation> \^? ) (?<members> (?: \\. | [^\\] ) (?: \\. | [^\\\]] )* ) \]
+    | \\ (?<escape> [0-7]{3} | 0[0-7]? | [1-9][0-9]? | . )
+    | (?: (?<symbol> [*+?] ) | \{ (?<counts> [0-9]* ,? [0-9]* ) \} ) (?<possessive> \+? )
+    | \( (?<head> \? (?: [:=!>] | <[=!] ) )
+    | \( \? P? < (?<name> [^>]* ) >
+    | \( \? P = (?<reference> [^)]* ) \)
+    | \( \? \( (?<condition> [^)]* ) \)
+    | \( \? (?<comment> \# ) [^)]* \)
+    | \( \? (?<on> [a-zA-Z]* ) (?: - (?<off> [a-zA-Z]* ) )? (?<end> [:)] )
+    | (?<unknown> \( \? )
+    | (?<plain> . )
+)",
+    )
+});
+
+/// The next member of a class.
+static MEMBER: Compiled = LazyLock::new(|| Regex::new(r"(?xs) \\ (?<escape> [0-7]{1,3} | . ) | ."));
 
 /// A regex in the syntax of `fancy_regex`.
 #[derive(Default)]
@@ -41,30 +69,34 @@ impl Rewritten {
 }
 
 /// Rewrites a regex. Fails where `fancy_regex` would read it differently than Python.
-pub(super) fn rewrite(regex: &str) -> Result<Rewritten> {
-    let mut rewriter = Rewriter {
-        rest: regex,
-        ..Rewriter::default()
-    };
-    while let Some(character) = rewriter.next() {
-        rewriter.place = rewriter.taken;
-        let part = (rewriter.out.pattern.len(), rewriter.place);
-        rewriter.out.parts.push(part);
-        rewriter.part(character)?;
+pub(super) fn rewrite(regex: &str) -> std::result::Result<Rewritten, RegexError> {
+    let error = |place, why| RegexError { place, why };
+    let next_part = PART.as_ref().map_err(|why| error(None, why.to_string()))?;
+    let mut rewriter = Rewriter::default();
+    let mut rest = regex;
+    while let Some(part) = next_part.captures(rest) {
+        rewriter.place += 1;
+        let start = (rewriter.out.pattern.len(), rewriter.place);
+        rewriter.out.parts.push(start);
+        let length = if rewriter.flags.verbose && rest.starts_with('#') {
+            rest.find('\n').unwrap_or(rest.len())
+        } else {
+            let done = rewriter.part(&part);
+            done.map_err(|why| error(Some(rewriter.place), why))?;
+            part[0].len()
+        };
+        rewriter.place += rest[..length].chars().count() - 1;
+        rest = &rest[length..];
     }
     match rewriter.open.last() {
-        Some(&(place, _)) => error(place, "this ( has no matching )"),
+        Some(&(place, _)) => Err(error(Some(place), "this ( has no matching )".to_string())),
         None => Ok(rewriter.out),
     }
 }
 
-/// Reads the regex once, from left to right.
 #[derive(Default)]
-struct Rewriter<'r> {
-    rest: &'r str,
-    /// Characters before `rest`.
-    taken: usize,
-    /// The place (characters, from 1) of the part that is being read.
+struct Rewriter {
+    /// The place of the part that is being read (characters, from 1).
     place: usize,
     out: Rewritten,
     flags: Flags,
@@ -84,51 +116,88 @@ struct Flags {
     verbose: bool,
 }
 
-impl<'r> Rewriter<'r> {
-    fn part(&mut self, character: char) -> Result<()> {
-        match character {
-            ' ' | '\t'..='\r' if self.flags.verbose => {}
-            '#' if self.flags.verbose => drop(self.take_while(|skipped| skipped != '\n')),
-            '\\' => self.backslash()?,
-            '[' => self.class()?,
-            '(' => self.group()?,
-            ')' => match self.open.pop() {
-                Some((_, outside)) => {
-                    self.flags = outside;
-                    self.push(")");
-                }
-                None => return self.error("this ) has no matching ("),
-            },
-            '*' | '+' | '?' => self.quantifier(&character.to_string()),
-            '{' => self.brace()?,
+impl Rewriter {
+    fn part(&mut self, part: &Captures) -> Result<()> {
+        let group = |name| part.name(name).map(|group| group.as_str());
+        if let Some(members) = group("members") {
+            self.class(group("negation").unwrap_or_default(), members)
+        } else if let Some(escape) = group("escape") {
+            self.backslash(escape)
+        } else if let Some(possessive) = group("possessive") {
+            match (group("symbol"), group("counts")) {
+                (Some(symbol), _) => self.push(symbol),
+                (_, Some(counts)) => self.push(&quantifier(counts)?),
+                _ => {}
+            }
+            self.push(possessive);
+            self.out.backtracks |= !possessive.is_empty();
+            Ok(())
+        } else if let Some(head) = group("head") {
+            self.out.backtracks |= head != "?:";
+            self.open(head);
+            Ok(())
+        } else if let Some(name) = group("name") {
+            if self.out.names.iter().any(|(other, _)| other == name) {
+                return Err(format!("two groups are named '{name}'"));
+            }
+            self.groups += 1;
+            self.out.names.push((name.to_string(), self.groups));
+            self.open(&format!("?P<{name}>"));
+            Ok(())
+        } else if group("reference").is_some() {
+            self.out.backtracks = true;
+            self.push(&part[0]);
+            Ok(())
+        } else if let Some(condition) = group("condition") {
+            self.out.backtracks = true;
+            if condition.starts_with(|first: char| first.is_ascii_digit()) {
+                self.require_group(condition)?;
+                self.open(&format!("?({condition})"));
+            } else {
+                self.open(&format!("?(<{condition}>)"));
+            }
+            Ok(())
+        } else if let (Some(on), Some(end)) = (group("on"), group("end")) {
+            self.flag_group(on, group("off").unwrap_or_default(), end)
+        } else if group("unknown").is_some() {
+            Err("this (? has no meaning".to_string())
+        } else {
+            group("plain").map_or(Ok(()), |plain| self.plain(plain))
+        }
+    }
+
+    fn plain(&mut self, plain: &str) -> Result<()> {
+        match plain {
+            " " | "\t" | "\n" | "\r" | "\x0b" | "\x0c" if self.flags.verbose => {}
+            "(" => {
+                self.groups += 1;
+                self.open("");
+            }
+            ")" => {
+                (_, self.flags) = self.open.pop().ok_or("this ) has no matching (")?;
+                self.push(")");
+            }
+            "[" => return Err("this [ has no matching ]".to_string()),
+            "\\" => return Err(r"a \ at the end escapes nothing".to_string()),
             // The end, or before a final newline: a line holds no other newline.
-            '$' => self.push("(?m:$)"),
-            '}' | ']' => self.literal(character),
-            _ => self.out.pattern.push(character),
+            "$" => self.push("(?m:$)"),
+            "." | "^" | "|" => self.push(plain),
+            _ => self.literal(plain),
         }
         Ok(())
     }
 
     /// What follows a backslash outside a class.
-    fn backslash(&mut self) -> Result<()> {
-        let digits = self.rest.bytes().take_while(u8::is_ascii_digit).count();
-        let is_octal = |byte: u8| (b'0'..b'8').contains(&byte);
-        if self.eat("Z") {
-            self.push(r"\z");
-        } else if self.rest.starts_with(['A', 'b', 'B', 'z']) {
-            let letter = self.take(1);
-            self.push(&format!("\\{letter}"));
-        } else if digits > 0
-            && !self.rest.starts_with('0')
-            && !(digits > 2 && self.rest.bytes().take(3).all(is_octal))
-        {
-            // `\1` to `\99`; three octal digits are a character. The brackets keep the number
-            // apart from digits that follow.
-            let number = self.take(digits.min(2));
-            self.require_group(number)?;
-            self.push(&format!(r"(?:\{number})"));
-        } else {
-            self.escape()?;
+    fn backslash(&mut self, escape: &str) -> Result<()> {
+        match escape {
+            "Z" | "z" => self.push(r"\z"),
+            "A" | "b" | "B" => self.push(&format!("\\{escape}")),
+            _ if escape.len() < 3 && escape.starts_with(|first| ('1'..='9').contains(&first)) => {
+                self.require_group(escape)?;
+                // The group keeps the number apart from digits that follow.
+                self.push(&format!(r"(?:\{escape})"));
+            }
+            _ => drop(self.escape(escape)?),
         }
         Ok(())
     }
@@ -138,167 +207,103 @@ impl<'r> Rewriter<'r> {
         self.out.backtracks = true;
         match number.parse() {
             Ok(number @ 1..) if number <= self.groups => Ok(()),
-            _ => self.error(format!("there is no group {number} before this")),
+            _ => Err(format!("there is no group {number} before this")),
         }
     }
 
-    /// What follows a backslash, in a class or outside. `false`: it is a set of characters.
-    fn escape(&mut self) -> Result<bool> {
-        let Some(letter) = self.next() else {
-            return self.error(r"a \ at the end escapes nothing");
-        };
-        match letter {
-            'd' | 's' | 'w' | 'D' | 'S' | 'W' => {
-                let set = match letter.to_ascii_lowercase() {
-                    _ if !self.flags.ascii => format!("\\{letter}"),
-                    'd' => "[[:digit:]]".to_string(),
-                    's' => "[[:space:]]".to_string(),
-                    _ => "[[:word:]]".to_string(),
-                };
-                let negated = self.flags.ascii && letter.is_ascii_uppercase();
-                self.push(&if negated {
-                    set.replace("[:", "[:^")
-                } else {
-                    set
-                });
-                return Ok(false);
+    /// What follows a backslash, in a class or outside. Returns `false` for a set of characters.
+    fn escape(&mut self, escape: &str) -> Result<bool> {
+        match escape {
+            "d" | "s" | "w" | "D" | "S" | "W" if !self.flags.ascii => {
+                self.push(&format!("\\{escape}"));
             }
-            // One to three octal digits.
-            '0'..='7' => {
-                let more = self
-                    .rest
-                    .bytes()
-                    .take(2)
-                    .take_while(|byte| (b'0'..b'8').contains(byte));
-                let digits = format!("{letter}{}", self.take(more.count()));
-                match u8::from_str_radix(&digits, 8) {
-                    Ok(byte) => self.literal(char::from(byte)),
-                    Err(_) => return self.error(r"octal escapes end at \377"),
-                }
+            "d" => self.push("[[:digit:]]"),
+            "s" => self.push("[[:space:]]"),
+            "w" => self.push("[[:word:]]"),
+            "D" => self.push("[[:^digit:]]"),
+            "S" => self.push("[[:^space:]]"),
+            "W" => self.push("[[:^word:]]"),
+            // The digits that follow are copied.
+            "x" | "u" | "U" | "a" | "f" | "n" | "r" | "t" | "v" => {
+                self.push(&format!("\\{escape}"));
+                return Ok(true);
             }
-            // The digits follow and are copied.
-            'x' | 'u' | 'U' | 'a' | 'f' | 'n' | 'r' | 't' | 'v' => {
-                self.push(&format!("\\{letter}"))
+            _ if escape.starts_with(|digit: char| digit.is_digit(8)) => {
+                let byte = u8::from_str_radix(escape, 8);
+                let character = char::from(byte.map_err(|_| r"octal escapes end at \377")?);
+                self.literal(&character.to_string());
+                return Ok(true);
             }
-            _ if letter.is_ascii_alphanumeric() => {
-                return self.error(format!(r"\{letter} has no meaning"));
+            _ if escape.starts_with(|letter: char| letter.is_ascii_alphanumeric()) => {
+                return Err(format!(r"\{escape} has no meaning"));
             }
-            _ => self.literal(letter),
+            _ => {
+                self.literal(escape);
+                return Ok(true);
+            }
         }
-        Ok(true)
+        Ok(false)
     }
 
     /// A class. Python knows no classes within classes and no operators on them.
-    fn class(&mut self) -> Result<()> {
+    fn class(&mut self, negation: &str, members: &str) -> Result<()> {
         let begin = self.out.pattern.len();
         self.push("[");
-        if self.eat("^") {
-            self.push("^");
-        }
-        loop {
-            let is_character = self.member()?;
-            if self.rest.starts_with('-') && !self.rest.starts_with("-]") {
-                self.take(1);
+        self.push(negation);
+        let member = MEMBER.as_ref().map_err(|error| error.to_string())?;
+        let members: Vec<Captures> = member.captures_iter(members).collect();
+        let mut rest = members.as_slice();
+        while let [low, after @ ..] = rest {
+            let is_character = self.member(low)?;
+            rest = after;
+            if let [hyphen, high, after @ ..] = rest
+                && &hyphen[0] == "-"
+            {
                 self.push("-");
-                if !(self.member()? && is_character) {
-                    return self.error("a range in this class begins or ends with a set");
+                if !(self.member(high)? && is_character) {
+                    return Err("a range in this class begins or ends with a set".to_string());
                 }
-            }
-            if self.eat("]") {
-                break;
+                rest = after;
             }
         }
         self.push("]");
         // The place of an error is known only here.
-        match regex::Regex::new(&self.out.pattern[begin..]) {
+        match Regex::new(&self.out.pattern[begin..]) {
             Ok(_) => Ok(()),
-            Err(error) => self.error(last_line(&error)),
+            Err(error) => Err(last_line(&error)),
         }
     }
 
-    /// A member of a class. `false`: it is a set of characters.
-    fn member(&mut self) -> Result<bool> {
-        match self.next() {
-            None => return self.error("this [ has no matching ]"),
-            Some('\\') if self.eat("b") => self.literal('\x08'),
-            Some('\\') => {
-                let class = std::mem::replace(&mut self.place, self.taken);
-                let escaped = self.escape();
-                self.place = class;
-                return escaped;
-            }
-            Some(character) => self.literal(character),
+    /// Returns `false` for a set of characters.
+    fn member(&mut self, member: &Captures) -> Result<bool> {
+        match member.name("escape").map(|escape| escape.as_str()) {
+            Some("b") => self.literal("\x08"),
+            Some(escape) => return self.escape(escape),
+            None => self.literal(&member[0]),
         }
         Ok(true)
     }
 
-    fn quantifier(&mut self, written: &str) {
-        self.push(written);
-        if self.eat("+") {
-            self.push("+");
-            self.out.backtracks = true;
-        }
-    }
-
-    /// `{2}`, `{2,}`, `{,3}` and `{2,3}` are quantifiers; any other brace matches itself.
-    fn brace(&mut self) -> Result<()> {
-        let inner = self.rest.split_once('}').map_or("", |(inner, _)| inner);
-        let (least, most) = inner.split_once(',').unwrap_or((inner, inner));
-        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        if inner.is_empty() || !is_number(least) || !is_number(most) {
-            self.literal('{');
-            return Ok(());
-        }
-        let count = |text: &str, default| match text {
-            "" => Some(default),
-            _ => text.parse::<u32>().ok(),
+    /// `(?i)` for the whole regex, at its start; `(?i-s:...)` for a part of it.
+    fn flag_group(&mut self, on: &str, off: &str, end: &str) -> Result<()> {
+        let flags = Flags {
+            ascii: (self.flags.ascii || on.contains('a')) && !on.contains('u'),
+            verbose: (self.flags.verbose || on.contains('x')) && !off.contains('x'),
         };
-        let (Some(from), Some(to)) = (count(least, 0), count(most, u32::MAX)) else {
-            return self.error("this count is too high");
-        };
-        if from > to {
-            return self.error("the first count is above the second");
+        let mut head = format!("?{}", on.replace(['a', 'u', 'x'], ""));
+        if off.contains(|flag| flag != 'x') {
+            head = format!("{head}-{}", off.replace('x', ""));
         }
-        self.take(inner.len() + 1);
-        self.quantifier(&format!("{{{from},{most}}}"));
-        Ok(())
-    }
-
-    /// What follows `(`.
-    fn group(&mut self) -> Result<()> {
-        const PLAIN: [&str; 6] = ["?:", "?=", "?!", "?>", "?<=", "?<!"];
-        if let Some(head) = PLAIN.into_iter().find(|head| self.eat(head)) {
-            self.out.backtracks |= head != "?:";
-            self.open(head);
-        } else if self.eat("?P<") || self.eat("?<") {
-            let name = self.until('>')?;
-            if self.out.names.iter().any(|(other, _)| other == name) {
-                return self.error(format!("two groups are named '{name}'"));
-            }
-            self.groups += 1;
-            self.out.names.push((name.to_string(), self.groups));
-            self.open(&format!("?P<{name}>"));
-        } else if self.eat("?P=") {
-            let name = self.until(')')?;
-            self.out.backtracks = true;
-            self.push(&format!("(?P={name})"));
-        } else if self.eat("?(") {
-            let condition = self.until(')')?;
-            self.out.backtracks = true;
-            if condition.starts_with(|first: char| first.is_ascii_digit()) {
-                self.require_group(condition)?;
-                self.open(&format!("?({condition})"));
-            } else {
-                self.open(&format!("?(<{condition}>)"));
-            }
-        } else if self.eat("?#") {
-            self.until(')')?;
-        } else if self.eat("?") {
-            self.flag_group()?;
-        } else {
-            self.groups += 1;
-            self.open("");
+        if end == ":" {
+            self.open(&(head + ":"));
+        } else if !self.open.is_empty() || self.out.pattern.len() > self.head {
+            let why = "flags for the whole regex belong at its start; (?i:...) is for a part";
+            return Err(why.to_string());
+        } else if head != "?" {
+            self.push(&format!("({head})"));
+            self.head = self.out.pattern.len();
         }
+        self.flags = flags;
         Ok(())
     }
 
@@ -308,92 +313,30 @@ impl<'r> Rewriter<'r> {
         self.push(head);
     }
 
-    /// `(?i)` for the whole regex, at its start; `(?i-s:...)` for a part of it.
-    fn flag_group(&mut self) -> Result<()> {
-        let typed = self.take_while(|letter| letter.is_ascii_alphabetic() || letter == '-');
-        let (on, off) = typed.split_once('-').unwrap_or((typed, ""));
-        let flags = Flags {
-            ascii: (self.flags.ascii || on.contains('a')) && !on.contains('u'),
-            verbose: (self.flags.verbose || on.contains('x')) && !off.contains('x'),
-        };
-        let mut head = format!("?{}", on.replace(['a', 'u', 'x'], ""));
-        if off.contains(|flag| flag != 'x') {
-            head = format!("{head}-{}", off.replace('x', ""));
-        }
-        if self.eat(":") {
-            self.open(&(head + ":"));
-        } else if !self.eat(")") || typed.is_empty() {
-            return self.error("this (? has no meaning");
-        } else if !self.open.is_empty() || self.out.pattern.len() > self.head {
-            let why = "flags for the whole regex belong at its start; (?i:...) is for a part";
-            return self.error(why);
-        } else if head != "?" {
-            self.push(&format!("({head})"));
-            self.head = self.out.pattern.len();
-        }
-        self.flags = flags;
-        Ok(())
-    }
-
-    /// Takes all before `end`, and `end`.
-    fn until(&mut self, end: char) -> Result<&'r str> {
-        let inner = self.take_while(|character| character != end);
-        match self.next() {
-            Some(_) => Ok(inner),
-            None => self.error(format!("this (? has no {end}")),
-        }
-    }
-
-    fn take_while(&mut self, wanted: impl Fn(char) -> bool) -> &'r str {
-        let length = self.rest.find(|character| !wanted(character));
-        self.take(length.unwrap_or(self.rest.len()))
-    }
-
-    fn next(&mut self) -> Option<char> {
-        let character = self.rest.chars().next()?;
-        self.take(character.len_utf8());
-        Some(character)
-    }
-
-    fn eat(&mut self, wanted: &str) -> bool {
-        let found = self.rest.starts_with(wanted);
-        if found {
-            self.take(wanted.len());
-        }
-        found
-    }
-
-    /// Takes so many bytes.
-    fn take(&mut self, length: usize) -> &'r str {
-        let (taken, rest) = self.rest.split_at(length);
-        self.rest = rest;
-        self.taken += taken.chars().count();
-        taken
-    }
-
-    /// Writes a character that matches itself, in a class or outside.
-    fn literal(&mut self, character: char) {
-        if r"\.+*?()|[]{}^$-&~".contains(character) {
-            self.push("\\");
-        }
-        self.out.pattern.push(character);
+    /// Writes text that matches itself, in a class or outside.
+    fn literal(&mut self, text: &str) {
+        self.push(&regex::escape(text));
     }
 
     fn push(&mut self, written: &str) {
         self.out.pattern.push_str(written);
     }
-
-    /// An error in the part that is being read.
-    fn error<T>(&self, why: impl Into<String>) -> Result<T> {
-        error(self.place, why)
-    }
 }
 
-fn error<T>(place: usize, why: impl Into<String>) -> Result<T> {
-    Err(RegexError {
-        place: Some(place),
-        why: why.into(),
-    })
+/// `{2}`, `{2,}`, `{,3}` or `{2,3}`, given what is in the braces. `{}` matches itself.
+fn quantifier(counts: &str) -> Result<String> {
+    if counts.is_empty() {
+        return Ok(regex::escape("{}"));
+    }
+    let (least, most) = counts.split_once(',').unwrap_or((counts, counts));
+    let count = |digits: &str, default| match digits {
+        "" => Ok(default),
+        _ => digits.parse::<u32>().map_err(|_| "this count is too high"),
+    };
+    match (count(least, 0)?, count(most, u32::MAX)?) {
+        (from, to) if from <= to => Ok(format!("{{{from},{most}}}")),
+        _ => Err("the first count is above the second".to_string()),
+    }
 }
 
 /// What the `regex` crate says below its drawing of the pattern.

@@ -69,7 +69,7 @@ fn an_unknown_name_is_a_usage_error_that_names_the_known_ones() {
     assert!(
         error
             .to_string()
-            .starts_with("--encoding=klingon: no such encoding")
+            .starts_with("--encoding=klingon: unknown encoding")
     );
     assert!(error.to_string().contains("latin-1"));
 }

@@ -123,7 +123,8 @@ fn truncated_or_changed_at_any_byte_it_opens_and_never_claims_more() {
                 scene.set(&files);
                 let what = format!("{} at {at}", name(path));
                 let (complete, _) = scene.check(&what);
-                // A damaged snapshot loses nothing: the old one and the journals since give the same.
+                // A damaged snapshot loses nothing: the old one and the journals since give the
+                // same.
                 assert!(complete || name(path) == "journal.3", "{what}");
             }
         }

@@ -1,5 +1,5 @@
-//! The deadlock of first days: the first batch of a site and past day notes it in a table, inside its
-//! transaction, and two batches that do so at once deadlock.
+//! The deadlock of first days: the first batch of a site and past day notes it in a table, inside
+//! its transaction, and two batches that do so at once deadlock.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};

@@ -67,7 +67,7 @@ fn reading_begins_at_a_position_whether_packed_or_not() {
     };
     let (lines, error) = all(open(file(data).path(), beyond.clone()));
     assert_eq!(lines, []);
-    assert!(error.unwrap().to_string().contains("cut off"));
+    assert!(error.unwrap().to_string().contains("truncated"));
     assert_eq!(read(&pack_all(data)[0], beyond), []);
 }
 
@@ -233,7 +233,7 @@ fn a_log_that_shrinks_while_it_is_read_was_cut_off() {
     assert!(next_text(&mut lines, LONG).is_some());
     file.as_file().set_len(0).unwrap();
     let (rest, error) = all(lines);
-    assert!(error.unwrap().to_string().contains("cut off"));
+    assert!(error.unwrap().to_string().contains("truncated"));
     assert!(rest.len() < BLOCK_BYTES / 2 - 1);
 }
 

@@ -106,7 +106,7 @@ fn a_packed_pipe_is_unpacked_as_it_comes() {
             .next(LONG)
             .unwrap_err()
             .to_string()
-            .contains("cut off")
+            .contains("truncated")
     );
 }
 

@@ -1,17 +1,18 @@
-//! Imports that stop, and the way on: with the ledger by the same command, without it by the one that is printed.
+//! Imports that stop and resume: with a state directory by the same command, without one by the
+//! same command and the state directory that the message names.
 
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::support::fake::{Fault, Faults, Options, When};
 use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log, stored};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::clock::LONGEST;
 use crate::support::folder::gzip;
 use crate::support::stored::options;
-use crate::support::{Ended, Running, until};
+use crate::support::{Ended, Program, Running, until};
 
 const LINES: usize = 300;
 
@@ -30,67 +31,61 @@ fn world(recorders: usize, faults: Faults) -> World {
     ))
 }
 
-fn start(world: &World) -> Running {
+/// An import of both logs, without a state directory.
+fn program(world: &World) -> Program {
     let program = world.without_ledger().arg("it's one.log");
-    program.arg("two.log.gz").start()
+    program.arg("two.log.gz")
 }
 
-/// Sends the signal when something is stored.
+/// Sends a signal once more than this many lines are stored.
 fn interrupt(world: &World, running: &Running, signal: Signal, more_than: usize) {
     let stored = || stored(&world.sandbox).len() > more_than;
     assert!(until(Duration::from_secs(30), stored));
     running.signal(signal);
 }
 
-/// The command that a stopped import printed.
-fn printed(ended: &Ended) -> String {
-    let mut lines = ended.err.lines();
-    let found = lines.any(|line| line.contains("this goes on "));
-    assert!(found, "{ended}");
-    let command = lines.next().unwrap_or_default();
-    assert!(command.contains("--state-dir="), "{ended}");
-    command.to_owned()
+/// The state directory that a stopped import names.
+#[track_caller]
+fn named_state_dir(ended: &Ended) -> PathBuf {
+    let (_, message) = ended
+        .err
+        .split_once("run again with --state-dir=")
+        .unwrap_or_else(|| panic!("no way to resume: {ended}"));
+    let (dir, _) = message.split_once(" to resume").unwrap();
+    dir.into()
 }
 
-/// Runs a command as a shell does.
-fn run(world: &World, command: &str) -> (Option<i32>, String) {
-    let ended = Command::new("sh")
-        .args(["-c", command])
-        .current_dir(world.folder.path())
-        .env("MATOMO_TOKEN_AUTH", world.sandbox.token().expose())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(!said.contains("add up"), "{said}");
-    (ended.status.code(), said)
+/// The same program with the state directory that a stopped import names.
+#[track_caller]
+fn resumed(program: Program, stopped: &Ended) -> Program {
+    let dir = named_state_dir(stopped);
+    program.arg(format!("--state-dir={}", dir.display()))
 }
 
-/// The printed command finishes the import, and once more it finds nothing to do.
-fn finishes(world: &World, stopped: &Ended) {
-    let command = printed(stopped);
+/// The resumed import finishes, and once more it finds nothing to do.
+fn assert_finishes(world: &World, stopped: &Ended) {
     for _ in 0..2 {
-        let (code, said) = run(world, &command);
-        assert_eq!(code, Some(0), "{command}\n{said}");
+        assert_adds_up(resumed(program(world), stopped).run()).exits(0);
         assert_each_once(&world.sandbox, 0..LINES);
     }
 }
 
 #[test]
-fn after_ctrl_c_the_printed_command_goes_on() {
+fn an_import_resumes_after_ctrl_c() {
     for recorders in [1, 3, 8] {
         let world = world(recorders, Faults::default());
-        let running = start(&world);
+        let running = program(&world).start();
         interrupt(&world, &running, Signal::INT, 0);
-        let ended = adding_up(running.end()).exits(130);
+        let ended = assert_adds_up(running.end()).exits(130);
         let there = stored(&world.sandbox).len();
         assert!(there < LINES, "it was not interrupted: {ended}");
         assert_eq!(ended.summary().get("imported"), there as u64);
-        finishes(&world, &ended);
+        assert_finishes(&world, &ended);
     }
 }
 
 #[test]
-fn after_the_last_attempt_the_printed_command_goes_on() {
+fn an_import_resumes_after_its_last_attempt_failed() {
     for (recorders, fault) in [
         (1, Fault::Busy(503, None)),
         (3, Fault::Empty500),
@@ -102,83 +97,92 @@ fn after_the_last_attempt_the_printed_command_goes_on() {
             ..Faults::default()
         };
         let world = world(recorders, faults);
-        let ended = adding_up(start(&world).end());
+        let ended = assert_adds_up(program(&world).run());
         let ended = ended.exits(1);
         world.sandbox.set_faults(Faults::default());
-        finishes(&world, &ended);
+        assert_finishes(&world, &ended);
     }
 }
 
 #[test]
-fn where_nothing_was_sent_the_same_command_begins_again() {
+fn an_import_that_sent_nothing_begins_again_without_a_ledger() {
     let faults = Faults {
         rules: vec![(When::From(1), Fault::Busy(503, None))],
         ..Faults::default()
     };
     let world = world(1, faults);
     let args = "--skip=100 --retry-max-attempts=1 two.log.gz";
-    let stopped = adding_up(world.without_ledger().args(args).run()).exits(1);
-    let stopped = stopped.says(&["nothing was sent yet: the same command begins again"]);
+    let stopped = assert_adds_up(world.without_ledger().args(args).run()).exits(1);
+    let stopped = stopped.says(&["nothing was sent yet: run the same command again"]);
     assert!(!stopped.err.contains("--state-dir"), "{stopped}");
     assert!(!world.folder.file("import-logs-state").exists());
     world.sandbox.set_faults(Faults::default());
-    adding_up(world.without_ledger().args(args).run()).exits(0);
+    assert_adds_up(world.without_ledger().args(args).run()).exits(0);
     assert_each_once(&world.sandbox, LINES / 2 + 100..LINES);
 }
 
+/// The ledger replaces both options: one counts lines of all runs, the other ends logs early.
 #[test]
-fn a_command_that_goes_on_without_a_limit_says_so() {
-    let faults = Faults {
+fn skip_and_limit_are_left_out_when_an_import_resumes() {
+    let faults = || Faults {
         rules: vec![(When::From(3), Fault::Busy(503, None))],
         ..Faults::default()
     };
-    let world = world(1, faults);
-    let args = "--debug-request-limit=100 --retry-max-attempts=1 two.log.gz";
-    adding_up(world.without_ledger().args(args).run())
-        .exits(1)
-        .says(&["to the end of each log: --debug-request-limit does not go with that"]);
+    for (option, from) in [("--skip=40", 40), ("--debug-request-limit=100", 0)] {
+        let world = world(1, faults());
+        let program = || {
+            world
+                .without_ledger()
+                .args("--retry-max-attempts=1 two.log.gz")
+        };
+        let stopped = assert_adds_up(program().arg(option).run()).exits(1);
+        let (name, _) = option.split_once('=').unwrap();
+        let stopped = stopped.says(&[&format!("leave out {name}: ")]);
+        world.sandbox.set_faults(Faults::default());
+        resumed(program().arg(option), &stopped).run().exits(2);
+        assert_adds_up(resumed(program(), &stopped).run()).exits(0);
+        assert_each_once(&world.sandbox, LINES / 2 + from..LINES);
+    }
 }
 
 #[test]
-fn a_command_that_goes_on_can_be_stopped_again() {
+fn a_resumed_import_can_be_stopped_again() {
     let world = world(3, Faults::default());
-    let running = start(&world);
+    let running = program(&world).start();
     interrupt(&world, &running, Signal::INT, 0);
-    let stopped = adding_up(running.end()).exits(130);
-    let command = printed(&stopped);
+    let stopped = assert_adds_up(running.end()).exits(130);
     let there = stored(&world.sandbox).len();
     world.sandbox.set_faults(Faults {
         rules: vec![(When::From(4), Fault::RollBack)],
         ..Faults::default()
     });
-    let (code, said) = run(&world, &command);
-    assert_eq!(code, Some(1), "{said}");
+    assert_adds_up(resumed(program(&world), &stopped).run()).exits(1);
     let now = stored(&world.sandbox).len();
     assert!((there + 1..LINES).contains(&now), "{now} after {there}");
     world.sandbox.set_faults(Faults::default());
-    finishes(&world, &stopped);
+    assert_finishes(&world, &stopped);
 }
 
 #[test]
-fn with_the_ledger_a_signal_lets_batches_finish_and_the_same_command_goes_on() {
+fn with_a_state_directory_the_same_command_resumes_after_a_signal() {
     for (recorders, signal, code) in [(1, Signal::TERM, 143), (8, Signal::INT, 130)] {
         let world = world(recorders, Faults::default());
         let program = || world.program().arg("it's one.log").arg("two.log.gz");
         let running = program().start();
         interrupt(&world, &running, signal, 0);
-        let ended = adding_up(running.end()).exits(code);
+        let ended = assert_adds_up(running.end()).exits(code);
         let there = stored(&world.sandbox).len() as u64;
         assert!(there < LINES as u64, "it was not interrupted: {ended}");
         assert_eq!(ended.summary().get("imported"), there);
-        assert!(world.in_doubt().is_empty());
-        let summary = adding_up(program().run()).exits(0).summary();
+        assert!(world.pending().is_empty());
+        let summary = assert_adds_up(program().run()).exits(0).summary();
         assert_eq!(summary.get("imported"), LINES as u64 - there);
         assert_each_once(&world.sandbox, 0..LINES);
     }
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once_and_the_ledger_is_right_still() {
+fn a_second_signal_ends_the_run_at_once_and_leaves_a_valid_ledger() {
     let world =
         World::new(Duration::from_millis(500)).args("--recorders=2 --recorder-max-payload-size=50");
     world.folder.write("access.log", log(0..LINES, 60));
@@ -188,37 +192,37 @@ fn a_second_signal_ends_it_at_once_and_the_ledger_is_right_still() {
     running.signal(Signal::INT);
     let ended = running.end().exits(130);
     assert_eq!(ended.out, "");
-    assert!(!world.in_doubt().is_empty());
+    assert!(!world.pending().is_empty());
     world.import("access.log").exits(0);
     assert_each_once(&world.sandbox, 0..LINES);
 }
 
 #[test]
-fn a_service_that_is_stopped_goes_on_with_its_stdin() {
+fn a_service_that_is_stopped_resumes_with_its_stdin() {
     let world =
         World::new(Duration::from_millis(30)).args("--recorders=3 --recorder-max-payload-size=500");
-    // Longer than what is read ahead.
+    // Longer than the read-ahead buffer.
     let lines = 20_000;
     let content = log(0..lines, 6000);
     let first = &content[..content.len() * 2 / 3];
     let mut running = world.program().arg("-").start();
     running.write(first);
     interrupt(&world, &running, Signal::TERM, 30);
-    // It is not the pipe's end that ends it.
+    // It ends although the pipe is open.
     assert!(until(Duration::from_secs(30), || running.has_ended()));
-    adding_up(running.end()).exits(143);
+    assert_adds_up(running.end()).exits(143);
     let kept = world.spooled().unwrap();
     assert!(kept == first.as_bytes(), "all that was in the pipe");
     let mut running = world.program().arg("-").start();
     running.feed(content.as_bytes()[kept.len()..].to_vec());
-    let ended = adding_up(running.end()).exits(0);
-    ended.says(&[&format!("what comes now follows its {} bytes", kept.len())]);
+    let ended = assert_adds_up(running.end()).exits(0);
+    ended.says(&[&format!("new data is appended to its {} bytes", kept.len())]);
     assert_each_once(&world.sandbox, 0..lines);
     assert_eq!(world.spooled(), None);
 }
 
 #[test]
-fn who_is_stopped_before_the_pipes_turn_keeps_what_is_in_it() {
+fn a_pipe_is_saved_if_the_import_stops_before_reading_it() {
     let world =
         World::new(Duration::from_millis(100)).args("--recorders=1 --recorder-max-payload-size=50");
     world.folder.write("access.log", log(0..3000, 60));
@@ -226,15 +230,15 @@ fn who_is_stopped_before_the_pipes_turn_keeps_what_is_in_it() {
     running.write(&log(3000..3005, 60));
     interrupt(&world, &running, Signal::TERM, 30);
     assert!(until(Duration::from_secs(30), || running.has_ended()));
-    adding_up(running.end())
+    assert_adds_up(running.end())
         .exits(143)
-        .says(&["bytes of stdin are safe in"]);
-    adding_up(world.program().args("access.log").run()).exits(0);
+        .says(&["bytes of stdin are saved in"]);
+    assert_adds_up(world.program().args("access.log").run()).exits(0);
     assert_each_once(&world.sandbox, 0..3005);
 }
 
 #[test]
-fn who_is_stopped_before_the_server_answers_keeps_what_is_piped() {
+fn a_pipe_is_saved_if_the_import_stops_before_the_server_answers() {
     let world = World::new(Duration::ZERO);
     world.sandbox.set_faults(Faults {
         api: vec![Some(Fault::Busy(503, None)); 10],
@@ -248,15 +252,15 @@ fn who_is_stopped_before_the_server_answers_keeps_what_is_piped() {
     running
         .end()
         .exits(143)
-        .says(&["bytes of stdin are safe in"]);
+        .says(&["bytes of stdin are saved in"]);
     world.sandbox.set_faults(Faults::default());
     world.folder.write("access.log", log(5..10, 60));
-    adding_up(world.program().args("access.log").run()).exits(0);
+    assert_adds_up(world.program().args("access.log").run()).exits(0);
     assert_each_once(&world.sandbox, 0..10);
 }
 
 #[test]
-fn what_was_kept_of_stdin_is_finished_by_a_run_that_reads_something_else() {
+fn a_spool_of_stdin_is_finished_by_a_run_of_another_log() {
     let world = World::new(Duration::ZERO).args("--recorders=3 --recorder-max-payload-size=10");
     let mut dying = world
         .program()
@@ -276,7 +280,7 @@ fn what_was_kept_of_stdin_is_finished_by_a_run_that_reads_something_else() {
     assert_eq!(world.spooled(), None);
 }
 
-/// A named pipe in the world's folder.
+/// Creates a named pipe.
 fn pipe(world: &World, name: &str) {
     let made = std::process::Command::new("mkfifo")
         .arg(world.folder.file(name))
@@ -284,9 +288,9 @@ fn pipe(world: &World, name: &str) {
     assert!(made.unwrap().success());
 }
 
-/// Without the ledger a pipe is neither kept nor read again, and nothing else is said.
+/// Without a state directory, pipes are neither saved nor recorded.
 #[test]
-fn the_printed_command_leaves_pipes_out_and_promises_nothing_of_them() {
+fn pipes_are_left_out_when_an_import_resumes() {
     let world = world(1, Faults::default());
     pipe(&world, "one.fifo");
     let program = world.without_ledger().arg("one.fifo").arg("it's one.log");
@@ -296,24 +300,20 @@ fn the_printed_command_leaves_pipes_out_and_promises_nothing_of_them() {
     let through = log(LINES..2 * LINES, 60);
     std::io::Write::write_all(&mut writer, through.as_bytes()).unwrap();
     interrupt(&world, &running, Signal::INT, 0);
-    let ended = adding_up(running.end()).exits(130);
+    let ended = assert_adds_up(running.end()).exits(130);
     let ended = ended.says(&[
-        "nothing is kept of one.fifo, stdin, which cannot be read again",
-        "what is done of the other logs is kept in ",
+        "one.fifo, stdin cannot be read again",
+        "leave out one.fifo, stdin: ",
     ]);
-    let command = printed(&ended);
-    assert!(
-        !command.contains("fifo") && !command.ends_with(" -"),
-        "{command}"
-    );
     let before = stored(&world.sandbox).into_keys();
     let through: Vec<usize> = before.filter(|number| *number >= LINES).collect();
-    let (code, said) = run(&world, &command);
-    assert_eq!(code, Some(0), "{command}\n{said}");
+    let program = world.without_ledger().arg("it's one.log");
+    assert_adds_up(resumed(program, &ended).run()).exits(0);
     assert_each_once(&world.sandbox, (0..LINES / 2).chain(through));
 }
 
-/// Reads so much of a source and is killed: a whole line of it is at the server, and the rest is in its spool.
+/// Kills an import when it has read this text of a source: the server has its complete lines, and
+/// the rest is in the spool.
 fn killed(world: &World, source: &str, text: &str) {
     let before = world.spooled().map_or(0, |spooled| spooled.len());
     let mut program = world.program().arg(source).start();
@@ -322,7 +322,7 @@ fn killed(world: &World, source: &str, text: &str) {
             program.write(text);
             None
         }
-        // Opening waits for the program to open the other end.
+        // Opening blocks until the program opens the other end.
         pipe => {
             let path = world.folder.file(pipe);
             let mut pipe = std::fs::OpenOptions::new().write(true).open(path).unwrap();
@@ -341,47 +341,47 @@ fn killed(world: &World, source: &str, text: &str) {
 }
 
 #[test]
-fn what_was_read_from_one_pipe_is_not_continued_with_another() {
+fn a_spool_is_continued_by_the_same_pipe_only() {
     let world = World::new(Duration::ZERO).args("--log-format-name=ncsa_extended");
     for name in ["one.fifo", "two.fifo"] {
         pipe(&world, name);
     }
     let lines = log(0..6, 60);
     let lines: Vec<&str> = lines.split_inclusive('\n').collect();
-    // Each ends with the first half of a line, which is none by itself.
+    // Each ends in the middle of a line.
     let cut = |whole: &str, half: &str| format!("{whole}{}", &half[..30]);
     killed(&world, "one.fifo", &cut(lines[0], lines[1]));
     let rest = |text: &str| text.as_bytes()[30..].to_vec();
-    // Killed again, with another half line beside it: two open spools.
+    // Killed again, with another half line: now two spools are open.
     killed(&world, "-", &cut(lines[2], lines[3]));
-    // A run of stdin finishes the other one and goes on with its own.
+    // A run of stdin finishes the other spool and continues its own.
     let mut running = world.program().arg("-").start();
     running.feed(rest(lines[3]));
-    let ended = adding_up(running.end()).exits(0);
+    let ended = assert_adds_up(running.end()).exits(0);
     ended.says(&[
         "finishing what an earlier run read from a named pipe",
-        "going on with what an earlier run read from stdin",
+        "resuming what an earlier run read from stdin",
     ]);
     assert_each_once(&world.sandbox, [0, 2, 3]);
     assert_eq!(world.spooled(), None);
-    // And a pipe goes on with what came through it, by whatever name.
+    // A pipe continues its spool, whatever path it is named by.
     killed(&world, "two.fifo", &cut(lines[4], lines[5]));
     let writer = {
         let (path, rest) = (world.folder.file("two.fifo"), rest(lines[5]));
         std::thread::spawn(move || std::fs::write(path, rest))
     };
     let ended = world.import("./two.fifo").exits(0);
-    ended.says(&["going on with what an earlier run read from ./two.fifo"]);
+    ended.says(&["resuming what an earlier run read from ./two.fifo"]);
     writer.join().unwrap().unwrap();
     assert_each_once(&world.sandbox, [0, 2, 3, 4, 5]);
     assert_eq!(world.spooled(), None);
 }
 
-/// The server is away; whoever pipes will not do so again.
+/// The writer of a pipe does not write the same data again.
 #[test]
-fn what_is_piped_while_matomo_is_away_is_kept_whole() {
+fn everything_piped_while_matomo_is_away_is_saved() {
     let lines = 20_000;
-    let away = Faults {
+    let busy = Faults {
         rules: vec![(When::From(1), Fault::Busy(503, None))],
         ..Faults::default()
     };
@@ -389,16 +389,16 @@ fn what_is_piped_while_matomo_is_away_is_kept_whole() {
         maintenance: true,
         ..Faults::default()
     };
-    for faults in [away, closed] {
+    for faults in [busy, closed] {
         let world = World::faulty(faults).args("--retry-max-attempts=2");
         let text = log(0..lines, 6000);
         assert!(text.len() > 2_000_000, "more than is read ahead");
-        let ended = adding_up(world.program().arg("-").stdin(text).run());
-        ended.exits(1).says(&["503", "stdin is kept whole in "]);
+        let ended = assert_adds_up(world.program().arg("-").stdin(text).run());
+        ended.exits(1).says(&["503", "all of stdin is saved in "]);
         assert!(stored(&world.sandbox).is_empty());
         world.sandbox.set_faults(Faults::default());
-        adding_up(world.program().arg("-").stdin("").run()).exits(0);
+        assert_adds_up(world.program().arg("-").stdin("").run()).exits(0);
         assert_each_once(&world.sandbox, 0..lines);
-        assert_eq!(world.spooled(), None, "nothing is left behind");
+        assert_eq!(world.spooled(), None, "nothing is left");
     }
 }
