@@ -251,7 +251,7 @@ impl LineProcessor {
     ) -> SessionStart {
         let request = accepted.hit.request;
         SessionStart {
-            template: self.requests.writer.prepare(&accepted.hit),
+            template: self.requests.writer.session_template(&accepted.hit),
             group: self.request_group(log, position(line), accepted),
             mount: request.path.to_vec(),
             listener: self.hasher.hash_one((request.ip, request.user_agent)),
@@ -278,9 +278,13 @@ impl LineProcessor {
             time,
             kind: SessionRequestKind::PageView,
         };
-        self.requests
-            .writer
-            .write_beat(&start.template, request, bytes, &id, &mut chunk.body);
+        self.requests.writer.write_session_request(
+            &start.template,
+            request,
+            bytes,
+            &id,
+            &mut chunk.body,
+        );
         chunk.end_request();
         group.requests = 1;
         self.enqueue(group)
@@ -384,7 +388,7 @@ impl RequestWriter {
             }
             let template = &session.first.template;
             self.writer
-                .write_beat(template, request, bytes, &id, &mut chunk.body);
+                .write_session_request(template, request, bytes, &id, &mut chunk.body);
             chunk.end_request();
             written += 1;
         }

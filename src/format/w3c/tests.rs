@@ -45,7 +45,8 @@ fn plain(name: &str, header: &str) -> W3c {
     format(name, &W3cOptions::default(), header)
 }
 
-/// The fields of a line as `name=value`, in the order of `Field::ALL`. `None` if the line does not fit.
+/// The fields of a line as `name=value`, in the order of `Field::ALL`. `None` if the line does not
+/// fit.
 fn read(format: &W3c, line: &str) -> Option<Vec<String>> {
     let arena = Bump::new();
     let mut record = Record::default();
