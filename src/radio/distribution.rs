@@ -237,10 +237,10 @@ const ALL_MOUNTS_PRECISION: u32 = 18;
 
 /// Counts distinct listeners: exactly while they are few, then as an estimate within 1 %.
 ///
-/// The estimate is a HyperLogLog with the "historic inverse probability" (HIP) estimator. A register
-/// changes with a known probability; each change adds the inverse of that probability to the
-/// estimate. The standard error is 0.83 / sqrt(registers), less than that of the plain estimator,
-/// and small counts need no correction.
+/// The estimate is a HyperLogLog with the "historic inverse probability" (HIP) estimator. A
+/// register changes with a known probability; each change adds the inverse of that probability to
+/// the estimate. The standard error is 0.83 / sqrt(registers), less than that of the plain
+/// estimator, and small counts need no correction.
 #[derive(Clone, Debug)]
 struct DistinctCount {
     precision: u32,

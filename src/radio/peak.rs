@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use super::session::Session;
 use super::stats::{ALL, MountId};
 
-/// Maximum bytes of all open hours: enough for the changes of 1.5 million sessions at any times, and
-/// of many more in the same seconds.
+/// Maximum bytes of all open hours: enough for the changes of 1.5 million sessions at any times,
+/// and of many more in the same seconds.
 const MAX_OPEN_BYTES: usize = 24 << 20;
 
 /// Maximum number of summaries of closed hours, of about 64 bytes each.
@@ -227,8 +227,8 @@ const CHANGE_BIAS: i64 = 512;
 /// The changes of one hour.
 #[derive(Debug, Default)]
 struct OpenHour {
-    /// Packed into 12 bits of second, 10 of mount point and 10 of change, so that a million sessions
-    /// take at most 8 MB.
+    /// Packed into 12 bits of second, 10 of mount point and 10 of change, so that a million
+    /// sessions take at most 8 MB.
     changes: Vec<u32>,
     /// The clock at the last change.
     last_change: u64,
@@ -355,8 +355,8 @@ impl LoadSummary {
 
     /// Adds a change at a moment within the span, which shifts all numbers from then on.
     ///
-    /// A change before the maximum shifts the maximum as well. A listener who comes later, or before
-    /// the first change, may or may not make a new maximum.
+    /// A change before the maximum shifts the maximum as well. A listener who comes later, or
+    /// before the first change, may or may not make a new maximum.
     fn shift(&mut self, time: i64, by: i64) {
         self.net += by;
         if time <= self.at {

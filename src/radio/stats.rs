@@ -2,8 +2,8 @@
 //!
 //! All figures are exact up to a million sessions, in 40 MB. Above that, memory stays bounded:
 //! medians and distinct listeners are estimated within 1 %. Sessions, seconds and days stay exact,
-//! and so do peaks if the sessions come in about the order of the log; a peak that may be too low is
-//! marked.
+//! and so do peaks if the sessions come in about the order of the log; a peak that may be too low
+//! is marked.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +17,8 @@ use super::session::Session;
 /// Number of a mount point: below [`MAX_MOUNTS`], [`OTHERS`] or [`ALL`]. Takes 10 bits.
 pub type MountId = u16;
 
-/// Maximum number of mount points with figures of their own. Clients can make a log name any number.
+/// Maximum number of mount points with figures of their own. Clients can make a log name any
+/// number.
 const MAX_MOUNTS: usize = 1000;
 
 /// Maximum bytes of a mount point's name. A longer one gets no figures of its own.

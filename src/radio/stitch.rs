@@ -4,11 +4,11 @@
 //! Lines of one listener and mount point that follow each other are one session. The log does not
 //! say which line is the last, so a line is held until its session must have ended. A session is
 //! released
-//! - by a line of the same key that starts after a gap, if the key has no other open session. People
-//!   behind one address with the same player look like one listener, and the return of one of them
-//!   says nothing about the others;
-//! - by any line that ends more than [`MAX_TITLE_SECONDS`] after it. A line is written at the end of
-//!   its title, which can be hours after the line before;
+//! - by a line of the same key that starts after a gap, if the key has no other open session.
+//!   People behind one address with the same player look like one listener, and the return of one
+//!   of them says nothing about the others;
+//! - by any line that ends more than [`MAX_TITLE_SECONDS`] after it. A line is written at the end
+//!   of its title, which can be hours after the line before;
 //! - when the open sessions take too much memory, beginning with the one that ended first;
 //! - by [`Stitcher::drain`], at the end of the log.
 //!
@@ -36,8 +36,8 @@ pub trait MemoryUse {
 
 /// The open sessions of a log.
 ///
-/// `K` identifies listener and mount point, for example a hash of both. `F` is what the caller keeps
-/// of the first line of a session, and `L` what it keeps of each line.
+/// `K` identifies listener and mount point, for example a hash of both. `F` is what the caller
+/// keeps of the first line of a session, and `L` what it keeps of each line.
 #[derive(Debug)]
 pub struct Stitcher<K, F, L> {
     open: BTreeMap<OpenKey<K>, Stitched<F, L>>,
