@@ -11,7 +11,7 @@ use chrono_tz::Tz;
 
 use crate::format::date::DateFormat;
 use crate::format::{Field, Fields, Format, Record, whole_number};
-use crate::radio::variants::CID;
+use crate::radio::CID_DIGITS;
 
 /// How fields become hits. Each field is the option of the same name.
 #[derive(Clone, Debug)]
@@ -90,7 +90,7 @@ pub struct LoggedRequest<'a> {
     /// The user agent as logged, if the format decodes it.
     pub raw_agent: Option<&'a [u8]>,
     /// Replaces the address as visitor ID if the log hides the address.
-    pub cid: Option<[u8; CID]>,
+    pub cid: Option<[u8; CID_DIGITS]>,
     /// Set for a radio listener: neither a download nor a static file, whatever the mount point's
     /// name.
     pub is_listener: bool,
