@@ -1,5 +1,5 @@
-//! Each stage that a line passes through in the parser's thread: parsing, filters, the writing of its request. Beside
-//! them, as a yardstick, counting the newlines of the same log.
+//! The stages of a line on the parser thread: parsing, filters, writing the request. For
+//! comparison, counts the line feeds of the same log.
 
 use std::hint::black_box;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use import_logs::matomo::tracking::Writer;
 
 use crate::log::Log;
 
-/// The formats with a scanner of their own, in which most logs are.
+/// Formats with a scanner, which most logs have.
 const COMMON: [&str; 3] = ["ncsa_extended", "icecast2", "nginx_json"];
 
 pub fn newlines(criterion: &mut Criterion) {

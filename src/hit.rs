@@ -1,8 +1,8 @@
 //! Turns a record into a hit: what the fields of a line mean.
 //!
-//! A line becomes a hit in two steps. [`HitOptions::request`] makes a [`LoggedRequest`], which is all
-//! that most filters need. Its date is read and its site looked up only if those filters keep it;
-//! [`HitOptions::hit`] then makes the [`Hit`].
+//! A line becomes a hit in two steps. [`HitOptions::request`] makes a [`LoggedRequest`], which is
+//! all that most filters need. Its date is read and its site looked up only if those filters keep
+//! it; [`HitOptions::hit`] then makes the [`Hit`].
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use chrono_tz::Tz;
 
 use crate::format::date::DateFormat;
 use crate::format::{Field, Fields, Format, Record, whole_number};
-use crate::radio::variants::CID;
+use crate::radio::CID_DIGITS;
 
 /// How fields become hits. Each field is the option of the same name.
 #[derive(Clone, Debug)]
@@ -78,7 +78,8 @@ pub struct LoggedRequest<'a> {
     pub path: &'a [u8],
     /// Without the delimiter; empty if there is none.
     pub query: &'a [u8],
-    /// What follows the last dot of the path, in its original case; the whole path if it has no dot.
+    /// What follows the last dot of the path, in its original case; the whole path if it has no
+    /// dot.
     pub extension: &'a [u8],
     pub status: &'a [u8],
     /// Lower case, without surrounding dots or quotes. `None` if the log has no host.
@@ -89,8 +90,9 @@ pub struct LoggedRequest<'a> {
     /// The user agent as logged, if the format decodes it.
     pub raw_agent: Option<&'a [u8]>,
     /// Replaces the address as visitor ID if the log hides the address.
-    pub cid: Option<[u8; CID]>,
-    /// Set for a radio listener: neither a download nor a static file, whatever the mount point's name.
+    pub cid: Option<[u8; CID_DIGITS]>,
+    /// Set for a radio listener: neither a download nor a static file, whatever the mount point's
+    /// name.
     pub is_listener: bool,
     /// Set by the filters from the extension.
     pub file: FileKind,
@@ -177,7 +179,8 @@ impl HitOptions {
         }
     }
 
-    /// Reads the fields that only tracking requests need. `time` is [`HitOptions::time`] of the record.
+    /// Reads the fields that only tracking requests need. `time` is [`HitOptions::time`] of the
+    /// record.
     pub fn hit<'a>(&self, request: &'a LoggedRequest<'a>, time: i64, site: Rc<Site>) -> Hit<'a> {
         let get = |field| self.get(request.record, field);
         Hit {
@@ -186,7 +189,10 @@ impl HitOptions {
             site,
             userid: get(Field::Userid)
                 .filter(|user| *user != b"-" && user.iter().any(|byte| *byte != b'"')),
-            length: get(Field::Length).and_then(whole_number).unwrap_or(0),
+            // HAProxy writes `+4096` if it logs a response before its end.
+            length: get(Field::Length)
+                .and_then(|length| whole_number(length.strip_prefix(b"+").unwrap_or(length)))
+                .unwrap_or(0),
             generation_time: self.generation_time(request.record),
             event: event(
                 get(Field::EventCategory),
@@ -197,8 +203,8 @@ impl HitOptions {
         }
     }
 
-    /// Seconds since 1970, UTC. Returns `None` if the date cannot be parsed or is not in the years 1 to
-    /// 9999, which Matomo can store.
+    /// Seconds since 1970, UTC. Returns `None` if the date cannot be parsed or is not in the years
+    /// 1 to 9999, which Matomo can store.
     pub fn time(&self, record: &Record, dates: &DateFormat) -> Option<i64> {
         let moment = dates.read(record)?;
         let offset = match moment
@@ -311,7 +317,8 @@ fn lowercase<'a>(text: &'a [u8], arena: &'a Bump) -> &'a [u8] {
 }
 
 /// Seconds east of UTC at a local time, given in seconds since 1970. The hour that occurs twice in
-/// autumn counts as its first occurrence; the hour that spring skips has the offset of the day before.
+/// autumn counts as its first occurrence; the hour that spring skips has the offset of the day
+/// before.
 fn offset_in(zone: Tz, local: i64) -> i64 {
     use chrono::{DateTime, MappedLocalTime, Offset, TimeDelta, TimeZone};
     let Some(wall) = DateTime::from_timestamp(local, 0).map(|time| time.naive_utc()) else {

@@ -81,7 +81,7 @@ mod replay;
 pub mod hit;
 pub mod sandbox;
 
-pub mod radio;
+mod radio;
 
 pub mod format;
 
@@ -96,7 +96,7 @@ mod failpoint;
 pub mod guide;
 mod hit_id;
 pub mod secret;
-pub mod sync;
+mod sync;
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Replaying: the log is that of a Matomo, and its tracking requests are sent again (SPEC section 6).
+//! Replays the tracking requests in the log of a Matomo server; see guide/requests.md, "Replaying".
 
 use std::collections::HashMap;
 
@@ -8,27 +8,27 @@ use serde_json::{Map, Value};
 use crate::format::percent;
 use crate::hit::LoggedRequest;
 
-/// Times within a request, which `--add-to-date` shifts too.
-const TIMES: [&str; 4] = ["_idts", "_viewts", "_ects", "_refts"];
-/// What tells visitors apart, first found.
-const VISITOR: [&str; 4] = ["uid", "cid", "_id", "cip"];
-/// Deeper brackets than these are no nesting but somebody's attempt to exhaust the stack (PHP stops at 64 too).
-const DEEPEST: usize = 64;
+/// Arguments that are times, which `--add-to-date` shifts, too.
+const TIME_KEYS: [&str; 4] = ["_idts", "_viewts", "_ects", "_refts"];
+/// Arguments that identify the visitor. The first that a request has counts.
+const VISITOR_KEYS: [&str; 4] = ["uid", "cid", "_id", "cip"];
+/// Keys with deeper brackets are not nested, which bounds the recursion. PHP has the same limit.
+const MAX_DEPTH: usize = 64;
 
 #[derive(Clone, Debug)]
 pub struct ReplayOptions {
-    /// The end of a tracking request's path; without it `piwik.php` and `matomo.php`.
+    /// The end of the path of tracking requests. Defaults to `piwik.php` and `matomo.php`.
     pub tracker_file: Option<String>,
     /// Seconds.
     pub add_to_date: i64,
 }
 
-/// The arguments of one tracking request in the log, in their order.
+/// The arguments of a tracking request in the log, in order.
 #[derive(Debug, PartialEq)]
 pub struct Arguments(Map<String, Value>);
 
 impl ReplayOptions {
-    /// The arguments of a hit that is a tracking request with an `idsite`. `None`: it is none, the line is invalid.
+    /// Returns `None` if the request is not a tracking request with an `idsite`.
     pub fn arguments(&self, request: &LoggedRequest) -> Option<Arguments> {
         let path = request.path.to_ascii_lowercase();
         let is_tracker = match &self.tracker_file {
@@ -48,12 +48,13 @@ impl Arguments {
     fn parse(query: &[u8]) -> Arguments {
         let mut arguments = PhpArray::default();
         for pair in query.split(|byte| *byte == b'&') {
-            let (key, value) = match memchr::memchr(b'=', pair) {
-                Some(place) => (&pair[..place], &pair[place + 1..]),
-                None => continue,
+            let Some(at) = memchr::memchr(b'=', pair) else {
+                continue;
             };
+            let (key, value) = (&pair[..at], &pair[at + 1..]);
             let (key, value) = (decoded(key), decoded(value));
-            // Matomo answers `send_image=0` with an empty 204: the batch's outcome would be unknown.
+            // With `send_image=0` the response to a batch would be an empty 204, and its outcome
+            // unknown.
             if key.is_empty() || value.is_empty() || key == "send_image" {
                 continue;
             }
@@ -73,33 +74,34 @@ impl Arguments {
         self.text("idsite")
     }
 
-    /// What tells this visitor from others, where the request has something better than the address.
+    /// The argument that identifies the visitor, if the request has one.
     pub fn visitor(&self) -> Option<&str> {
-        VISITOR.iter().find_map(|key| self.text(key))
+        VISITOR_KEYS.iter().find_map(|key| self.text(key))
     }
 
-    /// It brings a `pv_id` of its own, which goes over ours.
-    pub fn has_mark(&self) -> bool {
+    /// Whether the request has a `pv_id`, which replaces ours.
+    pub fn has_pv_id(&self) -> bool {
         self.0.contains_key("pv_id")
     }
 
     fn shift(&mut self, seconds: i64) {
         for (key, value) in &mut self.0 {
             let time = value.as_str().and_then(|text| text.parse::<i64>().ok());
-            if let Some(time) = time.filter(|_| TIMES.contains(&key.as_str())) {
+            if let Some(time) = time.filter(|_| TIME_KEYS.contains(&key.as_str())) {
                 *value = Value::String(time.saturating_add(seconds).to_string());
             }
         }
     }
 
-    /// Puts the arguments over the line's own request. The line's own length, times, event, download and bot mark,
-    /// and a kept redirect's title, stay.
-    pub fn over(self, own: &[u8], logged: &LoggedRequest) -> Vec<u8> {
+    /// Merges the arguments into `own`, the request made from the line. They win, except over
+    /// `idsite`, the title of a redirect, and the length, generation time, event, download and bot
+    /// flag of the line.
+    pub fn merge_into(self, own: &[u8], logged: &LoggedRequest) -> Vec<u8> {
         let Ok(mut request) = serde_json::from_slice::<Map<String, Value>>(own) else {
             return own.to_vec();
         };
         for (key, value) in self.0 {
-            let kept = match key.as_str() {
+            let keep_own = match key.as_str() {
                 "idsite" => true,
                 "bw_bytes" | "pf_srv" | "e_c" | "e_a" | "e_n" | "download" | "bots" => {
                     request.contains_key(&key)
@@ -107,7 +109,7 @@ impl Arguments {
                 "action_name" => logged.is_redirect(),
                 _ => false,
             };
-            if !kept {
+            if !keep_own {
                 request.insert(key, value);
             }
         }
@@ -115,7 +117,7 @@ impl Arguments {
     }
 }
 
-/// `+` is a blank, `%XX` a byte; what is no UTF-8 then becomes U+FFFD.
+/// Decodes `+` and `%XX`. Bytes that are not UTF-8 become U+FFFD.
 fn decoded(text: &[u8]) -> String {
     let mut bytes = text.to_vec();
     for byte in &mut bytes {
@@ -129,20 +131,20 @@ fn decoded(text: &[u8]) -> String {
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// `a[b][]` is `a` and `["b", ""]`. `None`: a plain key.
+/// Splits `a[b][]` into `a` and `["b", ""]`. Returns `None` for a plain key.
 fn brackets(key: &str) -> Option<(&str, Vec<&str>)> {
     let (name, inner) = key.split_once('[').filter(|(name, _)| !name.is_empty())?;
     let inner: Vec<&str> = inner.strip_suffix(']')?.split("][").collect();
-    (inner.len() <= DEEPEST).then_some((name, inner))
+    (inner.len() <= MAX_DEPTH).then_some((name, inner))
 }
 
-/// An array of PHP's under way. Each argument costs the same, however many came before it: strangers write them.
+/// A PHP array in the making. Adding an argument takes constant time, since queries may be hostile.
 #[derive(Default)]
 struct PhpArray {
-    /// `Null` where an array stands.
+    /// `Null` for members in `arrays`.
     members: Map<String, Value>,
     arrays: HashMap<String, PhpArray, RandomState>,
-    /// What `[]` stands for: one more than the largest number.
+    /// The key that `[]` means: one more than the largest number.
     next: u64,
 }
 
@@ -153,7 +155,7 @@ impl PhpArray {
         self.members.insert(key, Value::String(value));
     }
 
-    /// Puts a value below a key (empty: the next number) and the keys within it.
+    /// Adds a value under a key and the keys in brackets after it. An empty key is the next number.
     fn nest(&mut self, key: &str, inner: &[&str], value: String) {
         let key = match key {
             "" => self.next.to_string(),
@@ -184,26 +186,26 @@ impl PhpArray {
         self.members
     }
 
-    /// A list where the keys are 0..n-1, in whatever order they came.
+    /// A list if the keys are 0 to n-1 in any order, otherwise an object.
     fn value(self) -> Value {
         let members = self.members();
-        let places = 0..members.len() as u64;
-        let is_list = |key: &String| number(key).is_some_and(|number| places.contains(&number));
-        if !members.keys().all(is_list) {
+        let indexes = 0..members.len() as u64;
+        let is_index = |key: &String| number(key).is_some_and(|number| indexes.contains(&number));
+        if !members.keys().all(is_index) {
             return Value::Object(members);
         }
-        // As many different numbers as places: each place is taken once.
+        // All keys differ, so each index occurs once.
         let mut list = vec![Value::Null; members.len()];
         for (key, member) in members {
-            if let Some(place) = number(&key).and_then(|number| list.get_mut(number as usize)) {
-                *place = member;
+            if let Some(slot) = number(&key).and_then(|number| list.get_mut(number as usize)) {
+                *slot = member;
             }
         }
         Value::Array(list)
     }
 }
 
-/// A key that PHP takes for a number: as one writes it, without sign or leading zeros.
+/// The number that PHP takes a key for: decimal, without sign or leading zeros.
 fn number(key: &str) -> Option<u64> {
     let is_plain = key == "0" || !key.starts_with(['0', '+']);
     is_plain.then(|| key.parse().ok())?
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_from_0_on_are_a_list_in_whatever_order_they_came() {
+    fn keys_from_0_on_are_a_list_in_any_order() {
         assert_eq!(parsed("c[1]=y&c[0]=x"), json!({"c": ["x", "y"]}));
         assert_eq!(
             parsed("h[1][ty]=b&h[0][ty]=a&h[1][x]=c"),
@@ -252,18 +254,18 @@ mod tests {
     }
 
     #[test]
-    fn a_long_query_is_read_in_time_that_grows_with_it_and_no_faster() {
+    fn a_long_query_is_parsed_in_linear_time() {
         let begun = std::time::Instant::now();
         let different: String = (0..100_000).map(|n| format!("k{n}=1&")).collect();
         assert_eq!(parsed(&different).as_object().unwrap().len(), 100_000);
         let same = "a[]=1&".repeat(100_000);
         assert_eq!(parsed(&same)["a"].as_array().unwrap().len(), 100_000);
-        // Where each looks at all before it, this takes minutes.
+        // Quadratic time would be minutes.
         assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
     }
 
     #[test]
-    fn the_last_of_repeated_arguments_counts_and_empty_ones_are_absent() {
+    fn the_last_of_repeated_arguments_counts_and_empty_ones_are_dropped() {
         assert_eq!(
             parsed("a=1&b=&a=2&c&d=+x%20y%zz"),
             json!({"a": "2", "d": " x y%zz"})
@@ -273,12 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn what_would_silence_the_answer_is_left_out() {
+    fn send_image_is_left_out() {
         assert_eq!(parsed("send_image=0&a=1"), json!({"a": "1"}));
     }
 
     #[test]
-    fn hostile_nesting_is_a_plain_key() {
+    fn deep_nesting_is_a_plain_key() {
         let key = format!("a{}", "[x]".repeat(100_000));
         assert_eq!(
             parsed(&format!("{key}=1"))

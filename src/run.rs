@@ -265,7 +265,7 @@ impl Run {
 
 /// The listening part of the summary; empty if no session was read.
 fn listening(mut radio: Radio, account: &Account) -> String {
-    let mut text = radio.stats.figures().text();
+    let mut text = radio.stats.report().text();
     let unsent = account.total(Count::Unsent);
     if unsent > 0 && !text.is_empty() {
         text += &format!(

@@ -1,4 +1,5 @@
-//! Finds the Matomo site of a hit: one site for all hits (`--idsite`), or a lookup for each new host.
+//! Finds the Matomo site of a hit: one site for all hits (`--idsite`), or a lookup for each new
+//! host.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::BuildHasher;
@@ -50,8 +51,8 @@ pub struct Sites {
     unmatched: UnmatchedHosts,
 }
 
-/// Hosts without a site; when replaying, site IDs that Matomo does not have. They come from the log, so their memory
-/// is bounded.
+/// Hosts without a site; when replaying, site IDs that Matomo does not have. They come from the
+/// log, so their memory is bounded.
 #[derive(Debug, Default)]
 struct UnmatchedHosts {
     /// The first [`MAX_LISTED`].
@@ -120,7 +121,8 @@ impl Sites {
         Ok(sites)
     }
 
-    /// The site of a hit by its host. Returns `None` if the host has none; the summary lists such hosts.
+    /// The site of a hit by its host. Returns `None` if the host has none; the summary lists such
+    /// hosts.
     ///
     /// # Errors
     ///
@@ -190,7 +192,8 @@ impl Sites {
             .retain(|_, site| site.as_ref().is_some_and(|site| Some(&site.id) != fallback));
     }
 
-    /// Takes the site that Matomo knows for the host, else the fallback, else creates one if the user wants that.
+    /// Takes the site that Matomo knows for the host, else the fallback, else creates one if the
+    /// user wants that.
     fn look_up(&mut self, host: &str, api: &Api, console: &Console) -> Result<Option<Rc<Site>>> {
         let id = match (api.site_of_host(host)?, &self.options.fallback) {
             (Some(id), _) => id,

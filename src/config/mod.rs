@@ -277,7 +277,7 @@ fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
     reject_empty("--listening-category", &radio.listening_category)?;
     let audience = Audience {
         relays: radio.relay.clone(),
-        minimum: number("--minimum-listening", &radio.minimum_listening)?,
+        min_seconds: number("--minimum-listening", &radio.minimum_listening)?,
         keep_admin: radio.enable_icecast_admin,
     };
     // A replayed log is a log of Matomo's web server, not of a radio server.

@@ -41,19 +41,22 @@ const BOTS: [&str; 29] = [
     "googlestackdrivermonitoring",
 ];
 
-/// Slots of the cache, which takes 512 KiB. A log has hundreds of distinct user agents, a hostile one millions.
+/// Slots of the cache, which takes 512 KiB. A log has hundreds of distinct user agents, a hostile
+/// one millions.
 const CACHE_SLOTS: usize = 1 << 16;
 
 /// Recognizes bots. Results are cached, because few distinct user agents make up a log.
 #[derive(Debug)]
 pub struct Bots {
     texts: AhoCorasick,
-    /// Non-ASCII texts of `--useragent-exclude`, in lower case. The automaton ignores case only in ASCII.
+    /// Non-ASCII texts of `--useragent-exclude`, in lower case. The automaton ignores case only in
+    /// ASCII.
     non_ascii: Vec<String>,
     hasher: RandomState,
-    /// The slot of a user agent is given by the upper bits of its hash. It contains the hash, with the result in the lowest
-    /// bit. A new user agent overwrites an old one. Two user agents have the same hash once in 2^63 pairs, and no log
-    /// can provoke that, since the hasher is seeded at random.
+    /// The slot of a user agent is given by the upper bits of its hash. It contains the hash, with
+    /// the result in the lowest bit. A new user agent overwrites an old one. Two user agents have
+    /// the same hash once in 2^63 pairs, and no log can provoke that, since the hasher is seeded at
+    /// random.
     cache: Vec<u64>,
 }
 

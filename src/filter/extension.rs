@@ -1,4 +1,5 @@
-//! Tells downloads and static files by their extension; see guide/requests.md, "Downloads and static files".
+//! Tells downloads and static files by their extension; see guide/requests.md, "Downloads and
+//! static files".
 
 use std::collections::HashMap;
 
@@ -20,8 +21,8 @@ const MAX_FAST_BYTES: usize = 32;
 #[derive(Debug)]
 pub struct Extensions {
     kinds: HashMap<Vec<u8>, FileKind, RandomState>,
-    /// For each first byte, in either case: one bit for each length of a known extension. This alone rules out most
-    /// paths.
+    /// For each first byte, in either case: one bit for each length of a known extension. This
+    /// alone rules out most paths.
     lengths: [u64; 256],
     /// The user named an extension that `lengths` does not cover: a long or non-ASCII one.
     has_slow: bool,
@@ -29,8 +30,8 @@ pub struct Extensions {
 
 impl Extensions {
     /// `replacing` is the comma-separated list of `--download-extensions`, `added` are those of
-    /// `--add-download-extensions`. Entries are not trimmed or lower-cased, so one with a blank or a capital never
-    /// matches.
+    /// `--add-download-extensions`. Entries are not trimmed or lower-cased, so one with a blank or
+    /// a capital never matches.
     pub fn new(replacing: Option<&str>, added: &[String]) -> Self {
         let mut kinds: HashMap<Vec<u8>, FileKind, RandomState> = HashMap::default();
         let mut kind = |word: &str, set: fn(&mut FileKind)| {

@@ -14,7 +14,8 @@ pub struct Hosts {
     /// Exact hosts. Empty includes all.
     pub included: HashSet<Vec<u8>>,
     pub excluded: HashSet<Vec<u8>>,
-    /// An empty host counts as no host. Set with `--idsite`, since no host is needed to find the site.
+    /// An empty host counts as no host. Set with `--idsite`, since no host is needed to find the
+    /// site.
     pub empty_is_none: bool,
 }
 
@@ -56,7 +57,8 @@ impl Hosts {
     }
 }
 
-/// `--include-path` and `--exclude-path`, and the files of patterns. They match the path without query.
+/// `--include-path` and `--exclude-path`, and the files of patterns. They match the path without
+/// query.
 #[derive(Debug, Default)]
 pub struct Paths {
     pub excluded: Vec<Pattern>,
@@ -76,7 +78,8 @@ impl Paths {
     }
 }
 
-/// The host of a path that is a whole URL, as in the log of a proxy. Without user, port and brackets.
+/// The host of a path that is a whole URL, as in the log of a proxy. Without user, port and
+/// brackets.
 fn host_of_url(path: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = path.split_at(memchr::memmem::find(path, b"://")?);
     let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);

@@ -1,7 +1,7 @@
 //! Filters: keep or drop a request, with a reason. The first filter that drops it gives the reason.
 //!
-//! To add a filter, add it to [`Filters::judge`], or to [`Filters::judge_dated`] if it needs the date,
-//! and give it a [`Reason`]. The summary line follows from the reason.
+//! To add a filter, add it to [`Filters::judge`], or to [`Filters::judge_dated`] if it needs the
+//! date, and give it a [`Reason`]. The summary line follows from the reason.
 
 mod agent;
 mod extension;
@@ -32,7 +32,8 @@ pub struct Filters {
 }
 
 impl Filters {
-    /// Sets `file` and `is_download`. Call it before the filters: the summary counts downloads that they drop, too.
+    /// Sets `file` and `is_download`. Call it before the filters: the summary counts downloads that
+    /// they drop, too.
     pub fn classify(&self, request: &mut LoggedRequest) {
         if !request.is_listener {
             request.file = self.extensions.kind(request.extension);
@@ -40,8 +41,8 @@ impl Filters {
         }
     }
 
-    /// Runs the filters that need no date on a classified request. Sets `is_bot`, and `is_download` for static files that
-    /// are kept.
+    /// Runs the filters that need no date on a classified request. Sets `is_bot`, and `is_download`
+    /// for static files that are kept.
     pub fn judge(&mut self, request: &mut LoggedRequest) -> Result<(), Reason> {
         if request.file.unwanted_download {
             return Err(Reason::Download);

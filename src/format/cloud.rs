@@ -7,8 +7,8 @@ use super::text::{
     TextFormat, TextSpec, USER_AGENT, USERID, WORD,
 };
 
-/// Application load balancers log their type first. The date is in UTC, so what follows the fraction of a second is
-/// skipped.
+/// Application load balancers log their type first. The date is in UTC, so what follows the
+/// fraction of a second is skipped.
 const ELB_DATE: &str = r"(?:\S+\s+)?(?P<date>[\d-]+T[\d:]+)\.\S*";
 const ELB_SECONDS: &str = r"(?P<generation_time_secs>\S+)";
 /// The request is for a whole URL.
@@ -125,7 +125,7 @@ mod tests {
     use proptest::test_runner::{Config, TestRunner};
 
     use super::*;
-    use crate::format::testing::{changed_lines, values};
+    use crate::format::testing::{mutated_lines, values};
     use crate::format::{Fit, Record};
 
     const S3: [&str; 2] = [
@@ -355,7 +355,7 @@ mod tests {
                 failure_persistence: None,
                 ..Config::default()
             });
-            let outcome = runner.run(&changed_lines(own), |line| {
+            let outcome = runner.run(&mutated_lines(own), |line| {
                 let mut record = Record::default();
                 let fit = format.parse(&line, &arena, &mut record);
                 total.set(total.get() + 1);

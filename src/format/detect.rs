@@ -8,9 +8,11 @@ use super::{Fit, Format, Record};
 use crate::error::Result;
 use crate::report::rejects;
 
-/// Lines that decide, not counting blank lines and comments. If none of them fits a format, more are read.
+/// Lines that decide, not counting blank lines and comments. If none of them fits a format, more
+/// are read.
 const SAMPLE_LINES: usize = 100;
-/// Lines read at most, counted from the first that is neither blank nor a comment. The caller also limits the bytes.
+/// Lines read at most, counted from the first that is neither blank nor a comment. The caller also
+/// limits the bytes.
 const MAX_LINES: usize = 100_000;
 /// Header lines kept for the W3C family.
 const MAX_HEADERS: usize = 100;
@@ -18,7 +20,8 @@ const MAX_HEADERS: usize = 100;
 /// Reads the first lines of a log until they show its format.
 pub struct Detector {
     candidates: Vec<FormatCandidate>,
-    /// The first comments, and the last `#Fields:` line before a format of the W3C family became a candidate.
+    /// The first comments, and the last `#Fields:` line before a format of the W3C family became a
+    /// candidate.
     headers: Vec<Vec<u8>>,
     /// `#Fields:` lines so far.
     fields_lines: usize,
@@ -217,8 +220,8 @@ impl Detector {
         self.headers.push(line.to_vec());
     }
 
-    /// Adds the dialects that the last header matches as candidates. Lines before the header, such as the rest of a
-    /// truncated line, have no say in this.
+    /// Adds the dialects that the last header matches as candidates. Lines before the header, such
+    /// as the rest of a truncated line, have no say in this.
     fn try_w3c(&mut self) {
         if self.w3c_headers.is_some() || self.fields_tried == Some(self.fields_lines) {
             return;

@@ -1,5 +1,6 @@
-//! Icecast's access log, and the two variants of Icecast-KH: long requests that are cut off, and `CLF-ESC`, which
-//! percent-encodes its fields instead of quoting them. See guide/formats.md, "Icecast".
+//! Icecast's access log, and the two variants of Icecast-KH: long requests that are cut off, and
+//! `CLF-ESC`, which percent-encodes its fields instead of quoting them. See guide/formats.md,
+//! "Icecast".
 
 use bumpalo::Bump;
 
@@ -14,8 +15,9 @@ use super::{Field, Fit, Format, Record};
 /// The seconds that a listener stayed.
 const SESSION_TIME: &str = r"(?P<session_time>\d+|-)";
 
-/// A request that was cut off: its protocol is missing, perhaps also the blank before it. Icecast-KH keeps 235 bytes,
-/// some of which are the method. A shorter request without a protocol does not fit.
+/// A request that was cut off: its protocol is missing, perhaps also the blank before it.
+/// Icecast-KH keeps 235 bytes, some of which are the method. A shorter request without a protocol
+/// does not fit.
 const CUT_REQUEST: &str = r#""(?P<method>\S+)\s+(?P<path>.{225,}?)\s*""#;
 
 pub(super) static ORDINARY: TextSpec = TextSpec {
@@ -104,8 +106,8 @@ impl Format for Icecast {
     }
 }
 
-/// Parses a line of `CLF-ESC`: `ip ident user date request status length referrer agent seconds`, each
-/// percent-encoded. The blank in the date may be unencoded.
+/// Parses a line of `CLF-ESC`: `ip ident user date request status length referrer agent seconds`,
+/// each percent-encoded. The blank in the date may be unencoded.
 fn parse_clf_esc<'a>(line: &'a [u8], arena: &'a Bump) -> Option<Record<'a>> {
     let mut words = line
         .split(u8::is_ascii_whitespace)
@@ -177,7 +179,7 @@ mod tests {
 
     use super::*;
     use crate::format::registry::{FormatOptions, by_name};
-    use crate::format::testing::{changed_lines, values};
+    use crate::format::testing::{mutated_lines, values};
 
     fn format() -> Box<dyn Format> {
         by_name("icecast2", &FormatOptions::default()).unwrap()
@@ -206,7 +208,8 @@ mod tests {
     fn a_request_that_is_cut_off_lacks_its_protocol() {
         let whole = |length: usize| format!("GET /{} HTTP/1.1", "x".repeat(length));
         for (length, kept) in [
-            // Complete; cut within the protocol; cut after the blank before it; cut before that blank.
+            // Complete; cut within the protocol; cut after the blank before it; cut before that
+            // blank.
             (221, 222),
             (228, 229),
             (230, 231),
@@ -346,7 +349,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_variants_do_not_change_how_ordinary_lines_are_read(line in changed_lines(&LINES)) {
+        fn the_variants_do_not_change_how_ordinary_lines_are_read(line in mutated_lines(&LINES)) {
             let regex = regex::bytes::RegexBuilder::new(&format!("^{}", format().regex().unwrap()))
                 .unicode(false)
                 .dot_matches_new_line(true)

@@ -197,8 +197,8 @@ impl JsonFormat {
         }
     }
 
-    /// Reads a line of the usual kind: a flat object of numbers, and of strings without escapes. Returns `None` if the
-    /// line is of another kind; the record then holds a part of it.
+    /// Reads a line of the usual kind: a flat object of numbers, and of strings without escapes.
+    /// Returns `None` if the line is of another kind; the record then holds a part of it.
     fn scan<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Option<()> {
         let mut object = ObjectFields::new(arena, record);
         let mut next = 0;
@@ -433,14 +433,16 @@ fn milliseconds<'a>(nanoseconds: Value<'a>, arena: &'a Bump) -> Option<&'a [u8]>
     Some(arena.alloc_str(&milliseconds.to_string()).as_bytes())
 }
 
-/// [`string`] for keys: they are so short that `memchr2` would take longer to start than to find the end.
+/// [`string`] for keys: they are so short that `memchr2` would take longer to start than to find
+/// the end.
 fn short_string(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = text.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
     let (string, after) = text.split_at(end);
     Some((string, after.strip_prefix(b"\"")?))
 }
 
-/// A string up to its closing quote, and what follows it. Returns `None` if it has escapes or no end.
+/// A string up to its closing quote, and what follows it. Returns `None` if it has escapes or no
+/// end.
 fn string(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr2(b'"', b'\\', text)?;
     let (string, after) = text.split_at(end);

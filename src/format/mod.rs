@@ -1,8 +1,9 @@
 //! Log formats: each parses a line's bytes into a [`Record`].
 //!
-//! [`registry`] lists the formats, [`detect`] finds out which one a log has. Most text formats are one
-//! regex, made of parts ([`text`]); the common ones have a hand-written scanner in front of it
-//! ([`ncsa`]). [`json`] formats are tables of keys. The [`w3c`] family takes its columns from the log.
+//! [`registry`] lists the formats, [`detect`] finds out which one a log has. Most text formats are
+//! one regex, made of parts ([`text`]); the common ones have a hand-written scanner in front of it
+//! ([`ncsa`]). [`json`] formats are tables of keys. The [`w3c`] family takes its columns from the
+//! log.
 
 pub mod cloud;
 pub mod custom;
@@ -36,7 +37,7 @@ pub enum Fit {
 
 /// A log format.
 ///
-/// Values are as logged, with their quotes, case and `-`, unless guide/formats.md says otherwise for a
+/// Values are as logged, with their quotes, case and `-`, unless the guide says otherwise for a
 /// format. What they mean is up to [`hit`](crate::hit).
 pub trait Format: Send + Sync {
     /// The name for `--log-format-name`.
@@ -65,8 +66,8 @@ pub trait Format: Send + Sync {
         self.fields().contains(&field)
     }
 
-    /// A regex in Python's syntax that captures the same fields, for `--dump-log-regex`. Returns `None` for a JSON
-    /// format, and for the W3C family before its header.
+    /// A regex in Python's syntax that captures the same fields, for `--dump-log-regex`. Returns
+    /// `None` for a JSON format, and for the W3C family before its header.
     fn regex(&self) -> Option<String>;
 
     /// Whether detection may take the line for this format. Stricter than [`Format::parse`].
@@ -74,7 +75,8 @@ pub trait Format: Send + Sync {
         true
     }
 
-    /// Reads a line that begins with `#` and does not fit. The W3C family takes its columns from it.
+    /// Reads a line that begins with `#` and does not fit. The W3C family takes its columns from
+    /// it.
     ///
     /// # Errors
     ///
@@ -88,7 +90,8 @@ pub trait Format: Send + Sync {
         false
     }
 
-    /// Whether lines can be parsed. The W3C family needs a `#Fields:` line (or `--w3c-fields`) first.
+    /// Whether lines can be parsed. The W3C family needs a `#Fields:` line (or `--w3c-fields`)
+    /// first.
     fn ready(&self) -> bool {
         true
     }

@@ -1,7 +1,8 @@
-//! The NCSA family: the common log format and its extensions; see guide/formats.md, "Web server formats".
+//! The NCSA family: the common log format and its extensions; see guide/formats.md, "Web server
+//! formats".
 //!
-//! Most logs have these formats, and nearly all of their lines are plain. A hand-written scanner reads those; see
-//! [`scan`]. All other lines go to the regex.
+//! Most logs have these formats, and nearly all of their lines are plain. A hand-written scanner
+//! reads those; see [`scan`]. All other lines go to the regex.
 
 use memchr::memchr;
 
@@ -79,12 +80,13 @@ impl NcsaParts {
     }
 }
 
-/// Scans a usual line: single blanks between the parts, a request of three words, no quote inside a quoted field.
-/// Returns `None` for any other line, and leaves the record alone.
+/// Scans a usual line: single blanks between the parts, a request of three words, no quote inside a
+/// quoted field. Returns `None` for any other line, and leaves the record alone.
 ///
-/// It agrees with the regex. Unquoted fields are greedy and a blank follows them, so they end at the first blank. The
-/// path and quoted fields are lazy, so the shortest value that lets the rest match wins. The scanner takes the shortest
-/// possible value (one word, or up to the first quote) or gives up.
+/// It agrees with the regex. Unquoted fields are greedy and a blank follows them, so they end at
+/// the first blank. The path and quoted fields are lazy, so the shortest value that lets the rest
+/// match wins. The scanner takes the shortest possible value (one word, or up to the first quote)
+/// or gives up.
 #[inline(always)]
 pub(super) fn scan<'a>(line: &'a [u8], parts: NcsaParts, record: &mut Record<'a>) -> Option<()> {
     // Without control characters, the blank is the only white space.
@@ -210,7 +212,8 @@ impl<'a> Rest<'a> {
         Some(host)
     }
 
-    /// Takes `[14/May/2024:06:25:24 +0200]`. It must have this length, so the brackets need no search.
+    /// Takes `[14/May/2024:06:25:24 +0200]`. It must have this length, so the brackets need no
+    /// search.
     fn date(&mut self) -> Option<(&'a [u8], &'a [u8])> {
         let part = self.take(28)?;
         let (date, timezone) = (&part[1..21], &part[22..27]);
@@ -278,7 +281,7 @@ mod tests {
     use proptest::test_runner::{Config, TestRunner};
 
     use super::*;
-    use crate::format::testing::{changed_lines, values};
+    use crate::format::testing::{mutated_lines, values};
     use crate::format::{Fit, icecast};
 
     const LINES: [&str; 10] = [
@@ -470,7 +473,7 @@ mod tests {
                 failure_persistence: None,
                 ..Config::default()
             });
-            let outcome = runner.run(&changed_lines(own), |line| {
+            let outcome = runner.run(&mutated_lines(own), |line| {
                 let (mut by_regex, mut by_scan, mut by_all) =
                     (Record::default(), Record::default(), Record::default());
                 let fit = format.search(&line, &mut by_regex);

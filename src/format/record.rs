@@ -95,8 +95,8 @@ impl Fields {
     }
 }
 
-/// The fields of one line. Values borrow from the line, or from an arena if they had to be decoded. A missing field is
-/// `None`; an empty one is `Some(b"")`.
+/// The fields of one line. Values borrow from the line, or from an arena if they had to be decoded.
+/// A missing field is `None`; an empty one is `Some(b"")`.
 #[derive(Clone, Debug, Default)]
 pub struct Record<'a> {
     values: [Option<&'a [u8]>; Field::ALL.len()],
@@ -117,8 +117,8 @@ impl<'a> Record<'a> {
         self.values[field as usize] = None;
     }
 
-    /// The user agent as logged, if decoding changed it; see guide/formats.md, "User agents in W3C logs". It is not a
-    /// [`Field`] because users may give an extra any name.
+    /// The user agent as logged, if decoding changed it; see guide/formats.md, "User agents in W3C
+    /// logs". It is not a [`Field`] because users may give an extra any name.
     pub fn raw_agent(&self) -> Option<&'a [u8]> {
         self.raw_agent
     }

@@ -1,8 +1,8 @@
 //! The list of formats.
 //!
-//! To add a format, add its entry to its family ([`ncsa`], [`cloud`], [`json`] or [`w3c`]), its log in
-//! `fixtures/odd` and its row in guide/formats.md, "Built-in formats". The tests that loop over this
-//! list fail until all are there.
+//! To add a format, add its entry to its family ([`ncsa`], [`cloud`], [`json`] or [`w3c`]), its log
+//! in `fixtures/odd` and its row in guide/formats.md, "Built-in formats". The tests that loop over
+//! this list fail until all are there.
 
 use super::w3c::{self, W3cOptions};
 use super::{Format, Wanted, cloud, icecast, json, ncsa};

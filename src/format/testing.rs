@@ -24,7 +24,7 @@ enum Edit {
 }
 
 /// Lines of a log with up to three edits.
-pub fn changed_lines<L: AsRef<[u8]>>(lines: &'static [L]) -> impl Strategy<Value = Vec<u8>> {
+pub fn mutated_lines<L: AsRef<[u8]>>(lines: &'static [L]) -> impl Strategy<Value = Vec<u8>> {
     let length = || prop_oneof![5 => 1..9_usize, 1 => Just(usize::MAX)];
     let edit = prop_oneof![
         (any::<Index>(), 0..8_u8).prop_map(|(at, bit)| Edit::FlipBit(at, bit)),

@@ -1,7 +1,8 @@
-//! Text formats: each is a [`TextSpec`], a list of the parts of a line; see guide/formats.md, "Text formats".
+//! Text formats: each is a [`TextSpec`], a list of the parts of a line; see guide/formats.md, "Text
+//! formats".
 //!
-//! White space separates the parts. They make up one regex, in Python's syntax so that `--dump-log-regex` can print
-//! it.
+//! White space separates the parts. They make up one regex, in Python's syntax so that
+//! `--dump-log-regex` can print it.
 
 use std::sync::{Mutex, OnceLock};
 
@@ -30,15 +31,16 @@ pub const LENGTH: &str = r"(?P<length>\S+)";
 pub const REFERRER: &str = r#""(?P<referrer>.*?)""#;
 pub const USER_AGENT: &str = r#""(?P<user_agent>.*?)""#;
 
-/// A hand-written scanner for the usual lines of a format. Returns `true` only if the regex would match with the same
-/// values; otherwise it leaves the record alone.
+/// A hand-written scanner for the usual lines of a format. Returns `true` only if the regex would
+/// match with the same values; otherwise it leaves the record alone.
 pub type Scan = for<'a> fn(&'a [u8], &mut Record<'a>) -> bool;
 
 /// A text format as data.
 #[derive(Debug)]
 pub struct TextSpec {
     pub name: &'static str,
-    /// A regex for each part, in the order of the line. Every capture group is named after a [`Field`].
+    /// A regex for each part, in the order of the line. Every capture group is named after a
+    /// [`Field`].
     pub parts: &'static [&'static str],
     pub dates: DateFormat,
     /// Tried before the regex.
@@ -52,7 +54,8 @@ pub struct TextFormat {
     pattern: String,
     /// The field of each group, in the order of the groups.
     fields: Vec<Field>,
-    /// Compiled when a line first needs it. Most runs use one format, and most lines only its scanner.
+    /// Compiled when a line first needs it. Most runs use one format, and most lines only its
+    /// scanner.
     matcher: OnceLock<CompiledRegex>,
 }
 
@@ -115,8 +118,8 @@ impl TextFormat {
 
 impl CompiledRegex {
     fn new(pattern: &str) -> CompiledRegex {
-        // Without Unicode, `\S` and `.` also match bytes that are not UTF-8. No line contains a line feed; letting `.`
-        // match it anyway spares the scanners a check.
+        // Without Unicode, `\S` and `.` also match bytes that are not UTF-8. No line contains a
+        // line feed; letting `.` match it anyway spares the scanners a check.
         let regex = RegexBuilder::new(&format!("^{pattern}"))
             .unicode(false)
             .dot_matches_new_line(true)
@@ -157,7 +160,7 @@ mod tests {
     use super::*;
     use crate::format::testing::values;
 
-    static SPEC: TextSpec = TextSpec {
+    static TEST_SPEC: TextSpec = TextSpec {
         name: "test",
         parts: &[IP, WORD, STATUS],
         dates: DateFormat::Clf,
@@ -171,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_regex_reads_what_the_scanner_does_not() {
-        let (format, arena) = (TextFormat::new(&SPEC), Bump::new());
+        let (format, arena) = (TextFormat::new(&TEST_SPEC), Bump::new());
         let read = |line| {
             let mut record = Record::default();
             let fit = format.parse(line, &arena, &mut record);
@@ -195,14 +198,14 @@ mod tests {
 
     #[test]
     fn the_regex_joins_the_parts_in_python_syntax() {
-        let format = TextFormat::new(&SPEC);
+        let format = TextFormat::new(&TEST_SPEC);
         let want = r"(?P<ip>[\w*.:-]+)\s+\S+\s+(?P<status>\d+)";
         assert_eq!(format.regex().as_deref(), Some(want));
     }
 
     #[test]
     fn a_line_is_read_while_another_thread_reads_one() {
-        let (format, mut record) = (TextFormat::new(&SPEC), Record::default());
+        let (format, mut record) = (TextFormat::new(&TEST_SPEC), Record::default());
         assert_eq!(
             format.search(b"::1 - 200", &mut Record::default()),
             Fit::Record

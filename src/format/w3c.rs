@@ -1,8 +1,8 @@
 //! The W3C family: formats whose `#Fields:` line says which columns they have; see
 //! guide/formats.md, "W3C family".
 //!
-//! A [`Dialect`] knows the names of columns, [`LogColumns`] is one `#Fields:` line, and [`W3c`] is the
-//! format that reads lines by it.
+//! A [`Dialect`] knows the names of columns, [`LogColumns`] is one `#Fields:` line, and [`W3c`] is
+//! the format that reads lines by it.
 
 mod columns;
 mod dialect;
@@ -188,7 +188,8 @@ impl W3cOptions {
         Some(field_names(typed).unwrap_or(typed))
     }
 
-    /// The standard name of a column. Returns `None` if `name` is a standard name that the user mapped another column to.
+    /// The standard name of a column. Returns `None` if `name` is a standard name that the user
+    /// mapped another column to.
     fn standard_name<'a>(&'a self, name: &'a [u8]) -> Option<&'a [u8]> {
         let mut map = self.map.iter().rev();
         if let Some((_, standard)) = map.find(|(custom, _)| custom.as_bytes() == name) {
@@ -233,7 +234,8 @@ pub fn parse_map_field(typed: &str) -> Result<Vec<(String, String)>> {
 ///
 /// # Errors
 ///
-/// Returns a usage error for an entry without `=`, and for a regex that is invalid or has no named group.
+/// Returns a usage error for an entry without `=`, and for a regex that is invalid or has no named
+/// group.
 pub fn parse_field_regex(typed: &str) -> Result<Vec<(String, String)>> {
     let mut entries = Vec::new();
     let mut rest = Some(typed);
@@ -266,8 +268,8 @@ pub fn parse_field_regex(typed: &str) -> Result<Vec<(String, String)>> {
     Ok(entries)
 }
 
-/// Finds the comma before the next `field=`. A comma after which the text before it is not a valid regex belongs to the
-/// regex.
+/// Finds the comma before the next `field=`. A comma after which the text before it is not a valid
+/// regex belongs to the regex.
 fn next_entry(text: &str) -> Option<usize> {
     text.match_indices(',').map(|(at, _)| at).find(|&at| {
         let field = text[at + 1..].split_once('=').map(|(field, _)| field);
@@ -285,7 +287,8 @@ fn is_name(text: &str) -> bool {
 struct FieldRegex {
     /// The names of its groups.
     names: Vec<String>,
-    /// The regex as part of the regex of a line. It matches text, although built-in columns match bytes.
+    /// The regex as part of the regex of a line. It matches text, although built-in columns match
+    /// bytes.
     in_line: String,
 }
 
@@ -315,8 +318,8 @@ fn python_over_bytes(pattern: &str) -> std::result::Result<PythonRegex, RegexErr
     PythonRegex::new(&format!("(?a:{pattern})"))
 }
 
-/// A hint for the user if the dialect `name` seems to read `time-taken` in the wrong unit, according to the header and
-/// the first lines. IIS always writes whole milliseconds.
+/// A hint for the user if the dialect `name` seems to read `time-taken` in the wrong unit,
+/// according to the header and the first lines. IIS always writes whole milliseconds.
 pub fn iis_hint(
     name: &str,
     options: &W3cOptions,

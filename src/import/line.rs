@@ -63,7 +63,7 @@ pub(super) struct AcceptedHit<'k> {
 impl AcceptedHit<'_> {
     /// Returns whether its request carries our hit id, not one from the log.
     pub fn has_hit_id(&self) -> bool {
-        !self.arguments.as_ref().is_some_and(Arguments::has_mark)
+        !self.arguments.as_ref().is_some_and(Arguments::has_pv_id)
     }
 }
 
@@ -411,7 +411,7 @@ impl RequestWriter {
                 self.writer.write(&accepted.hit, &id, &mut own);
                 chunk
                     .body
-                    .extend_from_slice(&arguments.over(&own, accepted.hit.request));
+                    .extend_from_slice(&arguments.merge_into(&own, accepted.hit.request));
             }
         }
         chunk.end_request();

@@ -14,10 +14,9 @@ use crate::hit::{Hit, LoggedRequest};
 use crate::hit_id::HitId;
 use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
-use crate::radio::variants::{ClientAddress, hex_decoded};
 use crate::radio::{
-    Audience, ClientRole, Continuation, ListenerLine, ListeningStats, MemoryUse, SessionRequest,
-    SessionRequestKind, Stitched, Stitcher,
+    Audience, ClientAddress, ClientRole, Continuation, ListenerLine, ListeningStats, MemoryUse,
+    SessionRequest, SessionRequestKind, Stitched, Stitcher, decode_hex_escapes,
 };
 use crate::recorder::{Chunk, LinePosition, RequestGroup};
 use crate::report::rejects::Original;
@@ -79,14 +78,14 @@ pub(super) type FinishedSession = Stitched<SessionStart, SessionLine>;
 
 impl MemoryUse for SessionStart {
     /// Twice its size, to cover the structures that hold it.
-    fn weight(&self) -> usize {
+    fn bytes(&self) -> usize {
         2 * size_of::<FinishedSession>() + self.template.size() + self.mount.capacity()
     }
 }
 
 impl MemoryUse for SessionLine {
     /// Twice its size, to cover the spare capacity of the vector that holds it.
-    fn weight(&self) -> usize {
+    fn bytes(&self) -> usize {
         let original = self.original.as_ref();
         2 * size_of::<Self>() + original.map_or(0, |original| original.line.capacity())
     }
@@ -141,8 +140,8 @@ impl LineProcessor {
         let Some(radio) = &self.radio else {
             return Ok(());
         };
-        request.referrer = hex_decoded(request.referrer, arena).unwrap_or(request.referrer);
-        if let Some(agent) = hex_decoded(request.user_agent, arena) {
+        request.referrer = decode_hex_escapes(request.referrer, arena).unwrap_or(request.referrer);
+        if let Some(agent) = decode_hex_escapes(request.user_agent, arena) {
             request.raw_agent.get_or_insert(request.user_agent);
             request.user_agent = agent;
         }
@@ -192,7 +191,7 @@ impl LineProcessor {
                     true => Continuation::No,
                     false => Continuation::Perhaps,
                 };
-                stitcher.offer(key, session, session_line, continuation, || {
+                stitcher.add(key, session, session_line, continuation, || {
                     let mut start = self.session_start(log, line, accepted);
                     start.template.shrink();
                     start
@@ -226,7 +225,7 @@ impl LineProcessor {
             ListenerLine::Session(session) => session,
             ListenerLine::NoDuration => {
                 if let Some(radio) = &mut self.radio {
-                    radio.stats.no_duration();
+                    radio.stats.count_no_duration();
                 }
                 return Ok(());
             }
@@ -251,7 +250,7 @@ impl LineProcessor {
     ) -> SessionStart {
         let request = accepted.hit.request;
         SessionStart {
-            template: self.requests.writer.prepare(&accepted.hit),
+            template: self.requests.writer.session_template(&accepted.hit),
             group: self.request_group(log, position(line), accepted),
             mount: request.path.to_vec(),
             listener: self.hasher.hash_one((request.ip, request.user_agent)),
@@ -268,7 +267,7 @@ impl LineProcessor {
         bytes: u64,
     ) -> Flow {
         if let Some(radio) = &mut self.radio {
-            radio.stats.no_duration();
+            radio.stats.count_no_duration();
         }
         let mut group = start.group;
         group.originals.extend(original);
@@ -278,9 +277,13 @@ impl LineProcessor {
             time,
             kind: SessionRequestKind::PageView,
         };
-        self.requests
-            .writer
-            .write_beat(&start.template, request, bytes, &id, &mut chunk.body);
+        self.requests.writer.write_session_request(
+            &start.template,
+            request,
+            bytes,
+            &id,
+            &mut chunk.body,
+        );
         chunk.end_request();
         group.requests = 1;
         self.enqueue(group)
@@ -295,7 +298,7 @@ impl LineProcessor {
         let mut sessions = sessions.into_iter();
         while let Some(session) = sessions.next() {
             if let Some(radio) = &mut self.radio {
-                let time = session.connection;
+                let time = session.time;
                 if let Err(reason) = radio.options.audience.judge_length(time.seconds()) {
                     for line in &session.lines {
                         self.count_dropped(log, line.position, reason);
@@ -348,7 +351,7 @@ fn listener_line(hit: &Hit) -> ListenerLine {
 
 fn session_group(session: FinishedSession, requests: u32) -> RequestGroup {
     let day = |time: i64| time.div_euclid(86_400) as i32;
-    let time = session.connection;
+    let time = session.time;
     let more = session.lines.iter().skip(1).map(|line| line.position);
     RequestGroup {
         requests,
@@ -378,13 +381,13 @@ impl RequestWriter {
             .fold(0u64, |sum, line| sum.saturating_add(line.bytes));
         let ids = self.session_ids(log, session);
         let mut written = 0;
-        for (request, id) in session.connection.beats().zip(ids) {
+        for (request, id) in session.time.requests().zip(ids) {
             if self.recorded.contains(&id) {
                 continue;
             }
             let template = &session.first.template;
             self.writer
-                .write_beat(template, request, bytes, &id, &mut chunk.body);
+                .write_session_request(template, request, bytes, &id, &mut chunk.body);
             chunk.end_request();
             written += 1;
         }
@@ -399,7 +402,7 @@ impl RequestWriter {
     ) -> impl Iterator<Item = HitId> + use<> {
         let ids = self.ids;
         let start = session.first.group.position.start;
-        let parts = session.connection.beats().len() as u32;
+        let parts = session.time.requests().len() as u32;
         (0..parts).map(move |part| ids.id(log, start, part))
     }
 }

@@ -15,7 +15,8 @@ use crate::radio::{SessionRequest, SessionRequestKind};
 pub use members::NO_HOST;
 use members::{CustomVariables, IdAndDate, PagePath, is_rooted, origin, push_encoded, truncate};
 
-/// Bytes of a session's event that are repeated unshortened. Nothing that a browser sends exceeds it.
+/// Bytes of a session's event that are repeated unshortened. Nothing that a browser sends exceeds
+/// it.
 const MAX_EVENT_BYTES: usize = 4 * 1024;
 /// Bytes of each text in a longer event.
 const SHORTENED_BYTES: usize = 256;
@@ -109,11 +110,13 @@ impl Writer {
         out.push(b'}');
     }
 
-    /// Writes the part of a session's requests that does not depend on its duration. The page view has what the request
-    /// of a hit has, except generation time and bytes. The events repeat it without custom variables.
+    /// Writes the part of a session's requests that does not depend on its duration. The page view
+    /// has what the request of a hit has, except generation time and bytes. The events repeat it
+    /// without custom variables.
     ///
-    /// A session may have hundreds of events. If they would exceed [`MAX_EVENT_BYTES`], all texts are shortened.
-    pub fn prepare(&mut self, hit: &Hit) -> SessionTemplate {
+    /// A session may have hundreds of events. If they would exceed [`MAX_EVENT_BYTES`], all texts
+    /// are shortened.
+    pub fn session_template(&mut self, hit: &Hit) -> SessionTemplate {
         let template = self.write_template(hit);
         if template.event_size() <= MAX_EVENT_BYTES {
             return template;
@@ -155,7 +158,7 @@ impl Writer {
     }
 
     /// Appends one request of a session. The page view has the `bytes` sent in the whole session.
-    pub fn write_beat(
+    pub fn write_session_request(
         &mut self,
         template: &SessionTemplate,
         request: SessionRequest,
@@ -185,7 +188,8 @@ impl Writer {
         out.push(b'}');
     }
 
-    /// Appends what the request of a hit, a page view and an event have in common. Returns the position of the URL.
+    /// Appends what the request of a hit, a page view and an event have in common. Returns the
+    /// position of the URL.
     fn begin(&mut self, hit: &Hit, out: &mut Vec<u8>) -> Range<usize> {
         if !self.prefix.as_ref().is_some_and(|prefix| prefix.fits(hit)) {
             self.prefix = None;
@@ -266,7 +270,8 @@ impl Writer {
         page.end();
     }
 
-    /// Appends `404/URL = <URL>/From = <referrer>`, both percent-encoded; see guide/requests.md, "Action names".
+    /// Appends `404/URL = <URL>/From = <referrer>`, both percent-encoded; see guide/requests.md,
+    /// "Action names".
     fn push_title(&self, hit: &Hit, out: &mut Vec<u8>) {
         let request = hit.request;
         let delimiter = self.options.title_delimiter.as_bytes();

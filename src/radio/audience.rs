@@ -1,4 +1,5 @@
-//! Who is a listener: not the program that sends the stream, not who looks after the server, not a relay.
+//! Decides who is a listener: not the source client, the administrator or a relay
+//! (guide/listening.md, "Which lines").
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -7,29 +8,33 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::report::Reason;
 
-/// Who counts, from the options of the same names.
+/// Who counts as a listener.
 #[derive(Clone, Debug, Default)]
 pub struct Audience {
-    /// `--relay`: other servers that pass the stream on.
+    /// `--relay`: other servers that pass on the stream.
     pub relays: Vec<Network>,
     /// `--minimum-listening`, in seconds.
-    pub minimum: u64,
-    /// `--enable-icecast-admin`
+    pub min_seconds: u64,
+    /// `--enable-icecast-admin`: keep lines of source clients and the server's own pages.
     pub keep_admin: bool,
 }
 
-/// What a line that is kept stands for.
+/// The client behind a line that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientRole {
-    /// It may be a listener's connection.
+    /// A listener, if method and status say so, too.
     Listener,
-    /// Of the source client or the server's own pages, kept as a plain hit.
+    /// A source client or a visitor of the server's own pages: a plain hit.
     Admin,
 }
 
 impl Audience {
-    /// Judges a line by what is known before its duration. `method`: `None` where the format has none; `path`
-    /// without query.
+    /// Judges a line before its duration is known. `method` is `None` if the format has no method.
+    /// `path` has no query.
+    ///
+    /// # Errors
+    ///
+    /// The reason to drop the line.
     pub fn judge(
         &self,
         method: Option<&[u8]>,
@@ -39,7 +44,7 @@ impl Audience {
         if self.is_relay(ip) {
             return Err(Reason::Relay);
         }
-        let admin = if matches!(method, Some(b"SOURCE" | b"PUT")) {
+        let reason = if matches!(method, Some(b"SOURCE" | b"PUT")) {
             Reason::SourceClient
         } else if is_admin_page(path) {
             Reason::AdminPage
@@ -49,13 +54,17 @@ impl Audience {
         if self.keep_admin {
             Ok(ClientRole::Admin)
         } else {
-            Err(admin)
+            Err(reason)
         }
     }
 
-    /// Judges a whole connection by its seconds.
+    /// Judges the length of a session, in seconds.
+    ///
+    /// # Errors
+    ///
+    /// It is shorter than `--minimum-listening`.
     pub fn judge_length(&self, seconds: u64) -> Result<(), Reason> {
-        if seconds < self.minimum {
+        if seconds < self.min_seconds {
             Err(Reason::TooShort)
         } else {
             Ok(())
@@ -76,12 +85,12 @@ impl Audience {
     }
 }
 
-/// `/admin/...`, `/status*.xsl` and `/status-json.xsl`, which is one of them.
+/// Matches `/admin/*` and `/status*.xsl`.
 fn is_admin_page(path: &[u8]) -> bool {
     path.starts_with(b"/admin/") || (path.starts_with(b"/status") && path.ends_with(b".xsl"))
 }
 
-/// An address or a network, as `--relay` takes it.
+/// An IP address or network, as in `--relay`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(IpNet);
 
@@ -94,14 +103,16 @@ impl FromStr for Network {
             .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
             .map_err(|_| {
                 format!(
-                    "'{text}' is no address and no network; write one like 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32"
+                    "'{text}' is not an IP address or network; \
+                     examples: 192.0.2.1, 10.0.0.0/8, 2001:db8::/32"
                 )
             })?;
         Ok(Self(canonical(network)))
     }
 }
 
-/// IPv4 written as IPv6 (`::ffff:10.0.0.0/104`) is IPv4, as it is in an address that is compared with it.
+/// Converts an IPv4 network that is written as IPv6 (`::ffff:10.0.0.0/104`) to IPv4, because
+/// addresses are converted before they are compared.
 fn canonical(network: IpNet) -> IpNet {
     let mapped = match network {
         IpNet::V6(v6) => v6
@@ -132,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn source_clients_and_the_servers_pages_are_no_listeners() {
-        let none = Audience::default();
-        let kept = Audience {
+    fn source_clients_and_server_pages_are_not_listeners() {
+        let dropping = Audience::default();
+        let keeping = Audience {
             keep_admin: true,
             ..Audience::default()
         };
-        for (method, path, why) in [
+        for (method, path, reason) in [
             ("SOURCE", "/live.mp3", Reason::SourceClient),
             ("PUT", "/live.mp3", Reason::SourceClient),
             ("GET", "/admin/stats.xml", Reason::AdminPage),
@@ -151,14 +162,14 @@ mod tests {
             let judge = |audience: &Audience| {
                 audience.judge(Some(method.as_bytes()), path.as_bytes(), b"192.0.2.1")
             };
-            assert_eq!(judge(&none), Err(why), "{method} {path}");
-            assert_eq!(judge(&kept), Ok(ClientRole::Admin), "{method} {path}");
+            assert_eq!(judge(&dropping), Err(reason), "{method} {path}");
+            assert_eq!(judge(&keeping), Ok(ClientRole::Admin), "{method} {path}");
         }
     }
 
     #[test]
-    fn everybody_else_may_be_one() {
-        let none = Audience::default();
+    fn everyone_else_may_be_a_listener() {
+        let audience = Audience::default();
         for path in [
             "/live.mp3",
             "/adminradio",
@@ -172,7 +183,7 @@ mod tests {
         ] {
             for method in [Some(&b"GET"[..]), Some(b"HEAD"), Some(b"source"), None] {
                 assert_eq!(
-                    none.judge(method, path.as_bytes(), b"192.0.2.1"),
+                    audience.judge(method, path.as_bytes(), b"192.0.2.1"),
                     Ok(ClientRole::Listener),
                     "{path}"
                 );
@@ -181,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn relays_are_addresses_and_networks_of_both_kinds() {
+    fn relays_are_addresses_or_networks_of_ipv4_and_ipv6() {
         for (network, inside, outside) in [
             ("192.0.2.7", "192.0.2.7", "192.0.2.8"),
             ("10.0.0.0/8", "10.255.1.2", "11.0.0.1"),
@@ -192,13 +203,16 @@ mod tests {
             ("10.0.0.0/8", "::ffff:10.1.1.1", "::ffff:11.1.1.1"),
             ("::/0", "2001:db8::1", "192.0.2.1"),
         ] {
-            assert!(is_relay(network, inside), "{network} has {inside}");
-            assert!(!is_relay(network, outside), "{network} lacks {outside}");
+            assert!(is_relay(network, inside), "{network} contains {inside}");
+            assert!(
+                !is_relay(network, outside),
+                "{network} does not contain {outside}"
+            );
         }
     }
 
     #[test]
-    fn any_of_several_relays_counts_and_admin_does_not_keep_them() {
+    fn all_relays_are_dropped_even_if_admin_lines_are_kept() {
         let mut audience = relays(&["192.0.2.1", "10.0.0.0/8"]);
         audience.keep_admin = true;
         assert_eq!(
@@ -216,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_no_relay() {
+    fn text_that_is_not_an_address_is_not_a_relay() {
         for ip in [
             "-",
             "",
@@ -234,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused_with_an_example() {
+    fn text_that_is_not_a_network_is_refused_with_examples() {
         for text in [
             "",
             "10.0.0.0/33",
@@ -253,9 +267,9 @@ mod tests {
     }
 
     #[test]
-    fn shorter_than_the_minimum_is_filtered() {
+    fn sessions_shorter_than_the_minimum_are_filtered() {
         let audience = Audience {
-            minimum: 60,
+            min_seconds: 60,
             ..Audience::default()
         };
         assert_eq!(audience.judge_length(59), Err(Reason::TooShort));

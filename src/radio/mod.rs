@@ -1,25 +1,22 @@
-//! Listening time: what a radio server's log says about its listeners (for icecast2 and shoutcast).
+//! Turns the lines of streaming servers (Icecast, SHOUTcast) into listening sessions.
 //!
-//! The server writes a line when a listener leaves. [`connection`] reads such a line back into the time that was
-//! listened and the requests that tell Matomo of it, [`audience`] says who is no listener, [`titles`] puts the
-//! pieces together into which SHOUTcast cuts a connection, and [`tally`] makes the summary's figures.
-//! [`variants`] undoes what servers in the wild do to fields and addresses.
+//! Icecast writes a line when a listener leaves. [`ListenerLine`] reads it back into a [`Session`],
+//! which becomes several requests for Matomo. SHOUTcast writes a line for each title, and
+//! [`Stitcher`] joins the titles of a listener to one session. [`Audience`] decides who counts as a
+//! listener, `decode` undoes what servers do to fields and addresses, and [`ListeningStats`]
+//! collects the figures of the summary.
 
-pub mod audience;
-pub mod connection;
-mod days;
-mod distinct;
-pub mod figures;
-mod lengths;
-mod mounts;
-mod peaks;
-mod spread;
-pub mod tally;
-pub mod titles;
-pub mod variants;
+mod audience;
+mod decode;
+mod distribution;
+mod peak;
+mod report;
+mod session;
+mod stats;
+mod stitch;
 
 pub use audience::{Audience, ClientRole, Network};
-pub use connection::{ListenerLine, Session, SessionRequest, SessionRequestKind};
-pub use figures::{ListeningReport, MountReport, Peak};
-pub use tally::ListeningStats;
-pub use titles::{Continuation, MemoryUse, Stitched, Stitcher};
+pub use decode::{CID_DIGITS, ClientAddress, decode_hex_escapes};
+pub use session::{ListenerLine, SessionRequest, SessionRequestKind};
+pub use stats::ListeningStats;
+pub use stitch::{Continuation, MemoryUse, Stitched, Stitcher};

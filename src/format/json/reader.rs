@@ -1,9 +1,9 @@
 //! Reads JSON as logs contain it.
 //!
-//! Some servers depart from the standard, and their lines must not be lost: strings may contain bytes that are not
-//! UTF-8, raw control characters, and nginx's `\xHH` (that byte); a lone surrogate becomes U+FFFD; `NaN` and
-//! `Infinity` are numbers, as in Python. The rest of the grammar is enforced. Nothing recurses, so deep nesting needs
-//! no stack.
+//! Some servers depart from the standard, and their lines must not be lost: strings may contain
+//! bytes that are not UTF-8, raw control characters, and nginx's `\xHH` (that byte); a lone
+//! surrogate becomes U+FFFD; `NaN` and `Infinity` are numbers, as in Python. The rest of the
+//! grammar is enforced. Nothing recurses, so deep nesting needs no stack.
 
 use bumpalo::Bump;
 use memchr::{memchr, memchr2};
@@ -46,7 +46,8 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Iterates over the keys and values of an object. Stops after the last one, or where the text breaks the grammar.
+/// Iterates over the keys and values of an object. Stops after the last one, or where the text
+/// breaks the grammar.
 pub struct Members<'a> {
     cursor: Cursor<'a>,
     state: MembersState,
@@ -208,8 +209,8 @@ impl<'a> Cursor<'a> {
         Some(Value::Number(number))
     }
 
-    /// Skips an object or array and checks its grammar. One bit for each open level says whether it is an object.
-    /// Returns `None` also for more than 128 levels.
+    /// Skips an object or array and checks its grammar. One bit for each open level says whether it
+    /// is an object. Returns `None` also for more than 128 levels.
     fn skip_nested(&mut self) -> Option<()> {
         let (mut objects, mut depth) = (0_u128, 0_u32);
         loop {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
-use crate::format::testing::{changed_lines, values};
+use crate::format::testing::{mutated_lines, values};
 
 const NGINX: [&str; 4] = [
     r#"{"ip": "203.0.113.9","host": "www.example.com","path": "/index.html?a=1","status": "200","referrer": "-","user_agent": "Mozilla/5.0 (X11)","length": 5120,"generation_time_milli": 0.131,"date": "2024-05-14T06:25:24+02:00"}"#,
@@ -439,7 +439,7 @@ fn the_scanner_agrees_with_the_reader_on_any_line() {
     for (name, own) in flat {
         let format = format(name, &wanted);
         let (lines, scanned) = (Cell::new(0), Cell::new(0));
-        let outcome = runner().run(&changed_lines(own), |line| {
+        let outcome = runner().run(&mutated_lines(own), |line| {
             let arena = Bump::new();
             let (mut by_scan, mut by_reader, mut by_all) =
                 (Record::default(), Record::default(), Record::default());
@@ -478,7 +478,7 @@ fn no_mutated_line_panics_and_most_still_fit() {
             "traefik_json" => &TRAEFIK,
             _ => &CADDY,
         };
-        let outcome = runner().run(&changed_lines(own), |line| {
+        let outcome = runner().run(&mutated_lines(own), |line| {
             let (arena, mut record) = (Bump::new(), Record::default());
             let fit = format.parse(&line, &arena, &mut record);
             format.recognizes(&line);
@@ -546,7 +546,7 @@ proptest! {
     }
 
     #[test]
-    fn any_object_that_serde_json_reads_is_read_the_same(line in changed_lines(&CADDY)) {
+    fn any_object_that_serde_json_reads_is_read_the_same(line in mutated_lines(&CADDY)) {
         if let Ok(want) = serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(&line) {
             prop_assert_eq!(members(&line), Some(want));
         }

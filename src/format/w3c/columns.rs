@@ -1,7 +1,7 @@
 //! The columns of a W3C log: what each may contain, and how a line is read by them.
 //!
-//! Lines are read column by column, or by a regex if a column is the user's own or if a quoted value
-//! may have ended too early.
+//! Lines are read column by column, or by a regex if a column is the user's own or if a quoted
+//! value may have ended too early.
 
 use bumpalo::Bump;
 use memchr::memchr_iter;
@@ -69,8 +69,8 @@ enum ColumnScan {
 impl LogColumns {
     /// Takes the names after `#Fields:`. The error is a text for the user.
     ///
-    /// Skips unknown columns and all but the first column for a field. A field that one of the user's regexes captures
-    /// is taken from there.
+    /// Skips unknown columns and all but the first column for a field. A field that one of the
+    /// user's regexes captures is taken from there.
     pub fn new(dialect: &Dialect, options: &W3cOptions, names: &[u8]) -> Result<Self, String> {
         let columns: Vec<&[u8]> = header_names(names).collect();
         if columns.len() > MAX_COLUMNS {
@@ -205,8 +205,8 @@ impl LogColumns {
 }
 
 impl LineRegex {
-    /// Compiles a regex in Python's syntax, to match bytes if all columns are built in. Also returns the named groups with
-    /// their numbers.
+    /// Compiles a regex in Python's syntax, to match bytes if all columns are built in. Also
+    /// returns the named groups with their numbers.
     fn new(python: &str, is_built_in: bool) -> Result<(Self, Vec<(String, usize)>), String> {
         if !is_built_in {
             let regex = python_over_bytes(python).map_err(|error| error.why)?;
@@ -267,7 +267,8 @@ impl ColumnSource {
     }
 }
 
-/// The columns that the user gave a regex for. Each regex is used for one column only. Adds their fields to `given`.
+/// The columns that the user gave a regex for. Each regex is used for one column only. Adds their
+/// fields to `given`.
 fn user_columns(
     options: &W3cOptions,
     columns: &[&[u8]],
@@ -363,7 +364,8 @@ pub enum Quotes {
     Required,
 }
 
-/// A column and its fields. A [`ColumnType::Uri`] (host and path) and a [`ColumnType::Duration`] have two, others one.
+/// A column and its fields. A [`ColumnType::Uri`] (host and path) and a [`ColumnType::Duration`]
+/// have two, others one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
     pub kind: ColumnType,
@@ -387,8 +389,9 @@ impl Column {
         fields: [None, None],
     };
 
-    /// Reads the column at the start of `rest`, up to the first possible end, which is also what [`Column::regex`]
-    /// prefers. A blank must follow unless the column is the last. Returns `None` if the column does not fit.
+    /// Reads the column at the start of `rest`, up to the first possible end, which is also what
+    /// [`Column::regex`] prefers. A blank must follow unless the column is the last. Returns `None`
+    /// if the column does not fit.
     fn take<'a>(&self, rest: &'a [u8], last: bool, record: &mut Record<'a>) -> Option<ColumnEnd> {
         let close = match self.quotes {
             Quotes::Never | Quotes::Stripped => None,
@@ -478,7 +481,8 @@ impl Column {
     pub fn regex(&self) -> String {
         let [first, second] = self.fields;
         let quoted = self.quotes == Quotes::Required;
-        // A quoted value may be empty or contain blanks. It ends at the first quote that lets the rest match.
+        // A quoted value may be empty or contain blanks. It ends at the first quote that lets the
+        // rest match.
         let (some, text) = if quoted { ("*", ".*?") } else { ("+", r"\S+") };
         let path = if quoted { "/.*?" } else { r"/\S*" };
         let inside = match self.kind {
@@ -507,7 +511,8 @@ impl Column {
 }
 
 impl ColumnType {
-    /// Whether a value may contain the byte. Always `false` for types that are not made of certain bytes.
+    /// Whether a value may contain the byte. Always `false` for types that are not made of certain
+    /// bytes.
     fn has(self, byte: u8) -> bool {
         match self {
             ColumnType::Digits => byte.is_ascii_digit(),

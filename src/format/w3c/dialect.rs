@@ -86,7 +86,8 @@ const COMMON: &[KnownColumn] = &[
     ),
 ];
 
-/// In the order of guide/formats.md, "Built-in formats". If a header matches several, the last one is meant.
+/// In the order of guide/formats.md, "Built-in formats". If a header matches several, the last one
+/// is meant.
 static DIALECTS: [Dialect; 5] = [
     Dialect {
         name: "w3c_extended",
@@ -191,8 +192,9 @@ impl Dialect {
         W3c::new(self, options)
     }
 
-    /// Whether the header lines before the first line of data are of this dialect, according to the last `#Fields:`
-    /// line, or `--w3c-fields` if there is none. At most one dialect recognizes a header.
+    /// Whether the header lines before the first line of data are of this dialect, according to the
+    /// last `#Fields:` line, or `--w3c-fields` if there is none. At most one dialect recognizes a
+    /// header.
     pub fn recognizes(&self, header: &[&[u8]], options: &W3cOptions) -> bool {
         let in_log = header.iter().rev().find_map(|line| field_names(line));
         let Some(names) = in_log.or_else(|| options.field_names()) else {

@@ -15,8 +15,8 @@ const MAX_URL_CHARS: usize = 1024;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
-/// The part of a URL before the path: scheme and host, or the site's main URL if the request has no host. Empty for a
-/// path that does not begin with `/`; see guide/requests.md, "Page addresses".
+/// The part of a URL before the path: scheme and host, or the site's main URL if the request has no
+/// host. Empty for a path that does not begin with `/`; see guide/requests.md, "Page addresses".
 pub fn origin(request: &LoggedRequest, site: &Site) -> Vec<u8> {
     if !is_rooted(request) {
         return Vec::new();
@@ -118,8 +118,8 @@ pub fn push_encoded(out: &mut Vec<u8>, url: &[u8]) {
     }
 }
 
-/// Appends `cvar` or `_cvar`, which is JSON in a JSON string: `,"cvar":"{\"1\":[\"HTTP-code\",\"200\"]}"`. Appends
-/// nothing if there are no variables.
+/// Appends `cvar` or `_cvar`, which is JSON in a JSON string:
+/// `,"cvar":"{\"1\":[\"HTTP-code\",\"200\"]}"`. Appends nothing if there are no variables.
 pub struct CustomVariables<'o> {
     out: &'o mut Vec<u8>,
     name: &'static str,
@@ -181,7 +181,8 @@ fn push_twice(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// Writes `pv_id` and `cdt`. Keeps the last date, since most hits are of the same day as the one before.
+/// Writes `pv_id` and `cdt`. Keeps the last date, since most hits are of the same day as the one
+/// before.
 #[derive(Debug)]
 pub struct IdAndDate {
     day: Option<i64>,
@@ -203,7 +204,8 @@ impl Default for IdAndDate {
 }
 
 impl IdAndDate {
-    /// Returns both members, each with a comma before it. `time` is in seconds since 1970, UTC, in the years 1 to 9999.
+    /// Returns both members, each with a comma before it. `time` is in seconds since 1970, UTC, in
+    /// the years 1 to 9999.
     pub fn text(&mut self, id: &HitId, time: i64) -> &[u8] {
         self.text[ID_AT..ID_AT + hit_id::LENGTH].copy_from_slice(id);
         let day = time.div_euclid(SECONDS_PER_DAY);

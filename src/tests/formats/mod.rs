@@ -1,8 +1,9 @@
-//! For every format a log of ordinary and odd lines, `fixtures/odd/<format>.log`, and what must come of each
-//! line, `fixtures/odd/<format>.json`: the request that Matomo gets, or why there is none.
+//! For each format, `fixtures/odd/<format>.log` has ordinary and odd lines, and
+//! `fixtures/odd/<format>.json` what each becomes: a tracking request, or the reason why it is
+//! dropped.
 
+mod dumped_regex;
 mod expected;
-mod given_back;
 mod mutated;
 
 use std::fs;
@@ -24,7 +25,7 @@ use crate::input::discover::Source;
 use crate::input::lines::{LineEvent, LineOptions, Lines};
 use crate::matomo::tracking::Writer;
 
-/// The site of all hits. Its main url has a path, which hits without host begin with.
+/// The main URL of the site. The URLs of hits without a host begin with it.
 const MAIN_URL: &str = "https://main.example/sub";
 const MARK: &str = "abcdef";
 
@@ -32,13 +33,13 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/odd")
 }
 
-/// What must come of a log.
+/// The expected results for a log.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Expected {
-    /// The format that detection takes the log for.
+    /// The format that detection finds.
     detected: String,
-    /// LineOptions beyond `--idsite=1` and `--log-format-name`.
+    /// Options besides `--idsite=1` and `--log-format-name`.
     #[serde(default)]
     options: Vec<String>,
     /// One entry for each line of the log.
@@ -49,11 +50,12 @@ struct Expected {
 #[serde(deny_unknown_fields)]
 struct ExpectedLine {
     line: usize,
-    /// What is special about the line.
+    /// What the line tests.
     what: String,
-    /// The tracking request but for what all have, its values as text, custom variables as objects.
+    /// The tracking request without the members that all requests have. Values are text, custom
+    /// variables objects.
     request: Option<Map<String, Value>>,
-    /// Otherwise why there is none: `Header`, or the name of a [`Reason`](crate::report::Reason).
+    /// Why the line is dropped: `Header`, or the name of a [`Reason`](crate::report::Reason).
     dropped: Option<String>,
 }
 
@@ -63,7 +65,7 @@ impl ExpectedLine {
     }
 }
 
-/// A format's fixture.
+/// The log of a format and its expected results.
 struct Fixture {
     name: &'static str,
     expected: Expected,
@@ -90,16 +92,16 @@ impl Fixture {
         }
     }
 
-    /// The way of this log's lines.
-    fn way(&self) -> Way {
-        Way::new(self.name, &self.expected.options)
+    fn pipeline(&self) -> Pipeline {
+        Pipeline::new(self.name, &self.expected.options)
     }
 }
 
-/// Lines that fit a format, and their way; a log that changes its columns has a section for each set of them.
+/// The lines of a log that fit its format. A log whose columns change has a section for each
+/// `#Fields:` line.
 struct Section {
     name: &'static str,
-    way: Way,
+    pipeline: Pipeline,
     lines: Vec<Vec<u8>>,
 }
 
@@ -111,7 +113,7 @@ impl Section {
     fn of(fixture: Fixture) -> Vec<Section> {
         let begin = || Section {
             name: fixture.name,
-            way: fixture.way(),
+            pipeline: fixture.pipeline(),
             lines: Vec::new(),
         };
         let mut sections = vec![begin()];
@@ -119,9 +121,9 @@ impl Section {
             if line.starts_with(b"#Fields:") && sections.iter().any(|s| !s.lines.is_empty()) {
                 sections.push(begin());
             }
-            let section = sections.last_mut().expect("there is one from the start");
+            let section = sections.last_mut().expect("the first section");
             if line.starts_with(b"#") {
-                section.way.format.header(line).unwrap();
+                section.pipeline.format.header(line).unwrap();
             } else if expected.fits() {
                 section.lines.push(line.clone());
             }
@@ -130,7 +132,7 @@ impl Section {
     }
 }
 
-/// A run of a property over so many cases.
+/// Runs a property test with this number of cases.
 fn runner(cases: u32) -> TestRunner {
     TestRunner::new(test_runner::Config {
         cases,
@@ -153,26 +155,26 @@ fn lines(log: &Path) -> Vec<Vec<u8>> {
     }
 }
 
-/// What a line meets from its bytes to its request, in the order of the importer, without a server and without
+/// Turns a line into a request in the same order as the importer, without a server and without
 /// listening time.
-struct Way {
+struct Pipeline {
     format: Box<dyn Format>,
     hit: HitOptions,
     filters: Filters,
     writer: Writer,
     site: Rc<Site>,
     arena: Bump,
-    /// The last line's request.
+    /// The request of the last line.
     request: Vec<u8>,
 }
 
-impl Way {
-    fn new(format: &str, options: &[String]) -> Way {
+impl Pipeline {
+    fn new(format: &str, options: &[String]) -> Pipeline {
         let name = format!("--log-format-name={format}");
         let given = ["import-logs", "--url=http://x", "--idsite=1", &name, "log"];
         let args = given.into_iter().chain(options.iter().map(String::as_str));
         let config = Config::new(Cli::read(args.map(Into::into)).unwrap()).unwrap();
-        Way {
+        Pipeline {
             format: registry::by_name(format, &config.format).unwrap(),
             hit: config.hit,
             filters: config.filters,
@@ -183,8 +185,9 @@ impl Way {
         }
     }
 
-    /// Leaves the line's request in `request`. The error: why there is none, as in [`ExpectedLine::dropped`].
-    fn walk(&mut self, line: &[u8]) -> Result<(), String> {
+    /// Writes the request of a line to `request`. The error is the reason why the line is dropped,
+    /// as in [`ExpectedLine::dropped`].
+    fn process(&mut self, line: &[u8]) -> Result<(), String> {
         self.request.clear();
         self.arena.reset();
         let mut record = Record::default();

@@ -1,18 +1,19 @@
-//! Connections that take several requests to Matomo: each part once, whatever happens between them.
+//! Sessions whose requests are sent in several batches: each request is stored once, whatever
+//! happens between the batches.
 
 use std::time::Duration;
 
 use crate::support::fake::{FakeMatomo, Fault, Faults, Options, When};
 use rustix::process::Signal;
 
-use super::{icecast, seconds_sent, stored, told};
+use super::{icecast, seconds_sent, sorted_hits, stored};
 use crate::reliability::random::Random;
 use crate::support::clock::LONGEST;
 use crate::support::stored::{options, started};
 use crate::support::{Folder, Program, until};
 
-/// One connection of seven requests, four of which go in the first batch.
-fn divided(faults: Faults) -> (Folder, FakeMatomo) {
+/// A session of seven requests, four of them in the first batch.
+fn session_in_two_batches(faults: Faults) -> (Folder, FakeMatomo) {
     let folder = Folder::with_log(icecast("192.0.2.1", 40_000, "/live", 9000));
     let sandbox = started(Options {
         faults,
@@ -21,7 +22,7 @@ fn divided(faults: Faults) -> (Folder, FakeMatomo) {
     (folder, sandbox)
 }
 
-fn divided_program(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Program {
+fn import(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Program {
     Program::new(folder)
         .to(sandbox)
         .args(
@@ -31,90 +32,87 @@ fn divided_program(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Program
         .args(args)
 }
 
-/// Which site it is, is told; visits are not shown.
-fn closed() -> Vec<Option<Fault>> {
-    let hidden = std::iter::repeat_n(Some(Fault::Html(404)), 20);
-    std::iter::once(None).chain(hidden).collect()
+/// The site can be looked up, but not the visits.
+fn visits_unreadable() -> Vec<Option<Fault>> {
+    let not_found = std::iter::repeat_n(Some(Fault::Html(404)), 20);
+    std::iter::once(None).chain(not_found).collect()
 }
 
-/// A good run makes it whole, and the next finds nothing to do.
+/// A run without faults completes the session, and the next finds nothing to do.
 #[track_caller]
-fn assert_made_whole(folder: &Folder, sandbox: &FakeMatomo) {
+fn assert_completed(folder: &Folder, sandbox: &FakeMatomo) {
     sandbox.set_faults(Faults::default());
     for _ in 0..2 {
-        divided_program(folder, sandbox, "").run().exits(0);
+        import(folder, sandbox, "").run().exits(0);
         let hits = stored(sandbox);
         assert_eq!((hits.len(), seconds_sent(&hits)), (7, 9000));
     }
 }
 
 #[test]
-fn a_last_part_in_doubt_at_the_end_of_a_run_is_not_forgotten() {
+fn a_last_batch_that_is_unconfirmed_is_sent_by_the_next_run() {
     let script = vec![None, Some(Fault::Refuse)];
-    let (folder, sandbox) = divided(Faults {
+    let (folder, sandbox) = session_in_two_batches(Faults {
         script,
         ..Faults::default()
     });
-    let running = divided_program(&folder, &sandbox, "--request-timeout=60").start();
-    // Which site, and both batches; from then on it waits for the server to be through.
+    let running = import(&folder, &sandbox, "--request-timeout=60").start();
+    // The site and both batches. The program now waits for the server to finish.
     assert!(until(LONGEST, || sandbox.log().calls >= 3));
     running.signal(Signal::TERM);
     running.end().exits(143);
-    assert_made_whole(&folder, &sandbox);
+    assert_completed(&folder, &sandbox);
 
-    let (folder, sandbox) = divided(Faults {
+    let (folder, sandbox) = session_in_two_batches(Faults {
         script: vec![None, Some(Fault::RollBack)],
-        api: closed(),
+        api: visits_unreadable(),
         ..Faults::default()
     });
-    divided_program(&folder, &sandbox, "--in-doubt=stop")
-        .run()
-        .exits(1);
-    assert_made_whole(&folder, &sandbox);
+    import(&folder, &sandbox, "--in-doubt=stop").run().exits(1);
+    assert_completed(&folder, &sandbox);
 }
 
 #[test]
-fn parts_that_are_there_stay_known_through_failed_runs() {
-    for died in [false, true] {
-        let away = || Faults {
+fn stored_requests_are_remembered_through_failed_runs() {
+    for crashes in [false, true] {
+        let unavailable = || Faults {
             rules: vec![(When::From(1), Fault::Busy(503, None))],
             ..Faults::default()
         };
-        let (folder, sandbox) = divided(Faults {
+        let (folder, sandbox) = session_in_two_batches(Faults {
             rules: vec![(When::From(2), Fault::Busy(503, None))],
             ..Faults::default()
         });
-        if died {
+        if crashes {
             sandbox.set_faults(Faults::default());
-            let ended = divided_program(&folder, &sandbox, "")
+            let ended = import(&folder, &sandbox, "")
                 .env("IMPORT_LOGS_ABORT_AT", "after-intent:2")
                 .run();
             assert_eq!(ended.code, None);
         } else {
-            divided_program(&folder, &sandbox, "").run().exits(1);
+            import(&folder, &sandbox, "").run().exits(1);
         }
         for _ in 0..2 {
-            sandbox.set_faults(away());
-            divided_program(&folder, &sandbox, "").run().exits(1);
+            sandbox.set_faults(unavailable());
+            import(&folder, &sandbox, "").run().exits(1);
         }
         assert_eq!(stored(&sandbox).len(), 4);
-        assert_made_whole(&folder, &sandbox);
+        assert_completed(&folder, &sandbox);
     }
 }
 
-/// Its first batch was answered, so nobody waits for it or asks.
 #[test]
-fn what_was_answered_is_not_in_doubt_though_its_line_is_not_done() {
-    let (folder, sandbox) = divided(Faults {
+fn an_acknowledged_batch_is_not_unconfirmed_although_its_line_is_not_done() {
+    let (folder, sandbox) = session_in_two_batches(Faults {
         rules: vec![(When::From(2), Fault::Busy(503, None))],
         ..Faults::default()
     });
-    divided_program(&folder, &sandbox, "").run().exits(1);
+    import(&folder, &sandbox, "").run().exits(1);
     sandbox.set_faults(Faults {
-        api: closed(),
+        api: visits_unreadable(),
         ..Faults::default()
     });
-    divided_program(&folder, &sandbox, "--request-timeout=600 --in-doubt=stop")
+    import(&folder, &sandbox, "--request-timeout=600 --in-doubt=stop")
         .run()
         .exits(0)
         .hides("waiting");
@@ -122,27 +120,27 @@ fn what_was_answered_is_not_in_doubt_though_its_line_is_not_done() {
 }
 
 #[test]
-fn a_crash_behind_the_question_forgets_nothing_of_what_was_found() {
-    // The second half of the first batch was stored, and the answer lost.
-    let (folder, sandbox) = divided(Faults {
+fn a_crash_after_the_lookup_forgets_no_request_that_was_found() {
+    // The second half of the first batch is stored, and the response is lost.
+    let (folder, sandbox) = session_in_two_batches(Faults {
         script: vec![Some(Fault::Deadlock)],
         ..Faults::default()
     });
     for point in ["after-answer", "after-settled"] {
-        let ended = divided_program(&folder, &sandbox, "")
+        let ended = import(&folder, &sandbox, "")
             .env("IMPORT_LOGS_ABORT_AT", point)
             .run();
         assert_eq!(ended.code, None, "{point}: {ended}");
         assert_eq!(stored(&sandbox).len(), 2);
     }
-    assert_made_whole(&folder, &sandbox);
+    assert_completed(&folder, &sandbox);
 }
 
-/// Connections of 1 to 13 requests, in batches of 23, at a server that fails in many ways; the program is killed or
-/// told to stop at random moments until it comes to its end.
+/// Sessions of 2 to 13 requests, in batches of up to 23, with a server that fails in many ways. The
+/// program is killed or terminated at random moments until a run finishes.
 #[test]
-fn each_request_is_there_once_after_any_number_of_kills_and_faults() {
-    let mut random = Random::new("divided connections");
+fn each_request_is_stored_once_after_many_kills_and_faults() {
+    let mut random = Random::new("sessions in batches");
     for recorders in [1, 3, 8] {
         let lines = 150;
         let log: String = (0..lines)
@@ -152,7 +150,7 @@ fn each_request_is_there_once_after_any_number_of_kills_and_faults() {
                 icecast(&address, 40_000 + number, "/live", seconds)
             })
             .collect();
-        let whole = started(options());
+        let expected = started(options());
         let folder = Folder::with_log(&log);
         let run = |sandbox: &FakeMatomo, state: &str| {
             Program::new(&folder).to(sandbox).args(&format!(
@@ -160,7 +158,7 @@ fn each_request_is_there_once_after_any_number_of_kills_and_faults() {
                  --retry-delay=0 --retry-max-attempts=9 --recorders={recorders} --state-dir={state} access.log"
             ))
         };
-        run(&whole, "whole").run().exits(0);
+        run(&expected, "expected").run().exits(0);
 
         let sandbox = started(Options {
             delay: Duration::from_millis(10),
@@ -178,7 +176,7 @@ fn each_request_is_there_once_after_any_number_of_kills_and_faults() {
                         _ => None,
                     })
                     .collect(),
-                // Never a single hit, which would rightly be refused.
+                // Accepts single hits, which would be refused otherwise.
                 rules: vec![(
                     When::HitsAbove(random.within(5..23) as usize),
                     Fault::TooLarge,
@@ -198,8 +196,8 @@ fn each_request_is_there_once_after_any_number_of_kills_and_faults() {
             }
         }
         assert!(sandbox.wait_idle(LONGEST));
-        let (there, wanted) = (told(&sandbox), told(&whole));
-        let of_more = |some: &[String], others: &[String]| -> Vec<String> {
+        let (found, wanted) = (sorted_hits(&sandbox), sorted_hits(&expected));
+        let excess = |some: &[String], others: &[String]| -> Vec<String> {
             let mut left = others.to_vec();
             let is_left = |hit: &&String| match left.iter().position(|other| other == *hit) {
                 Some(place) => {
@@ -211,10 +209,10 @@ fn each_request_is_there_once_after_any_number_of_kills_and_faults() {
             some.iter().filter(is_left).cloned().collect()
         };
         assert!(
-            there == wanted,
-            "{recorders} recorders: missing {:#?}, too many {:#?}\n{said}",
-            of_more(&wanted, &there),
-            of_more(&there, &wanted)
+            found == wanted,
+            "{recorders} recorders: missing {:#?}, excess {:#?}\n{said}",
+            excess(&wanted, &found),
+            excess(&found, &wanted)
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The listening summary and the sandbox's view `listening` agree, whether the format was named or
+//! The listening summary and the sandbox's view `listening` agree, whether the format is named or
 //! detected.
 
 use std::collections::BTreeMap;
@@ -16,8 +16,7 @@ fn import(folder: &Folder, args: &str) -> Ended {
         .exits(0)
 }
 
-/// The view `listening` of the sandbox's database: connections, seconds and listeners by mount
-/// point.
+/// Sessions, seconds and listeners by mount point in the sandbox's view `listening`.
 fn stored_listening(folder: &Folder) -> BTreeMap<String, (u64, u64, u64)> {
     let db = rusqlite::Connection::open(folder.file("trial.sqlite")).unwrap();
     let mut query = db
@@ -37,7 +36,7 @@ fn stored_listening(folder: &Folder) -> BTreeMap<String, (u64, u64, u64)> {
     rows.unwrap().map(Result::unwrap).collect()
 }
 
-/// The same from the summary.
+/// The same figures in the summary.
 fn printed_listening(ended: &Ended) -> BTreeMap<String, (u64, u64, u64)> {
     let rows = rows(&ended.out).into_iter();
     let mounts = rows.filter(|row| row.mount != "(all)");
@@ -46,15 +45,15 @@ fn printed_listening(ended: &Ended) -> BTreeMap<String, (u64, u64, u64)> {
         .collect()
 }
 
-/// The listening part of the summary.
+/// The text of the listening summary.
 fn listening_summary(ended: &Ended) -> &str {
     let (_, part) = ended.out.split_once("\nListening summary\n").unwrap();
     part.split_once("\nSandbox report\n").unwrap().0
 }
 
-/// What was tried on a running Matomo.
+/// The example that was tried with a real Matomo.
 #[test]
-fn five_connections_are_21_requests_that_add_up() {
+fn five_sessions_are_21_requests() {
     let ends = [
         (36_000, 1807),
         (36_060, 256),
@@ -98,7 +97,7 @@ fn five_connections_are_21_requests_that_add_up() {
 }
 
 #[test]
-fn a_log_that_only_looks_like_icecasts_has_a_listening_summary() {
+fn a_detected_icecast_log_has_a_listening_summary() {
     let run = |args: &str| {
         let folder = Folder::with_log(fixture("icecast2"));
         let ended = import(&folder, args);
@@ -119,9 +118,9 @@ fn a_log_that_only_looks_like_icecasts_has_a_listening_summary() {
     off.hides("hint: ");
 }
 
-/// Following the hint counts no listener twice.
+/// A user who follows the hint does not count listeners twice.
 #[test]
-fn events_replace_the_connections_of_an_earlier_run() {
+fn events_replace_the_sessions_of_an_earlier_run() {
     let folder = Folder::with_log(fixture("icecast2"));
     import(&folder, "");
     let detected = stored_listening(&folder);
@@ -151,7 +150,7 @@ fn only_listeners_count_in_a_detected_log() {
 }
 
 #[test]
-fn listeners_with_hidden_addresses_are_counted_apart() {
+fn listeners_with_hidden_addresses_are_distinct() {
     let log: String = ["a", "b", "b"]
         .iter()
         .enumerate()

@@ -1,25 +1,25 @@
-//! What `--dump-log-regex` prints, given back with `--log-format-regex` and `--log-date-format`, reads every line
-//! of the fixtures as the format itself does.
+//! The output of `--dump-log-regex`, passed to `--log-format-regex` and `--log-date-format`, parses
+//! every line of the fixtures as the format does.
 //!
-//! What a regex cannot say stays out: the category of CloudFront's events and the status of lines that have none
-//! (no text of the line says so), and agents are read as they stand in the line, not decoded. Python's `\s`, `\d`
-//! and `\w` are wider than those of bytes: they know U+001C to U+001F, and letters, digits and blanks beyond ASCII.
+//! A regex cannot express everything, so these are not compared: the category of CloudFront events,
+//! the status of lines without one, and decoded user agents. Python's `\s`, `\d` and `\w` also
+//! match U+001C to U+001F and non-ASCII letters, digits and blanks.
 
 use super::*;
 use crate::format::Field;
 use crate::format::custom::Custom;
 use crate::format::date::Strptime;
 use crate::format::registry::FormatOptions;
-use crate::format::testing::changed_lines;
+use crate::format::testing::mutated_lines;
 use crate::format::{Wanted, json};
 use crate::import::dump::described;
 use crate::import::format_selector::FormatChoice;
 use crate::import::format_selector::FormatSelector;
 
-/// The fields of a line as its bytes, and its moment in seconds since 1970.
-type Captured = (Vec<(Field, Vec<u8>)>, Option<i64>);
+/// The fields of a line, and its time in seconds since 1970.
+type ParsedLine = (Vec<(Field, Vec<u8>)>, Option<i64>);
 
-fn captured(format: &dyn Format, hit: &HitOptions, line: &[u8]) -> Option<Captured> {
+fn captured(format: &dyn Format, hit: &HitOptions, line: &[u8]) -> Option<ParsedLine> {
     let (arena, mut record) = (Bump::new(), Record::default());
     if format.parse(line, &arena, &mut record) == Fit::Misfit {
         return None;
@@ -33,13 +33,13 @@ fn captured(format: &dyn Format, hit: &HitOptions, line: &[u8]) -> Option<Captur
     Some((fields, hit.time(&record, format.dates())))
 }
 
-/// What is printed behind a label.
+/// The text after a label in the output.
 fn printed<'p>(text: &'p str, label: &str) -> Option<&'p str> {
     text.lines().find_map(|line| line.strip_prefix(label))
 }
 
-/// The user's own format, made from what is printed of a format.
-fn given_back(format: &dyn Format) -> crate::error::Result<Custom> {
+/// The format made from the dumped regex of another format.
+fn from_dump(format: &dyn Format) -> crate::error::Result<Custom> {
     let choice = FormatChoice::Named(format.name().to_owned());
     let chooser = FormatSelector::new(choice, FormatOptions::default()).unwrap();
     let text = described(format, &chooser);
@@ -50,25 +50,31 @@ fn given_back(format: &dyn Format) -> crate::error::Result<Custom> {
 }
 
 #[test]
-fn a_regex_that_is_given_back_captures_what_its_format_does() {
+fn a_dumped_regex_captures_what_its_format_does() {
     for fixture in Fixture::all() {
-        let mut way = fixture.way();
-        if way.format.regex().is_none() && way.format.ready() {
+        let mut pipeline = fixture.pipeline();
+        if pipeline.format.regex().is_none() && pipeline.format.ready() {
             continue;
         }
-        let mut given = way.format.ready().then(|| given_back(way.format.as_ref()));
+        let mut given = pipeline
+            .format
+            .ready()
+            .then(|| from_dump(pipeline.format.as_ref()));
         let mut fitting = 0;
         for (line, expected) in fixture.lines.iter().zip(&fixture.expected.lines) {
             let place = format!("{}:{} ({})", fixture.name, expected.line, expected.what);
             if expected.dropped.as_deref() == Some("Header") {
-                way.format.header(line).unwrap();
-                given = way.format.ready().then(|| given_back(way.format.as_ref()));
+                pipeline.format.header(line).unwrap();
+                given = pipeline
+                    .format
+                    .ready()
+                    .then(|| from_dump(pipeline.format.as_ref()));
                 continue;
             }
-            let own = captured(way.format.as_ref(), &way.hit, line);
+            let own = captured(pipeline.format.as_ref(), &pipeline.hit, line);
             match given.as_ref().expect("a header came first") {
                 Ok(given) => {
-                    let theirs = captured(given, &way.hit, line).map(with_status);
+                    let theirs = captured(given, &pipeline.hit, line).map(with_status);
                     assert_eq!(theirs, own, "{place}");
                     fitting += usize::from(own.is_some());
                 }
@@ -84,20 +90,21 @@ fn a_regex_that_is_given_back_captures_what_its_format_does() {
 }
 
 #[test]
-fn it_captures_the_same_of_changed_lines() {
+fn a_dumped_regex_captures_the_same_in_mutated_lines() {
     for section in Section::all() {
-        let format = section.way.format.as_ref();
-        let Some(given) = format.regex().and_then(|_| given_back(format).ok()) else {
+        let format = section.pipeline.format.as_ref();
+        let Some(given) = format.regex().and_then(|_| from_dump(format).ok()) else {
             continue;
         };
         let lines: &'static [Vec<u8>] = section.lines.leak();
-        let outcome = runner(1000).run(&changed_lines(lines), |line| {
-            // A line feed never comes: it would have ended the line.
-            let left_out = |byte: &u8| !byte.is_ascii() || matches!(byte, 0x1c..0x20 | b'\n');
-            if !line.iter().any(left_out) {
-                let own = captured(format, &section.way.hit, &line);
-                let theirs = captured(&given, &section.way.hit, &line).map(with_status);
-                // The regex is that of the ordinary line; a splice may make one that was cut off, which fits all the same.
+        let outcome = runner(1000).run(&mutated_lines(lines), |line| {
+            // No line contains a line feed.
+            let is_excluded = |byte: &u8| !byte.is_ascii() || matches!(byte, 0x1c..0x20 | b'\n');
+            if !line.iter().any(is_excluded) {
+                let own = captured(format, &section.pipeline.hit, &line);
+                let theirs = captured(&given, &section.pipeline.hit, &line).map(with_status);
+                // The regex is that of the ordinary format. A splice may make a line that was cut
+                // off, which fits as a variant.
                 let is_variant = format.name() == "icecast2" && theirs.is_none();
                 if !is_variant {
                     proptest::prop_assert_eq!(theirs, own, "{}", section.name);
@@ -109,8 +116,8 @@ fn it_captures_the_same_of_changed_lines() {
     }
 }
 
-/// Where Incapsula writes an empty status, 200 is meant; the regex has it empty.
-fn with_status((mut fields, time): Captured) -> Captured {
+/// Replaces an empty status of Incapsula, which means 200.
+fn with_status((mut fields, time): ParsedLine) -> ParsedLine {
     for (field, value) in &mut fields {
         if *field == Field::Status && value.is_empty() {
             *value = b"200".to_vec();
@@ -120,7 +127,7 @@ fn with_status((mut fields, time): Captured) -> Captured {
 }
 
 #[test]
-fn json_formats_say_that_they_have_no_regex() {
+fn json_formats_have_no_regex_to_dump() {
     for format in json::formats(&Wanted::default()) {
         let choice = FormatChoice::Named(format.name().to_owned());
         let chooser = FormatSelector::new(choice, FormatOptions::default()).unwrap();

@@ -1,4 +1,4 @@
-//! Icecast in the wild: fields that were escaped, and addresses that are none.
+//! Undoes what streaming servers do to fields: they escape bytes, and hash or mask addresses.
 
 use std::net::IpAddr;
 
@@ -6,23 +6,23 @@ use bumpalo::Bump;
 
 use crate::format::percent::hex_byte;
 
-/// What a log has in the place of the listener's address.
+/// The contents of a log's address field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAddress {
-    /// An address of either kind.
+    /// An IPv4 or IPv6 address.
     Address,
-    /// `-` or nothing.
+    /// `-` or empty.
     Unknown,
-    /// A hash, a name, or an address with parts blotted out: not to be sent as `cip`. It still tells visitors
-    /// apart, as this `cid`: 16 hexadecimal digits, the same in every run.
-    Hidden([u8; CID]),
+    /// A hash, a name or a masked address. It cannot be sent as `cip`, but it still identifies the
+    /// visitor, by this `cid`: hexadecimal digits, the same in every run.
+    Hidden([u8; CID_DIGITS]),
 }
 
-/// Digits of a `cid`.
-pub const CID: usize = 16;
+/// Hexadecimal digits of a `cid`, Matomo's visitor id.
+pub const CID_DIGITS: usize = 16;
 
 impl ClientAddress {
-    /// `ip`: the field as it stands in the log.
+    /// Reads the field as it is in the log.
     pub fn read(ip: &[u8]) -> Self {
         if ip.is_empty() || ip == b"-" {
             return Self::Unknown;
@@ -30,7 +30,7 @@ impl ClientAddress {
         if std::str::from_utf8(ip).is_ok_and(|text| text.parse::<IpAddr>().is_ok()) {
             return Self::Address;
         }
-        match ip.first_chunk::<CID>() {
+        match ip.first_chunk::<CID_DIGITS>() {
             Some(digits) if ip.iter().all(u8::is_ascii_hexdigit) => {
                 Self::Hidden(digits.map(|digit| digit.to_ascii_lowercase()))
             }
@@ -39,17 +39,18 @@ impl ClientAddress {
     }
 }
 
-/// The bytes behind `\xHH`, as Icecast 2.5 and nginx write what is no plain text. A backslash that is itself escaped
-/// (`\\x41`) is left alone, and so is every other escape. `None`: there is nothing to decode.
-pub fn hex_decoded<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
+/// Decodes `\xHH`, which Icecast 2.5 and nginx write for bytes that are not plain text. An escaped
+/// backslash (`\\x41`) and other escapes stay as they are. Returns `None` if there is nothing to
+/// decode.
+pub fn decode_hex_escapes<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
     memchr::memmem::find(text, b"\\x")?;
     let decoded = arena.alloc_slice_copy(text);
     let (mut from, mut to) = (0, 0);
     while from < text.len() {
-        // How many bytes stay as they are, or the one byte that four stand for.
+        // The number of bytes to copy, or the byte that four of them encode.
         let (plain, byte) = match text[from..] {
             [b'\\', b'x', high, low, ..] => (2, hex_byte(high, low)),
-            // The second of the pair must not be taken for the beginning of an escape.
+            // The second backslash does not begin an escape.
             [b'\\', b'\\', ..] => (2, None),
             _ => (1, None),
         };
@@ -69,16 +70,16 @@ pub fn hex_decoded<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
     Some(&decoded[..to])
 }
 
-/// FNV-1a: a hash that is the same in every run, version and machine.
+/// FNV-1a, because it is the same in every run, version and machine.
 fn stable_hash(text: &[u8]) -> u64 {
     text.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
-fn hexadecimal(number: u64) -> [u8; CID] {
-    std::array::from_fn(|place| {
-        let digit = number >> (4 * (CID - 1 - place)) & 0xf;
+fn hexadecimal(number: u64) -> [u8; CID_DIGITS] {
+    std::array::from_fn(|index| {
+        let digit = number >> (4 * (CID_DIGITS - 1 - index)) & 0xf;
         b"0123456789abcdef"[digit as usize]
     })
 }
@@ -89,12 +90,12 @@ mod tests {
 
     use super::*;
 
-    fn hex(text: &str) -> Option<Vec<u8>> {
-        hex_decoded(text.as_bytes(), &Bump::new()).map(<[u8]>::to_vec)
+    fn decoded(text: &str) -> Option<Vec<u8>> {
+        decode_hex_escapes(text.as_bytes(), &Bump::new()).map(<[u8]>::to_vec)
     }
 
     #[test]
-    fn hexadecimal_escapes_are_bytes() {
+    fn hex_escapes_are_decoded() {
         for (text, bytes) in [
             (r"caf\xC3\xa9", "café".as_bytes()),
             (r"\x22quoted\x22", b"\"quoted\""),
@@ -106,17 +107,17 @@ mod tests {
             (r"\x5cx41", br"\x41"),
             (r"\n\x41\", b"\\nA\\"),
         ] {
-            assert_eq!(hex(text).as_deref(), Some(bytes), "{text}");
+            assert_eq!(decoded(text).as_deref(), Some(bytes), "{text}");
         }
     }
 
     #[test]
     fn text_without_escapes_is_not_copied() {
-        assert_eq!(hex(r"Mozilla/5.0 \\ \n"), None);
+        assert_eq!(decoded(r"Mozilla/5.0 \\ \n"), None);
     }
 
     #[test]
-    fn addresses_are_addresses() {
+    fn addresses_are_recognized() {
         for ip in [
             "192.0.2.1",
             "2001:db8::42",
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hashed_address_is_told_apart_by_its_first_digits() {
+    fn the_id_of_a_hashed_address_is_its_first_digits() {
         assert_eq!(
             ClientAddress::read(b"0123456789ABCDEFfedcba9876543210"),
             ClientAddress::Hidden(*b"0123456789abcdef")
@@ -147,8 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_told_apart_by_a_hash_that_stays_the_same() {
-        // The published values of FNV-1a.
+    fn the_id_of_other_text_is_a_stable_hash() {
+        // The published test vectors of FNV-1a.
         assert_eq!(
             ClientAddress::read(b"foobar"),
             ClientAddress::Hidden(*b"85944171f73967e8")
@@ -173,10 +174,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_decoded(text in prop::collection::vec(any::<u8>(), 0..100), dense in r"[\\x0-9a-f]{0,40}") {
+        fn any_bytes_can_be_decoded(text in prop::collection::vec(any::<u8>(), 0..100), dense in r"[\\x0-9a-f]{0,40}") {
             let arena = Bump::new();
             for text in [&text[..], dense.as_bytes()] {
-                prop_assert!(hex_decoded(text, &arena).unwrap_or(text).len() <= text.len());
+                prop_assert!(decode_hex_escapes(text, &arena).unwrap_or(text).len() <= text.len());
                 if let ClientAddress::Hidden(cid) = ClientAddress::read(text) {
                     prop_assert!(cid.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')));
                 }
@@ -187,7 +188,7 @@ mod tests {
         fn decoding_undoes_encoding(bytes in prop::collection::vec(any::<u8>(), 1..100)) {
             let arena = Bump::new();
             let encoded: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
-            prop_assert_eq!(hex_decoded(encoded.as_bytes(), &arena), Some(&bytes[..]));
+            prop_assert_eq!(decode_hex_escapes(encoded.as_bytes(), &arena), Some(&bytes[..]));
         }
     }
 }

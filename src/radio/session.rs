@@ -1,42 +1,47 @@
-//! One listener's connection to a mount point: when it was, and the requests that make Matomo count its time.
+//! One listening session: its time, and the requests that make Matomo count this time
+//! (guide/listening.md, "Sessions").
 
 use crate::format::date::without_fraction;
 use crate::format::whole_number;
 
-/// Seconds of the longest connection, 30 days; a longer duration is none.
-pub const LONGEST: u64 = 30 * 86_400;
+/// Seconds of the longest session, 30 days. A longer duration is not usable.
+pub const MAX_SESSION_SECONDS: u64 = 30 * 86_400;
 
-/// 1995-01-01, UTC: no listener was connected before.
-pub const EARLIEST: i64 = 788_918_400;
+/// 1995-01-01 UTC, in seconds since 1970. No session starts earlier.
+pub const EARLIEST_START: i64 = 788_918_400;
 
-/// The year 10000, UTC: a date beyond it cannot be written for Matomo.
-const LATEST: i64 = 253_402_300_800;
+/// The year 10000 UTC, in seconds since 1970. Matomo cannot read a later date.
+const END_LIMIT: i64 = 253_402_300_800;
 
-/// Seconds between a connection's events. A visit ends after 30 minutes without one.
-const PULSE: u64 = 25 * 60;
+/// Seconds between the events of a session. A visit ends after 30 minutes without one.
+const EVENT_INTERVAL: u64 = 25 * 60;
 
-/// A time listened, `[start, end)`: it began in 1995 or later, and lasted [`LONGEST`] at most.
+/// The time that a listener was connected to a mount point: `[start, end)`.
+///
+/// It starts in 1995 or later and takes at most [`MAX_SESSION_SECONDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
     start: i64,
     seconds: u64,
 }
 
-/// What a line of a radio server's log is.
+/// What a line of a streaming server's log stands for (guide/listening.md, "Which lines").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerLine {
     Session(Session),
-    /// A listener whose time is not known: a page view alone, counted with
-    /// [`ListeningStats::no_duration`](super::ListeningStats::no_duration).
+    /// A session of unknown length: a page view without events, counted with
+    /// [`ListeningStats::count_no_duration`](super::ListeningStats::count_no_duration).
     NoDuration,
-    /// No listener: a plain hit.
+    /// Not a listener: a plain hit.
     NotListening,
 }
 
 impl ListenerLine {
-    /// `end`: the line's date, in seconds since 1970, UTC; the line is written when the listener leaves.
-    /// `session_time`: seconds, as they stand in the log. `method`: `None` where the format has none, which stands
-    /// for any.
+    /// Reads a line, which the server writes when the listener leaves.
+    ///
+    /// `end` is the date of the line, in seconds since 1970, UTC. `session_time` is the duration in
+    /// seconds, as in the log. `method` is `None` if the format has no method, which counts as
+    /// `GET`.
     pub fn read(
         end: i64,
         session_time: Option<&[u8]>,
@@ -55,10 +60,12 @@ impl ListenerLine {
 }
 
 impl Session {
-    /// `start` in seconds since 1970, UTC. `None`: such a connection cannot have been.
+    /// `start` is in seconds since 1970, UTC. Returns `None` if the session is too long, starts
+    /// before 1995 or ends after 9999.
     pub fn new(start: i64, seconds: u64) -> Option<Self> {
         let end = start.checked_add_unsigned(seconds)?;
-        (seconds <= LONGEST && start >= EARLIEST && end < LATEST).then_some(Self { start, seconds })
+        (seconds <= MAX_SESSION_SECONDS && start >= EARLIEST_START && end < END_LIMIT)
+            .then_some(Self { start, seconds })
     }
 
     /// Seconds since 1970, UTC.
@@ -66,39 +73,41 @@ impl Session {
         self.start
     }
 
-    /// Seconds since 1970, UTC; the listener had left by then.
+    /// Seconds since 1970, UTC. The listener has left by then.
     pub fn end(self) -> i64 {
-        // Both are small: `new` has seen to that.
+        // Cannot overflow: `new` checks both.
         self.start.saturating_add_unsigned(self.seconds)
     }
 
-    /// At most [`LONGEST`].
+    /// At most [`MAX_SESSION_SECONDS`].
     pub fn seconds(self) -> u64 {
         self.seconds
     }
 
-    /// This connection and its continuation as one, as long as both together. `None`: that would be too long.
+    /// Joins a session and its continuation. The result is as long as both together. Returns `None`
+    /// if that is too long.
     pub fn joined(self, next: Self) -> Option<Self> {
         Self::new(self.start, self.seconds + next.seconds)
     }
 
-    /// The requests it is for Matomo, in order of time: a page view at the start, an event every 25 minutes strictly
-    /// before the end, so that the visit stays open, and at the end the event with the seconds.
+    /// The requests for Matomo, in order of time: a page view at the start, an event every 25
+    /// minutes before the end, which keeps the visit open, and at the end an event with the
+    /// seconds (guide/listening.md, "Requests sent").
     ///
-    /// A connection of 0 seconds has that event too, with the value 0: it is a listener who came, and an average
-    /// without it would not be the one of the summary.
-    pub fn beats(self) -> impl ExactSizeIterator<Item = SessionRequest> {
-        // At most 1,727 of them, since the connection is no longer than 30 days.
-        let pulses = (self.seconds.saturating_sub(1) / PULSE) as u32;
-        (0..pulses + 2).map(move |number| match number {
+    /// A session of 0 seconds has the final event too. Otherwise Matomo's average would not be the
+    /// summary's.
+    pub fn requests(self) -> impl ExactSizeIterator<Item = SessionRequest> {
+        // At most 1,727, as a session takes at most 30 days.
+        let events = (self.seconds.saturating_sub(1) / EVENT_INTERVAL) as u32;
+        (0..events + 2).map(move |number| match number {
             0 => SessionRequest {
                 time: self.start,
                 kind: SessionRequestKind::PageView,
             },
-            number if number <= pulses => SessionRequest {
+            number if number <= events => SessionRequest {
                 time: self
                     .start
-                    .saturating_add_unsigned(PULSE * u64::from(number)),
+                    .saturating_add_unsigned(EVENT_INTERVAL * u64::from(number)),
                 kind: SessionRequestKind::Connected,
             },
             _ => SessionRequest {
@@ -109,7 +118,7 @@ impl Session {
     }
 }
 
-/// One request of a connection.
+/// One request of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionRequest {
     /// Seconds since 1970, UTC.
@@ -121,9 +130,9 @@ pub struct SessionRequest {
 pub enum SessionRequestKind {
     /// Opens a visit (`new_visit=1`).
     PageView,
-    /// An event without value (`e_a=connected`).
+    /// An event without a value (`e_a=connected`).
     Connected,
-    /// The event that carries the seconds (`e_a=listened`, `e_v`).
+    /// The event with the seconds of the session (`e_a=listened`, `e_v`).
     Listened(u64),
 }
 
@@ -141,27 +150,27 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_began_its_duration_before_the_lines_date() {
+    fn a_session_starts_its_duration_before_the_date_of_the_line() {
         for (text, seconds) in [
             ("1807", 1807),
             ("0", 0),
             ("007", 7),
             ("7.999", 7),
             ("7.", 7),
-            ("2592000", LONGEST),
+            ("2592000", MAX_SESSION_SECONDS),
             ("0000000000000000000000000000000000000017", 17),
         ] {
-            let ListenerLine::Session(connection) = read(text) else {
+            let ListenerLine::Session(session) = read(text) else {
                 panic!("{text} is a duration");
             };
-            assert_eq!(connection.seconds(), seconds);
-            assert_eq!(connection.start(), END - seconds as i64);
-            assert_eq!(connection.end(), END);
+            assert_eq!(session.seconds(), seconds);
+            assert_eq!(session.start(), END - seconds as i64);
+            assert_eq!(session.end(), END);
         }
     }
 
     #[test]
-    fn what_is_no_duration_is_none() {
+    fn other_texts_are_not_durations() {
         for text in [
             "-",
             "",
@@ -183,23 +192,23 @@ mod tests {
         assert_eq!(
             ListenerLine::read(END, None, None, b"200"),
             ListenerLine::NoDuration,
-            "absent"
+            "no field"
         );
     }
 
     #[test]
-    fn nobody_listened_before_1995_or_after_9999() {
+    fn sessions_are_between_1995_and_9999() {
         let at = |end| ListenerLine::read(end, Some(b"60"), None, b"200");
-        assert_eq!(at(EARLIEST + 59), ListenerLine::NoDuration);
-        assert!(matches!(at(EARLIEST + 60), ListenerLine::Session(_)));
-        assert!(matches!(at(LATEST - 1), ListenerLine::Session(_)));
-        for end in [LATEST, i64::MIN, -1, i64::MAX] {
+        assert_eq!(at(EARLIEST_START + 59), ListenerLine::NoDuration);
+        assert!(matches!(at(EARLIEST_START + 60), ListenerLine::Session(_)));
+        assert!(matches!(at(END_LIMIT - 1), ListenerLine::Session(_)));
+        for end in [END_LIMIT, i64::MIN, -1, i64::MAX] {
             assert_eq!(at(end), ListenerLine::NoDuration, "{end}");
         }
     }
 
     #[test]
-    fn only_an_answered_get_is_a_connection() {
+    fn only_a_get_with_status_200_or_206_is_a_session() {
         let read =
             |method: Option<&[u8]>, status| ListenerLine::read(END, Some(b"60"), method, status);
         for status in [b"200", b"206"] {
@@ -226,45 +235,45 @@ mod tests {
         assert_eq!(
             ListenerLine::read(END, Some(b"-"), Some(b"GET"), b"404"),
             ListenerLine::NotListening,
-            "a missing duration is missed in a connection only"
+            "no duration is expected of other lines"
         );
     }
 
-    fn beats(seconds: u64) -> Vec<(i64, SessionRequestKind)> {
-        let connection = Session::new(END, seconds).unwrap();
-        connection
-            .beats()
-            .map(|beat| (beat.time - END, beat.kind))
+    fn requests(seconds: u64) -> Vec<(i64, SessionRequestKind)> {
+        let session = Session::new(END, seconds).unwrap();
+        session
+            .requests()
+            .map(|request| (request.time - END, request.kind))
             .collect()
     }
 
     #[test]
-    fn a_connection_is_a_page_view_events_and_the_event_with_its_seconds() {
+    fn a_session_is_a_page_view_and_events_the_last_with_its_seconds() {
         use SessionRequestKind::{Connected, Listened, PageView};
         assert_eq!(
-            beats(1807),
+            requests(1807),
             [(0, PageView), (1500, Connected), (1807, Listened(1807))]
         );
-        assert_eq!(beats(256), [(0, PageView), (256, Listened(256))]);
+        assert_eq!(requests(256), [(0, PageView), (256, Listened(256))]);
         assert_eq!(
-            beats(1500),
+            requests(1500),
             [(0, PageView), (1500, Listened(1500))],
-            "no event at the end itself"
+            "no further event at the end"
         );
         assert_eq!(
-            beats(1501),
+            requests(1501),
             [(0, PageView), (1500, Connected), (1501, Listened(1501))]
         );
-        assert_eq!(beats(0), [(0, PageView), (0, Listened(0))]);
-        assert_eq!(beats(LONGEST).len(), 1 + 1727 + 1);
+        assert_eq!(requests(0), [(0, PageView), (0, Listened(0))]);
+        assert_eq!(requests(MAX_SESSION_SECONDS).len(), 1 + 1727 + 1);
     }
 
-    /// What was tried on a running Matomo.
+    /// The example that was tried with a real Matomo.
     #[test]
-    fn five_connections_are_21_requests() {
+    fn five_sessions_are_21_requests() {
         let all: Vec<_> = [1807, 256, 12000, 17, 5400]
             .into_iter()
-            .flat_map(beats)
+            .flat_map(requests)
             .map(|(_, kind)| kind)
             .collect();
         let count = |wanted: fn(&SessionRequestKind) -> bool| {
@@ -288,7 +297,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_makes_it_panic(
+        fn no_line_causes_a_panic(
             end in any::<i64>(), text in prop::collection::vec(any::<u8>(), 0..30), seconds in any::<u64>(),
         ) {
             ListenerLine::read(end, Some(&text), None, b"200");
@@ -297,12 +306,12 @@ mod tests {
         }
 
         #[test]
-        fn a_visit_is_never_without_a_request_for_half_an_hour(seconds in 0..=LONGEST) {
-            let beats = beats(seconds);
-            prop_assert_eq!(beats[0], (0, SessionRequestKind::PageView));
-            prop_assert_eq!(beats[beats.len() - 1], (seconds as i64, SessionRequestKind::Listened(seconds)));
-            prop_assert!(beats.windows(2).all(|pair| (0..=1500).contains(&(pair[1].0 - pair[0].0))));
-            let inner = &beats[1..beats.len() - 1];
+        fn a_session_has_a_request_at_least_every_25_minutes(seconds in 0..=MAX_SESSION_SECONDS) {
+            let requests = requests(seconds);
+            prop_assert_eq!(requests[0], (0, SessionRequestKind::PageView));
+            prop_assert_eq!(requests[requests.len() - 1], (seconds as i64, SessionRequestKind::Listened(seconds)));
+            prop_assert!(requests.windows(2).all(|pair| (0..=1500).contains(&(pair[1].0 - pair[0].0))));
+            let inner = &requests[1..requests.len() - 1];
             prop_assert!(inner.iter().all(|(time, kind)| *kind == SessionRequestKind::Connected && time % 1500 == 0));
             prop_assert!(inner.iter().all(|(time, _)| *time < seconds as i64));
         }
