@@ -63,7 +63,8 @@ pub struct Row {
     pub listeners: u64,
 }
 
-/// The rows of the listening summary; the last is that of all mount points. Empty if there is none.
+/// The rows of the listening summary; the last is that of all mount points. Empty if there is no
+/// listening summary.
 pub fn rows(summary: &str) -> Vec<Row> {
     let Some((_, table)) = summary.split_once("first at (UTC)  unique listeners\n") else {
         return Vec::new();

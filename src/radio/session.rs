@@ -18,7 +18,7 @@ const EVENT_INTERVAL: u64 = 25 * 60;
 
 /// The time that a listener was connected to a mount point: `[start, end)`.
 ///
-/// It starts in 1995 or later and takes at most [`MAX_SESSION_SECONDS`].
+/// It starts in 1995 or later and takes at most 30 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
     start: i64,
@@ -79,7 +79,7 @@ impl Session {
         self.start.saturating_add_unsigned(self.seconds)
     }
 
-    /// At most [`MAX_SESSION_SECONDS`].
+    /// At most 30 days.
     pub fn seconds(self) -> u64 {
         self.seconds
     }
