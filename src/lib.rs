@@ -19,9 +19,8 @@
 //! sets up a run: it connects to the [`target`], opens the [`ledger`], and starts the recorders.
 //! [`import`] drives the logs through the flow; start reading there, with `import::line`.
 //!
-//! Three modules stand beside the flow. [`radio`] turns lines of streaming servers into listening
-//! sessions. [`replay`] sends the tracking requests that a log of Matomo itself holds. [`sandbox`]
-//! is a small tracker in the program, to try an import without a server and to test with.
+//! Two modules are beside the flow. [`radio`] turns lines of streaming servers into listening
+//! sessions. [`sandbox`] is a small tracker in the program, to try an import without a server.
 //!
 //! # Threads
 //!
@@ -76,7 +75,6 @@ mod target;
 
 mod filter;
 pub mod matomo;
-mod replay;
 
 pub mod hit;
 pub mod sandbox;

@@ -1,4 +1,5 @@
-//! Logs that are none, or cannot be read: each is named, the others are imported, and the exit status tells.
+//! Logs that are none, or cannot be read: each is named, the others are imported, and the exit
+//! status tells.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,7 +18,8 @@ fn import(folder: &Folder, sandbox: &FakeMatomo, files: &str) -> Ended {
         .run()
 }
 
-/// A log that gives nothing: it is named with these words, nothing is stored, and a good log beside it is imported.
+/// A log that gives nothing: it is named with these words, nothing is stored, and a good log beside
+/// it is imported.
 #[track_caller]
 fn assert_passed_over(folder: &Folder, name: &str, words: &[&str]) {
     let alone = sandbox();

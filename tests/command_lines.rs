@@ -1,5 +1,5 @@
-//! The command lines that people have in their cron tables and pipes. In each: hits stored by the server = imported
-//! in the summary = what the test counts for itself.
+//! The command lines that people have in their cron tables and pipes. In each: hits stored by the
+//! server = imported in the summary = what the test counts for itself.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -100,7 +100,8 @@ fn an_icecast_log_by_eight_recorders() {
         log.lines().count() as u64
     );
     let hits = sandbox.store().hits().unwrap();
-    // What is no hit of a line is an event of its connection: still there, or left after so many seconds.
+    // What is no hit of a line is an event of its connection: still there, or left after so many
+    // seconds.
     let (events, pages): (Vec<_>, Vec<_>) =
         hits.iter().partition(|hit| !text(hit, "e_c").is_empty());
     assert_eq!(pages.len() as u64, expected);

@@ -1,4 +1,5 @@
-//! An answer that never came, or that says nothing: Matomo is asked which hits it has, and no hit is there twice.
+//! An answer that never came, or that says nothing: Matomo is asked which hits it has, and no hit
+//! is there twice.
 
 use std::time::{Duration, Instant};
 
@@ -116,8 +117,8 @@ fn addresses_without_their_end_are_found_by_their_urls() {
 #[test]
 fn a_user_who_comes_from_several_addresses_is_found_at_all_of_them() {
     let sandbox = faulty(Live::Open, Fault::CommitClose);
-    // Her visit has the address of its first hit, here one of the first batch's. The others tell that addresses are
-    // kept as they are.
+    // Her visit has the address of its first hit, here one of the first batch's. The others tell
+    // that addresses are kept as they are.
     let log: String = (0..60)
         .map(|number| match (logs::line(number, 60), number % 2) {
             (line, 0) => line.replacen("- - [", "- anna [", 1),

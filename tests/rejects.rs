@@ -1,4 +1,5 @@
-//! `--rejects`: what was not imported because it could not be read, or was refused, is kept to be mended.
+//! `--rejects`: what was not imported because it could not be read, or was refused, is kept to be
+//! mended.
 
 use crate::support::fake::{FakeMatomo, Fault, Faults, Options};
 
@@ -83,7 +84,8 @@ fn imported_unmended_they_give_the_same_rejects() {
     }
 }
 
-/// Rejects of `access.log`, and what is rejected of those, without the comments, whose places are others.
+/// Rejects of `access.log`, and what is rejected of those, without the comments, whose places are
+/// others.
 #[track_caller]
 fn twice(content: impl AsRef<[u8]>, args: &str) -> (Folder, [Vec<u8>; 2]) {
     let (sandbox, folder) = (sandbox(), Folder::with_log(content));

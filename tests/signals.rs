@@ -1,5 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP: the batches under way finish, what is stored is what is counted, and the second one ends
-//! everything at once.
+//! SIGINT, SIGTERM and SIGHUP: the batches under way finish, what is stored is what is counted, and
+//! the second one ends everything at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 
 use clap::Command;
 
-/// Options that the script does not have. They do not make an abbreviation ambiguous, so a new option
-/// never breaks an old command line (guide/options.md, "Abbreviations").
+/// Options that the script does not have. They do not make an abbreviation ambiguous, so a new
+/// option never breaks an old command line (guide/options.md, "Abbreviations").
 const NEW_OPTIONS: [&str; 19] = [
     "auth-config",
     "ca-certificate",
@@ -28,8 +28,8 @@ const NEW_OPTIONS: [&str; 19] = [
     "version",
 ];
 
-/// Replaces abbreviated long options by their full names. Values stay as they are, even if they begin
-/// with a dash.
+/// Replaces abbreviated long options by their full names. Values stay as they are, even if they
+/// begin with a dash.
 pub fn expand(command: &Command, args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut expanded = Vec::new();
     let mut value_follows = false;

@@ -1,5 +1,5 @@
-//! Options as typed: names, defaults and help text, in the groups of `--help`. [`Config`] checks and
-//! compiles the values.
+//! Options as typed: names, defaults and help text, in the groups of `--help`. [`Config`] checks
+//! and compiles the values.
 //!
 //! Values are strings where the Python script accepts more than clap's parsers do (blanks around a
 //! number, say), so that `config` can name the option in its own error messages.

@@ -30,8 +30,8 @@ pub struct Moment {
 pub enum DateFormat {
     /// `14/May/2024:06:25:24` in `date`, `+0200` in `timezone`.
     Clf,
-    /// `2024-05-14` in `date` and `06:25:24` in `time`, both possibly quoted, the time possibly with
-    /// a fraction. Mostly UTC, but some servers write local time.
+    /// `2024-05-14` in `date` and `06:25:24` in `time`, both possibly quoted, the time possibly
+    /// with a fraction. Mostly UTC, but some servers write local time.
     W3c,
     /// `2024-05-14T23:39:43` in `date`, in UTC.
     IsoSeconds,
@@ -82,8 +82,8 @@ impl DateFormat {
         }
     }
 
-    /// The `--log-date-format` that reads the same dates. Returns `None` if there is none, or if the
-    /// user gave it.
+    /// The `--log-date-format` that reads the same dates. Returns `None` if no such format exists,
+    /// or if the user gave it.
     pub fn pattern(&self) -> Option<&'static str> {
         match self {
             DateFormat::Clf => Some("%d/%b/%Y:%H:%M:%S"),

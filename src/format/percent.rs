@@ -2,8 +2,8 @@
 
 use bumpalo::Bump;
 
-/// Replaces each `%HH` by its byte, `times` times. `+` and a `%` without two hexadecimal digits stay.
-/// Returns `None` if there is no `%`.
+/// Replaces each `%HH` by its byte, `times` times. `+` and a `%` without two hexadecimal digits
+/// stay. Returns `None` if there is no `%`.
 pub fn percent_decoded<'a>(text: &[u8], times: u8, arena: &'a Bump) -> Option<&'a [u8]> {
     memchr::memchr(b'%', text)?;
     let text = arena.alloc_slice_copy(text);

@@ -1,4 +1,4 @@
-//! One line: from its bytes to tracking requests, or to the reason why there are none.
+//! One line: from its bytes to tracking requests, or to the reason for dropping it.
 
 use std::collections::HashSet;
 use std::hash::BuildHasher;
@@ -14,13 +14,13 @@ use crate::error::{Error, Result};
 use crate::filter::Filters;
 use crate::format::w3c::is_fields_line;
 use crate::format::{Field, Fields, Fit, Format, Record};
+use crate::hit::replay::{Arguments, ReplayOptions};
 use crate::hit::{Hit, HitOptions, LoggedRequest};
 use crate::hit_id::{HitId, HitIdGenerator};
 use crate::input::lines::Line;
 use crate::matomo::api::Api;
 use crate::matomo::tracking::Writer;
 use crate::recorder::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
-use crate::replay::{Arguments, ReplayOptions};
 use crate::report::rejects::{self, Original, Rejects};
 use crate::report::{Console, Count, Reason};
 use crate::sandbox::HitStore;
@@ -68,7 +68,7 @@ impl AcceptedHit<'_> {
 }
 
 impl LineProcessor {
-    /// Takes one line to its end: a request in the queue, or a count of why there is none.
+    /// Takes one line to its end: a request in the queue, or a counter.
     ///
     /// # Errors
     ///

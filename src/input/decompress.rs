@@ -1,8 +1,9 @@
 //! Decompresses logs. The first bytes, not the file name, decide about the compression, and all
 //! members of a file are read (guide/options.md, "Log files").
 //!
-//! An error of kind `UnexpectedEof` means that compressed data is truncated, `InvalidData` that it is
-//! damaged. All data before the error is returned first. Memory is bounded, whatever the data claims.
+//! An error of kind `UnexpectedEof` means that compressed data is truncated, `InvalidData` that it
+//! is damaged. All data before the error is returned first. Memory is bounded, whatever the data
+//! claims.
 
 use std::fmt;
 use std::io::{self, BufRead, ErrorKind, Read, Seek, SeekFrom};

@@ -48,9 +48,9 @@ impl fmt::Display for Source {
     }
 }
 
-/// The sources for names on the command line, in order and with repetitions. `-` is stdin, a name that
-/// exists is a file, and any other name is a pattern, whose matches are sorted by bytes. Calls `warn`
-/// for each name without a file; such a warning makes the exit status 3.
+/// The sources for names on the command line, in order and with repetitions. `-` is stdin, a name
+/// that exists is a file, and any other name is a pattern, whose matches are sorted by bytes. Calls
+/// `warn` for each name without a file; such a warning makes the exit status 3.
 pub fn discover(names: &[OsString], warn: &mut dyn FnMut(String)) -> Vec<Source> {
     let mut sources = Vec::new();
     for name in names {

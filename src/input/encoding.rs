@@ -1,7 +1,7 @@
 //! `--encoding`: Python's names for encodings, and conversion of lines to UTF-8.
 //!
-//! Bytes that are invalid in the encoding stay, so that they can be percent-encoded in URLs and become
-//! U+FFFD elsewhere.
+//! Bytes that are invalid in the encoding stay, so that they can be percent-encoded in URLs and
+//! become U+FFFD elsewhere.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -51,7 +51,8 @@ impl Encoding {
             })
     }
 
-    /// Bytes of a code unit. A line break is one unit, at a multiple of this from the start of the log.
+    /// Bytes of a code unit. A line break is one unit, at a multiple of this from the start of the
+    /// log.
     pub fn unit(&self) -> usize {
         match self.0 {
             CodeTable::Utf16(_) => 2,
@@ -68,7 +69,8 @@ impl Encoding {
         }
     }
 
-    /// Encodes a text for a file in the encoding of the log. Unchanged if the encoding extends ASCII.
+    /// Encodes a text for a file in the encoding of the log. Unchanged if the encoding extends
+    /// ASCII.
     pub fn encode<'a>(&self, text: &'a str) -> Cow<'a, [u8]> {
         let big = match self.0 {
             CodeTable::Utf16(endian) => endian == Some(Endian::Big),
@@ -230,8 +232,8 @@ fn decode_multi(line: &[u8], table: &'static tables::Encoding, buffer: &mut Vec<
     buffer.truncate(written);
 }
 
-/// Unpaired surrogates become three bytes each, as in WTF-8. Their own bytes could look like quotes and
-/// blanks.
+/// Unpaired surrogates become three bytes each, as in WTF-8. Their own bytes could look like quotes
+/// and blanks.
 fn decode_utf16(line: &[u8], big: bool, buffer: &mut Vec<u8>) {
     buffer.clear();
     let pairs = line.chunks_exact(2);
@@ -273,8 +275,8 @@ enum NamedEncoding {
     MultiByte(&'static encoding_rs::Encoding),
 }
 
-/// Python's name, the table, and Python's aliases without punctuation. encoding_rs has no tables for
-/// ISO 8859-1, -9 and -11, which differ from the Windows code pages only in 0x80 to 0x9f.
+/// Python's name, the table, and Python's aliases without punctuation. encoding_rs has no tables
+/// for ISO 8859-1, -9 and -11, which differ from the Windows code pages only in 0x80 to 0x9f.
 #[rustfmt::skip]
 static NAMES: &[(&str, NamedEncoding, &[&str])] = &[
     ("utf-8", NamedEncoding::Utf8, &["u8", "utf", "utf8ucs2", "utf8ucs4", "cp65001", "utf8sig"]),

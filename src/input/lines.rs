@@ -118,8 +118,8 @@ pub struct Tee {
     pub keeper: Keeper,
 }
 
-/// Called with the position (decompressed bytes) and the contents of each block, before any line that
-/// ends in it is returned.
+/// Called with the position (decompressed bytes) and the contents of each block, before any line
+/// that ends in it is returned.
 pub type Watcher = Box<dyn FnMut(u64, &[u8]) + Send>;
 
 enum Refill {
@@ -129,8 +129,8 @@ enum Refill {
 }
 
 impl Lines {
-    /// Opens a log. Fails if it is missing, a directory, or not readable. A named pipe is opened by the
-    /// reading thread, and errors are returned with the first line, since opening it may block.
+    /// Opens a log. Fails if it is missing, a directory, or not readable. A named pipe is opened by
+    /// the reading thread, and errors are returned with the first line, since opening it may block.
     pub fn open(source: &Source, options: LineOptions) -> Result<Self, InputError> {
         let log = source.to_string();
         let opened = match source {
@@ -275,14 +275,14 @@ impl Lines {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the file when it was opened, compressed as on disk. `None` for anything but a regular
-    /// file.
+    /// Bytes of the file when it was opened, compressed as on disk. `None` for anything but a
+    /// regular file.
     pub fn total(&self) -> Option<u64> {
         self.total
     }
 
-    /// Waits up to `wait` for the next line. Fails if the log cannot be read any further; an incomplete
-    /// line is lost then, and [`LineEvent::End`] follows.
+    /// Waits up to `wait` for the next line. Fails if the log cannot be read any further; an
+    /// incomplete line is lost then, and [`LineEvent::End`] follows.
     #[inline]
     pub fn next(&mut self, wait: Duration) -> Result<LineEvent<'_>, InputError> {
         let mut deadline = None;
@@ -356,8 +356,8 @@ impl Lines {
         Ok(&self.block.bytes()[self.taken..])
     }
 
-    /// Inspects the first bytes, before the first line is read. Returns `false` if none arrive within
-    /// `wait`. Fails if the log is binary, or as [`Lines::next`] does.
+    /// Inspects the first bytes, before the first line is read. Returns `false` if none arrive
+    /// within `wait`. Fails if the log is binary, or as [`Lines::next`] does.
     pub fn inspect(&mut self, wait: Duration) -> Result<bool, InputError> {
         // UTF-16 text has a NUL next to each ASCII letter.
         if self.options.encoding.unit() > 1 {
@@ -430,8 +430,9 @@ impl Lines {
         }
     }
 
-    /// Saves the rest of the block and gets the next one. The first call for a line sets the deadline;
-    /// later ones return when it has passed, no matter how fast blocks without a line break arrive.
+    /// Saves the rest of the block and gets the next one. The first call for a line sets the
+    /// deadline; later ones return when it has passed, no matter how fast blocks without a line
+    /// break arrive.
     #[cold]
     fn refill(
         &mut self,
@@ -514,13 +515,13 @@ fn thread_failed() -> io::Error {
 
 /// Minimum bytes to decide whether a file is binary.
 const MIN_SAMPLE_BYTES: usize = 64;
-/// Minimum run of NUL bytes that counts as a hole. A log has one if it lost blocks in a crash, or if it
-/// was truncated while its writer kept its position; lines follow.
+/// Minimum run of NUL bytes that counts as a hole. A log has one if it lost blocks in a crash, or
+/// if it was truncated while its writer kept its position; lines follow.
 const MIN_HOLE_BYTES: usize = 16;
 
-/// Whether a file that begins with these decompressed bytes is binary: more than one in sixteen is NUL
-/// or another control byte that text does not contain (random data has one in ten). Holes of NUL bytes
-/// do not count. UTF-16 looks binary, too.
+/// Whether a file that begins with these decompressed bytes is binary: more than one in sixteen is
+/// NUL or another control byte that text does not contain (random data has one in ten). Holes of
+/// NUL bytes do not count. UTF-16 looks binary, too.
 fn looks_binary(bytes: &[u8]) -> bool {
     let (mut seen, mut control) = (0usize, 0usize);
     for run in bytes.chunk_by(|a, b| (*a == 0) == (*b == 0)) {
@@ -537,7 +538,8 @@ fn looks_binary(bytes: &[u8]) -> bool {
     seen >= MIN_SAMPLE_BYTES && control > seen / 16
 }
 
-/// Control bytes, except for white space, bell, backspace and escape, which occur in terminal output.
+/// Control bytes, except for white space, bell, backspace and escape, which occur in terminal
+/// output.
 fn is_control(byte: u8) -> bool {
     matches!(byte, 0x00..=0x06 | 0x0e..=0x1a | 0x1c..=0x1f | 0x7f)
 }

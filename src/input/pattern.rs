@@ -7,7 +7,8 @@
 //!
 //! guide/options.md, "Patterns".
 
-/// A compiled pattern. Matching takes at most time proportional to text length times pattern length.
+/// A compiled pattern. Matching takes at most time proportional to text length times pattern
+/// length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(Vec<PatternToken>);
 
@@ -54,8 +55,8 @@ impl Pattern {
     pub fn matches(&self, text: &[u8]) -> bool {
         let tokens = self.0.as_slice();
         let (mut token, mut at) = (0, 0);
-        // Where to retry if the tokens after the last `*` do not match: that `*` takes one character
-        // more. Earlier ones never need to.
+        // Where to retry if the tokens after the last `*` do not match: that `*` takes one
+        // character more. Earlier ones never need to.
         let mut retry: Option<(usize, usize)> = None;
         while at < text.len() {
             let (character, length) = character(&text[at..]);

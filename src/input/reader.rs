@@ -1,8 +1,8 @@
 //! The thread that reads a log in blocks of decompressed bytes.
 //!
-//! It is separate from the parser so that the parser notices when a pipe pauses, and signals while a
-//! read blocks. Three buffers circulate between the threads; they bound the memory, and the reader
-//! waits for a free one.
+//! It is separate from the parser so that the parser notices when a pipe pauses, and signals while
+//! a read blocks. Three buffers circulate between the threads; they bound the memory, and the
+//! reader waits for a free one.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -39,8 +39,8 @@ impl Block {
     }
 }
 
-/// A message from the thread. `End` and `Failed` are the last ones, unless a tee wants the rest: then
-/// `Copied` follows `Failed` for each further read, and a second `End` or `Failed`.
+/// A message from the thread. `End` and `Failed` are the last ones, unless a tee wants the rest:
+/// then `Copied` follows `Failed` for each further read, and a second `End` or `Failed`.
 pub(super) enum Message {
     Block(Block),
     End,
@@ -58,21 +58,22 @@ pub(super) struct OpenedSource {
     pub(super) rest: Option<Box<dyn Read>>,
 }
 
-/// The parser's end. Dropping it ends the thread after its next block. A blocked read stays blocked.
+/// The parser's end. Dropping it ends the thread after its next block. A blocked read stays
+/// blocked.
 pub(super) struct Reader {
     pub(super) messages: Receiver<Message>,
     free: Sender<Vec<u8>>,
 }
 
 impl Reader {
-    /// Starts the thread. The thread opens the log, since opening a named pipe without a writer blocks.
-    /// The length of all blocks but the last is a multiple of `unit` bytes.
+    /// Starts the thread. The thread opens the log, since opening a named pipe without a writer
+    /// blocks. The length of all blocks but the last is a multiple of `unit` bytes.
     pub(super) fn start(
         unit: usize,
         open: impl FnOnce() -> io::Result<OpenedSource> + Send + 'static,
     ) -> io::Result<Self> {
-        // Room for all blocks and the last message, so that sending never blocks. `Copied` messages may
-        // block until the parser reads them.
+        // Room for all blocks and the last message, so that sending never blocks. `Copied` messages
+        // may block until the parser reads them.
         let (sender, messages) = bounded(BLOCKS + 1);
         let (free, buffers) = bounded(BLOCKS);
         for _ in 0..BLOCKS {
@@ -203,8 +204,8 @@ pub(super) struct SourceFile {
 /// The copy of a pipe.
 pub(super) struct TeeState {
     keeper: Keeper,
-    /// Set at the end of the pipe, since bytes of a second writer belong to another log, and after an
-    /// error, since later bytes would have the wrong position.
+    /// Set at the end of the pipe, since bytes of a second writer belong to another log, and after
+    /// an error, since later bytes would have the wrong position.
     end: Option<TeeEnd>,
 }
 
@@ -229,8 +230,8 @@ impl TeeState {
     }
 }
 
-/// Receives the bytes of a pipe, compressed as they are, and an empty slice at the end. An error stops
-/// the reading.
+/// Receives the bytes of a pipe, compressed as they are, and an empty slice at the end. An error
+/// stops the reading.
 pub type Keeper = Box<dyn FnMut(&[u8]) -> io::Result<()> + Send>;
 
 impl SourceFile {
@@ -256,8 +257,8 @@ impl SourceFile {
         }
     }
 
-    /// Whether more bytes were read than the file has now. Files without a size, such as those in /proc,
-    /// are never truncated.
+    /// Whether more bytes were read than the file has now. Files without a size, such as those in
+    /// /proc, are never truncated.
     fn is_truncated(&self) -> io::Result<bool> {
         match self.size {
             None | Some(0) => Ok(false),

@@ -96,7 +96,7 @@ impl Ranges {
         counts.fold(0, u64::saturating_add)
     }
 
-    /// The end of the last range, or 0 if there is none.
+    /// The end of the last range, or 0 without any range.
     pub fn end(&self) -> u64 {
         self.by_start
             .last_key_value()

@@ -13,8 +13,6 @@ pub(crate) mod json;
 pub(crate) mod outcome;
 mod response;
 pub(crate) mod retry;
-#[cfg(test)]
-mod test_server;
 mod tls;
 pub mod tracking;
 pub(crate) mod visit_log;

@@ -187,7 +187,7 @@ impl DurationHistogram {
     }
 
     /// The median in seconds, within 1 % and exact below 256. The mean of the two middle values if
-    /// their number is even; 0 if there are none.
+    /// their number is even; 0 without any value.
     fn median(&self) -> f64 {
         let total: u64 = self.buckets.iter().map(|count| u64::from(*count)).sum();
         if total == 0 {

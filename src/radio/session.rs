@@ -25,7 +25,7 @@ pub struct Session {
     seconds: u64,
 }
 
-/// What a line of a streaming server's log stands for (guide/listening.md, "Which lines").
+/// The meaning of a line in the log of a streaming server (guide/listening.md, "Which lines").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerLine {
     Session(Session),

@@ -11,7 +11,8 @@ use std::fmt::Write;
 /// Maximum characters of a text from a log.
 pub const MAX_CHARS: usize = 1000;
 
-/// Cleans text from a log, a server or a file name, on one line of at most [`MAX_CHARS`] characters.
+/// Cleans text from a log, a server or a file name, on one line of at most [`MAX_CHARS`]
+/// characters.
 pub fn clean(text: &[u8]) -> Cow<'_, str> {
     clean_to(text, MAX_CHARS)
 }
@@ -86,8 +87,8 @@ impl LimitedText {
     }
 }
 
-/// Whether a character is a control (C0, DEL, C1), changes the text direction, or is invisible. Not the
-/// joiners U+200C and U+200D, which Persian and emoji need.
+/// Whether a character is a control (C0, DEL, C1), changes the text direction, or is invisible. Not
+/// the joiners U+200C and U+200D, which Persian and emoji need.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,

@@ -1,9 +1,9 @@
 //! The only place that prints: to the terminal, a pipe or the file of `--output`.
 //!
-//! Texts are cleaned of secrets and of control characters, and do not garble the progress bar. Output
-//! never affects the import: a closed pipe or a full disk changes neither its course nor the exit
-//! status. If the disk of stdout is full, stderr says so. If the file of `--output` cannot be written,
-//! the rest goes to stdout and stderr.
+//! Texts are cleaned of secrets and of control characters, and do not garble the progress bar.
+//! Output never affects the import: a closed pipe or a full disk changes neither its course nor the
+//! exit status. If the disk of stdout is full, stderr says so. If the file of `--output` cannot be
+//! written, the rest goes to stdout and stderr.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -20,7 +20,8 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::sync::{Mutex, RwLock};
 
-/// Minimum bytes of a secret to hide. A shorter one occurs in other words, whose stars would reveal it.
+/// Minimum bytes of a secret to hide. A shorter one occurs in other words, whose stars would reveal
+/// it.
 const MIN_SECRET_BYTES: usize = 6;
 
 /// Prints for all threads. Clones share their state.
@@ -99,8 +100,8 @@ impl Console {
         }))
     }
 
-    /// Prints `***` for this text from now on: as it is, form-encoded, and as a JSON string. Ignores
-    /// secrets shorter than six bytes.
+    /// Prints `***` for this text from now on: as it is, form-encoded, and as a JSON string.
+    /// Ignores secrets shorter than six bytes.
     pub fn hide(&self, secret: &Secret) {
         let text = secret.expose();
         if text.len() < MIN_SECRET_BYTES {
@@ -217,8 +218,8 @@ impl Console {
         }
     }
 
-    /// Prints one message. Lines after the first are indented, so that text from a log cannot pose as a
-    /// message.
+    /// Prints one message. Lines after the first are indented, so that text from a log cannot pose
+    /// as a message.
     fn message(&self, label: &str, text: &str) {
         let text = self
             .safe(text.trim_end_matches('\n'))

@@ -296,8 +296,8 @@ impl FileAccount {
     }
 }
 
-/// Adds to a [`FileAccount`] from a thread that counts every line. Flushes many additions at once, so
-/// that threads do not contend for the same cache lines. Dropping it flushes the rest.
+/// Adds to a [`FileAccount`] from a thread that counts every line. Flushes many additions at once,
+/// so that threads do not contend for the same cache lines. Dropping it flushes the rest.
 #[derive(Debug)]
 pub struct Counter {
     file: Arc<FileAccount>,
@@ -368,8 +368,8 @@ impl Account {
         (files.len() - 1, file)
     }
 
-    /// The file with an index that [`Account::open`] returned. Takes a lock, so call it per batch, not
-    /// per line.
+    /// The file with an index that [`Account::open`] returned. Takes a lock, so call it per batch,
+    /// not per line.
     pub fn file(&self, index: usize) -> Option<Arc<FileAccount>> {
         let files = self.files.read();
         files.get(index).cloned()
@@ -400,8 +400,8 @@ impl Account {
         self.total(Count::Read).saturating_sub(ended)
     }
 
-    /// Checks, after all threads have ended, that each line read has one outcome. The error names the
-    /// file and its counters.
+    /// Checks, after all threads have ended, that each line read has one outcome. The error names
+    /// the file and its counters.
     pub fn balance(&self) -> Result<(), String> {
         self.files().iter().try_for_each(|file| file.balance())
     }

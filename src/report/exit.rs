@@ -27,8 +27,8 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The status of a run. An error takes precedence over a signal, since it needs attention, and both
-    /// over `incomplete`, since the run did not finish.
+    /// The status of a run. An error takes precedence over a signal, since it needs attention, and
+    /// both over `incomplete`, since the run did not finish.
     pub fn of_run(error: Option<&Error>, signal: Option<i32>, incomplete: bool) -> Self {
         match (error.map(Error::kind), signal) {
             (Some(ErrorKind::Usage), _) => Self::Usage,

@@ -25,8 +25,8 @@ pub enum ProgressMode {
 }
 
 impl ProgressMode {
-    /// `asked` is `--show-progress`. `delay` is `--show-progress-delay`, the interval of plain lines; it
-    /// does not affect the bar.
+    /// `asked` is `--show-progress`. `delay` is `--show-progress-delay`, the interval of plain
+    /// lines; it does not affect the bar.
     pub fn choose(asked: bool, delay: Duration, console: &Console) -> Self {
         let terminal = console.stderr_is_terminal();
         let bar = terminal && !ProgressDrawTarget::stderr().is_hidden();

@@ -1,8 +1,9 @@
-//! `--rejects=FILE`: invalid and refused lines with their reasons, to be corrected and imported again.
+//! `--rejects=FILE`: invalid and refused lines with their reasons, to be corrected and imported
+//! again.
 //!
 //! The file is a log of the same format and encoding. Each line follows a comment, `# file:line:
-//! reason`, and the W3C header in force, whenever that changes. The first line names the format, which
-//! invalid lines could not show.
+//! reason`, and the W3C header in force, whenever that changes. The first line names the format,
+//! which invalid lines could not show.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -50,12 +51,11 @@ pub struct Rejects {
 
 #[derive(Debug)]
 struct RejectsWriter {
-    /// Nothing waits in memory: a line that is written is safe from whatever ends the program, and only then does the
-    /// ledger hear that it is done with.
+    /// Not buffered: a line must be in the file before the ledger records it as done.
     file: File,
-    /// Its first line stands.
+    /// The first line is written.
     begun: bool,
-    /// The header that was written last.
+    /// The last header written.
     header: Option<Arc<[u8]>>,
 }
 
@@ -105,7 +105,8 @@ impl Rejects {
         })
     }
 
-    /// Appends a line. Fails if it cannot be written; the import must stop then, or the line is lost.
+    /// Appends a line. Fails if it cannot be written; the import must stop then, or the line is
+    /// lost.
     pub fn add(&self, log: &str, number: u64, reason: &str, original: &Original) -> Result<()> {
         let mut writer = self.writer.lock();
         let RejectsWriter {

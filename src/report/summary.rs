@@ -11,7 +11,8 @@ use super::counters::{Account, Count, FileAccount};
 use super::progress::per_second;
 use super::redact;
 
-/// Maximum hosts in a list: enough for a real server, and a limit for clients that invent host names.
+/// Maximum hosts in a list: enough for a real server, and a limit for clients that invent host
+/// names.
 const MAX_LISTED: usize = 1000;
 
 /// The contents of the summary.
@@ -36,8 +37,8 @@ pub struct SiteSummary {
     pub existed: usize,
     /// Host and ID of each site that it created.
     pub created: Vec<(String, String)>,
-    /// Hosts, or `unrecognized site ID N` when replaying, that matched no site. Incomplete if there are
-    /// too many. Neither cleaned nor sorted.
+    /// Hosts, or `unrecognized site ID N` when replaying, that matched no site. Incomplete if there
+    /// are too many. Neither cleaned nor sorted.
     pub unmatched: Vec<String>,
     /// Number of distinct hosts or IDs that matched no site.
     pub unmatched_total: usize,

@@ -2,3 +2,4 @@
 
 mod architecture;
 mod formats;
+pub(crate) mod server;

@@ -1,9 +1,9 @@
 //! Rewrites regexes from Python's syntax to that of `fancy_regex`.
 //!
-//! The two differ in details: `$` and `\Z`, escapes, `[`, `&&` and `--` in classes, flags, comments,
-//! counts and conditions. This file rewrites those, and refuses what `fancy_regex` would read
-//! differently. The rest is copied; [`Rewritten::place`] leads from an error of `fancy_regex` back
-//! to the regex that the user typed.
+//! The two differ in details: `$` and `\Z`, escapes, `[`, `&&` and `--` in classes, flags,
+//! comments, counts and conditions. This file rewrites those, and refuses what `fancy_regex` would
+//! read differently. The rest is copied; [`Rewritten::place`] leads from an error of `fancy_regex`
+//! back to the regex that the user typed.
 //!
 //! Differences from Python that remain:
 //!
@@ -12,7 +12,8 @@
 //! - Look-behind may have any length. Look-around and empty groups cannot be repeated. A repeated
 //!   group that matches nothing in its last round keeps what it matched before.
 //! - A condition needs its group before it and may have more than two branches.
-//! - Some regexes that Python refuses are accepted, such as `(\1)`, `^*`, `a{2}{3}` and `(?P<a-b>c)`.
+//! - Some regexes that Python refuses are accepted, such as `(\1)`, `^*`, `a{2}{3}` and
+//!   `(?P<a-b>c)`.
 
 use std::sync::LazyLock;
 

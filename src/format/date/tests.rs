@@ -314,8 +314,8 @@ proptest! {
     }
 }
 
-/// A date format, a text, and what Python 3.11's `datetime.strptime` reads, without the fraction and
-/// with the offset in seconds, if any.
+/// A date format, a text, and what Python 3.11's `datetime.strptime` reads, without the fraction
+/// and with the offset in seconds, if any.
 const ANSWERS: &[(&str, &str, &str)] = &[
     (
         "%d/%b/%Y:%H:%M:%S",

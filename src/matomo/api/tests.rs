@@ -7,7 +7,7 @@ use url::form_urlencoded;
 use super::*;
 use crate::error::Error;
 use crate::matomo::client::ClientOptions;
-use crate::matomo::test_server::{Act, Server, TestRequest, reply};
+use crate::tests::server::{Act, Server, TestRequest, reply};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const SITE: &str = r#"{"idsite":"7","name":"n","main_url":"https://www.example.com/a","more":{}}"#;

@@ -7,9 +7,9 @@ use std::net::TcpListener;
 use proptest::prelude::*;
 
 use super::super::exchange::ConnectFailure;
-use super::super::test_server::{Act, Server, reply};
 use super::*;
 use crate::error::ErrorKind;
+use crate::tests::server::{Act, Server, reply};
 
 const OK: &str = r#"{"status":"success","tracked":1,"invalid":0}"#;
 

@@ -4,6 +4,8 @@
 //! all that most filters need. Its date is read and its site looked up only if those filters keep
 //! it; [`HitOptions::hit`] then makes the [`Hit`].
 
+pub mod replay;
+
 use std::rc::Rc;
 
 use bumpalo::Bump;
@@ -76,7 +78,7 @@ pub struct LoggedRequest<'a> {
     pub ip: &'a [u8],
     /// Without the query.
     pub path: &'a [u8],
-    /// Without the delimiter; empty if there is none.
+    /// Without the delimiter; may be empty.
     pub query: &'a [u8],
     /// What follows the last dot of the path, in its original case; the whole path if it has no
     /// dot.

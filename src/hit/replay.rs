@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use serde_json::{Map, Value};
 
+use super::LoggedRequest;
 use crate::format::percent;
-use crate::hit::LoggedRequest;
 
 /// Arguments that are times, which `--add-to-date` shifts, too.
 const TIME_KEYS: [&str; 4] = ["_idts", "_viewts", "_ects", "_refts"];
