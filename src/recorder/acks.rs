@@ -124,7 +124,7 @@ impl Acks {
 
     /// Settles a batch that Matomo acknowledged. Returns the requests that Matomo has, or `None` if
     /// it does not say which.
-    pub fn commit(
+    pub fn acknowledge(
         &self,
         buffer: &mut Buffer,
         requests: &[u32],

@@ -22,7 +22,7 @@ pub struct Batch {
     pub probe: bool,
     /// None of its hits was sent before.
     pub is_new: bool,
-    /// Batches that this run had committed when this batch, or the one it was split from, first
+    /// Batches acknowledged in this run when this batch, or the one it was split from, first
     /// failed.
     pub acknowledged_before: u64,
 }

@@ -117,8 +117,8 @@ pub type SiteDay = (u32, i32);
 ///
 /// The first batch of a site and past day makes Matomo write to one table inside the batch's
 /// transaction. If several PHP processes do that at once, the database runs into a deadlock and
-/// drops an unknown part of the hits. After one batch is committed, the others no longer write to
-/// that table.
+/// drops an unknown part of the hits. After one batch is acknowledged, the others no longer write
+/// to that table. See guide/guarantees.md, "Avoiding deadlocks".
 #[derive(Debug, Default)]
 pub struct FirstBatchLock {
     days: Mutex<HashMap<SiteDay, FirstBatch>>,
@@ -131,8 +131,8 @@ enum FirstBatch {
     Acknowledged,
 }
 
-/// Permission to send a batch. Dropped without [`FirstBatchGuard::commit`], it lets another batch
-/// be the first.
+/// Permission to send a batch. Dropped without [`FirstBatchGuard::acknowledge`], it lets another
+/// batch be the first.
 #[derive(Debug)]
 pub struct FirstBatchGuard<'l> {
     lock: &'l FirstBatchLock,
@@ -166,8 +166,8 @@ impl FirstBatchLock {
 }
 
 impl FirstBatchGuard<'_> {
-    /// The batch was committed: from now on these days need no lock.
-    pub fn commit(mut self) {
+    /// The batch was acknowledged: from now on these days need no lock.
+    pub fn acknowledge(mut self) {
         let mut state = self.lock.days.lock();
         state.extend(
             self.first

@@ -142,7 +142,7 @@ enum QueueOutput {
         emptied: Receiver<Chunk>,
         stop: Shutdown,
     },
-    /// LogRanges count as imported and their requests are dropped.
+    /// Lines count as imported and their requests are dropped.
     DryRun(Arc<Account>),
 }
 

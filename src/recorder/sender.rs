@@ -216,12 +216,12 @@ impl Sender {
         };
         let mut stored = None;
         let next = match outcome {
-            Outcome::Acknowledged(committed) => {
-                match self.check_token(buffer, &batch, &committed) {
+            Outcome::Acknowledged(acknowledged) => {
+                match self.check_token(buffer, &batch, &acknowledged) {
                     TokenCheck::Valid => {
                         server.count_acknowledged();
-                        guard.commit();
-                        stored = self.acks.commit(buffer, &batch.requests, committed);
+                        guard.acknowledge();
+                        stored = self.acks.acknowledge(buffer, &batch.requests, acknowledged);
                         NextStep::Done
                     }
                     TokenCheck::Failed(reason) => NextStep::Stop(reason),
@@ -280,12 +280,17 @@ impl Sender {
     /// Checks the token if Matomo refused all hits of a batch for a site that it accepted hits for
     /// before. An expired token (one from `--login` is valid for 48 hours) or a deleted site would
     /// otherwise cost the rest of the log, batch by batch.
-    fn check_token(&self, buffer: &Buffer, batch: &Batch, committed: &Acknowledged) -> TokenCheck {
+    fn check_token(
+        &self,
+        buffer: &Buffer,
+        batch: &Batch,
+        acknowledged: &Acknowledged,
+    ) -> TokenCheck {
         #[derive(Deserialize)]
         struct HitSite {
             idsite: String,
         }
-        if committed.tracked > 0 || committed.lost > 0 {
+        if acknowledged.tracked > 0 || acknowledged.lost > 0 {
             return TokenCheck::Valid;
         }
         if batch.requests.len() == 1 && self.context.server.is_token_checked() {
