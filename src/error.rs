@@ -25,10 +25,6 @@ pub enum ErrorKind {
     Interrupted,
 }
 
-/// The name that tests use.
-#[cfg(test)]
-pub use self::ErrorKind as Kind;
-
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {

@@ -79,7 +79,7 @@ pub mod matomo;
 pub mod hit;
 pub mod sandbox;
 
-pub mod radio;
+mod radio;
 
 pub mod format;
 
@@ -94,7 +94,7 @@ mod failpoint;
 pub mod guide;
 mod hit_id;
 pub mod secret;
-pub mod sync;
+mod sync;
 
 #[cfg(test)]
 mod tests;

@@ -62,7 +62,7 @@ pub(super) struct AcceptedHit<'k> {
 
 impl AcceptedHit<'_> {
     /// Returns whether its request carries our hit id, not one from the log.
-    pub fn has_our_id(&self) -> bool {
+    pub fn has_hit_id(&self) -> bool {
         !self.arguments.as_ref().is_some_and(Arguments::has_pv_id)
     }
 }
@@ -269,7 +269,7 @@ impl LineProcessor {
             visitor: self
                 .hasher
                 .hash_one(visitor.unwrap_or(hit.userid.unwrap_or(hit.request.ip))),
-            has_hit_ids: accepted.has_our_id(),
+            has_hit_ids: accepted.has_hit_id(),
             originals: Vec::new(),
         }
     }

@@ -39,7 +39,7 @@ struct ReconciledBatch {
 struct RebuiltBatch {
     chunk: Chunk,
     /// All requests carry our hit ids, not ids from the log.
-    has_our_ids: bool,
+    has_hit_ids: bool,
     groups: Vec<RebuiltGroup>,
 }
 
@@ -147,7 +147,7 @@ impl Importer {
         account: &FileAccount,
     ) -> Result<Option<ReconciledBatch>> {
         let requests: Vec<&[u8]> = rebuilt.chunk.requests().collect();
-        let lookup = find_recorded(&self.processor.api, &requests, rebuilt.has_our_ids);
+        let lookup = find_recorded(&self.processor.api, &requests, rebuilt.has_hit_ids);
         let policy = self.ledger.as_ref().map(|handle| handle.in_doubt);
         let hits = format!(
             "{}: {} hits of an interrupted run",
@@ -232,7 +232,7 @@ impl Importer {
         )?;
         let mut batch = RebuiltBatch {
             chunk: Chunk::default(),
-            has_our_ids: true,
+            has_hit_ids: true,
             groups: Vec::new(),
         };
         let Some((mut format, buffered)) = selected else {
@@ -328,7 +328,7 @@ impl LineProcessor {
             ListenerEvent::Finished(sessions) => self.rebuild_sessions(log.id, sessions, batch),
             // A page view without a duration has the id of a plain hit.
             ListenerEvent::NotListening | ListenerEvent::NoDuration(_) => {
-                batch.has_our_ids &= accepted.has_our_id();
+                batch.has_hit_ids &= accepted.has_hit_id();
                 self.requests
                     .write_hit(log.id, line.start, accepted, &mut batch.chunk);
                 batch.groups.push(RebuiltGroup {

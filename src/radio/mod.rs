@@ -17,8 +17,6 @@ mod stitch;
 
 pub use audience::{Audience, ClientRole, Network};
 pub use decode::{CID_DIGITS, ClientAddress, decode_hex_escapes};
-pub use peak::Peak;
-pub use report::{DayReport, ListeningReport, MountReport};
-pub use session::{ListenerLine, Session, SessionRequest, SessionRequestKind};
+pub use session::{ListenerLine, SessionRequest, SessionRequestKind};
 pub use stats::ListeningStats;
 pub use stitch::{Continuation, MemoryUse, Stitched, Stitcher};

@@ -213,7 +213,8 @@ fn date(time: i64, format: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::radio::{ListeningStats, Session};
+    use crate::radio::ListeningStats;
+    use crate::radio::session::Session;
 
     /// 2024-05-14 00:00:00, UTC.
     const START: i64 = 1_715_644_800;

@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, MutexGuard};
 
 use indicatif::ProgressBar;
 
@@ -18,6 +18,7 @@ use super::clean::{clean, clean_block};
 use super::exit::Exit;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+use crate::sync::{Mutex, RwLock};
 
 /// Minimum bytes of a secret to hide. A shorter one occurs in other words, whose stars would reveal
 /// it.
@@ -109,11 +110,7 @@ impl Console {
         let form: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
         let json = serde_json::Value::from(text).to_string();
         let json = json.trim_matches('"').to_owned();
-        let mut secrets = self
-            .0
-            .secrets
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut secrets = self.0.secrets.write();
         secrets.extend([text.to_owned(), form, json]);
         // Longest first: a secret may contain another.
         secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
@@ -231,11 +228,7 @@ impl Console {
     }
 
     fn safe(&self, text: &str) -> String {
-        let secrets = self
-            .0
-            .secrets
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let secrets = self.0.secrets.read();
         let mut hidden = text.to_owned();
         for secret in secrets.iter() {
             if hidden.contains(secret.as_str()) {
@@ -260,10 +253,7 @@ impl Console {
     }
 
     fn streams(&self) -> MutexGuard<'_, Streams> {
-        self.0
-            .streams
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.streams.lock()
     }
 }
 

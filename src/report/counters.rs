@@ -5,8 +5,10 @@
 
 use std::cell::Cell;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::sync::RwLock;
 
 /// What is counted, in lines of a log. One line is one request in the summary, no matter how many
 /// tracking requests it becomes.
@@ -361,7 +363,7 @@ impl Account {
     /// Adds a log file.
     pub fn open(&self, name: impl Into<String>) -> Row {
         let file = Arc::new(FileAccount::new(name.into()));
-        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.files.write();
         files.push(Arc::clone(&file));
         (files.len() - 1, file)
     }
@@ -369,21 +371,18 @@ impl Account {
     /// The file with an index that [`Account::open`] returned. Takes a lock, so call it per batch,
     /// not per line.
     pub fn file(&self, index: usize) -> Option<Arc<FileAccount>> {
-        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        let files = self.files.read();
         files.get(index).cloned()
     }
 
     /// All files, in the order in which they were added.
     pub fn files(&self) -> Vec<Arc<FileAccount>> {
-        self.files
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.files.read().clone()
     }
 
     /// Sum over all files.
     pub fn total(&self, count: Count) -> u64 {
-        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        let files = self.files.read();
         sum(files.iter().map(|file| file.get(count)))
     }
 

@@ -8,12 +8,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::clean;
 use crate::error::{Error, Result};
 use crate::input::discover::{Source, refuse_log};
 use crate::input::encoding::Encoding;
+use crate::sync::Mutex;
 
 /// Beginning of the first line. The name of the format follows.
 const FIRST_LINE: &str = "# rejected by import-logs, format: ";
@@ -107,7 +108,7 @@ impl Rejects {
     /// Appends a line. Fails if it cannot be written; the import must stop then, or the line is
     /// lost.
     pub fn add(&self, log: &str, number: u64, reason: &str, original: &Original) -> Result<()> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer.lock();
         let RejectsWriter {
             file,
             begun,

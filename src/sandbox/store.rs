@@ -1,7 +1,7 @@
 //! The sandbox's SQLite database, made to be queried by hand.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::Value;
@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::api::host;
 use super::tracker::StoredHit;
 use crate::error::{Error, Result};
+use crate::sync::Mutex;
 
 /// Marks a database as a sandbox's ("mtmo").
 const APPLICATION_ID: i32 = 0x6d74_6d6f;
@@ -164,7 +165,7 @@ impl HitStore {
 
     /// Calls `handler` when something cannot be written, before the client gets its response.
     pub fn on_write_error(&self, handler: impl Fn(Error) + Send + 'static) {
-        self.lock().on_write_error = Some(Box::new(handler));
+        self.database.lock().on_write_error = Some(Box::new(handler));
     }
 
     /// All hits as they were sent, but without tokens, in the order in which they were stored.
@@ -196,7 +197,7 @@ impl HitStore {
         if hits.is_empty() {
             return Ok(());
         }
-        let mut database = self.lock();
+        let mut database = self.database.lock();
         database.flush()?;
         database.write(|db| insert_hits(db, hits))
     }
@@ -211,7 +212,7 @@ impl HitStore {
         seconds: u64,
         listener: u64,
     ) -> Result<()> {
-        let mut database = self.lock();
+        let mut database = self.database.lock();
         database.unwritten.push(ListenerConnection {
             mount: mount.to_owned(),
             start,
@@ -280,14 +281,9 @@ impl HitStore {
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        let mut database = self.lock();
+        let mut database = self.database.lock();
         database.flush()?;
         work(&mut database.connection)
-    }
-
-    /// Locks the database, even after a panic: transactions keep it consistent.
-    fn lock(&self) -> MutexGuard<'_, Database> {
-        self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -431,7 +427,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::error::Kind;
+    use crate::error::ErrorKind;
 
     fn hit(parameters: Value) -> StoredHit {
         let Value::Object(parameters) = parameters else {
@@ -482,7 +478,7 @@ mod tests {
         for file in [text, other, folder.path().join("no/such/folder")] {
             let before = fs::read(&file).ok();
             let error = HitStore::open(Some(&file)).err().unwrap();
-            assert_eq!(error.kind(), Kind::Stopped);
+            assert_eq!(error.kind(), ErrorKind::Stopped);
             let file_name = file.display().to_string();
             assert!(error.to_string().contains(&file_name), "{error}");
             assert_eq!(fs::read(&file).ok(), before);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::format::date::Moment;
 
 const NCSA: &str = r#"(?P<ip>\S+) \S+ \S+ \[(?P<date>.*?) (?P<timezone>.*?)\] "\S+ (?P<path>.*?) \S+" (?P<status>\S+) (?P<length>\S+)"#;
@@ -26,7 +26,7 @@ fn with_dates(regex: &str, dates: &str) -> Custom {
 
 fn refusal(regex: &str) -> String {
     let error = Custom::new(regex, None, &Wanted::default()).err().unwrap();
-    assert_eq!(error.kind(), Kind::Usage);
+    assert_eq!(error.kind(), ErrorKind::Usage);
     error.to_string()
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::*;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::format::Wanted;
 use crate::format::custom::LineText;
 
@@ -382,7 +382,7 @@ fn a_header_without_required_columns_is_an_error_that_names_them() {
     let error = format
         .header(b"#Fields: date time c-ip sc-status")
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Stopped);
+    assert_eq!(error.kind(), ErrorKind::Stopped);
     assert!(error.to_string().contains("cs-uri-stem"), "{error}");
     assert!(
         format
@@ -401,7 +401,7 @@ fn a_header_without_required_columns_is_an_error_that_names_them() {
         ..W3cOptions::default()
     };
     let error = dialect("iis").open(&options).unwrap_err();
-    assert_eq!(error.kind(), Kind::Usage);
+    assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("--w3c-fields"), "{error}");
 }
 
@@ -660,7 +660,7 @@ fn an_invalid_mapping_is_an_error_that_names_the_entry() {
         ("a=date,", "entry 2"),
     ] {
         let error = parse_map_field(typed).unwrap_err();
-        assert_eq!(error.kind(), crate::error::Kind::Usage);
+        assert_eq!(error.kind(), crate::error::ErrorKind::Usage);
         let text = error.to_string();
         assert!(
             text.contains("--w3c-map-field") && text.contains(part),
@@ -710,7 +710,7 @@ fn an_invalid_field_regex_is_an_error_that_names_the_entry() {
         ("", "entry 1"),
     ] {
         let error = parse_field_regex(typed).unwrap_err();
-        assert_eq!(error.kind(), crate::error::Kind::Usage);
+        assert_eq!(error.kind(), crate::error::ErrorKind::Usage);
         let text = error.to_string();
         assert!(
             text.contains("--w3c-field-regex") && text.contains(part),

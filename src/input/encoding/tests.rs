@@ -1,7 +1,7 @@
 //! Names and bytes against what Python's codecs say.
 
 use super::*;
-use crate::error::Kind as ErrorKind;
+use crate::error::ErrorKind;
 use proptest::prelude::*;
 
 fn decode(name: &str, bytes: &[u8]) -> Vec<u8> {

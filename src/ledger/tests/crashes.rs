@@ -142,7 +142,7 @@ fn a_second_run_at_the_same_time_fails() {
     let dir = folder();
     let first = open(dir.path());
     let error = Ledger::open(dir.path(), &target("1")).unwrap_err();
-    assert_eq!(error.kind(), crate::error::Kind::Stopped);
+    assert_eq!(error.kind(), crate::error::ErrorKind::Stopped);
     assert!(error.to_string().contains("another import"), "{error}");
     drop(first);
     open(dir.path());

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 
 fn never(_: &str, _: &Secret) -> Result<Secret> {
     panic!("unexpected log-in")
@@ -205,7 +205,7 @@ fn a_source_without_a_token_is_a_usage_error() {
         ),
     ] {
         let error = find_token(&sources, &never).unwrap_err();
-        assert_eq!(error.kind(), Kind::Usage, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
         assert!(error.to_string().contains(says), "{error}");
     }
 }
@@ -318,7 +318,7 @@ fn a_script_without_a_token_stops_the_import_and_says_why() {
     ] {
         let (_folder, local) = matomo(script);
         let error = local.create_token().unwrap_err();
-        assert_eq!(error.kind(), Kind::Stopped);
+        assert_eq!(error.kind(), ErrorKind::Stopped);
         assert!(error.to_string().contains(says), "{error}");
         assert!(error.to_string().contains("--token-auth-file"), "{error}");
     }
@@ -341,7 +341,7 @@ fn an_explicit_config_must_exist_but_the_default_need_not() {
         config: Some("/no/such/config.ini.php".into()),
         ..LocalMatomo::default()
     };
-    assert_eq!(named.create_token().unwrap_err().kind(), Kind::Usage);
+    assert_eq!(named.create_token().unwrap_err().kind(), ErrorKind::Usage);
     assert_eq!(LocalMatomo::default().create_token().unwrap(), None);
 }
 

@@ -12,13 +12,13 @@ pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
     pub fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.0.lock().clone()).unwrap()
     }
 }
 
 impl Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -177,7 +177,7 @@ fn an_output_file_that_cannot_be_opened_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing/out.txt");
     let error = Console::new(0, false, Some(&path)).err().unwrap();
-    assert_eq!(error.kind(), crate::error::Kind::Usage);
+    assert_eq!(error.kind(), crate::error::ErrorKind::Usage);
     let text = error.to_string();
     assert!(
         text.contains("--output=") && text.contains("missing/out.txt"),

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::super::exchange::ConnectFailure;
 use super::*;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 use crate::tests::server::{Act, Server, reply};
 
 const OK: &str = r#"{"status":"success","tracked":1,"invalid":0}"#;
@@ -120,7 +120,7 @@ fn an_invalid_url_is_a_usage_error_that_hides_credentials() {
         "http://",
     ] {
         let error = BaseUrl::parse(typed, "--url").err().unwrap();
-        assert_eq!(error.kind(), Kind::Usage);
+        assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.to_string().starts_with("--url="), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
@@ -263,7 +263,7 @@ fn an_unusable_url_is_a_usage_error() {
             ..options(url)
         })
         .unwrap_err();
-        assert_eq!(error.kind(), Kind::Usage, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
     }
 }
 

@@ -313,7 +313,7 @@ fn unusable_certificate_files_are_usage_errors() {
         ),
     ] {
         let error = Client::new(&wrong).unwrap_err();
-        assert_eq!(error.kind(), Kind::Usage);
+        assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.to_string().starts_with(option), "{error}");
     }
 }
