@@ -16,8 +16,8 @@ use super::{Field, Fit, Format, Record};
 const SESSION_TIME: &str = r"(?P<session_time>\d+|-)";
 
 /// A request that was cut off: its protocol is missing, perhaps also the blank before it.
-/// Icecast-KH keeps 235 bytes, some of which are the method. A shorter request without a protocol
-/// does not fit.
+/// Icecast-KH keeps 235 bytes including the method. A shorter request without a protocol does not
+/// fit.
 const CUT_REQUEST: &str = r#""(?P<method>\S+)\s+(?P<path>.{225,}?)\s*""#;
 
 pub(super) static ORDINARY: TextSpec = TextSpec {

@@ -204,7 +204,17 @@ impl JsonFormat {
         let mut next = 0;
         let mut rest = line.strip_prefix(b"{")?;
         loop {
-            let (name, after) = short_string(rest.strip_prefix(b"\"")?)?;
+            let text = rest.strip_prefix(b"\"")?;
+            let (key, name, after) = match self.expected_key(text, next) {
+                Some((key, after)) => {
+                    next += 1;
+                    (Some(key), key.name.as_bytes(), after)
+                }
+                None => {
+                    let (name, after) = short_string(text)?;
+                    (find_key(self.table.keys, name, &mut next), name, after)
+                }
+            };
             rest = skip_blanks(after.strip_prefix(b":")?);
             let value = match rest.strip_prefix(b"\"") {
                 Some(text) => {
@@ -218,7 +228,7 @@ impl JsonFormat {
                     Value::Number(number)
                 }
             };
-            self.take(name, value, &mut next, &mut object);
+            self.take(key, name, value, &mut object);
             match rest.split_first()? {
                 (b',', after) => rest = skip_blanks(after),
                 (b'}', []) => return object.finish(),
@@ -227,27 +237,39 @@ impl JsonFormat {
         }
     }
 
+    /// Takes the key at `next` off a text, if the text begins with it and a quote.
+    #[inline]
+    fn expected_key<'a>(&self, text: &'a [u8], next: usize) -> Option<(&'static Key, &'a [u8])> {
+        let key = self.table.keys.get(next)?;
+        let after = text.strip_prefix(key.name.as_bytes())?;
+        Some((key, after.strip_prefix(b"\"")?))
+    }
+
     /// Reads any line. Returns `None` if it does not fit.
     fn read<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Option<()> {
         let mut object = ObjectFields::new(arena, record);
         let mut next = 0;
         let mut members = Members::of(line, arena)?;
         for (name, value) in &mut members {
-            self.take(name, value, &mut next, &mut object);
+            let key = find_key(self.table.keys, name, &mut next);
+            self.take(key, name, value, &mut object);
         }
         members.ended_well().then(|| object.finish())?
     }
 
     /// Takes a member of the line's object.
+    #[inline]
     fn take<'a>(
         &'a self,
+        key: Option<&Key>,
         name: &[u8],
         value: Value<'a>,
-        next: &mut usize,
         object: &mut ObjectFields<'a, '_>,
     ) {
-        if let Some(key) = find_key(self.table.keys, name, next) {
-            object.put(key, value);
+        match key.map(|key| key.holds) {
+            Some(Holds::Field(field)) => object.set(field, value.text()),
+            Some(holds) => object.put(holds, value),
+            None => {}
         }
         // A custom variable may also ask for a key that holds a field.
         if let Some(name) = self
@@ -346,8 +368,8 @@ impl<'a, 'r> ObjectFields<'a, 'r> {
         }
     }
 
-    fn put(&mut self, key: &Key, value: Value<'a>) {
-        match key.holds {
+    fn put(&mut self, holds: Holds, value: Value<'a>) {
+        match holds {
             Holds::Field(field) => self.set(field, value.text()),
             Holds::Fallback(field) => self.fallback = value.text().map(|text| (field, text)),
             Holds::Nanoseconds(field) => self.set(field, milliseconds(value, self.arena)),
@@ -361,13 +383,14 @@ impl<'a, 'r> ObjectFields<'a, 'r> {
                 let members = Members::of(value.nested(), self.arena);
                 for (name, value) in members.into_iter().flatten() {
                     if let Some(key) = find_key(keys, name, &mut next) {
-                        self.put(key, value);
+                        self.put(key.holds, value);
                     }
                 }
             }
         }
     }
 
+    #[inline]
     fn set(&mut self, field: Field, text: Option<&'a [u8]>) {
         match text {
             Some(text) => self.record.set(field, text),

@@ -24,8 +24,10 @@ pub struct ReplayOptions {
 }
 
 /// The arguments of a tracking request in the log, in order.
+///
+/// Boxed because every accepted hit has room for them, but only replayed ones have any.
 #[derive(Debug, PartialEq)]
-pub struct Arguments(Map<String, Value>);
+pub struct Arguments(Box<Map<String, Value>>);
 
 impl ReplayOptions {
     /// Returns `None` if the request is not a tracking request with an `idsite`.
@@ -63,7 +65,7 @@ impl Arguments {
                 None => arguments.put(key, value),
             }
         }
-        Arguments(arguments.members())
+        Arguments(Box::new(arguments.members()))
     }
 
     pub fn text(&self, key: &str) -> Option<&str> {
@@ -85,7 +87,7 @@ impl Arguments {
     }
 
     fn shift(&mut self, seconds: i64) {
-        for (key, value) in &mut self.0 {
+        for (key, value) in self.0.iter_mut() {
             let time = value.as_str().and_then(|text| text.parse::<i64>().ok());
             if let Some(time) = time.filter(|_| TIME_KEYS.contains(&key.as_str())) {
                 *value = Value::String(time.saturating_add(seconds).to_string());
@@ -100,7 +102,7 @@ impl Arguments {
         let Ok(mut request) = serde_json::from_slice::<Map<String, Value>>(own) else {
             return own.to_vec();
         };
-        for (key, value) in self.0 {
+        for (key, value) in *self.0 {
             let keep_own = match key.as_str() {
                 "idsite" => true,
                 "bw_bytes" | "pf_srv" | "e_c" | "e_a" | "e_n" | "download" | "bots" => {
@@ -218,7 +220,7 @@ mod tests {
     use super::*;
 
     fn parsed(query: &str) -> Value {
-        Value::Object(Arguments::parse(query.as_bytes()).0)
+        Value::Object(*Arguments::parse(query.as_bytes()).0)
     }
 
     #[test]
@@ -298,7 +300,7 @@ mod tests {
         let mut arguments = Arguments::parse(b"_idts=100&_viewts=x&other=100");
         arguments.shift(-30);
         assert_eq!(
-            Value::Object(arguments.0),
+            Value::Object(*arguments.0),
             json!({"_idts": "70", "_viewts": "x", "other": "100"})
         );
     }

@@ -215,12 +215,13 @@ impl LineProcessor {
             Some(arguments) => self.sites.of_id(arguments.idsite().unwrap_or_default()),
             None => self.sites.of_host(request.host, &self.api, &self.console)?,
         };
-        Ok(site
-            .map(|site| AcceptedHit {
-                hit: self.hit.hit(request, time, site),
-                arguments,
-            })
-            .ok_or(Reason::NoSite))
+        let Some(site) = site else {
+            return Ok(Err(Reason::NoSite));
+        };
+        Ok(Ok(AcceptedHit {
+            hit: self.hit.hit(request, time, site),
+            arguments,
+        }))
     }
 
     /// Returns the time of a request that passes all filters (seconds since 1970, UTC), and its

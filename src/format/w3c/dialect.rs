@@ -192,9 +192,8 @@ impl Dialect {
         W3c::new(self, options)
     }
 
-    /// Whether the header lines before the first line of data are of this dialect, according to the
-    /// last `#Fields:` line, or `--w3c-fields` if there is none. At most one dialect recognizes a
-    /// header.
+    /// Whether the header lines before the first line of data are of this dialect. The last
+    /// `#Fields:` line decides; without one, `--w3c-fields`. At most one dialect recognizes a header.
     pub fn recognizes(&self, header: &[&[u8]], options: &W3cOptions) -> bool {
         let in_log = header.iter().rev().find_map(|line| field_names(line));
         let Some(names) = in_log.or_else(|| options.field_names()) else {
@@ -234,7 +233,7 @@ impl Dialect {
         }
     }
 
-    /// The standard name of the column for a field, or the name of the field if there is none.
+    /// The standard name of the column for a field, or the field's own name if no column has it.
     pub(super) fn column_for(&self, field: Field) -> &'static str {
         let has_field = |known: &&KnownColumn| known.column.fields.contains(&Some(field));
         self.columns()
