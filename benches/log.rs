@@ -1,4 +1,4 @@
-//! The logs that benchmarks read, in memory.
+//! The logs that the benchmarks read, in memory.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use criterion::Throughput;
 use import_logs::format::{Fit, Format, Record, registry};
 
-/// Lines in a log.
+/// Lines of each log.
 const LINES: usize = 3000;
 
 /// Lines of one format.
@@ -16,7 +16,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// The log in `fixtures/logs`, or the first ordinary line in `fixtures/odd`, over and over.
+    /// Repeats the log in `fixtures/logs`, or the first line in `fixtures/odd` that fits.
     pub fn of(name: &str) -> Self {
         let mut format = registry::by_name(name, &Default::default()).unwrap();
         let (log, odd) = (read("logs", name), read("odd", name).unwrap());
@@ -36,7 +36,7 @@ impl Log {
         Self { format, lines }
     }
 
-    /// As it stands in a file.
+    /// The log as it would be in a file.
     pub fn text(&self) -> Vec<u8> {
         let mut text = self.lines.join(&b'\n');
         text.push(b'\n');

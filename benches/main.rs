@@ -1,4 +1,4 @@
-//! Benchmarks: `cargo bench`, or `cargo bench -- parse` for some. They measure; nothing fails by being slow.
+//! Benchmarks; see README.md in this folder. They only measure: none fails because it is slow.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! The whole program, from its start to its end: a log in a file, into a server that takes everything and does nothing
-//! with it, and without a server (`--dry-run`). Beside them, as a yardstick, counting the newlines of the same log.
+//! The whole program: imports a log into a server that accepts everything and stores nothing, and
+//! without a server (`--dry-run`). For comparison, counts the line feeds of the same log.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -13,10 +13,10 @@ use tempfile::NamedTempFile;
 use crate::http::{Request, Response, Server};
 use crate::log::Log;
 
-/// How often the log of a benchmark is repeated, so that the start of the program does not count.
-const TIMES: usize = 100;
+/// Repetitions of a log, so that the start of the program hardly counts.
+const REPETITIONS: usize = 100;
 
-/// Knows site 1, and says of each hit that it has been stored.
+/// Has site 1, and reports every hit as stored.
 fn answer(request: &Request) -> Response {
     if !request.path().ends_with("/piwik.php") {
         let site = json!({"idsite": "1", "main_url": "http://radio.example", "timezone": "UTC"});
@@ -33,12 +33,12 @@ pub fn pipeline(criterion: &mut Criterion) {
     let server = Server::start(answer);
     for name in ["ncsa_extended", "icecast2", "nginx_json"] {
         let log = Log::of(name);
-        let text = log.text().repeat(TIMES);
+        let text = log.text().repeat(REPETITIONS);
         let mut file = NamedTempFile::new().unwrap();
         file.write_all(&text).unwrap();
         let mut group = criterion.benchmark_group(format!("pipeline/{name}"));
         group.throughput(Throughput::ElementsAndBytes {
-            elements: (log.lines.len() * TIMES) as u64,
+            elements: (log.lines.len() * REPETITIONS) as u64,
             bytes: text.len() as u64,
         });
         group.sampling_mode(SamplingMode::Flat).sample_size(10);

@@ -1,20 +1,20 @@
-//! Each stage that a line passes through in the parser's thread: parsing, filters, the writing of its request. Beside
-//! them, as a yardstick, counting the newlines of the same log.
+//! The stages of a line on the parser thread: parsing, filters, writing the request. For
+//! comparison, counts the line feeds of the same log.
 
 use std::hint::black_box;
+use std::rc::Rc;
 
 use bumpalo::Bump;
 use criterion::Criterion;
 use import_logs::cli::Cli;
 use import_logs::config::Config;
 use import_logs::format::{Fit, Record, registry};
-use import_logs::hit::Hit;
+use import_logs::hit::{Hit, LoggedRequest, Site};
 use import_logs::matomo::tracking::Writer;
-use import_logs::site::Site;
 
 use crate::log::Log;
 
-/// The formats with a scanner of their own, in which most logs are.
+/// Formats with a scanner, which most logs have.
 const COMMON: [&str; 3] = ["ncsa_extended", "icecast2", "nginx_json"];
 
 pub fn newlines(criterion: &mut Criterion) {
@@ -54,8 +54,8 @@ fn config() -> Config {
     Config::new(Cli::read(args.split(' ').map(Into::into)).unwrap()).unwrap()
 }
 
-/// All hits of a log, up to the filters.
-fn with_hits(log: &Log, config: &Config, then: impl FnOnce(Vec<Hit>)) {
+/// Calls `then` with all requests of a log, as the filters get them.
+fn with_requests(log: &Log, config: &Config, then: impl FnOnce(Vec<LoggedRequest>)) {
     let arena = Bump::new();
     let records: Vec<Record> = log
         .lines
@@ -66,10 +66,10 @@ fn with_hits(log: &Log, config: &Config, then: impl FnOnce(Vec<Hit>)) {
             record
         })
         .collect();
-    let hits = records
+    let requests = records
         .iter()
-        .map(|record| config.hit.hit(log.format.as_ref(), record, &arena));
-    then(hits.collect());
+        .map(|record| config.hit.request(log.format.as_ref(), record, &arena));
+    then(requests.collect());
 }
 
 pub fn filters(criterion: &mut Criterion) {
@@ -78,13 +78,14 @@ pub fn filters(criterion: &mut Criterion) {
         let log = Log::of(name);
         let (parsing, mut config) = (config(), config());
         group.throughput(log.throughput());
-        with_hits(&log, &parsing, |mut hits| {
+        with_requests(&log, &parsing, |mut requests| {
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
-                    hits.iter_mut()
-                        .filter_map(|hit| {
-                            config.filters.classify(hit);
-                            config.filters.judge(hit).ok()
+                    requests
+                        .iter_mut()
+                        .filter_map(|request| {
+                            config.filters.classify(request);
+                            config.filters.judge(request).ok()
                         })
                         .count()
                 });
@@ -99,20 +100,21 @@ pub fn requests(criterion: &mut Criterion) {
         let log = Log::of(name);
         let config = config();
         let mut writer = Writer::new(config.tracking.clone());
-        let site = Site {
-            id: "1".to_owned(),
-            main_url: Some("http://radio.example".to_owned()),
-        };
+        let site = Rc::new(Site::new(0, "1", Some("http://radio.example")));
         group.throughput(log.throughput());
-        with_hits(&log, &config, |mut hits| {
-            hits.iter_mut()
-                .for_each(|hit| config.hit.complete(hit).unwrap());
+        with_requests(&log, &config, |requests| {
+            let hit = |request| {
+                let &LoggedRequest { record, format, .. } = request;
+                let time = config.hit.time(record, format.dates()).unwrap();
+                config.hit.hit(request, time, Rc::clone(&site))
+            };
+            let hits: Vec<Hit> = requests.iter().map(hit).collect();
             let mut body = Vec::new();
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
                     body.clear();
                     for hit in &hits {
-                        writer.write(hit, &site, b"abcdef", &mut body);
+                        writer.write(hit, b"abcdef", &mut body);
                     }
                     black_box(body.len())
                 });

@@ -1,70 +1,69 @@
-//! The one error type: what went wrong, in words for the user, and which exit status it means.
+//! The error type of the crate: a message for the user, and the kind that decides the exit status.
 
 use thiserror::Error;
 
-/// Why an import could not go on. The text says what, where and what to do; it never holds the token.
+/// Why a run or a log failed. The message says what failed, where, and what to do. It never holds
+/// a secret.
 #[derive(Debug, Error)]
 #[error("{message}")]
 pub struct Error {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
 }
 
-/// Decides the exit status (SPEC section 10).
+/// Decides the exit status (guide/options.md, "Exit status").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Wrong use: an option that is none, a value that cannot be read. Exit status 2.
+pub enum ErrorKind {
+    /// An invalid option or value. Exit status 2.
     Usage,
-    /// The import stopped: the server, the disk or a log would not do. Exit status 1.
+    /// The import cannot continue: a server, disk or input error. Exit status 1.
     Stopped,
-    /// This log does not suit the options; the others may. Exit status 1, unless the others are imported all the same.
+    /// A log does not fit the options. Exit status 1, as it stops the import; but 3 if the log is
+    /// a spool that an earlier run left, as that must not stop this run.
     Log,
-    /// The program was told to stop while it waited for something. Whoever told it knows: the exit status is that of
-    /// the signal.
+    /// A shutdown was requested during a wait. The exit status is that of the signal.
     Interrupted,
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// Of [`Kind::Usage`].
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { kind, message }
+    }
+
+    /// Creates an error of [`ErrorKind::Usage`].
     pub fn usage(message: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Usage,
-            message: message.into(),
-        }
+        Self::new(ErrorKind::Usage, message)
     }
 
-    /// Of [`Kind::Stopped`].
+    /// Creates an error of [`ErrorKind::Stopped`].
     pub fn stopped(message: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Stopped,
-            message: message.into(),
-        }
+        Self::new(ErrorKind::Stopped, message)
     }
 
-    /// Of [`Kind::Log`].
+    /// Creates an error of [`ErrorKind::Log`].
     pub fn of_log(message: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Log,
-            message: message.into(),
-        }
+        Self::new(ErrorKind::Log, message)
     }
 
-    /// What is wrong in that line of a log.
+    /// Creates an error of [`ErrorKind::Interrupted`].
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Interrupted, message)
+    }
+
+    /// Adds the log and the number of the line to an error about its content.
     pub fn at_line(self, log: &str, number: u64) -> Self {
         Self::of_log(format!("{log}:{number}: {self}"))
     }
 
-    /// Of [`Kind::Interrupted`].
-    pub fn interrupted(message: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Interrupted,
-            message: message.into(),
-        }
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
     }
 
-    pub fn kind(&self) -> Kind {
-        self.kind
+    /// Returns whether the error is of [`ErrorKind::Log`].
+    pub fn is_about_log(&self) -> bool {
+        self.kind == ErrorKind::Log
     }
 }

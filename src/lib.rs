@@ -1,43 +1,103 @@
-//! import-logs: web-server and Icecast access logs into Matomo.
+//! import-logs imports the access logs of web servers and of Icecast into Matomo.
 //!
-//! A line walks once through the rooms, in this order, and never back: `input` bytes to lines -> `format` line
-//! to record -> `filter` keep or drop, with a reason -> `hit` record to hit -> `site` whose hit it is ->
-//! `recorder` hits to batches, one visitor always on the same recorder -> `matomo` batch to request, answer to
-//! outcome -> `report` what came of it.
+//! # Data flow
 //!
-//! `cli` and `config` say what is wanted, `pipeline` puts a run together, `prepare` makes ready what its first line needs,
-//! `connected` is the server it talks to, `books` what it keeps, and `parser` is the thread that walks the lines as far as
-//! the recorders. Beside the way stand `listening` (lines of radio logs are connections), `replay` (lines
-//! that are tracking requests already), `ledger` (what is done, kept on disk; `resume` leaves one where a run stopped)
-//! and `sandbox` (a small Matomo of our own, to try things and for the tests).
+//! A line passes once through these modules, in this order:
+//!
+//! ```text
+//! input      bytes to lines: decompress, decode, split
+//! format     line to record: which bytes are the address, the date, the path
+//! hit        record to hit: what the fields mean
+//! filter     keep the hit, or drop it for a reason
+//! site       which Matomo site it belongs to
+//! recorder   tracking requests to batches, in parallel
+//! matomo     batch to HTTP request, response to outcome
+//! report     counters, messages, summary
+//! ```
+//!
+//! [`run`](fn@run) reads the command line (`cli`) into checked options (`config`), and `run::run`
+//! sets up a run: it connects to the [`target`], opens the [`ledger`], and starts the recorders.
+//! [`import`] drives the logs through the flow; start reading there, with `import::line`.
+//!
+//! Two modules are beside the flow. [`radio`] turns lines of streaming servers into listening
+//! sessions. [`sandbox`] is a small tracker in the program, to try an import without a server.
+//!
+//! # Threads
+//!
+//! - The main thread is the parser. It reads one log after the other, as far as the queue.
+//! - Each open log has a reader thread, which decompresses ahead.
+//! - Each recorder is a thread. It takes chunks of requests from a bounded channel and sends them
+//!   in batches. All requests of a visitor go to the same recorder.
+//! - Progress is printed by a thread of its own, and an API call can run on one.
+//! - Signal handlers set a flag. All threads check it, or wait with [`shutdown::Shutdown::wait`].
+//!
+//! # Invariants
+//!
+//! - Every line that is read ends in exactly one counter. `report::Account::balance` proves it at
+//!   the end of each run.
+//! - A batch is in the ledger, on disk, before it is sent. A line is done only when Matomo has
+//!   acknowledged or refused all its requests, or when it needs none.
+//! - A line that is read again becomes the same requests with the same ids ([`hit_id`]), so Matomo
+//!   can be asked which of them it has.
+//! - The hits of a visitor are sent in the order of the log.
+//! - Memory does not depend on the size of a log.
+//! - Only `report` prints, and it never prints a [`secret`].
+//! - A module imports only from layers below its own (see the end of this file).
+//!
+//! # Glossary
+//!
+//! - **record**: the fields of a line, as bytes.
+//! - **hit**: one page view, download or event, as Matomo counts it.
+//! - **request**: a hit as JSON, ready to be sent. A line is nearly always one request; a listening
+//!   session is several, which form a **request group**.
+//! - **chunk**: requests on their way to a recorder. **Batch**: requests sent in one HTTP request.
+//! - **pending**: a batch that is sent, or about to be. **Acknowledged**: Matomo said that it has
+//!   the batch. **Unconfirmed**: there was no usable answer, so Matomo may or may not have it.
+//! - **done**: a line that no later run needs to send.
+//! - **session**: the time that a listener was connected to a mount point.
+//! - **spool**: the copy of a pipe in the state directory.
+//! - **target**: a Matomo and, with `--idsite`, a site. Each has its own ledger.
+//!
+//! # Layers
+//!
+//! The modules below are grouped in layers: a module imports only from layers below its own.
 
-pub mod books;
-pub mod choice;
-pub mod cli;
+mod run;
+
 pub mod config;
-pub mod connected;
-pub mod dump;
-pub mod error;
-pub mod filter;
-pub mod format;
-pub mod hit;
-pub mod input;
-pub mod ledger;
-pub mod listening;
-pub mod mark;
+
+pub mod cli;
+mod import;
+
+mod recorder;
+mod site;
+mod target;
+
+mod filter;
 pub mod matomo;
-pub mod parser;
-pub mod pipeline;
-pub mod prepare;
-pub mod recorder;
-pub mod rejects;
-pub mod replay;
-pub mod report;
-pub mod resume;
+
+pub mod hit;
 pub mod sandbox;
+
+mod radio;
+
+pub mod format;
+
+pub mod ledger;
+mod report;
+
+mod input;
+pub mod shutdown;
+
+mod error;
+mod failpoint;
+pub mod guide;
+mod hit_id;
 pub mod secret;
-pub mod site;
-pub mod stop;
+mod sync;
+
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -47,22 +107,21 @@ use config::Config;
 use error::Result;
 use input::discover::{discover, refuse_log};
 use report::{Console, Exit};
-use stop::Stop;
+use shutdown::Shutdown;
 
-/// Runs the program with a command line, its own name first.
+/// Runs the program. `args` begin with the name of the program.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.collect();
-    let cli = match Cli::read(args.iter().cloned()) {
+    let cli = match Cli::read(args) {
         Ok(cli) => cli,
-        // Help and version come this way too; a closed pipe is no reason to fail.
+        // Also --help and --version. A closed pipe is not a failure.
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(error.exit_code() as u8);
         }
     };
     let mut console = Console::default();
-    let exit = match prepare(cli, args, &mut console) {
-        Ok((config, stop)) => pipeline::run(config, &console, &stop),
+    let exit = match configure(cli, &mut console) {
+        Ok((config, shutdown)) => run::run(config, &console, &shutdown),
         Err(error) => {
             console.error(error.to_string());
             Exit::of_run(Some(&error), None, false)
@@ -72,9 +131,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     exit.into()
 }
 
-fn prepare(cli: Cli, args: Vec<OsString>, console: &mut Console) -> Result<(Config, Stop)> {
+fn configure(cli: Cli, console: &mut Console) -> Result<(Config, Shutdown)> {
     if let Some(output) = &cli.output.output {
-        // What is wrong with the names of logs is told later.
+        // Names without a file are reported later.
         refuse_log("--output", output, &discover(&cli.files, &mut |_| {}))?;
     }
     *console = Console::new(
@@ -82,9 +141,5 @@ fn prepare(cli: Cli, args: Vec<OsString>, console: &mut Console) -> Result<(Conf
         cli.output.quiet,
         cli.output.output.as_deref(),
     )?;
-    let config = Config {
-        command_line: args,
-        ..Config::new(cli)?
-    };
-    Ok((config, Stop::install()?))
+    Ok((Config::new(cli)?, Shutdown::install()?))
 }

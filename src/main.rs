@@ -1,5 +1,3 @@
-//! Reads the command line, runs, turns the result into an exit status; nothing else.
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

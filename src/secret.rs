@@ -1,8 +1,8 @@
-//! A text that must never be shown: the token, a password.
+//! Text that must never be printed: a token, a password.
 
 use std::fmt;
 
-/// Holds the text; `Debug` hides it, and there is no `Display`. [`Secret::expose`] is for the wire only.
+/// Holds the text. `Debug` prints `***`, and there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -11,7 +11,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for a request body or header; never for a message.
+    /// The text itself, for a request's body or header. Never for a message.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,178 +1,154 @@
-//! Whose hit it is: one site for all (`--idsite`), or a look-up for each new host (SPEC section 7).
+//! Finds the Matomo site of a hit: one site for all hits (`--idsite`), or a lookup for each new
+//! host.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::BuildHasher;
+use std::rc::Rc;
 
 use foldhash::fast::RandomState;
 
-use crate::config::SiteOptions;
 use crate::error::{Error, Result};
+use crate::hit::Site;
 use crate::matomo::api::{Api, ApiError};
 use crate::matomo::tracking::NO_HOST;
 use crate::report::Console;
 use crate::report::clean::clean_to;
 use crate::report::summary::SiteSummary;
 
-/// Bytes of a host's name with its port, and more: a longer text is nobody's host, and Matomo is not asked for it.
-const LONGEST_HOST: usize = 300;
-/// Hosts whose sites are remembered before those that Matomo does not know are forgotten, and asked for again.
-const MOST_KNOWN: usize = 100_000;
-/// Hosts without a site that are listed in the summary, and the characters shown of each.
-const MOST_LISTED: usize = 1000;
-const LONGEST_LISTED: usize = LONGEST_HOST;
-/// Hosts without a site that are told apart; who invents more than that need not see them counted.
-const MOST_COUNTED: usize = 1_000_000;
+/// A longer text, port included, is not a host name. Matomo is not asked for it.
+const MAX_HOST_BYTES: usize = 300;
+/// Cached hosts. Above this, hosts without a site of their own are dropped and looked up again.
+const MAX_CACHED_HOSTS: usize = 100_000;
+/// Unmatched hosts listed in the summary, and the characters shown of each.
+const MAX_LISTED: usize = 1000;
+const MAX_LISTED_CHARS: usize = MAX_HOST_BYTES;
+/// Distinct unmatched hosts that are counted.
+const MAX_COUNTED: usize = 1_000_000;
 
-/// A site of Matomo's, as tracking requests need it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Site {
-    /// `idsite`, as Matomo or the user wrote it.
-    pub id: String,
-    /// The main url without slashes at its end; known with `--idsite` and when replaying.
-    pub main_url: Option<String>,
+#[derive(Clone, Debug, Default)]
+pub struct SiteOptions {
+    pub idsite: Option<String>,
+    pub fallback: Option<String>,
+    pub add: bool,
+    /// The site of hits from logs without hosts, if `idsite` does not set one for all.
+    pub hostless: Option<String>,
 }
 
-impl Site {
-    fn new(id: &str, main_url: Option<&str>) -> Self {
-        Self {
-            id: id.to_owned(),
-            main_url: main_url.map(|url| url.trim_end_matches('/').to_owned()),
-        }
-    }
-
-    /// What stands before a host: the scheme of the site's main url where that is known, otherwise `http`.
-    pub fn scheme(&self) -> &str {
-        let scheme = self
-            .main_url
-            .as_deref()
-            .and_then(|url| url.split_once("://"));
-        scheme.map_or("http", |(scheme, _)| scheme)
-    }
-}
-
-/// All sites of a run, and what the summary says of them.
+/// All sites of a run, and what the summary says about them.
 #[derive(Debug)]
 pub struct Sites {
     options: SiteOptions,
-    rule: Rule,
-    sites: Vec<Site>,
+    rule: SiteRule,
+    /// Each at its own index.
+    sites: Vec<Rc<Site>>,
     /// The site of hits from logs without hosts.
-    hostless: Option<u32>,
-    /// Site of each host that was met; replaying, of each site ID that Matomo has.
-    known: HashMap<Vec<u8>, Option<u32>, RandomState>,
+    hostless: Option<Rc<Site>>,
+    /// The site of each host seen so far. When replaying, of each site ID that Matomo has.
+    cache: HashMap<Vec<u8>, Option<Rc<Site>>, RandomState>,
     existed: BTreeSet<String>,
     /// Host and ID of each site that was created.
     created: BTreeMap<String, String>,
-    unmatched: Unmatched,
+    unmatched: UnmatchedHosts,
 }
 
-/// Hosts (or, replaying, site IDs) that matched no site. Strangers write them: what is kept of them is bounded.
+/// Hosts without a site; when replaying, site IDs that Matomo does not have. They come from the
+/// log, so their memory is bounded.
 #[derive(Debug, Default)]
-struct Unmatched {
-    /// The first of them.
+struct UnmatchedHosts {
+    /// The first [`MAX_LISTED`].
     listed: Vec<String>,
-    /// All of them, by their hashes.
-    met: HashSet<u64, RandomState>,
+    /// Hashes of the first [`MAX_COUNTED`].
+    seen: HashSet<u64, RandomState>,
     hasher: RandomState,
 }
 
-impl Unmatched {
-    /// `what`: what stands before the name.
-    fn add(&mut self, what: &str, name: &[u8]) {
-        if self.met.len() < MOST_COUNTED
-            && self.met.insert(self.hasher.hash_one(name))
-            && self.listed.len() < MOST_LISTED
+impl UnmatchedHosts {
+    fn add(&mut self, label: &str, name: &[u8]) {
+        if self.seen.len() < MAX_COUNTED
+            && self.seen.insert(self.hasher.hash_one(name))
+            && self.listed.len() < MAX_LISTED
         {
-            let name = clean_to(name, LONGEST_LISTED);
-            self.listed.push(format!("{what}{name}"));
+            let name = clean_to(name, MAX_LISTED_CHARS);
+            self.listed.push(format!("{label}{name}"));
         }
     }
 }
 
 #[derive(Debug)]
-enum Rule {
+enum SiteRule {
     /// One site for all hits, checked with the server.
     One,
-    /// Nothing is looked up.
+    /// No lookups.
     DryRun,
     ByHost,
-    /// By the ID in the log's own requests.
-    ById(HashMap<String, Site>),
+    /// By the `idsite` of each replayed request: the main URL of every site that Matomo has.
+    ById(HashMap<String, String>),
 }
 
 impl Sites {
-    /// Asks for the site of `--idsite`, or when replaying for all sites. An error stops the import before anything
-    /// is sent.
+    /// Looks up the site of `--idsite`, or all sites when replaying.
+    ///
+    /// # Errors
+    ///
+    /// Fails if Matomo does not answer or does not have the site. Nothing has been sent then.
     pub fn new(options: SiteOptions, replaying: bool, dry_run: bool, api: &Api) -> Result<Sites> {
-        let mut sites = Vec::new();
-        let mut existed = BTreeSet::new();
-        let rule = if let Some(id) = &options.idsite {
-            let found = api.site(id)?;
-            existed.insert(id.clone());
-            sites.push(Site::new(id, Some(&found.main_url)));
-            Rule::One
-        } else if dry_run {
-            sites.push(Site::new("0", None));
-            Rule::DryRun
-        } else if replaying {
-            Rule::ById(
-                api.all_sites()?
-                    .into_iter()
-                    .map(|site| (site.id.clone(), Site::new(&site.id, Some(&site.main_url))))
-                    .collect(),
-            )
-        } else {
-            Rule::ByHost
-        };
-        let hostless = match &options.hostless {
-            Some(id) if matches!(rule, Rule::ByHost) => {
-                let found = api.site(id)?;
-                sites.push(Site::new(id, Some(&found.main_url)));
-                Some(0)
-            }
-            _ => None,
-        };
-        Ok(Sites {
+        let mut sites = Sites {
             options,
-            rule,
-            sites,
-            hostless,
-            known: HashMap::default(),
-            existed,
+            rule: SiteRule::ByHost,
+            sites: Vec::new(),
+            hostless: None,
+            cache: HashMap::default(),
+            existed: BTreeSet::new(),
             created: BTreeMap::new(),
-            unmatched: Unmatched::default(),
-        })
+            unmatched: UnmatchedHosts::default(),
+        };
+        if let Some(id) = sites.options.idsite.clone() {
+            let main_url = api.site(&id)?.main_url;
+            sites.existed.insert(id.clone());
+            sites.add(&id, Some(&main_url));
+            sites.rule = SiteRule::One;
+        } else if dry_run {
+            sites.add("0", None);
+            sites.rule = SiteRule::DryRun;
+        } else if replaying {
+            let all = api.all_sites()?.into_iter();
+            let all = all.map(|site| (site.id, site.main_url));
+            sites.rule = SiteRule::ById(all.collect());
+        } else if let Some(id) = sites.options.hostless.clone() {
+            let main_url = api.site(&id)?.main_url;
+            sites.hostless = Some(sites.add(&id, Some(&main_url)));
+        }
+        Ok(sites)
     }
 
-    /// The site at an index that [`Sites::of_host`] or [`Sites::of_id`] gave.
-    pub fn get(&self, site: u32) -> &Site {
-        &self.sites[site as usize]
-    }
-
-    /// The site of a hit by its host. `None`: it has none, and the host is listed in the summary.
+    /// The site of a hit by its host. Returns `None` if the host has none; the summary lists such
+    /// hosts.
+    ///
+    /// # Errors
+    ///
+    /// Fails if Matomo has to be asked and does not answer.
     pub fn of_host(
         &mut self,
         host: Option<&[u8]>,
         api: &Api,
         console: &Console,
-    ) -> Result<Option<u32>> {
-        if matches!(self.rule, Rule::One | Rule::DryRun) {
-            return Ok(Some(0));
+    ) -> Result<Option<Rc<Site>>> {
+        if matches!(self.rule, SiteRule::One | SiteRule::DryRun) {
+            return Ok(self.sites.first().cloned());
         }
-        if let (None, Some(site)) = (host, self.hostless) {
-            let id = &self.sites[site as usize].id;
-            if !self.existed.contains(id) {
-                self.existed.insert(id.clone());
+        if let (None, Some(site)) = (host, &self.hostless) {
+            if !self.existed.contains(&site.id) {
+                self.existed.insert(site.id.clone());
             }
-            return Ok(Some(site));
+            return Ok(Some(Rc::clone(site)));
         }
         let host = host
             .filter(|host| !host.is_empty())
             .unwrap_or(NO_HOST.as_bytes());
-        if let Some(site) = self.known.get(host) {
-            return Ok(*site);
+        if let Some(site) = self.cache.get(host) {
+            return Ok(site.clone());
         }
-        if host.len() > LONGEST_HOST {
+        if host.len() > MAX_HOST_BYTES {
             let fallback = self.options.fallback.clone();
             if fallback.is_none() {
                 self.unmatched.add("", host);
@@ -183,41 +159,42 @@ impl Sites {
         if site.is_none() {
             self.unmatched.add("", host);
         }
-        if self.known.len() >= MOST_KNOWN {
-            self.forget_unknown();
+        if self.cache.len() >= MAX_CACHED_HOSTS {
+            self.evict_unmatched();
         }
-        self.known.insert(host.to_vec(), site);
+        self.cache.insert(host.to_vec(), site.clone());
         Ok(site)
     }
 
-    /// The site of a replayed request by its `idsite`.
-    pub fn of_id(&mut self, id: &str) -> Option<u32> {
-        let Rule::ById(all) = &self.rule else {
-            return Some(0);
+    /// The site of a replayed request by its `idsite`. Returns `None` if Matomo does not have it.
+    pub fn of_id(&mut self, id: &str) -> Option<Rc<Site>> {
+        let SiteRule::ById(all) = &self.rule else {
+            return self.sites.first().cloned();
         };
-        if let Some(site) = self.known.get(id.as_bytes()) {
-            return *site;
+        if let Some(site) = self.cache.get(id.as_bytes()) {
+            return site.clone();
         }
-        // IDs that Matomo does not have are not remembered: they can be told from those that it has at once.
-        let Some(site) = all.get(id).cloned() else {
+        // Unknown IDs are not cached: one lookup in `all` finds them out.
+        let Some(main_url) = all.get(id).cloned() else {
             self.unmatched.add("unrecognized site ID ", id.as_bytes());
             return None;
         };
-        self.existed.insert(site.id.clone());
-        let number = Some(self.add(site));
-        self.known.insert(id.as_bytes().to_vec(), number);
-        number
+        self.existed.insert(id.to_owned());
+        let site = Some(self.add(id, Some(&main_url)));
+        self.cache.insert(id.as_bytes().to_vec(), site.clone());
+        site
     }
 
-    /// Forgets hosts that Matomo did not know.
-    fn forget_unknown(&mut self) {
-        let (sites, fallback) = (&self.sites, self.options.fallback.as_ref());
-        self.known
-            .retain(|_, site| site.is_some_and(|site| Some(&sites[site as usize].id) != fallback));
+    /// Drops hosts without a site of their own from the cache.
+    fn evict_unmatched(&mut self) {
+        let fallback = self.options.fallback.as_ref();
+        self.cache
+            .retain(|_, site| site.as_ref().is_some_and(|site| Some(&site.id) != fallback));
     }
 
-    /// First answer of the server, else the fallback, else a new site where the user wants that.
-    fn look_up(&mut self, host: &str, api: &Api, console: &Console) -> Result<Option<u32>> {
+    /// Takes the site that Matomo knows for the host, else the fallback, else creates one if the
+    /// user wants that.
+    fn look_up(&mut self, host: &str, api: &Api, console: &Console) -> Result<Option<Rc<Site>>> {
         let id = match (api.site_of_host(host)?, &self.options.fallback) {
             (Some(id), _) => id,
             (None, Some(fallback)) => fallback.clone(),
@@ -225,9 +202,9 @@ impl Sites {
                 return match api.add_site(host) {
                     Ok(id) => {
                         self.created.insert(host.to_owned(), id.clone());
-                        Ok(Some(self.add(Site::new(&id, None))))
+                        Ok(Some(self.add(&id, None)))
                     }
-                    // The other sites' hits need not wait for this one.
+                    // The hits of other sites can still be imported.
                     Err(ApiError::Refused(why)) => {
                         console.warn(format!("no site could be created for {host}: {why}"));
                         Ok(None)
@@ -240,23 +217,25 @@ impl Sites {
         Ok(Some(self.add_existing(&id)))
     }
 
-    fn add_existing(&mut self, id: &str) -> u32 {
+    fn add_existing(&mut self, id: &str) -> Rc<Site> {
         if !self.existed.contains(id) {
             self.existed.insert(id.to_owned());
         }
-        self.add(Site::new(id, None))
+        self.add(id, None)
     }
 
-    fn add(&mut self, site: Site) -> u32 {
-        let known = self.sites.iter().position(|known| *known == site);
-        let place = known.unwrap_or_else(|| {
-            self.sites.push(site);
-            self.sites.len() - 1
-        });
-        place as u32
+    /// Adds a site unless it is there already.
+    fn add(&mut self, id: &str, main_url: Option<&str>) -> Rc<Site> {
+        let site = Site::new(self.sites.len() as u32, id, main_url);
+        let same = |known: &&Rc<Site>| known.id == site.id && known.main_url == site.main_url;
+        if let Some(known) = self.sites.iter().find(same) {
+            return Rc::clone(known);
+        }
+        let site = Rc::new(site);
+        self.sites.push(Rc::clone(&site));
+        site
     }
 
-    /// What the summary says of them.
     pub fn summary(&self) -> SiteSummary {
         SiteSummary {
             imported_to: self.existed.len() + self.created.len(),
@@ -267,20 +246,20 @@ impl Sites {
                 .map(|(host, id)| (host.clone(), id.clone()))
                 .collect(),
             unmatched: self.unmatched.listed.clone(),
-            unmatched_total: self.unmatched.met.len(),
+            unmatched_total: self.unmatched.seen.len(),
         }
     }
 
-    /// A log whose format has no host needs to be told whose hits it holds.
+    /// Whether every hit needs a host to find its site.
     pub fn needs_host(&self) -> bool {
-        matches!(self.rule, Rule::ByHost | Rule::DryRun) && self.options.hostless.is_none()
+        matches!(self.rule, SiteRule::ByHost | SiteRule::DryRun) && self.options.hostless.is_none()
     }
 }
 
-/// The error for a log without hosts, where nothing says whose hits they are.
+/// The error for a log without hosts if no option sets the site.
 pub fn no_host(log: &str, format: &str) -> Error {
     Error::of_log(format!(
-        "{log}: the format {format} has no host, so nothing says whose hits these are: give --idsite or --log-hostname"
+        "{log}: the format {format} has no host, so the site of its hits is unknown: give --idsite or --log-hostname"
     ))
 }
 
@@ -289,49 +268,47 @@ mod tests {
     use super::*;
 
     fn replaying(ids: &[&str]) -> Sites {
-        let all = ids.iter().map(|id| {
-            let site = Site::new(id, Some("https://example.org/"));
-            ((*id).to_owned(), site)
-        });
+        let main_url = |id: &&str| ((*id).to_owned(), "https://example.org/".to_owned());
         Sites {
             options: SiteOptions::default(),
-            rule: Rule::ById(all.collect()),
+            rule: SiteRule::ById(ids.iter().map(main_url).collect()),
             sites: Vec::new(),
             hostless: None,
-            known: HashMap::default(),
+            cache: HashMap::default(),
             existed: BTreeSet::new(),
             created: BTreeMap::new(),
-            unmatched: Unmatched::default(),
+            unmatched: UnmatchedHosts::default(),
         }
     }
 
     #[test]
-    fn invented_site_ids_are_counted_and_neither_all_nor_whole_kept() {
+    fn unknown_site_ids_are_counted_in_bounded_memory() {
         let mut sites = replaying(&["1", "2"]);
-        assert_eq!(sites.of_id("2"), Some(0));
+        let index = |site: Option<Rc<Site>>| site.map(|site| site.index);
+        assert_eq!(index(sites.of_id("2")), Some(0));
         for number in 0..3000 {
             let id = format!("{number:08}{}", "x".repeat(8000));
             assert_eq!(sites.of_id(&id), None);
             assert_eq!(sites.of_id(&id), None);
         }
-        assert_eq!(sites.of_id("1"), Some(1));
-        assert_eq!(sites.known.len(), 2);
+        assert_eq!(index(sites.of_id("1")), Some(1));
+        assert_eq!(sites.cache.len(), 2);
         let summary = sites.summary();
         assert_eq!((summary.imported_to, summary.unmatched_total), (2, 3000));
-        assert_eq!(summary.unmatched.len(), MOST_LISTED);
+        assert_eq!(summary.unmatched.len(), MAX_LISTED);
         assert!(summary.unmatched[0].starts_with("unrecognized site ID 00000000xxx"));
         assert!(summary.unmatched.iter().all(|name| name.len() < 400));
     }
 
     #[test]
-    fn of_the_hosts_those_without_a_site_are_forgotten() {
+    fn only_hosts_without_a_site_of_their_own_are_evicted() {
         let mut sites = replaying(&[]);
         sites.options.fallback = Some("9".into());
-        let (own, fallback) = (sites.add(Site::new("1", None)), sites.add_existing("9"));
+        let (own, fallback) = (sites.add("1", None), sites.add_existing("9"));
         for (host, site) in [("a", Some(own)), ("b", Some(fallback)), ("c", None)] {
-            sites.known.insert(host.into(), site);
+            sites.cache.insert(host.into(), site);
         }
-        sites.forget_unknown();
-        assert_eq!(sites.known.keys().collect::<Vec<_>>(), [b"a"]);
+        sites.evict_unmatched();
+        assert_eq!(sites.cache.keys().collect::<Vec<_>>(), [b"a"]);
     }
 }

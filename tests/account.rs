@@ -1,9 +1,9 @@
-//! The account: for any log, every line that was read stands in exactly one of the ends, and the server, the
-//! summary and the messages tell the same.
+//! The account: for any log, every line that was read stands in exactly one of the ends, and the
+//! server, the summary and the messages tell the same.
 
 use std::collections::BTreeSet;
 
-use import_logs::sandbox::{Fault, Faults, Options};
+use crate::support::fake::{Fault, Faults, Options};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use regex::Regex;
@@ -48,7 +48,8 @@ fn lines_of(log: &[u8]) -> u64 {
     (ends + usize::from(!log.is_empty() && !log.ends_with(b"\n"))) as u64
 }
 
-/// Everything that can be checked of any run over `access.log`, with a good line in `other.log` beside it.
+/// Everything that can be checked of any run over `access.log`, with a good line in `other.log`
+/// beside it.
 fn check(ended: &Ended, log: &[u8], stored: u64) -> Result<(), TestCaseError> {
     let Some((read, ends)) = of_log(ended, "access.log") else {
         // It stopped before a line was read.

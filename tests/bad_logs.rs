@@ -1,15 +1,16 @@
-//! Logs that are none, or cannot be read: each is named, the others are imported, and the exit status tells.
+//! Logs that are none, or cannot be read: each is named, the others are imported, and the exit
+//! status tells.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use import_logs::sandbox::Sandbox;
+use crate::support::fake::FakeMatomo;
 
 use crate::support::folder::gzip;
 use crate::support::stored::{assert_each_once, count, numbers, sandbox};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(folder: &Folder, sandbox: &Sandbox, files: &str) -> Ended {
+fn import(folder: &Folder, sandbox: &FakeMatomo, files: &str) -> Ended {
     Program::new(folder)
         .to(sandbox)
         .args("--idsite=1")
@@ -17,7 +18,8 @@ fn import(folder: &Folder, sandbox: &Sandbox, files: &str) -> Ended {
         .run()
 }
 
-/// A log that gives nothing: it is named with these words, nothing is stored, and a good log beside it is imported.
+/// A log that gives nothing: it is named with these words, nothing is stored, and a good log beside
+/// it is imported.
 #[track_caller]
 fn assert_passed_over(folder: &Folder, name: &str, words: &[&str]) {
     let alone = sandbox();
@@ -141,7 +143,7 @@ fn a_packed_file_that_was_cut_off_gives_what_is_there() {
     let sandbox = sandbox();
     let ended = import(&folder, &sandbox, "cut.log.gz")
         .exits(3)
-        .says(&["cut.log.gz: ", "cut off"]);
+        .says(&["cut.log.gz: ", "truncated"]);
     let stored = numbers(&sandbox);
     assert!(stored.len() > 500, "{ended}");
     assert_eq!(stored, (0..stored.len()).collect::<Vec<_>>());
@@ -157,7 +159,7 @@ fn a_short_packed_file_that_was_cut_off_is_told_though_its_format_is_to_be_found
         let sandbox = sandbox();
         let ended = import(&folder, &sandbox, &format!("{args} cut.log.gz"))
             .exits(3)
-            .says(&["cut.log.gz: ", "cut off"]);
+            .says(&["cut.log.gz: ", "truncated"]);
         let stored = numbers(&sandbox);
         assert!(stored.len() > 10, "{ended}");
         assert_eq!(stored, (0..stored.len()).collect::<Vec<_>>());

@@ -1,15 +1,15 @@
-//! The command lines that people have in their cron tables and pipes. In each: hits stored by the server = imported
-//! in the summary = what the test counts for itself.
+//! The command lines that people have in their cron tables and pipes. In each: hits stored by the
+//! server = imported in the summary = what the test counts for itself.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use serde_json::Value;
 
+use crate::support::fake::Options;
 use crate::support::folder::{fixture, gzip};
 use crate::support::stored::{assert_each_once, count, options, sandbox, started, text};
 use crate::support::{Folder, Program, logs};
-use import_logs::sandbox::Options;
 
 /// The few fields of a line that decide whether it is imported.
 struct Line {
@@ -100,7 +100,8 @@ fn an_icecast_log_by_eight_recorders() {
         log.lines().count() as u64
     );
     let hits = sandbox.store().hits().unwrap();
-    // What is no hit of a line is an event of its connection: still there, or left after so many seconds.
+    // What is no hit of a line is an event of its connection: still there, or left after so many
+    // seconds.
     let (events, pages): (Vec<_>, Vec<_>) =
         hits.iter().partition(|hit| !text(hit, "e_c").is_empty());
     assert_eq!(pages.len() as u64, expected);

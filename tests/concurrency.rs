@@ -1,22 +1,22 @@
-//! Many recorders: as many requests at once as there are recorders, and yet each visitor's hits in order.
+//! Several recorders send as many requests at once, and keep the hits of each visitor in order.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use import_logs::sandbox::{Log, Options, Sandbox};
+use crate::support::fake::{FakeMatomo, Log, Options};
 
 use crate::support::stored::{assert_each_once, number, options, started, text};
 use crate::support::{Folder, Program, logs};
 
-/// Each request takes the server a while, so that those that may run at once do.
-fn slow() -> Sandbox {
+/// A server slow enough for requests to overlap.
+fn slow() -> FakeMatomo {
     started(Options {
         delay: Duration::from_millis(40),
         ..options()
     })
 }
 
-fn import(sandbox: &Sandbox, log: String, recorders: usize) -> Log {
+fn import(sandbox: &FakeMatomo, log: String, recorders: usize) -> Log {
     Program::new(&Folder::with_log(log))
         .to(sandbox)
         .args("--idsite=1 --recorder-max-payload-size=5 access.log")
@@ -57,7 +57,7 @@ fn one_recorder_sends_one_request_after_the_other() {
 }
 
 #[test]
-fn connections_are_used_again() {
+fn connections_are_reused() {
     let sandbox = started(options());
     let log = import(&sandbox, logs::log_of(600, 100), 4);
     assert!(log.tracker.len() >= 120);
@@ -73,7 +73,7 @@ fn the_first_batch_of_a_site_and_day_goes_alone() {
     assert!(others.map(|call| call.began).min() >= first.ended);
 }
 
-/// Of a line: its address, and the user of every third.
+/// A log in which every third line has a user.
 fn with_users(lines: usize) -> String {
     let each = (0..lines).map(|number| {
         let line = logs::line(number, 40);
@@ -86,12 +86,12 @@ fn with_users(lines: usize) -> String {
 }
 
 #[test]
-fn a_visitor_stays_on_one_recorder_and_in_order() {
+fn hits_of_a_visitor_are_sent_in_order_and_never_at_once() {
     let sandbox = slow();
     let log = import(&sandbox, with_users(500), 8);
     assert_each_once(&sandbox, 500);
     assert!(log.busy_peak > 1);
-    // A visitor's requests: when each came and was done with, and the line it is.
+    // For each visitor: when each request began and ended, and the line it is for.
     let mut visits: HashMap<String, Vec<(Duration, Duration, usize)>> = HashMap::new();
     for call in &log.tracker {
         for hit in call.requests() {
@@ -106,7 +106,7 @@ fn a_visitor_stays_on_one_recorder_and_in_order() {
     for (visitor, hits) in visits {
         for pair in hits.windows(2) {
             let ((began, ended, line), (next, _, later)) = (pair[0], pair[1]);
-            assert!(line < later, "{visitor}: line {later} came before {line}");
+            assert!(line < later, "{visitor}: line {later} before {line}");
             assert!(
                 began == next || ended <= next,
                 "{visitor}: two requests at once"

@@ -1,17 +1,17 @@
-//! No way to Matomo: what the message says, the exit status, and that nothing of the log is counted as imported.
+//! Matomo cannot be reached: the message, the exit status, and that no line is counted as imported.
 
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use import_logs::sandbox::{Fault, Faults, Options, When};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Options, When};
 
 use crate::support::http::{Response, Server};
 use crate::support::matomo::Matomo;
 use crate::support::stored::{count, options, started};
 use crate::support::{Ended, Folder, Program, TOKEN, logs, tls};
 
-/// Runs an import of ten lines to this address.
+/// Imports ten lines to a URL.
 fn import(url: &str, args: &str) -> Ended {
     import_with(&Folder::with_log(logs::log(10)), url, args)
 }
@@ -25,7 +25,7 @@ fn import_with(folder: &Folder, url: &str, args: &str) -> Ended {
         .run()
 }
 
-/// It stopped, said why, and there is nothing to sum up.
+/// The import stopped with an error and without a summary.
 #[track_caller]
 fn assert_stopped(ended: Ended, texts: &[&str]) {
     let ended = ended.exits(1).says(&["error: "]).says(texts);
@@ -33,13 +33,13 @@ fn assert_stopped(ended: Ended, texts: &[&str]) {
 }
 
 #[test]
-fn a_host_that_does_not_exist_is_named() {
+fn an_unknown_host_is_named() {
     let ended = import("http://matomo.invalid/", "");
     assert_stopped(ended, &["no host \"matomo.invalid\"", "check --url"]);
 }
 
 #[test]
-fn a_port_where_nobody_listens_is_named() {
+fn a_closed_port_is_named() {
     let place = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -50,7 +50,7 @@ fn a_port_where_nobody_listens_is_named() {
 }
 
 #[test]
-fn the_address_of_the_api_is_named_where_it_is_another() {
+fn the_host_of_the_api_is_named_if_it_is_another() {
     let sandbox = started(options());
     let ended = import(&sandbox.url(), "--api-url=http://api.invalid/");
     assert_stopped(ended, &["no host \"api.invalid\"", "check --api-url"]);
@@ -58,24 +58,24 @@ fn the_address_of_the_api_is_named_where_it_is_another() {
 }
 
 #[test]
-fn https_to_a_port_without_tls_says_so() {
+fn https_to_a_port_without_tls_is_explained() {
     let server = Server::start(|_| Response::html(200));
     let ended = import(&format!("https://{}", server.place()), "");
     assert_stopped(
         ended,
-        &[&server.place(), "no TLS connection", "speaks https"],
+        &[&server.place(), "TLS handshake failed", "speaks https"],
     );
 }
 
 #[test]
-fn a_certificate_of_nobody_is_refused_at_once() {
+fn an_untrusted_certificate_stops_the_import_at_once() {
     let requests = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&requests);
     let (server, _) = tls::self_signed(move |_| {
         seen.fetch_add(1, Ordering::Relaxed);
         Response::html(200)
     });
-    // Trying again would not help, and would not end within the test's time.
+    // A retry would not help, and would exceed the time limit of the test.
     let ended = import(&server.url(), "--retry-delay=1000");
     let place = server.place();
     assert_stopped(
@@ -91,7 +91,7 @@ fn a_certificate_of_nobody_is_refused_at_once() {
 }
 
 #[test]
-fn a_private_authority_is_trusted_where_the_user_says_so() {
+fn a_private_authority_is_trusted_on_request() {
     for by_file in [true, false] {
         let matomo = Arc::new(Matomo::new(&serde_json::Value::Null));
         let answering = Arc::clone(&matomo);
@@ -109,7 +109,7 @@ fn a_private_authority_is_trusted_where_the_user_says_so() {
 }
 
 #[test]
-fn a_redirect_stops_and_shows_where_to() {
+fn a_redirect_stops_and_its_target_is_shown() {
     let server = Server::start(|_| Response {
         status: 301,
         headers: vec![(
@@ -123,7 +123,7 @@ fn a_redirect_stops_and_shows_where_to() {
 }
 
 #[test]
-fn a_redirect_of_the_tracker_stops_and_nothing_is_stored() {
+fn a_redirect_of_the_tracker_stops_before_anything_is_stored() {
     let sandbox = always(Fault::Redirect(
         302,
         "https://new.example.org/matomo.php".into(),
@@ -135,21 +135,21 @@ fn a_redirect_of_the_tracker_stops_and_nothing_is_stored() {
 }
 
 #[test]
-fn a_page_instead_of_json_is_no_matomo() {
+fn a_page_instead_of_json_is_not_matomo() {
     let server = Server::start(|_| Response::html(200));
     let ended = import(&server.url(), "");
     assert_stopped(ended, &[&server.place(), "HTML", "--url"]);
 }
 
 #[test]
-fn a_page_instead_of_the_trackers_json_is_no_success() {
+fn a_page_instead_of_the_trackers_json_is_not_a_success() {
     let sandbox = always(Fault::Html(200));
     let ended = to(&sandbox, "").exits(1).says(&["/piwik.php", "HTML"]);
     assert_nothing_imported(&sandbox, &ended);
 }
 
 #[test]
-fn a_dead_web_server_behind_a_living_one_is_waited_for_and_then_given_up() {
+fn a_bad_gateway_is_retried_and_then_stops() {
     let sandbox = always(Fault::Html(502));
     let ended = to(&sandbox, "--retry-max-attempts=2")
         .exits(1)
@@ -158,7 +158,7 @@ fn a_dead_web_server_behind_a_living_one_is_waited_for_and_then_given_up() {
 }
 
 #[test]
-fn a_proxy_is_used_for_all_but_this_machine() {
+fn a_proxy_is_used_except_for_loopback_hosts() {
     let matomo = Arc::new(Matomo::new(&serde_json::Value::Null));
     let answering = Arc::clone(&matomo);
     let proxy = Server::start(move |request| {
@@ -188,7 +188,7 @@ fn a_proxy_is_used_for_all_but_this_machine() {
 }
 
 /// A server whose tracker always has this fault.
-fn always(fault: Fault) -> import_logs::sandbox::Sandbox {
+fn always(fault: Fault) -> FakeMatomo {
     started(Options {
         faults: Faults {
             rules: vec![(When::From(1), fault)],
@@ -198,7 +198,7 @@ fn always(fault: Fault) -> import_logs::sandbox::Sandbox {
     })
 }
 
-fn to(sandbox: &import_logs::sandbox::Sandbox, args: &str) -> Ended {
+fn to(sandbox: &FakeMatomo, args: &str) -> Ended {
     Program::new(&Folder::with_log(logs::log(10)))
         .to(sandbox)
         .args("--idsite=1 --retry-delay=0 access.log")
@@ -207,7 +207,7 @@ fn to(sandbox: &import_logs::sandbox::Sandbox, args: &str) -> Ended {
 }
 
 #[track_caller]
-fn assert_nothing_imported(sandbox: &import_logs::sandbox::Sandbox, ended: &Ended) {
+fn assert_nothing_imported(sandbox: &FakeMatomo, ended: &Ended) {
     assert_eq!(count(sandbox), 0);
     assert_eq!(ended.summary().get("imported"), 0, "{ended}");
     assert_eq!(ended.summary().get("unsent"), 10, "{ended}");

@@ -1,14 +1,15 @@
-//! An answer that never came, or that says nothing: Matomo is asked which hits it has, and no hit is there twice.
+//! An answer that never came, or that says nothing: Matomo is asked which hits it has, and no hit
+//! is there twice.
 
 use std::time::{Duration, Instant};
 
-use import_logs::sandbox::{Fault, Faults, Live, Options, Sandbox};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Live, Options};
 
 use crate::support::stored::{assert_each_once, number, numbers, options, seen_through, started};
 use crate::support::{Ended, Folder, Program, logs};
 
 /// A server whose second batch has this fault, with a visitor log that can be seen like this.
-fn faulty(live: Live, fault: Fault) -> Sandbox {
+fn faulty(live: Live, fault: Fault) -> FakeMatomo {
     started(Options {
         faults: Faults {
             script: vec![None, Some(fault)],
@@ -19,11 +20,11 @@ fn faulty(live: Live, fault: Fault) -> Sandbox {
 }
 
 /// Sixty lines, twenty a request.
-fn import(sandbox: &Sandbox, args: &str) -> Ended {
+fn import(sandbox: &FakeMatomo, args: &str) -> Ended {
     import_log(sandbox, logs::log(60), args)
 }
 
-fn import_log(sandbox: &Sandbox, log: String, args: &str) -> Ended {
+fn import_log(sandbox: &FakeMatomo, log: String, args: &str) -> Ended {
     let ended = Program::new(&Folder::with_log(log))
         .to(sandbox)
         .args("--idsite=1 --recorder-max-payload-size=20 --retry-delay=0 --request-timeout=1")
@@ -36,7 +37,7 @@ fn import_log(sandbox: &Sandbox, log: String, args: &str) -> Ended {
 
 /// Whatever happened to the second batch, each hit is there once and the run ends well.
 #[track_caller]
-fn assert_settled(live: Live, fault: Fault) -> Sandbox {
+fn assert_settled(live: Live, fault: Fault) -> FakeMatomo {
     let sandbox = faulty(live, fault);
     let ended = import(&sandbox, "").exits(0);
     assert_eq!(ended.summary().get("imported"), 60, "{ended}");
@@ -116,8 +117,8 @@ fn addresses_without_their_end_are_found_by_their_urls() {
 #[test]
 fn a_user_who_comes_from_several_addresses_is_found_at_all_of_them() {
     let sandbox = faulty(Live::Open, Fault::CommitClose);
-    // Her visit has the address of its first hit, here one of the first batch's. The others tell that addresses are
-    // kept as they are.
+    // Her visit has the address of its first hit, here one of the first batch's. The others tell
+    // that addresses are kept as they are.
     let log: String = (0..60)
         .map(|number| match (logs::line(number, 60), number % 2) {
             (line, 0) => line.replacen("- - [", "- anna [", 1),
@@ -144,7 +145,7 @@ fn replayed_hits_that_share_a_mark_are_not_taken_for_one_another() {
     let ended = import_log(&sandbox, log, "--replay-tracking")
         .exits(3)
         .says(&[
-            "20 hits of access.log:21-40 are in doubt",
+            "20 hits of access.log:21-40 are unconfirmed",
             "pv_id",
             "sent again",
         ]);
@@ -181,10 +182,11 @@ fn deadlocks_of_first_days_double_nothing() {
 #[test]
 fn where_matomo_cannot_be_asked_the_batch_goes_again_and_the_exit_status_says_so() {
     let sandbox = faulty(Live::Closed, Fault::CommitClose);
-    let ended =
-        import(&sandbox, "")
-            .exits(3)
-            .says(&["20 hits of access.log:", "in doubt", "sent again"]);
+    let ended = import(&sandbox, "").exits(3).says(&[
+        "20 hits of access.log:",
+        "unconfirmed",
+        "sent again",
+    ]);
     assert_eq!(ended.summary().get("imported"), 60);
     assert_eq!(ended.summary().get("resent"), 20);
     let mut once = numbers(&sandbox);
@@ -198,7 +200,7 @@ fn where_the_user_wants_nothing_twice_it_is_not_sent_again() {
     let sandbox = faulty(Live::Closed, Fault::Refuse);
     let ended = import(&sandbox, "--in-doubt=skip")
         .exits(3)
-        .says(&["in doubt", "not sent again"]);
+        .says(&["unconfirmed", "not sent again"]);
     assert_eq!(ended.summary().get("imported"), 40);
     assert_eq!(ended.summary().get("in_doubt"), 20);
     assert_eq!(numbers(&sandbox).len(), 40);
@@ -209,7 +211,7 @@ fn where_the_user_wants_to_decide_it_stops() {
     let sandbox = faulty(Live::Closed, Fault::CommitClose);
     let ended = import(&sandbox, "--in-doubt=stop")
         .exits(1)
-        .says(&["in doubt", "--in-doubt=stop"]);
+        .says(&["unconfirmed", "--in-doubt=stop"]);
     assert_eq!(ended.summary().get("imported"), 20);
     assert_eq!(numbers(&sandbox).len(), 40);
 }

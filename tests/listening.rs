@@ -1,21 +1,21 @@
-//! Radio logs: the time that listeners stayed, from the log to the server, the summary and the sandbox's report.
+//! Listening sessions: what becomes of radio logs in requests, the summary and the sandbox.
 
-mod divided; // connections that take several requests
-mod figures; // every figure of the summary equals a plain calculation
-mod interrupted; // nothing lost and nothing twice, where a line is many requests
-mod report; // what the sandbox tells of listeners
-mod sums; // what is sent adds up to what the summary says
+mod batches; // sessions whose requests are sent in several batches
+mod figures; // the figures of the summary equal a plain calculation
+mod interrupted; // no session is lost or sent twice by interrupted runs
+mod sandbox; // the summary and the sandbox agree
+mod sums; // the seconds sent equal the seconds of the log
 
 use serde_json::Value;
 
-use import_logs::sandbox::Sandbox;
+use crate::support::fake::FakeMatomo;
 
 pub const PLAYER: &str = "VLC/3.0.20 LibVLC/3.0.20";
 
-/// A day of the year 2024 that all logs here are about: 2024-05-14 00:00:00 UTC, in seconds since 1970.
+/// The day of most lines: 2024-05-14 00:00:00 UTC, in seconds since 1970.
 pub const DAY: i64 = 1_715_644_800;
 
-/// A line of Icecast's log: a listener who left so many seconds after the beginning of [`DAY`].
+/// A line of an Icecast log. The session ends `end` seconds after [`DAY`].
 pub fn icecast(address: &str, end: i64, mount: &str, seconds: impl std::fmt::Display) -> String {
     let end = date(DAY + end, "%d/%b/%Y:%H:%M:%S +0000");
     format!(
@@ -26,7 +26,7 @@ pub fn icecast(address: &str, end: i64, mount: &str, seconds: impl std::fmt::Dis
 pub const SHOUTCAST_HEADER: &str = "#Software: SHOUTcast\n#Version: 2.6.1.777\n\
     #Fields: c-ip c-dns date time cs-uri-stem c-status cs(User-Agent) sc-bytes x-duration avgbandwidth\n";
 
-/// A line of SHOUTcast's log: a title that ended then for this listener.
+/// A line of a SHOUTcast log. The title ends `end` seconds after [`DAY`].
 pub fn shoutcast(address: &str, end: i64, mount: &str, seconds: impl std::fmt::Display) -> String {
     let end = date(DAY + end, "%Y-%m-%d %H:%M:%S");
     format!("{address} {address} {end} {mount} 200 WinampMPEG%2F5.9 16000 {seconds} 128000\n")
@@ -37,32 +37,34 @@ pub fn date(time: i64, format: &str) -> String {
     date.format(format).to_string()
 }
 
-/// The values of all events with one, added up.
+/// The sum of the event values.
 pub fn seconds_sent(hits: &[Value]) -> u64 {
     hits.iter().filter_map(|hit| hit["e_v"].as_u64()).sum()
 }
 
-pub fn stored(sandbox: &Sandbox) -> Vec<Value> {
+pub fn stored(sandbox: &FakeMatomo) -> Vec<Value> {
     sandbox.store().hits().unwrap()
 }
 
-/// One line of the summary's table of listeners.
+/// A row of the listening summary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     pub mount: String,
     pub connections: u64,
     pub seconds: u64,
-    /// As they are printed: two decimals, and one where it is no whole number.
+    /// With two decimals.
     pub hours: String,
+    /// One decimal, or none for a whole number.
     pub average: String,
     pub median: String,
     pub most: u64,
-    /// `-` where there never was one.
+    /// `-` if there were no listeners at any time.
     pub first: String,
     pub listeners: u64,
 }
 
-/// The table of listeners in a summary, all together last. Empty where it has none.
+/// The rows of the listening summary; the last is that of all mount points. Empty if there is no
+/// listening summary.
 pub fn rows(summary: &str) -> Vec<Row> {
     let Some((_, table)) = summary.split_once("first at (UTC)  unique listeners\n") else {
         return Vec::new();
@@ -85,7 +87,7 @@ fn row(line: &str) -> Row {
         listeners,
     ] = &cells[..]
     else {
-        panic!("no row: {line}");
+        panic!("not a row: {line}");
     };
     Row {
         mount: (*mount).to_owned(),
@@ -100,8 +102,8 @@ fn row(line: &str) -> Row {
     }
 }
 
-/// What is stored, but for the marks, in an order of its own.
-pub fn told(sandbox: &Sandbox) -> Vec<String> {
+/// The stored hits without their ids, sorted.
+pub fn sorted_hits(sandbox: &FakeMatomo) -> Vec<String> {
     let mut hits: Vec<String> = stored(sandbox)
         .into_iter()
         .map(|mut hit| {

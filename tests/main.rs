@@ -7,8 +7,9 @@ mod command_lines; // as they stand in cron tables and pipes
 mod concurrency; // many recorders at once
 mod connection; // no way to Matomo
 mod doubt; // answers that never came
+mod fake_matomo; // the server of these tests
 mod kindness; // what suits the server
-mod listening; // radio logs: the time that listeners stayed
+mod listening; // radio logs and listening sessions
 mod memory; // what a long log takes
 mod output; // what is printed, and where
 mod pipe; // stdin that stays open

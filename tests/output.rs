@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use import_logs::sandbox::{Options, Sandbox};
+use crate::support::fake::{FakeMatomo, Options};
 use regex::Regex;
 
 use crate::support::stored::{count, options, sandbox, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(folder: &Folder, sandbox: &Sandbox, args: &str) -> Ended {
+fn import(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Ended {
     Program::new(folder)
         .to(sandbox)
         .args("--idsite=1")
@@ -130,11 +130,11 @@ fn debugging_twice_names_each_line_with_its_reason() {
     let ended = import(&folder, &sandbox, args).exits(0).says(&[
         "access.log:2: invalid",
         "access.log:3: static resource",
-        "access.log:4: done by a bot",
+        "access.log:4: request of a bot",
         "access.log:5: HTTP error",
         "access.log:6: HTTP redirect",
-        "access.log:7: invalid: its date",
-        "access.log:8: filtered: its path matches --exclude-path",
+        "access.log:7: invalid: malformed date",
+        "access.log:8: filtered: path matches --exclude-path",
     ]);
     assert!(!ended.err.contains("access.log:1:"), "{ended}");
     assert_eq!(
@@ -222,7 +222,7 @@ fn a_format_is_dumped_beside_logs_that_cannot_be_read() {
     ended.says(&[
         "none.log: no such file",
         ".: cannot be read: ",
-        "program: this is no log",
+        "program: not a log",
     ]);
 }
 

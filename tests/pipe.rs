@@ -4,13 +4,13 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::time::Duration;
 
-use import_logs::sandbox::Sandbox;
+use crate::support::fake::FakeMatomo;
 
 use crate::support::folder::gzip;
 use crate::support::stored::{assert_each_once, count, numbers, sandbox};
 use crate::support::{Folder, Program, Running, logs, until};
 
-fn open(sandbox: &Sandbox, args: &str) -> Running {
+fn open(sandbox: &FakeMatomo, args: &str) -> Running {
     let folder = Folder::new();
     Program::new(&folder)
         .to(sandbox)
@@ -22,7 +22,7 @@ fn open(sandbox: &Sandbox, args: &str) -> Running {
 
 /// So many hits are at the server within that time.
 #[track_caller]
-fn assert_there(sandbox: &Sandbox, hits: u64, within: Duration) {
+fn assert_there(sandbox: &FakeMatomo, hits: u64, within: Duration) {
     let there = until(within, || count(sandbox) >= hits);
     assert!(there, "{} of {hits} are there", count(sandbox));
 }

@@ -1,48 +1,310 @@
-//! What the README promises is tested.
+//! The README and the guide: the tests they name exist, their commands parse, their links lead
+//! somewhere, and the output they show is what the program prints.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The files that may hold the module of tests with that path.
-fn places(module: &str) -> impl Iterator<Item = PathBuf> {
-    let path = module.replace("::", "/");
-    ["tests", "src"].into_iter().flat_map(move |root| {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(root).join(&path);
-        // Tests of a single file stand at its end.
-        let within = file.parent().map(|parent| parent.with_extension("rs"));
-        [
-            Some(file.with_extension("rs")),
-            Some(file.join("mod.rs")),
-            within,
-        ]
-        .into_iter()
-        .flatten()
+use import_logs::cli::Cli;
+
+use crate::support::folder::fixtures;
+use crate::support::{Folder, Program};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The README and the chapters of the guide, relative to the project's folder.
+fn documents() -> Vec<PathBuf> {
+    let chapters = fs::read_dir(root().join("src/guide")).unwrap();
+    let mut documents: Vec<PathBuf> = chapters
+        .map(|entry| Path::new("src/guide").join(entry.unwrap().file_name()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    documents.push("README.md".into());
+    documents
+}
+
+/// The texts between backticks in a line.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// Whether a name is that of a test, or of a module of tests in a file of its own or inside its
+/// parent's file.
+fn is_test(name: &str) -> bool {
+    let path = name.replace("::", "/");
+    let (parent, last) = path.rsplit_once('/').unwrap_or(("main", &path));
+    let has_tests = |path: String| {
+        let text = fs::read_to_string(root().join(path));
+        text.is_ok_and(|text| text.contains("#[test]"))
+    };
+    let is_inside = |path: String| {
+        let Ok(text) = fs::read_to_string(root().join(path)) else {
+            return false;
+        };
+        let mut lines = text.lines().map(str::trim_start).peekable();
+        while let Some(line) = lines.next() {
+            let is_module = line.starts_with(&format!("mod {last} {{"));
+            if is_module && lines.any(|line| line == "#[test]") {
+                return true;
+            }
+            let function = format!("fn {last}(");
+            if line == "#[test]" && lines.peek().is_some_and(|next| next.starts_with(&function)) {
+                return true;
+            }
+        }
+        false
+    };
+    ["tests", "src"].into_iter().any(|root| {
+        has_tests(format!("{root}/{path}.rs"))
+            || has_tests(format!("{root}/{path}/mod.rs"))
+            || is_inside(format!("{root}/{parent}.rs"))
+            || is_inside(format!("{root}/{parent}/mod.rs"))
     })
 }
 
-#[test]
-fn every_promise_names_tests_that_there_are() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(readme).unwrap();
-    let rows = readme
+/// Checks the last column of the table that begins with `header`.
+fn assert_names_tests(document: &str, header: &str, min_rows: usize) {
+    let text = read(document);
+    let rows: Vec<&str> = text
         .lines()
-        .skip_while(|line| !line.starts_with("| promise"))
+        .skip_while(|line| !line.starts_with(header))
         .skip(2)
-        .take_while(|line| line.starts_with('|'));
-    let mut promises = 0;
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert!(rows.len() >= min_rows, "{document}: {} rows", rows.len());
     for row in rows {
         let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
-        let named: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
-        assert!(!named.is_empty(), "no test: {row}");
-        for module in named {
-            let has_tests =
-                |path: PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains("#[test]"));
-            assert!(
-                places(module).any(has_tests),
-                "{module} has no tests: {row}"
-            );
+        assert!(quoted(tests).count() > 0, "{document}: no test: {row}");
+        for name in quoted(tests) {
+            assert!(is_test(name), "{document}: {name} does not exist: {row}");
         }
-        promises += 1;
     }
-    assert!(promises > 10, "{promises}");
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    assert_names_tests("src/guide/guarantees.md", "| promise |", 20);
+}
+
+#[test]
+fn every_row_of_the_correctness_table_names_tests_that_exist() {
+    assert_names_tests("README.md", "| property |", 10);
+}
+
+#[test]
+fn names_of_missing_tests_are_noticed() {
+    assert!(is_test("readme"));
+    assert!(is_test("readme::names_of_missing_tests_are_noticed"));
+    for missing in ["no_such_module", "readme::no_such_test", "readme::is_test"] {
+        assert!(!is_test(missing), "{missing}");
+    }
+}
+
+/// The lines of all code blocks, those that end in a backslash joined with the next.
+fn code_lines(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let (mut is_code, mut is_continued) = (false, false);
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        } else if is_code {
+            let part = line.trim().trim_end_matches('\\');
+            match lines.last_mut().filter(|_| is_continued) {
+                Some(last) => last.push_str(part),
+                None => lines.push(part.to_owned()),
+            }
+            is_continued = line.ends_with('\\');
+        }
+    }
+    lines
+}
+
+/// The command lines of the program in a line of shell, cron or systemd, without its name.
+fn commands(line: &str) -> Vec<&str> {
+    let mut commands = Vec::new();
+    if let Some((_, arguments)) = line.split_once("cargo run --release -- ") {
+        commands.push(arguments);
+    }
+    for (at, name) in line.match_indices("import-logs ") {
+        let before = line[..at].rsplit(char::is_whitespace).next().unwrap();
+        let is_program = ["", "target/release/"].contains(&before) || before.ends_with("/bin/");
+        // `flock` and `cargo install` take the name as an argument.
+        if is_program && !line[..at].ends_with("install ") {
+            commands.push(&line[at + name.len()..]);
+        }
+    }
+    commands
+}
+
+/// Splits arguments as a shell does, up to the end of the command.
+fn words(arguments: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let (mut word, mut quote) = (String::new(), None);
+    for (at, char) in arguments.char_indices() {
+        match (quote, char) {
+            (Some(end), _) if char == end => quote = None,
+            (Some(_), _) => word.push(char),
+            // The end of a quoted command, as in `sh -c '...'`.
+            (None, '\'' | '"') if !arguments[at + 1..].contains(char) => break,
+            (None, '\'' | '"') => quote = Some(char),
+            (None, '|' | ';' | '>' | '<' | '&') => break,
+            (None, ' ') if word.is_empty() => {}
+            (None, ' ') => words.push(std::mem::take(&mut word)),
+            (None, _) => word.push(char),
+        }
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    words
+}
+
+#[test]
+fn every_command_parses() {
+    let mut parsed = 0;
+    for document in documents() {
+        for line in code_lines(&read(&document)) {
+            for command in commands(&line) {
+                let arguments = words(command);
+                let with_name = std::iter::once("import-logs".to_owned()).chain(arguments);
+                if let Err(error) = Cli::read(with_name.map(OsString::from)) {
+                    // Help and version are errors with status 0.
+                    assert_eq!(
+                        error.exit_code(),
+                        0,
+                        "{}: {line}: {error}",
+                        document.display()
+                    );
+                }
+                parsed += 1;
+            }
+        }
+    }
+    assert!(parsed >= 4, "{parsed} commands");
+}
+
+#[test]
+fn commands_are_found_in_shells_cron_tables_and_units() {
+    for (line, expected) in [
+        ("import-logs --a='b c' d | sort", vec!["--a=b c", "d"]),
+        ("$ cargo run --release -- --a b", vec!["--a", "b"]),
+        (
+            "1 * * * * flock /x/import-logs sh -c 'cat x | import-logs -'",
+            vec!["-"],
+        ),
+        ("ExecStart=/usr/local/bin/import-logs --a", vec!["--a"]),
+    ] {
+        let found = commands(line);
+        assert_eq!(found.len(), 1, "{line}");
+        assert_eq!(words(found[0]), expected, "{line}");
+    }
+}
+
+/// The anchor that Markdown gives to a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for document in documents() {
+        let text = read(&document);
+        let targets = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'));
+        for (target, _) in targets.filter(|(target, _)| !target.starts_with("http")) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = match file {
+                "" => document.clone(),
+                file => document.parent().unwrap().join(file),
+            };
+            let name = document.display();
+            assert!(root().join(&file).exists(), "{name}: {target}");
+            let exists = heading.is_empty()
+                || read(&file)
+                    .lines()
+                    .filter(|line| line.starts_with('#'))
+                    .any(|line| anchor(line.trim_start_matches('#').trim()) == heading);
+            assert!(exists, "{name}: {target}");
+        }
+    }
+}
+
+#[test]
+fn every_path_in_the_readme_exists() {
+    let readme = read("README.md");
+    let roots = ["src/", "tests/", "fixtures/", ".ci/"];
+    let paths = readme
+        .lines()
+        .flat_map(quoted)
+        .filter(|text| roots.iter().any(|root| text.starts_with(root)));
+    for path in paths {
+        // Arguments and placeholders are not part of the path.
+        let path = path.split([' ', 'N']).next().unwrap();
+        assert!(root().join(path).exists(), "{path}");
+    }
+}
+
+/// Runs a command line of the documents and checks that it prints the lines shown, in this order.
+/// A line `...` replaces any number of lines.
+fn assert_prints<'a>(arguments: &str, shown: impl Iterator<Item = &'a str>) {
+    let folder = Folder::new();
+    let program = words(arguments)
+        .into_iter()
+        .fold(Program::new(&folder), |program, word| {
+            match word.strip_prefix("fixtures/") {
+                Some(path) => program.arg(fixtures().join(path)),
+                None => program.arg(word),
+            }
+        });
+    let ended = program.run().exits(0);
+    let mut printed = ended.out.lines().map(str::trim);
+    let mut count = 0;
+    for line in shown
+        .map(str::trim)
+        .filter(|line| !["", "..."].contains(line))
+    {
+        assert!(
+            printed.any(|other| other == line),
+            "{arguments}: not printed: {line}\n{ended}"
+        );
+        count += 1;
+    }
+    assert!(count >= 5, "{arguments}: {count} lines are shown");
+}
+
+#[test]
+fn the_first_command_prints_the_output_shown() {
+    let readme = read("README.md");
+    let (_, rest) = readme.split_once("\n$ cargo run --release -- ").unwrap();
+    let (block, _) = rest.split_once("```").unwrap();
+    let (arguments, shown) = block.split_once('\n').unwrap();
+    assert_prints(arguments, shown.lines());
+}
+
+/// If this fails because the output changed on purpose, run `fixtures/terminal/make.py`.
+#[test]
+fn the_picture_shows_what_the_program_prints() {
+    let picture = read("fixtures/terminal/run.svg");
+    let texts = picture.split("<text ").skip(1).map(|rest| {
+        let (_, text) = rest.split_once('>').unwrap();
+        let (text, _) = text.split_once("</text>").unwrap();
+        text.replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&amp;", "&")
+    });
+    let texts: Vec<String> = texts.collect();
+    let arguments = texts[0].strip_prefix("$ import-logs ").unwrap();
+    assert_prints(arguments, texts[1..].iter().map(String::as_str));
 }

@@ -1,12 +1,12 @@
-//! Matomo is there and will not: wrong site, wrong token, hits refused or lost, bulk tracking switched off.
+//! Matomo refuses: wrong site, wrong token, hits refused or lost, bulk tracking switched off.
 
-use import_logs::sandbox::{Fault, Faults, Options, Sandbox, Tokens, When};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Options, Tokens, When};
 use import_logs::secret::Secret;
 
 use crate::support::stored::{assert_each_once, count, numbers, options, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(sandbox: &Sandbox, args: &str) -> Ended {
+fn import(sandbox: &FakeMatomo, args: &str) -> Ended {
     let folder = Folder::with_log(logs::log(20));
     Program::new(&folder)
         .to(sandbox)
@@ -15,8 +15,8 @@ fn import(sandbox: &Sandbox, args: &str) -> Ended {
         .run()
 }
 
-/// With this token in place of the server's own.
-fn import_as(sandbox: &Sandbox, token: &str, args: &str) -> Ended {
+/// Imports with this token instead of the server's own.
+fn import_as(sandbox: &FakeMatomo, token: &str, args: &str) -> Ended {
     Program::new(&Folder::with_log(logs::log(20)))
         .arg(format!("--url={}", sandbox.url()))
         .env("MATOMO_TOKEN_AUTH", token)
@@ -26,14 +26,14 @@ fn import_as(sandbox: &Sandbox, token: &str, args: &str) -> Ended {
         .run()
 }
 
-fn faulty(faults: Faults) -> Sandbox {
+fn faulty(faults: Faults) -> FakeMatomo {
     started(Options {
         faults,
         ..options()
     })
 }
 
-fn always(fault: Fault) -> Sandbox {
+fn always(fault: Fault) -> FakeMatomo {
     faulty(Faults {
         rules: vec![(When::From(1), fault)],
         ..Faults::default()
@@ -59,7 +59,7 @@ fn a_bad_token_stops_before_anything_is_sent() {
 }
 
 #[test]
-fn no_token_at_all_stops_and_says_how_to_give_one() {
+fn a_missing_token_stops_and_says_how_to_give_one() {
     let sandbox = started(options());
     let ended = Program::new(&Folder::with_log(logs::log(20)))
         .arg(format!("--url={}", sandbox.url()))
@@ -72,7 +72,7 @@ fn no_token_at_all_stops_and_says_how_to_give_one() {
 }
 
 #[test]
-fn a_token_that_may_only_look_gets_every_hit_refused_and_stops() {
+fn a_token_with_view_access_only_stops() {
     let view = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee";
     let tokens = Tokens {
         view: Some(Secret::new(view)),
@@ -103,7 +103,7 @@ fn bulk_tracking_switched_off_is_the_likely_cause_of_a_400() {
 }
 
 #[test]
-fn a_400_in_the_middle_ends_all_recorders() {
+fn a_400_in_the_middle_stops_all_recorders() {
     let sandbox = faulty(Faults {
         rules: vec![(When::From(5), Fault::Html(400))],
         ..Faults::default()
@@ -121,7 +121,7 @@ fn a_400_in_the_middle_ends_all_recorders() {
 }
 
 #[test]
-fn tracking_switched_off_is_no_success() {
+fn tracking_switched_off_is_not_a_success() {
     let sandbox = always(Fault::Nothing);
     let ended = import(&sandbox, "--idsite=1")
         .exits(1)
@@ -130,7 +130,7 @@ fn tracking_switched_off_is_no_success() {
 }
 
 #[test]
-fn refused_hits_are_counted_apart_and_named() {
+fn refused_hits_are_counted_and_named() {
     let sandbox = faulty(Faults {
         script: vec![None, Some(Fault::Invalid(vec![0, 3]))],
         ..Faults::default()
@@ -146,11 +146,11 @@ fn refused_hits_are_counted_apart_and_named() {
     assert_eq!(numbers(&sandbox), stored);
 }
 
-/// A token that may write to the site, and no more.
+/// A token with write access to the site, but not of a super user.
 const WRITE: &str = "dddddddddddddddddddddddddddddddd";
 
-/// A server that knows it, too.
-fn writable(script: Vec<Option<Fault>>) -> Sandbox {
+/// A server that accepts this token as well.
+fn writable(script: Vec<Option<Fault>>) -> FakeMatomo {
     started(Options {
         tokens: Tokens {
             write: Some(Secret::new(WRITE)),
@@ -165,7 +165,7 @@ fn writable(script: Vec<Option<Fault>>) -> Sandbox {
 }
 
 #[test]
-fn refused_hits_are_counted_where_only_super_users_learn_which() {
+fn refused_hits_are_counted_without_a_super_users_token() {
     let sandbox = writable(vec![Some(Fault::Invalid(vec![0, 3]))]);
     let ended = import_as(&sandbox, WRITE, "")
         .exits(3)
@@ -175,7 +175,7 @@ fn refused_hits_are_counted_where_only_super_users_learn_which() {
 }
 
 #[test]
-fn hits_refused_to_the_last_are_named_whoever_the_token_is_of() {
+fn a_batch_refused_whole_is_named_with_any_token() {
     let sandbox = writable(vec![None, Some(Fault::Invalid(vec![0, 1]))]);
     let rejects = Folder::new();
     let file = rejects.file("rejects");
@@ -190,7 +190,7 @@ fn hits_refused_to_the_last_are_named_whoever_the_token_is_of() {
 }
 
 #[test]
-fn a_token_that_runs_out_stops_the_import_and_costs_no_line() {
+fn a_token_that_expires_stops_the_import_without_losing_a_line() {
     let sandbox = faulty(Faults {
         token_holds: Some(1),
         ..Faults::default()
@@ -208,21 +208,21 @@ fn a_token_that_runs_out_stops_the_import_and_costs_no_line() {
 }
 
 #[test]
-fn hits_that_the_server_lost_are_counted_apart() {
+fn hits_that_the_server_lost_are_counted() {
     let sandbox = faulty(Faults {
         script: vec![Some(Fault::Lost(3))],
         ..Faults::default()
     });
     let ended = import(&sandbox, "--idsite=1")
         .exits(3)
-        .says(&["3 hits less than the 20"]);
+        .says(&["3 hits fewer than the 20"]);
     assert_eq!(ended.summary().get("imported"), 17);
     assert_eq!(ended.summary().get("lost"), 3);
     assert_eq!(count(&sandbox), 17);
 }
 
 #[test]
-fn text_before_the_trackers_json_is_told_once_and_is_no_failure() {
+fn text_before_the_trackers_json_is_reported_once_and_is_not_a_failure() {
     let sandbox = always(Fault::Warnings);
     let ended = import(&sandbox, "--idsite=1 --recorder-max-payload-size=5").exits(0);
     assert_eq!(
@@ -234,7 +234,7 @@ fn text_before_the_trackers_json_is_told_once_and_is_no_failure() {
 }
 
 #[test]
-fn maintenance_of_matomo_is_told() {
+fn maintenance_of_matomo_is_reported() {
     let sandbox = faulty(Faults {
         maintenance: true,
         ..Faults::default()

@@ -1,12 +1,13 @@
-//! `--rejects`: what was not imported because it could not be read, or was refused, is kept to be mended.
+//! `--rejects`: what was not imported because it could not be read, or was refused, is kept to be
+//! mended.
 
-use import_logs::sandbox::{Fault, Faults, Options, Sandbox};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Options};
 
 use crate::support::mutate::{changed, formats, lines};
 use crate::support::stored::{assert_each_once, numbers, options, sandbox, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(folder: &Folder, sandbox: &Sandbox, args: &str) -> Ended {
+fn import(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Ended {
     Program::new(folder)
         .to(sandbox)
         .args("--idsite=1 --listening-time=off")
@@ -83,7 +84,8 @@ fn imported_unmended_they_give_the_same_rejects() {
     }
 }
 
-/// Rejects of `access.log`, and what is rejected of those, without the comments, whose places are others.
+/// Rejects of `access.log`, and what is rejected of those, without the comments, whose places are
+/// others.
 #[track_caller]
 fn twice(content: impl AsRef<[u8]>, args: &str) -> (Folder, [Vec<u8>; 2]) {
     let (sandbox, folder) = (sandbox(), Folder::with_log(content));
@@ -190,7 +192,7 @@ fn one_that_was_too_long_says_that_it_is_cut_and_stays_too_long() {
     let [one, two] = [one, two].map(|rejects| String::from_utf8(rejects).unwrap());
     let start: String = one.lines().nth(1).unwrap().into();
     assert!(
-        start.ends_with(": invalid: it is longer than 1 MiB, which no line may be; only its first 1048576 bytes are kept"),
+        start.ends_with(": invalid: longer than 1 MiB; only its first 1048576 bytes are kept"),
         "{start}"
     );
     assert_eq!(one.replace("access.log:1:", "one.log:3:"), two);

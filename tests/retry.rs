@@ -1,35 +1,35 @@
-//! A request that fails in a way that heals: sent again after the time asked for, cut up where it is too large, and
-//! the one hit that breaks a batch found.
+//! Transient failures: a batch is retried after the time that the server asks for, split if it is
+//! too large, and the hit that makes a batch fail is found.
 
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Log, Options, Sandbox, When};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Log, Options, When};
 
 use crate::support::stored::{assert_each_once, count, numbers, options, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn faulty(faults: Faults) -> Sandbox {
+fn faulty(faults: Faults) -> FakeMatomo {
     started(Options {
         faults,
         ..options()
     })
 }
 
-fn script(faults: impl IntoIterator<Item = Fault>) -> Sandbox {
+fn script(faults: impl IntoIterator<Item = Fault>) -> FakeMatomo {
     faulty(Faults {
         script: faults.into_iter().map(Some).collect(),
         ..Faults::default()
     })
 }
 
-fn rule(when: When, fault: Fault) -> Sandbox {
+fn rule(when: When, fault: Fault) -> FakeMatomo {
     faulty(Faults {
         rules: vec![(when, fault)],
         ..Faults::default()
     })
 }
 
-fn import(sandbox: &Sandbox, log: String, args: &str) -> Ended {
+fn import(sandbox: &FakeMatomo, log: String, args: &str) -> Ended {
     Program::new(&Folder::with_log(log))
         .to(sandbox)
         .args("--idsite=1 --retry-delay=0 access.log")
@@ -38,7 +38,7 @@ fn import(sandbox: &Sandbox, log: String, args: &str) -> Ended {
 }
 
 #[test]
-fn the_time_that_the_server_asks_for_is_waited() {
+fn retry_after_is_obeyed() {
     let sandbox = script([Fault::Busy(503, Some("1".into()))]);
     import(&sandbox, logs::log(20), "").exits(0);
     assert_each_once(&sandbox, 20);
@@ -52,17 +52,17 @@ fn the_time_that_the_server_asks_for_is_waited() {
 }
 
 #[test]
-fn it_wins_over_the_delay_also_where_the_batch_is_in_doubt() {
+fn retry_after_replaces_the_delay_of_an_unconfirmed_batch() {
     let sandbox = script([Fault::Busy(502, Some("1".into()))]);
     import(&sandbox, logs::log(20), "--retry-delay=600").exits(0);
     assert_each_once(&sandbox, 20);
 }
 
-/// Requests that came while everybody should have waited: in the second after that one was turned away, but for
-/// the blink of an eye in which the others cannot know of it.
-fn came_too_soon(log: &Log, turned_away: usize, blink: Duration) -> usize {
-    let turned_away = log.tracker[turned_away].ended.unwrap();
-    let wait = turned_away + blink..turned_away + Duration::from_secs(1);
+/// The number of requests in the second after a rejected one, when all recorders should wait.
+/// Within `latency` the others cannot know of the rejection.
+fn sent_too_early(log: &Log, rejected: usize, latency: Duration) -> usize {
+    let rejected = log.tracker[rejected].ended.unwrap();
+    let wait = rejected + latency..rejected + Duration::from_secs(1);
     log.tracker
         .iter()
         .filter(|call| wait.contains(&call.began))
@@ -70,16 +70,16 @@ fn came_too_soon(log: &Log, turned_away: usize, blink: Duration) -> usize {
 }
 
 #[test]
-fn while_one_recorder_waits_the_others_leave_the_server_alone() {
+fn while_one_recorder_waits_the_others_wait_too() {
     let sandbox = script([Fault::Busy(503, Some("1".into()))]);
     let args = "--recorders=8 --recorder-max-payload-size=5";
     import(&sandbox, logs::log_of(400, 100), args).exits(0);
     assert_each_once(&sandbox, 400);
-    assert_eq!(came_too_soon(&sandbox.log(), 0, Duration::ZERO), 0);
+    assert_eq!(sent_too_early(&sandbox.log(), 0, Duration::ZERO), 0);
 }
 
 #[test]
-fn an_answer_to_an_earlier_request_does_not_end_the_wait() {
+fn a_response_to_an_earlier_request_does_not_end_the_wait() {
     let sandbox = started(Options {
         delay: Duration::from_millis(100),
         faults: Faults {
@@ -93,20 +93,20 @@ fn an_answer_to_an_earlier_request_does_not_end_the_wait() {
     assert_each_once(&sandbox, 200);
     assert!(sandbox.log().busy_peak > 1);
     assert_eq!(
-        came_too_soon(&sandbox.log(), 1, Duration::from_millis(90)),
+        sent_too_early(&sandbox.log(), 1, Duration::from_millis(90)),
         0
     );
 }
 
 #[test]
-fn too_many_requests_are_sent_again() {
+fn too_many_requests_is_retried() {
     let sandbox = script([Fault::Busy(429, None), Fault::Busy(429, None)]);
     import(&sandbox, logs::log(20), "").exits(0);
     assert_each_once(&sandbox, 20);
 }
 
 #[test]
-fn the_waits_get_longer() {
+fn waits_double() {
     let sandbox = script([
         Fault::Busy(503, None),
         Fault::Busy(503, None),
@@ -127,7 +127,7 @@ fn the_waits_get_longer() {
 }
 
 #[test]
-fn when_all_attempts_fail_it_stops_and_what_is_done_is_told() {
+fn when_all_attempts_fail_the_import_stops_with_a_summary() {
     let sandbox = rule(When::From(3), Fault::Busy(503, None));
     let args = "--recorder-max-payload-size=5 --retry-max-attempts=2";
     let ended = import(&sandbox, logs::log(20), args)
@@ -140,7 +140,7 @@ fn when_all_attempts_fail_it_stops_and_what_is_done_is_told() {
 }
 
 #[test]
-fn what_is_too_large_is_cut_in_two_until_it_fits() {
+fn a_batch_that_is_too_large_is_halved_until_it_fits() {
     let sandbox = rule(When::HitsAbove(30), Fault::TooLarge);
     import(&sandbox, logs::log(500), "").exits(0);
     assert_each_once(&sandbox, 500);
@@ -155,7 +155,7 @@ fn what_is_too_large_is_cut_in_two_until_it_fits() {
 }
 
 #[test]
-fn a_web_server_that_takes_small_bodies_only_gets_small_ones() {
+fn a_web_server_with_a_small_body_limit_gets_small_bodies() {
     let sandbox = started(Options {
         body_limit: Some(20_000),
         ..options()
@@ -182,7 +182,7 @@ fn a_single_hit_that_is_too_large_is_refused_and_named() {
     assert!(!numbers(&sandbox).contains(&50));
 }
 
-/// A hit that makes the server fail each time, in the middle of others.
+/// One hit in the middle of others makes the server fail each time.
 fn assert_poison_is_found(fault: Fault) {
     let path = "/poison-150";
     let log: String = (0..400)
@@ -207,17 +207,17 @@ fn assert_poison_is_found(fault: Fault) {
 }
 
 #[test]
-fn a_hit_on_which_php_dies_is_found_and_refused() {
+fn a_hit_that_crashes_php_is_found_and_refused() {
     assert_poison_is_found(Fault::Empty500);
 }
 
 #[test]
-fn a_hit_on_which_matomo_fails_is_found_and_refused() {
+fn a_hit_that_makes_matomo_fail_is_found_and_refused() {
     assert_poison_is_found(Fault::RollBack);
 }
 
 #[test]
-fn a_server_that_always_fails_is_no_poisoned_hit() {
+fn a_server_that_always_fails_is_not_a_poison_hit() {
     let sandbox = rule(When::From(1), Fault::Empty500);
     let ended = import(&sandbox, logs::log(20), "").exits(1).says(&["500"]);
     assert_eq!(count(&sandbox), 0);
@@ -232,7 +232,7 @@ fn a_server_that_always_fails_is_no_poisoned_hit() {
 }
 
 #[test]
-fn questions_to_the_api_are_asked_again_too() {
+fn api_calls_are_retried() {
     let sandbox = faulty(Faults {
         api: vec![Some(Fault::Html(502)), Some(Fault::Busy(503, None)), None],
         ..Faults::default()

@@ -1,10 +1,11 @@
-//! `--sandbox`: an import that one can watch without a Matomo.
+//! `--sandbox`: trying an import without a Matomo.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
 use rusqlite::Connection;
 
+use crate::listening;
 use crate::support::folder::{fixture, fixtures};
 use crate::support::{Ended, Folder, Program, logs};
 
@@ -12,7 +13,7 @@ fn run(folder: &Folder, args: &str) -> Ended {
     Program::new(folder).args(args).run().exits(0)
 }
 
-/// The row of a table of the report that ends with this name: its numbers.
+/// The numbers in the row of the report that ends with this name.
 fn row(ended: &Ended, name: &str) -> Vec<u64> {
     let row = ended
         .out
@@ -20,9 +21,7 @@ fn row(ended: &Ended, name: &str) -> Vec<u64> {
         .find(|line| line.ends_with(&format!("  {name}")));
     let row = row.unwrap_or_else(|| panic!("no row {name}: {ended}"));
     let numbers = row.strip_suffix(name).unwrap().split_whitespace();
-    numbers
-        .map(|number| number.replace(',', "").parse().unwrap())
-        .collect()
+    numbers.map(|number| number.parse().unwrap()).collect()
 }
 
 #[test]
@@ -39,32 +38,44 @@ fn the_readmes_command_prints_a_report() {
     let (visits, pages, downloads) = (site[0], site[1], site[2]);
     assert_eq!(pages + downloads, imported, "{ended}");
     assert!((500..imported).contains(&visits), "{ended}");
-    for heading in ["Sites", "Most viewed", "Status codes", "Referring hosts"] {
-        assert!(
-            ended.out.contains(&format!("\n{heading}\n---")),
-            "{heading}: {ended}"
-        );
+    for heading in [
+        "Listening summary",
+        "Sandbox report",
+        "Sites",
+        "Most viewed",
+        "Status codes",
+        "Referring hosts",
+    ] {
+        let found = ended.out.matches(&format!("\n{heading}\n---")).count();
+        assert_eq!(found, 1, "{heading}: {ended}");
     }
     assert_eq!(row(&ended, "200"), [imported]);
+    let all = listening::rows(&ended.out).pop().unwrap();
+    assert_eq!((&*all.mount, all.connections), ("(all)", imported));
+    assert_eq!(ended.out.matches("unique listeners").count(), 1, "{ended}");
+    ended.says(&[
+        "The summary shows its listening time",
+        "--log-format-name=icecast2",
+    ]);
 }
 
-/// A number from the database that was left.
-fn ask(folder: &Folder, question: &str) -> u64 {
+/// Queries the database for a number.
+fn query(folder: &Folder, select: &str) -> u64 {
     let db = Connection::open(folder.file("hits.db")).unwrap();
-    let number: i64 = db.query_row(question, [], |row| row.get(0)).unwrap();
+    let number: i64 = db.query_row(select, [], |row| row.get(0)).unwrap();
     number.unsigned_abs()
 }
 
-/// A connection in the fixture's Icecast log.
-struct Heard {
+/// A session in the Icecast fixture.
+struct Session {
     mount: String,
     seconds: u64,
-    /// A second of some day, never before the connection is long enough.
+    /// The second of the day, plus enough to subtract any duration.
     end: u64,
     listener: String,
 }
 
-impl Heard {
+impl Session {
     fn new(line: &str) -> Self {
         let parts: Vec<&str> = line.split('"').collect();
         let path = parts[1].split(' ').nth(1).unwrap();
@@ -86,8 +97,8 @@ impl Heard {
     }
 }
 
-/// The most connections that last at the same moment, looked at whenever one begins.
-fn most_at_once(all: &[&Heard]) -> usize {
+/// The most sessions at once, counted whenever one begins.
+fn most_at_once(all: &[&Session]) -> usize {
     let lasting = |moment| all.iter().filter(|one| one.lasts(moment)).count();
     all.iter()
         .map(|one| lasting(one.end - one.seconds))
@@ -96,24 +107,19 @@ fn most_at_once(all: &[&Heard]) -> usize {
 }
 
 #[test]
-fn a_radios_report_has_the_figures_of_each_mount_point() {
+fn the_listening_summary_agrees_with_the_log() {
     let ended = Program::new(&Folder::new())
         .args("--sandbox --log-format-name=icecast2")
         .arg(fixtures().join("logs/icecast2.log"))
         .run()
         .exits(0);
     let log = fixture("icecast2");
-    let all: Vec<Heard> = log
+    let all: Vec<Session> = log
         .lines()
         .filter(|line| line.contains("\" 200 "))
-        .map(Heard::new)
+        .map(Session::new)
         .collect();
-    let table = ended
-        .out
-        .split("\nListening by mount point\n")
-        .nth(1)
-        .unwrap();
-    let table = table.replace(',', "");
+    let rows = listening::rows(&ended.out);
     for mount in [
         "/live.mp3",
         "/live.ogg",
@@ -122,7 +128,7 @@ fn a_radios_report_has_the_figures_of_each_mount_point() {
         "/news.opus",
         "/stream",
     ] {
-        let own: Vec<&Heard> = all.iter().filter(|one| one.mount == mount).collect();
+        let own: Vec<&Session> = all.iter().filter(|one| one.mount == mount).collect();
         let seconds: u64 = own.iter().map(|one| one.seconds).sum();
         let listeners: BTreeSet<&str> = own.iter().map(|one| one.listener.as_str()).collect();
         let average = format!("{:.1}", seconds as f64 / own.len() as f64);
@@ -134,41 +140,44 @@ fn a_radios_report_has_the_figures_of_each_mount_point() {
             most_at_once(&own).to_string(),
             listeners.len().to_string(),
         ];
-        let row = table
-            .lines()
-            .find(|row| row.ends_with(&format!(" {mount}")))
-            .unwrap();
-        let row: Vec<&str> = row.split_whitespace().collect();
-        let told = [row[0], row[1], row[2], row[3], row[5], row[8]];
-        assert_eq!(told, expected, "{mount}: {ended}");
+        let row = rows.iter().find(|row| row.mount == mount).unwrap();
+        let found = [
+            row.connections.to_string(),
+            row.seconds.to_string(),
+            row.hours.clone(),
+            row.average.clone(),
+            row.most.to_string(),
+            row.listeners.to_string(),
+        ];
+        assert_eq!(found, expected, "{mount}: {ended}");
     }
 }
 
 #[test]
-fn a_file_keeps_the_hits_for_questions() {
+fn a_file_keeps_the_hits_for_queries() {
     let folder = Folder::with_log(logs::log(90) + &logs::page("/more-90?x=1", 90, 25));
     let ended = run(&folder, "--sandbox=hits.db access.log");
-    assert_eq!(ask(&folder, "SELECT count(*) FROM hits"), 91);
-    assert_eq!(ask(&folder, "SELECT count(*) FROM visits"), 25);
+    assert_eq!(query(&folder, "SELECT count(*) FROM hits"), 91);
+    assert_eq!(query(&folder, "SELECT count(*) FROM visits"), 25);
     assert_eq!(row(&ended, "Sandbox")[0], 25);
-    // Each line's bytes are its number and one.
+    // A line has its number plus one bytes.
     assert_eq!(
-        ask(&folder, "SELECT sum(bytes) FROM hits"),
+        query(&folder, "SELECT sum(bytes) FROM hits"),
         (1..=91).sum::<u64>()
     );
-    let question = "SELECT count(*) FROM hits WHERE url LIKE '%/more-90?x=1' AND status = 200
+    let select = "SELECT count(*) FROM hits WHERE url LIKE '%/more-90?x=1' AND status = 200
         AND time = '2024-05-14 00:01:30' AND address = '10.0.0.16'";
-    assert_eq!(ask(&folder, question), 1);
+    assert_eq!(query(&folder, select), 1);
     run(&folder, "--sandbox=hits.db access.log");
     assert_eq!(
-        ask(&folder, "SELECT count(*) FROM hits"),
+        query(&folder, "SELECT count(*) FROM hits"),
         182,
         "a second run adds to it"
     );
 }
 
 #[test]
-fn a_file_of_something_else_is_left_alone() {
+fn other_files_are_left_alone() {
     let folder = Folder::with_log(logs::log(10));
     folder.write("notes.txt", "to buy: milk\n".repeat(100));
     let ended = Program::new(&folder)
@@ -179,7 +188,7 @@ fn a_file_of_something_else_is_left_alone() {
 }
 
 #[test]
-fn a_log_without_hosts_goes_to_site_1_and_one_with_hosts_to_a_site_each() {
+fn hits_without_hosts_go_to_site_1_and_others_to_a_site_for_each_host() {
     let folder = Folder::with_log(logs::log(10));
     let one = run(&folder, "--sandbox access.log");
     assert_eq!(
@@ -199,14 +208,14 @@ fn a_log_without_hosts_goes_to_site_1_and_one_with_hosts_to_a_site_each() {
 }
 
 #[test]
-fn a_site_that_is_named_gets_them_all() {
+fn idsite_gets_all_hits() {
     let folder = Folder::with_log(logs::log(10));
     let ended = run(&folder, "--sandbox --idsite=7 access.log");
     assert_eq!(row(&ended, "Site 7")[1], 10);
 }
 
 #[test]
-fn many_recorders_and_other_options_work_there_too() {
+fn delivery_options_work() {
     let folder = Folder::with_log(logs::log_of(1000, 100));
     let ended = run(
         &folder,
@@ -217,7 +226,7 @@ fn many_recorders_and_other_options_work_there_too() {
 }
 
 #[test]
-fn a_pipe_can_be_watched() {
+fn a_pipe_can_be_imported() {
     let ended = Program::new(&Folder::new())
         .args("--sandbox -")
         .stdin(logs::log(10))
@@ -227,11 +236,11 @@ fn a_pipe_can_be_watched() {
 }
 
 #[test]
-fn a_full_disk_is_told_as_what_it_is() {
+fn a_full_disk_is_reported_as_such() {
     let log = fixtures().join("logs/icecast2.log");
     let log = std::fs::read_to_string(log).unwrap().repeat(3);
-    // As if the disk were full: a file may have so many blocks of 512 bytes. With detected connections, which are noted
-    // by themselves, and without.
+    // As if the disk were full: `ulimit` limits a file to blocks of 512 bytes. Once with detected
+    // sessions, which are stored apart from the hits, and once without.
     for (blocks, args) in [
         (300, ""),
         (600, ""),
@@ -249,7 +258,7 @@ fn a_full_disk_is_told_as_what_it_is() {
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(1), "{blocks} blocks: {said}");
         assert!(said.contains("the sandbox's database: "), "{said}");
-        for wrong in ["mistake in import-logs", "the token", "check --"] {
+        for wrong in [" in import-logs", "the token", "check --"] {
             assert!(!said.contains(wrong), "{said}");
         }
     }

@@ -1,20 +1,20 @@
-//! Where the token comes from, and where it never goes.
+//! Where the token comes from, and where it never appears.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use import_logs::sandbox::{Options, Sandbox};
+use crate::support::fake::{FakeMatomo, Options};
 use import_logs::secret::Secret;
 
 use crate::support::stored::{assert_each_once, options, sandbox, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-/// An import of ten lines that gets its token from elsewhere.
-fn import(sandbox: &Sandbox, folder: &Folder, args: &str) -> Ended {
+/// Imports ten lines; `args` say where the token comes from.
+fn import(sandbox: &FakeMatomo, folder: &Folder, args: &str) -> Ended {
     program(sandbox, folder, args).run()
 }
 
-fn program(sandbox: &Sandbox, folder: &Folder, args: &str) -> Program {
+fn program(sandbox: &FakeMatomo, folder: &Folder, args: &str) -> Program {
     folder.write("access.log", logs::log(10));
     Program::new(folder)
         .arg(format!("--url={}", sandbox.url()))
@@ -44,7 +44,7 @@ fn from_stdin() {
 }
 
 #[test]
-fn not_from_stdin_where_a_log_comes_from_there() {
+fn not_from_stdin_if_a_log_is_read_from_there() {
     let (sandbox, folder) = (sandbox(), Folder::new());
     let ended = program(&sandbox, &folder, "--token-auth-file=- -")
         .stdin("x")
@@ -64,7 +64,7 @@ fn from_the_command_line_with_a_hint() {
     let (sandbox, folder) = (sandbox(), Folder::new());
     let args = format!("--token_auth={}", sandbox.token().expose());
     let ended = import(&sandbox, &folder, &args).exits(0);
-    ended.says(&["hint: ", "list of processes", "MATOMO_TOKEN_AUTH"]);
+    ended.says(&["hint: ", "process list", "MATOMO_TOKEN_AUTH"]);
     assert_each_once(&sandbox, 10);
 }
 
@@ -93,7 +93,7 @@ fn from_a_matomo_on_the_same_machine() {
     folder.write("matomo/misc/cron/updatetoken.php", "");
     folder.write("token", format!("root\t{}\n", sandbox.token().expose()));
     let token = folder.file("token");
-    // In place of php: notes how it was called, and names the file.
+    // Instead of PHP: records its arguments and prints the name of the file.
     let php = folder.write(
         "php",
         format!(
@@ -108,7 +108,7 @@ fn from_a_matomo_on_the_same_machine() {
         "--config=matomo/config/config.ini.php --enable-testmode",
     )
     .arg(format!("--php-binary={}", php.display()))
-    // Which of Matomo's domains it is, `--url` says.
+    // The domain is that of `--url`.
     .arg(format!(
         "--api-url={}",
         sandbox.url().replace("127.0.0.1", "localhost")
@@ -124,7 +124,7 @@ fn from_a_matomo_on_the_same_machine() {
 }
 
 #[test]
-fn a_wrong_password_is_told_and_not_shown() {
+fn a_wrong_password_is_reported_and_hidden() {
     let options = Options {
         login: Some(("admin".into(), Secret::new("correct horse"))),
         ..options()
@@ -138,7 +138,7 @@ fn a_wrong_password_is_told_and_not_shown() {
 }
 
 #[test]
-fn basic_authentication_goes_with_every_request_and_into_no_message() {
+fn basic_authentication_is_sent_with_every_request_and_never_shown() {
     let options = Options {
         basic_auth: Some(("joe".into(), Secret::new("open-sesame"))),
         ..options()
@@ -158,7 +158,7 @@ fn basic_authentication_goes_with_every_request_and_into_no_message() {
 }
 
 #[test]
-fn it_stands_in_bodies_only() {
+fn it_is_sent_in_bodies_only() {
     let sandbox = sandbox();
     Program::new(&Folder::with_log(logs::log(10)))
         .to(&sandbox)
@@ -183,7 +183,7 @@ fn it_stands_in_bodies_only() {
 }
 
 #[test]
-fn it_is_not_shown_where_an_import_stops() {
+fn it_is_hidden_in_errors() {
     let (sandbox, folder) = (sandbox(), Folder::new());
     let token = sandbox.token().expose();
     import(

@@ -1,4 +1,5 @@
-//! Command lines that cannot be meant: exit status 2, the option and its value in the message, nothing sent.
+//! Command lines that cannot be meant: exit status 2, the option and its value in the message,
+//! nothing sent.
 
 use crate::support::stored::sandbox;
 use crate::support::{Folder, Program, logs};

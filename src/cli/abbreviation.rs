@@ -1,12 +1,12 @@
-//! Shortened option names: the Python script takes `--enable-http-err`, so cron lines hold such things.
+//! Abbreviated options. The Python script accepts `--enable-http-err`, so cron jobs use such names.
 
 use std::ffi::OsString;
 
 use clap::Command;
 
-/// Options that the script does not have. A shortened name needs to be unambiguous only among the script's own
-/// (SPEC section 2): an option of ours that begins alike must not break an old command line.
-const OURS: [&str; 19] = [
+/// Options that the script does not have. They do not make an abbreviation ambiguous, so a new
+/// option never breaks an old command line (guide/options.md, "Abbreviations").
+const NEW_OPTIONS: [&str; 19] = [
     "auth-config",
     "ca-certificate",
     "client-certificate",
@@ -28,54 +28,29 @@ const OURS: [&str; 19] = [
     "version",
 ];
 
-/// A word of a command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// An option, in full, perhaps with its value; the program's name too.
-    Option(OsString),
-    /// The value of the option before it.
-    Value(OsString),
-    /// A log, or what may be one.
-    Log(OsString),
-}
-
-impl From<Word> for OsString {
-    fn from(word: Word) -> Self {
-        match word {
-            Word::Option(text) | Word::Value(text) | Word::Log(text) => text,
-        }
-    }
-}
-
-/// Writes shortened long options out. Values are left alone, also those that begin with a dash.
-pub fn expand(command: &Command, args: impl Iterator<Item = OsString>) -> Vec<Word> {
+/// Replaces abbreviated long options by their full names. Values stay as they are, even if they
+/// begin with a dash.
+pub fn expand(command: &Command, args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut expanded = Vec::new();
     let mut value_follows = false;
     let mut options_ended = false;
-    for (place, arg) in args.enumerate() {
-        if place == 0 || value_follows || options_ended {
-            expanded.push(match (place, value_follows) {
-                (0, _) => Word::Option(arg),
-                (_, true) => Word::Value(arg),
-                (_, false) => Word::Log(arg),
-            });
+    for (index, arg) in args.enumerate() {
+        if index == 0 || value_follows || options_ended {
+            expanded.push(arg);
             value_follows = false;
             continue;
         }
         let arg = match arg.into_string() {
             Ok(text) => text,
-            Err(odd) => {
-                expanded.push(Word::Log(odd));
+            Err(not_utf8) => {
+                expanded.push(not_utf8);
                 continue;
             }
         };
         options_ended = arg == "--";
         let Some(long) = arg.strip_prefix("--").filter(|name| !name.is_empty()) else {
             value_follows = short_takes_value(command, &arg);
-            expanded.push(match arg.starts_with('-') && arg != "-" {
-                true => Word::Option(arg.into()),
-                false => Word::Log(arg.into()),
-            });
+            expanded.push(arg.into());
             continue;
         };
         let (name, value) = match long.split_once('=') {
@@ -84,10 +59,10 @@ pub fn expand(command: &Command, args: impl Iterator<Item = OsString>) -> Vec<Wo
         };
         let full = full_name(command, name).unwrap_or(name);
         value_follows = value.is_none() && takes_value(command, full);
-        expanded.push(Word::Option(match value {
+        expanded.push(match value {
             Some(value) => format!("--{full}={value}").into(),
             None => format!("--{full}").into(),
-        }));
+        });
     }
     expanded
 }
@@ -97,7 +72,7 @@ fn full_name<'c>(command: &'c Command, name: &str) -> Option<&'c str> {
     if longs().any(|long| long == name) {
         return None;
     }
-    let mut meant = longs().filter(|long| long.starts_with(name) && !OURS.contains(long));
+    let mut meant = longs().filter(|long| long.starts_with(name) && !NEW_OPTIONS.contains(long));
     match (meant.next(), meant.next()) {
         (Some(only), None) => Some(only),
         _ => None,
@@ -113,7 +88,7 @@ fn takes_value(command: &Command, long: &str) -> bool {
     })
 }
 
-/// `-u ADDRESS`: the letter stands alone, so its value is the next argument.
+/// Whether a short option such as `-u` takes the next argument as its value.
 fn short_takes_value(command: &Command, arg: &str) -> bool {
     let mut letters = arg.strip_prefix('-').unwrap_or_default().chars();
     match (letters.next(), letters.next()) {
@@ -136,12 +111,12 @@ mod tests {
         expand(&Cli::command(), args)
             .into_iter()
             .skip(1)
-            .map(|word| OsString::from(word).into_string().unwrap())
+            .map(|word| word.into_string().unwrap())
             .collect()
     }
 
     #[test]
-    fn unambiguous_names_are_written_out() {
+    fn unambiguous_names_are_expanded() {
         assert_eq!(
             expanded(&["--enable-http-err", "--recorder-m=5"]),
             ["--enable-http-errors", "--recorder-max-payload-size=5"]
@@ -151,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn ambiguous_and_exact_names_are_left_alone() {
+    fn ambiguous_and_exact_names_stay() {
         assert_eq!(
             expanded(&["--enable-http", "--idsite=1"]),
             ["--enable-http", "--idsite=1"]
@@ -160,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_no_options() {
+    fn values_are_not_options() {
         assert_eq!(
             expanded(&["--add-to-date", "--enable-http-err"]),
             ["--add-to-date", "--enable-http-err"]
@@ -180,24 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn logs_are_told_from_options_and_their_values() {
-        let args = ["-d", "-", "-u", "-", "--skip", "1", "--skip=1", "--", "-d"];
-        let args = ["import-logs"].iter().chain(&args).map(OsString::from);
-        let words = expand(&Cli::command(), args).into_iter();
-        let logs = words.filter(|word| matches!(word, Word::Log(_)));
-        let logs: Vec<OsString> = logs.map(OsString::from).collect();
-        assert_eq!(logs, ["-", "-d"]);
-    }
-
-    #[test]
-    fn every_option_of_ours_is_declared() {
+    fn every_new_option_is_declared() {
         let command = Cli::command();
-        for ours in OURS.iter().filter(|name| **name != "version") {
+        for name in NEW_OPTIONS.iter().filter(|name| **name != "version") {
             assert!(
                 command
                     .get_arguments()
-                    .any(|arg| arg.get_long() == Some(ours)),
-                "{ours}"
+                    .any(|arg| arg.get_long() == Some(name)),
+                "{name}"
             );
         }
     }

@@ -1,105 +1,418 @@
-//! Every option as typed: names, defaults and help, by the groups of `--help`. What the values mean is `config`'s
-//! affair.
+//! Options as typed: names, defaults and help text, in the groups of `--help`. [`Config`] checks
+//! and compiles the values.
+//!
+//! Values are strings where the Python script accepts more than clap's parsers do (blanks around a
+//! number, say), so that `config` can name the option in its own error messages.
+//!
+//! [`Config`]: crate::config::Config
 
 pub mod abbreviation;
-mod hits;
-mod log;
-mod server;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
-pub use abbreviation::Word;
-pub use hits::{ListeningTime, Radio, Sent};
-pub use log::{Imported, LogFormat};
-pub use server::{Authentication, Connection, GoingOn, InDoubt, Matomo, Sites};
+use crate::radio::Network;
+use crate::recorder::InDoubt;
 
-/// Imports web-server and Icecast access logs into Matomo.
+/// Import web server and Icecast access logs into Matomo.
 #[derive(Debug, Default, Parser)]
 #[command(
     name = "import-logs",
     version,
     max_term_width = 100,
     args_override_self = true,
-    after_help = "Exit status: 0 all well; 1 the import stopped; 2 wrong use; 3 it finished, but hits were refused or \
-                  lost by the server, or a log was missing, unreadable or cut off; 129, 130, 143 stopped by a signal."
+    after_help = "Exit status:\n  \
+                  0  success, even if some lines were invalid, filtered or matched no site\n  \
+                  1  the import stopped; the message says why\n  \
+                  2  invalid usage\n  \
+                  3  the import finished, but the server refused or lost hits, or a log was\n     \
+                  missing, unreadable, truncated or not in the expected format\n  \
+                  129, 130, 143  stopped by SIGHUP, SIGINT or SIGTERM"
 )]
 pub struct Cli {
-    /// Log files, '-' for standard input, or patterns (*, ?, [..]); .gz, .bz2, .zst and .xz are unpacked
+    /// Log files, '-' for standard input, or quoted glob patterns (*, ?, [..])
+    ///
+    /// Files compressed with gzip, bzip2, zstd or xz are decompressed.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<OsString>,
     #[command(flatten, next_help_heading = "Matomo")]
-    pub matomo: Matomo,
+    pub matomo: MatomoArgs,
     #[command(flatten, next_help_heading = "Sites")]
-    pub sites: Sites,
+    pub sites: SiteArgs,
     #[command(flatten, next_help_heading = "Authentication")]
-    pub authentication: Authentication,
+    pub authentication: AuthenticationArgs,
     #[command(flatten, next_help_heading = "Connection")]
-    pub connection: Connection,
-    #[command(flatten, next_help_heading = "Going on")]
-    pub going_on: GoingOn,
+    pub connection: ConnectionArgs,
+    #[command(flatten, next_help_heading = "Resuming")]
+    pub state: StateArgs,
     #[command(flatten, next_help_heading = "Log format")]
-    pub log_format: LogFormat,
-    #[command(flatten, next_help_heading = "What is imported")]
-    pub imported: Imported,
-    #[command(flatten, next_help_heading = "What is sent")]
-    pub sent: Sent,
+    pub log_format: LogFormatArgs,
+    #[command(flatten, next_help_heading = "Filters")]
+    pub filters: FilterArgs,
+    #[command(flatten, next_help_heading = "Tracking requests")]
+    pub requests: RequestArgs,
     #[command(flatten, next_help_heading = "Radio")]
-    pub radio: Radio,
+    pub radio: RadioArgs,
     #[command(flatten, next_help_heading = "Output")]
-    pub output: Output,
+    pub output: OutputArgs,
 }
 
-/// What is printed and written here.
+/// The server that receives the hits.
 #[derive(Debug, Default, Args)]
-pub struct Output {
-    /// Report progress (by itself where standard error is a terminal)
+pub struct MatomoArgs {
+    /// URL of Matomo
+    #[arg(short, long, value_name = "URL")]
+    pub url: Option<String>,
+    /// URL for API calls, if it differs from --url
+    #[arg(long, value_name = "URL")]
+    pub api_url: Option<String>,
+    /// Path of the tracker, appended to --url
+    #[arg(long, value_name = "PATH", default_value = "/piwik.php")]
+    pub tracker_endpoint_path: String,
+    /// Send hits to a built-in tracker instead of --url and print a report
+    ///
+    /// Hits are stored in FILE, an SQLite database, or in memory if FILE is not given.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub sandbox: Option<String>,
+    /// Read the logs and count the hits, but send none
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// The sites that hits belong to.
+#[derive(Debug, Default, Args)]
+pub struct SiteArgs {
+    /// Site ID of all hits [default: looked up by the host of each hit]
+    #[arg(long, value_name = "ID")]
+    pub idsite: Option<String>,
+    /// Site ID of hits whose host matches no site
+    #[arg(long, value_name = "ID")]
+    pub idsite_fallback: Option<String>,
+    /// Create a site for each host that matches none
+    #[arg(long)]
+    pub add_sites_new_hosts: bool,
+    /// Host of all hits, overriding the log
+    #[arg(long, value_name = "HOST")]
+    pub log_hostname: Option<String>,
+}
+
+/// Tokens and passwords.
+#[derive(Debug, Default, Args)]
+pub struct AuthenticationArgs {
+    /// API token
+    ///
+    /// Other users of this machine can see it in the process list: prefer --token-auth-file or the
+    /// environment variable MATOMO_TOKEN_AUTH.
+    #[arg(long, alias = "token_auth", value_name = "TOKEN")]
+    pub token_auth: Option<String>,
+    /// Read the API token from the first line of FILE; '-' is standard input
+    #[arg(long, value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
+    /// Read token_auth, or login and password, from the [auth] section of an INI file
+    #[arg(long, value_name = "FILE")]
+    pub auth_config: Option<PathBuf>,
+    /// Matomo user to create a temporary token for
+    #[arg(long, value_name = "USER")]
+    pub login: Option<String>,
+    /// Password of --login
+    #[arg(long, value_name = "PASSWORD")]
+    pub password: Option<String>,
+    /// Get a token from the Matomo installation that this configuration file belongs to [default:
+    /// ../../config/config.ini.php, relative to this program]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// PHP interpreter for --config
+    #[arg(long, value_name = "PROGRAM", default_value = "php")]
+    pub php_binary: String,
+    /// Use Matomo's test mode with --config
+    #[arg(long)]
+    pub enable_testmode: bool,
+    /// User name for HTTP basic authentication
+    #[arg(long, value_name = "USER")]
+    pub auth_user: Option<String>,
+    /// Password for HTTP basic authentication
+    #[arg(long, value_name = "PASSWORD")]
+    pub auth_password: Option<String>,
+}
+
+/// How requests are made and retried.
+#[derive(Debug, Default, Args)]
+pub struct ConnectionArgs {
+    /// Do not verify the server's TLS certificate
+    #[arg(long)]
+    pub accept_invalid_ssl_certificate: bool,
+    /// Trust the certificate authorities in a PEM file
+    #[arg(long, value_name = "FILE")]
+    pub ca_certificate: Option<PathBuf>,
+    /// Client certificate in PEM format; the file may also hold the key
+    #[arg(long, value_name = "FILE")]
+    pub client_certificate: Option<PathBuf>,
+    /// Key of --client-certificate in PEM format
+    #[arg(long, value_name = "FILE")]
+    pub client_key: Option<PathBuf>,
+    /// Seconds to wait for a response to begin, and again for it to end
+    #[arg(long, value_name = "SECONDS", default_value = "300")]
+    pub request_timeout: String,
+    /// Append TEXT to the query string of every request
+    #[arg(long, value_name = "TEXT")]
+    pub request_suffix: Option<String>,
+    /// Number of recorder threads, or 'auto'
+    ///
+    /// With 'auto', the number of concurrent requests adapts to the server: at most 4 per core of
+    /// this machine, and 16.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub recorders: String,
+    /// Maximum number of hits in one request [default: 1000, fewer for a slow server]
+    #[arg(long, value_name = "N")]
+    pub recorder_max_payload_size: Option<String>,
+    /// Send hits in the order of the log
+    ///
+    /// By default, hits are grouped by user agent, which costs Matomo less. The hits of one visitor
+    /// are always sent in order.
+    #[arg(long)]
+    pub keep_order: bool,
+    /// Send one hit per request
+    #[arg(long)]
+    pub disable_bulk_tracking: bool,
+    /// Attempts per request
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub retry_max_attempts: String,
+    /// Seconds before the first retry; doubled for each further one
+    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    pub retry_delay: String,
+    /// Send the hits read so far when standard input pauses for SECONDS
+    #[arg(long, value_name = "SECONDS", default_value = "2")]
+    pub flush_interval: String,
+}
+
+/// What is kept between runs.
+#[derive(Debug, Default, Args)]
+pub struct StateArgs {
+    /// Remember in DIR what has been imported, and resume from there
+    ///
+    /// The environment variable STATE_DIRECTORY, which systemd sets, has the same effect.
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// What to do with hits whose request failed without a clear response, if Matomo cannot be
+    /// asked whether it has them
+    #[arg(long, value_name = "POLICY", default_value = "resend")]
+    pub in_doubt: InDoubt,
+}
+
+/// How a line is written.
+#[derive(Debug, Default, Args)]
+pub struct LogFormatArgs {
+    /// Format of the logs [default: detected]
+    #[arg(long, value_name = "NAME")]
+    pub log_format_name: Option<String>,
+    /// Read lines with a regular expression in Python syntax with named groups; overrides
+    /// --log-format-name
+    #[arg(long, value_name = "REGEX")]
+    pub log_format_regex: Option<String>,
+    /// Format of the group 'date' of --log-format-regex, as for strptime
+    #[arg(long, value_name = "FORMAT", default_value = "%d/%b/%Y:%H:%M:%S")]
+    pub log_date_format: String,
+    /// Time zone of dates without an offset, such as Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    pub log_timezone: Option<String>,
+    /// Character encoding of the logs
+    #[arg(long, value_name = "NAME", default_value = "utf8")]
+    pub encoding: String,
+    /// The '#Fields: ...' line of a W3C log that lacks one
+    #[arg(long, value_name = "LINE")]
+    pub w3c_fields: Option<String>,
+    /// Rename W3C fields: custom=standard[,...]
+    #[arg(long, value_name = "MAP")]
+    pub w3c_map_field: Vec<String>,
+    /// Regular expressions with a named group for unknown W3C fields: field=regex[,...]
+    #[arg(long, value_name = "MAP")]
+    pub w3c_field_regex: Vec<String>,
+    /// The W3C field 'time-taken' is in milliseconds
+    #[arg(long)]
+    pub w3c_time_taken_millisecs: bool,
+    /// The IIS field 'time-taken' is in seconds
+    #[arg(long, hide = true)]
+    pub iis_time_taken_secs: bool,
+    /// Fields to drop after custom variables are set
+    #[arg(long, value_name = "FIELDS")]
+    pub ignore_groups: Vec<String>,
+    /// Print the name and the regular expression of the format and exit
+    #[arg(long)]
+    pub dump_log_regex: bool,
+}
+
+/// Which lines are imported.
+#[derive(Debug, Default, Args)]
+pub struct FilterArgs {
+    /// Import requests for static files
+    #[arg(long)]
+    pub enable_static: bool,
+    /// Import requests made by bots
+    #[arg(long)]
+    pub enable_bots: bool,
+    /// Import requests with status 4xx and 5xx
+    #[arg(long)]
+    pub enable_http_errors: bool,
+    /// Import requests with status 3xx (304 is always imported)
+    #[arg(long)]
+    pub enable_http_redirects: bool,
+    /// Import only hosts that match a pattern
+    #[arg(long, value_name = "PATTERN")]
+    pub hostname: Vec<String>,
+    /// Import only this host
+    #[arg(long, value_name = "HOST")]
+    pub include_host: Vec<String>,
+    /// Skip this host
+    #[arg(long, value_name = "HOST")]
+    pub exclude_host: Vec<String>,
+    /// Import only paths that match a pattern
+    #[arg(long, value_name = "PATTERN")]
+    pub include_path: Vec<String>,
+    /// Read patterns for --include-path from a file, one per line
+    #[arg(long, value_name = "FILE")]
+    pub include_path_from: Vec<PathBuf>,
+    /// Skip paths that match a pattern
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude_path: Vec<String>,
+    /// Read patterns for --exclude-path from a file, one per line
+    #[arg(long, value_name = "FILE")]
+    pub exclude_path_from: Vec<PathBuf>,
+    /// Treat user agents that contain TEXT as bots (case-insensitive)
+    #[arg(long, value_name = "TEXT")]
+    pub useragent_exclude: Vec<String>,
+    /// Skip hits before this time: YYYY-MM-DD hh:mm:ss +hhmm
+    #[arg(long, value_name = "DATE")]
+    pub exclude_older_than: Option<String>,
+    /// Skip hits after this time: YYYY-MM-DD hh:mm:ss +hhmm
+    #[arg(long, value_name = "DATE")]
+    pub exclude_newer_than: Option<String>,
+    /// Skip the first N lines, counted over all files
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub skip: String,
+}
+
+/// What tracking requests contain.
+#[derive(Debug, Default, Args)]
+pub struct RequestArgs {
+    /// Send URLs without their query string
+    #[arg(long)]
+    pub strip_query_string: bool,
+    /// Text that begins the query string of a path
+    #[arg(long, value_name = "TEXT", default_value = "?")]
+    pub query_string_delimiter: String,
+    /// Convert paths to lower case
+    #[arg(long)]
+    pub force_lowercase_path: bool,
+    /// Comma-separated file extensions of downloads, replacing the built-in list
+    #[arg(long, value_name = "LIST")]
+    pub download_extensions: Option<String>,
+    /// Comma-separated file extensions of downloads, in addition to the list
+    #[arg(long, value_name = "LIST")]
+    pub add_download_extensions: Vec<String>,
+    /// Seconds to add to every date
+    #[arg(long, value_name = "SECONDS", default_value = "0")]
+    pub add_to_date: String,
+    /// Separator in the page titles of errors
+    #[arg(long, value_name = "TEXT", default_value = "/")]
+    pub title_category_delimiter: String,
+    /// Send the HTTP method as a page custom variable, if VALUE is not empty
+    #[arg(long, value_name = "VALUE")]
+    pub track_http_method: Option<String>,
+    /// Send fields as visit custom variables: field=Name[,...]
+    #[arg(long, value_name = "MAP")]
+    pub regex_group_to_visit_cvar: Vec<String>,
+    /// Send fields as page custom variables: field=Name[,...]
+    #[arg(long, value_name = "MAP")]
+    pub regex_group_to_page_cvar: Vec<String>,
+    /// Let Matomo look up the providers of visitors
+    #[arg(long)]
+    pub enable_reverse_dns: bool,
+    /// Send the tracking requests in a log of Matomo's own web server again
+    #[arg(long)]
+    pub replay_tracking: bool,
+    /// End of the path of tracking requests in that log [default: piwik.php or matomo.php]
+    #[arg(long, value_name = "FILE")]
+    pub replay_tracking_expected_tracker_file: Option<String>,
+}
+
+/// How the lines of Icecast and SHOUTcast become listening sessions.
+#[derive(Debug, Default, Args)]
+pub struct RadioArgs {
+    /// When to send listening time for Icecast and SHOUTcast logs
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub listening_time: ListeningTime,
+    /// Event category of listening time
+    #[arg(long, value_name = "TEXT", default_value = "Listening")]
+    pub listening_category: String,
+    /// Skip listening sessions shorter than SECONDS
+    #[arg(long, value_name = "SECONDS", default_value = "0")]
+    pub minimum_listening: String,
+    /// IP address or network of a relay, whose sessions are not listeners
+    #[arg(long, value_name = "ADDRESS")]
+    pub relay: Vec<Network>,
+    /// Import requests of source clients and for admin and status pages
+    #[arg(long)]
+    pub enable_icecast_admin: bool,
+}
+
+/// When the lines of a radio log become listening sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ListeningTime {
+    /// For SHOUTcast logs, and with --log-format-name=icecast2
+    #[default]
+    Auto,
+    /// For logs detected as Icecast logs, too
+    Events,
+    /// Never; send plain hits as the Python script does
+    Off,
+}
+
+/// What is printed and written on this machine.
+#[derive(Debug, Default, Args)]
+pub struct OutputArgs {
+    /// Report progress on standard error [default: if it is a terminal]
     #[arg(long)]
     pub show_progress: bool,
-    /// Time between progress reports
+    /// Seconds between progress reports
     #[arg(long, value_name = "SECONDS", default_value = "1")]
     pub show_progress_delay: String,
-    /// Print nothing unless the exit status is other than 0
+    /// Print nothing unless the exit status is non-zero
     #[arg(short, long)]
     pub quiet: bool,
-    /// Append all output to this file
+    /// Append all output to FILE
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Write each invalid or refused line to this file, with its reason, to be mended and imported again
+    /// Write invalid and refused lines to FILE, with the reason, to be corrected and imported again
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
-    /// Say what is done; twice: name every invalid or filtered line
+    /// Print what the program does; twice: also each invalid or filtered line
     #[arg(short, long, action = ArgAction::Count)]
     pub debug: u8,
-    /// Have the tracker say what it does, and print each answer
+    /// Turn on the tracker's debug mode and print its responses
     #[arg(long)]
     pub debug_tracker: bool,
-    /// End each file before its Nth line that fits the format
+    /// Stop reading each file before its Nth line that matches the format
     #[arg(long, value_name = "N")]
     pub debug_request_limit: Option<String>,
-    /// With --disable-bulk-tracking: each recorder waits so long between hits
+    /// With --disable-bulk-tracking, wait SECONDS between the hits of each recorder
     #[arg(long = "debug-force-one-hit-every-Ns", value_name = "SECONDS")]
     pub debug_force_one_hit_every: Option<String>,
 }
 
 impl Cli {
-    /// Reads a command line, the program's name first. The error knows how to print itself and its exit status.
+    /// Parses a command line, program name first. The error prints itself and knows its exit
+    /// status.
     pub fn read(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let command = command();
-        let words = abbreviation::expand(&command, args);
-        let args = words.into_iter().map(OsString::from);
+        let args = abbreviation::expand(&command, args);
         Cli::from_arg_matches(&command.try_get_matches_from(args)?)
-    }
-
-    /// A command line with the names of its options in full.
-    pub fn written_out(args: impl Iterator<Item = OsString>) -> Vec<Word> {
-        abbreviation::expand(&command(), args)
     }
 }
 
-/// What [`Cli`] declares; and every value may begin with a dash (`--add-to-date -3600`), as the script has it.
+/// [`Cli`]'s command, in which values may begin with a dash (`--add-to-date -3600`) as they may in
+/// the script.
 fn command() -> Command {
     let mut command = Cli::command().mut_args(|arg| {
         let takes_value =

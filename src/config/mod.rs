@@ -1,33 +1,48 @@
-//! Options checked and compiled, once; nothing below knows the command line.
+//! Options checked and compiled, once. No module below this one knows the command line.
+//!
+//! Each module owns its options type; the functions here only build them.
 
-mod reading;
-mod server;
 mod values;
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
-use crate::cli::Cli;
-pub use crate::cli::InDoubt;
+use chrono_tz::Tz;
+
+use crate::cli::{
+    AuthenticationArgs, Cli, ConnectionArgs, FilterArgs, ListeningTime, LogFormatArgs,
+};
 use crate::error::{Error, Result};
-use crate::filter::Filters;
+use crate::filter::{Bots, Extensions, Filters, Hosts, Paths};
+use crate::format::date::Strptime;
 use crate::format::registry::FormatOptions;
-use crate::format::strptime::Strptime;
+use crate::format::w3c::{self, W3cOptions};
+use crate::format::{Field, Fields, Wanted};
 use crate::hit::HitOptions;
+use crate::hit::replay::ReplayOptions;
+use crate::import::format_selector::FormatChoice;
+use crate::import::{InputOptions, RadioOptions};
 use crate::input::encoding::Encoding;
-use crate::listening::Audience;
-use crate::matomo::auth::TokenSources;
+use crate::input::pattern::Pattern;
+use crate::matomo::auth::{self, LocalMatomo, TokenSources};
 use crate::matomo::client::ClientOptions;
 use crate::matomo::retry::RetryPolicy;
 use crate::matomo::tracking::TrackingOptions;
-use crate::replay::ReplayOptions;
-use reading::{choice, filters, hit_options, ignored_groups, radio, w3c_options};
-use server::server;
-use values::{apart, named, number, recorders, seconds, some_seconds, variables, wanted};
+use crate::radio::Audience;
+use crate::recorder::DeliveryOptions;
+use crate::secret::Secret;
+use crate::site::SiteOptions;
+use crate::target::TargetOptions;
+use values::{
+    date, different_files, non_empty, number, patterns, positive_seconds, reject_empty, seconds,
+    variables,
+};
 
-/// A run, as the user wants it.
+/// Everything that a run needs to know.
 #[derive(Debug)]
 pub struct Config {
     pub files: Vec<OsString>,
@@ -35,247 +50,429 @@ pub struct Config {
     pub format: FormatOptions,
     pub choice: FormatChoice,
     pub hit: HitOptions,
-    /// Fields that count as absent once custom variables have been taken from them.
+    /// Fields to drop after custom variables are set.
     pub ignored_groups: Vec<String>,
     pub filters: Filters,
     pub replay: Option<ReplayOptions>,
-    /// `None`: plain hits, also of radio logs.
+    /// `None` sends plain hits for radio logs, too.
     pub radio: Option<RadioOptions>,
     pub tracking: TrackingOptions,
     pub sites: SiteOptions,
-    pub server: Server,
+    pub server: TargetOptions,
     pub dry_run: bool,
     pub delivery: DeliveryOptions,
-    /// Nothing is imported: the format and its regex are printed.
+    /// Print the format and its regex instead of importing.
     pub dump_regex: bool,
     pub rejects: Option<PathBuf>,
-    /// What earlier runs wrote there stays: a state directory was named, so nobody reads those lines again.
+    /// Append to an existing file of rejects. With a state directory, its lines are never read
+    /// again.
     pub keeps_rejects: bool,
-    /// As it was typed, for the way to go on.
-    pub command_line: Vec<OsString>,
     /// Where the ledger is kept between runs.
     pub state_dir: Option<PathBuf>,
     pub show_progress: bool,
     pub progress_delay: Duration,
 }
 
-#[derive(Clone, Debug)]
-pub struct InputOptions {
-    pub encoding: Encoding,
-    /// Lines passed over, counted over all files.
-    pub skip: u64,
-    /// Each file ends before its own line of this number that fits the format.
-    pub limit: Option<u64>,
-    /// When a pipe pauses so long, what is there goes out.
-    pub flush_interval: Duration,
-}
-
-/// Which format a log is to be read with.
-#[derive(Debug)]
-pub enum FormatChoice {
-    Detect,
-    Named(String),
-    Regex {
-        regex: String,
-        dates: Strptime,
-        date_format: String,
-    },
-}
-
-/// How radio logs are read.
-#[derive(Clone, Debug)]
-pub struct RadioOptions {
-    /// An Icecast log may be taken for one although nobody said so.
-    pub also_detected: bool,
-    pub audience: Audience,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct SiteOptions {
-    pub idsite: Option<String>,
-    pub fallback: Option<String>,
-    pub add: bool,
-    /// The site of hits from logs without hosts, where `idsite` does not name one for all.
-    pub hostless: Option<String>,
-}
-
-/// Where hits go.
-#[derive(Debug)]
-pub enum Server {
-    Matomo {
-        client: ClientOptions,
-        token: TokenSources,
-    },
-    /// The built-in tracker, with the file that keeps its hits (none: memory).
-    Sandbox {
-        file: Option<PathBuf>,
-        client: ClientOptions,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub struct DeliveryOptions {
-    pub recorders: usize,
-    /// `--recorders=auto`: as many of them send at once as the server likes.
-    pub auto: bool,
-    /// Most hits in one tracking request, where the user says so.
-    pub most_hits: Option<usize>,
-    /// Hits go in the log's order, not in the one that costs Matomo least.
-    pub keep_order: bool,
-    pub retry: RetryPolicy,
-    pub timeout: Duration,
-    /// Each recorder waits so long between hits.
-    pub pace: Option<Duration>,
-    pub debug_tracker: bool,
-    pub in_doubt: InDoubt,
-}
-
 impl Config {
+    /// Returns a usage error that names the first option with an invalid value.
     pub fn new(cli: Cli) -> Result<Config> {
-        let timeout = some_seconds("--request-timeout", &cli.connection.request_timeout)?;
-        apart([
+        different_files([
             ("--rejects", cli.output.rejects.as_deref()),
             ("--output", cli.output.output.as_deref()),
         ])?;
-        let page_variables = variables(
-            "--regex-group-to-page-cvar",
-            &cli.sent.regex_group_to_page_cvar,
-        )?;
-        let visit_variables = variables(
-            "--regex-group-to-visit-cvar",
-            &cli.sent.regex_group_to_visit_cvar,
-        )?;
-        let wanted = wanted(page_variables.iter().chain(&visit_variables));
-        let auto = cli.connection.recorders.trim() == "auto";
-        let recorders = if auto {
-            std::thread::available_parallelism()
-                .map_or(4, |cores| cores.get().saturating_mul(4).min(16))
-        } else {
-            recorders(&cli.connection.recorders)?
-        };
-        let most_hits = match &cli.connection.recorder_max_payload_size {
-            _ if cli.connection.disable_bulk_tracking => Some(1),
-            Some(text) => Some(
-                number::<i64>("--recorder-max-payload-size", text)?.clamp(1, 1_000_000) as usize,
-            ),
-            None => None,
-        };
-        let pace = match &cli.output.debug_force_one_hit_every {
-            Some(text) if cli.connection.disable_bulk_tracking => {
-                Some(seconds("--debug-force-one-hit-every-Ns", text)?)
-            }
-            _ => None,
-        };
-        let hit = hit_options(&cli)?;
-        let config = Config {
-            input: InputOptions {
-                encoding: Encoding::by_name(&cli.log_format.encoding)?,
-                skip: number("--skip", &cli.imported.skip)?,
-                limit: cli
-                    .output
-                    .debug_request_limit
-                    .as_deref()
-                    .map(|n| number("--debug-request-limit", n))
-                    .transpose()?,
-                flush_interval: seconds("--flush-interval", &cli.connection.flush_interval)?
-                    .max(Duration::from_millis(10)),
-            },
-            choice: choice(&cli.log_format)?,
-            ignored_groups: ignored_groups(&cli.log_format)?,
-            filters: filters(&cli)?,
-            replay: cli.sent.replay_tracking.then(|| ReplayOptions {
-                tracker_file: cli.sent.replay_tracking_expected_tracker_file.clone(),
-                add_to_date: hit.add_to_date,
-            }),
-            hit,
-            radio: radio(&cli)?,
-            tracking: TrackingOptions {
-                listening_category: cli.radio.listening_category.clone(),
-                query_delimiter: cli.sent.query_string_delimiter.clone().into_bytes(),
-                strip_query: cli.sent.strip_query_string,
-                title_delimiter: cli.sent.title_category_delimiter.clone(),
-                track_http_method: cli
-                    .sent
-                    .track_http_method
-                    .as_deref()
-                    .is_some_and(|value| !value.is_empty()),
-                reverse_dns: cli.sent.enable_reverse_dns,
-                bots: cli.imported.enable_bots,
-                replaying: cli.sent.replay_tracking,
-                page_variables,
-                visit_variables,
-            },
+        let delivery = delivery(&cli)?;
+        let tracking = tracking(&cli)?;
+        let hit = hit(&cli)?;
+        let wanted = wanted_fields(&tracking);
+        Ok(Config {
+            input: input(&cli)?,
             format: FormatOptions {
                 w3c: w3c_options(&cli.log_format, &wanted)?,
                 wanted,
             },
+            choice: format_choice(&cli.log_format)?,
+            ignored_groups: ignored_groups(&cli.log_format)?,
+            filters: filters(&cli)?,
+            replay: cli.requests.replay_tracking.then(|| ReplayOptions {
+                tracker_file: cli.requests.replay_tracking_expected_tracker_file.clone(),
+                add_to_date: hit.add_to_date,
+            }),
+            hit,
+            radio: radio(&cli)?,
+            tracking,
             sites: SiteOptions {
-                idsite: named("--idsite", &cli.sites.idsite)?,
-                fallback: named("--idsite-fallback", &cli.sites.idsite_fallback)?,
+                idsite: non_empty("--idsite", &cli.sites.idsite)?,
+                fallback: non_empty("--idsite-fallback", &cli.sites.idsite_fallback)?,
                 add: cli.sites.add_sites_new_hosts,
                 // The sandbox always has a site 1.
                 hostless: cli.matomo.sandbox.is_some().then(|| "1".to_owned()),
             },
+            server: target(&cli, delivery.timeout, delivery.recorders)?,
             dry_run: cli.matomo.dry_run,
-            delivery: DeliveryOptions {
-                recorders,
-                auto,
-                most_hits,
-                // What is replayed was in its order once.
-                keep_order: cli.connection.keep_order || cli.sent.replay_tracking,
-                retry: RetryPolicy {
-                    attempts: number::<u32>(
-                        "--retry-max-attempts",
-                        &cli.connection.retry_max_attempts,
-                    )?
-                    .max(1),
-                    delay: seconds("--retry-delay", &cli.connection.retry_delay)?,
-                },
-                timeout,
-                pace,
-                debug_tracker: cli.output.debug_tracker,
-                in_doubt: cli.going_on.in_doubt,
-            },
+            delivery,
             dump_regex: cli.log_format.dump_log_regex,
             rejects: cli.output.rejects.clone(),
-            keeps_rejects: named_folder(&cli).is_some(),
-            command_line: Vec::new(),
+            keeps_rejects: requested_state_dir(&cli).is_some(),
             state_dir: state_dir(&cli)?,
             show_progress: cli.output.show_progress,
             progress_delay: seconds("--show-progress-delay", &cli.output.show_progress_delay)?,
-            server: server(&cli, timeout, recorders)?,
             files: cli.files,
-        };
-        Ok(config)
+        })
     }
 }
 
-/// The first of the folders that systemd names, with colons between them. `None`: it names none.
-fn first_folder(folders: &OsStr) -> Option<PathBuf> {
-    let first = folders.as_bytes().split(|byte| *byte == b':').next()?;
+fn input(cli: &Cli) -> Result<InputOptions> {
+    let limit = cli.output.debug_request_limit.as_deref();
+    let flush_interval = seconds("--flush-interval", &cli.connection.flush_interval)?;
+    Ok(InputOptions {
+        encoding: Encoding::by_name(&cli.log_format.encoding)?,
+        skip: number("--skip", &cli.filters.skip)?,
+        limit: limit
+            .map(|limit| number("--debug-request-limit", limit))
+            .transpose()?,
+        flush_interval: flush_interval.max(Duration::from_millis(10)),
+    })
+}
+
+fn format_choice(format: &LogFormatArgs) -> Result<FormatChoice> {
+    Ok(match (&format.log_format_regex, &format.log_format_name) {
+        (Some(regex), _) => FormatChoice::Regex {
+            regex: regex.clone(),
+            dates: Strptime::new(&format.log_date_format)?,
+            date_format: format.log_date_format.clone(),
+        },
+        (None, Some(name)) => FormatChoice::Named(name.clone()),
+        (None, None) => FormatChoice::Detect,
+    })
+}
+
+/// The fields sent as custom variables that are not among those that every format knows.
+fn wanted_fields(tracking: &TrackingOptions) -> Wanted {
+    let variables = [&tracking.page_variables, &tracking.visit_variables];
+    let fields = variables.into_iter().flatten().map(|(field, _)| field);
+    let unknown = fields.filter(|field| Field::from_name(field).is_none());
+    Wanted(unknown.cloned().collect())
+}
+
+fn w3c_options(format: &LogFormatArgs, wanted: &Wanted) -> Result<W3cOptions> {
+    let mut map = Vec::new();
+    for text in &format.w3c_map_field {
+        map.extend(w3c::parse_map_field(text)?);
+    }
+    let mut regexes = Vec::new();
+    for text in &format.w3c_field_regex {
+        regexes.extend(w3c::parse_field_regex(text)?);
+    }
+    Ok(W3cOptions {
+        fields: format.w3c_fields.clone(),
+        map,
+        regexes,
+        time_taken_millisecs: format.w3c_time_taken_millisecs,
+        iis_time_taken_secs: format.iis_time_taken_secs,
+        wanted: wanted.clone(),
+    })
+}
+
+/// The names in `--ignore-groups`. Whether the format of a log has them is only known when the log
+/// is opened.
+fn ignored_groups(format: &LogFormatArgs) -> Result<Vec<String>> {
+    let names = format.ignore_groups.iter().flat_map(|list| list.split(','));
+    let names: Vec<String> = names
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect();
+    match names
+        .iter()
+        .find(|name| ["ip", "path", "status", "date"].contains(&name.as_str()))
+    {
+        Some(name) => Err(Error::usage(format!(
+            "--ignore-groups={name}: every hit needs this field; remove it from the list"
+        ))),
+        None => Ok(names),
+    }
+}
+
+fn hit(cli: &Cli) -> Result<HitOptions> {
+    let requests = &cli.requests;
+    if requests.query_string_delimiter.is_empty() {
+        return Err(Error::usage(
+            "--query-string-delimiter is empty: give the text that begins the query string",
+        ));
+    }
+    let timezone = cli.log_format.log_timezone.as_ref().map(|name| {
+        name.parse::<Tz>().map_err(|_| {
+            Error::usage(format!(
+                "--log-timezone={name}: unknown time zone; use a name such as Europe/Berlin"
+            ))
+        })
+    });
+    Ok(HitOptions {
+        query_delimiter: requests.query_string_delimiter.clone().into_bytes(),
+        lowercase_path: requests.force_lowercase_path,
+        add_to_date: number("--add-to-date", &requests.add_to_date)?,
+        timezone: timezone.transpose()?,
+        forced_host: non_empty("--log-hostname", &cli.sites.log_hostname)?,
+        ignored: Fields::default(),
+    })
+}
+
+fn filters(cli: &Cli) -> Result<Filters> {
+    let FilterArgs {
+        enable_static,
+        enable_bots,
+        enable_http_errors,
+        enable_http_redirects,
+        hostname,
+        include_host,
+        exclude_host,
+        include_path,
+        include_path_from,
+        exclude_path,
+        exclude_path_from,
+        useragent_exclude,
+        exclude_older_than,
+        exclude_newer_than,
+        skip: _,
+    } = &cli.filters;
+    for (option, values) in [
+        ("--useragent-exclude", useragent_exclude),
+        ("--include-path", include_path),
+    ] {
+        for value in values {
+            reject_empty(option, value)?;
+        }
+    }
+    let exact = |hosts: &[String]| -> HashSet<Vec<u8>> {
+        hosts.iter().map(|host| host.clone().into_bytes()).collect()
+    };
+    let limit =
+        |option, text: &Option<String>| text.as_deref().map(|text| date(option, text)).transpose();
+    Ok(Filters {
+        extensions: Extensions::new(
+            cli.requests.download_extensions.as_deref(),
+            &cli.requests.add_download_extensions,
+        ),
+        hosts: Hosts {
+            patterns: hostname.iter().map(Pattern::new).collect(),
+            included: exact(include_host),
+            excluded: exact(exclude_host),
+            empty_is_none: cli.sites.idsite.is_some(),
+        },
+        paths: Paths {
+            excluded: patterns("--exclude-path-from", exclude_path, exclude_path_from)?,
+            included: patterns("--include-path-from", include_path, include_path_from)?,
+        },
+        bots: Bots::new(useragent_exclude)?,
+        keep_errors: *enable_http_errors || cli.requests.replay_tracking,
+        keep_redirects: *enable_http_redirects,
+        keep_static: *enable_static,
+        keep_bots: *enable_bots,
+        oldest: limit("--exclude-older-than", exclude_older_than)?,
+        newest: limit("--exclude-newer-than", exclude_newer_than)?,
+    })
+}
+
+fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
+    let radio = &cli.radio;
+    reject_empty("--listening-category", &radio.listening_category)?;
+    let audience = Audience {
+        relays: radio.relay.clone(),
+        min_seconds: number("--minimum-listening", &radio.minimum_listening)?,
+        keep_admin: radio.enable_icecast_admin,
+    };
+    // A replayed log is a log of Matomo's web server, not of a radio server.
+    let is_off = radio.listening_time == ListeningTime::Off || cli.requests.replay_tracking;
+    Ok((!is_off).then_some(RadioOptions {
+        also_detected: radio.listening_time == ListeningTime::Events,
+        audience,
+    }))
+}
+
+fn tracking(cli: &Cli) -> Result<TrackingOptions> {
+    let requests = &cli.requests;
+    let method = requests.track_http_method.as_deref();
+    Ok(TrackingOptions {
+        listening_category: cli.radio.listening_category.clone(),
+        query_delimiter: requests.query_string_delimiter.clone().into_bytes(),
+        strip_query: requests.strip_query_string,
+        title_delimiter: requests.title_category_delimiter.clone(),
+        track_http_method: method.is_some_and(|value| !value.is_empty()),
+        reverse_dns: requests.enable_reverse_dns,
+        bots: cli.filters.enable_bots,
+        replaying: requests.replay_tracking,
+        page_variables: variables(
+            "--regex-group-to-page-cvar",
+            &requests.regex_group_to_page_cvar,
+        )?,
+        visit_variables: variables(
+            "--regex-group-to-visit-cvar",
+            &requests.regex_group_to_visit_cvar,
+        )?,
+    })
+}
+
+fn delivery(cli: &Cli) -> Result<DeliveryOptions> {
+    let connection = &cli.connection;
+    let (recorders, auto) = recorders(&connection.recorders)?;
+    let is_bulk = !connection.disable_bulk_tracking;
+    let pace = cli.output.debug_force_one_hit_every.as_deref();
+    let pace = pace.filter(|_| !is_bulk);
+    Ok(DeliveryOptions {
+        recorders,
+        auto,
+        max_batch_hits: max_batch_hits(connection)?,
+        // A replayed log already has the right order.
+        keep_order: connection.keep_order || cli.requests.replay_tracking,
+        retry: RetryPolicy {
+            attempts: number::<u32>("--retry-max-attempts", &connection.retry_max_attempts)?.max(1),
+            delay: seconds("--retry-delay", &connection.retry_delay)?,
+        },
+        timeout: positive_seconds("--request-timeout", &connection.request_timeout)?,
+        pace: pace
+            .map(|pace| seconds("--debug-force-one-hit-every-Ns", pace))
+            .transpose()?,
+        debug_tracker: cli.output.debug_tracker,
+        in_doubt: cli.state.in_doubt,
+    })
+}
+
+/// The number of recorders, and whether it is only the upper limit of `--recorders=auto`.
+fn recorders(text: &str) -> Result<(usize, bool)> {
+    const MAX_AUTO: usize = 16;
+    const PER_CORE: usize = 4;
+    if text.trim() == "auto" {
+        let most = thread::available_parallelism().map_or(PER_CORE, |cores| {
+            cores.get().saturating_mul(PER_CORE).min(MAX_AUTO)
+        });
+        return Ok((most, true));
+    }
+    let number: i64 = text.trim().parse().map_err(|_| {
+        Error::usage(format!(
+            "--recorders={text}: expected a whole number or 'auto'"
+        ))
+    })?;
+    Ok((number.clamp(1, 1024) as usize, false))
+}
+
+/// Maximum number of hits in a request, if the user sets one.
+fn max_batch_hits(connection: &ConnectionArgs) -> Result<Option<usize>> {
+    if connection.disable_bulk_tracking {
+        return Ok(Some(1));
+    }
+    let size = connection.recorder_max_payload_size.as_deref();
+    let size = size.map(|text| number::<i64>("--recorder-max-payload-size", text));
+    Ok(size
+        .transpose()?
+        .map(|size| size.clamp(1, 1_000_000) as usize))
+}
+
+fn target(cli: &Cli, timeout: Duration, recorders: usize) -> Result<TargetOptions> {
+    let Cli {
+        matomo,
+        authentication,
+        connection,
+        ..
+    } = cli;
+    let password = authentication.auth_password.clone().unwrap_or_default();
+    let client = ClientOptions {
+        url: matomo.url.clone().unwrap_or_default(),
+        api_url: matomo.api_url.clone(),
+        tracker_path: matomo.tracker_endpoint_path.clone(),
+        basic_auth: authentication
+            .auth_user
+            .clone()
+            .map(|user| (user, Secret::new(password))),
+        accept_invalid_certificate: connection.accept_invalid_ssl_certificate,
+        ca_certificate: connection.ca_certificate.clone(),
+        client_certificate: connection.client_certificate.clone(),
+        client_key: connection.client_key.clone(),
+        timeout,
+        request_suffix: connection.request_suffix.clone(),
+        debug_tracker: cli.output.debug_tracker,
+        connections: recorders,
+    };
+    match (&matomo.sandbox, &matomo.url) {
+        (Some(_), Some(_)) => Err(Error::usage(
+            "--sandbox and --url cannot be used together: remove one of them",
+        )),
+        (Some(file), None) => Ok(TargetOptions::Sandbox {
+            file: (!file.is_empty()).then(|| PathBuf::from(file)),
+            client: ClientOptions {
+                api_url: None,
+                ..client
+            },
+        }),
+        (None, Some(_)) if reads_token_and_log_from_stdin(cli) => Err(Error::usage(
+            "--token-auth-file=-: a log is read from standard input already; put the token into a \
+             file or into MATOMO_TOKEN_AUTH",
+        )),
+        (None, Some(_)) => Ok(TargetOptions::Matomo {
+            client,
+            token: token_sources(authentication),
+        }),
+        // Nothing is sent, so no address is needed.
+        (None, None) if cli.log_format.dump_log_regex => {
+            Ok(TargetOptions::Sandbox { file: None, client })
+        }
+        (None, None) => Err(Error::usage(
+            "--url is missing: give the URL of Matomo, such as --url=https://matomo.example, or try \
+             the import without a server: --sandbox",
+        )),
+    }
+}
+
+fn reads_token_and_log_from_stdin(cli: &Cli) -> bool {
+    cli.authentication.token_auth.is_none()
+        && cli.authentication.token_auth_file.as_deref() == Some(Path::new("-"))
+        && cli.files.iter().any(|file| file == "-")
+}
+
+fn token_sources(from: &AuthenticationArgs) -> TokenSources {
+    TokenSources {
+        token_auth: from.token_auth.clone().map(Secret::new),
+        token_auth_file: from.token_auth_file.clone(),
+        auth_config: from.auth_config.clone(),
+        environment: std::env::var(auth::TOKEN_VARIABLE).ok().map(Secret::new),
+        login: from.login.clone(),
+        password: from.password.clone().map(Secret::new),
+        local: LocalMatomo {
+            config: from.config.clone(),
+            php_binary: PathBuf::from(&from.php_binary),
+            testmode: from.enable_testmode,
+            // Set once the URL is parsed.
+            host: String::new(),
+        },
+    }
+}
+
+/// The state directory given by option or by systemd.
+fn requested_state_dir(cli: &Cli) -> Option<PathBuf> {
+    let by_option = cli.state.state_dir.clone();
+    by_option.or_else(|| first_path(&std::env::var_os("STATE_DIRECTORY")?))
+}
+
+/// The first of the colon-separated paths in `STATE_DIRECTORY`.
+fn first_path(paths: &OsStr) -> Option<PathBuf> {
+    let first = paths.as_bytes().split(|byte| *byte == b':').next()?;
     (!first.is_empty()).then(|| OsStr::from_bytes(first).into())
 }
 
-/// By option, or by systemd.
-fn named_folder(cli: &Cli) -> Option<PathBuf> {
-    let by_option = cli.going_on.state_dir.clone();
-    by_option.or_else(|| first_folder(&std::env::var_os("STATE_DIRECTORY")?))
-}
-
-/// The folder of the ledger. Lines that are passed over by number are no way to go on beside it.
+/// The state directory to use; none for a dry run or the sandbox.
 fn state_dir(cli: &Cli) -> Result<Option<PathBuf>> {
     let is_trial = cli.matomo.dry_run || cli.matomo.sandbox.is_some();
-    let Some(dir) = named_folder(cli).filter(|_| !is_trial) else {
+    let Some(dir) = requested_state_dir(cli).filter(|_| !is_trial) else {
         return Ok(None);
     };
-    if cli.imported.skip.trim() != "0" {
+    if cli.filters.skip.trim() != "0" {
         return Err(Error::usage(
-            "--skip does not go with --state-dir, which knows by itself where to go on",
+            "--skip and --state-dir cannot be used together: the state directory knows where to \
+             resume; remove --skip",
         ));
     }
     if cli.output.debug_request_limit.is_some() {
         return Err(Error::usage(
-            "--debug-request-limit does not go with --state-dir: the rest would never be read",
+            "--debug-request-limit and --state-dir cannot be used together: the rest of the log \
+             would never be read; remove one of them",
         ));
     }
     Ok(Some(dir))

@@ -1,4 +1,4 @@
-//! Bots, told by texts in the user agent.
+//! Recognizes bots by their user agent; see guide/requests.md, "Bots".
 
 use std::hash::BuildHasher;
 
@@ -6,9 +6,9 @@ use aho_corasick::AhoCorasick;
 use foldhash::quality::RandomState;
 
 use crate::error::{Error, Result};
-use crate::hit::Hit;
+use crate::hit::LoggedRequest;
 
-/// Lower case; anywhere in the agent (SPEC section 5).
+/// Lower case. Each may be anywhere in the user agent.
 const BOTS: [&str; 29] = [
     "adsbot-google",
     "ask jeeves",
@@ -41,27 +41,30 @@ const BOTS: [&str; 29] = [
     "googlestackdrivermonitoring",
 ];
 
-/// How many agents' verdicts can be remembered, in 512 KiB. A log has hundreds of distinct agents; one made to hurt
-/// has millions.
-const REMEMBERED: usize = 1 << 16;
+/// Slots of the cache, which takes 512 KiB. A log has hundreds of distinct user agents, a hostile
+/// one millions.
+const CACHE_SLOTS: usize = 1 << 16;
 
-/// Finds bots, and remembers what it found: the same few agents fill a log.
+/// Recognizes bots. Results are cached, because few distinct user agents make up a log.
 #[derive(Debug)]
 pub struct Bots {
     texts: AhoCorasick,
-    /// Texts of the user's own beyond ASCII, in lower case: the automaton ignores case only within ASCII.
-    foreign: Vec<String>,
+    /// Non-ASCII texts of `--useragent-exclude`, in lower case. The automaton ignores case only in
+    /// ASCII.
+    non_ascii: Vec<String>,
     hasher: RandomState,
-    /// By the upper bits of an agent's hash: the hash, whose lowest bit is the verdict. An agent takes the place of the one
-    /// that was there. That two agents share both place and hash happens once in 2^63 times, and by chance only, for
-    /// the hash is another one in each run.
-    verdicts: Vec<u64>,
+    /// The slot of a user agent is given by the upper bits of its hash. It contains the hash, with
+    /// the result in the lowest bit. A new user agent overwrites an old one. Two user agents have
+    /// the same hash once in 2^63 pairs, and no log can provoke that, since the hasher is seeded at
+    /// random.
+    cache: Vec<u64>,
 }
 
 impl Bots {
-    /// `excluded`: the texts of `--useragent-exclude`.
+    /// `excluded` are the texts of `--useragent-exclude`.
     pub fn new(excluded: &[String]) -> Result<Self> {
-        let (ascii, foreign): (Vec<_>, Vec<_>) = excluded.iter().partition(|text| text.is_ascii());
+        let (ascii, non_ascii): (Vec<_>, Vec<_>) =
+            excluded.iter().partition(|text| text.is_ascii());
         let texts = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .build(
@@ -69,40 +72,41 @@ impl Bots {
                     .chain(ascii.iter().map(|text| text.as_str())),
             )
             .map_err(|error| Error::usage(format!("--useragent-exclude: {error}")))?;
-        let foreign = foreign.iter().map(|text| text.to_lowercase()).collect();
+        let non_ascii = non_ascii.iter().map(|text| text.to_lowercase()).collect();
         Ok(Self {
             texts,
-            foreign,
+            non_ascii,
             hasher: RandomState::default(),
-            verdicts: vec![0; REMEMBERED],
+            cache: vec![0; CACHE_SLOTS],
         })
     }
 
-    /// Where a format decodes the agent, what stands in the log is looked at too.
-    pub fn is_bot(&mut self, hit: &Hit) -> bool {
-        self.verdict(hit.user_agent) || hit.raw_agent.is_some_and(|raw| self.verdict(raw))
+    /// Tries the user agent as decoded and as logged.
+    pub fn is_bot(&mut self, request: &LoggedRequest) -> bool {
+        self.is_bot_agent(request.user_agent)
+            || request.raw_agent.is_some_and(|raw| self.is_bot_agent(raw))
     }
 
-    fn verdict(&mut self, agent: &[u8]) -> bool {
+    fn is_bot_agent(&mut self, agent: &[u8]) -> bool {
         let hash = self.hasher.hash_one(agent) | 1;
-        let place = (hash >> (u64::BITS - REMEMBERED.ilog2())) as usize;
-        match self.verdicts[place] ^ hash {
+        let slot = (hash >> (u64::BITS - CACHE_SLOTS.ilog2())) as usize;
+        match self.cache[slot] ^ hash {
             0 => true,
             1 => false,
             _ => {
-                let verdict = self.texts.is_match(agent) || self.has_foreign(agent);
-                self.verdicts[place] = hash ^ u64::from(!verdict);
-                verdict
+                let is_bot = self.texts.is_match(agent) || self.has_non_ascii_text(agent);
+                self.cache[slot] = hash ^ u64::from(!is_bot);
+                is_bot
             }
         }
     }
 
-    fn has_foreign(&self, agent: &[u8]) -> bool {
-        if self.foreign.is_empty() {
+    fn has_non_ascii_text(&self, agent: &[u8]) -> bool {
+        if self.non_ascii.is_empty() {
             return false;
         }
         let agent = String::from_utf8_lossy(agent).to_lowercase();
-        self.foreign.iter().any(|text| agent.contains(text))
+        self.non_ascii.iter().any(|text| agent.contains(text))
     }
 }
 
@@ -111,22 +115,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verdict_is_the_same_each_time_however_many_agents_come_between() {
+    fn results_are_the_same_however_many_agents_come_between() {
         let mut bots = Bots::new(&["Grüße".to_owned(), "evil".to_owned()]).unwrap();
         let human = |number| format!("Mozilla/5.0 build/{number}").into_bytes();
         let bot = |number| format!("Mozilla/5.0 (compatible; Googlebot/{number})").into_bytes();
         for _ in 0..2 {
-            for number in 0..2 * REMEMBERED {
-                assert!(!bots.verdict(&human(number)));
-                assert!(bots.verdict(&bot(number)));
+            for number in 0..2 * CACHE_SLOTS {
+                assert!(!bots.is_bot_agent(&human(number)));
+                assert!(bots.is_bot_agent(&bot(number)));
             }
-            for (agent, verdict) in [
+            for (agent, is_bot) in [
                 ("", false),
                 ("an EVIL one", true),
                 ("GRÜSSE", false),
                 ("ein GRÜßE", true),
             ] {
-                assert_eq!(bots.verdict(agent.as_bytes()), verdict, "{agent}");
+                assert_eq!(bots.is_bot_agent(agent.as_bytes()), is_bot, "{agent}");
             }
         }
     }

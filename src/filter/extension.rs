@@ -1,8 +1,11 @@
-//! What a path's extension makes of a request: a download, a static resource, or a page.
+//! Tells downloads and static files by their extension; see guide/requests.md, "Downloads and
+//! static files".
 
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
+
+use crate::hit::FileKind;
 
 const STATIC: &str =
     "gif jpg jpeg png bmp ico svg svgz ttf otf eot woff woff2 class swf css js xml webp";
@@ -11,32 +14,24 @@ const DOWNLOADS: &str = "7z aac arc arj asf asx avi bin csv deb dmg doc docx exe
     mpg mp2 mp3 mp4 mpeg mov movie msi msp odb odf odg odp ods odt ogg ogv pdf phps ppt pptx qt qtm ra ram rar rpm rtf \
     sea sit tar tbz bz2 tgz torrent txt wav webm wma wmv wpd xls xlsx xml xsd z zip azw3 epub mobi apk md5 sig";
 
-/// Hardly an extension that anybody names is longer.
-const LONGEST: usize = 32;
+/// Longer extensions take the slow path.
+const MAX_FAST_BYTES: usize = 32;
 
-/// What an extension says of a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FileKind {
-    pub download: bool,
-    /// A download by the built-in list that the user's list leaves out.
-    pub unwanted_download: bool,
-    pub is_static: bool,
-}
-
-/// The extensions that mean something.
+/// The extensions of downloads and static files.
 #[derive(Debug)]
 pub struct Extensions {
     kinds: HashMap<Vec<u8>, FileKind, RandomState>,
-    /// By the first byte, in either case: a bit for each length that one of them has. Most paths are told by this
-    /// alone to have none.
+    /// For each first byte, in either case: one bit for each length of a known extension. This
+    /// alone rules out most paths.
     lengths: [u64; 256],
-    /// The user names one that this does not tell: longer, or with letters beyond ASCII.
-    has_odd: bool,
+    /// The user named an extension that `lengths` does not cover: a long or non-ASCII one.
+    has_slow: bool,
 }
 
 impl Extensions {
-    /// `replacing`: the comma list of `--download-extensions`; `added`: those of `--add-download-extensions`.
-    /// Entries are taken as typed: blanks and capitals never match (SPEC section 2).
+    /// `replacing` is the comma-separated list of `--download-extensions`, `added` are those of
+    /// `--add-download-extensions`. Entries are not trimmed or lower-cased, so one with a blank or
+    /// a capital never matches.
     pub fn new(replacing: Option<&str>, added: &[String]) -> Self {
         let mut kinds: HashMap<Vec<u8>, FileKind, RandomState> = HashMap::default();
         let mut kind = |word: &str, set: fn(&mut FileKind)| {
@@ -63,35 +58,35 @@ impl Extensions {
         let mut lengths = [0; 256];
         for word in kinds
             .keys()
-            .filter(|word| (1..=LONGEST).contains(&word.len()))
+            .filter(|word| (1..=MAX_FAST_BYTES).contains(&word.len()))
         {
             for first in [word[0].to_ascii_lowercase(), word[0].to_ascii_uppercase()] {
                 lengths[usize::from(first)] |= 1 << word.len();
             }
         }
-        let has_odd = kinds.keys().any(|word| is_odd(word));
+        let has_slow = kinds.keys().any(|word| is_slow(word));
         Self {
             kinds,
             lengths,
-            has_odd,
+            has_slow,
         }
     }
 
-    /// `extension`: in whatever case.
+    /// `extension` may be in any case.
     pub fn kind(&self, extension: &[u8]) -> FileKind {
-        if self.has_odd && is_odd(extension) {
+        if self.has_slow && is_slow(extension) {
             let lower = std::str::from_utf8(extension).map(str::to_lowercase);
             let kind = lower
                 .ok()
                 .and_then(|lower| self.kinds.get(lower.as_bytes()));
             return kind.copied().unwrap_or_default();
         }
-        let mut lower = [0; LONGEST];
+        let mut lower = [0; MAX_FAST_BYTES];
         let Some(lower) = lower.get_mut(..extension.len()) else {
             return FileKind::default();
         };
-        let is_none = |first: &u8| self.lengths[usize::from(*first)] >> extension.len() & 1 == 0;
-        if extension.first().is_some_and(is_none) {
+        let is_unknown = |first: &u8| self.lengths[usize::from(*first)] >> extension.len() & 1 == 0;
+        if extension.first().is_some_and(is_unknown) {
             return FileKind::default();
         }
         lower.copy_from_slice(extension);
@@ -100,11 +95,11 @@ impl Extensions {
     }
 }
 
-fn is_odd(extension: &[u8]) -> bool {
-    extension.len() > LONGEST || !extension.is_ascii()
+fn is_slow(extension: &[u8]) -> bool {
+    extension.len() > MAX_FAST_BYTES || !extension.is_ascii()
 }
 
-/// `robots.txt` in whatever folder, a static resource by its whole name.
+/// Whether a path is `robots.txt` in any folder. It counts as a static file.
 pub fn is_robots(path: &[u8]) -> bool {
     let folder = path.strip_suffix(b"robots.txt");
     folder.is_some_and(|folder| folder.is_empty() || folder.ends_with(b"/"))
@@ -134,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_the_users_makes_the_other_downloads_unwanted() {
+    fn a_replacing_list_makes_the_other_downloads_unwanted() {
         let extensions = Extensions::new(Some("pdf,foo"), &["Bar,baz".into(), " zip".into()]);
         for download in [&b"pdf"[..], b"foo", b"BAZ"] {
             assert_eq!(extensions.kind(download), kind(true, false, false));
@@ -146,7 +141,7 @@ mod tests {
         assert_eq!(
             empty.kind(b""),
             kind(true, false, false),
-            "an entry like any"
+            "an empty entry matches an empty extension"
         );
         assert_eq!(extensions.kind(b"xml"), kind(false, true, true));
         assert_eq!(extensions.kind(b"zip"), kind(false, true, false));
@@ -158,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_extension_may_be_long_or_beyond_ascii() {
+    fn an_extension_may_be_long_or_non_ascii() {
         let long = "very-long-".repeat(10);
         let extensions = Extensions::new(None, &["äö".into(), long.clone()]);
         for download in ["äö", "ÄÖ", "Äö", &long, &long.to_uppercase(), "pdf", "PDF"] {
@@ -174,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn robots_is_a_whole_name() {
+    fn robots_txt_is_matched_by_its_whole_name() {
         assert!(
             is_robots(b"/robots.txt") && is_robots(b"/a/robots.txt") && is_robots(b"robots.txt")
         );

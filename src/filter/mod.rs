@@ -1,19 +1,20 @@
-//! Filters: keep or drop, with a reason. The first that drops a line is the one that counts (SPEC section 5).
+//! Filters: keep or drop a request, with a reason. The first filter that drops it gives the reason.
+//!
+//! To add a filter, add it to [`Filters::judge`], or to [`Filters::judge_dated`] if it needs the
+//! date, and give it a [`Reason`]. The summary line follows from the reason.
 
 mod agent;
 mod extension;
-mod host;
-mod path;
+mod host_and_path;
 
 pub use agent::Bots;
-pub use extension::{Extensions, FileKind};
-pub use host::Hosts;
-pub use path::Paths;
+pub use extension::Extensions;
+pub use host_and_path::{Hosts, Paths};
 
-use crate::hit::Hit;
+use crate::hit::LoggedRequest;
 use crate::report::Reason;
 
-/// The whole chain, from the options of SPEC section 2.
+/// The whole chain; see guide/options.md, "Filters".
 #[derive(Debug)]
 pub struct Filters {
     pub extensions: Extensions,
@@ -24,57 +25,58 @@ pub struct Filters {
     pub keep_redirects: bool,
     pub keep_static: bool,
     pub keep_bots: bool,
-    /// Seconds since 1970, UTC; a hit at that very second stays.
+    /// Seconds since 1970, UTC. A request at that second is kept.
     pub oldest: Option<i64>,
+    /// Seconds since 1970, UTC. A request at that second is kept.
     pub newest: Option<i64>,
 }
 
 impl Filters {
-    /// Sets what kind of file a hit asks for, and whether the summary counts it as a download, also where a later
-    /// filter drops it.
-    pub fn classify(&self, hit: &mut Hit) {
-        if !hit.is_listener {
-            hit.file = self.extensions.kind(hit.extension);
-            hit.is_download = hit.file.download;
+    /// Sets `file` and `is_download`. Call it before the filters: the summary counts downloads that
+    /// they drop, too.
+    pub fn classify(&self, request: &mut LoggedRequest) {
+        if !request.is_listener {
+            request.file = self.extensions.kind(request.extension);
+            request.is_download = request.file.download;
         }
     }
 
-    /// The filters that need no date, once the hit has been classified. Sets `is_bot`, and `is_download` for static
-    /// resources that are kept.
-    pub fn judge(&mut self, hit: &mut Hit) -> Result<(), Reason> {
-        if hit.file.unwanted_download {
+    /// Runs the filters that need no date on a classified request. Sets `is_bot`, and `is_download`
+    /// for static files that are kept.
+    pub fn judge(&mut self, request: &mut LoggedRequest) -> Result<(), Reason> {
+        if request.file.unwanted_download {
             return Err(Reason::Download);
         }
-        if !self.hosts.matches_hostname(hit) {
+        if !self.hosts.matches_hostname(request) {
             return Err(Reason::Hostname);
         }
-        if hit.is_error() && !self.keep_errors {
+        if request.is_error() && !self.keep_errors {
             return Err(Reason::HttpError);
         }
-        if hit.is_redirect() && !self.keep_redirects {
+        if request.is_redirect() && !self.keep_redirects {
             return Err(Reason::HttpRedirect);
         }
-        self.paths.judge(hit.path)?;
-        if hit.file.is_static || (!hit.is_listener && extension::is_robots(hit.path)) {
+        self.paths.judge(request.path)?;
+        if request.file.is_static || (!request.is_listener && extension::is_robots(request.path)) {
             if !self.keep_static {
                 return Err(Reason::Static);
             }
-            hit.is_download = true;
+            request.is_download = true;
         }
-        hit.is_bot = self.bots.is_bot(hit);
-        if hit.is_bot && !self.keep_bots {
+        request.is_bot = self.bots.is_bot(request);
+        if request.is_bot && !self.keep_bots {
             return Err(Reason::Bot);
         }
         Ok(())
     }
 
-    /// The filters behind the date.
-    pub fn judge_dated(&self, hit: &Hit) -> Result<(), Reason> {
-        self.hosts.judge(hit)?;
-        if self.oldest.is_some_and(|oldest| hit.time < oldest) {
+    /// Runs the filters that come after the date. `time` is in seconds since 1970, UTC.
+    pub fn judge_dated(&self, request: &LoggedRequest, time: i64) -> Result<(), Reason> {
+        self.hosts.judge(request)?;
+        if self.oldest.is_some_and(|oldest| time < oldest) {
             return Err(Reason::TooOld);
         }
-        if self.newest.is_some_and(|newest| hit.time > newest) {
+        if self.newest.is_some_and(|newest| time > newest) {
             return Err(Reason::TooNew);
         }
         Ok(())

@@ -1,37 +1,34 @@
-//! Formats of hosters, proxies and clouds.
+//! Formats of web hosts, proxies and clouds; see guide/formats.md, "Cloud formats".
 
 use super::Format;
 use super::date::DateFormat;
 use super::text::{
-    DATE, HOST, HOST_PORT, IP, IP_PORT, LENGTH, REFERRER, REQUEST, REQUEST_NO_METHOD, Row, STATUS,
-    TextFormat, USER_AGENT, USERID, WORD,
+    DATE, HOST, HOST_PORT, IP, IP_PORT, LENGTH, REFERRER, REQUEST, REQUEST_NO_METHOD, STATUS,
+    TextFormat, TextSpec, USER_AGENT, USERID, WORD,
 };
 
-#[cfg(test)]
-mod tests;
-
-/// Behind a fraction of a second nothing is left to know: the date is UTC. Application load balancers write
-/// their type first.
+/// Application load balancers log their type first. The date is in UTC, so what follows the
+/// fraction of a second is skipped.
 const ELB_DATE: &str = r"(?:\S+\s+)?(?P<date>[\d-]+T[\d:]+)\.\S*";
 const ELB_SECONDS: &str = r"(?P<generation_time_secs>\S+)";
-/// A whole address; its host and port are apart from its path.
+/// The request is for a whole URL.
 const ELB_REQUEST: &str = r#""\S+\s+\w+://(?P<host>[^\s/]*):\d+(?P<path>/.*?)\s+\S+""#;
 
-/// What syslog puts before the line.
+/// The prefix that syslog adds.
 const SYSLOG: &str = r".*?:";
 const HAPROXY_DATE: &str = r"\[(?P<date>[^\s\].]+)\.\d+\]";
-/// Front end, back end and timers, then the status.
+/// Frontend, backend and timers, then the status.
 const HAPROXY_STATUS: &str = r".*?\s+(?P<status>\d{3})";
-/// With `option logasap` the line is written before the answer is over, and a plus says so.
+/// With `option logasap` the line is logged before the response ends. A plus marks such lengths.
 const HAPROXY_LENGTH: &str = r"(?P<length>[+-]?\d+)";
-/// The cookies of request and answer, `-` where none was captured, then whatever the proxy tells of its state.
+/// The captured cookies of request and response (`-` if none), then the state of the proxy.
 const HAPROXY_STATE: &str = r"\S+\s+\S+.*?";
 
-/// `2 s` is no number, and so no time in the end.
+/// Times such as `2 s` are captured too, but are not numbers, so the hit has none.
 const GANDI_SECONDS: &str = r"\((?P<generation_time_secs>[^)]*)\)";
 
-static ROWS: [Row; 5] = [
-    Row {
+static SPECS: [TextSpec; 5] = [
+    TextSpec {
         name: "s3",
         parts: &[
             WORD, HOST, DATE, IP, USERID, WORD, WORD, WORD, REQUEST, STATUS, WORD, LENGTH, WORD,
@@ -40,7 +37,7 @@ static ROWS: [Row; 5] = [
         dates: DateFormat::Clf,
         scan: None,
     },
-    Row {
+    TextSpec {
         name: "elb",
         parts: &[
             ELB_DATE,
@@ -62,7 +59,7 @@ static ROWS: [Row; 5] = [
         dates: DateFormat::IsoSeconds,
         scan: None,
     },
-    Row {
+    TextSpec {
         name: "ovh",
         parts: &[
             IP,
@@ -78,7 +75,7 @@ static ROWS: [Row; 5] = [
         dates: DateFormat::Clf,
         scan: None,
     },
-    Row {
+    TextSpec {
         name: "haproxy",
         parts: &[
             SYSLOG,
@@ -92,7 +89,7 @@ static ROWS: [Row; 5] = [
         dates: DateFormat::Clf,
         scan: None,
     },
-    Row {
+    TextSpec {
         name: "gandi",
         parts: &[
             HOST,
@@ -112,9 +109,278 @@ static ROWS: [Row; 5] = [
     },
 ];
 
-/// The formats of this family, in the order of SPEC section 3. Cheap: a regex is compiled when a line needs it.
+/// The formats of this family, in the order of the table. Cheap: no regex is compiled yet.
 pub fn formats() -> Vec<Box<dyn Format>> {
-    ROWS.iter()
-        .map(|row| Box::new(TextFormat::new(row)) as Box<dyn Format>)
+    SPECS
+        .iter()
+        .map(|spec| Box::new(TextFormat::new(spec)) as Box<dyn Format>)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use bumpalo::Bump;
+    use proptest::test_runner::{Config, TestRunner};
+
+    use super::*;
+    use crate::format::testing::{mutated_lines, values};
+    use crate::format::{Fit, Record};
+
+    const S3: [&str; 2] = [
+        r#"b659b576cff1e15e4c www.example.com [14/May/2024:06:42:07 +0000] 203.0.113.9 arn:aws:iam::1:user/joe EB35 WEBSITE.GET.OBJECT index.html "GET /index.html?x=1 HTTP/1.1" 200 - 368 369 10 9 "-" "Mozilla/5.0 (X11)""#,
+        r#"b659b576cff1e15e4c my_bucket [14/May/2024:06:43:07 +0000] 203.0.113.10 - EB36 WEBSITE.GET.OBJECT key "GET /key HTTP/1.1" 404 NoSuchKey 297 - 38 - "https://r.example.net/" "M "5" 0" -"#,
+    ];
+    const ELB: [&str; 3] = [
+        r#"2024-05-14T23:39:43.945958Z my-lb 203.0.113.9:2817 10.0.0.1:80 0.000086 0.001048 0.001337 200 201 1 57 "GET https://www.example.com:443/path/index.html?a=b HTTP/1.1" "Mozilla/5.0 (X11)" DHE-RSA-AES128-SHA TLSv1.2"#,
+        r#"https 2024-05-14T23:39:43.945958Z app/my-lb/50dc 2001:db8::9:2817 - 0.086 0.048 0.037 200 200 0 57 "GET https://www.example.com:443/ HTTP/1.1" "Mozilla/5.0" ECDHE TLSv1.2 arn:aws:x "Root=1" "-" "-" 0"#,
+        r#"2024-05-14T23:39:44.945958Z my-lb 203.0.113.10:2817 10.0.0.1:80 0.001069 0.000028 0.000041 - - 82 305 "- - - " "-" - -"#,
+    ];
+    const OVH: [&str; 2] = [
+        r#"203.0.113.9 www.example.com alice [14/May/2024:06:42:07 -0500] "GET /a?b=c HTTP/1.1" 200 368 "-" "Mozilla/5.0""#,
+        r#"203.0.113.10 www.example.com:80 - [14/May/2024:06:42:09 -0500] "GET / HTTP/1.1" 301 - "https://r.example.net/" "M""#,
+    ];
+    const HAPROXY: [&str; 2] = [
+        r#"May 14 06:05:27 lb1 haproxy[6801]: 2001:db8::9:55008 [14/May/2024:06:05:27.584] ft_https~ bk_https/web1 0/0/0/72/72 200 7456 - - ---- 5/4/0/1/0 0/0 "GET /user/?id=3 HTTP/1.1""#,
+        r#"May 14 06:05:28 lb1 haproxy[6801]: 203.0.113.10:55009 [14/May/2024:06:05:28.001] ft_https~ bk_https/web1 0/0/0/72/72 503 212 - - SC-- 5/4/0/1/0 0/0 {a: b|c} "POST /user/ x HTTP/1.1""#,
+    ];
+    const GANDI: [&str; 2] = [
+        r#"www.example.com 203.0.113.9 - alice [14/May/2024:06:42:07 -0500] (2 s) "GET /a HTTP/1.1" 200 368 "-" "Mozilla/5.0""#,
+        r#"www.example.com 203.0.113.10 - - [14/May/2024:06:42:08 -0500] (0.25) "GET /b?c=d HTTP/1.1" 200 1124 "https://r/" "M""#,
+    ];
+
+    fn lines(name: &str) -> &'static [&'static str] {
+        match name {
+            "s3" => &S3,
+            "elb" => &ELB,
+            "ovh" => &OVH,
+            "haproxy" => &HAPROXY,
+            _ => &GANDI,
+        }
+    }
+
+    fn read(name: &str, line: &str) -> Option<Vec<(&'static str, String)>> {
+        let format = formats().into_iter().find(|format| format.name() == name);
+        let (format, arena, mut record) = (format.unwrap(), Bump::new(), Record::default());
+        let fit = format.parse(line.as_bytes(), &arena, &mut record);
+        let found = (fit == Fit::Record).then(|| values(&record))?;
+        assert_eq!(
+            found.len(),
+            format.fields().len(),
+            "every field is set: {line}"
+        );
+        Some(found)
+    }
+
+    fn field(name: &str, line: &str, wanted: &str) -> Option<String> {
+        let found = read(name, line)?.into_iter().find(|(n, _)| *n == wanted)?;
+        Some(found.1)
+    }
+
+    fn check(name: &str, line: &str, want: &[(&str, &str)]) {
+        for (wanted, value) in want {
+            let found = field(name, line, wanted);
+            assert_eq!(found.as_deref(), Some(*value), "{name} {wanted}");
+        }
+    }
+
+    #[test]
+    fn s3_takes_the_bucket_as_host_and_the_bytes_sent_as_length() {
+        check(
+            "s3",
+            S3[0],
+            &[
+                ("host", "www.example.com"),
+                ("date", "14/May/2024:06:42:07"),
+                ("timezone", "+0000"),
+                ("ip", "203.0.113.9"),
+                ("userid", "arn:aws:iam::1:user/joe"),
+                ("method", "GET"),
+                ("path", "/index.html?x=1"),
+                ("status", "200"),
+                ("length", "368"),
+                ("referrer", "-"),
+                ("user_agent", "Mozilla/5.0 (X11)"),
+            ],
+        );
+        check(
+            "s3",
+            S3[1],
+            &[("status", "404"), ("length", "297"), ("host", "my_bucket")],
+        );
+    }
+
+    #[test]
+    fn elb_takes_classic_and_application_load_balancers() {
+        check(
+            "elb",
+            ELB[0],
+            &[
+                ("date", "2024-05-14T23:39:43"),
+                ("ip", "203.0.113.9"),
+                ("generation_time_secs", "0.001048"),
+                ("status", "200"),
+                ("length", "57"),
+                ("host", "www.example.com"),
+                ("path", "/path/index.html?a=b"),
+                ("user_agent", "Mozilla/5.0 (X11)"),
+            ],
+        );
+        check(
+            "elb",
+            ELB[1],
+            &[
+                ("date", "2024-05-14T23:39:43"),
+                ("ip", "2001:db8::9"),
+                ("generation_time_secs", "0.048"),
+                ("path", "/"),
+                ("user_agent", "Mozilla/5.0"),
+            ],
+        );
+        assert_eq!(read("elb", ELB[2]), None, "a connection without a request");
+    }
+
+    #[test]
+    fn ovh_has_no_method_and_perhaps_a_port() {
+        check(
+            "ovh",
+            OVH[0],
+            &[
+                ("ip", "203.0.113.9"),
+                ("host", "www.example.com"),
+                ("userid", "alice"),
+                ("date", "14/May/2024:06:42:07"),
+                ("timezone", "-0500"),
+                ("path", "/a?b=c"),
+                ("status", "200"),
+                ("length", "368"),
+                ("referrer", "-"),
+                ("user_agent", "Mozilla/5.0"),
+            ],
+        );
+        check(
+            "ovh",
+            OVH[1],
+            &[("host", "www.example.com"), ("length", "-")],
+        );
+    }
+
+    #[test]
+    fn haproxy_addresses_have_a_port_also_ipv6() {
+        check(
+            "haproxy",
+            HAPROXY[0],
+            &[
+                ("ip", "2001:db8::9"),
+                ("date", "14/May/2024:06:05:27"),
+                ("status", "200"),
+                ("length", "7456"),
+                ("method", "GET"),
+                ("path", "/user/?id=3"),
+            ],
+        );
+        check(
+            "haproxy",
+            HAPROXY[1],
+            &[
+                ("ip", "203.0.113.10"),
+                ("status", "503"),
+                ("length", "212"),
+                ("path", "/user/ x"),
+            ],
+        );
+    }
+
+    #[test]
+    fn haproxy_finds_the_status_whatever_cookies_were_captured() {
+        for cookies in [
+            "- -",
+            "SID=abc -",
+            "- SID=abc",
+            "SID=abc SID=404",
+            "404 200",
+        ] {
+            let line = HAPROXY[0].replace(" - - ", &format!(" {cookies} "));
+            check("haproxy", &line, &[("status", "200"), ("length", "7456")]);
+        }
+        let early = HAPROXY[0].replace(" 7456 ", " +7456 ");
+        check("haproxy", &early, &[("status", "200"), ("length", "+7456")]);
+    }
+
+    #[test]
+    fn gandi_takes_the_text_in_parentheses_as_seconds() {
+        check(
+            "gandi",
+            GANDI[0],
+            &[
+                ("host", "www.example.com"),
+                ("ip", "203.0.113.9"),
+                ("userid", "alice"),
+                ("generation_time_secs", "2 s"),
+                ("path", "/a"),
+                ("user_agent", "Mozilla/5.0"),
+            ],
+        );
+        check(
+            "gandi",
+            GANDI[1],
+            &[("generation_time_secs", "0.25"), ("length", "1124")],
+        );
+    }
+
+    #[test]
+    fn no_format_fits_the_lines_of_another() {
+        for format in &SPECS {
+            for line in SPECS
+                .iter()
+                .filter(|spec| spec.name != format.name)
+                .flat_map(|spec| lines(spec.name))
+            {
+                assert_eq!(read(format.name, line), None, "{}: {line}", format.name);
+            }
+        }
+    }
+
+    #[test]
+    fn no_mutated_line_panics_and_most_still_fit() {
+        for format in formats() {
+            let (arena, total, fitting) = (Bump::new(), Cell::new(0), Cell::new(0));
+            let own = match lines(format.name()) {
+                elb if elb.len() == ELB.len() => &elb[..2],
+                own => own,
+            };
+            let mut runner = TestRunner::new(Config {
+                cases: 1000,
+                failure_persistence: None,
+                ..Config::default()
+            });
+            let outcome = runner.run(&mutated_lines(own), |line| {
+                let mut record = Record::default();
+                let fit = format.parse(&line, &arena, &mut record);
+                total.set(total.get() + 1);
+                fitting.set(fitting.get() + u32::from(fit == Fit::Record));
+                Ok(())
+            });
+            outcome.unwrap();
+            assert!(
+                fitting.get() * 3 >= total.get(),
+                "{}: {}",
+                format.name(),
+                fitting.get()
+            );
+        }
+    }
+
+    #[test]
+    fn the_python_regex_names_every_field_once() {
+        for format in formats() {
+            let regex = format.regex().unwrap();
+            for field in format.fields() {
+                let group = format!("(?P<{}>", field.name());
+                assert_eq!(regex.matches(&group).count(), 1, "{regex}");
+            }
+            assert_eq!(regex.matches("(?P<").count(), format.fields().len());
+        }
+    }
 }

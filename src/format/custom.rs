@@ -1,38 +1,38 @@
-//! The user's own regex (`--log-format-regex`), in Python's syntax (SPEC section 3).
+//! `--log-format-regex`: a format given as a regex in Python's syntax.
 //!
-//! It must fit from the line's beginning, need not reach its end, and sees the final newline. Most regexes go to
-//! the `regex` crate, whose time grows with the line and no faster; look-around and back-references need
-//! `fancy-regex`, which tries one way after the other: there, a line that takes too many tries is a misfit.
+//! As with Python's `re.match`, the regex must match from the start of the line, need not reach its
+//! end, and sees the final newline. `fancy_regex` runs most regexes in time linear in the line.
+//! Look-around and references need backtracking, which is bounded: a line that exceeds the bounds
+//! does not match.
+//!
+//! guide/formats.md, "Custom regexes".
 
-pub mod python;
+mod python;
 #[cfg(test)]
 mod tests;
-pub(super) mod text;
 
+use std::fmt;
 use std::ops::Range;
 
 use bumpalo::Bump;
+use fancy_regex::{Captures, ParseError};
 
-use self::python::Translated;
-use self::text::Text;
-use super::date::DateFormat;
-use super::strptime::Strptime;
+use super::date::{DateFormat, Strptime};
 use super::{Field, Fit, Format, Record, Wanted};
 use crate::error::{Error, Result};
 
-/// A format that the user made.
+/// A format given as a regex.
 pub struct Custom {
-    regex: String,
-    engine: Engine,
-    /// The groups that are kept, by number.
-    groups: Vec<(usize, Group)>,
+    typed: String,
+    regex: PythonRegex,
+    /// The groups to keep, by number.
+    groups: Vec<(usize, RecordKey)>,
     fields: Vec<Field>,
-    richness: usize,
     dates: DateFormat,
 }
 
-/// What a named group gives.
-enum Group {
+/// Where a record keeps the value of a group.
+enum RecordKey {
     Field(Field),
     Extra(String),
 }
@@ -40,36 +40,41 @@ enum Group {
 const REQUIRED: [Field; 4] = [Field::Ip, Field::Date, Field::Path, Field::Status];
 
 impl Custom {
-    /// Compiles a regex. `date_format` reads its `date` group (and `time`, where it has one), without one it is
-    /// `%d/%b/%Y:%H:%M:%S`. An error (wrong use): the regex cannot be read, or lacks a group that is needed.
-    pub fn new(regex: &str, date_format: Option<Strptime>, wanted: &Wanted) -> Result<Custom> {
-        let translated = python::translate(regex).map_err(|mistake| {
-            Error::usage(format!(
-                "--log-format-regex cannot be read at character {} of '{regex}': {}",
-                mistake.place, mistake.why
-            ))
+    /// Compiles a regex. `date_format` reads its `date` group, or `date` and `time`; the default is
+    /// `%d/%b/%Y:%H:%M:%S`. Fails (wrong use) if the regex is invalid or lacks a required group.
+    pub fn new(typed: &str, date_format: Option<Strptime>, wanted: &Wanted) -> Result<Custom> {
+        let regex = PythonRegex::new(typed).map_err(|error| {
+            let why = error.why;
+            Error::usage(match error.place {
+                Some(place) => format!(
+                    "--log-format-regex is invalid at character {place} of '{typed}': {why}"
+                ),
+                None => format!("--log-format-regex '{typed}' cannot be used: {why}"),
+            })
         })?;
-        let engine = Engine::new(&translated).map_err(|why| {
-            Error::usage(format!(
-                "--log-format-regex '{regex}' cannot be used: {why}"
-            ))
-        })?;
-        let fields: Vec<Field> = translated
-            .names
-            .iter()
-            .filter_map(|(name, _)| Field::from_name(name))
-            .collect();
+        let (mut fields, mut groups) = (Vec::new(), Vec::new());
+        for (name, number) in &regex.names {
+            match Field::from_name(name) {
+                Some(field) => {
+                    fields.push(field);
+                    groups.push((*number, RecordKey::Field(field)));
+                }
+                None if wanted.contains(name) => {
+                    groups.push((*number, RecordKey::Extra(name.clone())));
+                }
+                None => {}
+            }
+        }
         refuse_without_required(&fields)?;
         let dates = match date_format {
-            Some(pattern) => DateFormat::Strptime(pattern),
+            Some(format) => DateFormat::Strptime(format),
             None if fields.contains(&Field::Time) => DateFormat::Strptime(Strptime::CLF),
             None => DateFormat::Clf,
         };
         Ok(Custom {
-            regex: regex.to_string(),
-            engine,
-            richness: translated.names.len(),
-            groups: kept(translated.names, wanted),
+            typed: typed.to_string(),
+            regex,
+            groups,
             fields,
             dates,
         })
@@ -86,20 +91,9 @@ fn refuse_without_required(fields: &[Field]) -> Result<()> {
         return Ok(());
     }
     Err(Error::usage(format!(
-        "--log-format-regex lacks {}: the groups ip, date, path and status are needed",
+        "--log-format-regex lacks {}: the groups ip, date, path and status are required",
         missing.join(", ")
     )))
-}
-
-fn kept(names: Vec<(String, usize)>, wanted: &Wanted) -> Vec<(usize, Group)> {
-    names
-        .into_iter()
-        .filter_map(|(name, number)| match Field::from_name(&name) {
-            Some(field) => Some((number, Group::Field(field))),
-            None if wanted.contains(&name) => Some((number, Group::Extra(name))),
-            None => None,
-        })
-        .collect()
 }
 
 impl Format for Custom {
@@ -108,20 +102,20 @@ impl Format for Custom {
     }
 
     fn parse<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Fit {
-        let text = Text::new(line, arena);
-        let Some(found) = self.engine.find(text.as_str()) else {
+        let text = LineText::new(line, arena);
+        let Some(captures) = self.regex.captures(text.as_str()) else {
             return Fit::Misfit;
         };
-        for (number, group) in &self.groups {
-            if let Some(range) = found.group(*number) {
-                let value = text.bytes(range);
-                match group {
-                    Group::Field(field) => record.set(*field, value),
-                    Group::Extra(name) => record.set_extra(name, value),
+        for (number, key) in &self.groups {
+            if let Some(group) = captures.get(*number) {
+                let value = text.bytes(group.range());
+                match key {
+                    RecordKey::Field(field) => record.set(*field, value),
+                    RecordKey::Extra(name) => record.set_extra(name, value),
                 }
             }
         }
-        // A group may have taken no part in the match.
+        // A required group may be in a branch that did not match.
         match REQUIRED.iter().all(|field| record.get(*field).is_some()) {
             true => Fit::Record,
             false => Fit::Misfit,
@@ -136,82 +130,175 @@ impl Format for Custom {
         &self.fields
     }
 
-    /// The zone may stand in the date.
+    /// The zone may be part of the date.
     fn has(&self, field: Field) -> bool {
         let in_date = match &self.dates {
-            DateFormat::Strptime(pattern) => pattern.has_zone(),
+            DateFormat::Strptime(format) => format.has_zone(),
             _ => false,
         };
         (in_date && field == Field::Timezone) || self.fields.contains(&field)
     }
 
     fn richness(&self) -> usize {
-        self.richness
+        self.regex.names.len()
     }
 
     fn regex(&self) -> Option<String> {
-        Some(self.regex.clone())
+        Some(self.typed.clone())
     }
 }
 
-/// What runs a regex.
+/// A regex in Python's syntax, matched from the start of a line.
 #[derive(Debug)]
-pub(super) enum Engine {
-    Linear(regex::Regex),
-    Backtracking(fancy_regex::Regex),
+pub(super) struct PythonRegex {
+    regex: fancy_regex::Regex,
+    /// Named groups and their numbers, in the order of the regex.
+    pub names: Vec<(String, usize)>,
+    /// A back-reference or condition gives its group by number.
+    pub refers_by_number: bool,
+    pub backtracks: bool,
 }
 
-/// Where the groups of a match are.
-pub(super) enum Found<'t> {
-    Linear(regex::Captures<'t>),
-    Backtracking(fancy_regex::Captures<'t, str>),
+impl PythonRegex {
+    /// Bytes of a compiled regex; `\w{1,200}` needs some.
+    const MAX_COMPILED_BYTES: usize = 64 << 20;
+    /// Backtracking steps for one line. Lines that match take a few thousand at most.
+    const MAX_STEPS: usize = 200_000;
+    /// A step may read the rest of the line, so backtracking needs a limit on lines, too.
+    const MAX_BACKTRACKED_LINE_BYTES: usize = 32 << 10;
+    const START: &str = r"\A(?:";
+
+    pub fn new(typed: &str) -> std::result::Result<PythonRegex, RegexError> {
+        let rewritten = python::rewrite(typed)?;
+        let pinned = format!("{}{})", Self::START, rewritten.pattern);
+        let regex = fancy_regex::RegexBuilder::new(&pinned)
+            .backtrack_limit(Self::MAX_STEPS)
+            .delegate_size_limit(Self::MAX_COMPILED_BYTES)
+            .max_prog_size(Self::MAX_COMPILED_BYTES / 64)
+            .build()
+            .map_err(|error| match error {
+                fancy_regex::Error::ParseError(at, why) => RegexError {
+                    place: Some(rewritten.place(at.saturating_sub(Self::START.len()))),
+                    why: match why {
+                        ParseError::TargetNotRepeatable => "this cannot be repeated".to_string(),
+                        why => why.to_string().to_lowercase(),
+                    },
+                },
+                error => RegexError {
+                    place: None,
+                    why: error.to_string(),
+                },
+            })?;
+        Ok(PythonRegex {
+            regex,
+            names: rewritten.names,
+            refers_by_number: rewritten.refers_by_number,
+            backtracks: rewritten.backtracks,
+        })
+    }
+
+    /// Matches a line. Returns `None` as well if matching takes too long.
+    pub fn captures<'t>(&self, text: &'t str) -> Option<Captures<'t, str>> {
+        if self.backtracks && text.len() > Self::MAX_BACKTRACKED_LINE_BYTES {
+            return None;
+        }
+        self.regex.captures(text).ok()?
+    }
 }
 
-impl Engine {
-    /// Memory for a compiled regex, in bytes: `\w{1,200}` needs some.
-    const MOST_MEMORY: usize = 64 << 20;
-    /// Tries for one line. A line that fits takes a few thousand at most; those that fit nothing can go on for ever.
-    const MOST_TRIES: usize = 200_000;
-    /// Each try may read the rest of the line, so lines end here, too; in bytes.
-    const LONGEST_LINE: usize = 32 << 10;
+/// Why a regex is refused.
+#[derive(Debug)]
+pub(super) struct RegexError {
+    /// Characters, from 1.
+    pub place: Option<usize>,
+    pub why: String,
+}
 
-    /// The error is the engine's own words.
-    pub(super) fn new(translated: &Translated) -> std::result::Result<Engine, String> {
-        let pattern = format!(r"\A(?:{})", translated.pattern);
-        if translated.backtracking {
-            fancy_regex::RegexBuilder::new(&pattern)
-                .backtrack_limit(Self::MOST_TRIES)
-                .delegate_size_limit(Self::MOST_MEMORY)
-                .max_prog_size(Self::MOST_MEMORY / 64)
-                .build()
-                .map(Engine::Backtracking)
-                .map_err(|error| error.to_string())
+impl fmt::Display for RegexError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = self.place {
+            write!(f, "at character {place}: ")?;
+        }
+        f.write_str(&self.why)
+    }
+}
+
+/// A line and its final newline as text for a regex.
+///
+/// As in Python, each byte that is not UTF-8 is a character of its own: U+10FF80 to U+10FFFF. These
+/// are neither letters, digits nor white space, so `.`, `\S` and `[^"]` match them.
+pub(super) struct LineText<'a> {
+    bytes: &'a [u8],
+    text: &'a str,
+    has_placeholders: bool,
+}
+
+/// The placeholder of byte 0; only those of 0x80 to 0xFF are used.
+const FIRST_PLACEHOLDER: u32 = 0x10_FF00;
+
+impl<'a> LineText<'a> {
+    pub fn new(line: &[u8], arena: &'a Bump) -> Self {
+        let bytes = arena.alloc_slice_fill_copy(line.len() + 1, b'\n');
+        bytes[..line.len()].copy_from_slice(line);
+        match std::str::from_utf8(bytes) {
+            Ok(text) => LineText {
+                bytes,
+                text,
+                has_placeholders: false,
+            },
+            Err(_) => LineText {
+                bytes,
+                text: arena.alloc_str(&with_placeholders(bytes)),
+                has_placeholders: true,
+            },
+        }
+    }
+
+    pub fn as_str(&self) -> &'a str {
+        self.text
+    }
+
+    /// The line's own bytes for a range of the text.
+    pub fn bytes(&self, range: Range<usize>) -> &'a [u8] {
+        if self.has_placeholders {
+            &self.bytes[self.byte(range.start)..self.byte(range.end)]
         } else {
-            regex::RegexBuilder::new(&pattern)
-                .size_limit(Self::MOST_MEMORY)
-                .build()
-                .map(Engine::Linear)
-                .map_err(|error| error.to_string())
+            &self.bytes[range]
         }
     }
 
-    pub(super) fn find<'t>(&self, text: &'t str) -> Option<Found<'t>> {
-        match self {
-            Engine::Linear(regex) => regex.captures(text).map(Found::Linear),
-            Engine::Backtracking(regex) if text.len() <= Self::LONGEST_LINE => {
-                regex.captures(text).ok()?.map(Found::Backtracking)
-            }
-            Engine::Backtracking(_) => None,
-        }
+    /// The byte of the line for a byte of the text: a placeholder is four bytes for one.
+    fn byte(&self, in_text: usize) -> usize {
+        let before = self.text[..in_text].chars();
+        in_text
+            - 3 * before
+                .filter(|&character| is_placeholder(character))
+                .count()
     }
 }
 
-impl Found<'_> {
-    /// `None`: the group took no part.
-    pub(super) fn group(&self, number: usize) -> Option<Range<usize>> {
-        match self {
-            Found::Linear(captures) => captures.get(number).map(|group| group.range()),
-            Found::Backtracking(captures) => captures.get(number).map(|group| group.range()),
+fn is_placeholder(character: char) -> bool {
+    u32::from(character) >= FIRST_PLACEHOLDER + 0x80
+}
+
+fn with_placeholders(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() + 64);
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if is_placeholder(character) {
+                let mut encoded = [0; 4];
+                let encoded = character.encode_utf8(&mut encoded);
+                text.extend(encoded.bytes().map(placeholder));
+            } else {
+                text.push(character);
+            }
         }
+        text.extend(chunk.invalid().iter().copied().map(placeholder));
     }
+    text
+}
+
+fn placeholder(byte: u8) -> char {
+    // Always a character: the sum is at most U+10FFFF.
+    char::from_u32(FIRST_PLACEHOLDER + u32::from(byte)).unwrap_or(char::REPLACEMENT_CHARACTER)
 }

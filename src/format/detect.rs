@@ -1,71 +1,71 @@
-//! Detection: which format a log has (SPEC section 3).
+//! Finds out which format a log has; see guide/formats.md, "Detection".
 
 use bumpalo::Bump;
 
 use super::registry::{self, FormatOptions};
 use super::w3c;
-use super::{Fit, Format, Record, json};
+use super::{Fit, Format, Record};
 use crate::error::Result;
-use crate::rejects;
+use crate::report::rejects;
 
-#[cfg(test)]
-mod tests;
+/// Lines that decide, not counting blank lines and comments. If none of them fits a format, more
+/// are read.
+const SAMPLE_LINES: usize = 100;
+/// Lines read at most, counted from the first that is neither blank nor a comment. The caller also
+/// limits the bytes.
+const MAX_LINES: usize = 100_000;
+/// Header lines kept for the W3C family.
+const MAX_HEADERS: usize = 100;
 
-/// Lines that decide, once one of them fits anything; blank lines and comments are not among them.
-const SAMPLE: usize = 100;
-/// Lines that are looked through at most, whatever they hold, from the first on that holds something; how many bytes,
-/// `choice` says.
-const MOST_LINES: usize = 100_000;
-/// Header lines that are kept for the W3C family.
-const MOST_HEADERS: usize = 100;
-
-/// Looks at a log's first lines until they tell its format.
+/// Reads the first lines of a log until they show its format.
 pub struct Detector {
-    candidates: Vec<Candidate>,
-    /// The first comments, and the last `#Fields:` line that came before a format of the W3C family was made.
+    candidates: Vec<FormatCandidate>,
+    /// The first comments, and the last `#Fields:` line before a format of the W3C family became a
+    /// candidate.
     headers: Vec<Vec<u8>>,
-    /// How many `#Fields:` lines came.
+    /// `#Fields:` lines so far.
     fields_lines: usize,
-    /// How many of them had come when they were last tried.
+    /// `#Fields:` lines when the W3C family was last tried.
     fields_tried: Option<usize>,
-    /// How many of the headers made a format of the W3C family.
+    /// The number of headers with which a format of the W3C family became a candidate.
     w3c_headers: Option<usize>,
     at_first_line: bool,
-    /// From the first one on that is neither blank nor a comment.
+    /// Lines from the first that is neither blank nor a comment.
     lines: usize,
-    /// Those that are neither blank nor a comment.
+    /// Lines that are neither blank nor a comment.
     filled: usize,
-    /// Lines that fit anything at all.
+    /// Lines that fit at least one format.
     fitting: usize,
     blank: bool,
     hint: Option<String>,
-    /// What the log itself says in its first line.
+    /// The format that the first line names, in a file written by `--rejects`.
     named: Option<Box<dyn Format>>,
     options: FormatOptions,
     arena: Bump,
 }
 
-struct Candidate {
+struct FormatCandidate {
     format: Box<dyn Format>,
-    kind: Kind,
+    kind: CandidateKind,
+    /// Lines that fit.
     fits: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum CandidateKind {
     Text,
-    /// One that fits wins over all others.
+    /// Wins over all other kinds.
     Json,
-    /// Takes its fields from header lines.
+    /// Takes its columns from header lines.
     W3c,
 }
 
-impl Candidate {
+impl FormatCandidate {
     fn new(format: Box<dyn Format>) -> Self {
         let kind = if format.regex().is_none() {
-            Kind::Json
+            CandidateKind::Json
         } else {
-            Kind::Text
+            CandidateKind::Text
         };
         Self {
             format,
@@ -76,15 +76,17 @@ impl Candidate {
 }
 
 impl Detector {
-    /// An error: an option of the W3C family cannot be used.
+    /// # Errors
+    ///
+    /// Returns a usage error if `--w3c-fields` lacks a required column.
     pub fn new(options: &FormatOptions) -> Result<Self> {
-        // The options of the W3C family are refused here, not when its header comes.
+        // Rejects bad options of the W3C family even if the log has no header.
         registry::all(options)?;
-        let lines = registry::lines(&options.wanted).into_iter();
-        // ovh cannot be told from others.
-        let candidates = lines
+        // ovh looks like other formats.
+        let candidates = registry::without_header(&options.wanted)
+            .into_iter()
             .filter(|format| format.name() != "ovh")
-            .map(Candidate::new);
+            .map(FormatCandidate::new);
         Ok(Self {
             candidates: candidates.collect(),
             headers: Vec::new(),
@@ -103,7 +105,7 @@ impl Detector {
         })
     }
 
-    /// Looks at one more line. `true`: enough is known.
+    /// Reads one more line. Returns `true` when no more lines are needed.
     pub fn look(&mut self, line: &[u8]) -> bool {
         if std::mem::take(&mut self.at_first_line)
             && let Some(name) = rejects::format_of(line)
@@ -115,7 +117,7 @@ impl Detector {
         let blank = line.trim_ascii().is_empty();
         let comment = line.starts_with(b"#");
         self.blank &= blank || comment;
-        // Before something is there, as many may come as will.
+        // Any number of blank lines and comments may come first.
         self.lines += usize::from(!self.saw_nothing());
         if blank {
             return self.is_enough();
@@ -125,9 +127,9 @@ impl Detector {
             for candidate in self
                 .candidates
                 .iter_mut()
-                .filter(|candidate| candidate.kind == Kind::W3c)
+                .filter(|candidate| candidate.kind == CandidateKind::W3c)
             {
-                // One that cannot be used is none: lines behind it do not fit.
+                // After a header that cannot be used, no line fits.
                 let _ = candidate.format.header(line);
             }
         } else {
@@ -135,15 +137,13 @@ impl Detector {
         }
         let mut fits_any = false;
         for candidate in &mut self.candidates {
-            let fits = (candidate.kind != Kind::Json
-                || json::recognises(candidate.format.name(), line))
-                && candidate
-                    .format
-                    .parse(line, &self.arena, &mut Record::default())
-                    == Fit::Record;
-            if fits && candidate.kind == Kind::W3c && candidate.fits == 0 {
+            let format = &candidate.format;
+            let mut record = Record::default();
+            let fits = format.recognizes(line)
+                && format.parse(line, &self.arena, &mut record) == Fit::Record;
+            if fits && candidate.kind == CandidateKind::W3c && candidate.fits == 0 {
                 let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
-                let name = candidate.format.name();
+                let name = format.name();
                 self.hint = w3c::iis_hint(name, &self.options.w3c, &headers, &[line]);
             }
             candidate.fits += usize::from(fits);
@@ -156,31 +156,30 @@ impl Detector {
     }
 
     fn is_enough(&self) -> bool {
-        self.lines >= MOST_LINES || (self.fitting > 0 && self.filled >= SAMPLE)
+        self.lines >= MAX_LINES || (self.fitting > 0 && self.filled >= SAMPLE_LINES)
     }
 
-    /// Nothing but blank lines and comments so far that say nothing.
+    /// Whether all lines so far were blank or comments.
     pub fn saw_nothing(&self) -> bool {
         self.blank && self.named.is_none()
     }
 
-    /// What the user should know of a W3C log's header.
+    /// A warning about the unit of `time-taken` in a W3C log.
     pub fn hint(&mut self) -> Option<String> {
         self.hint.take()
     }
 
-    /// The format that a file of rejects names; else the richest format that fits at least half of the lines that fit
-    /// anything, a JSON format before all others.
+    /// The format of the log. Returns `None` if no format fits.
     pub fn decide(mut self) -> Option<Box<dyn Format>> {
         if self.named.is_some() {
             return self.named;
         }
-        let most = |candidates: &[Candidate], json: bool| {
+        let richest = |candidates: &[FormatCandidate], json: bool| {
             let mut best: Option<usize> = None;
             for (place, candidate) in candidates.iter().enumerate() {
                 let eligible = candidate.fits > 0
                     && candidate.fits * 2 >= self.fitting
-                    && (candidate.kind == Kind::Json || !json);
+                    && (candidate.kind == CandidateKind::Json || !json);
                 let richer = best.is_none_or(|best| {
                     candidate.format.richness() > candidates[best].format.richness()
                 });
@@ -190,11 +189,11 @@ impl Detector {
             }
             best
         };
-        let place = most(&self.candidates, true).or_else(|| most(&self.candidates, false))?;
+        let place = richest(&self.candidates, true).or_else(|| richest(&self.candidates, false))?;
         let found = self.candidates.swap_remove(place);
         match self.w3c_headers {
-            // Later headers have changed the columns, and the lines are to be read from the first on.
-            Some(headers) if found.kind == Kind::W3c => {
+            // Later headers may have changed the columns, but the import starts at the first line.
+            Some(headers) if found.kind == CandidateKind::W3c => {
                 let mut format = registry::by_name(found.format.name(), &self.options).ok()?;
                 for header in &self.headers[..headers] {
                     let _ = format.header(header);
@@ -205,24 +204,24 @@ impl Detector {
         }
     }
 
-    /// Of the `#Fields:` lines before the first line of data only the last one counts.
+    /// Only the last `#Fields:` line before the first line of data counts.
     fn keep_header(&mut self, line: &[u8]) {
         if w3c::is_fields_line(line) {
-            if self.fields_lines >= MOST_HEADERS {
+            if self.fields_lines >= MAX_HEADERS {
                 return;
             }
             self.fields_lines += 1;
             if self.w3c_headers.is_none() {
                 self.headers.retain(|header| !w3c::is_fields_line(header));
             }
-        } else if self.headers.len() >= MOST_HEADERS {
+        } else if self.headers.len() >= MAX_HEADERS {
             return;
         }
         self.headers.push(line.to_vec());
     }
 
-    /// Behind a header: the dialects that it names, as candidates like all others. What stands before a header, such
-    /// as the end of a line in a log that was cut, says nothing.
+    /// Adds the dialects that the last header matches as candidates. Lines before the header, such
+    /// as the rest of a truncated line, have no say in this.
     fn try_w3c(&mut self) {
         if self.w3c_headers.is_some() || self.fields_tried == Some(self.fields_lines) {
             return;
@@ -231,23 +230,263 @@ impl Detector {
         let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
         for dialect in w3c::dialects()
             .iter()
-            .filter(|dialect| dialect.recognises(&headers, &self.options.w3c))
+            .filter(|dialect| dialect.recognizes(&headers, &self.options.w3c))
         {
             let Ok(mut format) = dialect.open(&self.options.w3c) else {
                 continue;
             };
             for header in &headers {
-                // One that cannot be used leaves the format without columns.
+                // A header that cannot be used leaves the format without columns.
                 let _ = format.header(header);
             }
             if format.ready() {
                 self.w3c_headers = Some(headers.len());
-                self.candidates.push(Candidate {
+                self.candidates.push(FormatCandidate {
                     format: Box::new(format),
-                    kind: Kind::W3c,
+                    kind: CandidateKind::W3c,
                     fits: 0,
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Field;
+    use crate::format::w3c::W3cOptions;
+
+    const COMMON: &str = r#"203.0.113.9 - - [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5"#;
+    const EXTENDED: &str =
+        r#"203.0.113.9 - - [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5 "-" "Mozilla/5.0""#;
+    const COMPLETE: &str = r#"www.example.com:80 203.0.113.9 - - [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5 "-" "Mozilla/5.0""#;
+    const ICECAST: &str =
+        r#"203.0.113.9 - - [14/May/2024:06:25:24 +0200] "GET /live HTTP/1.1" 200 5 "-" "VLC" 1807"#;
+    const ELB: &str = r#"2024-05-14T23:39:43.9Z lb 203.0.113.9:2817 - 0 0 0 200 200 0 5 "GET http://www.example.com:80/ HTTP/1.1" "Mozilla/5.0" - -"#;
+    const NGINX: &str = r#"{"ip": "::1", "path": "/", "status": 200, "referrer": "-", "date": "2024-05-14T06:25:24Z"}"#;
+    const FIELDS: &str = "#Fields: date time c-ip cs-uri-stem sc-status time-taken";
+    const IIS_FIELDS: &str =
+        "#Fields: date time c-ip cs-uri-stem sc-status sc-win32-status time-taken";
+    const IIS: &str = "#Software: Microsoft Internet Information Services 10.0";
+    const W3C: &str = "2024-05-14 06:25:24 203.0.113.9 / 200 15";
+    const W3C_IIS: &str = "2024-05-14 06:25:24 203.0.113.9 / 200 0 15";
+    const JUNK: &str = "not a log line";
+
+    fn detector(options: &FormatOptions, lines: &[&str]) -> Detector {
+        let mut detector = Detector::new(options).unwrap();
+        for line in lines {
+            if detector.look(line.as_bytes()) {
+                break;
+            }
+        }
+        detector
+    }
+
+    #[track_caller]
+    fn assert_found(lines: &[&str], expected: Option<&str>) {
+        let found = detector(&FormatOptions::default(), lines).decide();
+        assert_eq!(found.map(|format| format.name()), expected);
+    }
+
+    /// Repeats one line, then another.
+    fn mixed<'l>(first: (usize, &'l str), then: (usize, &'l str)) -> Vec<&'l str> {
+        [vec![first.1; first.0], vec![then.1; then.0]].concat()
+    }
+
+    #[test]
+    fn one_odd_first_line_does_not_decide() {
+        for odd in [JUNK, COMMON, COMPLETE, ICECAST, ELB, NGINX, "", "\u{feff}"] {
+            assert_found(&mixed((1, odd), (9, EXTENDED)), Some("ncsa_extended"));
+        }
+        assert_found(&mixed((1, EXTENDED), (9, NGINX)), Some("nginx_json"));
+    }
+
+    #[test]
+    fn the_richest_format_that_fits_half_of_the_lines_wins() {
+        // Every extended line is a common one, too.
+        let half = mixed((50, COMMON), (50, EXTENDED));
+        assert_found(&half, Some("ncsa_extended"));
+        assert_found(&mixed((51, COMMON), (49, EXTENDED)), Some("common"));
+        assert_found(&mixed((50, EXTENDED), (50, ICECAST)), Some("icecast2"));
+        assert_found(&mixed((51, EXTENDED), (49, ICECAST)), Some("ncsa_extended"));
+        // Lines that fit no format do not count.
+        let lines = [mixed((1, COMMON), (90, JUNK)), vec![EXTENDED]].concat();
+        assert_found(&lines, Some("ncsa_extended"));
+    }
+
+    #[test]
+    fn among_equally_rich_formats_the_first_in_the_table_wins() {
+        for lines in [mixed((5, ELB), (5, COMMON)), mixed((5, COMMON), (5, ELB))] {
+            assert_found(&lines, Some("common"));
+        }
+        let lines = mixed((5, ICECAST), (5, COMPLETE));
+        assert_found(&lines, Some("common_complete"));
+    }
+
+    #[test]
+    fn a_json_format_wins_if_it_fits_half_of_the_lines() {
+        assert_found(&mixed((50, COMPLETE), (50, NGINX)), Some("nginx_json"));
+        assert_found(&mixed((51, COMPLETE), (49, NGINX)), Some("common_complete"));
+        assert_found(&["", NGINX, "  \t", "", NGINX, ""], Some("nginx_json"));
+        let unknown = NGINX.replace("referrer", "referer");
+        assert_found(&[&unknown], None);
+    }
+
+    #[test]
+    fn a_hundred_lines_are_enough_once_one_of_them_fits() {
+        assert_found(&mixed((100, COMMON), (900, ICECAST)), Some("common"));
+        let mut detector = Detector::new(&FormatOptions::default()).unwrap();
+        for number in 1..=100 {
+            assert_eq!(detector.look(COMMON.as_bytes()), number == 100);
+        }
+    }
+
+    #[test]
+    fn detection_waits_for_the_first_line_that_fits() {
+        assert_found(&mixed((99, JUNK), (5, EXTENDED)), Some("ncsa_extended"));
+        assert_found(&mixed((5_000, JUNK), (1, EXTENDED)), Some("ncsa_extended"));
+        assert_found(&mixed((5_000, ""), (1, EXTENDED)), Some("ncsa_extended"));
+        let mut detector = Detector::new(&FormatOptions::default()).unwrap();
+        for number in 1..=MAX_LINES {
+            assert_eq!(detector.look(b"-"), number == MAX_LINES);
+        }
+        assert!(detector.decide().is_none());
+    }
+
+    #[test]
+    fn blank_lines_and_comments_do_not_decide() {
+        for nothing in ["", "# comment"] {
+            let lines = [mixed((99, nothing), (1, COMMON)), vec![NGINX; 99]].concat();
+            assert_found(&lines, Some("nginx_json"));
+            // But detection ends after a limited number of them.
+            let mut detector = detector(&FormatOptions::default(), &[COMMON]);
+            for number in 2..=MAX_LINES {
+                assert_eq!(detector.look(nothing.as_bytes()), number == MAX_LINES);
+            }
+        }
+        assert_found(
+            &mixed((150, "#"), (1, FIELDS))
+                .into_iter()
+                .chain([W3C])
+                .collect::<Vec<_>>(),
+            Some("w3c_extended"),
+        );
+    }
+
+    #[test]
+    fn a_log_of_comments_and_blank_lines_has_no_format() {
+        for lines in [&[][..], &["", " \t\r"], &["#", "# comment"], &[FIELDS, IIS]] {
+            let detector = detector(&FormatOptions::default(), lines);
+            assert!(detector.saw_nothing(), "{lines:?}");
+            assert!(detector.decide().is_none(), "{lines:?}");
+        }
+        let detector = detector(&FormatOptions::default(), &["#", JUNK]);
+        assert!(!detector.saw_nothing());
+        assert!(detector.decide().is_none());
+    }
+
+    #[test]
+    fn a_w3c_log_is_recognized_by_its_header_if_lines_fit_it() {
+        assert_found(&["#Version: 1.0", FIELDS, "", W3C], Some("w3c_extended"));
+        assert_found(&["", IIS, IIS_FIELDS, W3C_IIS], Some("iis"));
+        // The last header before the data counts.
+        assert_found(&[FIELDS, IIS_FIELDS, W3C_IIS], Some("iis"));
+        assert_found(&[FIELDS, W3C, IIS_FIELDS, W3C_IIS], Some("w3c_extended"));
+        assert_found(&[W3C], None);
+        assert_found(&[FIELDS, JUNK], None);
+        // An odd first data line does not decide, and neither does a header that cannot be used.
+        assert_found(&[FIELDS, JUNK, W3C], Some("w3c_extended"));
+        let unusable = "#Fields: date time";
+        assert_found(&[unusable, W3C], None);
+        assert_found(&[unusable, FIELDS, W3C], Some("w3c_extended"));
+        assert_found(&[unusable, JUNK, FIELDS, W3C], Some("w3c_extended"));
+        assert_found(&[FIELDS, W3C, unusable], Some("w3c_extended"));
+        assert_found(&[unusable, EXTENDED], Some("ncsa_extended"));
+        // A header over lines of another format.
+        assert_found(&[FIELDS, EXTENDED], Some("ncsa_extended"));
+        assert_found(&["# a comment", EXTENDED], Some("ncsa_extended"));
+    }
+
+    #[test]
+    fn the_end_of_a_rotated_line_before_the_header_does_no_harm() {
+        assert_found(&[JUNK, IIS, FIELDS, W3C, W3C], Some("w3c_extended"));
+        assert_found(&[JUNK, "", IIS_FIELDS, W3C_IIS], Some("iis"));
+    }
+
+    #[test]
+    fn columns_from_the_command_line_stand_for_a_header() {
+        let options = FormatOptions {
+            w3c: W3cOptions {
+                fields: Some(FIELDS.to_owned()),
+                ..W3cOptions::default()
+            },
+            ..FormatOptions::default()
+        };
+        for lines in [
+            &[W3C][..],
+            &[W3C, W3C, "#Fields: time date c-ip cs-uri-stem sc-status"],
+        ] {
+            let found = detector(&options, lines).decide().unwrap();
+            assert_eq!(found.name(), "w3c_extended");
+            // A later header has not come yet when the first line is read.
+            let (arena, mut record) = (Bump::new(), Record::default());
+            let fit = found.parse(W3C.as_bytes(), &arena, &mut record);
+            assert_eq!(fit, Fit::Record);
+            assert_eq!(record.get(Field::Date), Some(&b"2024-05-14"[..]));
+        }
+    }
+
+    #[test]
+    fn the_detected_format_reads_a_log_from_its_first_line() {
+        let later = "#Fields: time date c-ip cs-uri-stem sc-status";
+        let lines = [
+            JUNK,
+            FIELDS,
+            W3C,
+            W3C,
+            later,
+            "06:25:24 2024-05-14 ::1 / 200",
+        ];
+        let mut found = detector(&FormatOptions::default(), &lines)
+            .decide()
+            .unwrap();
+        assert!(
+            found.ready(),
+            "a line before the header does not stop the import"
+        );
+        let (arena, mut fitting) = (Bump::new(), 0);
+        for line in lines {
+            let mut record = Record::default();
+            match found.parse(line.as_bytes(), &arena, &mut record) {
+                Fit::Record => fitting += 1,
+                Fit::Misfit if line.starts_with('#') => found.header(line.as_bytes()).unwrap(),
+                Fit::Misfit => {}
+            }
+        }
+        assert_eq!(fitting, 3);
+    }
+
+    #[test]
+    fn a_wrong_unit_of_time_taken_gives_a_hint() {
+        let hint = |lines: &[&str]| detector(&FormatOptions::default(), lines).hint();
+        let names_the_option = |lines: &[&str]| {
+            let text = hint(lines).unwrap_or_else(|| panic!("no hint: {lines:?}"));
+            assert!(text.contains("--w3c-time-taken-millisecs"), "{text}");
+        };
+        names_the_option(&[IIS, IIS_FIELDS, "2024-05-14 06:25:24 ::1 / 200 0 0.015"]);
+        names_the_option(&[IIS, FIELDS, W3C]);
+        assert_eq!(hint(&[IIS, IIS_FIELDS, W3C_IIS]), None);
+        assert_eq!(hint(&[FIELDS, W3C]), None);
+    }
+
+    #[test]
+    fn the_first_line_of_a_rejects_file_names_its_format() {
+        let named = |name: &str| format!("# rejected by import-logs, format: {name}");
+        assert_found(&[&named("common"), JUNK], Some("common"));
+        assert_found(&[&named("iis"), FIELDS, JUNK], Some("iis"));
+        assert_found(&[&named("custom"), EXTENDED], Some("ncsa_extended"));
+        assert_found(&[EXTENDED, &named("common")], Some("ncsa_extended"));
+        assert_found(&["# format: common", EXTENDED], Some("ncsa_extended"));
     }
 }

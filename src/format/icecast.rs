@@ -1,19 +1,44 @@
-//! Icecast's access log as it is found in the wild: Icecast-KH cuts long requests off, and its variant `CLF-ESC`
-//! has percent-encoded fields in the place of quotes and brackets.
+//! Icecast's access log, and the two variants of Icecast-KH: long requests that are cut off, and
+//! `CLF-ESC`, which percent-encodes its fields instead of quoting them. See guide/formats.md,
+//! "Icecast".
 
 use bumpalo::Bump;
 
 use super::date::DateFormat;
-use super::ncsa::SESSION_TIME;
+use super::ncsa::{self, NcsaParts};
 use super::percent::percent_decoded;
-use super::text::{DATE, IP, LENGTH, REFERRER, Row, STATUS, TextFormat, USER_AGENT, USERID, WORD};
+use super::text::{
+    DATE, IP, LENGTH, REFERRER, REQUEST, STATUS, TextFormat, TextSpec, USER_AGENT, USERID, WORD,
+};
 use super::{Field, Fit, Format, Record};
 
-/// A request that was cut off: its protocol is missing, perhaps the blank before it too. Icecast-KH leaves 235
-/// bytes, and a method takes a few of them; a shorter request without a protocol is none.
+/// The seconds that a listener stayed.
+const SESSION_TIME: &str = r"(?P<session_time>\d+|-)";
+
+/// A request that was cut off: its protocol is missing, perhaps also the blank before it.
+/// Icecast-KH keeps 235 bytes including the method. A shorter request without a protocol does not
+/// fit.
 const CUT_REQUEST: &str = r#""(?P<method>\S+)\s+(?P<path>.{225,}?)\s*""#;
 
-static CUT: Row = Row {
+pub(super) static ORDINARY: TextSpec = TextSpec {
+    name: "icecast2",
+    parts: &[
+        IP,
+        WORD,
+        USERID,
+        DATE,
+        REQUEST,
+        STATUS,
+        LENGTH,
+        REFERRER,
+        USER_AGENT,
+        SESSION_TIME,
+    ],
+    dates: DateFormat::Clf,
+    scan: Some(|line, record| ncsa::scan(line, NcsaParts::ICECAST, record).is_some()),
+};
+
+static CUT: TextSpec = TextSpec {
     name: "icecast2",
     parts: &[
         IP,
@@ -31,7 +56,7 @@ static CUT: Row = Row {
     scan: None,
 };
 
-/// The format `icecast2`: the ordinary one, and for lines that do not fit it the variants.
+/// The format `icecast2`. Lines that do not fit the ordinary format are tried as variants.
 #[derive(Debug)]
 pub struct Icecast {
     ordinary: TextFormat,
@@ -39,9 +64,9 @@ pub struct Icecast {
 }
 
 impl Icecast {
-    pub fn new(ordinary: TextFormat) -> Self {
+    pub fn new() -> Self {
         Self {
-            ordinary,
+            ordinary: TextFormat::new(&ORDINARY),
             cut: TextFormat::new(&CUT),
         }
     }
@@ -58,9 +83,9 @@ impl Format for Icecast {
         {
             return Fit::Record;
         }
-        match escaped(line, arena) {
-            Some(escaped) => {
-                *record = escaped;
+        match parse_clf_esc(line, arena) {
+            Some(parsed) => {
+                *record = parsed;
                 Fit::Record
             }
             None => Fit::Misfit,
@@ -75,15 +100,15 @@ impl Format for Icecast {
         self.ordinary.fields()
     }
 
-    /// Of the ordinary format.
+    /// The regex of the ordinary format.
     fn regex(&self) -> Option<String> {
         self.ordinary.regex()
     }
 }
 
-/// A line of `CLF-ESC`: `ip ident user date request status length referrer agent seconds`, each percent-encoded.
-/// The date's blank may have stayed one.
-fn escaped<'a>(line: &'a [u8], arena: &'a Bump) -> Option<Record<'a>> {
+/// Parses a line of `CLF-ESC`: `ip ident user date request status length referrer agent seconds`,
+/// each percent-encoded. The blank in the date may be unencoded.
+fn parse_clf_esc<'a>(line: &'a [u8], arena: &'a Bump) -> Option<Record<'a>> {
     let mut words = line
         .split(u8::is_ascii_whitespace)
         .filter(|word| !word.is_empty())
@@ -92,12 +117,12 @@ fn escaped<'a>(line: &'a [u8], arena: &'a Bump) -> Option<Record<'a>> {
     let _ident = words.next()?;
     let userid = words.next()?;
     let date = words.next()?;
-    let (date, timezone) = match halves(date) {
-        Some(halves) => halves,
+    let (date, timezone) = match split_at_blank(date) {
+        Some(split) => split,
         None => (date, words.next()?),
     };
-    let (method, rest) = halves(words.next()?)?;
-    // Behind the path stands the protocol, where the request was not cut off.
+    let (method, rest) = split_at_blank(words.next()?)?;
+    // The protocol follows the path, unless the request was cut off.
     let path = match rest.iter().rposition(|byte| *byte == b' ') {
         Some(blank) => rest[..blank].trim_ascii_end(),
         None => rest,
@@ -125,22 +150,22 @@ fn escaped<'a>(line: &'a [u8], arena: &'a Bump) -> Option<Record<'a>> {
     ] {
         record.set(field, value);
     }
-    // Without brackets and quotes, only the date tells such a line from any other that has so many words.
+    // Any line with so many words comes this far. A valid date shows that it is one of these.
     DateFormat::Clf.read(&record).map(|_| record)
 }
 
-/// What [`IP`] takes.
+/// Whether [`IP`] matches the byte.
 fn is_of_ip(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_*.:-".contains(byte)
 }
 
-/// What stands before and behind the first blank.
-fn halves(text: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Splits at the first blank.
+fn split_at_blank(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let blank = text.iter().position(|byte| *byte == b' ')?;
     Some((&text[..blank], &text[blank + 1..]))
 }
 
-/// What [`SESSION_TIME`] takes.
+/// The beginning that [`SESSION_TIME`] matches.
 fn seconds(word: &[u8]) -> Option<&[u8]> {
     match word.iter().take_while(|byte| byte.is_ascii_digit()).count() {
         0 => word.starts_with(b"-").then_some(&word[..1]),
@@ -149,4 +174,195 @@ fn seconds(word: &[u8]) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::format::registry::{FormatOptions, by_name};
+    use crate::format::testing::{mutated_lines, values};
+
+    fn format() -> Box<dyn Format> {
+        by_name("icecast2", &FormatOptions::default()).unwrap()
+    }
+
+    fn read(line: &str) -> Option<Vec<(&'static str, String)>> {
+        let (format, arena, mut record) = (format(), Bump::new(), Record::default());
+        let fit = format.parse(line.as_bytes(), &arena, &mut record);
+        (fit == Fit::Record).then(|| values(&record))
+    }
+
+    fn field(line: &str, name: &str) -> Option<String> {
+        let found = read(line)?.into_iter().find(|(known, _)| *known == name)?;
+        Some(found.1)
+    }
+
+    /// A line of Icecast-KH, which cuts the request off at 235 bytes.
+    fn kh(request: &str) -> String {
+        let request = &request[..request.len().min(235)];
+        format!(
+            r#"198.51.100.7 - - [14/May/2024:07:00:03 +0200] "{request}" 200 28912384 "-" "VLC/3.0.20" 1807"#
+        )
+    }
+
+    #[test]
+    fn a_request_that_is_cut_off_lacks_its_protocol() {
+        let whole = |length: usize| format!("GET /{} HTTP/1.1", "x".repeat(length));
+        for (length, kept) in [
+            // Complete; cut within the protocol; cut after the blank before it; cut before that
+            // blank.
+            (221, 222),
+            (228, 229),
+            (230, 231),
+            (231, 231),
+            (232, 231),
+            (1000, 231),
+        ] {
+            let line = kh(&whole(length));
+            let path = field(&line, "path").unwrap();
+            assert_eq!(path.len(), kept.min(length + 1), "{length}");
+            assert_eq!(field(&line, "session_time").as_deref(), Some("1807"));
+            assert_eq!(field(&line, "method").as_deref(), Some("GET"));
+            assert_eq!(field(&line, "user_agent").as_deref(), Some("VLC/3.0.20"));
+        }
+    }
+
+    #[test]
+    fn a_cut_request_may_contain_quotes_and_a_query() {
+        let query = format!("/live?q=\"{}\"&n=", "é".repeat(100));
+        let line = kh(&format!("SOURCE {query}{} ICE/1.0", "1".repeat(200)));
+        let path = field(&line, "path").unwrap();
+        assert_eq!(path, query + &"1".repeat(15));
+        assert_eq!(field(&line, "status").as_deref(), Some("200"));
+        assert_eq!(field(&line, "length").as_deref(), Some("28912384"));
+    }
+
+    #[test]
+    fn a_short_request_without_protocol_does_not_fit() {
+        for request in ["GET /live.mp3", "GET /live.mp3 ", "GET", "-", ""] {
+            assert_eq!(read(&kh(request)), None, "{request}");
+        }
+        assert_eq!(read(&kh(&format!("GET /{}", "x".repeat(200)))), None);
+    }
+
+    #[test]
+    fn quotes_need_not_be_escaped() {
+        let line = r#"- - - [14/May/2024:07:00:03 +0200] "GET /live?a="b" HTTP/1.1" 200 5 "http://r/?q="x"" "My "best" player" 17"#;
+        for (name, value) in [
+            ("ip", "-"),
+            ("path", "/live?a=\"b\""),
+            ("referrer", "http://r/?q=\"x\""),
+            ("user_agent", "My \"best\" player"),
+            ("session_time", "17"),
+        ] {
+            assert_eq!(field(line, name).as_deref(), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn clf_esc_fields_have_no_quotes_and_brackets() {
+        let want = [
+            ("ip", "2001:db8::42"),
+            ("date", "14/May/2024:00:00:05"),
+            ("timezone", "+0200"),
+            ("path", "/live%20one.mp3?sid=7"),
+            ("status", "200"),
+            ("length", "4096"),
+            ("userid", "my dj"),
+            ("referrer", "http://r/a b"),
+            ("user_agent", "VLC/3.0.20 \"LibVLC\""),
+            ("method", "GET"),
+            ("session_time", "1807"),
+        ]
+        .map(|(name, value)| (name, value.to_owned()));
+        let behind = "GET%20/live%2520one.mp3%3Fsid=7%20HTTP/1.1 200 4096 http%3A//r/a%20b VLC/3.0.20%20%22LibVLC%22 1807";
+        for date in [
+            "14/May/2024:00:00:05%20+0200",
+            "14/May/2024:00:00:05 +0200",
+            "14%2fMay%2f2024%3A00%3a00%3A05%20%2B0200",
+        ] {
+            let line = format!("2001:db8::42 - my%20dj {date} {behind}");
+            assert_eq!(read(&line).as_deref(), Some(&want[..]), "{date}");
+            let encoded = line.replace("::", "%3A%3A").replace(' ', "\t ");
+            assert_eq!(read(&encoded).as_deref(), Some(&want[..]), "{date}");
+        }
+    }
+
+    #[test]
+    fn a_clf_esc_request_may_be_cut_off_too() {
+        let path = |request: &str| {
+            field(
+                &format!("- - - 14/May/2024:00:00:05%20+0200 {request} 200 1 - - -"),
+                "path",
+            )
+        };
+        assert_eq!(path("GET%20/live").as_deref(), Some("/live"));
+        assert_eq!(path("GET%20/live%20").as_deref(), Some("/live"));
+        assert_eq!(path("GET%20/a%20b%20HT").as_deref(), Some("/a b"));
+        assert_eq!(path("GET%20/a%2").as_deref(), Some("/a%2"));
+        assert_eq!(path("GET"), None);
+        assert_eq!(path("-"), None);
+    }
+
+    #[test]
+    fn words_without_a_date_and_seconds_in_their_places_do_not_fit() {
+        let good = "192.0.2.1 - - 14/May/2024:00:00:05%20+0200 GET%20/live%20HTTP/1.1 200 5 - A 17";
+        assert!(read(good).is_some());
+        assert_eq!(
+            field(&good.replace("17", "-"), "session_time").as_deref(),
+            Some("-")
+        );
+        assert_eq!(
+            field(&good.replace("17", "-17"), "session_time").as_deref(),
+            Some("-")
+        );
+        for (part, other) in [
+            ("14/May/2024", "14/Mai/2024"),
+            ("14/May/2024", "2024-05-14"),
+            ("+0200", "CEST"),
+            ("%20+0200", ""),
+            ("GET%20/live%20HTTP/1.1", "GET"),
+            (" 200 5", " OK 5"),
+            ("17", "seconds"),
+            (" 17", ""),
+            ("192.0.2.1", "[::1]"),
+        ] {
+            assert_eq!(read(&good.replace(part, other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_regex_and_the_fields_are_those_of_the_ordinary_format() {
+        let regex = format().regex().unwrap();
+        assert!(
+            regex.ends_with(SESSION_TIME) && !regex.contains("225"),
+            "{regex}"
+        );
+        assert_eq!(format().richness(), 11);
+    }
+
+    const LINES: [&str; 4] = [
+        r#"198.51.100.7 - - [14/May/2024:07:00:03 +0200] "GET /live.mp3 HTTP/1.1" 200 28912384 "-" "VLC/3.0.20" 1807"#,
+        "192.0.2.1 - - 14/May/2024:00:00:05%20+0200 GET%20/live%20HTTP/1.1 200 5 - VLC%2F3 17",
+        "2001:db8::1 - dj%20x 14/May/2024:00:00:05 +0200 SOURCE%20/live%20ICE/1.0 200 5 http:%2f%2fr/ %5C%22 -",
+        r#"- - - [14/May/2024:07:00:03 +0200] "GET /xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" 200 5 "-" "A "B" C" 7"#,
+    ];
+
+    proptest! {
+        #[test]
+        fn the_variants_do_not_change_how_ordinary_lines_are_read(line in mutated_lines(&LINES)) {
+            let regex = regex::bytes::RegexBuilder::new(&format!("^{}", format().regex().unwrap()))
+                .unicode(false)
+                .dot_matches_new_line(true)
+                .build()
+                .unwrap();
+            let (format, arena, mut record) = (format(), Bump::new(), Record::default());
+            let fit = format.parse(&line, &arena, &mut record);
+            if let Some(found) = regex.captures(&line) {
+                prop_assert_eq!(fit, Fit::Record);
+                for field in format.fields() {
+                    prop_assert_eq!(record.get(*field), found.name(field.name()).map(|value| value.as_bytes()));
+                }
+            }
+        }
+    }
+}

@@ -1,57 +1,63 @@
-//! Formats: from a line's bytes to a [`Record`] (SPEC section 3).
+//! Log formats: each parses a line's bytes into a [`Record`].
+//!
+//! [`registry`] lists the formats, [`detect`] finds out which one a log has. Most text formats are
+//! one regex, made of parts ([`text`]); the common ones have a hand-written scanner in front of it
+//! ([`ncsa`]). [`json`] formats are tables of keys. The [`w3c`] family takes its columns from the
+//! log.
 
 pub mod cloud;
 pub mod custom;
 pub mod date;
 pub mod detect;
-#[cfg(test)]
-mod fixtures;
 mod icecast;
 pub mod json;
 pub mod ncsa;
 pub mod percent;
 mod record;
 pub mod registry;
-pub mod strptime;
-mod text;
+#[cfg(test)]
+pub(crate) mod testing;
+pub(crate) mod text;
 pub mod w3c;
 
-pub use record::{Field, Fields, Record, Wanted};
+pub use record::{Field, Fields, Record, Wanted, whole_number};
 
 use bumpalo::Bump;
 
 use crate::error::Result;
 
-/// What a line is to a format.
+/// Whether a line has a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
-    /// The record is filled in.
+    /// The line was parsed into the record.
     Record,
-    /// The line does not have this format. What the record holds then means nothing.
+    /// The line does not have this format. The content of the record is meaningless.
     Misfit,
 }
 
-/// One log format. Values are what stands in the line: quotes, case and `-` untouched, unless a format's
-/// own rule (SPEC section 3) says otherwise; the meaning of fields is `hit`'s affair.
+/// A log format.
+///
+/// Values are as logged, with their quotes, case and `-`, unless the guide says otherwise for a
+/// format. What they mean is up to [`hit`](crate::hit).
 pub trait Format: Send + Sync {
     /// The name for `--log-format-name`.
     fn name(&self) -> &'static str;
 
-    /// Takes a line (without its line end) apart. Never panics, whatever the bytes.
+    /// Parses a line without its line end.
     fn parse<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Fit;
 
-    /// How `date`, `time` and `timezone` of a record are to be read.
+    /// How to parse `date`, `time` and `timezone` of a record.
     fn dates(&self) -> &date::DateFormat;
 
-    /// Which fields this format can give. The richest format wins in detection.
+    /// The fields that a line of this format can have.
     fn fields(&self) -> &[Field];
 
-    /// How many fields count in detection, extras included (named groups of the regex).
+    /// The number of fields, including extras. Detection prefers the richest format that fits.
     fn richness(&self) -> usize {
         self.fields().len()
     }
 
-    /// Where this format keeps the field that a user names. `None`: an extra.
+    /// The field that a user means by a name. Returns `None` for an extra.
     fn field(&self, name: &str) -> Option<Field> {
         Field::from_name(name)
     }
@@ -60,21 +66,32 @@ pub trait Format: Send + Sync {
         self.fields().contains(&field)
     }
 
-    /// For `--dump-log-regex`: a regex in Python's syntax that captures the same fields. `None`: a JSON format.
+    /// A regex in Python's syntax that captures the same fields, for `--dump-log-regex`. Returns
+    /// `None` for a JSON format, and for the W3C family before its header.
     fn regex(&self) -> Option<String>;
 
-    /// Offers a line that begins with `#` and did not fit. The W3C family takes its fields from it.
-    /// An error: the header cannot be used, and no line can be read before another comes.
+    /// Whether detection may take the line for this format. Stricter than [`Format::parse`].
+    fn recognizes(&self, _line: &[u8]) -> bool {
+        true
+    }
+
+    /// Reads a line that begins with `#` and does not fit. The W3C family takes its columns from
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the header cannot be used. Then no line fits until another header follows.
     fn header(&mut self, _line: &[u8]) -> Result<()> {
         Ok(())
     }
 
-    /// Whether lines can only be read in the light of the header lines before them.
+    /// Whether header lines say how to parse the lines after them.
     fn has_header(&self) -> bool {
         false
     }
 
-    /// The W3C family cannot read a line before it saw a `#Fields:` line (or `--w3c-fields`).
+    /// Whether lines can be parsed. The W3C family needs a `#Fields:` line (or `--w3c-fields`)
+    /// first.
     fn ready(&self) -> bool {
         true
     }

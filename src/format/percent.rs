@@ -1,9 +1,9 @@
-//! Percent-encoding undone, for formats that must not leave a blank in a field.
+//! Percent-decoding, for formats that encode blanks within fields.
 
 use bumpalo::Bump;
 
-/// The bytes behind `%HH`, decoded so many times; a `%` without two hexadecimal digits stays, and so does `+`.
-/// `None`: there is nothing to decode.
+/// Replaces each `%HH` by its byte, `times` times. `+` and a `%` without two hexadecimal digits
+/// stay. Returns `None` if there is no `%`.
 pub fn percent_decoded<'a>(text: &[u8], times: u8, arena: &'a Bump) -> Option<&'a [u8]> {
     memchr::memchr(b'%', text)?;
     let text = arena.alloc_slice_copy(text);
@@ -14,7 +14,7 @@ pub fn percent_decoded<'a>(text: &[u8], times: u8, arena: &'a Bump) -> Option<&'
     Some(&text[..len])
 }
 
-/// Decodes in place and gives the new length.
+/// Decodes once, in place, and returns the new length.
 pub fn decode(text: &mut [u8]) -> usize {
     let (mut from, mut to) = (0, 0);
     while from < text.len() {
@@ -29,10 +29,10 @@ pub fn decode(text: &mut [u8]) -> usize {
     to
 }
 
-/// The byte that two hexadecimal digits stand for.
+/// The byte that two hexadecimal digits encode.
 pub fn hex_byte(high: u8, low: u8) -> Option<u8> {
     let digit = |digit: u8| char::from(digit).to_digit(16);
-    // Two digits: it fits.
+    // Two hexadecimal digits fit a byte.
     Some((digit(high)? << 4 | digit(low)?) as u8)
 }
 
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_percent_sign_that_encodes_nothing_stays() {
+    fn an_invalid_percent_sign_stays() {
         for text in ["100%", "%2", "%zz%", "%%", "%zz%4"] {
             assert_eq!(decoded(text, 2).as_deref(), Some(text.as_bytes()));
         }
@@ -76,7 +76,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_decoded_and_grow_no_longer(
+        fn any_bytes_are_decoded_without_growing(
             text in prop::collection::vec(any::<u8>(), 0..100), dense in "[%0-9a-f]{0,40}",
         ) {
             let arena = Bump::new();

@@ -1,6 +1,6 @@
-//! A record: one log line taken apart into fields, all of them borrowed.
+//! A record: the fields of one log line, all of them borrowed.
 
-/// The fields that formats know (SPEC section 3). Any other name is an extra, kept only where it was asked for.
+/// The fields that all formats share; see guide/formats.md, "Fields". Any other name is an extra.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Field {
@@ -50,7 +50,7 @@ impl Field {
         Field::SessionTime,
     ];
 
-    /// The name as users write it in regexes and options.
+    /// The name in regexes and options.
     pub fn name(self) -> &'static str {
         match self {
             Field::Ip => "ip",
@@ -81,7 +81,7 @@ impl Field {
     }
 }
 
-/// Some of the fields.
+/// A set of fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields(u32);
 
@@ -95,8 +95,8 @@ impl Fields {
     }
 }
 
-/// One line's fields. Values borrow from the line, or from the arena where they had to be unescaped.
-/// A field that the line lacks is `None`; a field that is there and empty is `Some(b"")`.
+/// The fields of one line. Values borrow from the line, or from an arena if they had to be decoded.
+/// A missing field is `None`; an empty one is `Some(b"")`.
 #[derive(Clone, Debug, Default)]
 pub struct Record<'a> {
     values: [Option<&'a [u8]>; Field::ALL.len()],
@@ -117,8 +117,8 @@ impl<'a> Record<'a> {
         self.values[field as usize] = None;
     }
 
-    /// The user agent as it stands in the line, where decoding changed it: `--useragent-exclude` is tried on both, and
-    /// custom variables send what was read (SPEC sections 2 and 3). It has no name, for users may give any.
+    /// The user agent as logged, if decoding changed it; see guide/formats.md, "User agents in W3C
+    /// logs". It is not a [`Field`] because users may give an extra any name.
     pub fn raw_agent(&self) -> Option<&'a [u8]> {
         self.raw_agent
     }
@@ -127,12 +127,12 @@ impl<'a> Record<'a> {
         self.raw_agent = Some(raw);
     }
 
-    /// Keeps a field of a name that formats do not know; call it only for names in [`Wanted`].
+    /// Sets an extra. Call it only for names in [`Wanted`].
     pub fn set_extra(&mut self, name: &'a str, value: &'a [u8]) {
         self.extras.push((name, value));
     }
 
-    /// A field by the name the user gave it, known or extra (for custom variables).
+    /// A field or an extra by its name.
     pub fn by_name(&self, name: &str) -> Option<&'a [u8]> {
         match Field::from_name(name) {
             Some(field) => self.get(field),
@@ -140,7 +140,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// A field of a name that formats do not know.
+    /// An extra by its name.
     pub fn extra(&self, name: &str) -> Option<&'a [u8]> {
         self.extras
             .iter()
@@ -150,7 +150,18 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The names beyond [`Field`] that the user's custom-variable options ask for; formats keep no other extras.
+/// The number in a field. Returns `None` if it has anything but ASCII digits or exceeds `u64`.
+pub fn whole_number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// The extras that custom variables need. Formats keep no others.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted(pub Vec<String>);
 

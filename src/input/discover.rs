@@ -1,4 +1,4 @@
-//! From names on the command line to sources (SPEC section 2, `FILE...`).
+//! Turns names on the command line into sources (guide/options.md, "Log files").
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::pattern::Pattern;
 use crate::error::{Error, Result};
 
-/// Where a log comes from. Shown as the user knows it.
+/// Where a log comes from. Displays as the user named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     Stdin,
@@ -20,7 +20,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Whether there is no second reading of it: standard input, a named pipe, a socket or a device.
+    /// Whether it can be read only once: standard input, a named pipe, a socket or a device.
     pub fn is_pipe(&self) -> bool {
         match self {
             Source::Stdin => true,
@@ -30,7 +30,7 @@ impl Source {
         }
     }
 
-    /// The source of that very name.
+    /// The source with this name, which is not a pattern.
     pub fn named(name: &OsStr) -> Self {
         match name == "-" {
             true => Source::Stdin,
@@ -48,9 +48,9 @@ impl fmt::Display for Source {
     }
 }
 
-/// The sources that the names stand for, in the names' order; what is named twice stands there twice. `-` is
-/// stdin, a name that exists is taken as it is, and any other is a pattern, whose matches come sorted by bytes.
-/// `warn` gets a text for each name that stands for nothing; each makes the exit status 3.
+/// The sources for names on the command line, in order and with repetitions. `-` is stdin, a name
+/// that exists is a file, and any other name is a pattern, whose matches are sorted by bytes. Calls
+/// `warn` for each name without a file; such a warning makes the exit status 3.
 pub fn discover(names: &[OsString], warn: &mut dyn FnMut(String)) -> Vec<Source> {
     let mut sources = Vec::new();
     for name in names {
@@ -74,25 +74,25 @@ pub fn discover(names: &[OsString], warn: &mut dyn FnMut(String)) -> Vec<Source>
                 }
                 sources.extend(matches.into_iter().map(Source::File));
             }
-            // What else may be wrong with it, opening it will tell.
+            // Opening it reports other errors.
             Ok(_) | Err(_) => sources.push(Source::named(name)),
         }
     }
     sources
 }
 
-/// Whether two names are those of one plain file.
+/// Whether two paths name the same regular file.
 pub fn is_same_file(one: &Path, other: &Path) -> bool {
     let file = |path: &Path| fs::metadata(path).ok().and_then(identity);
     file(one).is_some_and(|one| file(other) == Some(one))
 }
 
-/// What tells plain files apart.
+/// Device and inode of a regular file.
 fn identity(metadata: Metadata) -> Option<(u64, u64)> {
     (metadata.is_file()).then(|| (metadata.dev(), metadata.ino()))
 }
 
-/// An error: what an option would write to is one of the logs, by whatever name.
+/// Fails if an option would write to one of the logs, under any name.
 pub fn refuse_log(option: &str, path: &Path, logs: &[Source]) -> Result<()> {
     let Some(written) = fs::metadata(path).ok().and_then(identity) else {
         return Ok(());
@@ -110,7 +110,7 @@ pub fn refuse_log(option: &str, path: &Path, logs: &[Source]) -> Result<()> {
     match logs.iter().find(|log| read(log) == Some(written)) {
         None => Ok(()),
         Some(log) => Err(Error::usage(format!(
-            "{option}={}: this is a log to be read ({log}); name another file",
+            "{option}={}: the log {log} is the same file; choose another file",
             path.display()
         ))),
     }
@@ -120,8 +120,8 @@ fn is_pattern(part: &[u8]) -> bool {
     part.iter().any(|byte| b"*?[".contains(byte))
 }
 
-/// Every path that fits the pattern, part by part, so `*` stops at `/`. A folder is no log, unless it is named: one
-/// of ours, with the ledger of an import that stopped, may stand among the logs.
+/// All paths that match a pattern. It is matched component by component, so `*` stops at `/`.
+/// Directories never match, since a state directory may be among the logs.
 fn expand(pattern: &OsStr, warn: &mut dyn FnMut(String)) -> Vec<PathBuf> {
     let pattern = pattern.as_bytes();
     let root = if pattern.starts_with(b"/") { "/" } else { "" };
@@ -130,12 +130,12 @@ fn expand(pattern: &OsStr, warn: &mut dyn FnMut(String)) -> Vec<PathBuf> {
     for part in parts.filter(|part| !part.is_empty()) {
         paths = if is_pattern(part) {
             let matcher = Pattern::new(part);
-            // A leading dot hides a file from all but a pattern that begins with one.
+            // Only a pattern with a leading dot matches hidden files.
             let hidden = part.starts_with(b".");
             let fits = |name: &[u8]| (hidden || !name.starts_with(b".")) && matcher.matches(name);
             paths
                 .iter()
-                .flat_map(|folder| entries(folder, &fits, warn))
+                .flat_map(|dir| entries(dir, &fits, warn))
                 .collect()
         } else {
             let joined = paths
@@ -153,38 +153,31 @@ fn expand(pattern: &OsStr, warn: &mut dyn FnMut(String)) -> Vec<PathBuf> {
     {
         paths.retain(|path| !path.is_dir());
     }
-    // By bytes, not part by part as paths compare.
+    // By bytes; paths compare component by component.
     paths.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     paths
 }
 
-fn entries(
-    folder: &Path,
-    fits: &dyn Fn(&[u8]) -> bool,
-    warn: &mut dyn FnMut(String),
-) -> Vec<PathBuf> {
-    let listed = if folder.as_os_str().is_empty() {
+fn entries(dir: &Path, fits: &dyn Fn(&[u8]) -> bool, warn: &mut dyn FnMut(String)) -> Vec<PathBuf> {
+    let listed = if dir.as_os_str().is_empty() {
         Path::new(".")
     } else {
-        folder
+        dir
     };
     let mut found = Vec::new();
     let result = fs::read_dir(listed).and_then(|entries| {
         for entry in entries {
             let name = entry?.file_name();
             if fits(name.as_bytes()) {
-                found.push(folder.join(name));
+                found.push(dir.join(name));
             }
         }
         Ok(())
     });
     match result {
-        // A plain file where the pattern wants a folder is just no match.
+        // A file in place of a directory is not a match.
         Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            warn(format!(
-                "{}: cannot be searched for logs: {error}",
-                listed.display()
-            ));
+            warn(format!("{}: cannot be listed: {error}", listed.display()));
         }
         _ => {}
     }
@@ -195,20 +188,20 @@ fn entries(
 mod tests {
     use super::*;
 
-    /// A folder with these empty files (and the folders they need).
-    fn folder(files: &[&str]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
+    /// A directory with these empty files.
+    fn dir(files: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
         for file in files {
-            let path = folder.path().join(file);
+            let path = dir.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "").unwrap();
         }
-        folder
+        dir
     }
 
-    /// What these names give, relative to the folder, and the warnings.
-    fn found(folder: &tempfile::TempDir, names: &[&str]) -> (Vec<String>, Vec<String>) {
-        let base = format!("{}/", folder.path().display());
+    /// The sources for these names, relative to the directory, and the warnings.
+    fn found(dir: &tempfile::TempDir, names: &[&str]) -> (Vec<String>, Vec<String>) {
+        let base = format!("{}/", dir.path().display());
         let names: Vec<OsString> = names
             .iter()
             .map(|name| {
@@ -229,24 +222,24 @@ mod tests {
         (shown.collect(), warnings)
     }
 
-    fn matches(folder: &tempfile::TempDir, pattern: &str) -> Vec<String> {
-        let (sources, warnings) = found(folder, &[pattern]);
+    fn matches(dir: &tempfile::TempDir, pattern: &str) -> Vec<String> {
+        let (sources, warnings) = found(dir, &[pattern]);
         assert_eq!(warnings, Vec::<String>::new());
         sources
     }
 
     #[test]
     fn matches_come_sorted_and_skip_a_leading_dot() {
-        let folder = folder(&["x[1].log", ".hidden.log", "b.log", "a.log", "a.txt"]);
-        assert_eq!(matches(&folder, "*.log"), ["a.log", "b.log", "x[1].log"]);
-        assert_eq!(matches(&folder, "[!b]*.log"), ["a.log", "x[1].log"]);
-        assert_eq!(matches(&folder, "?.log"), ["a.log", "b.log"]);
-        assert_eq!(matches(&folder, ".h*"), [".hidden.log"]);
+        let dir = dir(&["x[1].log", ".hidden.log", "b.log", "a.log", "a.txt"]);
+        assert_eq!(matches(&dir, "*.log"), ["a.log", "b.log", "x[1].log"]);
+        assert_eq!(matches(&dir, "[!b]*.log"), ["a.log", "x[1].log"]);
+        assert_eq!(matches(&dir, "?.log"), ["a.log", "b.log"]);
+        assert_eq!(matches(&dir, ".h*"), [".hidden.log"]);
     }
 
     #[test]
-    fn a_star_stops_at_a_slash_and_folders_may_be_patterns() {
-        let folder = folder(&[
+    fn a_star_stops_at_a_slash_and_directories_may_be_patterns() {
+        let dir = dir(&[
             "a-b/x.log",
             "a/x.log",
             "a/deep/x.log",
@@ -254,40 +247,40 @@ mod tests {
             ".c/x.log",
             "x.log",
         ]);
-        assert_eq!(matches(&folder, "*/x.log"), ["a-b/x.log", "a/x.log"]);
+        assert_eq!(matches(&dir, "*/x.log"), ["a-b/x.log", "a/x.log"]);
         assert_eq!(
-            matches(&folder, "*/*.log"),
+            matches(&dir, "*/*.log"),
             ["a-b/x.log", "a/x.log", "b/y.log"]
         );
-        assert_eq!(matches(&folder, "[ab]/deep/../*.log"), ["a/deep/../x.log"]);
+        assert_eq!(matches(&dir, "[ab]/deep/../*.log"), ["a/deep/../x.log"]);
     }
 
     #[test]
-    fn a_folder_is_no_match_but_may_be_named() {
-        let folder = folder(&["a.log", "import-logs-state/current"]);
-        assert_eq!(matches(&folder, "*"), ["a.log"]);
-        assert_eq!(matches(&folder, "import-logs-state"), ["import-logs-state"]);
+    fn a_directory_never_matches_but_may_be_named() {
+        let dir = dir(&["a.log", "import-logs-state/current"]);
+        assert_eq!(matches(&dir, "*"), ["a.log"]);
+        assert_eq!(matches(&dir, "import-logs-state"), ["import-logs-state"]);
     }
 
     #[test]
     fn a_name_that_exists_is_taken_as_it_is() {
-        let folder = folder(&["x[1].log", "x1.log", "*"]);
-        assert_eq!(matches(&folder, "x[1].log"), ["x[1].log"]);
-        assert_eq!(matches(&folder, "*"), ["*"]);
+        let dir = dir(&["x[1].log", "x1.log", "*"]);
+        assert_eq!(matches(&dir, "x[1].log"), ["x[1].log"]);
+        assert_eq!(matches(&dir, "*"), ["*"]);
     }
 
     #[test]
-    fn order_and_repeats_are_the_users() {
-        let folder = folder(&["a.log", "b.log"]);
-        let (sources, _) = found(&folder, &["b.log", "-", "*.log", "b.log"]);
+    fn order_and_repetitions_stay() {
+        let dir = dir(&["a.log", "b.log"]);
+        let (sources, _) = found(&dir, &["b.log", "-", "*.log", "b.log"]);
         assert_eq!(sources, ["b.log", "stdin", "a.log", "b.log", "b.log"]);
     }
 
     #[test]
-    fn what_is_missing_is_warned_of_and_the_rest_stays() {
-        let folder = folder(&["a.log"]);
+    fn missing_files_cause_warnings_and_the_rest_stays() {
+        let dir = dir(&["a.log"]);
         let (sources, warnings) = found(
-            &folder,
+            &dir,
             &["none.log", "a.log", "*.gz", "a.log/b", "none/*.log"],
         );
         assert_eq!(sources, ["a.log"]);
@@ -303,14 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_name_that_is_no_utf8_is_found() {
-        let folder = folder(&[]);
+    fn a_file_name_that_is_not_utf8_is_found() {
+        let dir = dir(&[]);
         let name = OsStr::from_bytes(b"caf\xe9.log");
-        fs::write(folder.path().join(name), "").unwrap();
+        fs::write(dir.path().join(name), "").unwrap();
         for typed in [&b"caf?.log"[..], b"caf\xe9.*", b"caf\xe9.log"] {
-            let typed = folder.path().join(OsStr::from_bytes(typed));
+            let typed = dir.path().join(OsStr::from_bytes(typed));
             let sources = discover(&[typed.into()], &mut |warning| panic!("{warning}"));
-            assert_eq!(sources, [Source::File(folder.path().join(name))]);
+            assert_eq!(sources, [Source::File(dir.path().join(name))]);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The lines of a log, each with its number and its place.
+//! Splits a log into lines, each with its number and position.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -10,57 +10,116 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
-use super::binary::looks_binary;
+use super::InputError;
+use super::decompress::Decompressor;
 use super::discover::Source;
-use super::error::InputError;
-pub use super::line::{Line, Next, Options};
-use super::reader::{Block, Counted, Keeper, Kept, Message, Opened, Reader, Shared};
-use super::unpack::Unpack;
+use super::encoding::Encoding;
+use super::reader::{
+    Block, Keeper, Message, OpenedSource, Reader, SharedSource, SourceFile, TeeState,
+};
 
-/// No wait is longer, so that adding it to the clock cannot overflow.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// How to read a log.
+#[derive(Clone, Debug)]
+pub struct LineOptions {
+    pub encoding: Encoding,
+    /// Position of the first line to return, in decompressed bytes.
+    pub start: u64,
+    /// Number of the line at `start`; the first line of a log has number 1.
+    pub start_line: u64,
+    /// Maximum bytes of a line. Longer ones are truncated.
+    pub max_line: usize,
+    /// Whether to return a last line without a line break. Off for a log that may still grow.
+    pub incomplete_last: bool,
+}
 
-/// Gives a log's lines, one after the other. Memory is three blocks and a few times the longest line.
+impl Default for LineOptions {
+    /// The whole log in UTF-8, with lines of up to 1 MiB.
+    fn default() -> Self {
+        Self {
+            encoding: Encoding::default(),
+            start: 0,
+            start_line: 1,
+            max_line: 1 << 20,
+            incomplete_last: true,
+        }
+    }
+}
+
+/// One line of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// The text in UTF-8, without its line break (`\n` or `\r\n`). Bytes that are invalid in the
+    /// encoding of the log are unchanged.
+    pub bytes: &'a [u8],
+    /// The bytes in the log, without `\n`. Always little-endian for UTF-16 with a byte order mark.
+    pub raw: &'a [u8],
+    /// From 1.
+    pub number: u64,
+    /// Position of the line, in decompressed bytes.
+    pub start: u64,
+    /// Position of the next line, in decompressed bytes.
+    pub end: u64,
+    /// Whether the line ends with a line break.
+    pub terminated: bool,
+    /// Whether the line is longer than [`LineOptions::max_line`], so that `bytes` is truncated.
+    pub too_long: bool,
+}
+
+/// The result of [`Lines::next`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineEvent<'a> {
+    Line(Line<'a>),
+    /// No line yet.
+    Pause,
+    /// The end of the log.
+    End,
+}
+
+/// Maximum wait, so that adding it to the clock cannot overflow.
+const MAX_WAIT: Duration = Duration::from_secs(3600);
+
+/// Reads the lines of a log. Needs memory for three blocks and a few times the longest line.
 pub struct Lines {
     log: String,
     reader: Reader,
     read: Arc<AtomicU64>,
     total: Option<u64>,
-    options: Options,
+    options: LineOptions,
     block: Block,
-    /// What of `block` has been taken.
+    /// Bytes of `block` that were reswapped.
     taken: usize,
-    /// The beginning of a line that the blocks before held, as far as it fits into the longest line.
-    begun: Vec<u8>,
-    /// How long that beginning was.
-    begun_length: u64,
-    /// A line put together from blocks.
-    whole: Vec<u8>,
-    /// A line decoded.
-    text: Vec<u8>,
-    /// UTF-16 whose BOM says that it is big-endian: each line turned round, for `raw`.
-    turned: Option<Vec<u8>>,
-    /// Where the line that comes next begins.
+    /// The beginning of a line from earlier blocks, truncated to the maximum length of a line.
+    partial: Vec<u8>,
+    /// Length of that beginning before it was truncated.
+    partial_length: u64,
+    /// A line assembled from several blocks.
+    assembled: Vec<u8>,
+    /// A decoded line.
+    decoded: Vec<u8>,
+    /// A line in big-endian UTF-16, swapped for [`Line::raw`].
+    swapped: Option<Vec<u8>>,
+    /// Position of the next line.
     position: u64,
     number: u64,
-    /// No more lines come.
+    /// No more lines follow.
     ended: bool,
-    /// What comes from the log was read to its end.
-    all_read: bool,
-    /// What went wrong, to be told once more.
+    /// The source was read to its end.
+    at_end: bool,
+    /// An error to return again.
     failure: Option<InputError>,
     watcher: Option<Watcher>,
 }
 
-/// What is kept of a pipe.
+/// Copies a pipe before its lines are returned.
 pub struct Tee {
-    /// What was kept so far.
+    /// What was copied earlier. It is read first.
     pub before: File,
-    /// Keeps the rest.
+    /// Receives the rest.
     pub keeper: Keeper,
 }
 
-/// Told of each block that was read, and where it begins (unpacked bytes), before any line that ends in it is given.
+/// Called with the position (decompressed bytes) and the contents of each block, before any line
+/// that ends in it is returned.
 pub type Watcher = Box<dyn FnMut(u64, &[u8]) + Send>;
 
 enum Refill {
@@ -70,9 +129,9 @@ enum Refill {
 }
 
 impl Lines {
-    /// Opens a log. An error: it is missing, a folder, or may not be read. What cannot be opened without waiting
-    /// (a named pipe) is opened by its own thread, and the error comes with the first line.
-    pub fn open(source: &Source, options: Options) -> Result<Self, InputError> {
+    /// Opens a log. Fails if it is missing, a directory, or not readable. A named pipe is opened by
+    /// the reading thread, and errors are returned with the first line, since opening it may block.
+    pub fn open(source: &Source, options: LineOptions) -> Result<Self, InputError> {
         let log = source.to_string();
         let opened = match source {
             Source::Stdin => io::stdin()
@@ -95,9 +154,8 @@ impl Lines {
         opened.map_err(|source| InputError::Open { log, source })
     }
 
-    /// The lines of stdin or a named pipe, every byte of which is kept before it is looked at. What an earlier run
-    /// kept comes first.
-    pub fn open_pipe(source: &Source, tee: Tee, options: Options) -> Result<Self, InputError> {
+    /// Opens stdin or a named pipe, and copies every byte before its lines are returned.
+    pub fn open_pipe(source: &Source, tee: Tee, options: LineOptions) -> Result<Self, InputError> {
         let log = source.to_string();
         let opened = match source {
             Source::Stdin => io::stdin().as_fd().try_clone_to_owned().and_then(|stdin| {
@@ -112,9 +170,9 @@ impl Lines {
         opened.map_err(|source| InputError::Open { log, source })
     }
 
-    /// The lines of an open file, pipe or terminal, read from where it stands; of a plain file with `start` from
-    /// there. `log` is its name in errors.
-    pub fn from_file(log: String, file: File, options: Options) -> io::Result<Self> {
+    /// Reads an open file, pipe or terminal from its current position, or a regular file from
+    /// `options.start`. `log` is its name in errors.
+    pub fn from_file(log: String, file: File, options: LineOptions) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let total = metadata.is_file().then_some(metadata.len());
         Self::from_opener(log, || Ok(file), total, None, options)
@@ -122,44 +180,44 @@ impl Lines {
 
     fn from_opener(
         log: String,
-        open: impl FnOnce() -> io::Result<File> + Send + 'static,
+        open_file: impl FnOnce() -> io::Result<File> + Send + 'static,
         total: Option<u64>,
         tee: Option<Tee>,
-        options: Options,
+        options: LineOptions,
     ) -> io::Result<Self> {
         let start = options.start;
         let seek = total.is_some() && start > 0 && !options.encoding.needs_beginning();
         let read = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&read);
-        let unpacked = move || {
-            let file = open()?;
-            let (before, keeper) = match tee {
-                Some(Tee { before, keeper }) => (Some(before), Some(Kept::new(keeper))),
+        let open = move || {
+            let file = open_file()?;
+            let (before, tee) = match tee {
+                Some(Tee { before, keeper }) => (Some(before), Some(TeeState::new(keeper))),
                 None => (None, None),
             };
-            let is_kept = keeper.is_some();
-            let counted = Shared::new(Counted {
+            let has_tee = tee.is_some();
+            let source = SharedSource::new(SourceFile {
                 before,
                 file,
                 size: total,
                 count,
-                keeper,
-                last: Vec::new(),
+                tee,
+                tail: Vec::new(),
             });
-            let rest = is_kept.then(|| Box::new(counted.clone()) as Box<dyn Read>);
-            let mut unpack = Unpack::new(counted)?;
+            let rest = has_tee.then(|| Box::new(source.clone()) as Box<dyn Read>);
+            let mut decompressor = Decompressor::new(source)?;
             let position = if seek {
-                unpack.seek_if_plain(start)?
+                decompressor.seek_if_plain(start)?
             } else {
                 0
             };
-            Ok(Opened {
-                log: Box::new(unpack),
+            Ok(OpenedSource {
+                log: Box::new(decompressor),
                 position,
                 rest,
             })
         };
-        let reader = Reader::start(options.encoding.unit(), unpacked)?;
+        let reader = Reader::start(options.encoding.unit(), open)?;
         Ok(Self::new(log, reader, read, total, options))
     }
 
@@ -168,7 +226,7 @@ impl Lines {
         reader: Reader,
         read: Arc<AtomicU64>,
         total: Option<u64>,
-        options: Options,
+        options: LineOptions,
     ) -> Self {
         Self {
             log,
@@ -177,118 +235,120 @@ impl Lines {
             total,
             block: Block::default(),
             taken: 0,
-            begun: Vec::new(),
-            begun_length: 0,
-            whole: Vec::new(),
-            text: Vec::new(),
-            turned: None,
+            partial: Vec::new(),
+            partial_length: 0,
+            assembled: Vec::new(),
+            decoded: Vec::new(),
+            swapped: None,
             position: options.start,
             number: options.start_line,
             ended: false,
-            all_read: false,
+            at_end: false,
             failure: None,
             watcher: None,
             options,
         }
     }
 
-    /// From now on tells of each block. To be called before the first line is asked for.
+    /// Sets the watcher. Call it before the first line is read.
     pub fn watch(&mut self, watcher: Watcher) {
         self.watcher = Some(watcher);
     }
 
-    /// Has an error of [`Lines::next`] come once more, for whoever reads on.
+    /// Makes the next call return this error of [`Lines::next`] again.
     pub fn put_back(&mut self, failure: InputError) {
         self.failure = Some(failure);
     }
 
-    /// Where the next line begins, in unpacked bytes.
+    /// Position of the next line, in decompressed bytes.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// The number of the line that begins there.
+    /// Number of the next line.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// Bytes read from the log so far, packed as they are: how far a progress report stands.
+    /// Bytes read so far, compressed as on disk.
     pub fn bytes_read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the file when it was opened, packed as they are. None: it is no file.
+    /// Bytes of the file when it was opened, compressed as on disk. `None` for anything but a
+    /// regular file.
     pub fn total(&self) -> Option<u64> {
         self.total
     }
 
-    /// The next line, waiting at most so long for it. An error: the log cannot be read further; what was read of
-    /// a line then is not given, and after it comes [`Next::End`].
+    /// Waits up to `wait` for the next line. Fails if the log cannot be read any further; an
+    /// incomplete line is lost then, and [`LineEvent::End`] follows.
     #[inline]
-    pub fn next(&mut self, wait: Duration) -> Result<Next<'_>, InputError> {
+    pub fn next(&mut self, wait: Duration) -> Result<LineEvent<'_>, InputError> {
         let mut deadline = None;
         loop {
             let rest = &self.block.bytes()[self.taken..];
             if let Some(length) = self.options.encoding.line_end(rest) {
-                return Ok(Next::Line(self.take(length, true)));
+                return Ok(LineEvent::Line(self.take(length, true)));
             }
             match self.refill(wait, &mut deadline)? {
                 Refill::Block => {}
-                Refill::Pause => return Ok(Next::Pause),
-                Refill::End if self.begun_length > 0 && self.options.incomplete_last => {
-                    return Ok(Next::Line(self.take(0, false)));
+                Refill::Pause => return Ok(LineEvent::Pause),
+                Refill::End if self.partial_length > 0 && self.options.incomplete_last => {
+                    return Ok(LineEvent::Line(self.take(0, false)));
                 }
-                Refill::End => return Ok(Next::End),
+                Refill::End => return Ok(LineEvent::End),
             }
         }
     }
 
-    /// Reads on without giving lines, for the sake of whoever keeps what is read: to the end, or until nothing has come
-    /// for `pause`, or for `at_most` in all; where it is to stop, for as long as it takes to get what is there. Says
-    /// whether that was the end. What cannot be unpacked is kept all the same.
+    /// Reads without returning lines, so that the tee receives the rest: to the end, until nothing
+    /// arrives for `pause`, or for `at_most` in total. During a shutdown, reads only what is there.
+    /// Returns whether it reached the end. Data that cannot be decompressed is copied, too.
     pub fn drain(
         &mut self,
         pause: Duration,
         at_most: Duration,
-        is_to_stop: impl Fn() -> bool,
+        stopping: impl Fn() -> bool,
     ) -> Result<bool, InputError> {
-        const GLANCE: Duration = Duration::from_millis(50);
-        // What is there already comes at once.
-        const HURRIED: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
-        let begun = Instant::now();
-        let mut last = begun;
+        const POLL_INTERVAL: Duration = Duration::from_millis(50);
+        /// Pause and total time during a shutdown. Data that is there arrives at once.
+        const SHUTDOWN_LIMITS: (Duration, Duration) =
+            (Duration::from_millis(200), Duration::from_secs(2));
+        let start = Instant::now();
+        let mut last = start;
         let mut failure = None;
-        while !self.all_read {
-            let (pause, at_most) = match is_to_stop() {
-                true => HURRIED,
+        while !self.at_end {
+            let (pause, at_most) = match stopping() {
+                true => SHUTDOWN_LIMITS,
                 false => (pause, at_most),
             };
-            if last.elapsed() >= pause || begun.elapsed() >= at_most {
+            if last.elapsed() >= pause || start.elapsed() >= at_most {
                 break;
             }
-            match self.reader.messages.recv_timeout(GLANCE) {
+            match self.reader.messages.recv_timeout(POLL_INTERVAL) {
                 Ok(Message::Block(block)) => {
-                    self.put_by();
-                    self.begin(block);
+                    self.recycle_block();
+                    self.set_block(block);
                     last = Instant::now();
                 }
-                Ok(Message::Kept) => last = Instant::now(),
-                Ok(Message::End) => self.all_read = true,
+                Ok(Message::Copied) => last = Instant::now(),
+                Ok(Message::End) => self.at_end = true,
                 Ok(Message::Failed(error)) if !self.ended => failure = Some(error),
-                // What went wrong first says more.
+                // The first error says more.
                 Ok(Message::Failed(error)) => return Err(self.failed(failure.unwrap_or(error))),
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(self.failed(failure.unwrap_or_else(broke_off)));
+                    return Err(self.failed(failure.unwrap_or_else(thread_failed)));
                 }
             }
-            self.ended |= self.all_read || failure.is_some();
+            self.ended |= self.at_end || failure.is_some();
         }
-        Ok(self.all_read)
+        Ok(self.at_end)
     }
 
-    /// The unpacked bytes that are there without being taken, for a look at how a log begins; none at its end, or
-    /// when nothing came in that time.
+    /// The decompressed bytes that follow, without consuming them. Empty at the end, or if nothing
+    /// arrives within `wait`.
     pub fn peek(&mut self, wait: Duration) -> Result<&[u8], InputError> {
         if self.taken == self.block.bytes().len() {
             self.refill(wait, &mut None)?;
@@ -296,28 +356,28 @@ impl Lines {
         Ok(&self.block.bytes()[self.taken..])
     }
 
-    /// Looks at the first bytes, before the first line is asked for. `false`: there are none yet, after a wait of that
-    /// time. An error, besides those of [`Lines::next`]: this is no text.
-    pub fn look(&mut self, wait: Duration) -> Result<bool, InputError> {
-        // UTF-16 has a NUL beside each of its letters.
+    /// Inspects the first bytes, before the first line is read. Returns `false` if none arrive
+    /// within `wait`. Fails if the log is binary, or as [`Lines::next`] does.
+    pub fn inspect(&mut self, wait: Duration) -> Result<bool, InputError> {
+        // UTF-16 text has a NUL next to each ASCII letter.
         if self.options.encoding.unit() > 1 {
             return Ok(true);
         }
         let first = self.peek(wait)?;
-        let told = !first.is_empty();
+        let has_bytes = !first.is_empty();
         if looks_binary(first) {
             let log = self.log.clone();
             return Err(InputError::Binary { log });
         }
-        Ok(told || self.ended)
+        Ok(has_bytes || self.ended)
     }
 
-    /// The line that ends `length` bytes further on.
+    /// Returns the line that ends after `length` more bytes.
     #[inline]
     fn take(&mut self, length: usize, terminated: bool) -> Line<'_> {
         let longest = self.options.max_line;
         let from = self.taken;
-        let raw_length = self.begun_length + length as u64;
+        let raw_length = self.partial_length + length as u64;
         let too_long = raw_length > longest as u64;
         let line_end = if terminated {
             self.options.encoding.unit()
@@ -331,31 +391,31 @@ impl Lines {
         self.position = end;
         self.number = number.saturating_add(1);
 
-        let mut bytes = if self.begun_length == 0 {
+        let mut bytes = if self.partial_length == 0 {
             &self.block.bytes()[from..from + length.min(longest)]
         } else {
-            let more = length.min(longest - self.begun.len());
-            self.begun
+            let more = length.min(longest - self.partial.len());
+            self.partial
                 .extend_from_slice(&self.block.bytes()[from..from + more]);
-            mem::swap(&mut self.begun, &mut self.whole);
-            self.begun.clear();
-            self.begun_length = 0;
-            &self.whole
+            mem::swap(&mut self.partial, &mut self.assembled);
+            self.partial.clear();
+            self.partial_length = 0;
+            &self.assembled
         };
         if start == 0 {
             bytes = self.options.encoding.without_bom(bytes);
         }
-        let raw = match &mut self.turned {
+        let raw = match &mut self.swapped {
             None => bytes,
-            Some(turned) => {
-                turned.clear();
-                turned.extend_from_slice(bytes);
-                let (units, _) = turned.as_chunks_mut::<2>();
+            Some(swapped) => {
+                swapped.clear();
+                swapped.extend_from_slice(bytes);
+                let (units, _) = swapped.as_chunks_mut::<2>();
                 units.iter_mut().for_each(|unit| unit.reverse());
-                turned
+                swapped
             }
         };
-        bytes = self.options.encoding.decode(bytes, &mut self.text);
+        bytes = self.options.encoding.decode(bytes, &mut self.decoded);
         if !too_long {
             bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
         }
@@ -370,8 +430,9 @@ impl Lines {
         }
     }
 
-    /// Puts the rest of the block aside and gets the next one. The first call for a line waits, and sets the
-    /// deadline; the later ones give up when it has passed, however fast blocks without a line end come.
+    /// Saves the rest of the block and gets the next one. The first call for a line sets the
+    /// deadline; later ones return when it has passed, no matter how fast blocks without a line
+    /// break arrive.
     #[cold]
     fn refill(
         &mut self,
@@ -379,10 +440,10 @@ impl Lines {
         deadline: &mut Option<Instant>,
     ) -> Result<Refill, InputError> {
         let rest = &self.block.bytes()[self.taken..];
-        let more = rest.len().min(self.options.max_line - self.begun.len());
-        self.begun.extend_from_slice(&rest[..more]);
-        self.begun_length += rest.len() as u64;
-        self.put_by();
+        let more = rest.len().min(self.options.max_line - self.partial.len());
+        self.partial.extend_from_slice(&rest[..more]);
+        self.partial_length += rest.len() as u64;
+        self.recycle_block();
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
@@ -394,21 +455,21 @@ impl Lines {
         let until = match *deadline {
             Some(until) if until <= now => return Ok(Refill::Pause),
             Some(until) => until,
-            None => *deadline.insert(now + wait.min(LONGEST_WAIT)),
+            None => *deadline.insert(now + wait.min(MAX_WAIT)),
         };
         let source = match self.reader.messages.recv_deadline(until) {
             Ok(Message::Block(block)) => {
-                self.begin(block);
+                self.set_block(block);
                 return Ok(Refill::Block);
             }
-            Err(RecvTimeoutError::Timeout) | Ok(Message::Kept) => return Ok(Refill::Pause),
+            Err(RecvTimeoutError::Timeout) | Ok(Message::Copied) => return Ok(Refill::Pause),
             Ok(Message::End) => {
                 self.ended = true;
-                self.all_read = true;
+                self.at_end = true;
                 return Ok(Refill::End);
             }
             Ok(Message::Failed(error)) => error,
-            Err(RecvTimeoutError::Disconnected) => broke_off(),
+            Err(RecvTimeoutError::Disconnected) => thread_failed(),
         };
         Err(self.failed(source))
     }
@@ -417,23 +478,25 @@ impl Lines {
         self.ended = true;
         InputError::Read {
             log: self.log.clone(),
-            position: self.position + mem::take(&mut self.begun_length),
+            position: self.position + mem::take(&mut self.partial_length),
             source,
         }
     }
 
-    /// Gives the block back.
-    fn put_by(&mut self) {
+    /// Returns the block to the reader.
+    fn recycle_block(&mut self) {
         if !self.block.bytes().is_empty() {
             self.reader.recycle(mem::take(&mut self.block));
         }
         self.taken = 0;
     }
 
-    /// Takes up a block, without what stands before the position to begin at.
-    fn begin(&mut self, block: Block) {
+    /// Makes this the current block, from `options.start` on.
+    fn set_block(&mut self, block: Block) {
         if block.position == 0 {
-            self.turned = (self.options.encoding).settle(block.bytes()).then(Vec::new);
+            self.swapped = (self.options.encoding)
+                .set_byte_order(block.bytes())
+                .then(Vec::new);
         }
         if let Some(watcher) = &mut self.watcher {
             watcher(block.position, block.bytes());
@@ -446,8 +509,39 @@ impl Lines {
     }
 }
 
-fn broke_off() -> io::Error {
-    io::Error::other("the thread that reads it broke off")
+fn thread_failed() -> io::Error {
+    io::Error::other("the thread that reads it failed")
+}
+
+/// Minimum bytes to decide whether a file is binary.
+const MIN_SAMPLE_BYTES: usize = 64;
+/// Minimum run of NUL bytes that counts as a hole. A log has one if it lost blocks in a crash, or
+/// if it was truncated while its writer kept its position; lines follow.
+const MIN_HOLE_BYTES: usize = 16;
+
+/// Whether a file that begins with these decompressed bytes is binary: more than one in sixteen is
+/// NUL or another control byte that text does not contain (random data has one in ten). Holes of
+/// NUL bytes do not count. UTF-16 looks binary, too.
+fn looks_binary(bytes: &[u8]) -> bool {
+    let (mut seen, mut control) = (0usize, 0usize);
+    for run in bytes.chunk_by(|a, b| (*a == 0) == (*b == 0)) {
+        if run[0] == 0 {
+            if run.len() < MIN_HOLE_BYTES {
+                seen += run.len();
+                control += run.len();
+            }
+        } else {
+            seen += run.len();
+            control += run.iter().filter(|byte| is_control(**byte)).count();
+        }
+    }
+    seen >= MIN_SAMPLE_BYTES && control > seen / 16
+}
+
+/// Control bytes, except for white space, bell, backspace and escape, which occur in terminal
+/// output.
+fn is_control(byte: u8) -> bool {
+    matches!(byte, 0x00..=0x06 | 0x0e..=0x1a | 0x1c..=0x1f | 0x7f)
 }
 
 #[cfg(test)]

@@ -1,16 +1,64 @@
-//! Input: from names on the command line to lines (SPEC section 2, `FILE...` and `--encoding`).
+//! Input: from names on the command line to lines.
 //!
-//! [`discover`] makes names into sources, [`unpack`] tells by the first bytes whether a log is packed, a thread
-//! in [`reader`] reads and unpacks it in blocks, and [`lines`] cuts the blocks into lines, each with its number
-//! and its position in unpacked bytes; [`encoding`] makes a line UTF-8.
+//! [`discover`] turns names into sources. A thread in [`reader`] reads a source in blocks, through
+//! [`decompress`]. [`lines`] splits the blocks into lines, each with its number and its position in
+//! decompressed bytes, and [`encoding`] converts a line to UTF-8.
 
-mod ahead;
-pub mod binary;
+pub mod decompress;
 pub mod discover;
 pub mod encoding;
-pub mod error;
-mod line;
 pub mod lines;
 pub mod pattern;
 pub mod reader;
-pub mod unpack;
+
+use std::io::{self, ErrorKind};
+
+use thiserror::Error;
+
+/// Why a log could not be read, or not to its end. The import continues with the next log and exits
+/// with status 3.
+#[derive(Debug, Error)]
+pub enum InputError {
+    /// The log could not be opened.
+    #[error("{log}: cannot be read: {source}")]
+    Open { log: String, source: io::Error },
+
+    /// Reading failed after `position`. All complete lines before it were returned.
+    #[error("{log}: reading stopped at byte {position} (decompressed): {source}")]
+    Read {
+        log: String,
+        /// In decompressed bytes.
+        position: u64,
+        source: io::Error,
+    },
+
+    /// The file does not contain lines.
+    #[error("{log}: not a log: it begins with binary data that is not gzip, bzip2, zstd or xz")]
+    Binary { log: String },
+}
+
+impl InputError {
+    /// Whether reading the same bytes again will fail in the same way.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::Binary { .. })
+            || self.is_truncated()
+            || self.is(ErrorKind::InvalidData)
+    }
+
+    /// Whether compressed data is truncated.
+    pub fn is_truncated(&self) -> bool {
+        self.is(ErrorKind::UnexpectedEof)
+    }
+
+    /// The message, with advice that applies to files but not to pipes.
+    pub fn of_file(&self) -> String {
+        match self.is_truncated() {
+            true => format!("{self}; fetch the file again or wait until it is complete"),
+            false => self.to_string(),
+        }
+    }
+
+    fn is(&self, kind: ErrorKind) -> bool {
+        matches!(self, Self::Open { source, .. } | Self::Read { source, .. } if source.kind() == kind)
+    }
+}

@@ -1,12 +1,19 @@
-//! Shell patterns over a whole text (SPEC section 2): `*` any run of characters, slashes included, `?` one
-//! character, `[abc]`, `[a-z]`, `[!a]` one of a set; nothing else is special, and case counts.
+//! Shell patterns that match a whole text: `*` matches any run of characters, slashes included, `?`
+//! one character, and `[abc]`, `[a-z]` and `[!a]` one of a set. Nothing else is special, and case
+//! matters.
+//!
+//! `globset` has another notion of a character: there, `?` matches one byte, `[^a]` is negated, and
+//! `{a,b}`, `\` and `**` have a meaning.
+//!
+//! guide/options.md, "Patterns".
 
-/// One pattern, compiled once. Matching takes time in proportion to text times pattern at worst.
+/// A compiled pattern. Matching takes at most time proportional to text length times pattern
+/// length.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(Vec<Token>);
+pub struct Pattern(Vec<PatternToken>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
+enum PatternToken {
     Character(u32),
     /// `?`
     One,
@@ -14,13 +21,13 @@ enum Token {
     Run,
     Set {
         negated: bool,
-        /// First and last character; a range that runs backwards holds none.
+        /// First and last character. A reversed range is empty.
         ranges: Vec<(u32, u32)>,
     },
 }
 
 impl Pattern {
-    /// Every text is a pattern: a `[` that nothing closes stands for itself.
+    /// Compiles a pattern. Every text is one: a `[` without `]` matches itself.
     pub fn new(pattern: impl AsRef<[u8]>) -> Self {
         let characters = characters(pattern.as_ref());
         let mut tokens = Vec::new();
@@ -28,39 +35,38 @@ impl Pattern {
         while let Some((&first, after)) = rest.split_first() {
             rest = after;
             tokens.push(match char::from_u32(first) {
-                Some('?') => Token::One,
-                // Two in a row mean what one does.
-                Some('*') if tokens.last() == Some(&Token::Run) => continue,
-                Some('*') => Token::Run,
+                Some('?') => PatternToken::One,
+                Some('*') if tokens.last() == Some(&PatternToken::Run) => continue,
+                Some('*') => PatternToken::Run,
                 Some('[') => match set(after) {
                     Some((token, after)) => {
                         rest = after;
                         token
                     }
-                    None => Token::Character(first),
+                    None => PatternToken::Character(first),
                 },
-                _ => Token::Character(first),
+                _ => PatternToken::Character(first),
             });
         }
         Self(tokens)
     }
 
-    /// Whether the pattern fits the text from its beginning to its end.
+    /// Whether the pattern matches the whole text.
     pub fn matches(&self, text: &[u8]) -> bool {
         let tokens = self.0.as_slice();
         let (mut token, mut at) = (0, 0);
-        // Where to go on when what follows the last `*` does not fit: that `*` takes one character more. An
-        // earlier `*` never has to give anything back, so there is no more than this to try.
+        // Where to retry if the tokens after the last `*` do not match: that `*` takes one
+        // character more. Earlier ones never need to.
         let mut retry: Option<(usize, usize)> = None;
         while at < text.len() {
             let (character, length) = character(&text[at..]);
             match tokens.get(token) {
-                Some(Token::Run) => {
+                Some(PatternToken::Run) => {
                     token += 1;
                     retry = Some((token, at));
                     continue;
                 }
-                Some(one) if one.fits(character) => {
+                Some(one) if one.matches(character) => {
                     token += 1;
                     at += length;
                     continue;
@@ -70,7 +76,6 @@ impl Pattern {
             let Some((after_run, from)) = retry else {
                 return false;
             };
-            // A `*` at the end takes all the rest.
             if after_run == tokens.len() {
                 return true;
             }
@@ -78,17 +83,19 @@ impl Pattern {
             (token, at) = (after_run, from + skipped);
             retry = Some((after_run, at));
         }
-        tokens[token..].iter().all(|token| *token == Token::Run)
+        tokens[token..]
+            .iter()
+            .all(|token| *token == PatternToken::Run)
     }
 }
 
-impl Token {
-    fn fits(&self, character: u32) -> bool {
+impl PatternToken {
+    fn matches(&self, character: u32) -> bool {
         match self {
-            Token::Character(own) => *own == character,
-            Token::One => true,
-            Token::Run => false,
-            Token::Set { negated, ranges } => {
+            PatternToken::Character(own) => *own == character,
+            PatternToken::One => true,
+            PatternToken::Run => false,
+            PatternToken::Set { negated, ranges } => {
                 let inside = ranges
                     .iter()
                     .any(|(first, last)| (*first..=*last).contains(&character));
@@ -98,11 +105,11 @@ impl Token {
     }
 }
 
-/// The set that begins after a `[`, and what follows its `]`. None: nothing closes it.
-fn set(after_bracket: &[u32]) -> Option<(Token, &[u32])> {
+/// The set after a `[`, and what follows its `]`. Returns `None` if there is no `]`.
+fn set(after_bracket: &[u32]) -> Option<(PatternToken, &[u32])> {
     let negated = after_bracket.first() == Some(&u32::from('!'));
     let inner = &after_bracket[usize::from(negated)..];
-    // A `]` that stands first is a member.
+    // A `]` in first place is a member.
     let close = 1 + inner
         .get(1..)?
         .iter()
@@ -121,7 +128,7 @@ fn set(after_bracket: &[u32]) -> Option<(Token, &[u32])> {
             }
         };
     }
-    Some((Token::Set { negated, ranges }, &inner[close + 1..]))
+    Some((PatternToken::Set { negated, ranges }, &inner[close + 1..]))
 }
 
 fn characters(text: &[u8]) -> Vec<u32> {
@@ -135,23 +142,18 @@ fn characters(text: &[u8]) -> Vec<u32> {
     all
 }
 
-/// The first character of a text that is not empty, and its length in bytes. A byte that is no UTF-8 is a
-/// character of its own, with a number above all real ones.
+/// The first character of a text that is not empty, and its length in bytes. A byte that is not
+/// UTF-8 is a character with a number above all real ones.
 fn character(text: &[u8]) -> (u32, usize) {
-    let lead = text[0];
-    let length = match lead {
-        0x00..=0x7f => return (u32::from(lead), 1),
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xf4 => 4,
-        _ => 1,
-    };
-    text.get(..length)
-        .and_then(|bytes| std::str::from_utf8(bytes).ok())
-        .and_then(|text| text.chars().next())
-        .map_or((u32::from(char::MAX) + 1 + u32::from(lead), 1), |found| {
-            (u32::from(found), length)
-        })
+    if text[0].is_ascii() {
+        return (u32::from(text[0]), 1);
+    }
+    let longest = &text[..text.len().min(4)];
+    let chunk = longest.utf8_chunks().next();
+    match chunk.and_then(|chunk| chunk.valid().chars().next()) {
+        Some(character) => (u32::from(character), character.len_utf8()),
+        None => (u32::from(char::MAX) + 1 + u32::from(text[0]), 1),
+    }
 }
 
 #[cfg(test)]
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_text_must_fit() {
+    fn a_pattern_matches_the_whole_text() {
         assert!(matches("/search", "/search"));
         assert!(!matches("/search", "/search/"));
         assert!(!matches("/search", "a/search"));
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_is_any_run_slashes_and_line_ends_included() {
+    fn a_star_matches_any_run_with_slashes_and_newlines() {
         assert!(matches("/a*", "/a/b/c"));
         assert!(matches("*/account", "/my/account"));
         assert!(matches("*", ""));
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_mark_is_one_character_or_one_stray_byte() {
+    fn a_question_mark_matches_one_character_or_invalid_byte() {
         assert!(matches("/?pv6", "/ipv6"));
         assert!(!matches("/?pv6", "/pv6"));
         assert!(matches("caf?", "café"));
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_are_members_ranges_and_their_negation() {
+    fn sets_have_members_and_ranges_and_can_be_negated() {
         assert!(matches("/[a-i]*", "/downloads"));
         assert!(!matches("/[a-i]*", "/search"));
         assert!(matches("[!a]", "b"));
@@ -213,11 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn an_unclosed_set_and_a_backslash_are_themselves() {
+    fn unclosed_sets_and_other_special_characters_match_themselves() {
         assert!(matches("a[b", "a[b"));
         assert!(matches("[!]", "[!]") && matches("[]", "[]") && matches("[", "["));
         assert!(matches("a[*", "a[bc"));
         assert!(matches("\\*", "\\a") && !matches("\\*", "*"));
+        assert!(matches("{a,b}", "{a,b}") && !matches("{a,b}", "a"));
+        assert!(!matches("/**/b", "/b"));
     }
 
     #[test]
@@ -226,16 +230,16 @@ mod tests {
         assert!(!pattern.matches("a".repeat(5_000).as_bytes()));
     }
 
-    /// The definition itself, slow but plain.
-    fn by_definition(tokens: &[Token], text: &[u32]) -> bool {
+    /// The definition of a match, as a slow reference.
+    fn by_definition(tokens: &[PatternToken], text: &[u32]) -> bool {
         match (tokens.split_first(), text.split_first()) {
             (None, rest) => rest.is_none(),
-            (Some((Token::Run, after)), rest) => {
+            (Some((PatternToken::Run, after)), rest) => {
                 by_definition(after, text)
                     || rest.is_some_and(|(_, rest)| by_definition(tokens, rest))
             }
             (Some((token, after)), Some((first, rest))) => {
-                token.fits(*first) && by_definition(after, rest)
+                token.matches(*first) && by_definition(after, rest)
             }
             (Some(_), None) => false,
         }
@@ -243,7 +247,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn matching_is_what_the_definition_says(pattern in "[ab*?\\[\\]!é-]{0,8}", text in "[abé\\[-]{0,8}") {
+        fn matching_agrees_with_the_definition(pattern in "[ab*?\\[\\]!é-]{0,8}", text in "[abé\\[-]{0,8}") {
             let pattern = Pattern::new(pattern);
             let want = by_definition(&pattern.0, &characters(text.as_bytes()));
             prop_assert_eq!(pattern.matches(text.as_bytes()), want);

@@ -1,7 +1,8 @@
-//! The thread that reads a log: blocks of unpacked bytes, handed over as soon as they are there.
+//! The thread that reads a log in blocks of decompressed bytes.
 //!
-//! It stands apart from the parser so that a pipe that pauses is noticed, and a signal too while a read hangs.
-//! Buffers go round: three of them are all the memory a log takes, and a reader that is ahead waits for one.
+//! It is separate from the parser so that the parser notices when a pipe pauses, and signals while
+//! a read blocks. Three buffers circulate between the threads; they bound the memory, and the
+//! reader waits for a free one.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -16,18 +17,18 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 
-/// Bytes in a block.
-pub(super) const BLOCK: usize = 256 * 1024;
-/// Blocks that exist: one being read, one waiting, one with the parser.
+/// Bytes of a block.
+pub(super) const BLOCK_BYTES: usize = 256 * 1024;
+/// Number of blocks: one is being read, one waits, one is with the parser.
 const BLOCKS: usize = 3;
 
-/// Unpacked bytes of the log that follow each other.
+/// Consecutive decompressed bytes of a log.
 #[derive(Debug, Default)]
 pub(super) struct Block {
-    /// Longer than what it holds: a buffer is used again as it is.
+    /// Reused without being cleared, so longer than its contents.
     buffer: Vec<u8>,
     length: usize,
-    /// Of the first byte, from the log's beginning.
+    /// Position of the first byte in the log.
     pub(super) position: u64,
 }
 
@@ -38,116 +39,117 @@ impl Block {
     }
 }
 
-/// What the thread has to say. After `End` comes nothing, nor after `Failed`, unless the rest is to be kept: then come
-/// `Kept`, as often as more was read, and `End` or `Failed` once more. When the thread broke off, none of them comes.
+/// A message from the thread. `End` and `Failed` are the last ones, unless a tee wants the rest:
+/// then `Copied` follows `Failed` for each further read, and a second `End` or `Failed`.
 pub(super) enum Message {
     Block(Block),
     End,
     Failed(io::Error),
-    Kept,
+    Copied,
 }
 
-/// A log, ready to be read.
-pub(super) struct Opened {
-    /// Its unpacked bytes.
+/// An open log.
+pub(super) struct OpenedSource {
+    /// Its decompressed bytes.
     pub(super) log: Box<dyn Read>,
-    /// Where they begin.
+    /// Their position in the log.
     pub(super) position: u64,
-    /// What is to be read to its end, be it of no use: somebody keeps it.
+    /// The source to read to its end for a tee, even after an error.
     pub(super) rest: Option<Box<dyn Read>>,
 }
 
-/// The parser's side. Dropping it ends the thread at its next block; a read that hangs is left to hang.
+/// The parser's end. Dropping it ends the thread after its next block. A blocked read stays
+/// blocked.
 pub(super) struct Reader {
     pub(super) messages: Receiver<Message>,
     free: Sender<Vec<u8>>,
 }
 
 impl Reader {
-    /// Starts the thread. It opens the log itself, since opening may hang (a named pipe without writer). Blocks
-    /// hold a whole number of `unit` bytes, but for the last one.
+    /// Starts the thread. The thread opens the log, since opening a named pipe without a writer
+    /// blocks. The length of all blocks but the last is a multiple of `unit` bytes.
     pub(super) fn start(
         unit: usize,
-        open: impl FnOnce() -> io::Result<Opened> + Send + 'static,
+        open: impl FnOnce() -> io::Result<OpenedSource> + Send + 'static,
     ) -> io::Result<Self> {
-        // There is always room for all blocks and the last word, so that sending never waits; but a rest that is
-        // only kept waits for whoever wants it kept.
-        let (say, messages) = bounded(BLOCKS + 1);
+        // Room for all blocks and the last message, so that sending never blocks. `Copied` messages
+        // may block until the parser reads them.
+        let (sender, messages) = bounded(BLOCKS + 1);
         let (free, buffers) = bounded(BLOCKS);
         for _ in 0..BLOCKS {
-            // Room is made when a buffer is first used: a short log needs only one.
+            // Memory is allocated on first use: a short log needs only one buffer.
             let _ = free.send(Vec::new());
         }
         thread::Builder::new()
             .name("input".to_owned())
             .spawn(move || {
                 let last = match open() {
-                    Ok(opened) => read_all(opened, unit, &buffers, &say),
+                    Ok(opened) => read_all(opened, unit, &buffers, &sender),
                     Err(error) => Message::Failed(error),
                 };
-                // Nobody listens where the parser stopped early.
-                let _ = say.send(last);
+                // Fails if the parser stopped early.
+                let _ = sender.send(last);
             })?;
         Ok(Self { messages, free })
     }
 
-    /// Gives a block back.
+    /// Returns a block for reuse.
     pub(super) fn recycle(&self, block: Block) {
-        // The thread has ended: no more is read.
+        // Fails if the thread has ended.
         let _ = self.free.send(block.buffer);
     }
 }
 
-/// Reads to the end, also beyond what cannot be unpacked. Gives the last word.
+/// Reads to the end, for a tee also beyond an error. Returns the last message.
 fn read_all(
-    opened: Opened,
+    opened: OpenedSource,
     unit: usize,
     buffers: &Receiver<Vec<u8>>,
-    say: &Sender<Message>,
+    sender: &Sender<Message>,
 ) -> Message {
-    let Opened {
+    let OpenedSource {
         mut log,
         position,
         rest,
     } = opened;
-    let failure = match read(&mut *log, position, unit, buffers, say) {
+    let failure = match read(&mut *log, position, unit, buffers, sender) {
         Ok(()) => return Message::End,
         Err(error) => Message::Failed(error),
     };
     let Some(rest) = rest else { return failure };
-    match say.send(failure) {
-        Ok(()) => keep(rest, say),
+    match sender.send(failure) {
+        Ok(()) => copy_rest(rest, sender),
         Err(_) => Message::End,
     }
 }
 
-/// Reads on to the end for the sake of whoever keeps what is read.
-fn keep(mut rest: Box<dyn Read>, say: &Sender<Message>) -> Message {
-    let mut buffer = vec![0; BLOCK];
+/// Reads to the end so that the tee receives everything.
+fn copy_rest(mut rest: Box<dyn Read>, sender: &Sender<Message>) -> Message {
+    let mut buffer = vec![0; BLOCK_BYTES];
     loop {
         match rest.read(&mut buffer) {
             Ok(0) => return Message::End,
-            Ok(_) if say.send(Message::Kept).is_ok() => {}
+            Ok(_) if sender.send(Message::Copied).is_ok() => {}
             Ok(_) => return Message::End,
             Err(error) => return Message::Failed(error),
         }
     }
 }
 
-/// Reads to the end, or until nobody listens.
+/// Reads to the end, or until the parser is gone.
 fn read(
     log: &mut dyn Read,
     mut position: u64,
     unit: usize,
     buffers: &Receiver<Vec<u8>>,
-    say: &Sender<Message>,
+    sender: &Sender<Message>,
 ) -> io::Result<()> {
-    // The bytes of a unit whose other bytes are not there yet.
-    let mut begun: Vec<u8> = Vec::with_capacity(unit);
+    // An incomplete unit.
+    let mut partial: Vec<u8> = Vec::with_capacity(unit);
     while let Ok(mut buffer) = buffers.recv() {
-        buffer.resize(BLOCK, 0);
-        let mut length = begun.len();
-        buffer[..length].copy_from_slice(&begun);
+        buffer.resize(BLOCK_BYTES, 0);
+        let mut length = partial.len();
+        buffer[..length].copy_from_slice(&partial);
         let at_end = loop {
             match log.read(&mut buffer[length..])? {
                 0 => break true,
@@ -157,10 +159,10 @@ fn read(
                 break false;
             }
         };
-        begun.clear();
+        partial.clear();
         if !at_end {
             let whole = length - length % unit;
-            begun.extend_from_slice(&buffer[whole..length]);
+            partial.extend_from_slice(&buffer[whole..length]);
             length = whole;
         }
         if length > 0 {
@@ -170,7 +172,7 @@ fn read(
                 position,
             };
             position += length as u64;
-            if say.send(Message::Block(block)).is_err() {
+            if sender.send(Message::Block(block)).is_err() {
                 break;
             }
         }
@@ -181,82 +183,83 @@ fn read(
     Ok(())
 }
 
-/// Bytes by which a file is known again while it is read.
-const LAST: usize = 64;
+/// Bytes before the current position that are compared before each read.
+const TAIL_BYTES: usize = 64;
 
-/// A file, pipe or terminal as it is, with a count of what was read.
-pub(super) struct Counted {
-    /// Comes first, and is not kept again.
+/// An open file, pipe or terminal, compressed as it is.
+pub(super) struct SourceFile {
+    /// Read first, and not copied to the tee.
     pub(super) before: Option<File>,
     pub(super) file: File,
-    /// Bytes of a plain file when it was opened, packed as they are.
+    /// Bytes of a regular file when it was opened.
     pub(super) size: Option<u64>,
-    /// Packed bytes read so far, for a progress report.
+    /// Bytes read so far.
     pub(super) count: Arc<AtomicU64>,
-    /// Keeps what was read, before anybody else has it.
-    pub(super) keeper: Option<Kept>,
-    /// The last bytes read of a plain file: as long as they stand where they stood, it is the file that was read.
-    pub(super) last: Vec<u8>,
+    /// Receives all bytes before anything else does.
+    pub(super) tee: Option<TeeState>,
+    /// The last bytes read of a regular file. If they change, the file was replaced in place.
+    pub(super) tail: Vec<u8>,
 }
 
-/// What is kept of a pipe.
-pub(super) struct Kept {
+/// The copy of a pipe.
+pub(super) struct TeeState {
     keeper: Keeper,
-    /// Nothing more is to be kept: the pipe had ended (a second writer's bytes are not for this log), or something could
-    /// not be kept, and what follows would stand in the wrong place.
-    over: Option<Over>,
+    /// Set at the end of the pipe, since bytes of a second writer belong to another log, and after
+    /// an error, since later bytes would have the wrong position.
+    end: Option<TeeEnd>,
 }
 
 #[derive(Clone, Copy)]
-enum Over {
+enum TeeEnd {
     Ended,
     Failed,
 }
 
-impl Kept {
+impl TeeState {
     pub(super) fn new(keeper: Keeper) -> Self {
-        Self { keeper, over: None }
+        Self { keeper, end: None }
     }
 
-    fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let kept = (self.keeper)(bytes);
-        self.over = match &kept {
-            Ok(()) => bytes.is_empty().then_some(Over::Ended),
-            Err(_) => Some(Over::Failed),
+    fn copy(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let result = (self.keeper)(bytes);
+        self.end = match &result {
+            Ok(()) => bytes.is_empty().then_some(TeeEnd::Ended),
+            Err(_) => Some(TeeEnd::Failed),
         };
-        kept
+        result
     }
 }
 
-/// Takes bytes as they were read, packed as they are; none when there is no more. An error ends the reading.
+/// Receives the bytes of a pipe, compressed as they are, and an empty slice at the end. An error
+/// stops the reading.
 pub type Keeper = Box<dyn FnMut(&[u8]) -> io::Result<()> + Send>;
 
-impl Counted {
-    /// Whether the file is no longer what was read of it so far: it was cut off, and has grown past that since.
-    /// To be asked when so many bytes more were read of it.
-    fn is_other(&self, read: usize) -> bool {
-        let mut now = vec![0; self.last.len()];
+impl SourceFile {
+    /// Whether the file was truncated and has grown again past the current position. Call it after
+    /// `read` more bytes were read.
+    fn was_replaced(&self, read: usize) -> bool {
+        let mut now = vec![0; self.tail.len()];
         let back = (now.len() + read) as u64;
-        // Not from its beginning, where stdin is a file that somebody has read of before.
+        // Relative to the current position: stdin may be a file that was partly read before.
         let start = (&self.file).stream_position().ok();
         let Some(start) = start.and_then(|position| position.checked_sub(back)) else {
             return false;
         };
-        !now.is_empty() && self.file.read_exact_at(&mut now, start).is_ok() && now != self.last
+        !now.is_empty() && self.file.read_exact_at(&mut now, start).is_ok() && now != self.tail
     }
 
-    /// Keeps the last of what was just read.
+    /// Remembers the last bytes read.
     fn remember(&mut self, read: &[u8]) {
         if self.size.is_some_and(|size| size > 0) && !read.is_empty() {
-            self.last.clear();
-            let from = read.len().saturating_sub(LAST);
-            self.last.extend_from_slice(&read[from..]);
+            self.tail.clear();
+            let from = read.len().saturating_sub(TAIL_BYTES);
+            self.tail.extend_from_slice(&read[from..]);
         }
     }
 
-    /// At its end: whether more was read of a file than there is of it now. Files without a size of their own, as in
-    /// /proc, are none of those.
-    fn is_cut_off(&self) -> io::Result<bool> {
+    /// Whether more bytes were read than the file has now. Files without a size, such as those in
+    /// /proc, are never truncated.
+    fn is_truncated(&self) -> io::Result<bool> {
         match self.size {
             None | Some(0) => Ok(false),
             Some(_) => Ok(self.file.metadata()?.len() < self.count.load(Ordering::Relaxed)),
@@ -264,12 +267,14 @@ impl Counted {
     }
 }
 
-impl Read for Counted {
+impl Read for SourceFile {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self.keeper.as_ref().and_then(|kept| kept.over) {
+        match self.tee.as_ref().and_then(|tee| tee.end) {
             None => {}
-            Some(Over::Ended) => return Ok(0),
-            Some(Over::Failed) => return Err(io::Error::other("nothing more of it can be kept")),
+            Some(TeeEnd::Ended) => return Ok(0),
+            Some(TeeEnd::Failed) => {
+                return Err(io::Error::other("it cannot be copied any further"));
+            }
         }
         if let Some(before) = &mut self.before {
             match before.read(into) {
@@ -280,19 +285,19 @@ impl Read for Counted {
         }
         loop {
             match self.file.read(into) {
-                Ok(read) if self.is_other(read) || (read == 0 && self.is_cut_off()?) => {
-                    return Err(io::Error::other("it was cut off while it was read"));
+                Ok(read) if self.was_replaced(read) || (read == 0 && self.is_truncated()?) => {
+                    return Err(io::Error::other("it was truncated while it was read"));
                 }
                 Ok(read) => {
                     self.remember(&into[..read]);
                     self.count.fetch_add(read as u64, Ordering::Relaxed);
-                    if let Some(kept) = &mut self.keeper {
-                        kept.keep(&into[..read])?;
+                    if let Some(tee) = &mut self.tee {
+                        tee.copy(&into[..read])?;
                     }
                     return Ok(read);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Another process that shares a pipe may have set it not to wait.
+                // Another process that shares the pipe may have made it non-blocking.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     retry_on_intr(|| poll(&mut [PollFd::new(&self.file, PollFlags::IN)], None))?;
                 }
@@ -302,32 +307,32 @@ impl Read for Counted {
     }
 }
 
-impl Seek for Counted {
+impl Seek for SourceFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = self.file.seek(to)?;
-        self.last.clear();
+        self.tail.clear();
         self.count.store(position, Ordering::Relaxed);
         Ok(position)
     }
 }
 
-/// The same for two: one unpacks it, and the other reads on where it cannot be unpacked.
+/// A source with two readers: the decompressor, and the tee if decompression fails.
 #[derive(Clone)]
-pub(super) struct Shared(Rc<RefCell<Counted>>);
+pub(super) struct SharedSource(Rc<RefCell<SourceFile>>);
 
-impl Shared {
-    pub(super) fn new(counted: Counted) -> Self {
-        Self(Rc::new(RefCell::new(counted)))
+impl SharedSource {
+    pub(super) fn new(source: SourceFile) -> Self {
+        Self(Rc::new(RefCell::new(source)))
     }
 }
 
-impl Read for Shared {
+impl Read for SharedSource {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.0.borrow_mut().read(into)
     }
 }
 
-impl Seek for Shared {
+impl Seek for SharedSource {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.0.borrow_mut().seek(to)
     }

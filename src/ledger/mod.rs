@@ -1,276 +1,459 @@
-//! The ledger: what is done, kept on disk, so that no line is lost and none is sent twice.
+//! The ledger: which lines are done, kept on disk, so that no line is lost and none is sent twice
+//! (guide/guarantees.md, "Ledger").
 //!
-//! Of each log (known by its content, see `identity`) it keeps which bytes are done: *every line before a position,
-//! and a set of ranges after it*, in unpacked bytes. Recorders and batches therefore need no order. An *intent* is on
-//! the disk before a batch is sent, a *done* after it was acknowledged; an intent without a done is a batch in doubt,
-//! which [`Ledger::open`] hands to whoever can ask Matomo.
+//! For each log, recognized by its content (see `fingerprint`), the ledger keeps the lines that are
+//! done: all lines before a position, and ranges after it, in decompressed bytes. Recorders may
+//! therefore send batches in any order. A batch is *pending* from before it is sent until it is
+//! acknowledged or settled. A batch that is still pending when the ledger is opened was left by an
+//! interrupted run: it is unconfirmed, and the importer asks Matomo about it.
 //!
-//! The way of a log: [`Ledger::recognise`] it; [`Ledger::read_to`] before any line of a block is handed on;
-//! [`Ledger::passed`] for a line that needs no sending; [`Ledger::intent`] and then one of [`Ledger::done`],
-//! [`Ledger::settled`] and [`Ledger::forget`] for each batch; [`Ledger::there`] in between, where a line is in several
-//! batches.
+//! The steps for a log:
 //!
-//! Everything that changes is a `Record`: appended to the journal, applied to the `State`. The `store`
-//! holds the files; `recover` says what is left of them after a crash.
+//! 1. [`Ledger::lookup`] finds out which log a file is and where to resume.
+//! 2. [`Ledger::note_read`] takes each block before its lines are processed.
+//! 3. [`Ledger::mark_done`] takes lines that need no request.
+//! 4. [`Ledger::begin_batch`] takes a batch before it is sent; [`Ledger::acknowledge`],
+//!    [`Ledger::settle`] or [`Ledger::forget`] close it. [`Ledger::note_recorded`] comes in between
+//!    if its lines need other batches as well.
+//!
+//! Each change is a `LedgerRecord`, appended to the `LedgerStore` and applied to the `LedgerState`.
+//! Only `store`, `journal` and `recovery` know how records are stored.
 
-mod checksum;
-mod disk;
-pub mod failpoint;
-mod fate;
-mod file;
-mod file_id;
-mod id;
-mod identity;
-mod inner;
+mod fingerprint;
 mod journal;
-mod lock;
-mod marks;
-mod path_text;
-mod pending;
-mod probe;
+mod lookup;
 mod ranges;
-mod reading;
-mod recognise;
-mod record;
-mod recover;
-mod salt;
-mod snapshot;
+mod recovery;
 pub mod spool;
 mod state;
 mod store;
-mod target;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use self::fate::Fate;
-pub use self::file::LogFile;
-pub use self::file_id::FileId;
-pub use self::id::{BatchId, LogId};
-pub use self::marks::Marks;
-pub use self::pending::PendingBatch;
-pub use self::probe::{Probe, Unpacked};
-pub use self::ranges::{Lines, Ranges};
-pub use self::recognise::LogState;
-pub use self::target::Target;
+use url::Url;
 
-use self::checksum::Checksum;
-use self::failpoint::reach;
-use self::inner::Inner;
-use self::pending::Intent;
-use self::record::Record;
-use self::salt::Salt;
-use self::state::State;
-use self::store::Store;
+pub use self::fingerprint::FileId;
+pub use self::lookup::{FileChange, FileProbe, LogFile, LogState, ReadAt};
+pub use self::ranges::{LogRanges, Ranges};
+pub use self::state::{BatchId, HitIds, LogId, PendingBatch};
+
+use self::fingerprint::{Checksum, ChecksumTracker};
+use self::journal::LedgerRecord;
+use self::state::{LedgerState, PendingEntry, Salt};
+use self::store::LedgerStore;
 use crate::error::{Error, Result};
+use crate::failpoint::reach;
+use crate::sync::{Condvar, Mutex};
 
-/// A ledger that was opened.
-#[derive(Debug)]
-pub struct Opened {
-    pub ledger: Ledger,
-    /// What was damaged and kept aside, and what waits for runs to other targets; for the user.
-    pub warnings: Vec<String>,
-    /// The batches in doubt for this target, the oldest first.
-    pub in_doubt: Vec<PendingBatch>,
+/// Where hits go. Lines that are done for one target are not done for another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetKey {
+    /// Also used in messages.
+    text: String,
 }
 
-/// What is done, for one target. Recorders use it at the same time.
+impl TargetKey {
+    /// From Matomo's address and the value of `--idsite`. The scheme with its default port,
+    /// credentials and the name of the script make no difference.
+    pub fn new(url: &Url, idsite: Option<&str>) -> Self {
+        const SCRIPTS: [&str; 3] = ["/index.php", "/matomo.php", "/piwik.php"];
+        let host = url.host_str().unwrap_or_default();
+        let port = url
+            .port()
+            .map_or_else(String::new, |port| format!(":{port}"));
+        let path = url.path().trim_end_matches('/');
+        let path = SCRIPTS
+            .iter()
+            .find_map(|script| path.strip_suffix(script))
+            .unwrap_or(path);
+        let idsite = idsite.map_or_else(String::new, |idsite| match idsite.parse::<u64>() {
+            Ok(number) => format!(" idsite={number}"),
+            Err(_) => format!(" idsite={idsite}"),
+        });
+        Self {
+            text: format!("{host}{port}{path}{idsite}"),
+        }
+    }
+
+    fn key(&self) -> Checksum {
+        Checksum::of(self.text.as_bytes())
+    }
+}
+
+/// The result of [`Ledger::open`].
+#[derive(Debug)]
+pub struct OpenedLedger {
+    pub ledger: Ledger,
+    /// For the user: files that were damaged, and spools of other targets.
+    pub warnings: Vec<String>,
+    /// The batches of this target that earlier runs left pending, oldest first.
+    pub pending: Vec<PendingBatch>,
+}
+
+/// The ledger of one target. Its methods may be called from several threads.
 #[derive(Debug)]
 pub struct Ledger {
     target: Checksum,
-    inner: Mutex<Inner>,
-    /// Told when a sync has ended.
-    synced: Condvar,
+    inner: Mutex<JournaledState>,
+    /// Notified when a sync has ended.
+    sync_ended: Condvar,
 }
 
 impl Ledger {
-    /// Opens the ledger in a directory, which is made where it is missing and locked as long as the ledger lives.
+    /// Opens the ledger in a directory, which is created if necessary, and locked until the ledger
+    /// is dropped.
     ///
-    /// A crash never makes this fail. Damaged files are kept aside and named in the warnings; what they held counts as
-    /// not done. Errors: another run has the directory, the disk will not do, the ledger is of a newer version.
-    pub fn open(dir: &Path, target: &Target) -> Result<Opened> {
-        let (store, mut state, mut warnings) = Store::open(dir)?;
+    /// A crash never makes this fail. Damaged files are quarantined and named in the warnings; what
+    /// they recorded counts as not done.
+    ///
+    /// # Errors
+    ///
+    /// If another run uses the directory, a file cannot be read or written, or the ledger was
+    /// written by a newer version.
+    pub fn open(dir: &Path, target: &TargetKey) -> Result<OpenedLedger> {
+        let (store, mut state, mut warnings) = LedgerStore::open(dir)?;
         for (path, key) in spool::of_others(dir, target)? {
             let other = state.targets.get(&key).map_or("another", String::as_str);
             warnings.push(format!(
-                "{}: what came through a pipe for {other} is still to be imported: run again with that --url and \
-                 --idsite and this --state-dir, or remove the file",
+                "{}: data from a pipe for {other} is still to be imported: run again with that --url \
+                 and --idsite and this --state-dir, or remove the file",
                 path.display()
             ));
         }
         state.open(now());
         let ledger = Self::new(target, state, Some(store));
-        let in_doubt = {
-            let mut inner = ledger.inner();
-            inner.fold()?;
-            inner.state.in_doubt(target.key())
+        let pending = {
+            let mut inner = ledger.lock();
+            inner.checkpoint()?;
+            inner.state.pending_for(target.key())
         };
-        Ok(Opened {
+        Ok(OpenedLedger {
             ledger,
             warnings,
-            in_doubt,
+            pending,
         })
     }
 
-    /// A ledger for a run without a state directory: nothing is kept unless [`Ledger::keep_in`] says so.
-    pub fn in_memory(target: &Target) -> Result<Self> {
-        let mut state = State::new(Salt::draw()?);
+    /// A ledger for a run without a state directory. It is only kept if [`Ledger::save_to`] is
+    /// called.
+    pub fn in_memory(target: &TargetKey) -> Result<Self> {
+        let mut state = LedgerState::new(Salt::random()?);
         state.open(now());
         Ok(Self::new(target, state, None))
     }
 
-    fn new(target: &Target, mut state: State, store: Option<Store>) -> Self {
+    fn new(target: &TargetKey, mut state: LedgerState, store: Option<LedgerStore>) -> Self {
         state.targets.insert(target.key(), target.text.clone());
         Self {
             target: target.key(),
-            inner: Mutex::new(Inner::new(state, store)),
-            synced: Condvar::new(),
+            inner: Mutex::new(JournaledState::new(state, store)),
+            sync_ended: Condvar::new(),
         }
     }
 
-    /// From now on keeps in that directory what was only in memory, so that the next run can go on from there.
-    /// Error: there is a ledger in it already.
-    pub fn keep_in(&self, dir: &Path) -> Result<()> {
-        let (store, ..) = Store::open(dir)?;
+    /// Writes a ledger that was only in memory to a directory, so that the next run can resume.
+    ///
+    /// # Errors
+    ///
+    /// If the directory contains a ledger already, or cannot be written.
+    pub fn save_to(&self, dir: &Path) -> Result<()> {
+        let (store, ..) = LedgerStore::open(dir)?;
         if !store.is_new() {
             return Err(Error::stopped(format!(
-                "{} holds a ledger already: name a directory of its own for this one",
+                "{} holds a ledger already: use another directory for this one",
                 dir.display()
             )));
         }
-        let mut inner = self.inner();
+        let mut inner = self.lock();
         inner.store = Some(store);
-        inner.fold()
+        inner.checkpoint()
     }
 
-    /// Random bytes that stay the same as long as the ledger does: with them and a line's log and position a `pv_id`
-    /// can be told again in a later run.
+    /// Random bytes that never change in this ledger. A hit identifier is computed from them and
+    /// from the log and position of its line, so a later run computes the same one.
     pub fn salt(&self) -> [u8; 16] {
-        self.inner().state.salt.0
+        self.lock().state.salt.0
     }
 
-    /// Notes that a block of unpacked bytes was read, which begins at that position. To be called before any line that
-    /// ends in it is handed on: by its last bytes the log will be known again. Cheap; nothing is written at once.
-    pub fn read_to(&self, log: LogId, start: u64, block: &[u8]) -> Result<()> {
-        self.inner().read_to(log, start, block)
+    /// Takes a block of decompressed bytes that was read at position `start`. It must be called
+    /// before any line that ends in the block is processed, because its last bytes identify the log
+    /// in the next run. Writes nothing at once.
+    pub fn note_read(&self, log: LogId, start: u64, block: &[u8]) -> Result<()> {
+        self.lock().note_read(log, start, block)
     }
 
-    /// Notes that lines, one behind the other, need no sending: headers, filtered, invalid. Cheap; it is written with
-    /// the next batch, and a crash before that only makes the next run look at them again.
-    pub fn passed(&self, log: LogId, place: Range<u64>, lines: u64) {
-        self.inner().passed(log, place, lines);
+    /// Marks adjacent lines as done: headers, filtered and invalid lines, and others that need no
+    /// further request. Written with the next batch; after a crash before that, the next run reads
+    /// the lines again.
+    pub fn mark_done(&self, log: LogId, range: Range<u64>, lines: u64) {
+        self.lock().mark_done(log, range, lines);
     }
 
-    /// How far a log is done: the position before which every line is.
+    /// The position in a log before which all lines are done, in decompressed bytes.
     pub fn position(&self, log: LogId) -> u64 {
-        let inner = self.inner();
+        let inner = self.lock();
         let known = inner.state.logs.get(&log);
         known.map_or(0, |known| known.done.first_gap())
     }
 
-    /// Whether lines that were read of a log are not done yet.
-    pub fn is_under_way(&self, log: LogId) -> bool {
-        let inner = self.inner();
+    /// Whether some of the lines read are not done yet.
+    pub fn has_unfinished_lines(&self, log: LogId) -> bool {
+        let inner = self.lock();
         let known = inner.state.logs.get(&log);
-        known.is_some_and(|known| known.done.first_gap() < known.read())
+        known.is_some_and(|known| known.done.first_gap() < known.read_position())
     }
 
-    /// To be called before a batch is sent: its lines and how many hits are made of them. When this comes back the
-    /// intent is on the disk.
-    pub fn intent(&self, lines: Lines, hits: u64) -> Result<BatchId> {
-        let mut inner = self.inner();
+    /// Must be called before a batch is sent, with its lines and its number of hits. When it
+    /// returns, the pending batch is on disk.
+    pub fn begin_batch(&self, lines: LogRanges, hits: u64) -> Result<BatchId> {
+        let mut inner = self.lock();
         let batch = inner.state.next_batch();
-        let intent = Intent {
+        let entry = PendingEntry {
             target: self.target,
             sent_at: now_ms(),
             hits,
             lines,
-            there: None,
+            recorded: None,
         };
-        inner.append(Record::Intent { batch, intent })?;
+        inner.append(LedgerRecord::Pending { batch, entry })?;
         self.sync(inner)?;
         reach("after-intent");
         Ok(batch)
     }
 
-    /// The batch was acknowledged (or is given up for good, as told to the user): its lines are done.
-    pub fn done(&self, batch: BatchId) -> Result<()> {
-        let mut inner = self.inner();
-        inner.append(Record::Done { batch })?;
+    /// Marks the lines of a batch as done: it was acknowledged, or given up and reported.
+    pub fn acknowledge(&self, batch: BatchId) -> Result<()> {
+        let mut inner = self.lock();
+        inner.append(LedgerRecord::Acknowledged { batch })?;
         self.sync(inner)?;
         reach("after-done");
         Ok(())
     }
 
-    /// The batch was answered, and these of its requests Matomo has; but its lines need others too. It stays in the
-    /// ledger until they are done.
-    pub fn there(&self, batch: BatchId, marks: Marks) -> Result<()> {
-        let mut inner = self.inner();
-        inner.append(Record::There { batch, marks })?;
+    /// Notes that Matomo has these hits of a batch, while the lines of the batch also need hits of
+    /// other batches. The batch stays pending until its lines are done.
+    pub fn note_recorded(&self, batch: BatchId, hit_ids: HitIds) -> Result<()> {
+        let mut inner = self.lock();
+        inner.append(LedgerRecord::Recorded { batch, hit_ids })?;
         self.sync(inner)
     }
 
-    /// The same of an earlier run's batch that is closed now, all but these lines.
-    pub fn there_in_part(&self, lines: Lines, marks: Marks) -> Result<()> {
-        let hits = marks.iter().count() as u64;
-        let batch = self.intent(lines, hits)?;
-        self.there(batch, marks)
+    /// Like [`Ledger::note_recorded`], for lines of an earlier run's batch if Matomo has only some
+    /// of their hits.
+    pub fn note_recorded_lines(&self, lines: LogRanges, hit_ids: HitIds) -> Result<()> {
+        let hits = hit_ids.iter().count() as u64;
+        let batch = self.begin_batch(lines, hits)?;
+        self.note_recorded(batch, hit_ids)
     }
 
-    /// The batch is closed, whatever was sent of it: these of its lines Matomo has, so they are done; the others it has
-    /// not, so they may be sent again, in a batch of their own.
-    pub fn settled(&self, batch: BatchId, found: Lines) -> Result<()> {
-        let mut inner = self.inner();
-        inner.append(Record::Settled { batch, found })?;
+    /// Closes a batch whose outcome is known. Matomo has the lines that were found, so they are
+    /// done. It does not have the others, so they may be sent again in another batch.
+    pub fn settle(&self, batch: BatchId, found: LogRanges) -> Result<()> {
+        let mut inner = self.lock();
+        inner.append(LedgerRecord::Settled { batch, found })?;
         self.sync(inner)
     }
 
-    /// Matomo has nothing of the batch: it was not sent, or is known not to have been processed.
+    /// Closes a batch that was not sent, or that Matomo certainly did not process.
     pub fn forget(&self, batch: BatchId) -> Result<()> {
-        self.settled(batch, Lines::new())
+        self.settle(batch, LogRanges::new())
     }
 
-    /// Writes what is still to be written and makes one tidy snapshot of all. Without it nothing is lost but the
-    /// lines passed since the last batch.
+    /// Writes everything as one snapshot. Without it, only the lines of [`Ledger::mark_done`] since
+    /// the last batch are lost.
     pub fn close(&self) -> Result<()> {
-        self.inner().close()
+        self.lock().close()
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, JournaledState> {
+        self.inner.lock()
     }
 
-    /// Waits until everything written so far is certainly on the disk. Recorders that come while one syncs wait for it
-    /// and then share the next sync.
-    fn sync<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> Result<()> {
-        let wanted = inner.written;
+    /// Waits until everything appended so far is synced to disk. Threads that arrive during a sync
+    /// wait for its end and share the next one.
+    fn sync<'a>(&'a self, mut inner: MutexGuard<'a, JournaledState>) -> Result<()> {
+        let wanted = inner.appended;
         loop {
-            inner.check()?;
-            let Some((file, path)) = inner.file() else {
+            inner.check_sync()?;
+            let Some((file, path)) = inner.journal_file() else {
                 return Ok(());
             };
-            if inner.certain >= wanted {
+            if inner.synced >= wanted {
                 return Ok(());
             }
-            if inner.syncing {
-                inner = (self.synced.wait(inner)).unwrap_or_else(PoisonError::into_inner);
+            if inner.is_syncing {
+                inner = self.sync_ended.wait(inner);
                 continue;
             }
-            inner.syncing = true;
-            let written = inner.written;
+            inner.is_syncing = true;
+            let appended = inner.appended;
             drop(inner);
             let result = file.sync_data();
-            inner = self.inner();
-            inner.syncing = false;
+            inner = self.lock();
+            inner.is_syncing = false;
             match result {
-                Ok(()) => inner.certain = inner.certain.max(written),
-                Err(error) => inner.failed = Some(disk::failed("sync", &path, &error).to_string()),
+                Ok(()) => inner.synced = inner.synced.max(appended),
+                Err(error) => {
+                    let error = store::io_error("sync", &path, &error);
+                    inner.sync_error = Some(error.to_string());
+                }
             }
-            self.synced.notify_all();
+            self.sync_ended.notify_all();
+        }
+    }
+}
+
+/// The state of a ledger, and which of its changes are not on disk yet.
+#[derive(Debug)]
+struct JournaledState {
+    state: LedgerState,
+    /// `None` for a run without a state directory.
+    store: Option<LedgerStore>,
+    /// Lines that are done in `state` but not yet in a record.
+    marked_done: LogRanges,
+    /// The log being read.
+    tracker: Option<ChecksumTracker>,
+    /// The logs that were read in this run, at least in part.
+    read_logs: HashSet<LogId>,
+    /// Whether something changed since the last checkpoint.
+    is_changed: bool,
+    /// How many records were appended, and how many of them are synced.
+    appended: u64,
+    synced: u64,
+    is_syncing: bool,
+    /// The message of a failed sync. What is on disk is unknown from then on, so everything fails.
+    sync_error: Option<String>,
+}
+
+impl JournaledState {
+    fn new(state: LedgerState, store: Option<LedgerStore>) -> Self {
+        Self {
+            state,
+            store,
+            marked_done: LogRanges::new(),
+            tracker: None,
+            read_logs: HashSet::new(),
+            is_changed: true,
+            appended: 0,
+            synced: 0,
+            is_syncing: false,
+            sync_error: None,
+        }
+    }
+
+    /// Fails if a sync has failed.
+    fn check_sync(&self) -> Result<()> {
+        match &self.sync_error {
+            Some(message) => Err(Error::stopped(message.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn journal_file(&self) -> Option<(Arc<File>, PathBuf)> {
+        self.store.as_ref()?.journal_file()
+    }
+
+    fn note_read(&mut self, log: LogId, start: u64, block: &[u8]) -> Result<()> {
+        // Blocks may be read twice, for example to detect the format. The tail never moves back.
+        let tail = self.state.logs.get(&log).and_then(|known| known.tail);
+        if tail.is_some_and(|tail| start.saturating_add(block.len() as u64) <= tail.position) {
+            self.read_logs.insert(log);
+            return Ok(());
+        }
+        if self.tracker.as_ref().is_none_or(|it| it.log != log) {
+            self.record_checksums()?;
+            self.tracker = Some(ChecksumTracker::new(log, Vec::new()));
+        }
+        self.read_logs.insert(log);
+        if let Some(tracker) = &mut self.tracker {
+            tracker.add(start, block);
+        }
+        Ok(())
+    }
+
+    fn mark_done(&mut self, log: LogId, range: Range<u64>, lines: u64) {
+        if let Some(known) = self.state.logs.get_mut(&log) {
+            self.is_changed = true;
+            known.done.insert(range.clone(), lines);
+            self.marked_done
+                .entry(log)
+                .or_default()
+                .insert(range, lines);
+        }
+    }
+
+    /// Applies a record that is written with the next appended one.
+    fn enqueue(&mut self, record: LedgerRecord) -> Result<()> {
+        self.is_changed = true;
+        if let Some(store) = &mut self.store {
+            store.enqueue(&record)?;
+        }
+        self.state.apply(record);
+        match &mut self.store {
+            Some(store) => store.write_long_queue(),
+            None => Ok(()),
+        }
+    }
+
+    /// Records the checksums of the log being read, if they have changed.
+    fn record_checksums(&mut self) -> Result<()> {
+        let Some(tracker) = &mut self.tracker else {
+            return Ok(());
+        };
+        let log = tracker.log;
+        match tracker.take_changes() {
+            Some((tail, head)) => self.enqueue(LedgerRecord::Read { log, tail, head }),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes all changes so far and this record, and applies it. On an error, the record is
+    /// neither written nor applied.
+    fn append(&mut self, record: LedgerRecord) -> Result<()> {
+        self.check_sync()?;
+        let store = self.store.as_ref();
+        if store.is_some_and(LedgerStore::needs_checkpoint) {
+            self.checkpoint()?;
+        }
+        self.record_checksums()?;
+        self.is_changed = true;
+        let lines = std::mem::take(&mut self.marked_done);
+        if let Some(store) = &mut self.store {
+            if !lines.is_empty() {
+                store.enqueue(&LedgerRecord::MarkedDone { lines })?;
+            }
+            store.append(&record)?;
+            self.appended += 1;
+        }
+        self.state.apply(record);
+        Ok(())
+    }
+
+    /// Writes the state as a new snapshot, with all changes so far.
+    fn checkpoint(&mut self) -> Result<()> {
+        self.record_checksums()?;
+        if let Some(store) = &mut self.store {
+            store.checkpoint(&self.state)?;
+        }
+        self.marked_done.clear();
+        self.synced = self.appended;
+        self.is_changed = false;
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.check_sync()?;
+        self.record_checksums()?;
+        match self.is_changed {
+            true => self.checkpoint(),
+            false => Ok(()),
         }
     }
 }

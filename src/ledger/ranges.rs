@@ -1,7 +1,8 @@
-//! Ranges: which bytes of a log are done, as few disjoint half-open ranges that also know how many lines they hold.
+//! Which bytes of a log are done: disjoint half-open ranges, each with its number of lines.
 //!
-//! As text (in the ledger's files) a range is `gap+length*lines`, the gap counted from the end of the range before;
-//! `*1` is left out: `0+5000*37,96+100` is [0, 5000) with 37 lines and [5096, 5196) with one.
+//! On disk a range is the text `GAP+LENGTH*LINES`, where the gap is counted from the end of the
+//! range before, and `*1` is left out: `0+5000*37,96+100` is [0, 5000) with 37 lines and
+//! [5096, 5196) with one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,33 +11,34 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::LogId;
+use super::state::LogId;
 
-/// Lines: of which logs, and where in each.
-pub type Lines = BTreeMap<LogId, Ranges>;
+/// The positions of lines in one or more logs.
+pub type LogRanges = BTreeMap<LogId, Ranges>;
 
-/// Disjoint half-open ranges of positions, in bytes; ranges that touch are one.
+/// Disjoint half-open ranges of positions in decompressed bytes. Adjacent ranges are merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Ranges {
-    by_start: BTreeMap<u64, Span>,
+    by_start: BTreeMap<u64, RangeEnd>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
+struct RangeEnd {
     end: u64,
     lines: u64,
 }
 
 impl Ranges {
-    /// Adds a range that holds so many lines. An empty range is none. What was there already is not counted twice;
-    /// only ranges that overlap in part (lines never do) leave the number of lines an estimate.
+    /// Adds a range of so many lines. Ignores an empty range, and does not count a contained range
+    /// twice. The number of lines is only an estimate if ranges overlap partly, which lines never
+    /// do.
     pub fn insert(&mut self, range: Range<u64>, lines: u64) {
         let Range { mut start, end } = range;
         if start >= end {
             return;
         }
-        let mut span = Span { end, lines };
+        let mut new = RangeEnd { end, lines };
         if let Some((&before, &known)) = self.by_start.range(..=start).next_back()
             && known.end >= start
         {
@@ -44,21 +46,21 @@ impl Ranges {
                 return;
             }
             if before < start {
-                span.lines = span.lines.saturating_add(known.lines);
+                new.lines = new.lines.saturating_add(known.lines);
                 start = before;
             }
         }
         while let Some((&next, &known)) = self.by_start.range((start + 1)..=end).next() {
             self.by_start.remove(&next);
             if known.end > end {
-                span.end = known.end;
-                span.lines = span.lines.saturating_add(known.lines);
+                new.end = known.end;
+                new.lines = new.lines.saturating_add(known.lines);
             }
         }
-        self.by_start.insert(start, span);
+        self.by_start.insert(start, new);
     }
 
-    /// Adds all of the other's ranges.
+    /// Adds all ranges of `other`.
     pub fn extend(&mut self, other: &Ranges) {
         for (range, lines) in other.iter() {
             self.insert(range, lines);
@@ -67,49 +69,49 @@ impl Ranges {
 
     pub fn contains(&self, position: u64) -> bool {
         let before = self.by_start.range(..=position).next_back();
-        before.is_some_and(|(_, span)| position < span.end)
+        before.is_some_and(|(_, known)| position < known.end)
     }
 
-    /// Whether all of the other's ranges are in these.
-    pub fn holds(&self, other: &Ranges) -> bool {
+    /// Whether all ranges of `other` are contained.
+    pub fn contains_all(&self, other: &Ranges) -> bool {
         other.iter().all(|(range, _)| {
             let before = self.by_start.range(..=range.start).next_back();
-            before.is_some_and(|(_, span)| range.end <= span.end)
+            before.is_some_and(|(_, known)| range.end <= known.end)
         })
     }
 
-    /// The position before which all is there: the end of the range that begins at 0, else 0.
+    /// The first position that is not contained: the end of the range that begins at 0, else 0.
     pub fn first_gap(&self) -> u64 {
-        self.by_start.get(&0).map_or(0, |span| span.end)
+        self.by_start.get(&0).map_or(0, |range| range.end)
     }
 
-    /// How many lines stand before [`Ranges::first_gap`].
+    /// The number of lines before [`Ranges::first_gap`].
     pub fn lines_before_gap(&self) -> u64 {
-        self.by_start.get(&0).map_or(0, |span| span.lines)
+        self.by_start.get(&0).map_or(0, |range| range.lines)
     }
 
-    /// How many lines all ranges hold.
+    /// The number of lines in all ranges.
     pub fn lines(&self) -> u64 {
-        let counts = self.by_start.values().map(|span| span.lines);
+        let counts = self.by_start.values().map(|range| range.lines);
         counts.fold(0, u64::saturating_add)
     }
 
-    /// The end of the last range, 0 where there is none.
+    /// The end of the last range, or 0 without any range.
     pub fn end(&self) -> u64 {
         self.by_start
             .last_key_value()
-            .map_or(0, |(_, span)| span.end)
+            .map_or(0, |(_, range)| range.end)
     }
 
     pub fn is_empty(&self) -> bool {
         self.by_start.is_empty()
     }
 
-    /// The ranges in order, each with its number of lines.
+    /// The ranges in order, with their number of lines.
     pub fn iter(&self) -> impl Iterator<Item = (Range<u64>, u64)> {
         self.by_start
             .iter()
-            .map(|(&start, span)| (start..span.end, span.lines))
+            .map(|(&start, range)| (start..range.end, range.lines))
     }
 }
 
@@ -137,18 +139,18 @@ impl FromStr for Ranges {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const NONE: &str = "no ranges";
-        let number = |text: &str| text.parse::<u64>().map_err(|_| NONE);
+        const INVALID: &str = "not a list of ranges";
+        let number = |text: &str| text.parse::<u64>().map_err(|_| INVALID);
         let mut ranges = Self::default();
         let mut last = 0_u64;
         for part in text.split(',').filter(|_| !text.is_empty()) {
-            let (gap, rest) = part.split_once('+').ok_or(NONE)?;
+            let (gap, rest) = part.split_once('+').ok_or(INVALID)?;
             let (length, lines) = match rest.split_once('*') {
                 Some((length, lines)) => (number(length)?, number(lines)?),
                 None => (number(rest)?, 1),
             };
-            let start = last.checked_add(number(gap)?).ok_or(NONE)?;
-            let end = start.checked_add(length).ok_or(NONE)?;
+            let start = last.checked_add(number(gap)?).ok_or(INVALID)?;
+            let end = start.checked_add(length).ok_or(INVALID)?;
             ranges.insert(start..end, lines);
             last = end;
         }
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_touch_become_one_range_in_any_order() {
+    fn adjacent_lines_are_merged_in_any_order() {
         let ranges = of(&[(200, 300), (0, 100), (100, 200), (400, 500)]);
         assert_eq!(
             ranges.iter().collect::<Vec<_>>(),
@@ -196,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_before_the_first_line_means_position_zero() {
+    fn without_the_first_line_the_first_gap_is_zero() {
         let ranges = of(&[(100, 200)]);
         assert_eq!((ranges.first_gap(), ranges.lines_before_gap()), (0, 0));
     }
 
     #[test]
-    fn what_is_there_already_is_not_counted_twice() {
+    fn contained_lines_are_not_counted_twice() {
         let mut ranges = of(&[(0, 100), (100, 200)]);
         ranges.insert(100..200, 1);
         assert_eq!(ranges.lines(), 2);
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_is_short_and_reads_back() {
+    fn the_text_form_reads_back() {
         let mut ranges = of(&[(5096, 5196)]);
         ranges.insert(0..5000, 37);
         assert_eq!(ranges.to_string(), "0+5000*37,96+100");
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_none_is_refused() {
+    fn other_texts_are_refused() {
         let beyond = format!("1+{}", u64::MAX);
         for text in ["1", "a+1", "1+b", "1+1*", ",", "1+1,", "-1+1", &beyond] {
             assert!(text.parse::<Ranges>().is_err(), "{text}");
@@ -232,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_like_a_row_of_bits(steps in prop::collection::vec((0_u64..96, 0_u64..12), 0..60)) {
+        fn ranges_behave_like_a_bit_vector(steps in prop::collection::vec((0_u64..96, 0_u64..12), 0..60)) {
             let mut bits = [false; 128];
             let mut ranges = Ranges::default();
             for (start, length) in steps {
@@ -253,7 +255,10 @@ mod tests {
         }
 
         #[test]
-        fn lines_are_counted_right_in_any_order(order in Just((0_u64..40).collect::<Vec<_>>()).prop_shuffle(), taken in 0_usize..40) {
+        fn lines_are_counted_in_any_order(
+            order in Just((0_u64..40).collect::<Vec<_>>()).prop_shuffle(),
+            taken in 0_usize..40,
+        ) {
             let mut ranges = Ranges::default();
             for line in &order[..taken] {
                 ranges.insert(line * 10..line * 10 + 10, 1);
@@ -263,7 +268,7 @@ mod tests {
         }
 
         #[test]
-        fn reading_any_text_never_panics(text in "[0-9+*,]{0,40}") {
+        fn parsing_any_text_never_panics(text in "[0-9+*,]{0,40}") {
             let _ = text.parse::<Ranges>();
         }
     }

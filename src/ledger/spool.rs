@@ -1,48 +1,55 @@
-//! The spool: what came on stdin or through a named pipe, which cannot be read again.
+//! Spools: what comes from stdin or a named pipe, which cannot be read twice (guide/guarantees.md,
+//! "Pipes").
 //!
-//! Every block is appended to a file in the state directory and synced before it is looked into. That file is a log
-//! like any other: it is recognised, read and marked in the ledger, and removed when it is done. A run that ends early
-//! leaves its spool; the next one for the same target finishes it before it takes anything new.
+//! Each block is appended to a file in the state directory and synced before its lines are
+//! processed. The file is a log like any other: the ledger knows which of its lines are done, and
+//! when all of them are, it is removed. If a run ends early, the next run for the same target
+//! finishes its spools before it reads anything new.
 //!
-//! The bytes are kept as they came, packed where they came packed. A run that died before its stdin had ended leaves
-//! an *open* spool, whose last line may have no end yet, and whose packed data may be cut off: what the next run gets
-//! from the same source follows it. One that the end was seen of is whole and, as nothing may be added to it, read-only.
+//! The bytes are stored as they came, compressed or not. If a run was killed before its pipe had
+//! ended, the spool is *open*: its last line may be incomplete, or its compressed data truncated.
+//! What the next run reads from the same source is appended to it. A spool whose pipe has ended is
+//! complete, and read-only so that nothing is appended.
 //!
-//! Its name is `spool.TARGET.NUMBER`, and for a named pipe `spool.TARGET.NUMBER.PIPE`.
+//! A spool is named `spool.TARGET.NUMBER`, or `spool.TARGET.NUMBER.PIPE` for a named pipe. One that
+//! can never be imported is quarantined: `.aside-TIME` is added to its name.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::checksum::Checksum;
-use super::failpoint::reach;
-use super::{Target, disk};
+use super::TargetKey;
+use super::fingerprint::Checksum;
+use super::store::{io_error, private_file, quarantine_path, sync_dir};
 use crate::error::{Error, Result};
+use crate::failpoint::reach;
 
-/// Where a spool's bytes come from.
+const PREFIX: &str = "spool.";
+
+/// The source of a spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SpoolOrigin {
     Stdin,
-    /// A named pipe, told from others by a checksum of its path.
+    /// A named pipe, identified by the checksum of its path.
     Pipe(Checksum),
 }
 
-impl Origin {
-    /// A named pipe's, by whatever name.
+impl SpoolOrigin {
+    /// The same for all paths that lead to one pipe.
     pub fn of_pipe(path: &Path) -> Self {
-        let whole = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
-        let whole = whole.unwrap_or_else(|_| path.to_owned());
-        Self::Pipe(Checksum::of(whole.as_os_str().as_bytes()))
+        let full = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+        let full = full.unwrap_or_else(|_| path.to_owned());
+        Self::Pipe(Checksum::of(full.as_os_str().as_bytes()))
     }
 }
 
-/// A spool that an earlier run left.
+/// A spool of an earlier run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct SpoolContents {
     pub path: PathBuf,
-    pub origin: Origin,
-    /// Its source had not ended when the run did.
+    pub origin: SpoolOrigin,
+    /// Whether the run ended before its source did.
     pub is_open: bool,
 }
 
@@ -50,59 +57,70 @@ pub struct Left {
 #[derive(Debug)]
 pub struct Spool {
     path: PathBuf,
-    /// The source, as the user knows it.
+    /// The name of the source, for messages.
     source: String,
     file: File,
-    /// Bytes taken.
+    /// In bytes.
     length: u64,
 }
 
-/// The spools that earlier runs for this target left in the state directory, the oldest first.
-pub fn left_over(dir: &Path, target: &Target) -> Result<Vec<Left>> {
-    let left = |(number, origin)| {
-        let path = path(dir, target, number, origin);
-        let metadata = fs::metadata(&path).map_err(|error| disk::failed("read", &path, &error))?;
-        Ok(Left {
+/// The spools of earlier runs for this target, oldest first.
+pub fn left_over(dir: &Path, target: &TargetKey) -> Result<Vec<SpoolContents>> {
+    let read = |(path, name): (PathBuf, SpoolName)| {
+        let metadata = fs::metadata(&path).map_err(|error| io_error("read", &path, &error))?;
+        Ok(SpoolContents {
             path,
-            origin,
+            origin: name.origin,
             is_open: !metadata.permissions().readonly(),
         })
     };
-    spools(dir, target)?.into_iter().map(left).collect()
+    let spools = all(dir)?.into_iter();
+    spools
+        .filter(|(_, name)| name.target == target.key())
+        .map(read)
+        .collect()
 }
 
-/// The spools that runs for other targets left, each with the key of its target.
-pub fn of_others(dir: &Path, target: &Target) -> Result<Vec<(PathBuf, Checksum)>> {
-    let failed = |error| disk::failed("read", dir, &error);
-    let mut others = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        let spool = name.to_str().and_then(|name| name.strip_prefix("spool."));
-        let Some((key, rest)) = spool.and_then(|spool| spool.split_once('.')) else {
-            continue;
-        };
-        let key = Checksum::parse(key.as_bytes()).filter(|key| *key != target.key());
-        if let (Some(key), Some(_)) = (key, read_name(rest)) {
-            others.push((dir.join(&name), key));
-        }
-    }
-    others.sort();
-    Ok(others)
+/// The spools for other targets, with the checksums of their targets.
+pub fn of_others(dir: &Path, target: &TargetKey) -> Result<Vec<(PathBuf, Checksum)>> {
+    let spools = all(dir)?.into_iter();
+    let others = spools.filter(|(_, name)| name.target != target.key());
+    Ok(others.map(|(path, name)| (path, name.target)).collect())
 }
 
-/// Removes a spool that is done to its end, as [`super::Ledger::position`] says.
+/// Removes a spool whose lines are all done, see [`super::Ledger::position`].
 pub fn remove(path: &Path) -> Result<()> {
-    fs::remove_file(path).map_err(|error| disk::failed("remove", path, &error))
+    fs::remove_file(path).map_err(|error| io_error("remove", path, &error))
+}
+
+/// Renames a spool that can never be imported, so that no run tries again. Returns its new path.
+pub fn quarantine(path: &Path) -> Result<PathBuf> {
+    let renamed = quarantine_path(path, "aside");
+    fs::rename(path, &renamed).map_err(|error| io_error("rename", path, &error))?;
+    Ok(renamed)
 }
 
 impl Spool {
-    /// Begins a new one for a source. The state directory's lock (see [`super::Ledger::open`]) must be held.
-    pub fn create(dir: &Path, target: &Target, origin: Origin, source: String) -> Result<Self> {
-        let last = spools(dir, target)?.last().map_or(0, |(number, _)| *number);
-        let path = path(dir, target, last.saturating_add(1), origin);
-        let file = (disk::private().create_new(true).open(&path))
-            .map_err(|error| disk::failed("make", &path, &error))?;
-        disk::sync_dir(dir)?;
+    /// Creates a spool. The state directory must be locked, see [`super::Ledger::open`].
+    pub fn create(
+        dir: &Path,
+        target: &TargetKey,
+        origin: SpoolOrigin,
+        source: String,
+    ) -> Result<Self> {
+        let target = target.key();
+        let spools = all(dir)?;
+        let ours = spools.iter().filter(|(_, name)| name.target == target);
+        let last = ours.map(|(_, name)| name.number).max().unwrap_or(0);
+        let number = last.saturating_add(1);
+        let name = match origin {
+            SpoolOrigin::Stdin => format!("{PREFIX}{target}.{number}"),
+            SpoolOrigin::Pipe(pipe) => format!("{PREFIX}{target}.{number}.{pipe}"),
+        };
+        let path = dir.join(name);
+        let file = (private_file().create_new(true).open(&path))
+            .map_err(|error| io_error("create", &path, &error))?;
+        sync_dir(dir)?;
         Ok(Self {
             path,
             source,
@@ -111,10 +129,10 @@ impl Spool {
         })
     }
 
-    /// Goes on with one that an earlier run left open.
-    pub fn go_on(path: &Path, source: String) -> Result<Self> {
-        let failed = |error| disk::failed("open", path, &error);
-        let file = (disk::private().append(true).open(path)).map_err(failed)?;
+    /// Appends to an open spool of an earlier run.
+    pub fn resume(path: &Path, source: String) -> Result<Self> {
+        let failed = |error| io_error("open", path, &error);
+        let file = (private_file().append(true).open(path)).map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
             source,
@@ -127,13 +145,15 @@ impl Spool {
         &self.path
     }
 
-    /// Bytes taken from the source so far; they are certainly on the disk.
+    /// The bytes that are synced to disk.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Appends a block; when this comes back it is certainly on the disk. An empty block is the source's end. On an error
-    /// [`Spool::length`] says how much of it is kept, with as much of this block as found room.
+    /// Appends a block and syncs it. An empty block is the end of the source.
+    ///
+    /// On an error, as much of the block is kept as there is room for; [`Spool::length`] includes
+    /// that part.
     pub fn append(&mut self, block: &[u8]) -> Result<()> {
         if block.is_empty() {
             return self.end();
@@ -151,13 +171,13 @@ impl Spool {
         match self.file.sync_data() {
             Ok(()) => self.length += (block.len() - rest.len()) as u64,
             Err(error) => {
-                // What follows the safe bytes will be piped again.
+                // The message asks to pipe in again what follows the synced bytes.
                 let _ = self.file.set_len(self.length);
                 result = result.and(Err(error));
             }
         }
         reach("after-spool-append");
-        result.map_err(|error| self.full(&error))
+        result.map_err(|error| self.write_error(&error))
     }
 
     fn end(&self) -> Result<()> {
@@ -167,13 +187,13 @@ impl Spool {
             self.file.set_permissions(permissions)?;
             self.file.sync_all()
         };
-        close().map_err(|error| disk::failed("write", &self.path, &error))
+        close().map_err(|error| io_error("write", &self.path, &error))
     }
 
-    fn full(&self, error: &io::Error) -> Error {
+    fn write_error(&self, error: &io::Error) -> Error {
         Error::stopped(format!(
-            "cannot write {}: {error}; {} bytes of {} are safe there. Free some space, then run again and pipe what \
-             follows them into it (tail -c +{} of the same input)",
+            "cannot write {}: {error}; {} bytes of {} are saved there: free some space, then run \
+             again and pipe in the rest (tail -c +{} of the same input)",
             self.path.display(),
             self.length,
             self.source,
@@ -182,84 +202,103 @@ impl Spool {
     }
 }
 
-/// `spool.TARGET.`
-fn prefix(target: &Target) -> String {
-    format!("spool.{}.", target.key())
+/// What the name of a spool says.
+struct SpoolName {
+    /// The checksum of the target.
+    target: Checksum,
+    number: u64,
+    origin: SpoolOrigin,
 }
 
-fn path(dir: &Path, target: &Target, number: u64, origin: Origin) -> PathBuf {
-    let prefix = prefix(target);
-    dir.join(match origin {
-        Origin::Stdin => format!("{prefix}{number}"),
-        Origin::Pipe(pipe) => format!("{prefix}{number}.{pipe}"),
-    })
+impl SpoolName {
+    fn parse(name: &str) -> Option<Self> {
+        let (target, rest) = name.strip_prefix(PREFIX)?.split_once('.')?;
+        let (number, origin) = match rest.split_once('.') {
+            None => (rest, SpoolOrigin::Stdin),
+            Some((number, pipe)) => {
+                let pipe = Checksum::parse(pipe.as_bytes())?;
+                (number, SpoolOrigin::Pipe(pipe))
+            }
+        };
+        Some(Self {
+            target: Checksum::parse(target.as_bytes())?,
+            number: number.parse().ok()?,
+            origin,
+        })
+    }
 }
 
-/// The target's spools, in the order of their numbers.
-fn spools(dir: &Path, target: &Target) -> Result<Vec<(u64, Origin)>> {
-    let failed = |error| disk::failed("read", dir, &error);
-    let prefix = prefix(target);
+/// All spools in a directory, in the order of their numbers.
+fn all(dir: &Path) -> Result<Vec<(PathBuf, SpoolName)>> {
+    let failed = |error| io_error("read", dir, &error);
     let mut spools = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        let spool = name.to_str().and_then(|name| name.strip_prefix(&prefix));
-        spools.extend(spool.and_then(read_name));
+        if let Some(parsed) = name.to_str().and_then(SpoolName::parse) {
+            spools.push((dir.join(&name), parsed));
+        }
     }
-    spools.sort_unstable_by_key(|(number, _)| *number);
+    spools.sort_by_key(|(_, name)| (name.target, name.number));
     Ok(spools)
-}
-
-/// What stands behind the prefix.
-fn read_name(name: &str) -> Option<(u64, Origin)> {
-    let (number, origin) = match name.split_once('.') {
-        None => (name, Origin::Stdin),
-        Some((number, pipe)) => (number, Origin::Pipe(Checksum::parse(pipe.as_bytes())?)),
-    };
-    Some((number.parse().ok()?, origin))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn target(idsite: &str) -> Target {
+    fn target(idsite: &str) -> TargetKey {
         let url = "https://matomo.example/".parse().unwrap();
-        Target::new(&url, Some(idsite))
+        TargetKey::new(&url, Some(idsite))
     }
 
-    fn create(dir: &Path, idsite: &str, origin: Origin) -> Spool {
+    fn create(dir: &Path, idsite: &str, origin: SpoolOrigin) -> Spool {
         Spool::create(dir, &target(idsite), origin, "stdin".into()).unwrap()
     }
 
     #[test]
-    fn spools_are_left_in_the_order_they_came_and_for_their_target_only() {
+    fn spools_are_found_in_order_and_only_for_their_target() {
         let dir = tempfile::tempdir().unwrap();
-        let pipe = Origin::of_pipe(Path::new("/run/access.fifo"));
-        for (content, origin) in [("one", Origin::Stdin), ("two", pipe)] {
+        let pipe = SpoolOrigin::of_pipe(Path::new("/run/access.fifo"));
+        for (content, origin) in [("one", SpoolOrigin::Stdin), ("two", pipe)] {
             let mut spool = create(dir.path(), "1", origin);
             spool.append(content.as_bytes()).unwrap();
             spool.append(b"\n").unwrap();
             assert_eq!(spool.length(), 4);
         }
-        create(dir.path(), "2", Origin::Stdin);
+        let other = create(dir.path(), "2", SpoolOrigin::Stdin);
         let left = left_over(dir.path(), &target("1")).unwrap();
         let contents: Vec<_> = (left.iter().map(|left| fs::read(&left.path).unwrap())).collect();
         assert_eq!(contents, [b"one\n", b"two\n"]);
-        assert_eq!((left[0].origin, left[1].origin), (Origin::Stdin, pipe));
+        assert_eq!((left[0].origin, left[1].origin), (SpoolOrigin::Stdin, pipe));
+        let others = of_others(dir.path(), &target("1")).unwrap();
+        assert_eq!(others, [(other.path().to_owned(), target("2").key())]);
         remove(&left[0].path).unwrap();
         assert_eq!(left_over(dir.path(), &target("1")).unwrap(), left[1..]);
     }
 
     #[test]
-    fn a_spool_is_open_until_stdin_has_ended_and_goes_on_where_it_stopped() {
+    fn a_quarantined_spool_is_not_found_again() {
         let dir = tempfile::tempdir().unwrap();
-        let mut spool = create(dir.path(), "1", Origin::Stdin);
+        let pipe = SpoolOrigin::of_pipe(Path::new("/run/access.fifo"));
+        for origin in [SpoolOrigin::Stdin, pipe] {
+            let spool = create(dir.path(), "1", origin);
+            let renamed = quarantine(spool.path()).unwrap();
+            assert!(renamed.exists() && !spool.path().exists());
+        }
+        assert_eq!(left_over(dir.path(), &target("1")).unwrap(), []);
+        assert_eq!(of_others(dir.path(), &target("2")).unwrap(), []);
+    }
+
+    #[test]
+    fn a_spool_is_open_and_can_be_resumed_until_its_source_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = create(dir.path(), "1", SpoolOrigin::Stdin);
         let is_open = || left_over(dir.path(), &target("1")).unwrap()[0].is_open;
         let path = spool.path().to_owned();
         spool.append(b"half a l").unwrap();
         drop(spool);
         assert!(is_open());
-        let mut spool = Spool::go_on(&path, "stdin".into()).unwrap();
+        let mut spool = Spool::resume(&path, "stdin".into()).unwrap();
         spool.append(b"ine\n").unwrap();
         assert_eq!(spool.length(), 12);
         spool.append(b"").unwrap();
@@ -268,9 +307,9 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_says_how_much_is_safe() {
+    fn on_a_full_disk_the_error_says_how_much_is_saved() {
         // A disk that is always full.
-        let Ok(file) = disk::private().open("/dev/full") else {
+        let Ok(file) = private_file().open("/dev/full") else {
             return;
         };
         let mut spool = Spool {

@@ -1,16 +1,7 @@
-//! Questions to Matomo's API, each with its answer's type (SPEC section 7).
+//! Calls of Matomo's API. See guide/requests.md, "API calls".
 //!
-//! Calls are POST forms; the token stands in the body, never in an address. What may heal is asked again, as
+//! The token is sent in the body, never in a URL. Calls that may succeed later are retried, as
 //! `--retry-max-attempts` and `--retry-delay` say.
-
-mod error;
-mod reply;
-mod site;
-mod visits;
-
-pub use error::ApiError;
-pub use site::Site;
-pub use visits::{SeenAction, Visit, VisitQuery, any_of};
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,34 +10,136 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use thiserror::Error as ThisError;
 
 use super::client::Client;
-use super::exchange::Exchange;
+use super::diagnose;
+use super::exchange::{ConnectFailure, Exchange, ExchangeResult, HttpResponse};
+use super::response;
 use super::retry::{RetryPolicy, Waiter};
+use crate::error::Error;
+use crate::report::redact;
 use crate::secret::Secret;
-use crate::stop::Stop;
-use error::gave_up;
-use reply::{Known, List, Reply, Text};
-use site::RawSite;
+use crate::shutdown::Shutdown;
 
-/// How often a question looks whether the program is to stop.
-const GLANCE: Duration = Duration::from_millis(50);
-/// An answer that is nearly there is waited for all the same: it may save the next run the question.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a call that waits for its response checks for a shutdown.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-type Answered<T> = Result<T, ApiError>;
+/// How long a call may continue after a shutdown request. A response that arrives in this time
+/// may save the next run the call.
+const GRACE_PERIOD: Duration = Duration::from_secs(1);
 
-/// The API behind a client. Cheap to clone; may be used by many threads at once.
+/// Characters that stay as they are in the value of a segment's condition.
+const SEGMENT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+type ApiResult<T> = Result<T, ApiError>;
+
+/// Why a call failed. The texts say what failed, where, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+pub enum ApiError {
+    /// Matomo refused the call: no such site, no access, or a bad token.
+    #[error("{0}")]
+    Refused(String),
+    /// All attempts failed, or the response is not one of this API.
+    #[error("{0}")]
+    Failed(String),
+    /// In all attempts, the server could not be reached or was busy. It may recover.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A shutdown was requested while waiting for the response or for the next attempt.
+    #[error("interrupted while waiting for Matomo")]
+    Interrupted,
+}
+
+impl From<ApiError> for Error {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Interrupted => Self::interrupted(error.to_string()),
+            ApiError::Refused(why) | ApiError::Failed(why) | ApiError::Unavailable(why) => {
+                Self::stopped(why)
+            }
+        }
+    }
+}
+
+/// A site as the API returns it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ApiSite {
+    /// A number, as text.
+    #[serde(rename = "idsite", deserialize_with = "response::text")]
+    pub id: String,
+    /// The URL as configured: scheme, host, perhaps a path.
+    pub main_url: String,
+}
+
+/// One page of a query of Matomo's visitor log.
+#[derive(Clone, Copy, Debug)]
+pub struct VisitQuery<'a> {
+    pub idsite: &'a str,
+    /// The first and the last day in the site's time zone: `2026-11-15,2026-11-17`.
+    pub days: &'a str,
+    /// Conditions as written by [`any_of`], joined with `;` (and) or `,` (or). Empty: all visits.
+    pub segment: &'a str,
+    /// The maximum number of visits to return.
+    pub limit: u32,
+    /// The number of visits to skip.
+    pub offset: u32,
+}
+
+/// A visit in Matomo's visitor log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct VisitRecord {
+    /// May be anonymized: its last bytes are then 0.
+    #[serde(
+        rename = "visitIp",
+        default,
+        deserialize_with = "response::optional_text"
+    )]
+    pub ip: Option<String>,
+    #[serde(rename = "actionDetails", default, deserialize_with = "response::list")]
+    pub actions: Vec<VisitAction>,
+}
+
+/// An action of a visit: a page view, download or event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct VisitAction {
+    /// The `pv_id` of the hit.
+    #[serde(
+        rename = "idpageview",
+        default,
+        deserialize_with = "response::optional_text"
+    )]
+    pub pv_id: Option<String>,
+}
+
+/// Writes a segment: visits whose `field` (`visitIp`, `actionUrl`) has one of the values.
+pub fn any_of<'a>(field: &str, values: impl IntoIterator<Item = &'a str>) -> String {
+    values
+        .into_iter()
+        .map(|value| {
+            let value = utf8_percent_encode(value, SEGMENT_UNRESERVED);
+            format!("{field}=={value}")
+        })
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// The API behind a client. Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct Api {
     client: Client,
     token: Option<Secret>,
     retry: RetryPolicy,
     wait: Waiter,
-    stop: Stop,
-    /// Matomo has answered: what forbids or hides the address later may heal.
+    stop: Shutdown,
+    /// Matomo has answered a call, so a later 4xx may pass.
     reached: Arc<AtomicBool>,
 }
 
@@ -66,7 +159,7 @@ impl Api {
         token: Option<Secret>,
         retry: RetryPolicy,
         wait: Waiter,
-        stop: Stop,
+        stop: Shutdown,
     ) -> Self {
         Self {
             client,
@@ -78,61 +171,63 @@ impl Api {
         }
     }
 
-    /// The site with this id. [`ApiError::Refused`]: there is none, or the token may not see it.
-    pub fn site(&self, id: &str) -> Answered<Site> {
-        self.ask::<RawSite>("SitesManager.getSiteFromId", &[("idSite", id)])
-            .map(Site::from)
+    /// Returns the site with an id. Fails with [`ApiError::Refused`] if it does not exist or the
+    /// token has no access.
+    pub fn site(&self, id: &str) -> ApiResult<ApiSite> {
+        self.query("SitesManager.getSiteFromId", &[("idSite", id)])
     }
 
-    /// The id of the site that has this host among its addresses; the first, where there are several.
-    pub fn site_of_host(&self, host: &str) -> Answered<Option<String>> {
+    /// Returns the id of the first site that has this host among its URLs.
+    pub fn site_of_host(&self, host: &str) -> ApiResult<Option<String>> {
         #[derive(Deserialize)]
-        struct Id {
-            idsite: Text,
+        struct SiteId {
+            #[serde(deserialize_with = "response::text")]
+            idsite: String,
         }
-        let List(ids) =
-            self.ask::<List<Id>>("SitesManager.getSitesIdFromSiteUrl", &[("url", host)])?;
-        Ok(ids.into_iter().next().map(|id| id.idsite.0))
+        let ListReply(ids) = self
+            .query::<ListReply<SiteId>>("SitesManager.getSitesIdFromSiteUrl", &[("url", host)])?;
+        Ok(ids.into_iter().next().map(|id| id.idsite))
     }
 
-    /// All sites that the token may see.
-    pub fn all_sites(&self) -> Answered<Vec<Site>> {
-        let List(sites) = self.ask::<List<RawSite>>("SitesManager.getAllSites", &[])?;
-        Ok(sites.into_iter().map(Site::from).collect())
+    /// Returns all sites that the token has access to.
+    pub fn all_sites(&self) -> ApiResult<Vec<ApiSite>> {
+        let ListReply(sites) = self.query("SitesManager.getAllSites", &[])?;
+        Ok(sites)
     }
 
-    /// Creates a site for a host and gives its id. [`ApiError::Refused`]: it may not be created.
+    /// Creates a site for a host and returns its id. Fails with [`ApiError::Refused`] if the token
+    /// may not create sites.
     ///
-    /// Matomo makes a second site of a second call, so after an answer that was lost it is asked first whether
-    /// the site is there now.
-    pub fn add_site(&self, host: &str) -> Answered<String> {
+    /// The call is not idempotent, so after a lost response it is repeated only if the host still
+    /// has no site.
+    pub fn add_site(&self, host: &str) -> ApiResult<String> {
         let method = "SitesManager.addSite";
         let form = [("siteName", host), ("urls[0]", &*format!("http://{host}"))];
         let mut attempt = 1;
         loop {
-            let again = match self.once(method, self.token.as_ref(), &form)? {
-                Reply::Again(again) => again,
-                done => return self.typed::<Text>(method, done).map(|id| id.0),
+            let failure = match self.call_with_token(method, &form)? {
+                ApiReply::Retry(failure) => failure,
+                reply => return self.parse::<TextReply>(method, reply).map(|id| id.0),
             };
-            let last = !self.retry.allows_after(attempt);
-            if again.untouched && last {
-                return Err(gave_up(again, attempt));
+            let is_last = !self.retry.allows_after(attempt);
+            if failure.untouched && is_last {
+                return Err(failure.give_up(attempt));
             }
-            self.pause(attempt, again.retry_after)?;
-            if !again.untouched {
+            self.pause(attempt, failure.retry_after)?;
+            if !failure.untouched {
                 if let Some(id) = self.site_of_host(host)? {
                     return Ok(id);
                 }
-                if last {
-                    return Err(gave_up(again, attempt));
+                if is_last {
+                    return Err(failure.give_up(attempt));
                 }
             }
             attempt += 1;
         }
     }
 
-    /// A token for a user, good for 48 hours (SPEC section 2, `--login`).
-    pub fn create_token(&self, login: &str, password: &Secret) -> Answered<Secret> {
+    /// Creates a token for a user (`--login`). It is valid for 48 hours.
+    pub fn create_token(&self, login: &str, password: &Secret) -> ApiResult<Secret> {
         let method = "UsersManager.createAppSpecificTokenAuth";
         let form = [
             ("userLogin", login),
@@ -140,22 +235,23 @@ impl Api {
             ("description", "Log importer"),
             ("expireHours", "48"),
         ];
-        let reply = self.repeat(|| self.once(method, None, &form))?;
-        let token: Text = self.typed(method, reply)?;
-        match token.0.trim() {
+        let advice = "check --login and --password";
+        let reply = self.with_retries(|| self.call(method, None, advice, &form))?;
+        let TextReply(token) = self.parse(method, reply)?;
+        match token.trim() {
             "" => Err(ApiError::Failed(format!(
-                "{} gave an empty token for --login={login}",
+                "{} returned an empty token for --login={login}",
                 self.place(method)
             ))),
             token => Ok(Secret::new(token)),
         }
     }
 
-    /// One page of a site's visits with what was done in them. [`ApiError::Refused`]: there is no right to view
-    /// them, or the visitor log is switched off.
-    pub fn last_visits(&self, query: &VisitQuery) -> Answered<Vec<Visit>> {
+    /// Returns one page of a site's visits and their actions. Fails with [`ApiError::Refused`] if
+    /// the token may not view them or the visitor log is switched off.
+    pub fn last_visits(&self, query: &VisitQuery) -> ApiResult<Vec<VisitRecord>> {
         let (limit, offset) = (query.limit.to_string(), query.offset.to_string());
-        self.ask(
+        self.query(
             "Live.getLastVisitsDetails",
             &[
                 ("idSite", query.idsite),
@@ -168,27 +264,42 @@ impl Api {
         )
     }
 
-    fn ask<T: DeserializeOwned>(&self, method: &str, form: &[(&str, &str)]) -> Answered<T> {
-        let reply = self.repeat(|| self.once(method, self.token.as_ref(), form))?;
-        self.typed(method, reply)
+    fn query<T: DeserializeOwned>(&self, method: &str, form: &[(&str, &str)]) -> ApiResult<T> {
+        let reply = self.with_retries(|| self.call_with_token(method, form))?;
+        self.parse(method, reply)
     }
 
-    /// Asks until there is an answer that asking again does not change, as often as the policy allows.
-    fn repeat(&self, once: impl Fn() -> Answered<Reply>) -> Answered<Reply> {
+    /// Repeats a call until its reply is final, as often as the policy allows.
+    fn with_retries(&self, call: impl Fn() -> ApiResult<ApiReply>) -> ApiResult<ApiReply> {
         let mut attempt = 1;
         loop {
-            match once()? {
-                Reply::Again(again) if self.retry.allows_after(attempt) => {
-                    self.pause(attempt, again.retry_after)?;
+            match call()? {
+                ApiReply::Retry(failure) if self.retry.allows_after(attempt) => {
+                    self.pause(attempt, failure.retry_after)?;
                 }
-                Reply::Again(again) => return Err(gave_up(again, attempt)),
-                done => return Ok(done),
+                ApiReply::Retry(failure) => return Err(failure.give_up(attempt)),
+                reply => return Ok(reply),
             }
             attempt += 1;
         }
     }
 
-    fn once(&self, method: &str, token: Option<&Secret>, form: &[(&str, &str)]) -> Answered<Reply> {
+    fn call_with_token(&self, method: &str, form: &[(&str, &str)]) -> ApiResult<ApiReply> {
+        let advice = match self.token {
+            Some(_) => "check that the token is valid and has the necessary access",
+            None => "no token was sent: give one with --token-auth-file or MATOMO_TOKEN_AUTH",
+        };
+        self.call(method, self.token.as_ref(), advice, form)
+    }
+
+    /// Makes one attempt. `advice` is what to do if Matomo refuses the call.
+    fn call(
+        &self,
+        method: &str,
+        token: Option<&Secret>,
+        advice: &str,
+        form: &[(&str, &str)],
+    ) -> ApiResult<ApiReply> {
         let mut all = vec![("module", "API"), ("format", "json"), ("method", method)];
         if !form.iter().any(|(key, _)| *key == "filter_limit") {
             all.push(("filter_limit", "-1"));
@@ -197,49 +308,50 @@ impl Api {
         if let Some(token) = token {
             all.push(("token_auth", token.expose()));
         }
-        let known = Known {
+        let context = CallContext {
             method,
-            with_token: token.is_some(),
+            advice,
             reached: self.reached.load(Ordering::Relaxed),
         };
-        let reply = reply::read(self.call(&all)?, known);
-        if matches!(reply, Reply::Json(_)) {
+        let reply = classify(self.post(&all)?, context);
+        if matches!(reply, ApiReply::Json(_)) {
             self.reached.store(true, Ordering::Relaxed);
         }
         Ok(reply)
     }
 
-    /// One call, in a thread of its own: told to stop, nobody waits much longer for the answer, which may take as long
-    /// as `--request-timeout`. A thread that is left behind ends with the program.
-    fn call(&self, form: &[(&str, &str)]) -> Answered<Exchange> {
+    /// POSTs a form in a thread of its own, because a response may take `--request-timeout` and a
+    /// shutdown must not wait that long. A thread that is left behind ends with the process.
+    fn post(&self, form: &[(&str, &str)]) -> ApiResult<Exchange> {
         let owned: Vec<(String, String)> = form
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
-        let (say, answer) = bounded(1);
+        let (sender, receiver) = bounded(1);
         let client = self.client.clone();
         let started = thread::Builder::new()
             .name("api".to_owned())
             .spawn(move || {
                 let form: Vec<(&str, &str)> = owned.iter().map(|(k, v)| (&**k, &**v)).collect();
-                // Nobody listens where the program was told to stop.
-                let _ = say.send(client.call(&form));
+                // The receiver is gone after a shutdown.
+                let _ = sender.send(client.call(&form));
             });
         if started.is_err() {
             return Ok(self.client.call(form));
         }
-        let mut told = None;
+        let mut shutdown_began = None;
         loop {
-            match answer.recv_timeout(GLANCE) {
+            match receiver.recv_timeout(POLL_INTERVAL) {
                 Ok(exchange) => return Ok(exchange),
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(ApiError::Failed(
-                        "the thread that asked Matomo broke off: this is a mistake in import-logs"
+                        "the thread of an API call panicked: this is a bug in import-logs"
                             .to_owned(),
                     ));
                 }
                 Err(RecvTimeoutError::Timeout) if self.stop.requested() => {
-                    if told.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+                    let began = shutdown_began.get_or_insert_with(Instant::now);
+                    if began.elapsed() >= GRACE_PERIOD {
                         return Err(ApiError::Interrupted);
                     }
                 }
@@ -248,23 +360,24 @@ impl Api {
         }
     }
 
-    fn typed<T: DeserializeOwned>(&self, method: &str, reply: Reply) -> Answered<T> {
+    fn parse<T: DeserializeOwned>(&self, method: &str, reply: ApiReply) -> ApiResult<T> {
         let body = match reply {
-            Reply::Json(body) => body,
-            Reply::Refused(text) => return Err(ApiError::Refused(text)),
-            Reply::Odd(text) => return Err(ApiError::Failed(text)),
-            Reply::Again(again) => return Err(gave_up(again, 1)),
+            ApiReply::Json(body) => body,
+            ApiReply::Refused(text) => return Err(ApiError::Refused(text)),
+            ApiReply::Unusable(text) => return Err(ApiError::Failed(text)),
+            ApiReply::Retry(failure) => return Err(failure.give_up(1)),
         };
-        // The parser's own words would quote the answer, which may be a token.
+        // serde's message would quote the response, which may be a token.
         serde_json::from_slice(&body).map_err(|_| {
             ApiError::Failed(format!(
-                "{} answered with JSON that is not what this call gives; check the address and Matomo's version",
+                "{} answered with JSON of an unexpected kind; check the address and Matomo's \
+                 version",
                 self.place(method)
             ))
         })
     }
 
-    fn pause(&self, attempt: u32, retry_after: Option<Duration>) -> Answered<()> {
+    fn pause(&self, attempt: u32, retry_after: Option<Duration>) -> ApiResult<()> {
         match (self.wait)(self.retry.wait_after(attempt, retry_after)) {
             true => Err(ApiError::Interrupted),
             false => Ok(()),
@@ -272,8 +385,149 @@ impl Api {
     }
 
     fn place(&self, method: &str) -> String {
-        format!("{} ({method})", super::shown::place(self.client.api_url()))
+        format!("{} ({method})", redact::url(self.client.api_url()))
     }
+}
+
+/// A reply that is a number or a text, such as an id or a token.
+#[derive(Deserialize)]
+struct TextReply(#[serde(deserialize_with = "response::text")] String);
+
+/// A reply that is a list.
+#[derive(Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
+struct ListReply<T>(#[serde(deserialize_with = "response::list")] Vec<T>);
+
+/// What an exchange means for an API call.
+enum ApiReply {
+    /// JSON that is not an error.
+    Json(Vec<u8>),
+    /// Matomo refused the call.
+    Refused(String),
+    /// Not a response of Matomo, and a retry would not change that.
+    Unusable(String),
+    /// A retry may succeed.
+    Retry(TransientFailure),
+}
+
+struct TransientFailure {
+    /// The call had no effect on the server for certain.
+    untouched: bool,
+    /// The server could not be reached or was busy, which passes. A slow or broken response may
+    /// occur each time.
+    unavailable: bool,
+    retry_after: Option<Duration>,
+    detail: String,
+}
+
+impl TransientFailure {
+    /// The error after the last of `attempts`.
+    fn give_up(self, attempts: u32) -> ApiError {
+        let detail = match attempts {
+            1 => self.detail,
+            n => format!("{} (tried {n} times)", self.detail),
+        };
+        match self.unavailable {
+            true => ApiError::Unavailable(detail),
+            false => ApiError::Failed(detail),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct CallContext<'a> {
+    method: &'a str,
+    /// What to do if Matomo refuses the call.
+    advice: &'a str,
+    /// Matomo has answered an earlier call.
+    reached: bool,
+}
+
+/// Classifies the exchange of an API call: a pure function.
+fn classify(mut exchange: Exchange, context: CallContext) -> ApiReply {
+    if let ExchangeResult::Response(response) = &mut exchange.result
+        && is_success(response)
+    {
+        return ApiReply::Json(std::mem::take(&mut response.body));
+    }
+    match &exchange.result {
+        ExchangeResult::NotSent {
+            cause: ConnectFailure::Certificate,
+            detail,
+        } => ApiReply::Unusable(detail.clone()),
+        ExchangeResult::NotSent { detail, .. } => ApiReply::Retry(TransientFailure {
+            untouched: true,
+            unavailable: true,
+            retry_after: None,
+            detail: detail.clone(),
+        }),
+        ExchangeResult::NoResponse { detail, .. } => transient(false, None, detail.clone()),
+        ExchangeResult::Response(response) => classify_failure(&exchange, response, context),
+    }
+}
+
+fn is_success(response: &HttpResponse) -> bool {
+    response.complete
+        && (200..300).contains(&response.status)
+        && response::api_error(&response.body).is_none()
+        && serde_json::from_slice::<IgnoredAny>(&response.body).is_ok()
+}
+
+fn classify_failure(
+    exchange: &Exchange,
+    response: &HttpResponse,
+    context: CallContext,
+) -> ApiReply {
+    let error = response::api_error(&response.body);
+    let from_matomo = error.is_some();
+    let detail = match &error {
+        Some(message) => refusal(exchange, message, context),
+        None => diagnose::sentence(
+            &format!(
+                "{}: {}",
+                context.method,
+                diagnose::describe(exchange, response)
+            ),
+            &diagnose::advice(exchange, response),
+        ),
+    };
+    match response.status {
+        200..=299 if !response.complete => transient(false, None, detail),
+        408 | 425 | 429 | 503 => ApiReply::Retry(TransientFailure {
+            untouched: !from_matomo,
+            unavailable: true,
+            retry_after: response.retry_after,
+            detail,
+        }),
+        500.. => transient(false, response.retry_after, detail),
+        _ if from_matomo => ApiReply::Refused(detail),
+        // Matomo answers a bad token with an HTML page.
+        401 if !response.challenge => {
+            ApiReply::Refused(refusal(exchange, "not authorized (401)", context))
+        }
+        402..=499 if context.reached => transient(true, response.retry_after, detail),
+        _ => ApiReply::Unusable(detail),
+    }
+}
+
+fn transient(untouched: bool, retry_after: Option<Duration>, detail: String) -> ApiReply {
+    ApiReply::Retry(TransientFailure {
+        untouched,
+        unavailable: false,
+        retry_after,
+        detail,
+    })
+}
+
+fn refusal(exchange: &Exchange, message: &str, context: CallContext) -> String {
+    format!(
+        "Matomo at {} refused {}: {}; {}",
+        exchange.url,
+        context.method,
+        // Matomo's messages are sentences.
+        message.trim_end_matches([' ', '.']),
+        context.advice
+    )
 }
 
 #[cfg(test)]

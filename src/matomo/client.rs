@@ -1,72 +1,76 @@
-//! The HTTP client: one request, one [`Exchange`]. It judges nothing and repeats nothing.
-
-mod body;
+//! The HTTP client: sends one request and returns one [`Exchange`]. It neither classifies nor
+//! retries.
 
 use std::fmt;
+use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use reqwest::blocking::{Body, Client as Http, Response};
+use percent_encoding::percent_decode_str;
+use reqwest::blocking::{Body, Client as HttpClient, Response};
 use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
-use url::{Url, form_urlencoded};
+use url::{Host, Url, form_urlencoded};
 
-use super::address::{self, Credentials};
-use super::exchange::{Answer, Exchange, Seen, retry_after};
-use super::failure::{self, Target};
-use super::shown;
-use super::tls::{self, Trust};
+use super::diagnose::{self, Peer};
+use super::exchange::{Exchange, ExchangeResult, HttpResponse, parse_retry_after};
+use super::tls::{self, TlsOptions};
 use crate::error::{Error, Result};
+use crate::failpoint::request_body;
+use crate::report::redact;
 use crate::secret::Secret;
-use body::Keep;
 
-/// Matomo counts this agent as no bot on purpose (SPEC section 6).
+/// Matomo does not treat this user agent as a bot.
 const USER_AGENT: &str = "Matomo/LogImport";
 
-/// Apache closes an idle connection after 5 seconds; one that is closed just when we send on it leaves a batch
-/// in doubt.
-const IDLE: Duration = Duration::from_secs(4);
+/// Apache closes idle connections after 5 seconds. If it did so just as a batch is sent, the batch
+/// would be unconfirmed.
+const MAX_IDLE: Duration = Duration::from_secs(4);
 
-/// The longest wait for a connection; shorter where the whole request has less than twice that. It ends before
-/// the request's own time, so that it is known that nothing was sent.
-const CONNECT: Duration = Duration::from_secs(30);
+/// The limit for connecting, or half of `--request-timeout` if that is shorter. It expires before
+/// `--request-timeout` does, so that a failed connection is known as such.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is kept of a tracker's answer: its end, where Matomo's JSON stands after any debug text.
-const TRACKER_ANSWER: usize = 1 << 20;
+/// How much is kept of a tracker's response: its end, where the JSON follows any debug text.
+const TRACKER_RESPONSE_BYTES: usize = 1 << 20;
 
-/// The longest answer of the API: 100,000 sites have about 150 MB.
-const API_ANSWER: usize = 256 << 20;
+/// The longest response of the API. A list of 100,000 sites takes about 150 MB.
+const MAX_API_RESPONSE_BYTES: usize = 256 << 20;
 
-/// What the client is made from; the options of SPEC section 2 as typed.
+/// User name and password for HTTP basic authentication.
+type BasicAuth = (String, Secret);
+
 #[derive(Clone, Default)]
 pub struct ClientOptions {
+    /// `--url`, as typed.
     pub url: String,
+    /// `--api-url`, as typed. `None` means `url`.
     pub api_url: Option<String>,
+    /// Path of the tracker below `url`; may have a query.
     pub tracker_path: String,
-    /// `--auth-user` and `--auth-password`, for both addresses; wins over credentials inside an address, which
-    /// are for that address only.
-    pub basic_auth: Option<(String, Secret)>,
+    /// `--auth-user` and `--auth-password`, for both URLs. Takes precedence over credentials in a
+    /// URL, which are for that URL only.
+    pub basic_auth: Option<BasicAuth>,
     pub accept_invalid_certificate: bool,
     pub ca_certificate: Option<PathBuf>,
     pub client_certificate: Option<PathBuf>,
     pub client_key: Option<PathBuf>,
-    /// From the connecting to the head of the answer, and as long again for the rest of it.
+    /// The limit from connecting to the headers of the response, and again for its body.
     pub timeout: Duration,
+    /// Added to the query of each request.
     pub request_suffix: Option<String>,
+    /// Adds `debug=1` to the query of tracking requests.
     pub debug_tracker: bool,
-    /// How many idle connections are kept: one for each recorder.
+    /// The number of idle connections to keep: one for each recorder.
     pub connections: usize,
 }
 
 impl fmt::Debug for ClientOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientOptions")
-            .field("url", &address::without_credentials(&self.url))
-            .field(
-                "api_url",
-                &self.api_url.as_deref().map(address::without_credentials),
-            )
+            .field("url", &redact::typed_url(&self.url))
+            .field("api_url", &self.api_url.as_deref().map(redact::typed_url))
             .field("tracker_path", &self.tracker_path)
             .field("basic_auth", &self.basic_auth)
             .field("timeout", &self.timeout)
@@ -74,86 +78,65 @@ impl fmt::Debug for ClientOptions {
     }
 }
 
-/// Sends requests to the tracker and the API, each over its own kept connections. Cheap to clone; may be used
-/// by many threads at once.
+/// Sends requests to the tracker and the API over persistent connections. Cheap to clone; clones
+/// share the connections.
 #[derive(Clone)]
 pub struct Client {
-    ends: Arc<Ends>,
+    endpoints: Arc<Endpoints>,
 }
 
-struct Ends {
-    url: Url,
-    tracker: End,
-    api: End,
+struct Endpoints {
+    base: Url,
+    tracker: Endpoint,
+    api: Endpoint,
     timeout: Duration,
 }
 
-/// One of the two addresses, and how to get there.
-struct End {
-    http: Http,
+/// The tracker or the API, and how to reach it.
+struct Endpoint {
+    http: HttpClient,
     url: Url,
-    shown: String,
-    option: &'static str,
-    endpoint: String,
-    credentials: Option<Credentials>,
-    proxied: bool,
+    peer: Peer,
+    /// See [`Exchange::endpoint`].
+    path: String,
+    basic_auth: Option<BasicAuth>,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("tracker", &self.ends.tracker.shown)
-            .field("api", &self.ends.api.shown)
+            .field("tracker", &self.endpoints.tracker.peer.url)
+            .field("api", &self.endpoints.api.peer.url)
             .finish_non_exhaustive()
     }
 }
 
 impl Client {
-    /// The passwords for HTTP basic authentication, from options or out of addresses.
-    pub fn passwords(&self) -> impl Iterator<Item = &Secret> {
-        [&self.ends.tracker, &self.ends.api]
-            .into_iter()
-            .filter_map(|end| end.credentials.as_ref())
-            .map(|(_, password)| password)
-    }
-
-    /// Connects to nothing yet. An error: an address is none, a certificate file cannot be used (wrong use), or
-    /// TLS cannot be set up.
+    /// Prepares both endpoints without connecting. Fails if a URL or a certificate file cannot be
+    /// used, or if TLS cannot be set up.
     pub fn new(options: &ClientOptions) -> Result<Self> {
         let suffix = options.request_suffix.as_deref();
-        let main = address::read(&options.url, "--url")?;
-        let own_api = match &options.api_url {
-            Some(typed) => Some(address::read(typed, "--api-url")?),
-            None => None,
+        let main = BaseUrl::parse(&options.url, "--url")?;
+        let api = match &options.api_url {
+            Some(typed) => BaseUrl::parse(typed, "--api-url")?,
+            None => main.clone(),
         };
-        let option = if own_api.is_some() {
-            "--api-url"
-        } else {
-            "--url"
-        };
-        let tracker_url = address::tracker(
+        let tracker_url = tracker_url(
             &main.url,
             &options.tracker_path,
             options.debug_tracker,
             suffix,
         );
-        let api_base = own_api.as_ref().unwrap_or(&main);
-        let api_url = address::api(&api_base.url, suffix);
-
-        let with =
-            |inside: &Option<Credentials>| options.basic_auth.clone().or_else(|| inside.clone());
-        let mut tracker = End::new(tracker_url, "--url", with(&main.credentials), options, None)?;
-        tracker.endpoint = address::below(&main.url, &tracker.url);
-        let api = End::new(
-            api_url,
-            option,
-            with(&api_base.credentials),
-            options,
-            Some(&tracker),
-        )?;
+        let path = path_below(&main.url, &tracker_url);
+        let api_url = api_url(&api.url, suffix);
+        let tracker = Endpoint {
+            path,
+            ..Endpoint::new(tracker_url, &main, options, None)?
+        };
+        let api = Endpoint::new(api_url, &api, options, Some(&tracker))?;
         Ok(Self {
-            ends: Arc::new(Ends {
-                url: main.url,
+            endpoints: Arc::new(Endpoints {
+                base: main.url,
                 tracker,
                 api,
                 timeout: options.timeout,
@@ -161,13 +144,31 @@ impl Client {
         })
     }
 
-    /// POSTs a finished body of tracking requests (JSON).
+    /// The passwords for HTTP basic authentication, from options or URLs.
+    pub fn passwords(&self) -> impl Iterator<Item = &Secret> {
+        [&self.endpoints.tracker, &self.endpoints.api]
+            .into_iter()
+            .filter_map(|endpoint| endpoint.basic_auth.as_ref())
+            .map(|(_, password)| password)
+    }
+
+    /// Matomo's address, `--url`, without credentials.
+    pub fn url(&self) -> &Url {
+        &self.endpoints.base
+    }
+
+    /// The URL of API calls. Its query may be confidential.
+    pub fn api_url(&self) -> &Url {
+        &self.endpoints.api.url
+    }
+
+    /// POSTs a batch of tracking requests, given as JSON.
     pub fn track(&self, body: Bytes) -> Exchange {
         self.post(
-            &self.ends.tracker,
+            &self.endpoints.tracker,
             "application/json",
-            body::sent(body),
-            Keep::End(TRACKER_ANSWER),
+            request_body(body),
+            BodyLimit::Tail(TRACKER_RESPONSE_BYTES),
         )
     }
 
@@ -177,102 +178,215 @@ impl Client {
             .extend_pairs(form)
             .finish();
         self.post(
-            &self.ends.api,
+            &self.endpoints.api,
             "application/x-www-form-urlencoded",
             body.into(),
-            Keep::All(API_ANSWER),
+            BodyLimit::Whole(MAX_API_RESPONSE_BYTES),
         )
     }
 
-    /// Matomo's address, `--url`, without credentials.
-    pub fn url(&self) -> &Url {
-        &self.ends.url
-    }
-
-    /// Where API calls go; the query may hold what the user wants kept to himself.
-    pub fn api_url(&self) -> &Url {
-        &self.ends.api.url
-    }
-
-    fn post(&self, end: &End, content_type: &str, body: Body, keep: Keep) -> Exchange {
-        let deadline = Instant::now().checked_add(self.ends.timeout);
-        let mut request = end
+    fn post(
+        &self,
+        endpoint: &Endpoint,
+        content_type: &str,
+        body: Body,
+        limit: BodyLimit,
+    ) -> Exchange {
+        let deadline = Instant::now().checked_add(self.endpoints.timeout);
+        let mut request = endpoint
             .http
-            .post(end.url.clone())
+            .post(endpoint.url.clone())
             .header(CONTENT_TYPE, content_type)
             .body(body);
-        if let Some((user, password)) = &end.credentials {
+        if let Some((user, password)) = &endpoint.basic_auth {
             request = request.basic_auth(user, Some(password.expose()));
         }
-        let seen = match request.send() {
-            Ok(response) => Seen::Answer(answer(response, keep, deadline)),
-            Err(error) => failure::seen(&error, &end.target()),
+        let result = match request.send() {
+            Ok(response) => ExchangeResult::Response(read_response(response, limit, deadline)),
+            Err(error) => diagnose::request_error(&error, &endpoint.peer),
         };
         Exchange {
-            url: end.shown.clone(),
-            option: end.option,
-            endpoint: end.endpoint.clone(),
-            seen,
+            url: endpoint.peer.url.clone(),
+            option: endpoint.peer.option,
+            endpoint: endpoint.path.clone(),
+            result,
         }
     }
 }
 
-impl End {
-    /// `beside` is the other end: its connections are shared where both take the same way.
+impl Endpoint {
+    /// Shares the connections of `other` if both are reached the same way.
     fn new(
         url: Url,
-        option: &'static str,
-        credentials: Option<Credentials>,
+        base: &BaseUrl,
         options: &ClientOptions,
-        beside: Option<&End>,
+        other: Option<&Endpoint>,
     ) -> Result<Self> {
-        let same_way = |other: &&End| {
-            other.url.scheme() == url.scheme()
-                && address::is_loopback(&other.url) == address::is_loopback(&url)
+        let is_reached_alike = |other: &&Endpoint| {
+            other.url.scheme() == url.scheme() && is_loopback(&other.url) == is_loopback(&url)
         };
-        let http = match beside.filter(same_way) {
+        let http = match other.filter(is_reached_alike) {
             Some(other) => other.http.clone(),
-            None => http(&url, options)?,
+            None => http_client(&url, options)?,
         };
         Ok(Self {
             http,
-            shown: shown::place(&url),
-            option,
-            endpoint: String::new(),
-            credentials,
-            proxied: !address::is_loopback(&url) && proxy_for(url.scheme()).is_some(),
+            peer: Peer {
+                url: redact::url(&url),
+                host: url.host_str().unwrap_or_default().to_owned(),
+                option: base.option,
+                proxied: proxy_for(&url).is_some(),
+            },
+            path: String::new(),
+            basic_auth: options
+                .basic_auth
+                .clone()
+                .or_else(|| base.basic_auth.clone()),
             url,
         })
     }
+}
 
-    fn target(&self) -> Target<'_> {
-        Target {
-            shown: &self.shown,
-            host: self.url.host_str().unwrap_or_default(),
-            option: self.option,
-            proxied: self.proxied,
+/// A URL as typed, parsed and without its credentials. See guide/options.md, "Addresses".
+#[derive(Clone)]
+struct BaseUrl {
+    url: Url,
+    basic_auth: Option<BasicAuth>,
+    /// Where it was typed: `--url` or `--api-url`.
+    option: &'static str,
+}
+
+impl BaseUrl {
+    /// Parses the value of `option`. A URL without a scheme is `http://`. Fails if the URL is
+    /// invalid or cannot be used for requests.
+    fn parse(typed: &str, option: &'static str) -> Result<Self> {
+        let typed = typed.trim();
+        let wrong = |why: &str| {
+            Error::usage(format!(
+                "{option}={}: {why}; it should look like https://stats.example.com/matomo/",
+                redact::typed_url(typed)
+            ))
+        };
+        if typed.is_empty() {
+            return Err(wrong("the address is empty"));
         }
+        let full = match typed.contains("://") {
+            true => typed.to_owned(),
+            false => format!("http://{typed}"),
+        };
+        let mut url =
+            Url::parse(&full).map_err(|e| wrong(&format!("this is not a valid URL ({e})")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(wrong("only http and https are supported"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong(
+                "leave out what follows ? or # (--request-suffix adds to the query)",
+            ));
+        }
+        let basic_auth = (!url.username().is_empty() || url.password().is_some()).then(|| {
+            let decode = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+            (
+                decode(url.username()),
+                Secret::new(decode(url.password().unwrap_or_default())),
+            )
+        });
+        // Neither fails for http and https.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        Ok(Self {
+            url,
+            basic_auth,
+            option,
+        })
     }
 }
 
-fn http(url: &Url, options: &ClientOptions) -> Result<Http> {
-    let mut builder = Http::builder()
+/// The URL of tracking requests. `path` may have a query.
+fn tracker_url(base: &Url, path: &str, debug: bool, suffix: Option<&str>) -> Url {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let mut url = base.clone();
+    url.set_path(&format!(
+        "{}/{}",
+        base.path().trim_end_matches('/'),
+        path.trim_start_matches('/')
+    ));
+    let debug = if debug { "debug=1" } else { "" };
+    with_query(
+        url,
+        &[query, "queuedtracking=0", debug, suffix.unwrap_or("")],
+    )
+}
+
+/// The URL of API calls: the base URL with one slash at its end, unless it names a PHP file.
+fn api_url(base: &Url, suffix: Option<&str>) -> Url {
+    let mut url = base.clone();
+    if !base.path().ends_with(".php") {
+        url.set_path(&format!("{}/", base.path().trim_end_matches('/')));
+    }
+    with_query(url, &[suffix.unwrap_or("")])
+}
+
+/// The part of a URL's path that follows its base, without a leading slash.
+fn path_below(base: &Url, url: &Url) -> String {
+    let base = base.path().trim_end_matches('/');
+    let rest = url.path().strip_prefix(base).unwrap_or_default();
+    rest.trim_start_matches('/').to_owned()
+}
+
+fn with_query(mut url: Url, parts: &[&str]) -> Url {
+    let query = parts
+        .iter()
+        .map(|part| part.trim_matches(['?', '&']))
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("&");
+    url.set_query((!query.is_empty()).then_some(&*query));
+    url
+}
+
+/// Whether the server runs on this machine. It is then reached without a proxy.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+/// The proxy that the environment names for a URL. `NO_PROXY` may still exclude the URL's host.
+fn proxy_for(url: &Url) -> Option<String> {
+    if is_loopback(url) {
+        return None;
+    }
+    let names = match url.scheme() {
+        "https" => ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
+        _ => ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
+    };
+    names
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+fn http_client(url: &Url, options: &ClientOptions) -> Result<HttpClient> {
+    let mut builder = HttpClient::builder()
         .user_agent(USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .timeout(options.timeout)
-        .connect_timeout(CONNECT.min(options.timeout / 2))
-        .pool_idle_timeout(IDLE)
+        .connect_timeout(CONNECT_TIMEOUT.min(options.timeout / 2))
+        .pool_idle_timeout(MAX_IDLE)
         .pool_max_idle_per_host(options.connections.max(1));
-    if address::is_loopback(url) {
+    if is_loopback(url) {
         builder = builder.no_proxy();
     }
-    let proxy = proxy_for(url.scheme()).filter(|_| !address::is_loopback(url));
-    let secure = url.scheme() == "https" || proxy.is_some_and(|p| p.starts_with("https:"));
+    let secure =
+        url.scheme() == "https" || proxy_for(url).is_some_and(|proxy| proxy.starts_with("https:"));
     builder = match secure {
         true => tls::secure(
             builder,
-            &Trust {
+            &TlsOptions {
                 accept_invalid: options.accept_invalid_certificate,
                 ca: options.ca_certificate.as_deref(),
                 certificate: options.client_certificate.as_deref(),
@@ -284,43 +398,77 @@ fn http(url: &Url, options: &ClientOptions) -> Result<Http> {
     builder.build().map_err(|e| {
         let why = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
         Error::stopped(format!(
-            "cannot set up connections to {}: {why}; check the certificate options, and that the system's \
-             root certificates (ca-certificates) are installed",
-            shown::place(url)
+            "cannot set up connections to {}: {why}; check the certificate options, and that the \
+             system's root certificates (ca-certificates) are installed",
+            redact::url(url)
         ))
     })
 }
 
-/// The proxy that the environment names for a scheme.
-fn proxy_for(scheme: &str) -> Option<String> {
-    let names = match scheme {
-        "https" => ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
-        _ => ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
-    };
-    names
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-}
-
-fn answer(mut response: Response, keep: Keep, deadline: Option<Instant>) -> Answer {
+fn read_response(
+    mut response: Response,
+    limit: BodyLimit,
+    deadline: Option<Instant>,
+) -> HttpResponse {
     let headers = response.headers();
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let retry_after = text(RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
+    let retry_after =
+        text(RETRY_AFTER).and_then(|value| parse_retry_after(value, SystemTime::now()));
     let location = text(LOCATION).map(|to| match response.url().join(to) {
-        Ok(url) => shown::place(&url),
-        Err(_) => shown::excerpt(to.as_bytes()),
+        Ok(url) => redact::url(&url),
+        Err(_) => redact::quote(to.as_bytes()),
     });
     let challenge = headers.contains_key(WWW_AUTHENTICATE);
     let status = response.status().as_u16();
-    let (body, whole) = body::read(&mut response, keep, deadline);
-    Answer {
+    let (body, complete) = read_body(&mut response, limit, deadline);
+    HttpResponse {
         status,
         retry_after,
         location,
         challenge,
         body,
-        whole,
+        complete,
     }
+}
+
+/// How much of a response body is kept, in bytes.
+#[derive(Clone, Copy)]
+enum BodyLimit {
+    /// The whole body is read, and its last bytes are kept.
+    Tail(usize),
+    /// The body is kept, and no more is read once it exceeds the limit.
+    Whole(usize),
+}
+
+/// Reads a body, using less than twice the limit in memory. Returns `false` with a body that was
+/// not read to its end.
+fn read_body(body: &mut impl Read, limit: BodyLimit, deadline: Option<Instant>) -> (Vec<u8>, bool) {
+    let mut kept = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    let complete = loop {
+        match body.read(&mut chunk) {
+            Ok(0) => break true,
+            Ok(n) => kept.extend_from_slice(&chunk[..n]),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break false,
+        }
+        match limit {
+            BodyLimit::Whole(limit) if kept.len() > limit => break false,
+            BodyLimit::Tail(limit) if kept.len() > 2 * limit => keep_tail(&mut kept, limit),
+            _ => {}
+        }
+        if deadline.is_some_and(|end| Instant::now() >= end) {
+            break false;
+        }
+    };
+    if let BodyLimit::Tail(limit) = limit {
+        keep_tail(&mut kept, limit);
+    }
+    (kept, complete)
+}
+
+fn keep_tail(kept: &mut Vec<u8>, limit: usize) {
+    kept.drain(..kept.len().saturating_sub(limit));
 }
 
 #[cfg(test)]

@@ -1,82 +1,86 @@
-//! One exchange with Matomo: what was seen, before anyone says what it means.
+//! One exchange with Matomo: what was observed, before it is classified.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-/// What came of one request.
+/// One request and its result.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// Where it went, as it may be shown: without credentials and query.
+    /// The URL of the request, without credentials and query.
     pub url: String,
-    /// The option that address came from: `--url` or `--api-url`.
+    /// The option that names the server: `--url` or `--api-url`.
     pub option: &'static str,
-    /// What stands behind that address in `url`: the tracker's path, without a slash before it. Empty: nothing.
+    /// The part of `url` that follows the value of `option`, without a leading slash: the path of
+    /// the tracker. Empty for the API.
     pub endpoint: String,
-    pub seen: Seen,
+    pub result: ExchangeResult,
 }
 
-/// Each `detail` says what happened, where, and what to do; it never holds a secret.
+/// What was observed of a request. Each `detail` says what failed, where, and what to do; it never
+/// contains a secret.
 #[derive(Clone, Debug)]
-pub enum Seen {
-    /// No connection stood, so the server has nothing of the request.
+pub enum ExchangeResult {
+    /// The connection failed, so the server received nothing.
     NotSent {
-        cause: Cause,
+        cause: ConnectFailure,
         detail: String,
     },
-    /// A connection stood, and no answer came: the server may have worked on the request, or still does.
-    NoAnswer {
+    /// The server was connected but did not respond: it may have processed the request, or may
+    /// still be doing so.
+    NoResponse {
         timed_out: bool,
         detail: String,
     },
-    Answer(Answer),
+    Response(HttpResponse),
 }
 
-/// Why no connection came to stand.
+/// Why a connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    NoSuchHost,
+pub enum ConnectFailure {
+    UnknownHost,
     Refused,
-    /// One side does not trust the other's certificate. Trying again does not heal that.
+    /// One side does not trust the other's certificate. A retry does not help.
     Certificate,
-    /// The TLS handshake failed in another way.
+    /// The TLS handshake failed for another reason.
     Tls,
-    ConnectTimeout,
+    Timeout,
     Other,
 }
 
-/// An answer whose head at least was read.
+/// A response. Its status and headers are complete; see `complete` for the body.
 #[derive(Clone)]
-pub struct Answer {
+pub struct HttpResponse {
     pub status: u16,
-    /// `Retry-After`, counted from when the answer came.
+    /// `Retry-After`, counted from the arrival of the response.
     pub retry_after: Option<Duration>,
-    /// Where a redirect leads, as it may be shown.
+    /// The target of a redirect, redacted.
     pub location: Option<String>,
-    /// A `WWW-Authenticate` header: the web server, not Matomo, wants to know who is there.
+    /// There is a `WWW-Authenticate` header: the web server, not Matomo, asks for a login.
     pub challenge: bool,
-    /// What was read of the body, perhaps not all of it.
+    /// The body as far as it was read.
     pub body: Vec<u8>,
-    /// The body was read to its end. Where it is not, the connection broke, time ran out, or it was too long.
-    pub whole: bool,
+    /// The body was read to its end. If not, the connection was lost, the time was up, or the body
+    /// was too long.
+    pub complete: bool,
 }
 
-/// The body is left out: the answer to a login holds a token.
-impl fmt::Debug for Answer {
+/// Hides the body: the response to a login contains a token.
+impl fmt::Debug for HttpResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer")
+        f.debug_struct("HttpResponse")
             .field("status", &self.status)
             .field("retry_after", &self.retry_after)
             .field("location", &self.location)
             .field("challenge", &self.challenge)
             .field("body", &format_args!("{} bytes", self.body.len()))
-            .field("whole", &self.whole)
+            .field("complete", &self.complete)
             .finish()
     }
 }
 
-/// Reads a `Retry-After` header: whole seconds, or an HTTP date (one that has passed is no wait).
-/// `None`: it is neither.
-pub fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
+/// Parses a `Retry-After` header: whole seconds, or an HTTP date (a date in the past means no
+/// wait). Returns `None` for anything else.
+pub fn parse_retry_after(header: &str, now: SystemTime) -> Option<Duration> {
     let header = header.trim();
     if !header.is_empty() && header.bytes().all(|b| b.is_ascii_digit()) {
         return Some(Duration::from_secs(header.parse().unwrap_or(u64::MAX)));
@@ -87,8 +91,9 @@ pub fn retry_after(header: &str, now: SystemTime) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
@@ -105,7 +110,7 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(
-                retry_after(header, now),
+                parse_retry_after(header, now),
                 want.map(Duration::from_secs),
                 "{header}"
             );
@@ -113,16 +118,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_does_not_show_its_body() {
-        let answer = Answer {
+    fn debug_output_hides_the_body() {
+        let response = HttpResponse {
             status: 200,
             retry_after: None,
             location: None,
             challenge: false,
             body: b"{\"value\":\"secret\"}".to_vec(),
-            whole: true,
+            complete: true,
         };
-        let shown = format!("{answer:?}");
+        let shown = format!("{response:?}");
         assert!(
             !shown.contains("secret") && shown.contains("18 bytes"),
             "{shown}"
@@ -131,8 +136,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_retry_after_is_read_or_passed_over(header: String) {
-            retry_after(&header, SystemTime::now());
+        fn any_retry_after_can_be_parsed(header: String) {
+            parse_retry_after(&header, SystemTime::now());
         }
     }
 }

@@ -1,36 +1,38 @@
-//! JSON written straight into a request body: no tree of values stands between a log's bytes and the wire.
+//! Writes JSON directly into a request body, without building a tree of values.
 
-/// What becomes of bytes that are no UTF-8 (SPEC section 4). They must never reach Matomo as they are: one of
-/// them anywhere in a body, and the server drops the whole batch under a 200.
+/// How to write bytes that are not valid UTF-8. A single one in a body makes Matomo drop the whole
+/// batch, with status 200. See guide/formats.md, "Bytes that are not text".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broken {
-    /// U+FFFD, for plain texts.
+pub enum InvalidBytes {
+    /// As U+FFFD, in text.
     Replaced,
-    /// `%XX`, for urls.
+    /// As `%XX`, in URLs.
     PercentEncoded,
 }
 
-/// Appends `text` as the inside of a JSON string (the quotes are the caller's).
+/// Appends `text` as the content of a JSON string, without the quotes.
 pub fn push_text(out: &mut Vec<u8>, text: &[u8]) {
-    push(out, text, Broken::Replaced);
+    push(out, text, InvalidBytes::Replaced);
 }
 
-/// The same for a url.
+/// Appends `url` as the content of a JSON string, without the quotes.
 pub fn push_url(out: &mut Vec<u8>, url: &[u8]) {
-    push(out, url, Broken::PercentEncoded);
+    push(out, url, InvalidBytes::PercentEncoded);
 }
 
 /// Appends `text` as valid UTF-8, without escaping.
-pub fn push_valid(out: &mut Vec<u8>, text: &[u8], broken: Broken) {
-    push_chunks(out, text, broken, |out, valid| out.extend_from_slice(valid));
+pub fn push_valid(out: &mut Vec<u8>, text: &[u8], invalid: InvalidBytes) {
+    push_chunks(out, text, invalid, |out, valid| {
+        out.extend_from_slice(valid)
+    });
 }
 
 #[inline]
-fn push(out: &mut Vec<u8>, text: &[u8], broken: Broken) {
+fn push(out: &mut Vec<u8>, text: &[u8], invalid: InvalidBytes) {
     if is_plain(text) {
         out.extend_from_slice(text);
     } else {
-        push_chunks(out, text, broken, push_escaped);
+        push_chunks(out, text, invalid, push_escaped);
     }
 }
 
@@ -38,37 +40,37 @@ fn push(out: &mut Vec<u8>, text: &[u8], broken: Broken) {
 fn push_chunks(
     out: &mut Vec<u8>,
     text: &[u8],
-    broken: Broken,
+    invalid: InvalidBytes,
     valid: impl Fn(&mut Vec<u8>, &[u8]),
 ) {
     for chunk in text.utf8_chunks() {
         valid(out, chunk.valid().as_bytes());
-        match broken {
-            Broken::PercentEncoded => chunk
+        match invalid {
+            InvalidBytes::PercentEncoded => chunk
                 .invalid()
                 .iter()
                 .for_each(|byte| push_percent(out, *byte)),
-            Broken::Replaced if !chunk.invalid().is_empty() => {
+            InvalidBytes::Replaced if !chunk.invalid().is_empty() => {
                 out.extend_from_slice("\u{FFFD}".as_bytes())
             }
-            Broken::Replaced => {}
+            InvalidBytes::Replaced => {}
         }
     }
 }
 
-/// Whether a text is ASCII that JSON takes as it is, as nearly every text of a log is. Eight bytes at a time, without
-/// a way out before the end: that is what a compiler can make still wider.
+/// Whether a text is ASCII that needs no escaping in JSON, as nearly all text in logs is. Reads
+/// eight bytes at a time without an early exit, so that the compiler can vectorize the loop.
 pub fn is_plain(text: &[u8]) -> bool {
     let (words, rest) = text.as_chunks::<8>();
     let odd = words.iter().fold(0, |odd, word| odd | odd_bits(*word));
     match text.last_chunk::<8>() {
-        // Some of it for the second time, which is cheaper than byte by byte.
+        // Checks some bytes twice, which is faster than one by one.
         Some(last) => odd | odd_bits(*last) == 0,
         None => rest.iter().all(|byte| is_plain_byte(*byte)),
     }
 }
 
-/// Not zero if one of the bytes is a control character, `"`, `\` or beyond ASCII.
+/// Nonzero if one of the bytes is a control character, `"`, `\` or not ASCII.
 fn odd_bits(word: [u8; 8]) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -82,7 +84,7 @@ fn is_plain_byte(byte: u8) -> bool {
     (0x20..0x80).contains(&byte) && byte != b'"' && byte != b'\\'
 }
 
-/// `text` is valid UTF-8.
+/// Appends `text`, which is valid UTF-8, and escapes what JSON requires.
 fn push_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
     let is_odd = |byte: &u8| matches!(byte, 0..0x20 | b'"' | b'\\');
     while let Some(place) = text.iter().position(is_odd) {
@@ -100,7 +102,7 @@ fn push_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-/// `%XX`, upper case as browsers write it.
+/// Appends a byte as `%XX`, in upper case like browsers do.
 pub fn push_percent(out: &mut Vec<u8>, byte: u8) {
     out.push(b'%');
     push_hex(out, byte);
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_utf8_are_replaced_or_percent_encoded() {
+    fn invalid_utf8_is_replaced_or_percent_encoded() {
         assert_eq!(text(b"caf\xe9"), "caf\u{FFFD}");
         let mut out = Vec::new();
         push_url(&mut out, b"/caf\xe9?\xc3\xa9");
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn lone_surrogates_never_come_through() {
+    fn lone_surrogates_are_replaced() {
         assert_eq!(text(b"\xed\xa0\xbd"), "\u{FFFD}\u{FFFD}\u{FFFD}");
     }
 
@@ -155,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_comes_back_as_it_was(s in any::<String>()) {
+        fn any_text_survives_a_round_trip(s in any::<String>()) {
             prop_assert_eq!(text(s.as_bytes()), s);
         }
 
@@ -165,7 +167,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_plain_is_what_a_plain_loop_finds(place in any::<prop::sample::Index>(), odd in any::<u8>(), ascii in "[ -~]{1,40}") {
+        fn is_plain_agrees_with_a_simple_loop(place in any::<prop::sample::Index>(), odd in any::<u8>(), ascii in "[ -~]{1,40}") {
             let mut text = ascii.into_bytes();
             let place = place.index(text.len());
             text[place] = odd;

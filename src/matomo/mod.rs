@@ -1,23 +1,18 @@
-//! Matomo: batch to request, answer to outcome.
+//! The client of Matomo: batch to request, response to outcome.
 //!
-//! [`client`] does one exchange over HTTP and says what was seen ([`exchange`]); [`outcome`] says what that means
-//! for a batch of hits, [`api`] what it means for a question; [`retry`] how long to wait before the next attempt;
-//! [`auth`] finds the token.
+//! `client` performs one HTTP exchange and reports what it observed (`exchange`). `outcome`
+//! says what that means for a batch, `api` what it means for an API call. `retry` says how long
+//! to wait before the next attempt, `auth` finds the token, [`tracking`] writes the requests.
 
-pub mod api;
-pub mod auth;
-pub mod client;
-pub mod exchange;
-pub mod json;
-pub mod outcome;
-pub mod retry;
-pub mod shown;
-pub mod tracking;
-
-mod address;
-mod answer;
-mod failure;
-#[cfg(test)]
-mod test_server;
+pub(crate) mod api;
+pub(crate) mod auth;
+pub(crate) mod client;
+mod diagnose;
+pub(crate) mod exchange;
+pub(crate) mod json;
+pub(crate) mod outcome;
+mod response;
+pub(crate) mod retry;
 mod tls;
-mod words;
+pub mod tracking;
+pub(crate) mod visit_log;

@@ -1,204 +1,216 @@
-//! What one exchange means for a batch of hits: a pure function, the table of the delivery's design, row by row.
+//! Classifies the exchange of a batch: a pure function, tested row by row as a table.
 //!
-//! Doubt is the rule for all that is not sure: Matomo has no idempotency key, so a batch that is sent again though
-//! it was stored is counted twice.
+//! Whatever is not certain is unconfirmed: Matomo has no idempotency key, so a batch that was
+//! stored and is sent again is counted twice. See guide/guarantees.md, "Outcome of an exchange".
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::answer::{self, Reply, Tally};
-use super::exchange::{Answer, Cause, Exchange, Seen};
-use super::words;
+use super::diagnose;
+use super::exchange::{ConnectFailure, Exchange, ExchangeResult, HttpResponse};
+use super::response::{self, BulkCounts, BulkResponse};
 
-/// What this run has seen before.
+/// What this run has seen before the exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// A hit of (one of) the batch's sites was accepted.
+    /// Matomo has accepted a hit of one of the batch's sites.
     pub accepted_for_site: bool,
-    /// Matomo has answered with a success.
+    /// Matomo has acknowledged a batch.
     pub success: bool,
 }
 
-/// What is to be done about the batch. Each text says what happened, where, and what to do.
+/// What to do with the batch. Each text says what happened, where, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Done, whatever became of each hit.
-    Committed(Committed),
-    /// Nothing of it is at the server: again, after a wait.
+    /// Matomo has processed the batch. Hits may be refused or lost.
+    Acknowledged(Acknowledged),
+    /// The server received nothing: retry after a wait.
     NotSent { detail: String },
-    /// The server turned it away untouched: again, after the time told.
+    /// The server rejected the batch without processing it: retry after a wait.
     NotProcessed {
         retry_after: Option<Duration>,
         detail: String,
     },
-    /// More than the server takes: again as two halves. A single hit is refused.
+    /// The batch is larger than the server accepts: send it in halves, or refuse a single hit.
     TooLarge { detail: String },
-    /// All of it, a part or nothing is stored: ask Matomo, else the policy.
-    InDoubt {
-        /// An answer came, so the server is done with it and can be asked at once.
+    /// All, a part or nothing of the batch is stored: ask Matomo, or apply `--in-doubt`.
+    Unconfirmed {
+        /// The response is complete, so the server has finished and can be asked at once.
         answered: bool,
-        /// What is to be sent again goes as two halves: the server may have hung up on the size.
+        /// Send what is missing in halves: the server may have hung up because of the size.
         halve: bool,
         retry_after: Option<Duration>,
         detail: String,
     },
-    /// Nothing of it is done, and trying again does not help.
+    /// Nothing of the batch is stored, and a retry does not help: stop the import.
     Stop { message: String },
 }
 
-/// The parts of a batch: `tracked`, the refused and `lost` add up to what was sent.
+/// What became of the hits of a batch. `tracked`, `refused` and `lost` add up to the hits sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
+pub struct Acknowledged {
     pub tracked: usize,
     pub refused: Refused,
-    /// Hits that are neither tracked nor refused; which ones is not known.
+    /// Hits neither tracked nor refused. Matomo does not say which.
     pub lost: usize,
-    /// Text around Matomo's JSON: `debug=1`, PHP warnings. Fit to be shown.
+    /// Text around Matomo's JSON, from `debug=1` or PHP warnings; redacted.
     pub noise: Option<String>,
-    /// The answer contradicts itself: a warning.
-    pub odd: Option<String>,
+    /// A warning that the response contradicts itself.
+    pub warning: Option<String>,
 }
 
 /// Hits that Matomo refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Their places in the batch, from 0, ascending; none, where none was refused.
+    /// Their indices in the batch, ascending. Empty if no hit was refused.
     Indices(Vec<usize>),
-    /// How many; Matomo does not say which.
+    /// Their number. Matomo does not say which.
     Count(usize),
 }
 
-/// Says what an exchange means for a batch of `sent` hits.
-pub fn judge(exchange: &Exchange, sent: usize, history: &History) -> Outcome {
-    match &exchange.seen {
-        Seen::NotSent { cause, detail } if *cause == Cause::Certificate => Outcome::Stop {
+/// Classifies the exchange of a batch of `sent` hits.
+pub fn classify(exchange: &Exchange, sent: usize, history: &History) -> Outcome {
+    match &exchange.result {
+        ExchangeResult::NotSent {
+            cause: ConnectFailure::Certificate,
+            detail,
+        } => Outcome::Stop {
             message: detail.clone(),
         },
-        Seen::NotSent { detail, .. } => Outcome::NotSent {
+        ExchangeResult::NotSent { detail, .. } => Outcome::NotSent {
             detail: detail.clone(),
         },
-        Seen::NoAnswer { timed_out, detail } => Outcome::InDoubt {
+        ExchangeResult::NoResponse { timed_out, detail } => Outcome::Unconfirmed {
             answered: false,
             halve: !timed_out,
             retry_after: None,
             detail: detail.clone(),
         },
-        Seen::Answer(answer) => by_status(exchange, answer, sent, history),
+        ExchangeResult::Response(response) => classify_response(exchange, response, sent, history),
     }
 }
 
-fn by_status(exchange: &Exchange, answer: &Answer, sent: usize, history: &History) -> Outcome {
-    let reply = answer::read(&answer.body);
-    let from_matomo = !matches!(reply, Reply::Foreign);
+fn classify_response(
+    exchange: &Exchange,
+    response: &HttpResponse,
+    sent: usize,
+    history: &History,
+) -> Outcome {
+    let bulk = response::parse_bulk(&response.body);
+    let from_matomo = !matches!(bulk, BulkResponse::Foreign);
+    let detail = || diagnose_response(exchange, response);
+    let unconfirmed = || Outcome::Unconfirmed {
+        answered: response.complete,
+        halve: !response.complete,
+        retry_after: response.retry_after,
+        detail: detail(),
+    };
     let not_processed = || Outcome::NotProcessed {
-        retry_after: answer.retry_after,
-        detail: detail(exchange, answer),
+        retry_after: response.retry_after,
+        detail: detail(),
     };
-    let stop = || Outcome::Stop {
-        message: detail(exchange, answer),
-    };
-    match answer.status {
-        200..=299 => match reply {
-            Reply::Success(tally) => success(exchange, tally, sent, history),
-            Reply::Error | Reply::Foreign => in_doubt(exchange, answer),
+    let stop = || Outcome::Stop { message: detail() };
+    match response.status {
+        200..=299 => match bulk {
+            BulkResponse::Success(counts) => classify_success(exchange, counts, sent, history),
+            BulkResponse::MatomoError | BulkResponse::Foreign => unconfirmed(),
         },
-        413 => Outcome::TooLarge {
-            detail: detail(exchange, answer),
-        },
+        413 => Outcome::TooLarge { detail: detail() },
         408 | 425 | 429 | 503 if !from_matomo => not_processed(),
-        408 | 425 | 429 => in_doubt(exchange, answer),
+        408 | 425 | 429 => unconfirmed(),
         300..=399 | 400 | 401 | 407 => stop(),
-        // What forbids or hides the address has let this run through before: that may heal.
+        // Matomo was reached before in this run, so the error may pass.
         402..=499 if history.success => not_processed(),
         402..=499 => stop(),
-        _ => in_doubt(exchange, answer),
+        _ => unconfirmed(),
     }
 }
 
-fn in_doubt(exchange: &Exchange, answer: &Answer) -> Outcome {
-    Outcome::InDoubt {
-        answered: answer.whole,
-        halve: !answer.whole,
-        retry_after: answer.retry_after,
-        detail: detail(exchange, answer),
-    }
-}
-
-fn success(exchange: &Exchange, tally: Tally, sent: usize, history: &History) -> Outcome {
+fn classify_success(
+    exchange: &Exchange,
+    counts: BulkCounts,
+    sent: usize,
+    history: &History,
+) -> Outcome {
     let url = &exchange.url;
-    let told = (tally.tracked, tally.invalid);
-    if told == (0, 0) && sent > 0 {
+    let received = (counts.tracked, counts.invalid);
+    if received == (0, 0) && sent > 0 {
         return Outcome::Stop {
             message: format!(
-                "Matomo at {url} took {sent} hits and recorded none: tracking is switched off there \
-                 (record_statistics=0 in its config.ini.php), or something on the way changed what was sent"
+                "Matomo at {url} accepted {sent} hits but recorded none: tracking is switched off \
+                 there (record_statistics=0 in its config.ini.php), or a proxy altered the request"
             ),
         };
     }
-    if tally.tracked == 0 && tally.invalid >= sent && sent > 0 && !history.accepted_for_site {
+    if counts.tracked == 0 && counts.invalid >= sent && sent > 0 && !history.accepted_for_site {
         return Outcome::Stop {
             message: format!(
-                "Matomo at {url} refused all {sent} hits: the token is wrong or may not write to that site, or there is no \
-                 such site; check the token and --idsite"
+                "Matomo at {url} refused all {sent} hits: the token is wrong or has no write \
+                 access to the site, or the site does not exist; check the token and --idsite"
             ),
         };
     }
-    let invalid = tally.invalid.min(sent);
-    let tracked = tally.tracked.min(sent - invalid);
-    let refused = match told {
-        // All of them, whether it says which or not.
+    let invalid = counts.invalid.min(sent);
+    let tracked = counts.tracked.min(sent - invalid);
+    let refused = match received {
+        // All of them, also if the indices are missing.
         (0, refused) if refused == sent => Refused::Indices((0..sent).collect()),
-        _ => refused(tally.indices.as_deref(), invalid, sent),
+        _ => refused_hits(counts.indices.as_deref(), invalid, sent),
     };
-    let unclear = invalid > 0 && tally.indices.is_some() && matches!(refused, Refused::Count(_));
-    let odd = (told != (tracked, invalid) || unclear).then(|| {
-        let named = tally.indices.map_or(String::new(), |list| format!(", naming {} of them", list.len()));
+    let wrong_indices =
+        invalid > 0 && counts.indices.is_some() && matches!(refused, Refused::Count(_));
+    let warning = (received != (tracked, invalid) || wrong_indices).then(|| {
+        let named = counts.indices.map_or(String::new(), |indices| {
+            format!(", naming {} of them", indices.len())
+        });
         format!(
-            "Matomo at {url} says it recorded {} and refused {} of {sent} hits{named}: that cannot be; taken as {tracked} \
-             recorded",
-            told.0, told.1
+            "Matomo at {url} contradicts itself: of {sent} hits, it recorded {} and refused {}\
+             {named}; {tracked} are counted as recorded",
+            received.0, received.1
         )
     });
-    Outcome::Committed(Committed {
+    Outcome::Acknowledged(Acknowledged {
         tracked,
         refused,
         lost: sent - tracked - invalid,
-        noise: tally.noise,
-        odd,
+        noise: counts.noise,
+        warning,
     })
 }
 
-/// The places of refused hits, where they are told and there are as many as told; else only how many.
-fn refused(told: Option<&[Value]>, invalid: usize, sent: usize) -> Refused {
-    let mut places: Vec<usize> = told
+/// The indices of the refused hits if they are valid and match the number, else the number.
+fn refused_hits(indices: Option<&[Value]>, invalid: usize, sent: usize) -> Refused {
+    let mut indices: Vec<usize> = indices
         .unwrap_or_default()
         .iter()
-        .filter_map(|place| usize::try_from(place.as_u64()?).ok())
-        .filter(|place| *place < sent)
+        .filter_map(|index| usize::try_from(index.as_u64()?).ok())
+        .filter(|index| *index < sent)
         .collect();
-    places.sort_unstable();
-    places.dedup();
-    match places.len() == invalid {
-        true => Refused::Indices(places),
+    indices.sort_unstable();
+    indices.dedup();
+    match indices.len() == invalid {
+        true => Refused::Indices(indices),
         false => Refused::Count(invalid),
     }
 }
 
-fn detail(exchange: &Exchange, answer: &Answer) -> String {
-    let advice = match answer.status {
-        400 => "Matomo's BulkTracking plugin may be switched off, or a firewall before it refuses the request".into(),
-        401 if !answer.challenge => "check the token".into(),
+fn diagnose_response(exchange: &Exchange, response: &HttpResponse) -> String {
+    let advice = match response.status {
+        400 => "Matomo's BulkTracking plugin may be switched off, or a firewall in front of it \
+                refuses the request"
+            .into(),
+        401 if !response.challenge => "check the token".into(),
         404 | 405 | 410 => format!(
             "there is no tracker at this address: check {} and --tracker-endpoint-path",
             exchange.option
         ),
-        413 => "the web server takes no body of that size: raise its limit (nginx: client_max_body_size), or lower \
-                --recorder-max-payload-size"
+        413 => "the web server accepts no body of that size: raise its limit (nginx: \
+                client_max_body_size), or lower --recorder-max-payload-size"
             .into(),
-        _ => words::advice(exchange, answer),
+        _ => diagnose::advice(exchange, response),
     };
-    words::sentence(&words::answered(exchange, answer), &advice)
+    diagnose::sentence(&diagnose::describe(exchange, response), &advice)
 }
 
 #[cfg(test)]

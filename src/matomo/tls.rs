@@ -1,4 +1,4 @@
-//! TLS for https addresses: whom to trust, and how to say who we are.
+//! TLS: which server certificates to trust, and which client certificate to send.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,21 +19,22 @@ use rustls_platform_verifier::Verifier;
 use crate::error::{Error, Result};
 
 /// `--accept-invalid-ssl-certificate`, `--ca-certificate`, `--client-certificate`, `--client-key`.
-pub(super) struct Trust<'a> {
+pub(super) struct TlsOptions<'a> {
     pub accept_invalid: bool,
     pub ca: Option<&'a Path>,
     pub certificate: Option<&'a Path>,
     pub key: Option<&'a Path>,
 }
 
-/// The system's roots, and the user's own.
-pub(super) fn secure(builder: ClientBuilder, trust: &Trust) -> Result<ClientBuilder> {
+/// Configures TLS. Certificates are verified with the system's root certificates and
+/// `--ca-certificate`.
+pub(super) fn secure(builder: ClientBuilder, options: &TlsOptions) -> Result<ClientBuilder> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Check::new(trust)?));
-    let mut config = match identity(trust)? {
+        .with_custom_certificate_verifier(Arc::new(CertificateVerifier::new(options)?));
+    let mut config = match client_certificate(options)? {
         Some((path, certificates, key)) => config
             .with_client_auth_cert(certificates, key)
             .map_err(|e| {
@@ -49,8 +50,8 @@ pub(super) fn secure(builder: ClientBuilder, trust: &Trust) -> Result<ClientBuil
     Ok(builder.tls_backend_preconfigured(config))
 }
 
-/// No TLS at all: nothing is trusted, so no root certificates are looked for, which takes longer than all else
-/// at the start.
+/// Configures a client that does not use TLS: it loads no root certificates, which would dominate
+/// the start-up time.
 pub(super) fn plain(builder: ClientBuilder) -> Result<ClientBuilder> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -62,24 +63,23 @@ pub(super) fn plain(builder: ClientBuilder) -> Result<ClientBuilder> {
 
 fn unusable(error: rustls::Error) -> Error {
     Error::stopped(format!(
-        "TLS cannot be set up: {error}; check --ca-certificate, and that the system's root certificates \
+        "cannot set up TLS: {error}; check --ca-certificate, and that the system's root certificates \
          (ca-certificates) are installed"
     ))
 }
 
-/// Says whether a server's certificate is to be trusted.
 #[derive(Debug)]
-struct Check {
-    /// `None`: whatever it is (`--accept-invalid-ssl-certificate`).
+struct CertificateVerifier {
+    /// `None` accepts any certificate (`--accept-invalid-ssl-certificate`).
     roots: Option<Verifier>,
-    /// What `--ca-certificate` holds.
+    /// The certificates of `--ca-certificate`.
     own: Vec<CertificateDer<'static>>,
 }
 
-impl Check {
-    fn new(trust: &Trust) -> Result<Self> {
-        let own = trust.ca.map_or(Ok(Vec::new()), authorities)?;
-        let roots = match trust.accept_invalid {
+impl CertificateVerifier {
+    fn new(options: &TlsOptions) -> Result<Self> {
+        let own = options.ca.map_or(Ok(Vec::new()), ca_certificates)?;
+        let roots = match options.accept_invalid {
             true => None,
             false => {
                 let provider = Arc::new(ring::default_provider());
@@ -91,7 +91,7 @@ impl Check {
     }
 }
 
-impl ServerCertVerifier for Check {
+impl ServerCertVerifier for CertificateVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -104,9 +104,9 @@ impl ServerCertVerifier for Check {
             return Ok(ServerCertVerified::assertion());
         };
         match roots.verify_server_cert(certificate, intermediates, name, ocsp_response, now) {
-            // What `openssl req -x509` makes is an authority and its only certificate in one: the user trusts this very
-            // certificate. Its dates have been found good before its use is looked at.
-            Err(error) if is_authority(&error) && self.own.contains(certificate) => {
+            // `openssl req -x509` makes a certificate that is its own authority. The user trusts
+            // exactly this one. Its dates were verified before its usage was.
+            Err(error) if is_ca_as_server(&error) && self.own.contains(certificate) => {
                 verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -141,7 +141,7 @@ impl ServerCertVerifier for Check {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         match &self.roots {
             Some(roots) => roots.supported_verify_schemes(),
-            // Those too that could not be verified here.
+            // All, including those that this program could not verify.
             None => vec![
                 SignatureScheme::ECDSA_NISTP256_SHA256,
                 SignatureScheme::ECDSA_NISTP384_SHA384,
@@ -161,60 +161,64 @@ impl ServerCertVerifier for Check {
     }
 }
 
-/// All that is wrong with a server's certificate is that it is an authority's.
-fn is_authority(error: &rustls::Error) -> bool {
+/// Whether the only fault of a server's certificate is that it is an authority's.
+fn is_ca_as_server(error: &rustls::Error) -> bool {
     let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why))) = error else {
         return false;
     };
     matches!(why.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    match certificates(&read(path, "--ca-certificate")?) {
-        Some(found) if !found.is_empty() => Ok(found),
+fn ca_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    match parse_certificates(&read(path, "--ca-certificate")?) {
+        Some(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(wrong(
             "--ca-certificate",
             path,
-            "this holds no certificate in PEM form",
+            "it contains no certificate in PEM format",
         )),
     }
 }
 
-/// All that PEM text holds; `None`: it is none.
-fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+/// All certificates of a PEM file. Returns `None` if it is not valid PEM.
+fn parse_certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     CertificateDer::pem_slice_iter(pem)
         .collect::<std::result::Result<_, _>>()
         .ok()
 }
 
-/// Where it came from, the certificate with those that vouch for it, and its key.
-type Identity<'a> = (
+/// The file of a client certificate, its certificate chain, and its private key.
+type ClientCertificate<'a> = (
     &'a Path,
     Vec<CertificateDer<'static>>,
     PrivateKeyDer<'static>,
 );
 
-/// The certificate and its key, which may stand in one file.
-fn identity<'a>(trust: &Trust<'a>) -> Result<Option<Identity<'a>>> {
-    let Some(path) = trust.certificate else {
-        return match trust.key {
-            Some(_) => Err(Error::usage(
-                "--client-key needs --client-certificate beside it",
-            )),
+/// Reads the client certificate and its key, which may be in one file.
+fn client_certificate<'a>(options: &TlsOptions<'a>) -> Result<Option<ClientCertificate<'a>>> {
+    let Some(path) = options.certificate else {
+        return match options.key {
+            Some(_) => Err(Error::usage("--client-key needs --client-certificate")),
             None => Ok(None),
         };
     };
     let mut pem = read(path, "--client-certificate")?;
-    if let Some(key) = trust.key {
+    if let Some(key) = options.key {
         pem.push(b'\n');
         pem.extend(read(key, "--client-key")?);
     }
-    match (certificates(&pem), PrivateKeyDer::from_pem_slice(&pem)) {
-        (Some(found), Ok(key)) if !found.is_empty() => Ok(Some((path, found, key))),
+    match (
+        parse_certificates(&pem),
+        PrivateKeyDer::from_pem_slice(&pem),
+    ) {
+        (Some(certificates), Ok(key)) if !certificates.is_empty() => {
+            Ok(Some((path, certificates, key)))
+        }
         _ => Err(wrong(
             "--client-certificate",
             path,
-            "a certificate and an unencrypted private key in PEM form are needed, the key here or in --client-key",
+            "it needs a certificate and an unencrypted private key in PEM format; the key may be in \
+             --client-key",
         )),
     }
 }

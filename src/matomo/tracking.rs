@@ -1,30 +1,29 @@
-//! A hit as a tracking request: one JSON object, written straight into the batch (SPEC section 6).
+//! Writes hits as tracking requests, each one JSON object, straight into the batch. See
+//! guide/requests.md, "Parameters".
 
-mod head;
-mod prepared;
-mod stamp;
-mod url;
-mod variables;
-
-pub use url::NO_HOST;
+mod members;
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use crate::format::Field;
-use crate::hit::Hit;
-use crate::listening::{Beat, BeatKind};
-use crate::mark;
+use crate::hit::{Hit, LoggedRequest};
+use crate::hit_id::HitId;
 use crate::matomo::json;
-use crate::site::Site;
+use crate::radio::{SessionRequest, SessionRequestKind};
 
-use head::Head;
-pub use prepared::Prepared;
-use prepared::{LONGEST_EVENT, PREPARED, shorten};
-use stamp::Stamp;
-use url::{Page, cut};
-use variables::Variables;
+pub use members::NO_HOST;
+use members::{CustomVariables, IdAndDate, PagePath, is_rooted, origin, push_encoded, truncate};
 
-/// What goes into every request; from the options of the same names.
+/// Bytes of a session's event that are repeated unshortened. Nothing that a browser sends exceeds
+/// it.
+const MAX_EVENT_BYTES: usize = 4 * 1024;
+/// Bytes of each text in a longer event.
+const SHORTENED_BYTES: usize = 256;
+/// Bytes of a usual [`SessionTemplate`].
+const TEMPLATE_BYTES: usize = 640;
+
+/// How requests are written. Each field is the option of the same name.
 #[derive(Clone, Debug, Default)]
 pub struct TrackingOptions {
     pub query_delimiter: Vec<u8>,
@@ -33,7 +32,7 @@ pub struct TrackingOptions {
     pub track_http_method: bool,
     pub reverse_dns: bool,
     pub bots: bool,
-    /// `rec` is 0 unless the log's own request says otherwise.
+    /// With `--replay-tracking`, `rec` is 0 unless the replayed request sets it.
     pub replaying: bool,
     /// Field and name, in the order given.
     pub page_variables: Vec<(String, String)>,
@@ -42,18 +41,17 @@ pub struct TrackingOptions {
     pub listening_category: String,
 }
 
-/// Writes requests. What many of them have in common is made once and kept.
+/// Writes requests. Caches what they have in common with the request before.
 #[derive(Debug, Default)]
 pub struct Writer {
     options: TrackingOptions,
-    /// `"queuedtracking":0,"dp":1` and what else is the same in every request.
+    /// The members that are the same in every request: `"queuedtracking":0,"dp":1` and so on.
     constant: Vec<u8>,
-    /// Of the hit before.
-    head: Option<Head>,
-    /// The page variables of the hit before, where they are its status alone, and that status.
+    prefix: Option<RequestPrefix>,
+    /// `cvar` of the last hit and its status. Used only if nothing but the status goes into it.
     status: Vec<u8>,
     status_variable: Vec<u8>,
-    stamp: Stamp,
+    id_and_date: IdAndDate,
 }
 
 impl Writer {
@@ -80,18 +78,19 @@ impl Writer {
         }
     }
 
-    /// Appends the request of one hit. `pv_id` is the hit's mark, by which Matomo can be asked for it.
-    pub fn write(&mut self, hit: &Hit, site: &Site, pv_id: &[u8; mark::LENGTH], out: &mut Vec<u8>) {
-        let url = self.begin(hit, site, out);
-        out.extend_from_slice(self.stamp.of(pv_id, hit.time));
-        self.push_variables(hit, out);
-        if hit.is_download {
+    /// Appends the request of one hit.
+    pub fn write(&mut self, hit: &Hit, id: &HitId, out: &mut Vec<u8>) {
+        let url = self.begin(hit, out);
+        out.extend_from_slice(self.id_and_date.text(id, hit.time));
+        self.push_variables(hit.request, out);
+        let request = hit.request;
+        if request.is_download {
             out.extend_from_slice(b",\"download\":\"");
             out.extend_from_within(url);
             out.push(b'"');
         }
-        if (hit.is_error() && !self.options.replaying) || hit.is_redirect() {
-            self.push_title(hit, site, out);
+        if (request.is_error() && !self.options.replaying) || request.is_redirect() {
+            self.push_title(hit, out);
         }
         if let Some(time) = hit.generation_time {
             out.extend_from_slice(b",\"pf_srv\":");
@@ -111,100 +110,112 @@ impl Writer {
         out.push(b'}');
     }
 
-    /// What the requests of a connection have that does not depend on how long it lasted. The page view has all that
-    /// a hit's has but a generation time (a stream has none) and the bytes; the events repeat it without variables.
+    /// Writes the part of a session's requests that does not depend on its duration. The page view
+    /// has what the request of a hit has, except generation time and bytes. The events repeat it
+    /// without custom variables.
     ///
-    /// There may be hundreds of events: those of a line whose texts are longer than anything a browser sends repeat only
-    /// the beginnings of these.
-    pub fn prepare(&mut self, hit: &Hit, site: &Site) -> Prepared {
-        let prepared = self.prepare_whole(hit, site);
-        if prepared.event_size() <= LONGEST_EVENT {
-            return prepared;
+    /// A session may have hundreds of events. If they would exceed [`MAX_EVENT_BYTES`], all texts
+    /// are shortened.
+    pub fn session_template(&mut self, hit: &Hit) -> SessionTemplate {
+        let template = self.write_template(hit);
+        if template.event_size() <= MAX_EVENT_BYTES {
+            return template;
         }
+        let request = hit.request;
+        let request = LoggedRequest {
+            host: request.host.map(shorten),
+            ip: shorten(request.ip),
+            path: shorten(request.path),
+            query: shorten(request.query),
+            referrer: shorten(request.referrer),
+            user_agent: shorten(request.user_agent),
+            ..*request
+        };
         let short = Hit {
-            host: hit.host.map(shorten),
-            ip: shorten(hit.ip),
-            path: shorten(hit.path),
-            query: shorten(hit.query),
-            referrer: shorten(hit.referrer),
-            user_agent: shorten(hit.user_agent),
+            request: &request,
             userid: hit.userid.map(shorten),
+            site: Rc::clone(&hit.site),
             ..*hit
         };
-        self.prepare_whole(&short, site)
+        self.write_template(&short)
     }
 
-    fn prepare_whole(&mut self, hit: &Hit, site: &Site) -> Prepared {
-        let mut text = Vec::with_capacity(PREPARED);
-        self.begin(hit, site, &mut text);
+    fn write_template(&mut self, hit: &Hit) -> SessionTemplate {
+        let mut text = Vec::with_capacity(TEMPLATE_BYTES);
+        self.begin(hit, &mut text);
         let common = text.len();
         text.extend_from_slice(b",\"new_visit\":1");
-        self.push_variables(hit, &mut text);
+        self.push_variables(hit.request, &mut text);
         let view = text.len();
         text.extend_from_slice(b",\"ca\":1");
         push_member(&mut text, "e_c", self.options.listening_category.as_bytes());
-        push_member(&mut text, "e_n", hit.path);
-        Prepared { text, common, view }
+        push_member(&mut text, "e_n", hit.request.path);
+        SessionTemplate {
+            text,
+            common_end: common,
+            view_end: view,
+        }
     }
 
-    /// Appends one request of a connection. `bytes`: what was sent in all, for the page view.
-    pub fn write_beat(
+    /// Appends one request of a session. The page view has the `bytes` sent in the whole session.
+    pub fn write_session_request(
         &mut self,
-        prepared: &Prepared,
-        beat: Beat,
+        template: &SessionTemplate,
+        request: SessionRequest,
         bytes: u64,
-        pv_id: &[u8; mark::LENGTH],
+        id: &HitId,
         out: &mut Vec<u8>,
     ) {
-        match beat.kind {
-            BeatKind::PageView => {
-                prepared.push_view(out);
+        match request.kind {
+            SessionRequestKind::PageView => {
+                template.push_view(out);
                 if bytes > 0 {
                     out.extend_from_slice(b",\"bw_bytes\":");
                     json::push_number(out, bytes);
                 }
             }
-            BeatKind::Connected => {
-                prepared.push_event(out);
+            SessionRequestKind::Connected => {
+                template.push_event(out);
                 out.extend_from_slice(b",\"e_a\":\"connected\"");
             }
-            BeatKind::Listened(seconds) => {
-                prepared.push_event(out);
+            SessionRequestKind::Listened(seconds) => {
+                template.push_event(out);
                 out.extend_from_slice(b",\"e_a\":\"listened\",\"e_v\":");
                 json::push_number(out, seconds);
             }
         }
-        out.extend_from_slice(self.stamp.of(pv_id, beat.time));
+        out.extend_from_slice(self.id_and_date.text(id, request.time));
         out.push(b'}');
     }
 
-    /// What every request of a hit has: the page view as well as the events that repeat it. Gives where in `out` the
-    /// url stands.
-    fn begin(&mut self, hit: &Hit, site: &Site, out: &mut Vec<u8>) -> Range<usize> {
-        if !self.head.as_ref().is_some_and(|head| head.fits(hit, site)) {
-            self.head = None;
+    /// Appends what the request of a hit, a page view and an event have in common. Returns the
+    /// position of the URL.
+    fn begin(&mut self, hit: &Hit, out: &mut Vec<u8>) -> Range<usize> {
+        if !self.prefix.as_ref().is_some_and(|prefix| prefix.fits(hit)) {
+            self.prefix = None;
         }
-        let head = self
-            .head
-            .get_or_insert_with(|| Head::new(&self.constant, hit, site));
-        let url = out.len() + head.url;
-        out.extend_from_slice(&head.text);
-        self.page(hit).push(out);
+        let prefix = self
+            .prefix
+            .get_or_insert_with(|| RequestPrefix::new(&self.constant, hit));
+        let request = hit.request;
+        let url = out.len() + prefix.url_at;
+        out.extend_from_slice(&prefix.text);
+        self.page_path(request).push(out);
         let url = url..out.len();
         out.extend_from_slice(b"\",\"urlref\":\"");
-        json::push_url(out, cut(hit.referrer));
-        match &hit.cid {
+        json::push_url(out, truncate(request.referrer));
+        match &request.cid {
             Some(cid) => {
                 out.extend_from_slice(b"\",\"cid\":\"");
                 out.extend_from_slice(cid);
             }
             None => {
                 out.extend_from_slice(b"\",\"cip\":\"");
-                json::push_text(out, hit.ip);
+                json::push_text(out, request.ip);
             }
         }
         out.extend_from_slice(b"\",\"ua\":\"");
-        json::push_text(out, hit.user_agent);
+        json::push_text(out, request.user_agent);
         out.push(b'"');
         if let Some(user) = hit.userid {
             push_member(out, "uid", user);
@@ -212,69 +223,155 @@ impl Writer {
         url
     }
 
-    fn page<'h>(&'h self, hit: &Hit<'h>) -> Page<'h> {
+    fn page_path<'h>(&'h self, request: &LoggedRequest<'h>) -> PagePath<'h> {
         let delimiter = &self.options.query_delimiter;
-        Page::of(
-            hit,
+        PagePath::new(
+            request,
             (!self.options.strip_query).then_some(delimiter.as_slice()),
         )
     }
 
-    fn push_variables(&mut self, hit: &Hit, out: &mut Vec<u8>) {
+    fn push_variables(&mut self, request: &LoggedRequest, out: &mut Vec<u8>) {
         let options = &self.options;
         if !options.page_variables.is_empty() || options.track_http_method {
-            self.push_page_variables(hit, out);
+            self.push_page_variables(request, out);
         } else {
-            if self.status != hit.status || self.status_variable.is_empty() {
-                self.status = hit.status.to_vec();
+            if self.status != request.status || self.status_variable.is_empty() {
+                self.status = request.status.to_vec();
                 let mut text = std::mem::take(&mut self.status_variable);
                 text.clear();
-                self.push_page_variables(hit, &mut text);
+                self.push_page_variables(request, &mut text);
                 self.status_variable = text;
             }
             out.extend_from_slice(&self.status_variable);
         }
 
-        let mut visit = Variables::new("_cvar", out);
-        visit.push_fields(hit, &self.options.visit_variables);
+        let mut visit = CustomVariables::new("_cvar", out);
+        visit.push_fields(request, &self.options.visit_variables);
         if self.options.bots {
-            let name = if hit.is_bot { "Bot" } else { "Not-Bot" };
-            visit.push(name, hit.user_agent);
+            let name = if request.is_bot { "Bot" } else { "Not-Bot" };
+            visit.push(name, request.user_agent);
         }
         visit.end();
     }
 
-    fn push_page_variables(&self, hit: &Hit, out: &mut Vec<u8>) {
-        let mut page = Variables::new("cvar", out);
-        page.push_fields(hit, &self.options.page_variables);
+    fn push_page_variables(&self, request: &LoggedRequest, out: &mut Vec<u8>) {
+        let mut page = CustomVariables::new("cvar", out);
+        page.push_fields(request, &self.options.page_variables);
         if self.options.track_http_method
-            && let Some(method) = hit
+            && let Some(method) = request
                 .record
                 .get(Field::Method)
                 .filter(|method| *method != b"-")
         {
             page.push("HTTP-method", method);
         }
-        page.push("HTTP-code", hit.status);
+        page.push("HTTP-code", request.status);
         page.end();
     }
 
-    /// `404/URL = <url, percent-encoded>/From = <referrer, percent-encoded>`
-    fn push_title(&self, hit: &Hit, site: &Site, out: &mut Vec<u8>) {
+    /// Appends `404/URL = <URL>/From = <referrer>`, both percent-encoded; see guide/requests.md,
+    /// "Action names".
+    fn push_title(&self, hit: &Hit, out: &mut Vec<u8>) {
+        let request = hit.request;
         let delimiter = self.options.title_delimiter.as_bytes();
         out.extend_from_slice(b",\"action_name\":\"");
-        json::push_text(out, hit.status);
+        json::push_text(out, request.status);
         json::push_text(out, delimiter);
         out.extend_from_slice(b"URL = ");
-        url::push_encoded(out, &url::origin(hit, site));
-        self.page(hit).push_encoded(out);
-        if !hit.referrer.is_empty() {
+        push_encoded(out, &origin(request, &hit.site));
+        self.page_path(request).push_encoded(out);
+        if !request.referrer.is_empty() {
             json::push_text(out, delimiter);
             out.extend_from_slice(b"From = ");
-            url::push_encoded(out, cut(hit.referrer));
+            push_encoded(out, truncate(request.referrer));
         }
         out.push(b'"');
     }
+}
+
+/// The beginning of the requests for one site and host, up to the path in the URL.
+#[derive(Debug)]
+struct RequestPrefix {
+    /// Index of the site.
+    site: u32,
+    host: Option<Vec<u8>>,
+    is_rooted: bool,
+    text: Vec<u8>,
+    /// Position of the URL in `text`.
+    url_at: usize,
+}
+
+impl RequestPrefix {
+    fn new(constant: &[u8], hit: &Hit) -> Self {
+        let (request, site) = (hit.request, &hit.site);
+        let mut text = vec![b'{'];
+        text.extend_from_slice(constant);
+        text.extend_from_slice(b",\"idsite\":\"");
+        json::push_text(&mut text, site.id.as_bytes());
+        text.extend_from_slice(b"\",\"url\":\"");
+        let url_at = text.len();
+        json::push_url(&mut text, &origin(request, site));
+        Self {
+            site: site.index,
+            host: request.host.map(<[u8]>::to_vec),
+            is_rooted: is_rooted(request),
+            text,
+            url_at,
+        }
+    }
+
+    fn fits(&self, hit: &Hit) -> bool {
+        self.site == hit.site.index
+            && self.is_rooted == is_rooted(hit.request)
+            && self.host.as_deref() == hit.request.host
+    }
+}
+
+/// The requests of a session without dates and hit identifiers.
+#[derive(Clone, Debug)]
+pub struct SessionTemplate {
+    /// What all requests have, then what only the page view has, then what only the events have.
+    text: Vec<u8>,
+    common_end: usize,
+    view_end: usize,
+}
+
+impl SessionTemplate {
+    fn push_view(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.text[..self.view_end]);
+    }
+
+    fn push_event(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.text[..self.common_end]);
+        out.extend_from_slice(&self.text[self.view_end..]);
+    }
+
+    /// Bytes that [`SessionTemplate::push_event`] appends.
+    fn event_size(&self) -> usize {
+        self.text.len() - (self.view_end - self.common_end)
+    }
+
+    /// Frees unused memory.
+    pub fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+    }
+
+    /// Bytes of memory on the heap.
+    pub fn size(&self) -> usize {
+        self.text.capacity()
+    }
+}
+
+/// Truncates a text to [`SHORTENED_BYTES`], or a few less so that it ends with a whole character.
+fn shorten(text: &[u8]) -> &[u8] {
+    if text.len() <= SHORTENED_BYTES {
+        return text;
+    }
+    let is_continuation = |at: &usize| text[*at] & 0xc0 == 0x80;
+    // No character of UTF-8 has more than three continuation bytes.
+    let back = (0..3).take_while(|back| is_continuation(&(SHORTENED_BYTES - back)));
+    &text[..SHORTENED_BYTES - back.count()]
 }
 
 fn push_member(out: &mut Vec<u8>, name: &str, value: &[u8]) {

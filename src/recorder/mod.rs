@@ -1,94 +1,119 @@
-//! Recorders: hits to batches, and batches to Matomo; one visitor always on the same recorder.
+//! Recorders: threads that cut hits into batches and send them to Matomo.
+//!
+//! The parser fills a [`Chunk`] for each recorder through the [`Queue`]. A recorder reads chunks
+//! into its [`buffer`], orders the hits so that they cost Matomo least, and cuts them into batches
+//! ([`batch`]). Its [`sender`] sends each batch until its outcome is known, and [`acks`] records
+//! that in the ledger. [`adaptive`] limits batch size and concurrency, and [`context`] is what the
+//! recorders share.
+//!
+//! All hits of a visitor go to the same recorder, so no two requests in flight share a visitor:
+//! Matomo would open several visits for one.
 
+mod acks;
+mod adaptive;
 mod batch;
-mod books;
-mod crowd;
-mod delivery;
-mod doubt;
-mod gate;
-mod outage;
-mod outbox;
-mod parcel;
-mod resolve;
-mod round;
-mod shared;
-mod sizer;
-mod tempo;
-mod throttle;
-mod trust;
-mod window;
-
-pub use outbox::{Closed, Outbox};
-pub use parcel::{Parcel, Place, Unit};
+mod buffer;
+mod context;
+mod in_doubt;
+mod queue;
+mod sender;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel as channel;
 
 use crate::error::{Error, Result};
+use crate::matomo::retry::RetryPolicy;
 use crate::report::{Account, Console, Count};
-use crate::stop::Stop;
+use crate::shutdown::Shutdown;
 
-use crowd::Most;
-use delivery::Delivery;
-pub use doubt::{Unasked, present};
-pub use shared::Shared;
-use sizer::Sizer;
-use throttle::Throttle;
-use window::Window;
+use adaptive::{BatchSize, Concurrency, Controller, Semaphore};
+use buffer::Buffer;
+pub use context::Context;
+pub use in_doubt::{Decision, InDoubt};
+use queue::CHUNK_BYTES;
+pub use queue::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
+use sender::Sender;
 
-/// How often it is looked whether the recorders have ended.
-const GLANCE: Duration = Duration::from_millis(2);
+/// How often the end of the recorders is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// What ends so soon needs no word about it.
-const SOON: Duration = Duration::from_secs(1);
+/// A shutdown that takes longer is announced.
+const QUIET_SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// Hits that one recorder reads ahead, so that it can put those together which are cheap together: beyond that there
-/// is little to be gained (measured: 11 % from 1,000 to 4,000).
-const AHEAD: usize = 4000;
+/// Hits that a recorder reads ahead to put those together that are cheap together. Reading further
+/// gains little (measured: 11 % from 1,000 to 4,000).
+const READ_AHEAD_HITS: usize = 4000;
 
-/// With a full batch at hand, a recorder waits so long for more to put in order: the input pauses, or the parser waits
-/// for another recorder.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long a recorder with a full batch waits for more hits to order: the input may pause, or the
+/// parser may wait for another recorder.
+const READ_AHEAD_WAIT: Duration = Duration::from_millis(50);
+
+/// How hits are sent.
+#[derive(Clone, Debug)]
+pub struct DeliveryOptions {
+    /// Number of recorders; with `auto`, the maximum.
+    pub recorders: usize,
+    /// `--recorders=auto`: find out how many requests at once suit the server.
+    pub auto: bool,
+    /// The user's maximum of hits in one batch.
+    pub max_batch_hits: Option<usize>,
+    /// Send hits in the order of the log, not in the order that costs Matomo least.
+    pub keep_order: bool,
+    pub retry: RetryPolicy,
+    /// Time-out of a request.
+    pub timeout: Duration,
+    /// Pause of each recorder between two requests.
+    pub pace: Option<Duration>,
+    pub debug_tracker: bool,
+    pub in_doubt: InDoubt,
+}
 
 /// The recorder threads.
 pub struct Pool {
     threads: Vec<JoinHandle<()>>,
-    /// With `--recorders=auto`: what knows the number that was found.
-    auto: Option<Arc<Throttle>>,
+    /// With `--recorders=auto`: knows the number that was found.
+    auto: Option<Arc<Semaphore>>,
     console: Console,
 }
 
 impl Pool {
-    /// Starts the threads. Parcels go to them through the outbox; dropping that ends them.
-    pub fn start(shared: &Arc<Shared>) -> Result<(Pool, Outbox)> {
-        let options = &shared.options;
-        let room = room(options.recorders);
-        let waiting = room.div_ceil(parcel::FULL);
-        let most = match options.auto {
-            true => Most::Auto(options.recorders),
-            false => Most::Fixed(options.recorders),
+    /// Starts the threads. They end when the queue is dropped.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn start(context: &Arc<Context>) -> Result<(Pool, Queue)> {
+        let options = &context.options;
+        let read_ahead = read_ahead_bytes(options.recorders);
+        // The last chunk may begin just below the limit.
+        let buffer_bytes = read_ahead + CHUNK_BYTES;
+        let concurrency = match options.auto {
+            true => Concurrency::Auto(options.recorders),
+            false => Concurrency::Fixed(options.recorders),
         };
-        let throttle = Arc::new(Throttle::new(most, Sizer::new(options.most_hits, room)));
-        let (return_emptied, emptied) = unbounded();
+        let batch_size = BatchSize::new(options.max_batch_hits, buffer_bytes);
+        let semaphore = Arc::new(Semaphore::new(Controller::new(concurrency, batch_size)));
+        let (return_emptied, emptied) = channel::unbounded();
         let mut threads = Vec::new();
         let mut inboxes = Vec::new();
         for number in 1..=options.recorders {
-            let (sender, inbox) = bounded(waiting);
+            let (sender, inbox) = channel::bounded(read_ahead.div_ceil(CHUNK_BYTES));
             inboxes.push(sender);
             let recorder = Recorder {
                 inbox,
                 emptied: return_emptied.clone(),
-                window: Window::of(room + parcel::FULL),
-                room,
-                delivery: Delivery::new(Arc::clone(shared), Arc::clone(&throttle)),
+                buffer: Buffer::with_capacity(buffer_bytes),
+                read_ahead,
+                sender: Sender::new(Arc::clone(context), Arc::clone(&semaphore)),
+                semaphore: Arc::clone(&semaphore),
+                context: Arc::clone(context),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("recorder {number}"))
-                .spawn(move || recorder.live(number));
+                .spawn(move || recorder.run(number));
             threads.push(thread.map_err(|error| {
                 Error::stopped(format!(
                     "recorder {number} cannot be started: {error}; try fewer --recorders"
@@ -98,44 +123,45 @@ impl Pool {
         Ok((
             Pool {
                 threads,
-                auto: options.auto.then_some(throttle),
-                console: shared.console.clone(),
+                auto: options.auto.then_some(semaphore),
+                console: context.console.clone(),
             },
-            Outbox::new(inboxes, emptied, shared.stop.clone()),
+            Queue::new(inboxes, emptied, context.stop.clone()),
         ))
     }
 
-    /// For a dry run: what goes into the outbox is counted and dropped, without a thread.
-    pub fn none(account: &Arc<Account>, console: &Console) -> (Pool, Outbox) {
+    /// Makes a pool without threads. What its queue receives is counted as imported and dropped.
+    pub fn for_dry_run(account: &Arc<Account>, console: &Console) -> (Pool, Queue) {
         let pool = Pool {
             threads: Vec::new(),
             auto: None,
             console: console.clone(),
         };
-        (pool, Outbox::dropping(Arc::clone(account)))
+        (pool, Queue::for_dry_run(Arc::clone(account)))
     }
 
-    /// Waits for the recorders to end, which they do once the outbox is gone; after a signal at most so long.
-    /// `false`: a request is still under way.
-    pub fn join(self, stop: &Stop, grace: Duration) -> bool {
-        let mut signalled: Option<Instant> = None;
-        let mut told = false;
+    /// Waits for the recorders to end, once the queue is dropped. During a shutdown it waits no
+    /// longer than `grace`, and returns false if a request is still in flight then.
+    pub fn join(self, stop: &Shutdown, grace: Duration) -> bool {
+        let mut stopping_since: Option<Instant> = None;
+        let mut is_announced = false;
         while self.threads.iter().any(|thread| !thread.is_finished()) {
             if stop.requested() {
-                let since = signalled.get_or_insert_with(Instant::now).elapsed();
-                if since > grace {
+                let elapsed = stopping_since.get_or_insert_with(Instant::now).elapsed();
+                if elapsed > grace {
                     return false;
                 }
-                if since > SOON && stop.signal().is_some() && !std::mem::replace(&mut told, true) {
+                if elapsed > QUIET_SHUTDOWN && stop.signal().is_some() && !is_announced {
+                    is_announced = true;
                     self.console.note(format!(
-                        "requests under way are given {} s to end; a second signal ends them at once",
+                        "waiting up to {} s for requests in flight; a second signal ends them at once",
                         grace.as_secs()
                     ));
                 }
             }
-            std::thread::sleep(GLANCE);
+            std::thread::sleep(POLL_INTERVAL);
         }
-        if let Some(settled) = self.auto.and_then(|throttle| throttle.settled()) {
+        if let Some(settled) = self.auto.and_then(|semaphore| semaphore.settled()) {
             self.console
                 .note(format!("--recorders=auto settled on {settled}"));
         }
@@ -144,103 +170,108 @@ impl Pool {
 }
 
 struct Recorder {
-    inbox: Receiver<Parcel>,
-    emptied: Sender<Parcel>,
-    window: Window,
+    inbox: channel::Receiver<Chunk>,
+    emptied: channel::Sender<Chunk>,
+    buffer: Buffer,
     /// Bytes to read ahead.
-    room: usize,
-    delivery: Delivery,
+    read_ahead: usize,
+    sender: Sender,
+    semaphore: Arc<Semaphore>,
+    context: Arc<Context>,
 }
 
 impl Recorder {
-    /// A failure, be it a panic, must end the program with a message, and with it the other recorders.
-    fn live(mut self, number: usize) {
-        let outcome =
-            std::panic::catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|_| {
-                Err(Error::stopped(format!(
-                    "recorder {number} failed: this is a mistake in import-logs"
-                )))
-            });
-        if let Err(error) = outcome {
-            self.delivery.stop().halt(error);
+    /// Runs until the queue is dropped or the program stops. An error or a panic ends the program
+    /// with a message.
+    fn run(mut self, number: usize) {
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| self.send_all()));
+        let result = result.unwrap_or_else(|_| {
+            Err(Error::stopped(format!(
+                "recorder {number} panicked: this is a bug in import-logs"
+            )))
+        });
+        if let Err(error) = result {
+            self.context.stop.halt(error);
         }
-        self.give_up();
+        self.count_unsent();
     }
 
-    fn run(&mut self) -> Result<()> {
-        while self.fill() {
-            self.delivery.send(&mut self.window)?;
-            if self.delivery.is_to_stop() {
-                // What it holds is still to be counted.
+    fn send_all(&mut self) -> Result<()> {
+        while self.fill_buffer() {
+            self.sender.send(&mut self.buffer)?;
+            if self.context.stop.requested() {
+                // `count_unsent` has to see the rest of the buffer.
                 break;
             }
-            self.window.clear();
+            self.buffer.clear();
         }
         Ok(())
     }
 
-    /// Reads ahead until the window is full, the input pauses, or there is no more. `false`: nothing is left.
-    fn fill(&mut self) -> bool {
-        while self.window.len() < AHEAD && self.window.size() < self.room {
-            let parcel = match self.window.len() < self.delivery.full() {
-                true => self.inbox.recv().ok(),
-                false => self.inbox.recv_timeout(PATIENCE).ok(),
+    /// Reads ahead until the buffer is full, the input pauses or the queue is dropped. Returns
+    /// false if there is nothing to send.
+    fn fill_buffer(&mut self) -> bool {
+        while self.buffer.len() < READ_AHEAD_HITS && self.buffer.bytes() < self.read_ahead {
+            let is_full_batch = self.buffer.len() >= self.semaphore.batch_limits().hits;
+            let chunk = match is_full_batch {
+                true => self.inbox.recv_timeout(READ_AHEAD_WAIT).ok(),
+                false => self.inbox.recv().ok(),
             };
-            let Some(mut parcel) = parcel else { break };
-            let flush = parcel.flush;
-            self.window.add(&mut parcel);
-            // The parser may be gone already.
-            let _ = self.emptied.send(parcel);
-            // Nothing to send is no reason to end: more may come.
-            if flush && !self.window.is_empty() {
+            let Some(mut chunk) = chunk else { break };
+            let flush = chunk.flush;
+            self.buffer.add(&mut chunk);
+            // The parser may have ended already.
+            let _ = self.emptied.send(chunk);
+            // An empty buffer is not the end: more may come.
+            if flush && !self.buffer.is_empty() {
                 break;
             }
         }
-        !self.window.is_empty()
+        !self.buffer.is_empty()
     }
 
-    /// Counts what it holds, and whatever the parser still hands over, as not sent.
-    fn give_up(&mut self) {
-        let account = self.delivery.account();
-        for (unit, in_doubt) in self.window.unsettled() {
-            let count = match in_doubt {
+    /// Counts what is left in the buffer, and all that still arrives, as not sent.
+    fn count_unsent(&mut self) {
+        let account = &self.context.account;
+        for (group, is_unconfirmed) in self.buffer.unsettled() {
+            let count = match is_unconfirmed {
                 true => Count::InDoubt,
                 false => Count::Unsent,
             };
-            add(account, unit, count);
+            count_group(account, group, count);
         }
-        self.window.clear();
-        while let Ok(parcel) = self.inbox.recv() {
-            count_unsent(self.delivery.account(), parcel.units.iter());
+        self.buffer.clear();
+        while let Ok(chunk) = self.inbox.recv() {
+            count_unsent(account, chunk.groups.iter());
         }
     }
 }
 
-/// Bytes that each of so many recorders reads ahead, and as many again wait for it while it sends: visitors are
-/// pinned, so the parser can go no further than the recorder that has least room.
+/// How many bytes each recorder reads ahead; as many again may wait in its queue. The parser stops
+/// when the queue of a single recorder is full, because visitors are bound to recorders.
 ///
-/// One alone has 2 MiB, which are 4,000 hits or more. Several have less each, for what is read ahead is nearly all of
-/// the memory that the program needs; very many do not make it large.
-fn room(recorders: usize) -> usize {
-    const ALONE: usize = 2 << 20;
-    const SEVERAL: usize = 256 << 10;
-    const MOST: usize = 4 << 20;
+/// A single recorder gets 2 MiB, which is 4,000 hits or more. Several get less each, because this
+/// is nearly all the memory that the program needs.
+fn read_ahead_bytes(recorders: usize) -> usize {
+    const SINGLE: usize = 2 << 20;
+    const MIN_OF_SEVERAL: usize = 256 << 10;
+    const MAX_TOTAL: usize = 4 << 20;
     match recorders {
-        0 | 1 => ALONE,
-        more => SEVERAL
-            .max(ALONE / 2 / more)
-            .min(MOST / more)
-            .max(2 * parcel::FULL),
+        0 | 1 => SINGLE,
+        _ => (SINGLE / 2 / recorders)
+            .max(MIN_OF_SEVERAL)
+            .min(MAX_TOTAL / recorders)
+            .max(2 * CHUNK_BYTES),
     }
 }
 
-/// Lines that were read and that no recorder sent.
-pub fn count_unsent<'u>(account: &Account, units: impl Iterator<Item = &'u Unit>) {
-    units.for_each(|unit| add(account, unit, Count::Unsent));
+/// Counts lines that were read but not sent.
+pub fn count_unsent<'g>(account: &Account, groups: impl Iterator<Item = &'g RequestGroup>) {
+    groups.for_each(|group| count_group(account, group, Count::Unsent));
 }
 
-fn add(account: &Account, unit: &Unit, count: Count) {
-    if let Some(file) = account.file(unit.file as usize) {
-        file.add(count, unit.lines());
+fn count_group(account: &Account, group: &RequestGroup, count: Count) {
+    if let Some(file) = account.file(group.file as usize) {
+        file.add(count, group.lines());
     }
 }

@@ -1,26 +1,29 @@
-//! Text from strangers made safe to show: a log line is written by whoever sent the request, and a terminal obeys
-//! escape sequences.
+//! Makes untrusted text safe to print. Anyone who sends a request writes text into a log, and a
+//! terminal obeys escape sequences.
 //!
-//! What a terminal would act upon, or a reader could not see, is shown as an escape (`\x1b`, `\u{202e}`); letters
-//! of all languages stay as they are. A backslash stays single: the text is to be read, not to be parsed.
+//! Characters that a terminal acts upon or that are invisible become escapes (`\x1b`, `\u{202e}`).
+//! Letters of all languages stay. Backslashes are not doubled: the text is for people, not for
+//! parsers.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Characters shown of one text from a log; more says nothing more to a reader.
-pub const LONGEST: usize = 1000;
+/// Maximum characters of a text from a log.
+pub const MAX_CHARS: usize = 1000;
 
-/// A text from a log, a server or a file name, on one line and of at most [`LONGEST`] characters.
+/// Cleans text from a log, a server or a file name, on one line of at most [`MAX_CHARS`]
+/// characters.
 pub fn clean(text: &[u8]) -> Cow<'_, str> {
-    clean_to(text, LONGEST)
+    clean_to(text, MAX_CHARS)
 }
 
-/// The same, shortened to `longest` characters and a `…`. What an escape takes counts in full.
+/// Cleans text and shortens it to `longest` characters and a `…`. Escapes count with all their
+/// characters.
 pub fn clean_to(text: &[u8], longest: usize) -> Cow<'_, str> {
     escape(text, longest, |_| false)
 }
 
-/// A text of several lines: line ends and tabs stay, the rest is as in [`clean`], and nothing is cut.
+/// Cleans text of several lines. Keeps line breaks and tabs and does not shorten.
 pub fn clean_block(text: &str) -> Cow<'_, str> {
     escape(text.as_bytes(), usize::MAX, |c| matches!(c, '\n' | '\t'))
 }
@@ -32,7 +35,7 @@ fn escape(text: &[u8], longest: usize, stays: impl Fn(char) -> bool) -> Cow<'_, 
     {
         return Cow::Borrowed(text);
     }
-    let mut shown = Shown::new(longest);
+    let mut shown = LimitedText::new(longest);
     for chunk in text.utf8_chunks() {
         for c in chunk.valid().chars() {
             let fits = match c {
@@ -57,13 +60,13 @@ fn escape(text: &[u8], longest: usize, stays: impl Fn(char) -> bool) -> Cow<'_, 
     Cow::Owned(shown.text)
 }
 
-/// A text under way, and the characters it may still take.
-struct Shown {
+/// A text being built, with the number of characters left.
+struct LimitedText {
     text: String,
     room: usize,
 }
 
-impl Shown {
+impl LimitedText {
     fn new(room: usize) -> Self {
         Self {
             text: String::new(),
@@ -71,7 +74,7 @@ impl Shown {
         }
     }
 
-    /// Adds a piece of that many characters, or the `…` that ends the text where it does not fit.
+    /// Adds a piece, or a final `…` if the piece does not fit. Returns whether it fits.
     fn push(&mut self, piece: std::fmt::Arguments<'_>, characters: usize) -> bool {
         let left = self.room.checked_sub(characters);
         // Writing into a String cannot fail.
@@ -84,8 +87,8 @@ impl Shown {
     }
 }
 
-/// Characters that a terminal obeys (C0, DEL, C1), that turn the order of what is read around, or that nobody sees.
-/// The joiners U+200C and U+200D are none: Persian and emoji are spelt with them.
+/// Whether a character is a control (C0, DEL, C1), changes the text direction, or is invisible. Not
+/// the joiners U+200C and U+200D, which Persian and emoji need.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -101,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown_as_an_escape() {
+    fn control_characters_become_escapes() {
         let cases: [(&[u8], &str); 8] = [
             (b"GET / HTTP/1.1", "GET / HTTP/1.1"),
             (b"\x1b]0;owned\x07", "\\x1b]0;owned\\x07"),
@@ -144,7 +147,7 @@ mod tests {
             "abc…",
             "an escape is never cut in half"
         );
-        assert_eq!(clean(&[b'x'; LONGEST + 1]).chars().count(), LONGEST + 1);
+        assert_eq!(clean(&[b'x'; MAX_CHARS + 1]).chars().count(), MAX_CHARS + 1);
     }
 
     #[test]
@@ -155,19 +158,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_hidden_is_ever_shown(text in proptest::collection::vec(any::<u8>(), 0..200), longest in 0usize..250) {
+        fn no_hidden_character_is_printed(text in proptest::collection::vec(any::<u8>(), 0..200), longest in 0usize..250) {
             let shown = clean_to(&text, longest);
             prop_assert!(!shown.chars().any(is_hidden));
             prop_assert!(shown.chars().count() <= longest + 1);
         }
 
         #[test]
-        fn nothing_hidden_but_line_ends_and_tabs_is_shown_in_a_block(text in any::<String>()) {
+        fn a_block_has_no_hidden_character_but_line_breaks_and_tabs(text in any::<String>()) {
             prop_assert!(!clean_block(&text).chars().any(|c| is_hidden(c) && c != '\n' && c != '\t'));
         }
 
         #[test]
-        fn text_without_anything_hidden_stays(text in "[^\\p{C}\\p{Z}]{0,100}") {
+        fn text_without_hidden_characters_stays(text in "[^\\p{C}\\p{Z}]{0,100}") {
             prop_assert_eq!(clean(text.as_bytes()), text.as_str());
         }
     }

@@ -1,61 +1,61 @@
-//! The console: the one way out for text, to the terminal, a pipe or the file of `--output`.
+//! The only place that prints: to the terminal, a pipe or the file of `--output`.
 //!
-//! Whatever a caller hands over, what leaves here holds no secret and nothing that a terminal would obey, and does
-//! not garble the progress bar. Nobody's reading is a condition for the import: a closed pipe or a full disk under
-//! the messages stops nothing and changes no exit status. That stdout's disk is full is told on stderr; so it is for
-//! the file of `--output`, and what is left to say goes where it would have gone without it.
+//! Texts are cleaned of secrets and of control characters, and do not garble the progress bar.
+//! Output never affects the import: a closed pipe or a full disk changes neither its course nor the
+//! exit status. If the disk of stdout is full, stderr says so. If the file of `--output` cannot be
+//! written, the rest goes to stdout and stderr.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, MutexGuard};
 
 use indicatif::ProgressBar;
 
 use super::clean::{clean, clean_block};
 use super::exit::Exit;
-use super::held::Held;
-use super::sink::{Sink, Stream};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+use crate::sync::{Mutex, RwLock};
 
-/// Bytes of the shortest secret to look for. Shorter ones stand in other words by chance: the summary would lose
-/// its words, and show by that what the secret is.
-const SHORTEST_SECRET: usize = 6;
+/// Minimum bytes of a secret to hide. A shorter one occurs in other words, whose stars would reveal
+/// it.
+const MIN_SECRET_BYTES: usize = 6;
 
-/// Prints for all threads; clones share everything.
+/// Prints for all threads. Clones share their state.
 #[derive(Clone)]
-pub struct Console(Arc<Shared>);
+pub struct Console(Arc<ConsoleState>);
 
-struct Shared {
+struct ConsoleState {
     debug: u8,
     quiet: bool,
     incomplete: AtomicBool,
     secrets: RwLock<Vec<String>>,
-    state: Mutex<State>,
+    streams: Mutex<Streams>,
 }
 
-/// What only one thread at a time may touch. Lock order: this first, then the bar's own lock.
-struct State {
+/// Lock order: this first, then the lock inside the bar.
+struct Streams {
     out: Sink,
     err: Sink,
-    /// Stdout and stderr, while `--output` stands in their place.
-    spare: Option<(Sink, Sink)>,
-    /// `--quiet` before the exit status is known.
-    held: Option<Held>,
+    /// Stdout and stderr, if `--output` replaces them.
+    standard: Option<(Sink, Sink)>,
+    /// With `--quiet`, until the exit status is known.
+    withheld: Option<WithheldOutput>,
     bar: Option<ProgressBar>,
 }
 
 impl Default for Console {
-    /// Stdout and stderr, no debug messages: for what has to be said before the options are known.
+    /// Stdout and stderr without debug messages, for errors in the options.
     fn default() -> Self {
         Self::standard(0, false)
     }
 }
 
 impl Console {
-    /// `debug` is how often `--debug` was given. An error: the file of `--output` cannot be opened.
+    /// `debug` is how often `--debug` was given. Fails if the file of `--output` cannot be opened.
     pub fn new(debug: u8, quiet: bool, output: Option<&Path>) -> Result<Self> {
         let Some(path) = output else {
             return Ok(Self::standard(debug, quiet));
@@ -67,56 +67,57 @@ impl Console {
         let (out, err) = open().map_err(|error| {
             let path = path.display().to_string();
             Error::usage(format!(
-                "--output={}: cannot be written: {error}; name a file in a folder that exists and may be written to",
+                "--output={}: cannot be written: {error}; choose a file in an existing, writable directory",
                 clean(path.as_bytes())
             ))
         })?;
         let sinks = (Sink::new(out, false), Sink::new(err, false));
-        Ok(Self::of(sinks, Some(standard()), debug, quiet))
+        Ok(Self::of(sinks, Some(standard_streams()), debug, quiet))
     }
 
     fn standard(debug: u8, quiet: bool) -> Self {
-        Self::of(standard(), None, debug, quiet)
+        Self::of(standard_streams(), None, debug, quiet)
     }
 
-    fn of((out, err): (Sink, Sink), spare: Option<(Sink, Sink)>, debug: u8, quiet: bool) -> Self {
-        Self(Arc::new(Shared {
+    fn of(
+        (out, err): (Sink, Sink),
+        standard: Option<(Sink, Sink)>,
+        debug: u8,
+        quiet: bool,
+    ) -> Self {
+        Self(Arc::new(ConsoleState {
             debug,
             quiet,
             incomplete: AtomicBool::new(false),
             secrets: RwLock::default(),
-            state: Mutex::new(State {
+            streams: Mutex::new(Streams {
                 out,
                 err,
-                spare,
-                held: quiet.then(Held::default),
+                standard,
+                withheld: quiet.then(WithheldOutput::default),
                 bar: None,
             }),
         }))
     }
 
-    /// From now on `***` stands where this text would, as it is or as it looks in a form or in JSON. Texts of
-    /// fewer than six bytes are not looked for.
+    /// Prints `***` for this text from now on: as it is, form-encoded, and as a JSON string.
+    /// Ignores secrets shorter than six bytes.
     pub fn hide(&self, secret: &Secret) {
         let text = secret.expose();
-        if text.len() < SHORTEST_SECRET {
+        if text.len() < MIN_SECRET_BYTES {
             return;
         }
         let form: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
         let json = serde_json::Value::from(text).to_string();
         let json = json.trim_matches('"').to_owned();
-        let mut secrets = self
-            .0
-            .secrets
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut secrets = self.0.secrets.write();
         secrets.extend([text.to_owned(), form, json]);
-        // The longest first: a secret may hold another.
+        // Longest first: a secret may contain another.
         secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         secrets.dedup();
     }
 
-    /// What the run is asked for, to stdout: the summary, a report. Its lines stay as they are.
+    /// Prints a result, such as the summary, to stdout.
     pub fn print(&self, text: impl AsRef<str>) {
         let mut text = self.safe(text.as_ref());
         if !text.ends_with('\n') {
@@ -125,50 +126,50 @@ impl Console {
         self.put(Stream::Out, text);
     }
 
-    /// Something worth knowing that is no fault.
+    /// Prints a message.
     pub fn note(&self, text: impl AsRef<str>) {
         self.message("", text.as_ref());
     }
 
-    /// What could be done about something.
+    /// Prints a suggestion.
     pub fn hint(&self, text: impl AsRef<str>) {
         self.message("hint: ", text.as_ref());
     }
 
-    /// Something is odd, and the import goes on.
+    /// Prints a warning. The exit status stays.
     pub fn warn(&self, text: impl AsRef<str>) {
         self.message("warning: ", text.as_ref());
     }
 
-    /// Something is missing or lost, and the import goes on; the exit status will say so (SPEC section 10: 3).
+    /// Prints a warning about missing or lost data. The exit status will be 3.
     pub fn warn_incomplete(&self, text: impl AsRef<str>) {
         self.mark_incomplete();
         self.warn(text);
     }
 
-    /// The exit status will say that something is missing or lost; the summary says what.
+    /// Makes the exit status 3; the summary says what is missing.
     pub fn mark_incomplete(&self) {
         self.0.incomplete.store(true, Ordering::Release);
     }
 
-    /// Whether [`Console::warn_incomplete`] was called.
+    /// Whether the exit status will be 3.
     pub fn is_incomplete(&self) -> bool {
         self.0.incomplete.load(Ordering::Acquire)
     }
 
-    /// Why the import stops.
+    /// Prints why the import stops.
     pub fn error(&self, text: impl AsRef<str>) {
         self.message("error: ", text.as_ref());
     }
 
-    /// For `--debug` given at least `level` times; the text is made only then.
+    /// Prints a message if `--debug` was given at least `level` times.
     pub fn debug(&self, level: u8, text: impl FnOnce() -> String) {
         if self.debugs(level) {
             self.message("debug: ", &text());
         }
     }
 
-    /// Whether a debug message of this level would be shown.
+    /// Whether debug messages of this level are printed.
     pub fn debugs(&self, level: u8) -> bool {
         level <= self.0.debug
     }
@@ -177,47 +178,48 @@ impl Console {
         self.0.quiet
     }
 
-    /// Whether somebody may be watching; never with `--output`.
+    /// Whether messages go to a terminal. False with `--output`.
     pub fn stderr_is_terminal(&self) -> bool {
-        self.state().err.terminal
+        self.streams().err.terminal
     }
 
-    /// The end of all printing: takes the progress bar away and, with `--quiet`, shows what was held back, unless
-    /// all went well.
+    /// Removes the progress bar and, with `--quiet`, prints the withheld texts unless the run was
+    /// successful.
     pub fn finish(&self, exit: Exit) {
-        let mut state = self.state();
-        if let Some(bar) = state.bar.take() {
+        let mut streams = self.streams();
+        if let Some(bar) = streams.bar.take() {
             bar.finish_and_clear();
         }
         if exit == Exit::Ok {
             return;
         }
-        let Some(held) = state.held.take() else {
+        let Some(withheld) = streams.withheld.take() else {
             return;
         };
-        for (stream, text) in held.texts() {
-            state.write(stream, &text);
+        for (stream, text) in withheld.texts() {
+            streams.write(stream, &text);
         }
     }
 
-    /// A plain line of progress, to stderr.
+    /// Prints a line of progress to stderr.
     pub(super) fn progress(&self, line: &str) {
         self.put(Stream::Err, format!("{line}\n"));
     }
 
-    /// From now on the bar steps aside for every text.
+    /// Suspends the bar for each text from now on.
     pub(super) fn show_bar(&self, bar: ProgressBar) {
-        self.state().bar = Some(bar);
+        self.streams().bar = Some(bar);
     }
 
-    /// Takes the bar off the screen.
+    /// Removes the bar.
     pub(super) fn clear_bar(&self) {
-        if let Some(bar) = self.state().bar.take() {
+        if let Some(bar) = self.streams().bar.take() {
             bar.finish_and_clear();
         }
     }
 
-    /// A message of one paragraph. Lines after the first are indented: no text can pass for a message of its own.
+    /// Prints one message. Lines after the first are indented, so that text from a log cannot pose
+    /// as a message.
     fn message(&self, label: &str, text: &str) {
         let text = self
             .safe(text.trim_end_matches('\n'))
@@ -226,11 +228,7 @@ impl Console {
     }
 
     fn safe(&self, text: &str) -> String {
-        let secrets = self
-            .0
-            .secrets
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let secrets = self.0.secrets.read();
         let mut hidden = text.to_owned();
         for secret in secrets.iter() {
             if hidden.contains(secret.as_str()) {
@@ -241,33 +239,33 @@ impl Console {
     }
 
     fn put(&self, stream: Stream, text: String) {
-        let mut state = self.state();
-        if let Some(held) = &mut state.held {
-            held.push(stream, text);
+        let mut streams = self.streams();
+        if let Some(withheld) = &mut streams.withheld {
+            withheld.push(stream, text);
             return;
         }
-        let bar = state.bar.clone();
-        let terminal = state.sink(stream).terminal;
+        let bar = streams.bar.clone();
+        let terminal = streams.sink(stream).terminal;
         match bar.filter(|_| terminal) {
-            Some(bar) => bar.suspend(|| state.write(stream, &text)),
-            None => state.write(stream, &text),
+            Some(bar) => bar.suspend(|| streams.write(stream, &text)),
+            None => streams.write(stream, &text),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.0.streams.lock()
     }
 }
 
 /// Stdout and stderr.
-fn standard() -> (Sink, Sink) {
+fn standard_streams() -> (Sink, Sink) {
     (
         Sink::new(io::stdout(), io::stdout().is_terminal()),
         Sink::new(io::stderr(), io::stderr().is_terminal()),
     )
 }
 
-impl State {
+impl Streams {
     fn sink(&mut self, stream: Stream) -> &mut Sink {
         match stream {
             Stream::Out => &mut self.out,
@@ -279,22 +277,116 @@ impl State {
         let Some(error) = self.sink(stream).write(text) else {
             return;
         };
-        let told = |what: &str| {
+        let warning = |what: &str| {
             format!(
                 "import-logs: warning: {what} cannot be written: {error}; the import is not affected\n"
             )
         };
-        match (self.spare.take(), stream) {
+        match (self.standard.take(), stream) {
             (Some((out, err)), _) => {
                 (self.out, self.err) = (out, err);
-                self.err.write(&told("the file of --output"));
+                self.err.write(&warning("the file of --output"));
                 self.sink(stream).write(text);
             }
             (None, Stream::Out) => {
-                self.err.write(&told("stdout"));
+                self.err.write(&warning("stdout"));
             }
             (None, Stream::Err) => {}
         }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stream {
+    Out,
+    Err,
+}
+
+/// Standard output, standard error or a file. The disk may be full, the pipe closed.
+struct Sink {
+    writer: Box<dyn Write + Send>,
+    /// A terminal, which also shows the progress bar.
+    terminal: bool,
+    closed: bool,
+    /// A write has failed. Later ones may succeed.
+    failed: bool,
+}
+
+impl Sink {
+    fn new(writer: impl Write + Send + 'static, terminal: bool) -> Self {
+        Self {
+            writer: Box::new(writer),
+            terminal,
+            closed: false,
+            failed: false,
+        }
+    }
+
+    /// Returns the first error. A closed pipe is not an error.
+    fn write(&mut self, text: &str) -> Option<io::Error> {
+        if self.closed {
+            return None;
+        }
+        let written = self
+            .writer
+            .write_all(text.as_bytes())
+            .and_then(|()| self.writer.flush());
+        let error = written.err()?;
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            self.closed = true;
+            return None;
+        }
+        let first = !std::mem::replace(&mut self.failed, true);
+        first.then_some(error)
+    }
+}
+
+/// Maximum bytes of messages that `--quiet` withholds.
+const WITHHELD_BYTES: usize = 1 << 20;
+
+/// The newest texts that `--quiet` withholds until the exit status is known.
+#[derive(Default)]
+struct WithheldOutput {
+    texts: VecDeque<(Stream, String)>,
+    bytes: usize,
+    dropped: u64,
+}
+
+impl WithheldOutput {
+    fn push(&mut self, stream: Stream, mut text: String) {
+        if text.len() > WITHHELD_BYTES {
+            let fits = (0..=WITHHELD_BYTES / 2)
+                .rev()
+                .find(|&end| text.is_char_boundary(end));
+            text.truncate(fits.unwrap_or(0));
+            text.push_str("…\n");
+        }
+        text.shrink_to_fit();
+        self.bytes += Self::cost(&text);
+        self.texts.push_back((stream, text));
+        while self.bytes > WITHHELD_BYTES && self.texts.len() > 1 {
+            if let Some((_, oldest)) = self.texts.pop_front() {
+                self.bytes -= Self::cost(&oldest);
+                self.dropped += 1;
+            }
+        }
+    }
+
+    /// All texts, the oldest first.
+    fn texts(self) -> impl Iterator<Item = (Stream, String)> {
+        let note = (self.dropped > 0).then(|| {
+            let note = format!(
+                "import-logs: {} older messages were dropped\n",
+                self.dropped
+            );
+            (Stream::Err, note)
+        });
+        note.into_iter().chain(self.texts)
+    }
+
+    /// Bytes of memory. Empty texts take some, too.
+    fn cost(text: &str) -> usize {
+        text.len() + size_of::<(Stream, String)>()
     }
 }
 

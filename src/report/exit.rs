@@ -1,22 +1,22 @@
-//! The exit status (SPEC section 10).
+//! The exit status (guide/options.md, "Exit status").
 
 use std::process::ExitCode;
 
 use signal_hook::consts::{SIGHUP, SIGINT};
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
-/// How the program ends, as the calling script sees it.
+/// Exit status of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// All well, although lines may have been invalid, filtered or of no known site.
+    /// Success, even if lines were invalid, filtered or matched no site.
     Ok = 0,
     /// The import stopped.
     Stopped = 1,
-    /// Wrong use.
+    /// Invalid usage.
     Usage = 2,
-    /// It finished, but something is missing, refused, lost, or was sent again without being sure.
+    /// Finished, but hits are missing, refused, lost, unconfirmed or perhaps sent twice.
     Incomplete = 3,
     /// Stopped by SIGHUP.
     Sighup = 129,
@@ -27,15 +27,16 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The status of a run. An error wins over a signal, because it says what has to be looked at, and both over
-    /// what was incomplete, because the run did not come to its end.
+    /// The status of a run. An error takes precedence over a signal, since it needs attention, and
+    /// both over `incomplete`, since the run did not finish.
     pub fn of_run(error: Option<&Error>, signal: Option<i32>, incomplete: bool) -> Self {
         match (error.map(Error::kind), signal) {
-            (Some(Kind::Usage), _) => Self::Usage,
-            (Some(Kind::Stopped | Kind::Log), _) | (Some(Kind::Interrupted), None) => Self::Stopped,
-            (Some(Kind::Interrupted) | None, Some(SIGINT)) => Self::Sigint,
-            (Some(Kind::Interrupted) | None, Some(SIGHUP)) => Self::Sighup,
-            (Some(Kind::Interrupted) | None, Some(_)) => Self::Sigterm,
+            (Some(ErrorKind::Usage), _) => Self::Usage,
+            (Some(ErrorKind::Stopped | ErrorKind::Log), _)
+            | (Some(ErrorKind::Interrupted), None) => Self::Stopped,
+            (Some(ErrorKind::Interrupted) | None, Some(SIGINT)) => Self::Sigint,
+            (Some(ErrorKind::Interrupted) | None, Some(SIGHUP)) => Self::Sighup,
+            (Some(ErrorKind::Interrupted) | None, Some(_)) => Self::Sigterm,
             (None, None) if incomplete => Self::Incomplete,
             (None, None) => Self::Ok,
         }
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_end_has_its_documented_number() {
+    fn each_outcome_has_its_documented_status() {
         let stopped = Error::stopped("the server is gone");
         let usage = Error::usage("no such option");
         let cases = [

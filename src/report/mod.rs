@@ -1,23 +1,23 @@
-//! Report: what came of it. The only module that prints.
+//! What happened, counted and printed. No other module prints.
 //!
-//! [`account`] counts every line once, as one of [`count`]; [`progress`] tells the counts on the way and
-//! [`summary`] at the end. [`console`] carries every text to where it is read, [`mod@clean`] makes strangers' text
-//! safe to show there, and [`exit`] is what remains of it all for the calling script.
+//! [`counters`] has one outcome for each line. [`progress`] shows the counters during the run, and
+//! [`summary`] at its end. [`console`] prints all text, [`mod@clean`] makes untrusted text safe for
+//! a terminal, [`redact`] removes secrets, [`rejects`] collects lines to correct, and [`exit`] is
+//! the exit status.
 
-pub mod account;
 pub mod clean;
 pub mod console;
-pub mod count;
+pub mod counters;
 pub mod exit;
-mod held;
 pub mod progress;
-pub mod shell;
-mod sink;
+pub mod redact;
+pub mod rejects;
 pub mod summary;
+pub mod table;
 
-pub use account::{Account, Counter, FileAccount, Row};
 pub use clean::clean;
 pub use console::Console;
-pub use count::{Count, Reason};
+pub use counters::{Account, Count, Counter, FileAccount, Reason, Row};
 pub use exit::Exit;
-pub use shell::shell_word;
+pub use summary::shell_word;
+pub use table::{Align, Table};

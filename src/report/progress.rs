@@ -1,4 +1,4 @@
-//! Progress on stderr (SPEC section 2): a bar where somebody watches, plain lines where a script asked for them.
+//! Progress on stderr: a bar on a terminal, plain lines otherwise (guide/options.md, "Output").
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,55 +8,54 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::account::Account;
 use super::console::Console;
-use super::count::Count;
+use super::counters::{Account, Count};
 
-/// How often a bar or spinner is brought up to date, and the shortest time between plain lines.
-const TICK: Duration = Duration::from_millis(100);
+/// Time between updates of the bar, and the minimum time between plain lines.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+pub enum ProgressMode {
     Off,
-    /// A bar by bytes read; a spinner where the number of bytes to read is not known.
+    /// A bar by bytes read, or a spinner if the total is unknown.
     Bar,
-    /// A plain line each time this span has passed.
+    /// A plain line at this interval.
     Lines(Duration),
 }
 
-impl Style {
-    /// `asked` is `--show-progress`, `delay` is `--show-progress-delay` (it spaces plain lines; a bar moves all
-    /// the time).
+impl ProgressMode {
+    /// `asked` is `--show-progress`. `delay` is `--show-progress-delay`, the interval of plain
+    /// lines; it does not affect the bar.
     pub fn choose(asked: bool, delay: Duration, console: &Console) -> Self {
         let terminal = console.stderr_is_terminal();
         let bar = terminal && !ProgressDrawTarget::stderr().is_hidden();
         Self::of(asked, delay, console.is_quiet(), terminal, bar)
     }
 
-    /// `bar`: the terminal can draw one (a dumb one cannot).
+    /// `bar` says whether the terminal can draw one.
     fn of(asked: bool, delay: Duration, quiet: bool, terminal: bool, bar: bool) -> Self {
         match () {
             () if quiet || !(asked || terminal) => Self::Off,
             () if bar => Self::Bar,
-            () => Self::Lines(delay.max(TICK)),
+            () => Self::Lines(delay.max(UPDATE_INTERVAL)),
         }
     }
 }
 
-/// Where the numbers come from.
+/// The numbers that progress shows.
 #[derive(Clone, Debug)]
-pub struct Watched {
+pub struct ProgressSource {
     pub account: Arc<Account>,
-    /// Bytes read so far, as they are on disk (packed).
+    /// Bytes read so far, compressed as on disk.
     pub bytes: Arc<AtomicU64>,
-    /// Bytes of all logs together, as they are on disk; `None` where it is not known (stdin).
+    /// Total bytes of all logs, compressed as on disk; `None` if unknown, as for stdin.
     pub total: Option<u64>,
 }
 
-impl Watched {
-    fn now(&self, elapsed: Duration) -> Sample {
-        Sample {
+impl ProgressSource {
+    fn now(&self, elapsed: Duration) -> ProgressSample {
+        ProgressSample {
             parsed: self.account.total(Count::Read),
             recorded: self.account.total(Count::Imported),
             elapsed,
@@ -64,7 +63,7 @@ impl Watched {
     }
 }
 
-/// Shows progress as long as it lives. Dropping it ends that at once and clears the bar.
+/// Shows progress until it is dropped.
 #[must_use = "progress is shown until this is dropped"]
 pub struct Progress {
     console: Console,
@@ -72,45 +71,45 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Where no thread can be started the import goes on without progress.
-    pub fn start(console: &Console, style: Style, watched: Watched) -> Self {
-        let target = match style {
-            Style::Bar => ProgressDrawTarget::stderr(),
-            Style::Off | Style::Lines(_) => ProgressDrawTarget::hidden(),
+    /// Starts a thread that reports. Without one, the import runs without progress.
+    pub fn start(console: &Console, mode: ProgressMode, source: ProgressSource) -> Self {
+        let target = match mode {
+            ProgressMode::Bar => ProgressDrawTarget::stderr(),
+            ProgressMode::Off | ProgressMode::Lines(_) => ProgressDrawTarget::hidden(),
         };
-        Self::start_on(target, console, style, watched)
+        Self::start_on(target, console, mode, source)
     }
 
     fn start_on(
         target: ProgressDrawTarget,
         console: &Console,
-        style: Style,
-        watched: Watched,
+        mode: ProgressMode,
+        source: ProgressSource,
     ) -> Self {
         let (guard, stopped) = bounded::<()>(0);
-        // Nothing is ever sent: the reporter wakes early only when the guard is gone.
+        // Nothing is ever sent. The reporter wakes early only when the guard is dropped.
         let sleep =
             move |time| matches!(stopped.recv_timeout(time), Err(RecvTimeoutError::Timeout));
         let start = Instant::now();
         let thread = std::thread::Builder::new().name("progress".into());
-        let reporter = match style {
-            Style::Off => None,
-            Style::Bar => {
-                let bar = bar(target, watched.total);
+        let reporter = match mode {
+            ProgressMode::Off => None,
+            ProgressMode::Bar => {
+                let bar = bar(target, source.total);
                 console.show_bar(bar.clone());
                 let report = move || {
-                    while sleep(TICK) {
-                        update(&bar, &watched, start.elapsed());
+                    while sleep(UPDATE_INTERVAL) {
+                        update(&bar, &source, start.elapsed());
                     }
                 };
                 thread.spawn(report).ok()
             }
-            Style::Lines(delay) => {
+            ProgressMode::Lines(delay) => {
                 let console = console.clone();
                 let report = move || {
-                    let mut last = Sample::default();
+                    let mut last = ProgressSample::default();
                     while sleep(delay) {
-                        let now = watched.now(start.elapsed());
+                        let now = source.now(start.elapsed());
                         console.progress(&now.line(&last));
                         last = now;
                     }
@@ -129,7 +128,7 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if let Some((guard, thread)) = self.reporter.take() {
             drop(guard);
-            // A reporter that panicked has nothing more to show.
+            // A reporter that panicked has nothing more to print.
             let _ = thread.join();
         }
         self.console.clear_bar();
@@ -138,15 +137,15 @@ impl Drop for Progress {
 
 /// The counts at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sample {
+struct ProgressSample {
     parsed: u64,
     recorded: u64,
     /// Since the start.
     elapsed: Duration,
 }
 
-impl Sample {
-    /// The plain line; scripts read it, so the words stay.
+impl ProgressSample {
+    /// The plain line. Scripts read it, so its words never change.
     fn line(&self, last: &Self) -> String {
         let average = per_second(self.recorded, self.elapsed);
         let current = per_second(
@@ -160,7 +159,7 @@ impl Sample {
     }
 }
 
-/// Whole numbers of something a second, rounded; over no time at all it is none.
+/// Rounded rate per second; 0 if no time has passed.
 pub(super) fn per_second(number: u64, time: Duration) -> u64 {
     if time.is_zero() {
         return 0;
@@ -184,14 +183,14 @@ fn bar(target: ProgressDrawTarget, total: Option<u64>) -> ProgressBar {
     }
 }
 
-fn update(bar: &ProgressBar, watched: &Watched, elapsed: Duration) {
-    let bytes = watched.bytes.load(Ordering::Relaxed);
-    // A log may grow while it is read.
+fn update(bar: &ProgressBar, source: &ProgressSource, elapsed: Duration) {
+    let bytes = source.bytes.load(Ordering::Relaxed);
+    // The log may grow while it is read.
     if bar.length().is_some_and(|length| length < bytes) {
         bar.set_length(bytes);
     }
     bar.set_position(bytes);
-    let now = watched.now(elapsed);
+    let now = source.now(elapsed);
     bar.set_message(format!(
         "{} imported ({}/s)",
         now.recorded,

@@ -1,52 +1,53 @@
-//! The summary at the end (SPEC section 9). Scripts read it: the words of its first three parts and their order
-//! stay, and numbers are plain whole ones. What we add stands below, or only where it is not zero.
+//! The summary at the end of a run (guide/options.md, "Summary").
+//!
+//! Scripts parse it. The words and the order of its first three parts never change, and numbers are
+//! plain integers. Additions come after them, or only if they are not zero.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::account::{Account, FileAccount};
 use super::clean::clean;
-use super::count::Count;
+use super::counters::{Account, Count, FileAccount};
 use super::progress::per_second;
-use super::shell::shell_word;
+use super::redact;
 
-/// Hosts listed at most: a script that reads the list gets all of a real server's hosts, and a stranger who
-/// invents host names cannot fill the screen.
-const LONGEST_LIST: usize = 1000;
+/// Maximum hosts in a list: enough for a real server, and a limit for clients that invent host
+/// names.
+const MAX_LISTED: usize = 1000;
 
-/// What the summary is made of.
+/// The contents of the summary.
 pub struct SummaryInput<'a> {
     pub account: &'a Account,
     pub sites: &'a SiteSummary,
-    /// From the start of the program to the last answer.
+    /// From the start of the program to the last response.
     pub elapsed: Duration,
-    /// Matomo's address (`--url`), shown without its credentials and query. `None`: there is no Matomo (the sandbox).
+    /// `--url`, printed without credentials and query. `None` for the sandbox.
     pub url: Option<&'a str>,
     pub dry_run: bool,
-    /// `--replay-tracking`: sites go by number, not by host.
+    /// With `--replay-tracking`, sites are identified by ID, not by host.
     pub replaying: bool,
 }
 
-/// What became of the sites.
+/// The sites of a run.
 #[derive(Clone, Debug, Default)]
 pub struct SiteSummary {
     /// Distinct sites that requests were imported to.
     pub imported_to: usize,
-    /// Those of them that this run did not create.
+    /// Sites among them that this run did not create.
     pub existed: usize,
-    /// Host and site of each that it did, in that order.
+    /// Host and ID of each site that it created.
     pub created: Vec<(String, String)>,
-    /// Hosts (or, when replaying, `unrecognized site ID N`) that matched no site: all of them, or some where
-    /// there are too many to keep. They need not be cleaned or sorted.
+    /// Hosts, or `unrecognized site ID N` when replaying, that matched no site. Incomplete if there
+    /// are too many. Neither cleaned nor sorted.
     pub unmatched: Vec<String>,
-    /// How many distinct ones there were.
+    /// Number of distinct hosts or IDs that matched no site.
     pub unmatched_total: usize,
 }
 
 impl SummaryInput<'_> {
-    /// The whole text, with a newline at its end. A further part can be appended, under a [`heading`].
+    /// The whole text, with a final newline. More parts can follow, each under a [`heading`].
     pub fn text(&self) -> String {
-        // Each part begins with the empty line that parts it from the one before.
+        // Each part begins with an empty line.
         let mut text = String::new();
         self.requests(&mut text);
         self.sites(&mut text);
@@ -134,7 +135,7 @@ impl SummaryInput<'_> {
         let rate = per_second(self.account.total(Count::Imported), self.elapsed);
         text.push_str(&heading("Performance summary"));
         let seconds = self.elapsed.as_secs_f64().round();
-        // Writing into a String cannot fail, here and below.
+        // Writing to a String cannot fail, here and below.
         let _ = writeln!(text, "    Total time: {seconds} seconds");
         let _ = writeln!(
             text,
@@ -142,7 +143,7 @@ impl SummaryInput<'_> {
         );
     }
 
-    /// A line for each log file, where there are several.
+    /// A line for each log file, if there are several.
     fn files(&self, text: &mut String) {
         let files = self.account.files();
         if files.len() < 2 {
@@ -161,8 +162,8 @@ impl SummaryInput<'_> {
             text.push_str(&heading("Processing the imported data"));
             let _ = writeln!(
                 text,
-                "    Reports show the imported requests once Matomo has processed them. Where that is not done\n    \
-                 by a cron job or by looking at the reports, run this in Matomo's folder:\n\n        \
+                "    Reports show the imported requests after Matomo has processed them. If neither a cron job\n    \
+                 nor a visit to the reports does that, run this in Matomo's directory:\n\n        \
                  ./console core:archive --url={}",
                 shell_word(&public_url(url))
             );
@@ -171,21 +172,21 @@ impl SummaryInput<'_> {
 }
 
 const TIPS: &str = "
-    TIP: where a site is known in Matomo under another address, add the hostname to that site's
-         alias URLs (Administration, Measurables, Manage).
+    TIP: if a site has another address in Matomo, add the hostname to that site's alias URLs
+         (Administration, Measurables, Manage).
     TIP: use --add-sites-new-hosts to create a site for each new hostname.
-    TIP: use --idsite-fallback=ID to import all requests of unknown hostnames to one site.
-    TIP: use --idsite=ID to import all requests, whatever their hostname, to one site.
-    TIP: importing a whole log again would count its other requests twice; with --hostname=HOST only
-         those of one hostname are imported.
+    TIP: use --idsite-fallback=ID to import requests for unknown hostnames to one site.
+    TIP: use --idsite=ID to import all requests to one site, regardless of the hostname.
+    TIP: to import a log again for one hostname only, use --hostname=HOST; otherwise the other
+         requests are counted twice.
 ";
 
 const REPLAY_TIPS: &str = "
-    TIP: the log names sites that this Matomo does not have (or that the token may not see).
-         Use --idsite=ID to import all requests, whatever site they name, to one site.
+    TIP: the log contains sites that this Matomo does not have, or that the token may not see.
+         Use --idsite=ID to import all requests to one site.
 ";
 
-/// A part's title with a line under it, between empty lines.
+/// An underlined heading between empty lines.
 pub fn heading(title: &str) -> String {
     format!("\n{title}\n{}\n\n", "-".repeat(title.chars().count()))
 }
@@ -194,9 +195,9 @@ fn line(text: &mut String, depth: usize, number: impl std::fmt::Display, words: 
     let _ = writeln!(text, "{:indent$}{number} {words}", "", indent = depth * 4);
 }
 
-/// `total` counts those too that the caller did not keep.
+/// `total` includes names that the caller did not keep.
 fn list(text: &mut String, depth: usize, names: &[impl std::fmt::Display], total: usize) {
-    let shown = names.len().min(LONGEST_LIST);
+    let shown = names.len().min(MAX_LISTED);
     for name in &names[..shown] {
         let _ = writeln!(text, "{:indent$}{name}", "", indent = depth * 4);
     }
@@ -211,7 +212,7 @@ fn list(text: &mut String, depth: usize, names: &[impl std::fmt::Display], total
     }
 }
 
-/// One file: its lines and where they ended; ends without a line are left out, but for the two that matter most.
+/// One file and its outcomes; zeros are left out, except for the two that matter most.
 fn file_line(file: &FileAccount) -> String {
     if !file.is_begun() {
         return format!("{}: not read", clean(file.name().as_bytes()));
@@ -238,22 +239,26 @@ fn file_line(file: &FileAccount) -> String {
     text
 }
 
-/// The address without what is nobody else's business: user, password, query, fragment.
+/// The URL without user, password, query and fragment.
 fn public_url(url: &str) -> String {
     let with_scheme = if url.contains("://") {
         url.to_owned()
     } else {
         format!("http://{url}")
     };
-    let Ok(mut url) = url::Url::parse(&with_scheme) else {
+    let Ok(url) = url::Url::parse(&with_scheme) else {
         return "http://your-matomo.example/".into();
     };
-    // An address that cannot have a user has none to hide.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    clean(url.as_str().as_bytes()).into_owned()
+    clean(redact::url(&url).as_bytes()).into_owned()
+}
+
+/// Quotes a text as one word of a shell command.
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

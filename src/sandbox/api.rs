@@ -1,201 +1,133 @@
-//! Matomo's API as far as an importer asks it: sites, a token for a login, the last visits.
+//! The calls of Matomo's API that an import makes: finding sites and creating them.
 
 use std::collections::BTreeMap;
 
 use hyper::body::Bytes;
-use hyper::http::request::Parts;
+use hyper::{Request, Response};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
-use super::access::Role;
-use super::answer::{Answer, Reply};
-use super::faults::Fault;
-use super::options::Sites;
-use super::sites::{Site, host};
-use super::{Shared, live, locked};
+use super::http::{self, Responder};
+use super::store::StoredSite;
 
-/// The longest a site's name is taken, in characters, as Matomo's table has it.
-const LONGEST_NAME: usize = 90;
+/// The longest site name in Matomo's database, in characters. Longer ones are cut.
+const MAX_NAME_CHARS: usize = 90;
 
-/// An API call: its method, its arguments, and the token apart from them.
-pub(super) struct Call {
-    method: String,
-    form: BTreeMap<String, String>,
-    token: Option<String>,
+/// An API call, its token apart from the other parameters.
+pub struct ApiRequest {
+    pub method: String,
+    pub parameters: BTreeMap<String, String>,
+    pub token: Option<String>,
 }
 
-impl Call {
-    /// `None` where the form names no method. The query adds to the form, but a token counts only in the form.
-    pub fn read(head: &Parts, body: &Bytes) -> Option<Self> {
-        let mut form: BTreeMap<String, String> =
-            form_urlencoded::parse(body).into_owned().collect();
-        let token = form.remove("token_auth");
-        let query = head.uri.query().unwrap_or_default();
+impl ApiRequest {
+    /// Reads the form and the query. A token counts only in the form, as in Matomo 5.
+    ///
+    /// Returns `None` if there is no `method`.
+    pub fn read(request: &Request<Bytes>) -> Option<Self> {
+        let mut parameters: BTreeMap<String, String> = form_urlencoded::parse(request.body())
+            .into_owned()
+            .collect();
+        let token = parameters.remove("token_auth");
+        let query = request.uri().query().unwrap_or_default();
         for (key, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
             if key != "token_auth" {
-                form.entry(key).or_insert(value);
+                parameters.entry(key).or_insert(value);
             }
         }
         Some(Self {
-            method: form.get("method")?.clone(),
-            form,
+            method: parameters.get("method")?.clone(),
+            parameters,
             token,
         })
     }
-}
 
-pub(super) async fn serve(shared: &Shared, head: &Parts, mut call: Call) -> Reply {
-    let password = call.form.remove("passwordConfirmation");
-    let role = shared.role(call.token.as_deref());
-    shared.watch.api(head, &call.method, &call.form, role);
-    let (fault, maintenance) = {
-        let mut script = locked(&shared.script);
-        (script.next_api(), script.faults.maintenance)
-    };
-    let late = fault.as_ref().map(Fault::work).unwrap_or_default();
-    tokio::time::sleep(shared.options.delay.saturating_add(late)).await;
-    if let Some(fault) = &fault
-        && let Some(reply) = fault.instead(0).await
-    {
-        return reply;
-    }
-    let answer = if maintenance {
-        Answer::html(503)
-    } else if shared.locked_out() {
-        Answer::html(500)
-    } else if call.form.get("module").map(String::as_str) != Some("API") {
-        // A page of Matomo's own screens.
-        Answer::html(200)
-    } else {
-        carry_out(shared, &call, password.as_deref(), role)
-    };
-    match fault {
-        Some(fault) => fault.spoil(answer).await,
-        None => Ok(answer),
+    /// A parameter, or an empty string if it is missing.
+    pub fn get(&self, name: &str) -> &str {
+        self.parameters.get(name).map_or("", String::as_str)
     }
 }
 
-fn carry_out(shared: &Shared, call: &Call, password: Option<&str>, role: Role) -> Answer {
-    let form = &call.form;
-    if call.method == "UsersManager.createAppSpecificTokenAuth" {
-        return create_token(shared, form, password);
-    }
-    match role {
-        Role::Bad => return Answer::html(401),
-        Role::None => {
-            return Answer::api_error(401, "You must be logged in to access this functionality.");
+impl Responder {
+    pub(super) fn call(&self, call: &ApiRequest) -> Response<Bytes> {
+        if !self.is_token(call.token.as_deref()) {
+            let message = "You must be logged in to access this functionality.";
+            return http::api_error(401, message);
         }
-        _ => {}
+        let response = match call.method.as_str() {
+            "SitesManager.getSiteFromId" => self.site_from_id(call.get("idSite")),
+            "SitesManager.getSitesIdFromSiteUrl" => self.sites_of_url(call.get("url")),
+            "SitesManager.getAllSites" => self.all_sites(),
+            "SitesManager.addSite" => self.add_site(call),
+            method => Ok(http::api_error(
+                200,
+                &format!("The method '{method}' does not exist or is not available."),
+            )),
+        };
+        response.unwrap_or_else(|error| {
+            http::api_error(500, &format!("the sandbox's database: {error}"))
+        })
     }
-    let done = match call.method.as_str() {
-        "SitesManager.getSiteFromId" => site_from_id(shared, form),
-        "SitesManager.getSitesIdFromSiteUrl" => sites_of_url(shared, form),
-        "SitesManager.getAllSites" => all_sites(shared),
-        "SitesManager.addSite" => add_site(shared, form, role),
-        "Live.getLastVisitsDetails" => live::last_visits(shared, form),
-        method => Ok(Answer::api_error(
-            200,
-            &format!("The method '{method}' does not exist or is not available."),
-        )),
-    };
-    done.unwrap_or_else(|error| Answer::api_error(500, &format!("the sandbox's database: {error}")))
-}
 
-fn create_token(
-    shared: &Shared,
-    form: &BTreeMap<String, String>,
-    password: Option<&str>,
-) -> Answer {
-    let fits = shared
-        .options
-        .login
-        .as_ref()
-        .is_some_and(|(login, wanted)| {
-            form.get("userLogin") == Some(login) && password == Some(wanted.expose())
-        });
-    match fits {
-        true => value(json!(shared.options.tokens.super_user.expose())),
-        false => Answer::api_error(200, "The current password you entered is not correct."),
+    fn site_from_id(&self, id: &str) -> rusqlite::Result<Response<Bytes>> {
+        let Some(idsite) = id.parse().ok().filter(|idsite| *idsite > 0) else {
+            return Ok(unknown_site(id));
+        };
+        if self.store().site(idsite)?.is_none() {
+            let name = format!("Site {idsite}");
+            self.store().add_site(Some(idsite), &name, &[])?;
+        }
+        Ok(match self.store().site(idsite)? {
+            Some(site) => http::json(200, &description(&site)),
+            None => unknown_site(id),
+        })
+    }
+
+    fn sites_of_url(&self, url: &str) -> rusqlite::Result<Response<Bytes>> {
+        let host = host(url);
+        let mut idsite = self.store().site_of_host(&host)?;
+        if idsite.is_none() && !host.is_empty() {
+            let urls = [format!("http://{host}")];
+            idsite = Some(self.store().add_site(None, &host, &urls)?);
+        }
+        let sites: Vec<Value> = idsite
+            .iter()
+            .map(|idsite| json!({"idsite": idsite.to_string()}))
+            .collect();
+        Ok(http::json(200, &Value::Array(sites)))
+    }
+
+    fn all_sites(&self) -> rusqlite::Result<Response<Bytes>> {
+        let sites = self.store().sites()?;
+        let sites: Map<String, Value> = sites
+            .iter()
+            .map(|site| (site.idsite.to_string(), description(site)))
+            .collect();
+        Ok(http::json(200, &Value::Object(sites)))
+    }
+
+    fn add_site(&self, call: &ApiRequest) -> rusqlite::Result<Response<Bytes>> {
+        let name: String = call.get("siteName").chars().take(MAX_NAME_CHARS).collect();
+        if name.is_empty() {
+            let message = "Please specify a value for 'siteName'.";
+            return Ok(http::api_error(200, message));
+        }
+        let urls = (0..).map_while(|index| call.parameters.get(&format!("urls[{index}]")));
+        let urls: Vec<String> = urls.cloned().collect();
+        let idsite = self.store().add_site(None, &name, &urls)?;
+        Ok(http::json(200, &json!({ "value": idsite })))
     }
 }
 
-fn site_from_id(shared: &Shared, form: &BTreeMap<String, String>) -> rusqlite::Result<Answer> {
-    let asked = form.get("idSite").map_or("", String::as_str);
-    let Some(idsite) = asked.parse().ok().filter(|idsite| *idsite > 0) else {
-        return Ok(unknown_site(asked));
-    };
-    let mut site = shared.store.site(idsite)?;
-    if site.is_none() && matches!(shared.options.sites, Sites::EveryHost) {
-        shared
-            .store
-            .add_site(Some(idsite), &format!("Site {idsite}"), &[])?;
-        site = shared.store.site(idsite)?;
-    }
-    Ok(match site {
-        Some(site) => Answer::json(200, &shown(&site)),
-        None => unknown_site(asked),
-    })
+/// Matomo's error for a site that does not exist.
+pub fn unknown_site(id: &str) -> Response<Bytes> {
+    let id: String = id.chars().take(MAX_NAME_CHARS).collect();
+    let message =
+        format!("An unexpected website was found in the request: website id was set to '{id}' .");
+    http::api_error(200, &message)
 }
 
-fn sites_of_url(shared: &Shared, form: &BTreeMap<String, String>) -> rusqlite::Result<Answer> {
-    let host = host(form.get("url").map_or("", String::as_str));
-    let mut idsite = shared.store.site_of_host(&host)?;
-    if idsite.is_none() && !host.is_empty() && matches!(shared.options.sites, Sites::EveryHost) {
-        idsite = Some(
-            shared
-                .store
-                .add_site(None, &host, &[format!("http://{host}")])?,
-        );
-    }
-    let found: Vec<Value> = idsite
-        .iter()
-        .map(|idsite| json!({"idsite": idsite.to_string()}))
-        .collect();
-    Ok(Answer::json(200, &json!(found)))
-}
-
-fn all_sites(shared: &Shared) -> rusqlite::Result<Answer> {
-    let sites = shared.store.sites()?;
-    let all: Map<String, Value> = sites
-        .iter()
-        .map(|site| (site.idsite.to_string(), shown(site)))
-        .collect();
-    Ok(Answer::json(200, &Value::Object(all)))
-}
-
-fn add_site(
-    shared: &Shared,
-    form: &BTreeMap<String, String>,
-    role: Role,
-) -> rusqlite::Result<Answer> {
-    if role < Role::Super {
-        let message = "You can't access this resource as it requires 'superuser' access.";
-        return Ok(Answer::api_error(401, message));
-    }
-    let name: String = form
-        .get("siteName")
-        .map_or("", String::as_str)
-        .chars()
-        .take(LONGEST_NAME)
-        .collect();
-    if name.is_empty() {
-        return Ok(Answer::api_error(
-            200,
-            "Please specify a value for 'siteName'.",
-        ));
-    }
-    let urls = (0..).map_while(|index| form.get(&format!("urls[{index}]")));
-    let urls: Vec<String> = urls.cloned().collect();
-    let idsite = shared.store.add_site(None, &name, &urls)?;
-    Ok(value(json!(idsite)))
-}
-
-/// A plain value as the API sends it.
-fn value(value: Value) -> Answer {
-    Answer::json(200, &json!({ "value": value }))
-}
-
-fn shown(site: &Site) -> Value {
+fn description(site: &StoredSite) -> Value {
     json!({
         "idsite": site.idsite.to_string(),
         "name": site.name,
@@ -204,12 +136,108 @@ fn shown(site: &Site) -> Value {
     })
 }
 
-pub(super) fn unknown_site(asked: &str) -> Answer {
-    let asked: String = asked.chars().take(LONGEST_NAME).collect();
-    Answer::api_error(
-        200,
-        &format!(
-            "An unexpected website was found in the request: website id was set to '{asked}' ."
-        ),
-    )
+/// The host of a URL with or without scheme, in lower case, with its port.
+pub(super) fn host(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    host.to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::store::HitStore;
+
+    fn responder() -> Responder {
+        Responder::new(HitStore::open(None).unwrap())
+    }
+
+    fn call(responder: &Responder, method: &str, parameters: &[(&str, &str)]) -> Value {
+        let parameters = parameters
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let response = responder.call(&ApiRequest {
+            method: format!("SitesManager.{method}"),
+            parameters: parameters.collect(),
+            token: Some(responder.token().expose().to_owned()),
+        });
+        serde_json::from_slice(response.body()).unwrap()
+    }
+
+    #[test]
+    fn a_token_counts_only_in_the_form() {
+        let request = Request::builder()
+            .uri("/?module=API&token_auth=b&idSite=7")
+            .body(Bytes::from("method=m&token_auth=a"))
+            .unwrap();
+        let call = ApiRequest::read(&request).unwrap();
+        assert_eq!((&*call.method, call.get("idSite")), ("m", "7"));
+        assert_eq!(call.token.as_deref(), Some("a"));
+        let request = request.map(|_| Bytes::from("token_auth=a"));
+        assert!(ApiRequest::read(&request).is_none());
+    }
+
+    #[test]
+    fn a_call_needs_the_token() {
+        let responder = responder();
+        for token in [None, Some("wrong".to_owned())] {
+            let response = responder.call(&ApiRequest {
+                method: "SitesManager.getAllSites".into(),
+                parameters: BTreeMap::new(),
+                token,
+            });
+            assert_eq!(response.status(), 401);
+        }
+    }
+
+    #[test]
+    fn every_host_and_every_site_exists() {
+        let responder = responder();
+        let id = |host| call(&responder, "getSitesIdFromSiteUrl", &[("url", host)]);
+        assert_eq!(id("a.example"), json!([{"idsite": "2"}]));
+        assert_eq!(id("http://B.example/"), json!([{"idsite": "3"}]));
+        assert_eq!(id("a.example"), json!([{"idsite": "2"}]));
+        assert_eq!(id(""), json!([]));
+        for id in ["1", "7"] {
+            let site = call(&responder, "getSiteFromId", &[("idSite", id)]);
+            assert_eq!(site["idsite"], id);
+        }
+        let sites = call(&responder, "getAllSites", &[]);
+        assert_eq!(sites.as_object().unwrap().len(), 4);
+        assert_eq!(sites["3"]["main_url"], "http://b.example");
+    }
+
+    #[test]
+    fn a_site_can_be_created() {
+        let responder = responder();
+        let new = [
+            ("siteName", "new.example"),
+            ("urls[0]", "http://new.example"),
+        ];
+        assert_eq!(call(&responder, "addSite", &new), json!({"value": 2}));
+        let found = call(
+            &responder,
+            "getSitesIdFromSiteUrl",
+            &[("url", "new.example")],
+        );
+        assert_eq!(found, json!([{"idsite": "2"}]));
+        assert_eq!(call(&responder, "addSite", &[])["result"], "error");
+    }
+
+    #[test]
+    fn an_invalid_site_id_and_an_unknown_method_are_errors() {
+        let responder = responder();
+        for id in ["x", "-1", "0", ""] {
+            let error = call(&responder, "getSiteFromId", &[("idSite", id)]);
+            assert_eq!(error["result"], "error", "{id}");
+        }
+        assert_eq!(call(&responder, "noSuchMethod", &[])["result"], "error");
+    }
+
+    #[test]
+    fn a_host_is_found_with_and_without_scheme() {
+        for url in ["http://A.example:80/x", "a.example:80", "a.example:80?x"] {
+            assert_eq!(host(url), "a.example:80");
+        }
+    }
 }

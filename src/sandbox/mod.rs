@@ -1,109 +1,76 @@
-//! The sandbox: a small Matomo of our own, over real HTTP on loopback, with its hits in SQLite.
+//! A small tracker for trying things out: with `--sandbox` an import goes to it instead of Matomo.
 //!
-//! For users (`--sandbox`) it shows what an import would give without touching a real Matomo; for tests it can be
-//! told which sites and tokens there are and which faults to have. A tracking request walks from `server` through
-//! `tracker` (with the `faults` asked for), `bulk` and `judge` into the `store`; API calls through `api` and `live`.
-//! `log` keeps what was seen, `report` puts the store into words.
+//! It speaks HTTP on a loopback port, as Matomo does: `tracker` takes bulk tracking requests,
+//! `api` the API calls that an import makes. `store` keeps what was sent in an SQLite database,
+//! and `report` prints what is in it. Every host and every site asked for exists, so that a
+//! trial needs no setup.
 
-mod access;
-mod answer;
 mod api;
-mod body;
-mod bulk;
-mod days;
-mod faults;
-mod figures;
-mod judge;
-mod listened;
-mod live;
-mod log;
-mod options;
+pub mod http;
 mod report;
-mod schema;
-mod segment;
-mod server;
-mod sites;
 mod store;
-mod stored;
-mod table;
 mod tracker;
 
-#[cfg(test)]
-mod tests;
-
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-pub use self::access::Role;
-pub use self::faults::{Fault, Faults, When};
-pub use self::log::{ApiCall, Log, TrackerCall};
-pub use self::options::{Live, Options, Sites, Tokens};
+pub use self::api::{ApiRequest, unknown_site};
+pub use self::http::{Hook, Responder};
 pub use self::report::report;
-pub use self::store::Store;
+pub use self::store::{HitStore, StoredSite};
 
-use self::access::Guard;
-use self::days::Days;
-use self::faults::Script;
-use self::log::Watch;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-/// A running sandbox; it stops when dropped, and its file, if it has one, stays.
+#[derive(Default)]
+pub struct SandboxOptions {
+    /// The SQLite file to create, or to add to. Without one, the hits are lost with the sandbox.
+    pub file: Option<PathBuf>,
+    /// Sees each request before the sandbox does.
+    pub hook: Option<Arc<dyn Hook>>,
+}
+
+/// A running sandbox. It stops when dropped; its file stays.
 pub struct Sandbox {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    responder: Arc<Responder>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What every request needs.
-struct Shared {
-    options: Options,
-    store: Store,
-    watch: Watch,
-    script: Mutex<Script>,
-    guard: Mutex<Guard>,
-    days: Days,
-}
-
 impl Sandbox {
-    /// Starts on a free loopback port.
+    /// Starts a server on a free loopback port.
     ///
-    /// An error: no port, no thread, or a file that is no database of a sandbox.
-    pub fn start(options: Options) -> Result<Self> {
-        let store = Store::open(options.file.as_deref(), &options.sites)?;
-        let failed = |error: std::io::Error| {
-            Error::stopped(format!("the sandbox cannot start on 127.0.0.1: {error}"))
-        };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(failed)?;
-        let shared = Arc::new(Shared {
-            script: Mutex::new(Script::new(options.faults.clone())),
-            guard: Mutex::new(Guard::default()),
-            days: Days::default(),
-            watch: Watch::new(options.keep_log),
-            store,
-            options,
-        });
+    /// # Errors
+    ///
+    /// There is no free port, the thread cannot start, or the file is not a sandbox's database.
+    pub fn start(options: SandboxOptions) -> Result<Self> {
+        let store = HitStore::open(options.file.as_deref())?;
+        let responder = Arc::new(Responder::new(store));
+        Self::serve(Arc::clone(&responder), options.hook).map_err(|error| {
+            Error::stopped(format!("the sandbox cannot listen on 127.0.0.1: {error}"))
+        })
+    }
+
+    fn serve(responder: Arc<Responder>, hook: Option<Arc<dyn Hook>>) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let serving = Arc::clone(&shared);
+        let serve = http::serve(listener, Arc::clone(&responder), hook, stopped);
         let thread = std::thread::Builder::new()
             .name("sandbox".into())
-            .spawn(move || runtime.block_on(server::run(serving, listener, stopped)))
-            .map_err(failed)?;
+            .spawn(move || runtime.block_on(serve))?;
         Ok(Self {
             address,
-            shared,
+            responder,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -114,46 +81,24 @@ impl Sandbox {
         format!("http://{}/", self.address)
     }
 
-    /// The super user's token.
+    /// The token that may do everything. It is drawn at random.
     pub fn token(&self) -> &Secret {
-        &self.shared.options.tokens.super_user
+        self.responder.token()
     }
 
-    /// What was stored.
-    pub fn store(&self) -> &Store {
-        &self.shared.store
-    }
-
-    /// What was seen until now; calls one by one only with [`Options::keep_log`].
-    pub fn log(&self) -> Log {
-        self.shared.watch.log()
-    }
-
-    /// Other faults from now on; scripts begin anew.
-    pub fn set_faults(&self, faults: Faults) {
-        *locked(&self.shared.script) = Script::new(faults);
-    }
-
-    /// Waits until no tracking request that has come is in progress any more (the server goes on after its client
-    /// hung up): whether that came true in the time given.
-    pub fn wait_idle(&self, at_most: Duration) -> bool {
-        self.shared.watch.wait_idle(at_most)
+    pub fn store(&self) -> &HitStore {
+        self.responder.store()
     }
 }
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            // Fails only where the thread has ended already.
+            // Fails if the thread has already ended.
             let _ = stop.send(());
         }
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
-}
-
-/// The lock, also after a panic of who held it: what it guards is whole at any time.
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,106 +1,347 @@
-//! What came of an import into the sandbox, in plain words and aligned tables.
+//! The report printed after an import into the sandbox.
 
-use super::figures::{self, SiteFigures};
-use super::listened::listened;
-use super::store::Store;
-use super::table::{Table, thousands};
+use rusqlite::{Connection, Row};
+
+use super::store::HitStore;
 use crate::error::Result;
+use crate::report::clean::clean_to;
+use crate::report::summary::heading;
+use crate::report::{Align, Table};
 
 /// Rows of a ranking.
-const TOP: usize = 10;
-/// Rows of sites, mount points and the like, which strangers may make up by the thousand.
-pub(super) const MOST: usize = 30;
+const TOP_ROWS: usize = 10;
+/// Rows of sites and of status codes, which a log can hold any number of.
+const MAX_ROWS: usize = 30;
+/// Characters of a text from the log.
+const MAX_TEXT_CHARS: usize = 100;
 
-/// The report on all the store holds; it ends with a newline.
+/// Describes everything in the store, over all runs that wrote to its file.
 ///
-/// An error: the store cannot be read.
-pub fn report(store: &Store) -> Result<String> {
+/// Begins with an empty line and ends with a newline, like a part of the summary.
+///
+/// # Errors
+///
+/// The database cannot be read.
+pub fn report(store: &HitStore) -> Result<String> {
     let parts = store.read(|db| {
         Ok([
-            sites(&figures::sites(db)?),
-            ranking(
-                "Most viewed",
-                &["Page views", "Url"],
-                figures::urls(db, TOP)?,
-            ),
-            ranking(
-                "Status codes",
-                &["Requests", "Status"],
-                figures::statuses(db, MOST)?,
-            ),
-            ranking(
-                "Referring hosts",
-                &["Requests", "Host"],
-                figures::referrers(db, TOP)?,
-            ),
-            listened(&figures::listening(db)?),
+            sites(&site_reports(db)?),
+            ranking("Most viewed", ["page views", "url"], &most_viewed(db)?),
+            ranking("Status codes", ["requests", "status"], &statuses(db)?),
+            ranking("Referring hosts", ["requests", "host"], &referrers(db)?),
         ])
     })?;
-    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    Ok(match parts.is_empty() {
-        true => "The sandbox holds no hits.\n".into(),
-        false => parts.join("\n"),
-    })
+    let parts = parts.concat();
+    let mut text = heading("Sandbox report");
+    text.push_str(match parts.is_empty() {
+        true => "    The sandbox holds no hits.\n",
+        false => "    Nothing was sent to Matomo. The sandbox holds these hits:\n",
+    });
+    Ok(text + &parts)
 }
 
-fn sites(all: &[SiteFigures]) -> String {
-    let mut table = Table::new(
-        "Sites",
-        &[
-            "Visits",
-            "Page views",
-            "Downloads",
-            "Events",
-            "Bytes",
-            "Site",
-            "Name",
-        ],
-    );
-    let mut row = |site: &SiteFigures, id: String| {
+/// What was stored for one site, or for several together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct SiteReport {
+    idsite: i64,
+    name: String,
+    visits: u64,
+    page_views: u64,
+    downloads: u64,
+    events: u64,
+    bytes: u64,
+}
+
+impl SiteReport {
+    fn sum(sites: &[Self], name: String) -> Self {
+        let sum = |number: fn(&Self) -> u64| sites.iter().map(number).fold(0, u64::saturating_add);
+        Self {
+            idsite: 0,
+            name,
+            visits: sum(|site| site.visits),
+            page_views: sum(|site| site.page_views),
+            downloads: sum(|site| site.downloads),
+            events: sum(|site| site.events),
+            bytes: sum(|site| site.bytes),
+        }
+    }
+}
+
+/// Sites with hits, the busiest first.
+fn site_reports(db: &Connection) -> rusqlite::Result<Vec<SiteReport>> {
+    let mut query = db.prepare(
+        "WITH counted AS (
+           SELECT idsite, sum(kind = 'page view') AS pages, sum(kind = 'download') AS downloads,
+             sum(kind = 'event') AS events, total(bytes) AS bytes
+           FROM hits GROUP BY idsite),
+         visited AS (SELECT idsite, count(*) AS visits FROM visits GROUP BY idsite)
+         SELECT idsite, coalesce(name, ''), coalesce(visits, 0), pages, downloads, events, bytes
+         FROM counted LEFT JOIN visited USING (idsite) LEFT JOIN sites USING (idsite)
+         ORDER BY pages DESC, downloads DESC, idsite",
+    )?;
+    query
+        .query_map([], |row| {
+            Ok(SiteReport {
+                idsite: row.get(0)?,
+                name: row.get(1)?,
+                visits: count(row, 2)?,
+                page_views: count(row, 3)?,
+                downloads: count(row, 4)?,
+                events: count(row, 5)?,
+                // The sum can exceed an integer; the cast saturates.
+                bytes: row.get::<_, f64>(6)? as u64,
+            })
+        })?
+        .collect()
+}
+
+fn sites(all: &[SiteReport]) -> String {
+    let titles = [
+        "visits",
+        "page views",
+        "downloads",
+        "events",
+        "bytes",
+        "site",
+    ];
+    let columns = titles.map(|title| (Align::Right, title));
+    let mut table = Table::new(columns.into_iter().chain([(Align::Left, "name")]));
+    let mut row = |site: &SiteReport, id: String| {
         let numbers = [
             site.visits,
-            site.pages,
+            site.page_views,
             site.downloads,
             site.events,
             site.bytes,
         ];
-        table.row(numbers.map(thousands).into_iter().chain([id]), &site.name);
+        let cells = numbers.map(|number| number.to_string()).into_iter();
+        table.row(cells.chain([id, shown(&site.name)]));
     };
-    for site in all.iter().take(MOST) {
+    for site in all.iter().take(MAX_ROWS) {
         row(site, site.idsite.to_string());
     }
-    if let Some(rest) = all.get(MOST..).filter(|rest| !rest.is_empty()) {
-        let name = format!("{} more sites", thousands(rest.len() as u64));
-        row(&together(rest, name), String::new());
+    if let Some(rest) = all.get(MAX_ROWS..).filter(|rest| !rest.is_empty()) {
+        let name = format!("{} more sites", rest.len());
+        row(&SiteReport::sum(rest, name), String::new());
     }
     if all.len() > 1 {
-        row(&together(all, "all sites".into()), String::new());
+        row(&SiteReport::sum(all, "all sites".into()), String::new());
     }
-    table.render()
+    titled("Sites", &table)
 }
 
-/// Sites as one.
-fn together(sites: &[SiteFigures], name: String) -> SiteFigures {
-    let sum =
-        |figure: fn(&SiteFigures) -> u64| sites.iter().map(figure).fold(0, u64::saturating_add);
-    SiteFigures {
-        idsite: 0,
-        name,
-        visits: sum(|site| site.visits),
-        pages: sum(|site| site.pages),
-        downloads: sum(|site| site.downloads),
-        events: sum(|site| site.events),
-        bytes: sum(|site| site.bytes),
-    }
+fn most_viewed(db: &Connection) -> rusqlite::Result<Vec<(u64, String)>> {
+    top(
+        db,
+        "SELECT count(*) AS n, url FROM hits
+         WHERE kind = 'page view' AND url IS NOT NULL GROUP BY url",
+        TOP_ROWS,
+    )
 }
 
-fn ranking(title: &'static str, heads: &[&str], rows: Vec<(u64, String)>) -> String {
-    let mut table = Table::new(title, heads);
+fn statuses(db: &Connection) -> rusqlite::Result<Vec<(u64, String)>> {
+    top(
+        db,
+        "SELECT count(*) AS n, CAST(status AS TEXT) AS status FROM hits
+         WHERE status IS NOT NULL GROUP BY status",
+        MAX_ROWS,
+    )
+}
+
+fn referrers(db: &Connection) -> rusqlite::Result<Vec<(u64, String)>> {
+    top(
+        db,
+        "SELECT count(*) AS n, referrer_host FROM hits
+         WHERE referrer_host IS NOT NULL GROUP BY referrer_host",
+        TOP_ROWS,
+    )
+}
+
+/// The rows of `select` with the highest counts, highest first.
+fn top(db: &Connection, select: &str, rows: usize) -> rusqlite::Result<Vec<(u64, String)>> {
+    let mut query = db.prepare(&format!("{select} ORDER BY n DESC, 2 LIMIT {rows}"))?;
+    query
+        .query_map([], |row| Ok((count(row, 0)?, row.get(1)?)))?
+        .collect()
+}
+
+fn count(row: &Row, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column)
+        .map(|number| number.max(0).unsigned_abs())
+}
+
+fn ranking(title: &str, [count, text]: [&str; 2], rows: &[(u64, String)]) -> String {
+    let mut table = Table::new([(Align::Right, count), (Align::Left, text)]);
     for (count, text) in rows {
-        table.row([thousands(count)], &text);
+        table.row([count.to_string(), shown(text)]);
     }
-    table.render()
+    titled(title, &table)
+}
+
+/// The table under its title, or nothing if it has no rows.
+fn titled(title: &str, table: &Table) -> String {
+    match table.is_empty() {
+        true => String::new(),
+        false => format!("{}{table}", heading(title)),
+    }
+}
+
+/// A text from the log, safe for a terminal and not too long.
+fn shown(text: &str) -> String {
+    clean_to(text.as_bytes(), MAX_TEXT_CHARS).into_owned()
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use chrono::DateTime;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::sandbox::tracker::StoredHit;
+
+    /// 2026-09-20 12:00:00 UTC.
+    const NOON: i64 = 1_789_905_600;
+
+    /// A store with these hits: site, time, last byte of the address, other parameters.
+    fn store(hits: &[(i64, i64, u8, Value)]) -> HitStore {
+        let store = HitStore::open(None).unwrap();
+        store.add_site(Some(2), "radio.example", &[]).unwrap();
+        let rows: Vec<_> = hits
+            .iter()
+            .map(|(site, epoch, address, hit)| {
+                let date = DateTime::from_timestamp(*epoch, 0).unwrap();
+                let hit = hit.as_object().unwrap().clone();
+                StoredHit::new(hit, *site, date, [10, 0, 0, *address].into())
+            })
+            .collect();
+        store.record(&rows).unwrap();
+        store
+    }
+
+    #[test]
+    fn an_empty_store_says_so() {
+        let text = report(&store(&[])).unwrap();
+        assert!(text.ends_with("    The sandbox holds no hits.\n"), "{text}");
+    }
+
+    #[test]
+    fn hits_are_counted_by_site_url_status_and_referrer() {
+        let status = json!({"1": ["HTTP-code", "200"]}).to_string();
+        let page = json!({
+            "url": "http://example.org/", "cvar": status, "bw_bytes": 1500,
+            "urlref": "https://news.example/x",
+        });
+        let download = "http://example.org/a.zip";
+        let store = store(&[
+            (1, NOON, 1, page.clone()),
+            (1, NOON + 1800, 1, page.clone()),
+            (1, NOON + 3601, 1, page.clone()),
+            (1, NOON, 2, json!({"url": download, "download": download})),
+            (
+                2,
+                NOON,
+                1,
+                json!({"url": "http://radio.example/\u{1b}[2J", "urlref": "-"}),
+            ),
+        ]);
+        assert_eq!(
+            report(&store).unwrap(),
+            r"
+Sandbox report
+--------------
+
+    Nothing was sent to Matomo. The sandbox holds these hits:
+
+Sites
+-----
+
+    visits  page views  downloads  events  bytes  site  name
+         3           3          1       0   4500     1  Sandbox
+         1           1          0       0      0     2  radio.example
+         4           4          1       0   4500        all sites
+
+Most viewed
+-----------
+
+    page views  url
+             3  http://example.org/
+             1  http://radio.example/\x1b[2J
+
+Status codes
+------------
+
+    requests  status
+           3  200
+
+Referring hosts
+---------------
+
+    requests  host
+           3  news.example
+"
+        );
+    }
+
+    #[test]
+    fn a_new_visit_and_midnight_end_a_visit() {
+        let midnight = NOON + 12 * 3600;
+        let store = store(&[
+            (1, NOON, 1, json!({})),
+            (1, NOON + 60, 1, json!({"new_visit": 1})),
+            (1, midnight - 60, 1, json!({})),
+            (1, midnight + 60, 1, json!({})),
+        ]);
+        assert_eq!(site_reports_of(&store)[0].visits, 4);
+    }
+
+    fn site_reports_of(store: &HitStore) -> Vec<SiteReport> {
+        store.read(site_reports).unwrap()
+    }
+
+    #[test]
+    fn sums_that_exceed_an_integer_saturate() {
+        let large = json!({"bw_bytes": i64::MAX});
+        let store = store(&[(1, NOON, 1, large.clone()), (1, NOON, 1, large)]);
+        assert_eq!(site_reports_of(&store)[0].bytes, u64::MAX);
+    }
+
+    #[test]
+    fn further_sites_share_a_row() {
+        let hit = |site| (site, NOON, 1, json!({}));
+        let text = report(&store(&(1..=33).map(hit).collect::<Vec<_>>())).unwrap();
+        let row = text.lines().find(|line| line.ends_with("  3 more sites"));
+        let numbers: Vec<_> = row.unwrap().split_whitespace().take(2).collect();
+        assert_eq!(numbers, ["3", "3"]);
+    }
+
+    /// Rows of the view `listening`: mount point, start, seconds.
+    fn listening(store: &HitStore) -> Vec<(String, i64, i64)> {
+        let read = |db: &Connection| {
+            let select = "SELECT mount, start, seconds FROM listening ORDER BY mount, start";
+            let mut query = db.prepare(select)?;
+            let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect()
+        };
+        store.read(read).unwrap()
+    }
+
+    #[test]
+    fn events_replace_the_connections_of_their_mount_point() {
+        let listened = |seconds: Value| json!({"e_c": "Listening", "e_a": "listened", "e_n": "/a", "e_v": seconds});
+        let store = store(&[
+            (1, NOON + 60, 1, listened(json!(60))),
+            (1, NOON + 90, 1, listened(json!("30"))),
+        ]);
+        for mount in ["/a", "/b"] {
+            store.add_connection(mount, NOON, 7, 1).unwrap();
+        }
+        assert_eq!(
+            listening(&store),
+            [
+                ("/a".to_owned(), NOON, 60),
+                ("/a".to_owned(), NOON + 60, 30),
+                ("/b".to_owned(), NOON, 7),
+            ]
+        );
+    }
+}

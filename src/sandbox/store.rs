@@ -1,84 +1,178 @@
-//! The store: hits, sites and connections in SQLite.
+//! The sandbox's SQLite database, made to be queried by hand.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde_json::Value;
 
-use super::locked;
-use super::options::Sites;
-use super::schema::{APPLICATION, TABLES, VERSION};
-use super::sites;
-use super::stored::Stored;
+use super::api::host;
+use super::tracker::StoredHit;
 use crate::error::{Error, Result};
-use crate::listening;
+use crate::sync::Mutex;
 
-/// So many connections of listeners are written at once.
-const TOGETHER: usize = 1000;
+/// Marks a database as a sandbox's ("mtmo").
+const APPLICATION_ID: i32 = 0x6d74_6d6f;
+/// A file with another version of the tables is rejected.
+const SCHEMA_VERSION: i32 = 1;
 
-/// A handle on the store; copies share it.
+/// Times are UTC. A visit ends after 30 minutes without an action, at midnight, and before a hit
+/// with `new_visit`. The listening time of a mount point comes from its `listened` events, or else
+/// from the connections that the import stored. A listener is an address (or the ID of a hidden
+/// one) with a user agent.
+const SCHEMA: &str = "
+CREATE TABLE sites (
+  idsite INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  main_url TEXT NOT NULL
+);
+CREATE TABLE hosts (
+  host TEXT PRIMARY KEY,
+  idsite INTEGER NOT NULL REFERENCES sites (idsite)
+);
+CREATE TABLE hits (
+  id INTEGER PRIMARY KEY,
+  batch INTEGER NOT NULL,
+  time TEXT NOT NULL,
+  day TEXT NOT NULL,
+  epoch INTEGER NOT NULL,
+  idsite INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  visitor TEXT NOT NULL,
+  address TEXT NOT NULL,
+  uid TEXT,
+  agent TEXT,
+  url TEXT,
+  referrer TEXT,
+  referrer_host TEXT,
+  status INTEGER,
+  bytes INTEGER,
+  pf_srv INTEGER,
+  download TEXT,
+  action_name TEXT,
+  e_c TEXT,
+  e_a TEXT,
+  e_n TEXT,
+  e_v REAL,
+  new_visit INTEGER NOT NULL,
+  pv_id TEXT,
+  json TEXT NOT NULL
+);
+CREATE INDEX hits_by_day ON hits (idsite, day);
+CREATE TABLE connections (
+  id INTEGER PRIMARY KEY,
+  mount TEXT NOT NULL,
+  start INTEGER NOT NULL,
+  seconds INTEGER NOT NULL,
+  listener TEXT NOT NULL
+);
+CREATE VIEW visit_hits AS
+  SELECT *, sum(opens) OVER (PARTITION BY idsite, day, visitor ORDER BY epoch, id) AS visit
+  FROM (
+    SELECT *, new_visit OR coalesce(
+      epoch - lag(epoch) OVER (PARTITION BY idsite, day, visitor ORDER BY epoch, id) > 1800, 1) AS opens
+    FROM hits WHERE kind <> 'assistant'
+  );
+CREATE VIEW visits AS
+  SELECT idsite, day, visitor, min(address) AS address, min(uid) AS uid, min(agent) AS agent,
+    min(time) AS start, max(time) AS end, max(epoch) - min(epoch) AS seconds, count(*) AS actions
+  FROM visit_hits GROUP BY idsite, day, visitor, visit;
+CREATE VIEW listened AS
+  SELECT coalesce(e_n, '') AS mount, CAST(e_v AS INTEGER) AS seconds, epoch AS end,
+    coalesce(json ->> 'cid', address) || ' ' || coalesce(agent, '') AS listener
+  FROM hits WHERE e_a = 'listened' AND e_v IS NOT NULL;
+CREATE VIEW listening AS
+  SELECT mount, end - seconds AS start, seconds, listener FROM listened
+  UNION ALL
+  SELECT mount, start, seconds, listener FROM connections
+  WHERE mount NOT IN (SELECT mount FROM listened);
+";
+
+/// Connections to write in one transaction.
+const CONNECTION_BATCH: usize = 1000;
+
+/// A handle on the database. Clones share it.
 #[derive(Clone)]
-pub struct Store {
-    inner: Arc<Mutex<Inner>>,
+pub struct HitStore {
+    database: Arc<Mutex<Database>>,
 }
 
-struct Inner {
-    db: Connection,
+struct Database {
+    connection: Connection,
     /// Connections not yet written.
-    waiting: Vec<Listened>,
-    alarm: Option<Alarm>,
+    unwritten: Vec<ListenerConnection>,
+    on_write_error: Option<WriteErrorHandler>,
 }
 
-/// Told when something cannot be written.
-pub type Alarm = Box<dyn Fn(Error) + Send>;
+type WriteErrorHandler = Box<dyn Fn(Error) + Send>;
 
-struct Listened {
+/// A row of the table `connections`.
+struct ListenerConnection {
     mount: String,
-    connection: listening::Connection,
-    listener: String,
+    /// Seconds since 1970, UTC.
+    start: i64,
+    seconds: u64,
+    listener: u64,
 }
 
-impl Store {
-    /// Opens the file, which is made or, if it is a sandbox's, added to; without one a file that goes with the
-    /// store.
+/// A row of the table `sites`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSite {
+    pub idsite: i64,
+    pub name: String,
+    pub main_url: String,
+}
+
+impl StoredSite {
+    fn from_row(row: &Row) -> rusqlite::Result<Self> {
+        Ok(Self {
+            idsite: row.get(0)?,
+            name: row.get(1)?,
+            main_url: row.get(2)?,
+        })
+    }
+}
+
+impl HitStore {
+    /// Creates the file, or opens an earlier sandbox's to add to it. Without a file, the database
+    /// is temporary.
     ///
-    /// An error: a file of something else, or one that cannot be written.
-    pub(super) fn open(file: Option<&Path>, sites: &Sites) -> Result<Self> {
-        let name = file.map_or_else(|| "of its own".into(), |file| file.display().to_string());
-        let failed = |what: String| {
+    /// # Errors
+    ///
+    /// The file is not a sandbox's database, or cannot be written.
+    pub(super) fn open(file: Option<&Path>) -> Result<Self> {
+        let failed = |problem: &dyn std::fmt::Display| {
+            let file = file.map_or_else(|| "(temporary)".into(), |file| file.display().to_string());
             Error::stopped(format!(
-                "the sandbox cannot use the file {name}: {what}; name a new file, or one of an earlier sandbox"
+                "the sandbox cannot use the file {file}: {problem}; name a new file, or one of an earlier sandbox"
             ))
         };
-        // An empty name is SQLite's for a file that it keeps in memory while it is small, and removes at the end.
-        let opened = Connection::open(file.unwrap_or(Path::new(""))).and_then(|mut db| {
-            let known = prepare(&mut db, sites)?;
-            Ok((db, known))
-        });
-        match opened {
-            Ok((db, true)) => Ok(Self {
-                inner: Arc::new(Mutex::new(Inner {
-                    db,
-                    waiting: Vec::new(),
-                    alarm: None,
-                })),
-            }),
-            Ok((_, false)) => Err(failed("it is a database of something else".into())),
-            Err(error) => Err(failed(error.to_string())),
+        // With an empty name SQLite keeps the database in memory while it is small, then in a file
+        // that it deletes at the end.
+        let mut connection =
+            Connection::open(file.unwrap_or(Path::new(""))).map_err(|error| failed(&error))?;
+        if !create_tables(&mut connection).map_err(|error| failed(&error))? {
+            return Err(failed(&"it is a database of another program"));
         }
+        Ok(Self {
+            database: Arc::new(Mutex::new(Database {
+                connection,
+                unwritten: Vec::new(),
+                on_write_error: None,
+            })),
+        })
     }
 
-    /// From now on tells of what cannot be written, before whoever wanted it written is answered.
-    pub fn alarm(&self, alarm: Alarm) {
-        locked(&self.inner).alarm = Some(alarm);
+    /// Calls `handler` when something cannot be written, before the client gets its response.
+    pub fn on_write_error(&self, handler: impl Fn(Error) + Send + 'static) {
+        self.database.lock().on_write_error = Some(Box::new(handler));
     }
 
-    /// All stored hits as they were sent, without tokens, in the order they were stored.
+    /// All hits as they were sent, but without tokens, in the order in which they were stored.
     pub fn hits(&self) -> Result<Vec<Value>> {
         let texts: Vec<String> = self.read(|db| {
-            let mut all = db.prepare("SELECT json FROM hits ORDER BY id")?;
-            all.query_map([], |row| row.get(0))?.collect()
+            let mut query = db.prepare("SELECT json FROM hits ORDER BY id")?;
+            query.query_map([], |row| row.get(0))?.collect()
         })?;
         let parsed = texts.iter().map(|text| serde_json::from_str(text));
         parsed.collect::<serde_json::Result<_>>().map_err(|error| {
@@ -86,71 +180,122 @@ impl Store {
         })
     }
 
-    /// How many hits are stored.
+    /// The number of hits.
     pub fn count(&self) -> Result<u64> {
         self.read(|db| db.query_row("SELECT count(*) FROM hits", [], |row| row.get(0)))
             .map(i64::unsigned_abs)
     }
 
-    /// Asks the database (tables `hits`, `sites`, `hosts`, `connections`, views `visits`, `listening`). The server
-    /// waits meanwhile.
-    pub fn read<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        self.with(|db| ask(db)).map_err(|error| trouble(&error))
+    /// Queries the database. The server waits meanwhile.
+    pub fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        self.with(|db| query(db))
+            .map_err(|error| database_error(&error))
     }
 
-    /// Stores a batch in one transaction: all of it or nothing.
-    pub(super) fn record(&self, hits: &[Box<Stored>]) -> rusqlite::Result<()> {
+    /// Stores a batch in one transaction.
+    pub(super) fn record(&self, hits: &[StoredHit]) -> rusqlite::Result<()> {
         if hits.is_empty() {
             return Ok(());
         }
-        let mut inner = locked(&self.inner);
-        inner.flush()?;
-        inner.write(|db| {
-            let transaction = db.transaction()?;
-            insert(&transaction, hits)?;
-            transaction.commit()
-        })
+        let mut database = self.database.lock();
+        database.flush()?;
+        database.write(|db| insert_hits(db, hits))
     }
 
-    /// Notes a connection that is sent as a plain hit. `listener` is the same for connections of the same one.
+    /// Stores a listener's connection that is sent as a plain hit.
+    ///
+    /// `start` is in seconds since 1970, UTC; `listener` is a hash that identifies the listener.
     pub fn add_connection(
         &self,
         mount: &str,
-        connection: listening::Connection,
+        start: i64,
+        seconds: u64,
         listener: u64,
     ) -> Result<()> {
-        let mut inner = locked(&self.inner);
-        inner.waiting.push(Listened {
+        let mut database = self.database.lock();
+        database.unwritten.push(ListenerConnection {
             mount: mount.to_owned(),
-            connection,
-            listener: format!("{listener:016x}"),
+            start,
+            seconds,
+            listener,
         });
-        match inner.waiting.len() < TOGETHER {
-            true => Ok(()),
-            false => inner.flush().map_err(|error| trouble(&error)),
+        if database.unwritten.len() < CONNECTION_BATCH {
+            return Ok(());
         }
+        database.flush().map_err(|error| database_error(&error))
     }
 
-    /// Works on the database with everything written.
-    pub(super) fn with<T>(
+    pub fn site(&self, idsite: i64) -> rusqlite::Result<Option<StoredSite>> {
+        self.with(|db| {
+            db.prepare_cached("SELECT idsite, name, main_url FROM sites WHERE idsite = ?")?
+                .query_row([idsite], StoredSite::from_row)
+                .optional()
+        })
+    }
+
+    pub(super) fn sites(&self) -> rusqlite::Result<Vec<StoredSite>> {
+        self.with(|db| {
+            let select = "SELECT idsite, name, main_url FROM sites ORDER BY idsite";
+            let mut query = db.prepare_cached(select)?;
+            query.query_map([], StoredSite::from_row)?.collect()
+        })
+    }
+
+    /// The site that has this host in one of its URLs.
+    pub fn site_of_host(&self, host: &str) -> rusqlite::Result<Option<i64>> {
+        self.with(|db| {
+            db.prepare_cached("SELECT idsite FROM hosts WHERE host = ?")?
+                .query_row([host], |row| row.get(0))
+                .optional()
+        })
+    }
+
+    /// Creates a site with this ID, or with the next free one.
+    pub(super) fn add_site(
+        &self,
+        idsite: Option<i64>,
+        name: &str,
+        urls: &[String],
+    ) -> rusqlite::Result<i64> {
+        self.with(|db| {
+            let transaction = db.transaction()?;
+            let main_url = urls.first().map_or("http://example.org", String::as_str);
+            transaction.execute(
+                "INSERT INTO sites (idsite, name, main_url) VALUES (?, ?, ?)",
+                params![idsite, name, main_url],
+            )?;
+            let idsite = transaction.last_insert_rowid();
+            for url in urls {
+                transaction.execute(
+                    "INSERT OR IGNORE INTO hosts (host, idsite) VALUES (?, ?)",
+                    params![host(url), idsite],
+                )?;
+            }
+            transaction.commit()?;
+            Ok(idsite)
+        })
+    }
+
+    /// Works on the database after everything is written.
+    fn with<T>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        let mut inner = locked(&self.inner);
-        inner.flush()?;
-        work(&mut inner.db)
+        let mut database = self.database.lock();
+        database.flush()?;
+        work(&mut database.connection)
     }
 }
 
-impl Inner {
+impl Database {
     fn flush(&mut self) -> rusqlite::Result<()> {
-        if self.waiting.is_empty() {
+        if self.unwritten.is_empty() {
             return Ok(());
         }
-        let waiting = std::mem::take(&mut self.waiting);
-        let written = self.write(|db| note(db, &waiting));
+        let unwritten = std::mem::take(&mut self.unwritten);
+        let written = self.write(|db| insert_connections(db, &unwritten));
         if written.is_err() {
-            self.waiting = waiting;
+            self.unwritten = unwritten;
         }
         written
     }
@@ -159,63 +304,72 @@ impl Inner {
         &mut self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
-        work(&mut self.db).inspect_err(|error| {
-            if let Some(alarm) = &self.alarm {
-                alarm(trouble(error));
+        work(&mut self.connection).inspect_err(|error| {
+            if let Some(handler) = &self.on_write_error {
+                handler(database_error(error));
             }
         })
     }
 }
 
-fn note(db: &mut Connection, waiting: &[Listened]) -> rusqlite::Result<()> {
-    let transaction = db.transaction()?;
-    {
-        let mut insert = transaction.prepare_cached(
-            "INSERT INTO connections (mount, start, seconds, listener) VALUES (?, ?, ?, ?)",
-        )?;
-        for one in waiting {
-            let (start, seconds) = (one.connection.start(), one.connection.seconds() as i64);
-            insert.execute(params![one.mount, start, seconds, one.listener])?;
-        }
-    }
-    transaction.commit()
-}
-
-impl Drop for Inner {
+impl Drop for Database {
     fn drop(&mut self) {
-        // Nobody is left to be told.
+        // There is nothing left to report an error to.
         let _ = self.flush();
     }
 }
 
-/// Makes the tables where the database is new; whether it is a sandbox's.
-fn prepare(db: &mut Connection, sites: &Sites) -> rusqlite::Result<bool> {
+/// Creates the tables in a new database. Returns whether the database is a sandbox's.
+fn create_tables(db: &mut Connection) -> rusqlite::Result<bool> {
     let application: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let is_new = tables == 0 && application == 0;
-    if !is_new && (application, version) != (APPLICATION, VERSION) {
+    if !is_new && (application, version) != (APPLICATION_ID, SCHEMA_VERSION) {
         return Ok(false);
     }
-    // A killed process leaves whole batches; only a machine that goes down may leave a damaged file.
+    // A killed process still leaves whole batches; only a power failure can damage the file.
     db.pragma_update(None, "synchronous", "OFF")?;
     let transaction = db.transaction()?;
     if is_new {
-        transaction.execute_batch(TABLES)?;
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
-    sites::fill(&transaction, sites)?;
+    transaction.execute(
+        "INSERT OR IGNORE INTO sites (idsite, name, main_url)
+         VALUES (1, 'Sandbox', 'http://example.org')",
+        [],
+    )?;
     transaction.commit()?;
     Ok(true)
 }
 
-fn insert(transaction: &Transaction, hits: &[Box<Stored>]) -> rusqlite::Result<()> {
-    let batch: i64 = transaction.query_row(
-        "SELECT coalesce((SELECT batch FROM hits ORDER BY id DESC LIMIT 1), 0) + 1",
-        [],
-        |row| row.get(0),
+fn insert_connections(
+    db: &mut Connection,
+    connections: &[ListenerConnection],
+) -> rusqlite::Result<()> {
+    let transaction = db.transaction()?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO connections (mount, start, seconds, listener) VALUES (?, ?, ?, ?)",
     )?;
+    for connection in connections {
+        let listener = format!("{:016x}", connection.listener);
+        let seconds = i64::try_from(connection.seconds).unwrap_or(i64::MAX);
+        insert.execute(params![
+            connection.mount,
+            connection.start,
+            seconds,
+            listener
+        ])?;
+    }
+    drop(insert);
+    transaction.commit()
+}
+
+fn insert_hits(db: &mut Connection, hits: &[StoredHit]) -> rusqlite::Result<()> {
+    let transaction = db.transaction()?;
+    let batch = next_batch(&transaction)?;
     let mut insert = transaction.prepare_cached(
         "INSERT INTO hits (batch, time, day, epoch, idsite, kind, visitor, address, uid, agent, url, referrer,
            referrer_host, status, bytes, pf_srv, download, action_name, e_c, e_a, e_n, e_v, new_visit, pv_id, json)
@@ -249,9 +403,108 @@ fn insert(transaction: &Transaction, hits: &[Box<Stored>]) -> rusqlite::Result<(
             hit.json,
         ])?;
     }
-    Ok(())
+    drop(insert);
+    transaction.commit()
 }
 
-fn trouble(error: &rusqlite::Error) -> Error {
+fn next_batch(transaction: &Transaction) -> rusqlite::Result<i64> {
+    transaction.query_row(
+        "SELECT coalesce((SELECT batch FROM hits ORDER BY id DESC LIMIT 1), 0) + 1",
+        [],
+        |row| row.get(0),
+    )
+}
+
+fn database_error(error: &rusqlite::Error) -> Error {
     Error::stopped(format!("the sandbox's database: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use chrono::DateTime;
+    use serde_json::json;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn hit(parameters: Value) -> StoredHit {
+        let Value::Object(parameters) = parameters else {
+            panic!("not an object: {parameters}");
+        };
+        let date = DateTime::from_timestamp(1_789_905_600, 0).unwrap();
+        StoredHit::new(parameters, 1, date, [10, 0, 0, 1].into())
+    }
+
+    fn count(db: &Connection, query: &str) -> i64 {
+        db.query_row(query, [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_added_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("trial.sqlite");
+        for number in 0..2 {
+            let store = HitStore::open(Some(&file)).unwrap();
+            let url = format!("http://example.org/{number}");
+            store
+                .record(&[hit(json!({"url": url, "uid": number}))])
+                .unwrap();
+            store.add_connection("/live", 1_700_000_000, 60, 1).unwrap();
+        }
+        let db = Connection::open(&file).unwrap();
+        assert_eq!(
+            count(&db, "SELECT count(*) FROM hits WHERE status IS NULL"),
+            2
+        );
+        assert_eq!(count(&db, "SELECT max(batch) FROM hits"), 2);
+        assert_eq!(count(&db, "SELECT count(*) FROM visits"), 2);
+        assert_eq!(count(&db, "SELECT sum(seconds) FROM connections"), 120);
+    }
+
+    #[test]
+    fn other_files_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("access.log");
+        fs::write(
+            &text,
+            "10.0.0.1 - - [x] \"GET / HTTP/1.1\" 200 1\n".repeat(50),
+        )
+        .unwrap();
+        let other = folder.path().join("other.sqlite");
+        let db = Connection::open(&other).unwrap();
+        db.execute_batch("CREATE TABLE t (x)").unwrap();
+        for file in [text, other, folder.path().join("no/such/folder")] {
+            let before = fs::read(&file).ok();
+            let error = HitStore::open(Some(&file)).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Stopped);
+            let file_name = file.display().to_string();
+            assert!(error.to_string().contains(&file_name), "{error}");
+            assert_eq!(fs::read(&file).ok(), before);
+        }
+    }
+
+    #[test]
+    fn hits_come_back_as_they_were_sent() {
+        let store = HitStore::open(None).unwrap();
+        store.record(&[]).unwrap();
+        let sent = json!({"url": "http://example.org/", "bw_bytes": 5});
+        store
+            .record(&[hit(sent.clone()), hit(sent.clone())])
+            .unwrap();
+        assert_eq!(store.count().unwrap(), 2);
+        assert_eq!(store.hits().unwrap(), [sent.clone(), sent]);
+    }
+
+    #[test]
+    fn new_sites_get_the_next_id_and_their_hosts() {
+        let store = HitStore::open(None).unwrap();
+        let urls = ["http://b.example".to_owned()];
+        assert_eq!(store.add_site(None, "b", &urls).unwrap(), 2);
+        assert_eq!(store.add_site(Some(9), "c", &[]).unwrap(), 9);
+        assert_eq!(store.site_of_host("b.example").unwrap(), Some(2));
+        assert_eq!(store.add_site(None, "d", &[]).unwrap(), 10);
+        assert_eq!(store.sites().unwrap().len(), 4);
+    }
 }

@@ -1,6 +1,6 @@
-//! Every figure of the summary against a plain calculation over the same connections, and the memory it takes.
+//! The figures of the summary equal a plain calculation over the same sessions, in limited memory.
 //!
-//! 100,000 connections; as many as `LISTENING_CONNECTIONS` in the environment says, for the million.
+//! The log has 100,000 sessions, or as many as the environment variable `LISTENING_SESSIONS` says.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -21,10 +21,10 @@ const MOUNTS: [&str; 7] = [
     "/talk",
 ];
 
-/// Memory that the figures of a million connections may take, in bytes.
-const ROOM: u64 = 40_000_000;
+/// Maximum memory of the figures of a million sessions.
+const MAX_BYTES: u64 = 40_000_000;
 
-/// Numbers that look random and are the same in every run (xorshift).
+/// Random numbers with a fixed seed (xorshift).
 struct Dice(u64);
 
 impl Dice {
@@ -37,7 +37,7 @@ impl Dice {
 }
 
 #[derive(Clone, Copy)]
-struct Connection {
+struct TestSession {
     mount: usize,
     start: i64,
     seconds: i64,
@@ -45,44 +45,44 @@ struct Connection {
     agent: u64,
 }
 
-/// Listeners come and go over two weeks. Some lines of the log tell no duration.
-fn write_log(connections: u64, folder: &Folder) -> Vec<Connection> {
+/// Writes sessions of two weeks, ordered by end. Some lines have no duration.
+fn write_log(sessions: u64, folder: &Folder) -> Vec<TestSession> {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let mut log = BufWriter::new(File::create(folder.file("access.log")).unwrap());
     let mut all = Vec::new();
-    for number in 0..connections {
-        let end = DAY + (number * 14 * 86_400 / connections) as i64;
+    for number in 0..sessions {
+        let end = DAY + (number * 14 * 86_400 / sessions) as i64;
         let longest = [60, 3600, 20_000, 200_000][dice.below(4) as usize];
-        let connection = Connection {
-            // The last one is the most listened to.
+        let session = TestSession {
+            // The last mount point has the most sessions.
             mount: dice.below(49).isqrt() as usize,
             seconds: dice.below(longest) as i64,
             start: 0,
-            address: dice.below(connections / 5),
+            address: dice.below(sessions / 5),
             agent: dice.below(3),
         };
-        let connection = Connection {
-            start: end - connection.seconds,
-            ..connection
+        let session = TestSession {
+            start: end - session.seconds,
+            ..session
         };
-        write_line(&mut log, connection, &connection.seconds.to_string());
+        write_line(&mut log, session, &session.seconds.to_string());
         if number % 1000 == 0 {
-            write_line(&mut log, connection, "-");
+            write_line(&mut log, session, "-");
         }
-        all.push(connection);
+        all.push(session);
     }
     log.flush().unwrap();
     all
 }
 
-fn write_line(log: &mut impl Write, connection: Connection, duration: &str) {
-    let Connection {
+fn write_line(log: &mut impl Write, session: TestSession, duration: &str) {
+    let TestSession {
         mount,
         start,
         seconds,
         address,
         agent,
-    } = connection;
+    } = session;
     let end = date(start + seconds, "%d/%b/%Y:%H:%M:%S +0000");
     let mount = MOUNTS[mount];
     writeln!(
@@ -93,8 +93,8 @@ fn write_line(log: &mut impl Write, connection: Connection, duration: &str) {
     .unwrap();
 }
 
-/// The plain calculation.
-fn expected(name: &str, of: &[Connection]) -> Row {
+/// The expected row of these sessions.
+fn expected(name: &str, of: &[TestSession]) -> Row {
     let mut durations: Vec<i64> = of.iter().map(|one| one.seconds).collect();
     durations.sort_unstable();
     let seconds: i64 = durations.iter().sum();
@@ -130,8 +130,9 @@ fn decimal(number: f64) -> String {
     format!("{number:.1}").trim_end_matches(".0").to_owned()
 }
 
-/// Hours of each day, in all, of the mount points with most time, and of the others.
-fn expected_days(all: &[Connection], columns: &[usize]) -> Vec<String> {
+/// The expected rows of the table of days: date, then hours of all mount points, of those in
+/// `columns`, and of the others.
+fn expected_days(all: &[TestSession], columns: &[usize]) -> Vec<String> {
     let mut days: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for one in all {
         let (mut from, end) = (one.start, one.start + one.seconds);
@@ -155,7 +156,7 @@ fn expected_days(all: &[Connection], columns: &[usize]) -> Vec<String> {
     days.into_iter().map(line).collect()
 }
 
-/// A dry run, and the most memory that it had.
+/// Returns the result of a dry run and its peak memory in bytes.
 fn dry_run(folder: &Folder, args: &str) -> (Ended, u64) {
     let sandbox = sandbox();
     let limit = Duration::from_secs(600);
@@ -174,11 +175,11 @@ fn dry_run(folder: &Folder, args: &str) -> (Ended, u64) {
 }
 
 #[test]
-fn every_figure_is_what_a_plain_calculation_gives() {
-    let connections =
-        std::env::var("LISTENING_CONNECTIONS").map_or(100_000, |number| number.parse().unwrap());
+fn figures_equal_a_plain_calculation_in_limited_memory() {
+    let sessions =
+        std::env::var("LISTENING_SESSIONS").map_or(100_000, |number| number.parse().unwrap());
     let folder = Folder::new();
-    let all = write_log(connections, &folder);
+    let all = write_log(sessions, &folder);
     let (ended, peak) = dry_run(&folder, "");
 
     let mut mounts: Vec<(usize, Row)> = MOUNTS
@@ -209,17 +210,17 @@ fn every_figure_is_what_a_plain_calculation_gives() {
         .collect();
     assert_eq!(days, expected_days(&all, &columns));
 
-    let unknown = connections.div_ceil(1000);
+    let unknown = sessions.div_ceil(1000);
     assert!(
         ended.out.contains(&format!(
             "    {unknown} connections without usable duration"
         )),
         "{ended}"
     );
-    assert_eq!(ended.summary().get("imported"), connections + unknown);
+    assert_eq!(ended.summary().get("imported"), sessions + unknown);
 
     let (_, without) = dry_run(&folder, "--listening-time=off");
     let taken = peak.saturating_sub(without);
-    println!("{connections} connections: {peak} bytes at most, {without} without listening time");
-    assert!(taken < ROOM, "{taken} bytes for {connections} connections");
+    println!("{sessions} sessions: {peak} bytes at most, {without} without listening time");
+    assert!(taken < MAX_BYTES, "{taken} bytes for {sessions} sessions");
 }

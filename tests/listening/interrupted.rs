@@ -1,16 +1,17 @@
-//! Nothing lost and nothing twice, where a line is many requests, or many lines are one connection.
+//! Interrupted runs lose no session and send none twice, although a session is many requests or
+//! many lines.
 
 use std::io::Write;
 
-use import_logs::sandbox::{Fault, Faults, Options, Sandbox, When};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Options, When};
 use rustix::process::Signal;
 
-use super::{SHOUTCAST_HEADER, icecast, seconds_sent, shoutcast, stored, told};
+use super::{SHOUTCAST_HEADER, icecast, seconds_sent, shoutcast, sorted_hits, stored};
 use crate::support::clock::LONGEST;
 use crate::support::stored::{options, sandbox, started};
 use crate::support::{Ended, Folder, Program, Summary, until};
 
-/// A connection lasts up to so many seconds: 1 to 9 requests.
+/// Seconds of sessions of 2 to 9 requests.
 const DURATIONS: [i64; 6] = [0, 60, 12_000, 1501, 5400, 9000];
 
 fn icecast_log() -> String {
@@ -28,7 +29,7 @@ fn icecast_log() -> String {
         .collect()
 }
 
-/// Three listeners, each with titles that follow each other; one leaves and comes again.
+/// Three listeners with six titles each. One of them leaves after three and returns.
 fn shoutcast_log() -> String {
     let mut log = SHOUTCAST_HEADER.to_owned();
     for title in 1..=6 {
@@ -46,19 +47,19 @@ fn shoutcast_log() -> String {
     log
 }
 
-/// With a ledger, in batches so small that most connections take several.
-fn program(folder: &Folder, sandbox: &Sandbox) -> Program {
+/// With a ledger, and batches so small that most sessions take several.
+fn program(folder: &Folder, sandbox: &FakeMatomo) -> Program {
     Program::new(folder).to(sandbox).args(
         "--idsite=1 --listening-time=events --state-dir=state --recorder-max-payload-size=3 \
          --request-timeout=1 --retry-delay=0 --recorders=2 access.log",
     )
 }
 
-/// Imports the log with runs that die at that point, until there is nothing left to die of.
+/// Imports the log with runs that crash at this point, until a run finishes.
 #[track_caller]
-fn dies_again_and_again(log: &str, point: &str) {
-    let whole = sandbox();
-    program(&Folder::with_log(log), &whole).run().exits(0);
+fn crash_repeatedly(log: &str, point: &str) {
+    let expected = sandbox();
+    program(&Folder::with_log(log), &expected).run().exits(0);
     let (folder, sandbox) = (Folder::with_log(log), sandbox());
     for run in 0.. {
         assert!(run < 40, "{point}: no progress");
@@ -71,27 +72,27 @@ fn dies_again_and_again(log: &str, point: &str) {
             break;
         }
     }
-    assert_eq!(told(&sandbox), told(&whole), "{point}");
+    assert_eq!(sorted_hits(&sandbox), sorted_hits(&expected), "{point}");
 }
 
 #[test]
-fn connections_are_whole_after_crashes_behind_the_answer() {
-    dies_again_and_again(&icecast_log(), "after-answer:2");
+fn sessions_are_complete_after_crashes_behind_the_response() {
+    crash_repeatedly(&icecast_log(), "after-answer:2");
 }
 
 #[test]
-fn connections_are_whole_after_crashes_before_the_sending() {
-    dies_again_and_again(&icecast_log(), "after-intent:3");
+fn sessions_are_complete_after_crashes_before_sending() {
+    crash_repeatedly(&icecast_log(), "after-intent:3");
 }
 
 #[test]
-fn titles_are_whole_after_crashes_behind_the_answer() {
-    dies_again_and_again(&shoutcast_log(), "after-answer:2");
+fn titles_are_complete_after_crashes_behind_the_response() {
+    crash_repeatedly(&shoutcast_log(), "after-answer:2");
 }
 
 #[test]
-fn titles_are_whole_after_crashes_before_the_sending() {
-    dies_again_and_again(&shoutcast_log(), "after-intent:3");
+fn titles_are_complete_after_crashes_before_sending() {
+    crash_repeatedly(&shoutcast_log(), "after-intent:3");
 }
 
 fn append(folder: &Folder, line: &str) {
@@ -108,7 +109,7 @@ fn two_titles() -> Folder {
 }
 
 #[test]
-fn a_log_that_goes_on_with_the_next_title_adds_up() {
+fn a_title_appended_after_a_run_is_imported() {
     let (folder, sandbox) = (two_titles(), sandbox());
     program(&folder, &sandbox).run().exits(0);
     append(&folder, &shoutcast("192.0.2.1", 1800, "/stream", 600));
@@ -117,9 +118,9 @@ fn a_log_that_goes_on_with_the_next_title_adds_up() {
     assert_eq!((hits.len(), seconds_sent(&hits)), (4, 1800));
 }
 
-/// The server stored the event with the seconds, not the page view; then the connection goes on.
+/// The server stores the event with the seconds, but not the page view. Then another title follows.
 #[test]
-fn what_goes_on_after_a_connection_that_is_there_in_part_is_another() {
+fn a_title_after_a_partly_stored_session_starts_a_new_session() {
     let folder = two_titles();
     let sandbox = started(Options {
         faults: Faults {
@@ -128,10 +129,10 @@ fn what_goes_on_after_a_connection_that_is_there_in_part_is_another() {
         },
         ..options()
     });
-    let died = program(&folder, &sandbox)
+    let crashed = program(&folder, &sandbox)
         .env("IMPORT_LOGS_ABORT_AT", "after-answer")
         .run();
-    assert_eq!(died.code, None);
+    assert_eq!(crashed.code, None);
     assert_eq!(seconds_sent(&stored(&sandbox)), 1200);
     append(&folder, &shoutcast("192.0.2.1", 1800, "/stream", 600));
     program(&folder, &sandbox).run().exits(0);
@@ -140,7 +141,7 @@ fn what_goes_on_after_a_connection_that_is_there_in_part_is_another() {
 }
 
 #[test]
-fn titles_that_are_held_when_a_signal_comes_are_not_yet_sent() {
+fn titles_of_an_open_session_are_not_sent_after_a_signal() {
     let (folder, sandbox) = (Folder::with_log(""), sandbox());
     let mut running = Program::new(&folder)
         .to(&sandbox)
@@ -151,9 +152,11 @@ fn titles_that_are_held_when_a_signal_comes_are_not_yet_sent() {
     for end in [600, 1200, 2000] {
         running.write(&shoutcast("192.0.2.1", end, "/stream", 600));
     }
-    // Three header lines and three titles, of which two are a connection that is over.
-    let told = "6 lines parsed, 2 lines recorded";
-    assert!(until(LONGEST, || folder.read("access.log").contains(told)));
+    // Three header lines and three titles. The first two are a session that has ended.
+    let progress = "6 lines parsed, 2 lines recorded";
+    assert!(until(LONGEST, || folder
+        .read("access.log")
+        .contains(progress)));
     running.signal(Signal::INT);
     assert!(until(LONGEST, || running.has_ended()));
     running.end().exits(130);
@@ -163,7 +166,7 @@ fn titles_that_are_held_when_a_signal_comes_are_not_yet_sent() {
 }
 
 #[test]
-fn what_was_held_is_counted_where_the_server_takes_no_more() {
+fn titles_of_open_sessions_are_counted_when_the_server_fails() {
     let listeners = 4000;
     let titles = (0..listeners).map(|number| {
         let address = format!("10.0.{}.{}", number / 250, number % 250);
@@ -183,7 +186,7 @@ fn what_was_held_is_counted_where_the_server_takes_no_more() {
         .args("--idsite=1 --retry-delay=0 --recorder-max-payload-size=20 access.log")
         .run()
         .exits(1)
-        .hides("mistake in import-logs");
+        .hides(" in import-logs");
     let summary = ended.summary();
     assert_eq!(
         summary.get("imported") + summary.get("unsent"),
@@ -192,8 +195,8 @@ fn what_was_held_is_counted_where_the_server_takes_no_more() {
     assert_eq!(summary.get("imported"), 20);
 }
 
-/// Runs an import whose batches meet these faults, and expects every hit once all the same.
-fn faulty(log: String, faults: Faults, args: &str) -> (Ended, Sandbox) {
+/// Imports a log with these faults of the server.
+fn import_with_faults(log: String, faults: Faults, args: &str) -> (Ended, FakeMatomo) {
     let sandbox = started(Options {
         faults,
         ..options()
@@ -207,7 +210,7 @@ fn faulty(log: String, faults: Faults, args: &str) -> (Ended, Sandbox) {
 }
 
 #[test]
-fn hidden_addresses_are_asked_for_by_their_url() {
+fn hits_with_hidden_addresses_are_looked_up_by_url() {
     let addresses = [
         "192.0.2.1",
         "0123456789abcdef0123456789abcdef",
@@ -221,15 +224,15 @@ fn hidden_addresses_are_asked_for_by_their_url() {
         script: vec![Some(Fault::CommitClose)],
         ..Faults::default()
     };
-    let (ended, sandbox) = faulty(log, faults, "");
+    let (ended, sandbox) = import_with_faults(log, faults, "");
     assert_eq!(ended.exits(0).summary().get("imported"), 4);
     let hits = stored(&sandbox);
     assert_eq!((hits.len(), seconds_sent(&hits)), (12, 6400));
 }
 
-/// The first batch of each day goes alone, also of the days on which connections only began.
+/// The first batch of each day is sent alone, even if sessions only start on that day.
 #[test]
-fn connections_that_began_on_other_days_do_not_deadlock() {
+fn sessions_that_start_on_other_days_cause_no_deadlocks() {
     let mut log: String = (0..12)
         .map(|number| icecast(&format!("10.0.0.{number}"), 40_000, "/live", 60))
         .collect();
@@ -245,15 +248,16 @@ fn connections_that_began_on_other_days_do_not_deadlock() {
         deadlock_first_days: true,
         ..Faults::default()
     };
-    let (ended, sandbox) = faulty(log, faults, "--recorders=6 --recorder-max-payload-size=100");
+    let (ended, sandbox) =
+        import_with_faults(log, faults, "--recorders=6 --recorder-max-payload-size=100");
     assert_eq!(ended.exits(0).summary().get("imported"), 72);
     let log = sandbox.log();
-    assert!(log.busy_peak > 1, "they were to run at the same time");
+    assert!(log.busy_peak > 1, "requests must overlap");
     assert!(log.tracker.iter().all(|call| call.status == Some(200)));
 }
 
 #[test]
-fn a_refused_connection_is_named_once_and_rejected_with_all_its_titles() {
+fn a_refused_session_is_reported_once_and_rejected_with_all_its_titles() {
     let lines = [
         shoutcast("192.0.2.1", 600, "/stream", 600),
         shoutcast("192.0.2.1", 2400, "/stream", 1800),
@@ -288,12 +292,12 @@ fn a_refused_connection_is_named_once_and_rejected_with_all_its_titles() {
             lines[0], lines[1]
         )
     );
-    // Mended, or the server being in a better mood, it can be imported as it is.
-    let mended = Program::new(&folder)
+    // The file can be imported as it is.
+    let imported = Program::new(&folder)
         .to(&sandbox)
         .args("--idsite=1 rejects.log")
         .run()
         .exits(0);
-    assert_eq!(mended.summary().get("imported"), 2);
+    assert_eq!(imported.summary().get("imported"), 2);
     assert_eq!(seconds_sent(&stored(&sandbox)), 2460);
 }

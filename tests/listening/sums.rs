@@ -1,4 +1,4 @@
-//! What is sent adds up: for any log, the values of the events are the listening seconds of the summary.
+//! For any log, the sum of the event values equals the seconds of the summary and of the log.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -7,7 +7,7 @@ use super::{DAY, PLAYER, SHOUTCAST_HEADER, date, icecast, rows, seconds_sent, st
 use crate::support::stored::sandbox;
 use crate::support::{Folder, Program};
 
-/// A line of either server, before it is written.
+/// A line of an Icecast or SHOUTcast log.
 #[derive(Clone, Debug)]
 struct Line {
     address: &'static str,
@@ -20,10 +20,10 @@ struct Line {
     duration: String,
 }
 
-/// Days in seconds.
-const LONGEST: i64 = 30 * 86_400;
+/// 30 days in seconds.
+const MAX_SESSION_SECONDS: i64 = 30 * 86_400;
 
-/// 1995-01-01.
+/// 1995-01-01 UTC, in seconds since 1970.
 const EARLIEST: i64 = 788_918_400;
 
 fn duration() -> impl Strategy<Value = String> {
@@ -105,7 +105,7 @@ impl Line {
         format!("{address} - {end} {mount} {status} {agent} 5 {duration} 128\n")
     }
 
-    /// The seconds that it stands for, as the issue has it. The method is asked for where the log has one.
+    /// The seconds of the session, or 0 if it does not count. SHOUTcast logs have no method.
     fn seconds(&self, has_method: bool) -> u64 {
         let listens = matches!(self.status, "200" | "206")
             && self.agent != "curl"
@@ -113,7 +113,7 @@ impl Line {
             && (!has_method || self.method == "GET");
         let whole = self.duration.split('.').next().unwrap();
         let seconds = whole.parse::<i64>().unwrap_or(-1);
-        let usable = (0..=LONGEST).contains(&seconds) && self.end - seconds >= EARLIEST;
+        let usable = (0..=MAX_SESSION_SECONDS).contains(&seconds) && self.end - seconds >= EARLIEST;
         if listens && usable {
             seconds.unsigned_abs()
         } else {
@@ -122,8 +122,8 @@ impl Line {
     }
 }
 
-/// Imports the log, and proves that what was sent, what the summary says and what the lines say is the same.
-fn adds_up(log: String, args: &str, seconds: u64) -> Result<(), TestCaseError> {
+/// Imports the log, and checks the seconds that were sent and those of the summary.
+fn check_sums(log: String, args: &str, seconds: u64) -> Result<(), TestCaseError> {
     let sandbox = sandbox();
     let ended = Program::new(&Folder::with_log(log))
         .to(&sandbox)
@@ -131,9 +131,9 @@ fn adds_up(log: String, args: &str, seconds: u64) -> Result<(), TestCaseError> {
         .args(args)
         .run()
         .exits(0);
-    let told = rows(&ended.out).last().map_or(0, |all| all.seconds);
+    let summary = rows(&ended.out).last().map_or(0, |all| all.seconds);
     let sent = seconds_sent(&stored(&sandbox));
-    prop_assert_eq!((sent, told), (seconds, seconds), "{}", ended);
+    prop_assert_eq!((sent, summary), (seconds, seconds), "{}", ended);
     Ok(())
 }
 
@@ -141,22 +141,22 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn of_any_icecast_log(lines in prop::collection::vec(line(), 1..40), recorders in 1..4) {
+    fn sums_of_any_icecast_log_agree(lines in prop::collection::vec(line(), 1..40), recorders in 1..4) {
         let seconds = lines.iter().map(|line| line.seconds(true)).sum();
         let log = lines.iter().map(Line::icecast).collect();
-        adds_up(log, &format!("--log-format-name=icecast2 --recorders={recorders}"), seconds)?;
+        check_sums(log, &format!("--log-format-name=icecast2 --recorders={recorders}"), seconds)?;
     }
 
     #[test]
-    fn of_any_shoutcast_log(lines in prop::collection::vec(line(), 1..40), payload in 1..20) {
+    fn sums_of_any_shoutcast_log_agree(lines in prop::collection::vec(line(), 1..40), payload in 1..20) {
         let seconds = lines.iter().map(|line| line.seconds(false)).sum();
         let log = SHOUTCAST_HEADER.to_owned() + &lines.iter().map(Line::shoutcast).collect::<String>();
-        adds_up(log, &format!("--log-format-name=shoutcast --recorder-max-payload-size={payload}"), seconds)?;
+        check_sums(log, &format!("--log-format-name=shoutcast --recorder-max-payload-size={payload}"), seconds)?;
     }
 }
 
 #[test]
-fn the_events_of_a_long_connection_do_not_repeat_long_texts() {
+fn the_events_of_a_long_session_do_not_repeat_long_texts() {
     let (sandbox, folder) = (sandbox(), Folder::new());
     let month = 30 * 86_400 - 1;
     let agent = "\u{e9}".repeat(400_000);

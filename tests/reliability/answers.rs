@@ -1,13 +1,13 @@
-//! A server that answers slowly, late, wrongly, twice as much, half, or never.
+//! A server that answers slowly, late, wrongly, incompletely, or not at all.
 
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Options, Tokens, When};
+use crate::support::fake::{Fault, Faults, Options, Tokens, When};
 use import_logs::secret::Secret;
 
 use super::job::at_once;
 use super::numbered::{assert_each_once, faults, log};
-use super::world::{TIMEOUT, World, adding_up};
+use super::world::{TIMEOUT, World, assert_adds_up};
 use crate::support::stored::options;
 use crate::support::{Ended, Program};
 
@@ -18,7 +18,7 @@ fn with_log(world: World) -> World {
     world
 }
 
-/// A server with this fault in its second and its fifth answer.
+/// A server whose second and fifth response have this fault.
 fn now_and_then(fault: &Fault) -> World {
     let mut script = vec![None; 5];
     script[1] = Some(fault.clone());
@@ -36,17 +36,17 @@ fn always(fault: Fault) -> World {
     }))
 }
 
-/// With the ledger and without it.
+/// With and without a ledger.
 const WAYS: [fn(&World) -> Program; 2] = [World::program, World::without_ledger];
 
 #[test]
-fn whatever_the_server_answers_now_and_then_each_line_is_there_once() {
+fn faulty_responses_now_and_then_lose_and_double_nothing() {
     let beyond = TIMEOUT + Duration::from_millis(500);
     let answers = [
         Fault::Refuse,
         Fault::CloseInBody,
         Fault::CommitClose,
-        // Slowly; late, when nobody waits for it any more; never.
+        // Slow; after the time-out; never.
         Fault::CommitLate(TIMEOUT / 4),
         Fault::CommitLate(beyond),
         Fault::CommitStall(TIMEOUT / 4),
@@ -73,7 +73,7 @@ fn whatever_the_server_answers_now_and_then_each_line_is_there_once() {
             let world = now_and_then(&fault).args(&format!(
                 "--recorders={recorders} --recorder-max-payload-size=20"
             ));
-            let ended = adding_up(way(&world).arg("access.log").run());
+            let ended = assert_adds_up(way(&world).arg("access.log").run());
             assert_eq!(ended.code, Some(0), "{fault:?}: {ended}");
             let wrong = faults(&world.sandbox, 0..LINES);
             assert!(
@@ -86,8 +86,8 @@ fn whatever_the_server_answers_now_and_then_each_line_is_there_once() {
     });
 }
 
-/// Imports at a server that will have none of it, then at one that will, going on with the ledger.
-fn stops_then_goes_on(world: World, args: &str, says: &[&str]) {
+/// Imports to a server that accepts nothing, and resumes when it accepts everything.
+fn stops_then_resumes(world: World, args: &str, says: &[&str]) {
     let world = world.args("--recorders=3 --recorder-max-payload-size=20");
     let ended = world
         .import(&format!("{args} access.log"))
@@ -102,25 +102,25 @@ fn stops_then_goes_on(world: World, args: &str, says: &[&str]) {
 }
 
 #[test]
-fn a_server_that_never_answers_stops_the_import_which_goes_on_when_it_does() {
+fn a_server_that_never_answers_stops_the_import_until_it_does() {
     let never = always(Fault::Stall(Duration::from_secs(20)));
     let args = "--request-timeout=0.5 --retry-max-attempts=2";
-    stops_then_goes_on(never, args, &["error: ", "no answer in time"]);
+    stops_then_resumes(never, args, &["error: ", "no answer in time"]);
 }
 
 #[test]
-fn a_server_that_is_away_stops_the_import_which_goes_on_when_it_is_back() {
+fn a_server_that_is_down_stops_the_import_until_it_is_back() {
     let away = always(Fault::Busy(503, None));
-    stops_then_goes_on(away, "--retry-max-attempts=2", &["error: ", "503"]);
+    stops_then_resumes(away, "--retry-max-attempts=2", &["error: ", "503"]);
 }
 
 #[test]
-fn with_tracking_switched_off_nothing_is_done() {
-    stops_then_goes_on(always(Fault::Nothing), "", &["error: ", "switched off"]);
+fn nothing_is_done_while_tracking_is_switched_off() {
+    stops_then_resumes(always(Fault::Nothing), "", &["error: ", "switched off"]);
 }
 
 #[test]
-fn with_a_dead_token_nothing_is_done_and_with_a_good_one_everything() {
+fn nothing_is_done_with_a_token_that_may_not_write() {
     let view = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee";
     let world = with_log(World::with(Options {
         tokens: Tokens {
@@ -129,9 +129,10 @@ fn with_a_dead_token_nothing_is_done_and_with_a_good_one_everything() {
         },
         ..options()
     }));
-    let dead = world.program().env("MATOMO_TOKEN_AUTH", view);
-    let ended = adding_up(
-        dead.args("--recorders=4 --recorder-max-payload-size=20 access.log")
+    let read_only = world.program().env("MATOMO_TOKEN_AUTH", view);
+    let ended = assert_adds_up(
+        read_only
+            .args("--recorders=4 --recorder-max-payload-size=20 access.log")
             .run(),
     );
     let ended = ended.exits(1).says(&["error: ", "refused all", "token"]);
@@ -142,7 +143,7 @@ fn with_a_dead_token_nothing_is_done_and_with_a_good_one_everything() {
 }
 
 #[test]
-fn a_hit_that_the_server_fails_on_each_time_is_found_and_refused() {
+fn a_hit_that_always_fails_is_found_and_refused() {
     for (recorders, way) in [1, 3, 8].into_iter().zip([WAYS[0], WAYS[1], WAYS[0]]) {
         let world = with_log(World::faulty(Faults {
             rules: vec![(When::UrlHolds("/n/177".to_owned()), Fault::RollBack)],
@@ -151,7 +152,7 @@ fn a_hit_that_the_server_fails_on_each_time_is_found_and_refused() {
         let world = world.args(&format!(
             "--recorders={recorders} --recorder-max-payload-size=20"
         ));
-        let ended = adding_up(way(&world).arg("access.log").run());
+        let ended = assert_adds_up(way(&world).arg("access.log").run());
         let ended = ended.exits(3).says(&["access.log:178: "]);
         let summary = ended.summary();
         assert_eq!(
@@ -164,7 +165,7 @@ fn a_hit_that_the_server_fails_on_each_time_is_found_and_refused() {
 }
 
 #[test]
-fn hits_that_are_too_many_at_once_go_in_smaller_batches() {
+fn batches_that_are_too_large_are_divided() {
     let world = with_log(World::faulty(Faults {
         rules: vec![(When::HitsAbove(7), Fault::TooLarge)],
         ..Faults::default()
@@ -174,7 +175,7 @@ fn hits_that_are_too_many_at_once_go_in_smaller_batches() {
 }
 
 #[test]
-fn what_was_acknowledged_before_the_server_went_away_is_not_sent_again() {
+fn hits_acknowledged_before_the_server_went_down_are_not_sent_again() {
     for recorders in [1, 3, 8] {
         let world = with_log(World::faulty(Faults {
             rules: vec![(When::From(6), Fault::Busy(503, None))],

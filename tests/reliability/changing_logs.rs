@@ -1,13 +1,13 @@
-//! Logs that grow, shrink, go, or are not what they should be, while and between runs.
+//! Logs that grow, shrink, move and disappear, or are damaged, during and between runs.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, When};
+use crate::support::fake::{Fault, Faults, When};
 
 use super::numbered::{assert_each_once, line, log, stored};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::folder::gzip;
 use crate::support::until;
 
@@ -26,15 +26,15 @@ fn append(world: &World, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-/// A server so slow, and a log so long, that most of it has not been read when the first of it is stored.
-fn slowly(lines: usize) -> World {
+/// A server so slow and a log so long that most of it is unread when its first lines are stored.
+fn slow_world(lines: usize) -> World {
     let world = World::new(Duration::from_millis(100))
         .args("--recorders=2 --recorder-max-payload-size=2000");
     world.folder.write("access.log", log(0..lines, lines / 3));
     world
 }
 
-fn something_is_stored(world: &World) -> bool {
+fn wait_until_something_is_stored(world: &World) -> bool {
     until(Duration::from_secs(30), || {
         world.sandbox.store().count().unwrap() > 0
     })
@@ -43,11 +43,11 @@ fn something_is_stored(world: &World) -> bool {
 #[test]
 fn a_log_removed_while_it_is_read_is_read_to_its_end() {
     const LINES: usize = 20_000;
-    let world = slowly(LINES);
+    let world = slow_world(LINES);
     let running = world.program().arg("access.log").start();
-    assert!(something_is_stored(&world));
+    assert!(wait_until_something_is_stored(&world));
     fs::remove_file(world.folder.file("access.log")).unwrap();
-    adding_up(running.end()).exits(0);
+    assert_adds_up(running.end()).exits(0);
     assert_each_once(&world.sandbox, 0..LINES);
     world
         .import("access.log")
@@ -56,22 +56,22 @@ fn a_log_removed_while_it_is_read_is_read_to_its_end() {
 }
 
 #[test]
-fn of_a_log_that_shrinks_while_it_is_read_what_was_read_is_there_once() {
+fn a_log_truncated_while_it_is_read_is_stored_once() {
     const LINES: usize = 20_000;
-    let world = slowly(LINES);
+    let world = slow_world(LINES);
     let running = world.program().arg("access.log").start();
-    assert!(something_is_stored(&world));
+    assert!(wait_until_something_is_stored(&world));
     let file = OpenOptions::new()
         .write(true)
         .open(world.folder.file("access.log"));
     file.unwrap().set_len(100_000).unwrap();
-    adding_up(running.end())
+    assert_adds_up(running.end())
         .exits(3)
-        .says(&["access.log", "cut off while it was read"]);
+        .says(&["access.log", "truncated while it was read"]);
     let read = stored(&world.sandbox).len();
     assert!((600..LINES).contains(&read), "{read} lines");
     assert_each_once(&world.sandbox, 0..read);
-    // It is another log from now on, for what was read of it is no longer in it.
+    // It is another log from now on, because it no longer contains what was read.
     let file = OpenOptions::new()
         .write(true)
         .open(world.folder.file("access.log"));
@@ -85,7 +85,7 @@ fn of_a_log_that_shrinks_while_it_is_read_what_was_read_is_there_once() {
 }
 
 #[test]
-fn the_last_line_of_a_log_waits_for_its_end() {
+fn an_incomplete_last_line_waits_for_its_end() {
     let world = world();
     let last = line(50, A_DAY);
     let (half, rest) = last.split_at(last.len() - 1);
@@ -101,7 +101,7 @@ fn the_last_line_of_a_log_waits_for_its_end() {
 }
 
 #[test]
-fn the_last_line_of_a_packed_log_is_taken_as_it_is() {
+fn the_last_line_of_a_compressed_log_needs_no_line_end() {
     let world = world();
     world
         .folder
@@ -113,7 +113,7 @@ fn the_last_line_of_a_packed_log_is_taken_as_it_is() {
 }
 
 #[test]
-fn a_log_packed_before_its_last_line_had_its_end_is_imported_once() {
+fn a_log_compressed_with_an_incomplete_last_line_is_imported_once() {
     let world = world();
     let content = log(0..50, A_DAY);
     world.folder.write("access.log", content.trim_end());
@@ -130,7 +130,7 @@ fn a_log_packed_before_its_last_line_had_its_end_is_imported_once() {
 }
 
 #[test]
-fn a_line_of_a_hundred_megabytes_is_an_invalid_line_and_no_burden() {
+fn a_line_of_a_hundred_megabytes_is_invalid_and_needs_no_memory() {
     let world = World::new(Duration::from_millis(100)).args("--recorders=1");
     let mut content = log(0..20, A_DAY).into_bytes();
     content.resize(content.len() + 100_000_000, b'x');
@@ -138,19 +138,19 @@ fn a_line_of_a_hundred_megabytes_is_an_invalid_line_and_no_burden() {
     content.extend_from_slice(log(20..40, A_DAY).as_bytes());
     world.folder.write("access.log", &content);
     let mut running = world.program().arg("access.log").start();
-    let mut most = 0;
+    let mut peak = 0;
     assert!(until(Duration::from_secs(60), || {
-        most = most.max(running.peak_memory().unwrap_or(0));
+        peak = peak.max(running.peak_memory().unwrap_or(0));
         running.has_ended()
     }));
-    let ended = adding_up(running.end()).exits(0);
+    let ended = assert_adds_up(running.end()).exits(0);
     assert_eq!(ended.summary().get("invalid"), 1);
     assert_each_once(&world.sandbox, 0..40);
-    assert!((1..60_000_000).contains(&most), "{most} bytes");
+    assert!((1..60_000_000).contains(&peak), "{peak} bytes");
 }
 
 #[test]
-fn of_a_packed_log_that_is_cut_off_what_can_be_read_is_imported_and_the_rest_when_it_is_whole() {
+fn a_truncated_compressed_log_is_imported_in_part_and_resumes_when_it_is_complete() {
     const LINES: usize = 3000;
     let world = world();
     let whole = gzip(log(0..LINES, 500));
@@ -160,7 +160,7 @@ fn of_a_packed_log_that_is_cut_off_what_can_be_read_is_imported_and_the_rest_whe
     for _ in 0..2 {
         let ended = world.import("access.log.gz").exits(3);
         assert!(
-            ended.err.contains("access.log.gz") && ended.err.contains("cut off"),
+            ended.err.contains("access.log.gz") && ended.err.contains("truncated"),
             "{ended}"
         );
     }
@@ -173,7 +173,7 @@ fn of_a_packed_log_that_is_cut_off_what_can_be_read_is_imported_and_the_rest_whe
 }
 
 #[test]
-fn named_pipes_are_no_logs_to_pass_over() {
+fn named_pipes_are_read() {
     let world = world();
     world.folder.write("content", log(0..200, A_DAY));
     let made = std::process::Command::new("mkfifo")
@@ -190,7 +190,7 @@ fn named_pipes_are_no_logs_to_pass_over() {
     assert_eq!(world.spooled(), None);
 }
 
-/// A day of a SHOUTcast server: its header, and these lines.
+/// A SHOUTcast log of one day: a header and these lines.
 fn shoutcast(lines: std::ops::Range<usize>) -> String {
     let header = "#Software: SHOUTcast\n#Version: 1.0\n\
         #Fields: c-ip c-dns date time cs-uri-stem c-status cs(User-Agent) sc-bytes x-duration avgbandwidth\n";
@@ -204,30 +204,30 @@ fn shoutcast(lines: std::ops::Range<usize>) -> String {
 }
 
 #[test]
-fn a_day_without_listeners_keeps_no_other_day_from_being_imported() {
+fn a_day_without_listeners_blocks_no_other_day() {
     for args in ["", "--log-format-name=shoutcast", "--state-dir=state"] {
         let world = World::new(Duration::ZERO).args("--listening-time=off");
         world.folder.write("log.1", shoutcast(0..0));
         world.folder.write("log.2", shoutcast(0..30));
         world.folder.write("log.3", shoutcast(30..60));
-        adding_up(world.without_ledger().args(args).arg("log.*").run()).exits(0);
+        assert_adds_up(world.without_ledger().args(args).arg("log.*").run()).exits(0);
         assert_each_once(&world.sandbox, 0..60);
     }
 }
 
 #[test]
-fn a_log_renamed_while_it_is_read_is_not_read_under_its_new_name_too() {
+fn a_log_renamed_while_it_is_read_is_not_read_again_under_its_new_name() {
     const LINES: usize = 20_000;
-    let world = slowly(LINES);
+    let world = slow_world(LINES);
     world
         .folder
         .write("access.log.1", log(LINES..LINES + 50, A_DAY));
     let running = world.without_ledger().arg("access.log*").start();
-    assert!(something_is_stored(&world));
+    assert!(wait_until_something_is_stored(&world));
     let file = |name| world.folder.file(name);
     fs::rename(file("access.log.1"), file("access.log.2")).unwrap();
     fs::rename(file("access.log"), file("access.log.1")).unwrap();
-    adding_up(running.end()).exits(3).says(&[
+    assert_adds_up(running.end()).exits(3).says(&[
         "access.log.1: this is the file that was read as",
         "is not imported",
     ]);
@@ -235,19 +235,19 @@ fn a_log_renamed_while_it_is_read_is_not_read_under_its_new_name_too() {
 }
 
 #[test]
-fn another_name_of_a_log_is_read_once() {
+fn a_log_with_two_names_is_read_once() {
     let world = world();
     world.folder.write("access.log", log(0..A_DAY, A_DAY));
     let file = |name| world.folder.file(name);
     std::os::unix::fs::symlink("access.log", file("access-latest.log")).unwrap();
-    adding_up(world.without_ledger().arg("access*.log").run())
+    assert_adds_up(world.without_ledger().arg("access*.log").run())
         .exits(0)
-        .says(&["another name of"]);
+        .says(&["this is the same file as"]);
     assert_each_once(&world.sandbox, 0..A_DAY);
 }
 
 #[test]
-fn a_log_that_begins_as_another_is_in_the_ledger_that_a_stopped_import_leaves() {
+fn the_ledger_of_a_stopped_import_knows_a_log_that_begins_like_another() {
     let world = World::faulty(Faults {
         rules: vec![(When::From(6), Fault::Busy(503, None))],
         ..Faults::default()
@@ -255,33 +255,33 @@ fn a_log_that_begins_as_another_is_in_the_ledger_that_a_stopped_import_leaves() 
     .args("--recorder-max-payload-size=20 --retry-max-attempts=1");
     world.folder.write("a.log", log(0..10, A_DAY));
     world.folder.write("b.log", log(0..300, A_DAY));
-    let stopped = adding_up(world.without_ledger().args("a.log b.log").run()).exits(1);
-    let stopped = stopped.says(&["b.log: going on at line 11", "this goes on from there"]);
+    let stopped = assert_adds_up(world.without_ledger().args("a.log b.log").run()).exits(1);
+    let stopped = stopped.says(&["b.log: resuming at line 11", "run again with --state-dir="]);
     let left = world.folder.file("import-logs-state");
     assert!(left.exists(), "{stopped}");
     world.sandbox.set_faults(Faults::default());
     let state = format!("--state-dir={}", left.display());
-    adding_up(world.without_ledger().arg(state).args("a.log b.log").run()).exits(0);
+    assert_adds_up(world.without_ledger().arg(state).args("a.log b.log").run()).exits(0);
     assert_each_once(&world.sandbox, 0..300);
 }
 
 #[test]
-fn a_log_renamed_or_cut_off_while_its_doubts_are_settled_is_taken_for_no_other() {
+fn a_log_rotated_while_its_pending_batch_is_settled_is_not_mistaken_for_another() {
     for by_copy in [false, true] {
         let world = World::new(Duration::ZERO)
             .args("--recorders=1 --recorder-max-payload-size=20 --keep-order");
         world.folder.write("access.log", log(0..200, A_DAY));
         let file = |name| world.folder.file(name);
-        // The second batch is stored, and its answer never seen.
-        let died = world
+        // The second batch is stored, but its response is not processed.
+        let aborted = world
             .program()
             .env("IMPORT_LOGS_ABORT_AT", "after-answer:2")
             .arg("access.log")
             .run();
-        assert!(died.code.is_none(), "{died}");
+        assert!(aborted.code.is_none(), "{aborted}");
         let running = world.program().arg("access.log").start();
         // It waits for the server, for as long as a request may take.
-        let waits = || running.has_said("going on at line");
+        let waits = || running.has_said("resuming at line");
         assert!(until(Duration::from_secs(20), waits));
         match by_copy {
             true => {
@@ -290,16 +290,16 @@ fn a_log_renamed_or_cut_off_while_its_doubts_are_settled_is_taken_for_no_other()
             false => fs::rename(file("access.log"), file("access.log.1")).unwrap(),
         }
         world.folder.write("access.log", log(200..500, A_DAY));
-        adding_up(running.end())
+        assert_adds_up(running.end())
             .exits(3)
-            .says(&["the next run goes on with both"]);
+            .says(&["the next run resumes with both logs"]);
         world.import("access.log access.log.1").exits(0);
         assert_each_once(&world.sandbox, 0..500);
     }
 }
 
 #[test]
-fn a_log_that_ends_in_the_middle_of_a_line_keeps_none_that_begins_alike_waiting() {
+fn a_log_with_an_incomplete_last_line_does_not_block_one_that_begins_like_it() {
     let world = world();
     let half = log(10..11, A_DAY);
     let half = &half[..half.len() / 2];
@@ -310,11 +310,11 @@ fn a_log_that_ends_in_the_middle_of_a_line_keeps_none_that_begins_alike_waiting(
 }
 
 #[test]
-fn a_log_copied_and_cut_off_while_it_is_read_is_told_from_what_grows_in_its_place() {
+fn a_log_copied_and_truncated_while_it_is_read_is_distinguished_from_the_new_one() {
     const LINES: usize = 20_000;
-    let world = slowly(LINES);
+    let world = slow_world(LINES);
     let running = world.program().arg("access.log").start();
-    assert!(something_is_stored(&world));
+    assert!(wait_until_something_is_stored(&world));
     let file = |name| world.folder.file(name);
     fs::copy(file("access.log"), file("access.log.1")).unwrap();
     OpenOptions::new()
@@ -324,15 +324,15 @@ fn a_log_copied_and_cut_off_while_it_is_read_is_told_from_what_grows_in_its_plac
         .set_len(0)
         .unwrap();
     append(&world, &log(LINES..LINES + 30_000, LINES));
-    adding_up(running.end())
+    assert_adds_up(running.end())
         .exits(3)
-        .says(&["access.log", "cut off while it was read"]);
+        .says(&["access.log", "truncated while it was read"]);
     world.import("access.log access.log.1").exits(0);
     assert_each_once(&world.sandbox, 0..LINES + 30_000);
 }
 
 #[test]
-fn a_packed_log_that_is_cut_off_goes_on_after_a_run_that_stopped() {
+fn a_truncated_compressed_log_resumes_after_a_stopped_run() {
     let world = World::faulty(Faults {
         rules: vec![(When::From(4), Fault::Busy(503, None))],
         ..Faults::default()
@@ -344,7 +344,7 @@ fn a_packed_log_that_is_cut_off_goes_on_after_a_run_that_stopped() {
         .write("access.log.gz", &packed[..packed.len() - 20]);
     world.import("access.log.gz").exits(1);
     world.sandbox.set_faults(Faults::default());
-    world.import("access.log.gz").exits(3).says(&["cut off"]);
+    world.import("access.log.gz").exits(3).says(&["truncated"]);
     let read = stored(&world.sandbox).len();
     assert!((100..400).contains(&read), "{read} lines");
     world.folder.write("access.log.gz", &packed);
@@ -353,7 +353,7 @@ fn a_packed_log_that_is_cut_off_goes_on_after_a_run_that_stopped() {
 }
 
 #[test]
-fn what_begins_in_the_middle_of_anothers_last_line_is_sent_whole() {
+fn lines_after_the_incomplete_last_line_of_a_shared_beginning_are_sent_whole() {
     let whole = log(0..60, A_DAY);
     let ends = whole.match_indices('\n').nth(9).unwrap().0 + 5;
     for args in ["", "--state-dir=state"] {
@@ -366,7 +366,7 @@ fn what_begins_in_the_middle_of_anothers_last_line_is_sent_whole() {
         world.folder.write(name, bytes);
         world.folder.write("b.log", &whole);
         let program = world.without_ledger().args(args).args(name).arg("b.log");
-        adding_up(program.run()).exits(0);
+        assert_adds_up(program.run()).exits(0);
         assert_each_once(&world.sandbox, 0..60);
     }
 }

@@ -1,5 +1,5 @@
-//! The crash matrix: the program is ended at each of its named points, in the middle of what it does there, and again
-//! by what the first crash left; then it runs to its end.
+//! The crash matrix: the program is aborted at each failpoint, and again while it recovers; then
+//! the import completes.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::numbered::assert_each_once;
 use super::world::World;
 use crate::support::clock::{LONGEST, until};
 
-/// Each point, and at which times it is reached.
+/// The failpoints, and at which visits the program is aborted.
 const POINTS: [(&str, [u32; 2]); 8] = [
     ("after-spool-append", [1, 2]),
     ("after-intent", [1, 9]),
@@ -22,7 +22,7 @@ const POINTS: [(&str, [u32; 2]); 8] = [
     ("between-files", [1, 2]),
 ];
 
-fn reached(point: &str, time: u32, from: From) -> bool {
+fn is_reached(point: &str, time: u32, from: From) -> bool {
     match point {
         "after-spool-append" => from == From::Pipe,
         "between-files" => time == 1 || from == From::TwoFiles,
@@ -31,7 +31,7 @@ fn reached(point: &str, time: u32, from: From) -> bool {
 }
 
 #[test]
-fn ended_at_any_point_and_again_each_line_is_there_once() {
+fn aborted_twice_at_any_failpoint_each_line_is_stored_once() {
     let mut cells = Vec::new();
     for from in From::ALL {
         for recorders in [1, 3, 8] {
@@ -43,7 +43,7 @@ fn ended_at_any_point_and_again_each_line_is_there_once() {
     at_once(cells, |(from, recorders, index)| {
         for (point, times) in POINTS {
             let time = times[index];
-            if !reached(point, time, from) {
+            if !is_reached(point, time, from) {
                 continue;
             }
             let what = format!("{from:?}, {recorders} recorders, {point}:{time}");
@@ -53,7 +53,7 @@ fn ended_at_any_point_and_again_each_line_is_there_once() {
             let dying = job.start(|program| program.env("IMPORT_LOGS_ABORT_AT", &abort_at));
             let ended = job.end(dying);
             assert_eq!(ended.code, None, "{what} is never reached: {ended}");
-            // What the crash left is met by another one, if it comes so far.
+            // Recovery is interrupted by another crash, if the failpoint is reached again.
             let dying = job.start(|program| program.env("IMPORT_LOGS_ABORT_AT", &abort_at));
             job.end(dying);
             job.finish(&what);
@@ -62,15 +62,15 @@ fn ended_at_any_point_and_again_each_line_is_there_once() {
 }
 
 #[test]
-fn what_the_server_is_still_at_when_the_program_died_is_waited_for() {
+fn a_request_under_way_when_the_program_was_killed_is_waited_for() {
     let world = World::new(Duration::from_millis(600));
     let job = Job::new(world, From::Plain, 60, 4);
     let calls = job.world.calls();
     let mut running = job.start(|program| program);
-    // The site, and a request that is not answered yet.
+    // The site, and a tracking request that is not answered yet.
     assert!(until(LONGEST, || job.world.calls() >= calls + 2));
     running.signal(Signal::KILL);
     assert!(until(LONGEST, || running.has_ended()));
     assert_each_once(&job.world.sandbox, 0..0);
-    job.finish("killed while the server was at it");
+    job.finish("killed during a request");
 }

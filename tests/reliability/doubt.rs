@@ -1,21 +1,21 @@
-//! `--in-doubt`: batches whose answer was lost, at a Matomo that cannot be asked for them.
+//! `--in-doubt`: unconfirmed batches, with a Matomo that cannot be asked about them.
 
 use std::ops::Range;
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Live, Options};
+use crate::support::fake::{Fault, Faults, Live, Options};
 use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, line, log};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::stored::options;
 use crate::support::{Ended, until};
 
 const LINES: usize = 100;
-/// The lines whose batch is in doubt.
-const DOUBTFUL: Range<usize> = 10..20;
+/// The lines of the unconfirmed batch.
+const UNCONFIRMED: Range<usize> = 10..20;
 
-/// A Matomo whose visitor log may not be seen, with these faults.
+/// A Matomo whose visitor log is not accessible, with these faults.
 fn closed(script: Vec<Option<Fault>>) -> World {
     let world = World::with(Options {
         live: Live::Closed,
@@ -29,18 +29,18 @@ fn closed(script: Vec<Option<Fault>>) -> World {
     world.args("--recorders=1 --recorder-max-payload-size=10")
 }
 
-/// The answer to the second batch is lost.
+/// A server whose response to the second batch is lost.
 fn answer_lost() -> World {
     closed(vec![None, Some(Fault::CommitClose)])
 }
 
-/// The program is gone when the answer to the second batch comes.
-fn program_gone() -> World {
+/// A program that is aborted when the response to the second batch arrives.
+fn program_aborted() -> World {
     let world = closed(Vec::new());
     let dying = world
         .program()
         .env("IMPORT_LOGS_ABORT_AT", "after-answer:2");
-    assert_eq!(adding_up(dying.arg("access.log").run()).code, None);
+    assert_eq!(assert_adds_up(dying.arg("access.log").run()).code, None);
     world
 }
 
@@ -48,74 +48,75 @@ fn import(world: &World, policy: &str) -> Ended {
     world.import(&format!("--in-doubt={policy} access.log"))
 }
 
-/// Everything once, and what was in doubt twice.
-fn assert_doubled(world: &World) {
-    assert_each_once(&world.sandbox, (0..LINES).chain(DOUBTFUL));
+/// Asserts that the unconfirmed lines are stored twice, and all others once.
+fn assert_unconfirmed_doubled(world: &World) {
+    assert_each_once(&world.sandbox, (0..LINES).chain(UNCONFIRMED));
 }
 
 #[test]
-fn resend_is_the_default_and_says_what_may_be_there_twice() {
+fn resend_is_the_default_and_lists_possible_duplicates() {
     let world = answer_lost();
     let ended = world.import("access.log").exits(3);
-    let ended = ended.says(&["access.log:11-20 are in doubt", "may be there twice"]);
+    let ended = ended.says(&["access.log:11-20 are unconfirmed", "may be counted twice"]);
     let summary = ended.summary();
     assert_eq!((summary.get("imported"), summary.get("resent")), (100, 10));
-    assert_doubled(&world);
+    assert_unconfirmed_doubled(&world);
     import(&world, "resend").exits(0);
-    assert_doubled(&world);
+    assert_unconfirmed_doubled(&world);
 }
 
 #[test]
-fn skip_never_sends_again_and_says_what_may_be_missing() {
+fn skip_never_sends_again_and_lists_what_may_be_missing() {
     for fault in [Fault::CommitClose, Fault::Refuse] {
         let world = closed(vec![None, Some(fault.clone())]);
         let ended = import(&world, "skip").exits(3);
-        let ended = ended.says(&["access.log:11-20 are in doubt", "not sent again"]);
+        let ended = ended.says(&["access.log:11-20 are unconfirmed", "not sent again"]);
         let summary = ended.summary();
         assert_eq!((summary.get("imported"), summary.get("in_doubt")), (90, 10));
         import(&world, "resend").exits(0);
-        let there = |number: &usize| fault == Fault::CommitClose || !DOUBTFUL.contains(number);
+        let there = |number: &usize| fault == Fault::CommitClose || !UNCONFIRMED.contains(number);
         assert_each_once(&world.sandbox, (0..LINES).filter(there));
     }
 }
 
 #[test]
-fn stop_sends_nothing_more_until_somebody_decides() {
+fn stop_sends_nothing_until_the_policy_is_changed() {
     for policy in ["skip", "resend"] {
         let world = answer_lost();
         for _ in 0..2 {
             import(&world, "stop")
                 .exits(1)
-                .says(&["in doubt", "--in-doubt=stop"]);
+                .says(&["are unconfirmed", "--in-doubt=stop"]);
             assert_each_once(&world.sandbox, 0..20);
         }
         import(&world, policy).exits(3);
         match policy {
             "skip" => assert_each_once(&world.sandbox, 0..LINES),
-            _ => assert_doubled(&world),
+            _ => assert_unconfirmed_doubled(&world),
         }
     }
 }
 
 #[test]
-fn what_a_run_that_died_left_in_doubt_goes_by_the_same_word() {
-    let world = program_gone();
-    let ended =
-        import(&world, "resend")
-            .exits(3)
-            .says(&["10 hits", "are in doubt", "may be there twice"]);
+fn in_doubt_applies_to_batches_of_a_run_that_died() {
+    let world = program_aborted();
+    let ended = import(&world, "resend").exits(3).says(&[
+        "10 hits",
+        "are unconfirmed",
+        "may be counted twice",
+    ]);
     assert_eq!(ended.summary().get("resent"), 10);
-    assert_doubled(&world);
+    assert_unconfirmed_doubled(&world);
 
-    let world = program_gone();
+    let world = program_aborted();
     let ended =
         import(&world, "skip")
             .exits(3)
-            .says(&["10 hits", "are in doubt", "not sent again"]);
+            .says(&["10 hits", "are unconfirmed", "not sent again"]);
     assert_eq!(ended.summary().get("in_doubt"), 10);
     assert_each_once(&world.sandbox, 0..LINES);
 
-    let world = program_gone();
+    let world = program_aborted();
     for _ in 0..2 {
         import(&world, "stop").exits(1).says(&["--in-doubt=stop"]);
         assert_each_once(&world.sandbox, 0..20);
@@ -125,21 +126,21 @@ fn what_a_run_that_died_left_in_doubt_goes_by_the_same_word() {
 }
 
 #[test]
-fn without_a_ledger_it_is_the_same() {
+fn the_policy_also_applies_without_a_ledger() {
     for (policy, code) in [("resend", 3), ("skip", 3), ("stop", 1)] {
         let world = answer_lost();
         let program = world.without_ledger().arg(format!("--in-doubt={policy}"));
-        adding_up(program.arg("access.log").run()).exits(code);
+        assert_adds_up(program.arg("access.log").run()).exits(code);
         match policy {
-            "resend" => assert_doubled(&world),
+            "resend" => assert_unconfirmed_doubled(&world),
             "skip" => assert_each_once(&world.sandbox, 0..LINES),
             _ => assert_each_once(&world.sandbox, 0..20),
         }
     }
 }
 
-/// The first API call (whose site it is) is answered, the later ones are not.
-fn away(script: Vec<Option<Fault>>) -> Faults {
+/// The first API call (for the site) is answered, later ones are not.
+fn api_down(script: Vec<Option<Fault>>) -> Faults {
     let later = std::iter::repeat_n(Some(Fault::Html(503)), 20);
     Faults {
         script,
@@ -148,8 +149,8 @@ fn away(script: Vec<Option<Fault>>) -> Faults {
     }
 }
 
-/// A run that is told to stop while it waits to ask Matomo once more.
-fn stopped_while_asking(world: &World, policy: &str, calls: u64) {
+/// A run that gets SIGINT while it waits to ask Matomo again.
+fn interrupted_while_asking(world: &World, policy: &str, calls: u64) {
     let program = world
         .program()
         .args("--retry-delay=60 access.log")
@@ -158,22 +159,24 @@ fn stopped_while_asking(world: &World, policy: &str, calls: u64) {
     let running = program.start();
     assert!(until(Duration::from_secs(20), || world.calls() >= calls));
     running.signal(Signal::INT);
-    adding_up(running.end()).exits(130).hides("cannot be asked");
+    assert_adds_up(running.end())
+        .exits(130)
+        .hides("cannot be asked");
 }
 
 #[test]
-fn who_is_told_to_stop_while_asking_leaves_the_question_to_the_next_run() {
+fn a_run_interrupted_while_asking_leaves_the_question_to_the_next_run() {
     for policy in ["resend", "skip", "stop"] {
         for stored in [true, false] {
             let fault = match stored {
                 true => Fault::CommitHtml(500),
                 false => Fault::RollBack,
             };
-            let world = World::faulty(away(vec![None, Some(fault)]));
+            let world = World::faulty(api_down(vec![None, Some(fault)]));
             world.folder.write("access.log", log(0..LINES, 20));
             let world = world.args("--recorders=1 --recorder-max-payload-size=10");
-            // The site, two batches, the question.
-            stopped_while_asking(&world, policy, 4);
+            // The site, two batches, and the question.
+            interrupted_while_asking(&world, policy, 4);
             world.sandbox.set_faults(Faults::default());
             import(&world, policy).exits(0);
             assert_each_once(&world.sandbox, 0..LINES);
@@ -185,9 +188,9 @@ fn who_is_told_to_stop_while_asking_leaves_the_question_to_the_next_run() {
         let dying = world
             .program()
             .env("IMPORT_LOGS_ABORT_AT", "after-answer:2");
-        assert_eq!(adding_up(dying.arg("access.log").run()).code, None);
-        world.sandbox.set_faults(away(Vec::new()));
-        stopped_while_asking(&world, policy, 2);
+        assert_eq!(assert_adds_up(dying.arg("access.log").run()).code, None);
+        world.sandbox.set_faults(api_down(Vec::new()));
+        interrupted_while_asking(&world, policy, 2);
         world.sandbox.set_faults(Faults::default());
         import(&world, policy).exits(0);
         assert_each_once(&world.sandbox, 0..LINES);
@@ -195,7 +198,7 @@ fn who_is_told_to_stop_while_asking_leaves_the_question_to_the_next_run() {
 }
 
 #[test]
-fn an_address_that_ends_in_zeros_proves_nothing_where_addresses_are_hidden() {
+fn an_address_that_ends_in_zeros_proves_nothing_if_addresses_are_anonymized() {
     let world = World::with(Options {
         live: Live::Anonymised,
         faults: Faults {
@@ -213,7 +216,7 @@ fn an_address_that_ends_in_zeros_proves_nothing_where_addresses_are_hidden() {
 }
 
 #[test]
-fn lines_that_begin_like_a_header_are_asked_for_too() {
+fn lines_that_begin_like_a_header_are_confirmed_too() {
     let world = World::new(Duration::ZERO)
         .args("--recorders=1 --log-date-format=%d/%b/%Y:%H:%M:%S")
         .args(r"--log-format-regex=#(?P<ip>\S+).\S+.\S+.\[(?P<date>\S+).(?P<timezone>\S+)\]..\S+.(?P<path>\S+).\S+.(?P<status>\d+)");
@@ -224,20 +227,20 @@ fn lines_that_begin_like_a_header_are_asked_for_too() {
     let dying = world
         .program()
         .env("IMPORT_LOGS_ABORT_AT", "after-answer:1");
-    assert_eq!(adding_up(dying.arg("access.log").run()).code, None);
+    assert_eq!(assert_adds_up(dying.arg("access.log").run()).code, None);
     world.import("access.log").exits(0);
     assert_each_once(&world.sandbox, 0..30);
 }
 
-/// Everything is away for a while after a batch was stored, also what could be asked.
+/// Matomo is down after it stored a batch, so it cannot be asked either.
 #[test]
-fn what_is_in_doubt_stays_so_while_matomo_is_away() {
-    let away = |script, first: usize| {
-        let there = std::iter::repeat_n(None, first);
+fn a_batch_stays_unconfirmed_while_matomo_is_down() {
+    let down = |script, first: usize| {
+        let answered = std::iter::repeat_n(None, first);
         let later = std::iter::repeat_n(Some(Fault::Busy(503, None)), 20);
         Faults {
             script,
-            api: there.chain(later).collect(),
+            api: answered.chain(later).collect(),
             ..Faults::default()
         }
     };
@@ -248,19 +251,19 @@ fn what_is_in_doubt_stays_so_while_matomo_is_away() {
             let dying = world
                 .program()
                 .env("IMPORT_LOGS_ABORT_AT", "after-answer:2");
-            assert_eq!(adding_up(dying.arg("access.log").run()).code, None);
+            assert_eq!(assert_adds_up(dying.arg("access.log").run()).code, None);
         } else {
             world
                 .sandbox
-                .set_faults(away(vec![None, Some(Fault::CommitHtml(500))], 1));
+                .set_faults(down(vec![None, Some(Fault::CommitHtml(500))], 1));
             let ended = world.import("access.log").exits(1).says(&["503"]);
             assert_eq!(ended.summary().get("resent"), 0);
         }
-        world.sandbox.set_faults(away(Vec::new(), 1));
+        world.sandbox.set_faults(down(Vec::new(), 1));
         world
             .import("access.log")
             .exits(1)
-            .says(&["10 hits", "in doubt", "503"]);
+            .says(&["10 hits", "are unconfirmed", "503"]);
         world.sandbox.set_faults(Faults::default());
         world.import("access.log").exits(0);
         assert_each_once(&world.sandbox, 0..LINES);

@@ -1,10 +1,10 @@
-//! One import that is ended before its time, and started again until it is done.
+//! One import that is interrupted, and started again until it is complete.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use super::numbered::{self, assert_each_once};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::folder::gzip;
 use crate::support::{Ended, Program, Running};
 
@@ -27,7 +27,7 @@ pub struct Job {
     lines: usize,
     /// The whole log.
     content: Vec<u8>,
-    /// How much of it has gone through the pipe into the ledger's folder.
+    /// How many bytes of it have reached a spool.
     piped: usize,
 }
 
@@ -55,7 +55,7 @@ impl Job {
         }
     }
 
-    /// Starts a run with what is left, the program changed in that way.
+    /// Starts a run with the rest of the input. `change` adapts the program before.
     pub fn start(&self, change: impl FnOnce(Program) -> Program) -> Running {
         let logs = match self.from {
             From::Plain => "access.log",
@@ -70,17 +70,18 @@ impl Job {
         running
     }
 
-    /// Waits for a run's end.
+    /// Waits for the end of a run.
     pub fn end(&mut self, running: Running) -> Ended {
-        let ended = adding_up(running.end());
-        // What is in the folder begins with what has not been done yet; when all is done nothing is there.
+        let ended = assert_adds_up(running.end());
+        // The spool tells how much of the input has been read. It is removed when all lines are
+        // done.
         match self.world.spooled().filter(|spooled| !spooled.is_empty()) {
             Some(spooled) => {
                 let sample = &spooled[..spooled.len().min(1000)];
                 let mut windows = self.content.windows(sample.len());
                 let begin = windows.position(|window| window == sample);
                 self.piped =
-                    begin.unwrap_or_else(|| panic!("not what was piped: {ended}")) + spooled.len();
+                    begin.unwrap_or_else(|| panic!("not in the input: {ended}")) + spooled.len();
             }
             None if ended.out.contains("import summary") => self.piped = self.content.len(),
             None => {}
@@ -88,7 +89,7 @@ impl Job {
         ended
     }
 
-    /// Runs until it ends well, and each line must be at the server exactly once.
+    /// Completes the import. Each line must be stored exactly once.
     pub fn finish(mut self, what: &str) {
         let running = self.start(|program| program);
         let ended = self.end(running);
@@ -96,7 +97,7 @@ impl Job {
         assert!(self.world.sandbox.wait_idle(Duration::from_secs(10)));
         let faults = numbered::faults(&self.world.sandbox, 0..self.lines);
         assert!(faults.is_empty(), "{what}: {faults}\n{ended}");
-        // Once more: nothing is left to do.
+        // Another run finds nothing to do.
         if self.from != From::Pipe {
             let running = self.start(|program| program);
             assert_eq!(self.end(running).code, Some(0), "{what}");
@@ -105,7 +106,7 @@ impl Job {
     }
 }
 
-/// Each of these in a thread of its own: they mostly wait.
+/// Runs each in its own thread. They mostly wait.
 pub fn at_once<T: Send>(all: Vec<T>, run: impl Fn(T) + Sync) {
     std::thread::scope(|scope| {
         let threads: Vec<_> = all

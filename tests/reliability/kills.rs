@@ -1,10 +1,10 @@
-//! SIGKILL at random moments, again and again, until all is done.
+//! SIGKILL at random moments, until the import is complete.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use import_logs::sandbox::Options;
+use crate::support::fake::Options;
 use rustix::process::Signal;
 
 use super::job::{From, Job, at_once};
@@ -13,16 +13,16 @@ use super::world::{TIMEOUT, World};
 use crate::support::clock::{LONGEST, until};
 use crate::support::stored::options;
 
-/// Kills of each of the twelve rows (recorders and where lines come from), so that there are at least 200.
+/// Kills for each of the twelve combinations of recorders and sources: at least 200 in all.
 const KILLS: u64 = 17;
-/// So many of them at least must fall between an intent and its done.
-const BETWEEN: u64 = 50;
-/// The server takes its time, so that most moments are moments of a request.
+/// The least number of kills that must leave a batch pending.
+const MIN_PENDING: u64 = 50;
+/// Of the server, so that requests are under way most of the time.
 const DELAY: Duration = Duration::from_millis(25);
 
 #[test]
-fn killed_at_two_hundred_random_moments_each_line_is_there_once() {
-    let between = AtomicU64::new(0);
+fn killed_at_two_hundred_random_moments_each_line_is_stored_once() {
+    let pending = AtomicU64::new(0);
     let kills = AtomicU64::new(0);
     let mut rows = Vec::new();
     for from in From::ALL {
@@ -41,29 +41,33 @@ fn killed_at_two_hundred_random_moments_each_line_is_there_once() {
             });
             let mut job = Job::new(world, from, 400 * recorders, recorders);
             while left > 0 {
-                let (died, in_doubt) = kill(&mut job, &mut random);
+                let (died, left_pending) = kill(&mut job, &mut random);
                 if !died {
                     break;
                 }
                 left -= 1;
                 kills.fetch_add(1, Relaxed);
-                between.fetch_add(u64::from(in_doubt), Relaxed);
+                pending.fetch_add(u64::from(left_pending), Relaxed);
             }
             job.finish(&what);
         }
     });
-    let (kills, between) = (kills.into_inner(), between.into_inner());
-    println!("{kills} kills, {between} of them between an intent and its done");
-    assert!(kills >= 200 && between >= BETWEEN, "{between} of {kills}");
+    let (kills, pending) = (kills.into_inner(), pending.into_inner());
+    println!("{kills} kills, {pending} of them left a batch pending");
+    assert!(
+        kills >= 200 && pending >= MIN_PENDING,
+        "{pending} of {kills}"
+    );
 }
 
-/// Starts a run and kills it: whether it was killed before it ended, and whether a batch of it was under way then.
+/// Starts a run and kills it. Returns whether it was killed before it ended, and whether it left a
+/// batch pending.
 fn kill(job: &mut Job, random: &mut Random) -> (bool, bool) {
-    let before = job.world.in_doubt();
+    let before = job.world.pending();
     let calls = job.world.calls();
     let mut running = job.start(|program| program);
     let begun = Instant::now();
-    // Some time after its start, or, however busy this machine is, after so many of its requests.
+    // After a random time, or, however slow this machine is, after a random number of requests.
     if random.chance(30) {
         sleep(Duration::from_millis(random.below(400)));
     } else {
@@ -81,10 +85,10 @@ fn kill(job: &mut Job, random: &mut Random) -> (bool, bool) {
     let ended = job.end(running);
     assert!(matches!(ended.code, None | Some(0)), "{ended}");
     let died = ended.code.is_none();
-    let in_doubt = died && !job.world.in_doubt().is_subset(&before);
-    // As often as not the next run finds that the server has had its time already.
-    if in_doubt && random.below(2) == 0 {
+    let left_pending = died && !job.world.pending().is_subset(&before);
+    // In half of the cases, the next run does not have to wait for the server.
+    if left_pending && random.below(2) == 0 {
         sleep(TIMEOUT.saturating_sub(begun.elapsed()));
     }
-    (died, in_doubt)
+    (died, left_pending)
 }

@@ -1,15 +1,15 @@
-//! The ledger's own troubles: no room, a newer version, two runs at once; and where it is and is not kept.
+//! The state directory: full, locked, damaged or of a newer version; and when it is used.
 
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use import_logs::sandbox::{Faults, Options};
+use crate::support::fake::{Faults, Options};
 use ring::digest::{SHA256, digest};
 use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::{Program, until};
 
 const LINES: usize = 300;
@@ -21,11 +21,11 @@ fn world() -> World {
 }
 
 #[test]
-fn a_full_disk_stops_the_import_and_with_room_again_it_goes_on() {
-    // From a ledger that cannot even be begun to one that finds no room in the midst of the import.
+fn a_full_disk_stops_the_import_which_resumes_with_free_space() {
+    // From a ledger that cannot be created to one that fills the disk during the import.
     for blocks in [0, 1, 4, 12] {
         let world = world();
-        // As if the disk were full: a file may have so many blocks of 512 bytes.
+        // Like a full disk: no file may be longer than this many blocks of 512 bytes.
         let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
         let ended = Command::new("sh")
             .args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_import-logs")])
@@ -46,7 +46,7 @@ fn a_full_disk_stops_the_import_and_with_room_again_it_goes_on() {
 }
 
 #[test]
-fn a_ledger_of_a_newer_version_is_refused_and_left_alone() {
+fn a_ledger_of_a_newer_version_is_refused_and_not_changed() {
     let world = world();
     world.import("access.log").exits(0);
     let path = world.state_dir().join("ledger.json");
@@ -67,7 +67,7 @@ fn a_ledger_of_a_newer_version_is_refused_and_left_alone() {
 }
 
 #[test]
-fn of_two_runs_at_once_the_second_says_so_and_ends() {
+fn a_second_run_at_the_same_time_names_the_first_and_ends() {
     let world =
         World::new(Duration::from_millis(150)).args("--recorders=1 --recorder-max-payload-size=50");
     world.folder.write("access.log", log(0..LINES, 50));
@@ -78,12 +78,12 @@ fn of_two_runs_at_once_the_second_says_so_and_ends() {
         .import("access.log")
         .exits(1)
         .says(&["another import (process ", "state", "--state-dir"]);
-    adding_up(first.end()).exits(0);
+    assert_adds_up(first.end()).exits(0);
     assert_each_once(&world.sandbox, 0..LINES);
 }
 
 #[test]
-fn a_damaged_ledger_is_named_and_kept_aside_and_nothing_is_lost() {
+fn a_damaged_ledger_is_reported_and_quarantined_and_nothing_is_lost() {
     let world = world();
     world.import("access.log").exits(0);
     for name in ["ledger.json", "ledger.json.old"] {
@@ -104,7 +104,7 @@ fn a_damaged_ledger_is_named_and_kept_aside_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_journal_written_over_after_a_kill_is_told_even_when_told_to_be_quiet() {
+fn a_damaged_journal_is_reported_even_with_quiet() {
     let world =
         World::new(Duration::from_millis(50)).args("--recorders=1 --recorder-max-payload-size=10");
     world.folder.write("access.log", log(0..LINES, 50));
@@ -119,12 +119,12 @@ fn a_journal_written_over_after_a_kill_is_told_even_when_told_to_be_quiet() {
         "kept as",
         "may be sent again",
     ]);
-    // Once it is told, the next run is as any other.
+    // It is reported only once.
     world.import("access.log").exits(0).hides("damaged");
 }
 
 #[test]
-fn passing_over_lines_by_number_does_not_go_with_a_ledger() {
+fn options_that_skip_lines_by_number_do_not_go_with_a_ledger() {
     let world = world();
     for option in ["--skip=3", "--debug-request-limit=5"] {
         let name = option.split('=').next().unwrap();
@@ -136,12 +136,12 @@ fn passing_over_lines_by_number_does_not_go_with_a_ledger() {
 }
 
 #[test]
-fn a_dry_run_and_the_sandbox_neither_read_nor_write_the_ledger() {
+fn dry_runs_and_the_sandbox_do_not_use_the_ledger() {
     let world = world();
     let trials = || {
         world.import("--dry-run access.log").exits(0);
         let sandbox = Program::new(&world.folder).args("--sandbox --state-dir=state access.log");
-        let ended = adding_up(sandbox.run()).exits(0);
+        let ended = assert_adds_up(sandbox.run()).exits(0);
         assert_eq!(ended.summary().get("imported"), LINES as u64);
     };
     trials();
@@ -163,13 +163,13 @@ fn a_dry_run_and_the_sandbox_neither_read_nor_write_the_ledger() {
 }
 
 #[test]
-fn a_unit_of_systemd_names_the_folder_in_the_environment() {
+fn the_state_directory_of_a_systemd_unit_is_used() {
     let world = world();
     let dir = world.folder.file("of systemd");
     let run = || {
         let dir = dir.to_str().unwrap();
         let program = world.without_ledger().env("STATE_DIRECTORY", dir);
-        adding_up(program.arg("access.log").run()).exits(0)
+        assert_adds_up(program.arg("access.log").run()).exits(0)
     };
     run();
     assert!(dir.join("ledger.json").exists());
@@ -178,23 +178,23 @@ fn a_unit_of_systemd_names_the_folder_in_the_environment() {
 }
 
 #[test]
-fn of_two_folders_that_systemd_names_the_first_is_taken_and_an_empty_name_is_none() {
+fn the_first_of_several_systemd_directories_is_used_and_an_empty_name_is_ignored() {
     let world = world();
     let run = |folders: &str| {
         let program = world.without_ledger().env("STATE_DIRECTORY", folders);
-        adding_up(program.arg("access.log").run()).exits(0)
+        assert_adds_up(program.arg("access.log").run()).exits(0)
     };
     run("");
     let (first, second) = (world.folder.file("first"), world.folder.file("second"));
     run(&format!("{}:{}", first.display(), second.display()));
     assert!(first.join("ledger.json").exists() && !second.exists());
-    // Nothing was kept of the first run.
+    // The first run used no ledger.
     let stored = super::numbered::stored(&world.sandbox);
     assert!(stored.len() == LINES && stored.values().all(|times| *times == 2));
 }
 
 #[test]
-fn what_is_done_for_one_site_is_not_done_for_another() {
+fn lines_done_for_one_site_are_not_done_for_another() {
     let sites = [(1, "http://one.example"), (2, "http://two.example")];
     let world = World::with(Options {
         faults: Faults::default(),
@@ -202,7 +202,7 @@ fn what_is_done_for_one_site_is_not_done_for_another() {
     });
     world.folder.write("access.log", log(0..LINES, 50));
     for idsite in [1, 2, 1, 2] {
-        // The later of two --idsite counts.
+        // The last --idsite counts.
         world
             .import(&format!("--idsite={idsite} access.log"))
             .exits(0);
@@ -218,15 +218,15 @@ fn what_is_done_for_one_site_is_not_done_for_another() {
 }
 
 #[test]
-fn what_a_pipe_gave_for_another_site_is_not_forgotten() {
+fn spools_of_another_site_are_reported() {
     let world = world();
     let piped = |idsite: u32, lines: std::ops::Range<usize>| {
         let program = world.program().arg(format!("--idsite={idsite}")).arg("-");
         program.stdin(log(lines, 50)).run()
     };
     // There is no site 7.
-    piped(7, 0..20).exits(1).says(&["is kept whole in"]);
-    adding_up(piped(1, 20..40)).exits(3).says(&[
+    piped(7, 0..20).exits(1).says(&["is saved in"]);
+    assert_adds_up(piped(1, 20..40)).exits(3).says(&[
         "spool.",
         "idsite=7 is still to be imported",
         "or remove the file",

@@ -1,4 +1,5 @@
-//! The logs of the model test: written, rotated, cut off, packed and deleted, with what must come of each line.
+//! The logs of the model test: written, rotated, truncated, compressed and deleted. They know which
+//! lines must be imported.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -8,28 +9,28 @@ use std::path::{Path, PathBuf};
 use super::numbered::line;
 use crate::support::folder::gzip;
 
-/// So many lines a day.
+/// Lines in a day.
 const A_DAY: usize = 12;
 
-/// One file as it should be.
+/// What a file contains.
 #[derive(Debug, Default)]
 struct Log {
-    /// The numbers of its whole lines.
+    /// The numbers of its complete lines.
     numbers: Vec<usize>,
     packed: bool,
 }
 
-/// `access.log`, and what became of it: `access.log.1`, `access.log.2.gz` and so on.
+/// `access.log` and the rotated ones: `access.log.1`, `access.log.2.gz` and so on.
 pub struct Logs {
     folder: PathBuf,
     current: Log,
-    /// What is missing of the line that was begun last.
+    /// The number and the rest of an incomplete line.
     rest: Option<(usize, String)>,
     rotated: Vec<Log>,
     next: usize,
-    /// What each log begins with.
+    /// The beginning of each log.
     heading: String,
-    /// Lines that were taken away, perhaps before they were read.
+    /// Lines that were deleted, perhaps before they were read.
     gone: BTreeSet<usize>,
 }
 
@@ -46,23 +47,23 @@ impl Logs {
         }
     }
 
-    /// The numbers of all lines that were ever begun.
+    /// The numbers of all lines begun so far.
     pub fn all(&self) -> std::ops::Range<usize> {
         0..self.next
     }
 
-    /// Whether that line must be at the server, now that all has been imported.
+    /// Whether this line must be stored after all logs have been imported.
     pub fn is_needed(&self, number: usize) -> bool {
         let unfinished = self.rest.as_ref().is_some_and(|(rest, _)| *rest == number);
         !unfinished && !self.gone.contains(&number)
     }
 
-    /// Whether lines may be gone that were under way when they were last heard of.
+    /// Whether lines were deleted, so that a pending batch may be impossible to settle.
     pub fn has_gone(&self) -> bool {
         !self.gone.is_empty()
     }
 
-    /// Whole lines.
+    /// Writes complete lines.
     pub fn append(&mut self, count: u64) {
         self.finish_line();
         for _ in 0..count {
@@ -72,7 +73,7 @@ impl Logs {
         }
     }
 
-    /// So many percent of a line.
+    /// Writes a part of a line.
     pub fn append_part(&mut self, percent: u64) {
         self.finish_line();
         let whole = line(self.next, A_DAY);
@@ -89,12 +90,12 @@ impl Logs {
         }
     }
 
-    /// A line that was begun will never be finished where it stands.
+    /// The incomplete line will never be completed.
     fn lose_rest(&mut self) {
         self.gone.extend(self.rest.take().map(|(number, _)| number));
     }
 
-    /// The log gets another name, and a new one of its own name is begun.
+    /// Renames the log. The next line goes to a new one.
     pub fn rotate(&mut self) {
         self.lose_rest();
         if !self.path(0).exists() {
@@ -105,7 +106,7 @@ impl Logs {
         self.rotated.insert(0, std::mem::take(&mut self.current));
     }
 
-    /// The log is copied and emptied.
+    /// Copies the log and truncates it.
     pub fn copy_and_truncate(&mut self) {
         self.finish_line();
         if !self.path(0).exists() {
@@ -117,7 +118,7 @@ impl Logs {
         self.open().set_len(0).unwrap();
     }
 
-    /// The log is emptied, and what was in it is nowhere any more.
+    /// Truncates the log, which deletes its lines.
     pub fn truncate(&mut self) {
         self.lose_rest();
         if self.path(0).exists() {
@@ -127,10 +128,10 @@ impl Logs {
             .append(&mut self.current.numbers.drain(..).collect());
     }
 
-    /// Packs one of those that were rotated.
+    /// Compresses one of the rotated logs.
     pub fn pack(&mut self, which: u64) {
         let plain: Vec<usize> = (0..self.rotated.len())
-            // Of half a line alone no format can be told.
+            // The format of an incomplete line alone cannot be detected.
             .filter(|index| {
                 !self.rotated[*index].packed && !self.rotated[*index].numbers.is_empty()
             })
@@ -147,7 +148,7 @@ impl Logs {
         self.rotated[*index].packed = true;
     }
 
-    /// Deletes the oldest.
+    /// Deletes the oldest log.
     pub fn delete(&mut self) {
         if let Some(oldest) = self.rotated.pop() {
             let path = self.path_of(self.rotated.len() + 1, oldest.packed);
@@ -156,7 +157,7 @@ impl Logs {
         }
     }
 
-    /// Room for a new `access.log.1`.
+    /// Renames all rotated logs to make room for a new `access.log.1`.
     fn shift(&self) {
         for (index, log) in self.rotated.iter().enumerate().rev() {
             let (from, to) = (

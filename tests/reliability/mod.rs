@@ -1,19 +1,21 @@
-//! Nothing lost, nothing twice: every line has a number of its own in its path, and whatever happens to the program,
-//! the server and the logs, each number must be at the server exactly once in the end.
+//! No line is lost and none is doubled (guide/guarantees.md, "The promise").
+//!
+//! The path of every line contains the line's number. Whatever happens to the program, the server
+//! and the logs, each number must be stored exactly once in the end.
 
-mod job; // an import that is ended and started again
-mod logs; // logs that are written, rotated, packed
-mod numbered; // logs whose lines have numbers, and what is stored of them
-pub mod random; // the same random numbers each time
+mod job; // an import that is interrupted and started again
+mod logs; // logs that are written, rotated and compressed
+mod numbered; // numbered lines, and which of them are stored
+pub mod random; // reproducible random numbers
 mod world; // a server, a folder, and runs in it
 
-mod answers; // what a server may answer
-mod changing_logs; // growing, shrinking, cut off
-mod crashes; // ended at each named point
+mod answers; // responses of the server
+mod changing_logs; // logs that grow, shrink and move
+mod crashes; // aborted at each failpoint
 mod doubt; // --in-doubt
-mod going_on; // stopped, and the way on
 mod kills; // killed at random moments
-mod ledgers; // the ledger's own troubles
-mod model; // everything in any order
-mod spools; // what came through a pipe when something else fails
-mod undisturbed; // ended by nobody
+mod ledgers; // damaged, locked and full state directories
+mod model; // everything in random order
+mod resuming; // stopped and resumed
+mod spools; // pipes, when something else fails
+mod undisturbed; // complete runs

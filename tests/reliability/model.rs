@@ -1,30 +1,30 @@
-//! The model test: whatever happens to logs, runs and the server, in whatever order, in the end each line that was not
-//! taken away unread is at the server exactly once, and no line is there twice.
+//! The model test: random sequences of what may happen to logs, runs and the server. In the end,
+//! each line that was not deleted unread is stored exactly once, and no line is stored twice.
 //!
-//! `IMPORT_LOGS_MODEL_RUNS` in the environment says how many sequences; usually there are 200.
+//! The environment variable `IMPORT_LOGS_MODEL_RUNS` sets the number of sequences (200 if unset).
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Options, When};
+use crate::support::fake::{Fault, Faults, Options, When};
 use rustix::process::Signal;
 
 use super::job::at_once;
 use super::logs::Logs;
 use super::numbered::stored;
 use super::random::Random;
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::stored::options;
 use crate::support::{Ended, Program};
 
 const RUNS: u64 = 200;
-/// Sequences at the same time; most of the time each of them waits.
+/// Sequences run at the same time. They mostly wait.
 const AT_ONCE: u64 = 10;
 
 #[test]
-fn whatever_happens_each_line_is_there_once() {
+fn in_any_sequence_each_line_is_stored_once() {
     let runs = std::env::var("IMPORT_LOGS_MODEL_RUNS")
         .map_or(RUNS, |runs| runs.parse().expect("a number of sequences"));
     let next = AtomicU64::new(0);
@@ -44,9 +44,9 @@ struct Sequence {
     random: Random,
     world: World,
     logs: Logs,
-    /// A run was ended or failed, so that batches may have been under way.
+    /// Whether a run was killed or failed, so that batches may have been pending.
     disturbed: bool,
-    /// What was done, for the message of a failure.
+    /// The steps so far, for the message of a failed assertion.
     story: String,
 }
 
@@ -57,7 +57,7 @@ impl Sequence {
             ..options()
         });
         let mut random = Random::new(&format!("model {seed}"));
-        // Some servers begin each log with the same words, more of them than are remembered of a log's beginning.
+        // Some servers begin each log with the same text, which may be longer than the fingerprint.
         let heading = match random.below(3) {
             0 => "#Software: a web server that has a great deal to say of itself\n".repeat(20),
             1 => "#Version: 1.0\n".to_owned(),
@@ -77,7 +77,7 @@ impl Sequence {
         for _ in 0..self.random.within(8..18) {
             self.step();
         }
-        // What was under way is settled by the first of them, what was in a copy of a log is read by the second.
+        // The first run settles pending batches, the second reads the rest of copied logs.
         for _ in 0..2 {
             self.world.sandbox.set_faults(Faults::default());
             self.undisturbed();
@@ -86,7 +86,11 @@ impl Sequence {
         for number in self.logs.all() {
             let times = stored.get(&number).copied().unwrap_or(0);
             let fine = times == 1 || times == 0 && !self.logs.is_needed(number);
-            assert!(fine, "line {number} is there {times} times; {}", self.story);
+            assert!(
+                fine,
+                "line {number} is stored {times} times; {}",
+                self.story
+            );
         }
     }
 
@@ -95,28 +99,28 @@ impl Sequence {
             0..20 => self.append(),
             20..27 => {
                 let percent = self.random.below(101);
-                self.told(format!("append {percent} % of a line"));
+                self.note(format!("append {percent} % of a line"));
                 self.logs.append_part(percent);
             }
             27..37 => {
-                self.told("rotate".to_owned());
+                self.note("rotate".to_owned());
                 self.logs.rotate();
             }
             37..43 => {
-                self.told("copy and truncate".to_owned());
+                self.note("copy and truncate".to_owned());
                 self.logs.copy_and_truncate();
             }
             43..45 => {
-                self.told("truncate".to_owned());
+                self.note("truncate".to_owned());
                 self.logs.truncate();
             }
             45..52 => {
                 let which = self.random.below(10);
-                self.told(format!("pack {which}"));
+                self.note(format!("pack {which}"));
                 self.logs.pack(which);
             }
             52..55 => {
-                self.told("delete".to_owned());
+                self.note("delete".to_owned());
                 self.logs.delete();
             }
             55..67 => self.undisturbed(),
@@ -128,26 +132,26 @@ impl Sequence {
 
     fn append(&mut self) {
         let count = self.random.within(1..12);
-        self.told(format!("append {count}"));
+        self.note(format!("append {count}"));
         self.logs.append(count);
     }
 
-    fn told(&mut self, what: String) {
+    fn note(&mut self, what: String) {
         self.story += &what;
         self.story += "\n";
     }
 
     fn program(&mut self) -> Program {
         let (recorders, hits) = (*self.random.pick(&[1, 2, 3, 8]), self.random.within(1..9));
-        // Named or found out: the beginning of a log is read in two ways.
+        // The beginning of a log is read differently if the format is detected.
         let format = *self.random.pick(&["", "--log-format-name=ncsa_extended"]);
         let args = format!("--recorders={recorders} --recorder-max-payload-size={hits} {format}");
-        self.told(format!("run {args}"));
+        self.note(format!("run {args}"));
         self.world.program().args(&args).arg("access.log*")
     }
 
     fn ended(&mut self, ended: Ended) -> Ended {
-        let ended = adding_up(ended);
+        let ended = assert_adds_up(ended);
         let _ = write!(self.story, "  {:?} {}", ended.code, ended.err);
         ended
     }
@@ -155,11 +159,11 @@ impl Sequence {
     fn undisturbed(&mut self) {
         let ended = self.program().run();
         let ended = self.ended(ended);
-        // A batch under way whose log was deleted stays in doubt.
-        let in_doubt = self.disturbed && self.logs.has_gone();
-        let none_is_left = ended.err.contains("no file matches");
+        // A batch stays pending if its log was deleted.
+        let may_be_pending = self.disturbed && self.logs.has_gone();
+        let no_log = ended.err.contains("no file matches");
         assert!(
-            ended.code == Some(0) || ended.code == Some(3) && (in_doubt || none_is_left),
+            ended.code == Some(0) || ended.code == Some(3) && (may_be_pending || no_log),
             "{}",
             self.story
         );
@@ -170,13 +174,13 @@ impl Sequence {
         let moment = self.random.below(150);
         sleep(Duration::from_millis(moment));
         running.signal(Signal::KILL);
-        self.told(format!("killed after {moment} ms"));
+        self.note(format!("killed after {moment} ms"));
         let ended = running.end();
         self.ended(ended);
         self.disturbed = true;
     }
 
-    /// The log is written to while it is read.
+    /// Writes to the log while it is read.
     fn growing(&mut self) {
         let running = self.program().start();
         for _ in 0..3 {
@@ -189,13 +193,13 @@ impl Sequence {
     }
 
     fn at_a_faulty_server(&mut self) {
-        // No more than two, or a hit that is met by three of them is taken for one that the server fails on.
+        // At most two: after three, a hit would be refused because the server always fails on it.
         let mut script = vec![None; 12];
         for _ in 0..2 {
             let call = self.random.below(12) as usize;
             script[call] = Some(self.random.pick(&FAULTS).clone());
         }
-        self.told(format!("a server with {script:?}"));
+        self.note(format!("a server with {script:?}"));
         let too_large = (When::HitsAbove(2), Fault::TooLarge);
         let rules = Vec::from_iter(self.random.chance(30).then_some(too_large));
         self.world.sandbox.set_faults(Faults {

@@ -1,24 +1,24 @@
-//! Logs whose every line has its own number, of visitors spread over many addresses and several past days.
+//! Logs with numbered lines, from many addresses and several past days.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::support::fake::FakeMatomo;
 use chrono::{DateTime, TimeDelta};
-use import_logs::sandbox::Sandbox;
 
 use crate::support::logs::AGENT;
 
 /// The first second of the first day.
 const BEGIN: i64 = 1_714_521_600;
-/// Addresses.
+/// The number of addresses.
 const VISITORS: usize = 97;
 
-/// The line of that number, in format ncsa_extended, its end included: each day has so many lines.
+/// The line with this number and its line end, in format ncsa_extended. Each day has `a_day` lines.
 pub fn line(number: usize, a_day: usize) -> String {
     let (day, within) = (number / a_day, number % a_day);
     let second = 86_400 * day + 86_399 * within / a_day;
     let time = DateTime::from_timestamp(BEGIN, 0).unwrap() + TimeDelta::seconds(second as i64);
-    // Neighbours in the log are no neighbours by address.
+    // Adjacent lines have different addresses.
     let visitor = number * 31 % VISITORS;
     format!(
         "10.{}.{}.{} - - [{}] \"GET /n/{number} HTTP/1.1\" 200 {} \"-\" \"{AGENT}\"\n",
@@ -30,20 +30,20 @@ pub fn line(number: usize, a_day: usize) -> String {
     )
 }
 
-/// A log of these numbers.
+/// A log with these numbers.
 pub fn log(numbers: Range<usize>, a_day: usize) -> String {
     numbers.map(|number| line(number, a_day)).collect()
 }
 
-/// The number in a path such as `/n/17`, wherever it stands; what follows is no digit.
+/// The number in a text that contains a path such as `/n/17`.
 pub fn number_in(text: &str) -> Option<usize> {
     let (_, rest) = text.split_once("/n/")?;
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
 }
 
-/// How many times each number is stored.
-pub fn stored(sandbox: &Sandbox) -> BTreeMap<usize, usize> {
+/// How often each number is stored.
+pub fn stored(sandbox: &FakeMatomo) -> BTreeMap<usize, usize> {
     let mut times = BTreeMap::new();
     for hit in sandbox.store().hits().unwrap() {
         let url = hit["url"].as_str().unwrap_or_default();
@@ -53,8 +53,9 @@ pub fn stored(sandbox: &Sandbox) -> BTreeMap<usize, usize> {
     times
 }
 
-/// What is wrong with what is stored, where these numbers should be there once each and no other. Empty: nothing.
-pub fn faults(sandbox: &Sandbox, expected: impl IntoIterator<Item = usize>) -> String {
+/// Describes which of the expected numbers are missing, and which are stored too often. Empty if
+/// each is stored exactly once.
+pub fn faults(sandbox: &FakeMatomo, expected: impl IntoIterator<Item = usize>) -> String {
     let mut stored = stored(sandbox);
     let mut missing = Vec::new();
     for number in expected {
@@ -70,9 +71,9 @@ pub fn faults(sandbox: &Sandbox, expected: impl IntoIterator<Item = usize>) -> S
     }
 }
 
-/// Each of these numbers is stored exactly once, and nothing else.
+/// Asserts that each of these numbers is stored exactly once, and no other.
 #[track_caller]
-pub fn assert_each_once(sandbox: &Sandbox, expected: impl IntoIterator<Item = usize>) {
+pub fn assert_each_once(sandbox: &FakeMatomo, expected: impl IntoIterator<Item = usize>) {
     let faults = faults(sandbox, expected);
     assert!(faults.is_empty(), "{faults}");
 }

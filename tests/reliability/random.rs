@@ -1,11 +1,11 @@
-//! Random numbers that are the same in every run of the tests.
+//! Reproducible random numbers.
 
 use std::ops::Range;
 
 pub struct Random(u64);
 
 impl Random {
-    /// Its numbers depend on nothing but the name.
+    /// The numbers depend only on the name.
     pub fn new(name: &str) -> Self {
         let seed = name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
@@ -20,7 +20,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to the one before that.
+    /// From 0 to `end` - 1.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
@@ -33,7 +33,7 @@ impl Random {
         &from[self.below(from.len() as u64) as usize]
     }
 
-    /// Happens so many times in a hundred.
+    /// Whether an event of this probability happens.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

@@ -1,14 +1,14 @@
-//! What came through a pipe when something else fails: it is kept, it keeps nothing else from being imported, and what
-//! can never be read is set aside once.
+//! Pipes, when something else fails: their data is saved and blocks no other input, and data that
+//! can never be imported is quarantined once.
 
 use std::fs;
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Live, Options, When};
+use crate::support::fake::{Fault, Faults, Live, Options, When};
 use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, log, stored};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::clock::LONGEST;
 use crate::support::folder::gzip;
 use crate::support::stored::options;
@@ -17,18 +17,18 @@ use crate::support::{Ended, Program, until};
 const LINES: usize = 600;
 
 fn piped(world: &World, input: impl AsRef<[u8]>) -> Ended {
-    adding_up(world.program().arg("-").stdin(input).run())
+    assert_adds_up(world.program().arg("-").stdin(input).run())
 }
 
-/// The files that were set aside; each was told of.
+/// The quarantined spools; each is reported.
 #[track_caller]
-fn aside(world: &World, ended: &Ended) -> Vec<Vec<u8>> {
+fn quarantined(world: &World, ended: &Ended) -> Vec<Vec<u8>> {
     let names = fs::read_dir(world.state_dir()).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names: Vec<String> = names.filter(|name| name.contains(".aside-")).collect();
     for name in &names {
         assert!(
-            ended.err.contains(&format!("kept aside as state/{name}")),
+            ended.err.contains(&format!("quarantined as state/{name}")),
             "{ended}"
         );
     }
@@ -38,15 +38,14 @@ fn aside(world: &World, ended: &Ended) -> Vec<Vec<u8>> {
     all.map(Result::unwrap).collect()
 }
 
-/// Nothing is said any more.
+/// Asserts that importing `input` prints no message.
 #[track_caller]
 fn assert_quiet(world: &World, input: &str) {
     assert_eq!(piped(world, input).exits(0).err, "");
 }
 
-/// A doubt that an earlier run left cannot be settled now.
 #[test]
-fn what_is_piped_while_a_doubt_cannot_be_settled_is_kept() {
+fn a_pipe_is_saved_while_a_pending_batch_cannot_be_settled() {
     let mut busy = vec![None];
     busy.resize(20, Some(Fault::Busy(503, None)));
     let away = Faults {
@@ -71,21 +70,21 @@ fn what_is_piped_while_a_doubt_cannot_be_settled_is_kept() {
         let kept = world.spooled().unwrap();
         world.sandbox.set_faults(faults);
         let program = world.program().args(args).arg("-");
-        let ended = adding_up(program.stdin(&content[kept.len()..]).run()).exits(1);
-        ended.says(&["are in doubt", "stdin is kept whole in "]);
+        let ended = assert_adds_up(program.stdin(&content[kept.len()..]).run()).exits(1);
+        ended.says(&["are unconfirmed", "all of stdin is saved in "]);
         assert_eq!(world.spooled().unwrap(), content.as_bytes());
         world.sandbox.set_faults(Faults::default());
-        // What nobody can ask about was not sent: the run was aborted before.
-        adding_up(world.program().arg("-").stdin("").run());
+        // The batch that cannot be asked about was never sent.
+        assert_adds_up(world.program().arg("-").stdin("").run());
         assert_each_once(&world.sandbox, 0..LINES);
         assert_eq!(world.spooled(), None);
     }
 }
 
 #[test]
-fn what_is_piped_is_kept_when_the_run_fails_before_its_first_line() {
+fn a_pipe_is_saved_if_the_run_fails_before_its_first_line() {
     let text = log(0..20_000, 6000);
-    assert!(text.len() > 2_000_000, "more than is read ahead");
+    assert!(text.len() > 2_000_000, "longer than the read-ahead buffer");
     for (args, code) in [
         ("--login=admin --password=x --retry-max-attempts=2", 1),
         ("--token-auth-file=none", 2),
@@ -97,15 +96,15 @@ fn what_is_piped_is_kept_when_the_run_fails_before_its_first_line() {
             ..Faults::default()
         });
         let program = match code {
-            // Nobody has a token for it.
+            // Without a token.
             1 => Program::new(&world.folder)
                 .arg(format!("--url={}", world.sandbox.url()))
                 .args(&world.args)
                 .arg("--state-dir=state"),
             _ => world.program(),
         };
-        let ended = adding_up(program.args(args).arg("-").stdin(&text).run());
-        ended.exits(code).says(&["stdin is kept whole in "]);
+        let ended = assert_adds_up(program.args(args).arg("-").stdin(&text).run());
+        ended.exits(code).says(&["all of stdin is saved in "]);
         world.sandbox.set_faults(Faults::default());
         piped(&world, "").exits(0);
         assert_each_once(&world.sandbox, 0..20_000);
@@ -114,19 +113,19 @@ fn what_is_piped_is_kept_when_the_run_fails_before_its_first_line() {
 }
 
 #[test]
-fn a_pipe_of_no_log_is_set_aside_and_swallows_nothing() {
+fn binary_data_from_a_pipe_is_quarantined() {
     let world = World::new(Duration::ZERO);
     let binary: Vec<u8> = (0..3_000_000u32)
         .map(|n| (n.wrapping_mul(n) >> 3) as u8)
         .collect();
     let ended = piped(&world, &binary).exits(3);
-    assert_eq!(aside(&world, &ended), [binary]);
+    assert_eq!(quarantined(&world, &ended), [binary]);
     assert_quiet(&world, &log(0..50, 60));
     assert_each_once(&world.sandbox, 0..50);
 }
 
 #[test]
-fn a_pipe_of_no_log_that_was_killed_swallows_nothing() {
+fn binary_data_from_a_killed_run_is_quarantined() {
     let world = World::new(Duration::ZERO);
     let binary = "\x01\x02".repeat(500);
     let mut program = world.program().arg("-").start();
@@ -137,55 +136,55 @@ fn a_pipe_of_no_log_that_was_killed_swallows_nothing() {
     program.signal(Signal::KILL);
     program.end();
     let ended = piped(&world, log(0..50, 60)).exits(3);
-    assert_eq!(aside(&world, &ended), [binary.as_bytes()]);
+    assert_eq!(quarantined(&world, &ended), [binary.as_bytes()]);
     assert_each_once(&world.sandbox, 0..50);
     assert_quiet(&world, &log(50..60, 60));
     assert_each_once(&world.sandbox, 0..60);
 }
 
 #[test]
-fn a_pipe_that_no_format_fits_keeps_nothing_else_from_being_imported() {
+fn a_pipe_in_an_unknown_format_blocks_no_other_input() {
     let world = World::new(Duration::ZERO);
     let text = "logtail: cannot open\n";
     let ended = piped(&world, text).exits(1);
-    ended.says(&["no format fits", "stdin is kept whole in "]);
+    ended.says(&["no format fits", "all of stdin is saved in "]);
     let ended = piped(&world, log(0..50, 60))
         .exits(3)
         .says(&["no format fits"]);
-    assert_eq!(aside(&world, &ended), [text.as_bytes()]);
+    assert_eq!(quarantined(&world, &ended), [text.as_bytes()]);
     assert_each_once(&world.sandbox, 0..50);
     assert_quiet(&world, &log(50..60, 60));
     assert_each_once(&world.sandbox, 0..60);
 }
 
 #[test]
-fn a_spool_without_its_header_keeps_nothing_else_from_being_imported() {
+fn a_spool_without_a_header_blocks_no_other_input() {
     let world = World::new(Duration::ZERO);
     let named = |name: &str| world.program().args("--log-format-name").arg(name).arg("-");
     let text = log(0..5, 60);
-    adding_up(named("w3c_extended").stdin(&text).run()).exits(1);
+    assert_adds_up(named("w3c_extended").stdin(&text).run()).exits(1);
     let w3c =
         "#Fields: date time c-ip cs-uri-stem sc-status\n2024-05-14 06:25:24 10.0.0.1 /n/9 200\n";
-    let ended = adding_up(named("w3c_extended").stdin(w3c).run()).exits(3);
+    let ended = assert_adds_up(named("w3c_extended").stdin(w3c).run()).exits(3);
     let ended = ended.says(&["'#Fields: ...' line"]);
-    assert_eq!(aside(&world, &ended), [text.as_bytes()]);
+    assert_eq!(quarantined(&world, &ended), [text.as_bytes()]);
     assert_each_once(&world.sandbox, [9]);
 }
 
 #[test]
-fn a_pipe_whose_packing_is_damaged_is_set_aside_once() {
+fn damaged_compressed_data_is_quarantined_once() {
     let text = log(0..3000, 60);
     let packed = gzip(&text);
     let cut = packed[..packed.len() / 2].to_vec();
-    // What follows the packed data would be lost, were only what can be unpacked kept.
+    // The lines after the compressed data must not be lost.
     let followed = [packed, log(3000..20_000, 6000).into_bytes()].concat();
-    for (content, says) in [(cut, "is cut off"), (followed, "is not packed")] {
+    for (content, says) in [(cut, "is truncated"), (followed, "other data follows")] {
         let world = World::new(Duration::ZERO);
         let ended = piped(&world, &content)
             .exits(3)
             .says(&[says])
             .hides("fetch the file");
-        assert_eq!(aside(&world, &ended), [content]);
+        assert_eq!(quarantined(&world, &ended), [content]);
         let there = stored(&world.sandbox).len();
         assert!(there > 500, "{ended}");
         assert_quiet(&world, &log(20_000..20_050, 60));
@@ -194,7 +193,7 @@ fn a_pipe_whose_packing_is_damaged_is_set_aside_once() {
 }
 
 #[test]
-fn what_can_be_read_of_a_damaged_pipe_is_sent_before_it_is_set_aside() {
+fn the_readable_part_of_damaged_data_is_sent_before_it_is_quarantined() {
     let world = World::new(Duration::ZERO).args("--retry-max-attempts=1");
     world.sandbox.set_faults(Faults {
         rules: vec![(When::From(1), Fault::Busy(503, None))],
@@ -206,8 +205,8 @@ fn what_can_be_read_of_a_damaged_pipe_is_sent_before_it_is_set_aside() {
     world.sandbox.set_faults(Faults::default());
     let ended = piped(&world, log(1000..1050, 60))
         .exits(3)
-        .says(&["is cut off"]);
-    assert_eq!(aside(&world, &ended), [cut]);
+        .says(&["is truncated"]);
+    assert_eq!(quarantined(&world, &ended), [cut]);
     let there = stored(&world.sandbox).len() - 50;
     assert!(there > 100, "{ended}");
     assert_each_once(&world.sandbox, (0..there).chain(1000..1050));

@@ -1,20 +1,20 @@
-//! Runs that nobody kills, at a server that meets new days, deadlocks, and may not be asked.
+//! Complete runs, with a server that deadlocks and may not be asked for its hits.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use import_logs::sandbox::{Fault, Faults, Live, Options};
+use crate::support::fake::{Fault, Faults, Live, Options};
 use regex::Regex;
 
 use super::numbered::{assert_each_once, log, stored};
-use super::world::{World, adding_up};
+use super::world::{World, assert_adds_up};
 use crate::support::stored::options;
 use crate::support::{Ended, Program};
 
 const DAYS: usize = 40;
 const A_DAY: usize = 60;
 
-/// A server that deadlocks: where first batches of a day meet, and on top of that now and then.
+/// A server that deadlocks now and then, and whenever first batches of a day coincide.
 fn deadlocking(live: Live) -> World {
     let mut script = vec![None; 300];
     for call in (3..300).step_by(7) {
@@ -37,19 +37,19 @@ fn deadlocking(live: Live) -> World {
     world
 }
 
-/// With the ledger and without it the same must come of it.
-fn both_ways(live: Live, check: impl Fn(&World, Ended)) {
+/// Imports with and without a ledger.
+fn with_and_without_ledger(live: Live, check: impl Fn(&World, Ended)) {
     let ways: [fn(&World) -> Program; 2] = [World::program, World::without_ledger];
     for way in ways {
         let world = deadlocking(live);
-        let ended = adding_up(way(&world).args("access.log").run());
+        let ended = assert_adds_up(way(&world).args("access.log").run());
         check(&world, ended);
     }
 }
 
 #[test]
-fn deadlocks_over_forty_days_and_eight_recorders_lose_and_double_nothing() {
-    both_ways(Live::Open, |world, ended| {
+fn deadlocks_lose_and_double_nothing() {
+    with_and_without_ledger(Live::Open, |world, ended| {
         let ended = ended.exits(0);
         assert_each_once(&world.sandbox, 0..DAYS * A_DAY);
         assert_eq!(ended.summary().get("imported"), (DAYS * A_DAY) as u64);
@@ -57,16 +57,16 @@ fn deadlocks_over_forty_days_and_eight_recorders_lose_and_double_nothing() {
 }
 
 #[test]
-fn nor_do_they_where_addresses_are_anonymised() {
-    both_ways(Live::Anonymised, |world, ended| {
+fn deadlocks_lose_and_double_nothing_if_addresses_are_anonymized() {
+    with_and_without_ledger(Live::Anonymised, |world, ended| {
         ended.exits(0);
         assert_each_once(&world.sandbox, 0..DAYS * A_DAY);
     });
 }
 
 #[test]
-fn where_matomo_cannot_be_asked_nothing_is_lost_and_what_may_be_there_twice_is_listed() {
-    both_ways(Live::Closed, |world, ended| {
+fn if_matomo_cannot_be_asked_nothing_is_lost_and_possible_duplicates_are_listed() {
+    with_and_without_ledger(Live::Closed, |world, ended| {
         let ended = ended.exits(3);
         let stored = stored(&world.sandbox);
         assert_eq!(stored.len(), DAYS * A_DAY, "{ended}");
@@ -83,9 +83,9 @@ fn where_matomo_cannot_be_asked_nothing_is_lost_and_what_may_be_there_twice_is_l
     });
 }
 
-/// Numbers of the lines that were named as perhaps there twice.
+/// The numbers of the lines that were reported as possible duplicates.
 fn listed(messages: &str) -> BTreeSet<usize> {
-    let place = Regex::new(r"access\.log:(\d+)(?:-(\d+))? are in doubt").unwrap();
+    let place = Regex::new(r"access\.log:(\d+)(?:-(\d+))? are unconfirmed").unwrap();
     let mut numbers = BTreeSet::new();
     for found in place.captures_iter(messages) {
         let end = |group| {
@@ -94,7 +94,7 @@ fn listed(messages: &str) -> BTreeSet<usize> {
                 .map(|m| m.as_str().parse::<usize>().unwrap())
         };
         let first = end(1).unwrap();
-        // Lines count from 1, numbers from 0.
+        // Lines are counted from 1, numbers from 0.
         numbers.extend(first - 1..end(2).unwrap_or(first));
     }
     numbers

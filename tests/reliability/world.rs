@@ -5,25 +5,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use import_logs::ledger::{BatchId, Ledger, Target};
-use import_logs::sandbox::{Faults, Options, Sandbox};
+use crate::support::fake::{FakeMatomo, Faults, Options};
+use import_logs::ledger::{BatchId, Ledger, TargetKey};
 
 use crate::support::stored::{options, started};
 use crate::support::{Ended, Folder, Program};
 
-/// How long a request may take. The server is local and far faster; after a kill so long is waited before the server
-/// is asked.
+/// The request time-out. The local server is far faster. After a kill, the next run waits for it
+/// before it asks the server.
 pub const TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub struct World {
-    pub sandbox: Sandbox,
+    pub sandbox: FakeMatomo,
     pub folder: Folder,
-    /// Arguments of every run.
+    /// The arguments of every run.
     pub args: String,
 }
 
 impl World {
-    /// Each request takes the server so long.
+    /// A server that takes this long for each request.
     pub fn new(delay: Duration) -> Self {
         Self::with(Options { delay, ..options() })
     }
@@ -49,13 +49,13 @@ impl World {
         }
     }
 
-    /// More arguments for every run.
+    /// Adds arguments to every run.
     pub fn args(mut self, args: &str) -> Self {
         self.args = format!("{} {args}", self.args);
         self
     }
 
-    /// The program with the ledger, not yet started; logs are still to be named.
+    /// The program with a ledger, not yet started and without logs.
     pub fn program(&self) -> Program {
         self.without_ledger().arg("--state-dir=state")
     }
@@ -66,12 +66,12 @@ impl World {
             .args(&self.args)
     }
 
-    /// Runs the program with the ledger on these logs.
+    /// Imports these logs with a ledger.
     pub fn import(&self, logs: &str) -> Ended {
-        adding_up(self.program().args(logs).run())
+        assert_adds_up(self.program().args(logs).run())
     }
 
-    /// How many requests the server has had.
+    /// The number of requests to the server so far.
     pub fn calls(&self) -> u64 {
         self.sandbox.log().calls
     }
@@ -80,22 +80,22 @@ impl World {
         self.folder.file("state")
     }
 
-    /// The batches of which the ledger holds an intent without its done. Looks at a copy.
-    pub fn in_doubt(&self) -> BTreeSet<BatchId> {
+    /// The pending batches in a copy of the ledger.
+    pub fn pending(&self) -> BTreeSet<BatchId> {
         let copy = tempfile::tempdir().unwrap();
         for entry in fs::read_dir(self.state_dir()).into_iter().flatten() {
             let path = entry.unwrap().path();
             fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
         }
         let opened = Ledger::open(copy.path(), &self.target()).unwrap();
-        opened.in_doubt.iter().map(|batch| batch.id).collect()
+        opened.pending.iter().map(|batch| batch.id).collect()
     }
 
-    fn target(&self) -> Target {
-        Target::new(&self.sandbox.url().parse().unwrap(), Some("1"))
+    fn target(&self) -> TargetKey {
+        TargetKey::new(&self.sandbox.url().parse().unwrap(), Some("1"))
     }
 
-    /// The bytes of stdin that the ledger's folder keeps.
+    /// The content of all spools in the state directory, if there are any.
     pub fn spooled(&self) -> Option<Vec<u8>> {
         let mut spools: Vec<PathBuf> = fs::read_dir(self.state_dir())
             .ok()?
@@ -112,10 +112,10 @@ fn name(path: &Path) -> &str {
     path.file_name().unwrap().to_str().unwrap()
 }
 
-/// The account of every run holds: the program itself says so where it does not.
+/// Checks that the run counted every line exactly once; the program reports it otherwise.
 #[track_caller]
-pub fn adding_up(ended: Ended) -> Ended {
-    for words in ["does not add up", "mistake in import-logs", "panicked"] {
+pub fn assert_adds_up(ended: Ended) -> Ended {
+    for words in ["does not add up", " in import-logs", "panicked"] {
         assert!(!ended.err.contains(words), "{ended}");
     }
     ended

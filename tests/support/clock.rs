@@ -1,12 +1,12 @@
-//! Waiting for something to become true, at most so long.
+//! Waiting for a condition, with a time limit.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A test that takes longer than this hangs.
+/// A test that takes longer hangs.
 pub const LONGEST: Duration = Duration::from_secs(60);
 
-/// Whether it became true in time; looks again every few milliseconds.
+/// Polls until the condition is true. Returns whether that happened in time.
 pub fn until(at_most: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! A folder that goes away with the test; the program runs in it.
+//! A temporary folder that the program runs in, and the fixtures.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +15,7 @@ impl Folder {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// One with a file `access.log`.
+    /// With a file `access.log`.
     pub fn with_log(content: impl AsRef<[u8]>) -> Self {
         let folder = Self::new();
         folder.write("access.log", content);
@@ -41,14 +41,14 @@ impl Folder {
     }
 }
 
-/// Packed as one member.
+/// Compresses into a single member.
 pub fn gzip(content: impl AsRef<[u8]>) -> Vec<u8> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::default());
     packed.write_all(content.as_ref()).unwrap();
     packed.finish().unwrap()
 }
 
-/// A log of the fixtures, by its format's name.
+/// The fixture of a format.
 pub fn fixture(format: &str) -> String {
     let path = fixtures().join(format!("logs/{format}.log"));
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))

@@ -1,4 +1,5 @@
-//! A small HTTP/1.1 server whose every answer is a function of the request: for what the sandbox would never say.
+//! A small HTTP/1.1 server that computes each response from the request, for responses that the
+//! fake Matomo never gives.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -64,14 +65,14 @@ impl Response {
     }
 }
 
-/// Serves until it is dropped.
+/// Serves until dropped.
 pub struct Server {
     address: SocketAddr,
     scheme: &'static str,
     stopped: Arc<AtomicBool>,
 }
 
-/// How a connection is taken over, such as by TLS.
+/// Wraps a connection, for example in TLS.
 pub type Wrap = dyn Fn(TcpStream) -> Box<dyn Stream> + Send + Sync;
 
 pub trait Stream: Read + Write {}
@@ -102,7 +103,7 @@ impl Server {
                     break;
                 }
                 let (wrap, answer) = (Arc::clone(&wrap), Arc::clone(&answer));
-                // A client that breaks off is no failure of the server.
+                // A client may hang up; that is not the server's failure.
                 thread::spawn(move || stream.and_then(|stream| serve(stream, &*wrap, &*answer)));
             }
         });
@@ -114,7 +115,7 @@ impl Server {
         self.address.to_string()
     }
 
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
     }
@@ -123,7 +124,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Release);
-        // Wakes the listener up.
+        // Wakes the listener.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -149,7 +150,7 @@ fn serve(stream: TcpStream, wrap: &Wrap, answer: &dyn Fn(&Request) -> Response) 
     Ok(())
 }
 
-/// `None`: the client has no more to say.
+/// Returns `None` when the client closes the connection.
 fn read(stream: &mut impl BufRead) -> io::Result<Option<Request>> {
     let first = line(stream)?;
     let Some(target) = first.split(' ').nth(1).map(str::to_owned) else {
@@ -196,7 +197,7 @@ fn chunks(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Without its line end.
+/// A line without its line end.
 fn line(stream: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
     stream.read_line(&mut line)?;

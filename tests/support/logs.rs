@@ -1,15 +1,16 @@
-//! Logs whose every line has its own number, so that it can be found again at the server.
+//! Logs whose lines are numbered, so that tests can find each line on the server.
 
 use std::fmt::Write;
 
 pub const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0";
 
-/// A line of format ncsa_extended: page `/page-NUMBER`, one of `visitors` addresses in turn, a second later each.
+/// A line of the format ncsa_extended with the page `/page-NUMBER`. Addresses rotate through
+/// `visitors`, and each line is a second later.
 pub fn line(number: usize, visitors: usize) -> String {
     page(&format!("/page-{number}"), number, visitors)
 }
 
-/// The same, of another path.
+/// The same with another path.
 pub fn page(path: &str, number: usize, visitors: usize) -> String {
     let visitor = number % visitors.max(1);
     let (hour, minute, second) = (number / 3600 % 24, number / 60 % 60, number % 60);
@@ -21,7 +22,7 @@ pub fn page(path: &str, number: usize, visitors: usize) -> String {
     )
 }
 
-/// Lines number 0 to `lines`-1 of 25 visitors.
+/// The lines 0 to `lines` - 1, by 25 visitors.
 pub fn log(lines: usize) -> String {
     log_of(lines, 25)
 }
@@ -30,12 +31,12 @@ pub fn log_of(lines: usize, visitors: usize) -> String {
     (0..lines).map(|number| line(number, visitors)).collect()
 }
 
-/// A line of format common_complete.
+/// A line of the format common_complete.
 pub fn hosted(host: &str, number: usize) -> String {
     format!("{host} {}", line(number, 25))
 }
 
-/// A line of format nginx_json; the host is put in as it is.
+/// A line of the format nginx_json. The host is not escaped.
 pub fn json(host: &str, number: usize) -> String {
     let mut line = String::new();
     let _ = writeln!(

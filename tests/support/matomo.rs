@@ -1,5 +1,5 @@
-//! The Matomo that the recorded cases were recorded with: it takes every hit it is sent, and its sites, faults and
-//! basic authentication are part of the case.
+//! The Matomo of the recorded cases. It accepts every hit; its sites, faults and basic
+//! authentication are part of the case.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use url::form_urlencoded;
 use super::TOKEN;
 use super::http::{Request, Response};
 
-/// A call as it is compared: its path, and its form without the token.
+/// An API call as the cases compare it: path, and form without the token.
 pub type ApiCall = (String, BTreeMap<String, String>);
 
 pub struct Matomo {
@@ -19,11 +19,11 @@ pub struct Matomo {
     seen: Mutex<Seen>,
 }
 
-/// What has come so far.
+/// What it has received so far.
 #[derive(Clone, Default)]
 pub struct Seen {
     pub api: BTreeSet<ApiCall>,
-    /// All hits in the order they came.
+    /// All hits in the order of their arrival.
     pub hits: Vec<Value>,
     /// Path and query of tracking requests.
     pub tracker: BTreeSet<String>,
@@ -112,7 +112,7 @@ impl Matomo {
         method: &str,
         mut form: BTreeMap<String, String>,
     ) -> Value {
-        // Asking after hits is the importer's own affair: answered, not compared.
+        // The script never looks up hits: answered, but not compared.
         if method.starts_with("Live.") {
             return visits(&seen.hits, &form);
         }
@@ -177,7 +177,7 @@ impl Matomo {
         )
     }
 
-    /// What is always there, and what the case adds.
+    /// The defaults, and what the case adds.
     fn with(&self, always: Value, key: &str) -> Map<String, Value> {
         let mut all = always.as_object().unwrap().clone();
         all.extend(self.spec[key].as_object().cloned().unwrap_or_default());
@@ -189,7 +189,7 @@ fn site(id: &str, url: &Value) -> Value {
     json!({"idsite": id, "name": format!("s{id}"), "main_url": url})
 }
 
-/// Of an address, or of what is a host already.
+/// The host of a URL with or without scheme.
 fn host(url: &str) -> &str {
     let rest = url.split_once("//").map_or(url, |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default()

@@ -1,10 +1,10 @@
-//! Logs as disks, networks and strangers leave them: fixture lines with bits turned, cut, joined and out of order.
+//! Damaged logs: fixture lines with flipped bits, cut, joined and out of order.
 
 use std::fs;
 
 use super::folder::fixtures;
 
-/// The names of all formats that have a log of odd lines.
+/// The formats that have a log of odd lines.
 pub fn formats() -> Vec<String> {
     let logs = fs::read_dir(fixtures().join("odd")).unwrap();
     let paths = logs.map(|log| log.unwrap().path());
@@ -16,15 +16,15 @@ pub fn formats() -> Vec<String> {
     names
 }
 
-/// Lines of a format's log, without their ends.
+/// The lines of a format's log, without line ends.
 pub fn lines(format: &str) -> Vec<Vec<u8>> {
     let log = fs::read(fixtures().join(format!("odd/{format}.log"))).unwrap();
     let lines = log.split(|byte| *byte == b'\n');
     lines.map(<[u8]>::to_vec).collect()
 }
 
-/// A log of as many lines as there are seeds, and perhaps more: the log's own lines in their order, and each of
-/// them changed as its seed says. Half of them stay as they are.
+/// Changes each line as its seed says, and repeats the lines if there are more seeds. Half of the
+/// lines stay as they are.
 pub fn changed(lines: &[Vec<u8>], seeds: &[u64]) -> Vec<u8> {
     let mut log = Vec::new();
     for (place, seed) in seeds.iter().enumerate() {
@@ -32,7 +32,7 @@ pub fn changed(lines: &[Vec<u8>], seeds: &[u64]) -> Vec<u8> {
         let mut line = lines[place % lines.len()].clone();
         let other = &lines[dice.below(lines.len())];
         match dice.below(8) {
-            // Without its columns nothing of a log can be read. The first line may have a byte order mark.
+            // Without its header no line of a log can be read. A byte order mark may precede it.
             _ if line
                 .strip_prefix(b"\xef\xbb\xbf")
                 .unwrap_or(&line)
@@ -59,7 +59,7 @@ fn turn_bits(line: &mut [u8], bits: usize, dice: &mut Dice) {
     }
 }
 
-/// Numbers that look drawn at random and are the same each time (SplitMix64).
+/// Pseudo-random numbers, the same in each run (SplitMix64).
 struct Dice(u64);
 
 impl Dice {

@@ -1,4 +1,5 @@
-//! The program itself: started, fed, signalled, ended, and always watched for secrets in its output.
+//! Runs the program: feeds it, signals it, waits for its end, and always checks its output for
+//! secrets.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,14 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use import_logs::sandbox::Sandbox;
+use crate::support::fake::FakeMatomo;
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::clock::{LONGEST, until};
 use super::{Folder, Summary, TOKEN};
 
-/// The program, not yet started. The environment names no token and no proxy.
+/// The program before its start. Its environment has no token and no proxy.
 pub struct Program {
     command: Command,
     input: Option<Vec<u8>>,
@@ -40,8 +41,8 @@ impl Program {
         }
     }
 
-    /// Against this server, its super user's token in the environment.
-    pub fn to(self, sandbox: &Sandbox) -> Self {
+    /// Imports into this server, with its super user's token in the environment.
+    pub fn to(self, sandbox: &FakeMatomo) -> Self {
         let token = sandbox.token().expose();
         self.arg(format!("--url={}", sandbox.url()))
             .env("MATOMO_TOKEN_AUTH", token)
@@ -53,7 +54,7 @@ impl Program {
         self
     }
 
-    /// Arguments as one would type them, parted by blanks.
+    /// Arguments as typed, separated by blanks.
     pub fn args(mut self, typed: &str) -> Self {
         self.command.args(typed.split_whitespace());
         self
@@ -64,7 +65,7 @@ impl Program {
         self
     }
 
-    /// A text that may not appear in any output.
+    /// A text that no output may contain.
     pub fn secret(mut self, secret: &str) -> Self {
         self.secrets.push(secret.to_owned());
         self
@@ -75,13 +76,13 @@ impl Program {
         self
     }
 
-    /// How long it may take.
+    /// The longest time it may take.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Runs it to its end. A test in which it does not come to an end fails.
+    /// Runs it to its end. The test fails if it does not end in time.
     pub fn run(mut self) -> Ended {
         let input = self.input.take();
         let mut running = self.start();
@@ -109,7 +110,7 @@ impl Program {
         }
     }
 
-    /// Runs it with a stdout that nobody reads any more.
+    /// Runs it with a closed stdout.
     pub fn run_unheard(mut self) -> Ended {
         self.command.stdin(Stdio::null());
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -144,8 +145,8 @@ impl Running {
         input.flush().unwrap();
     }
 
-    /// Writes all of that to stdin and ends it; the program can read no more than a page at once. It may end before it
-    /// has read everything.
+    /// Writes the input to stdin and closes it. The pipe holds a single page, and the program may
+    /// end before it has read everything.
     pub fn feed(&mut self, input: Vec<u8>) {
         if let Some(mut stdin) = self.input.take() {
             fcntl_setpipe_size(&stdin, 4096).unwrap();
@@ -153,7 +154,7 @@ impl Running {
         }
     }
 
-    /// Ends stdin.
+    /// Closes stdin.
     pub fn close(&mut self) {
         self.input = None;
     }
@@ -162,7 +163,7 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// The most memory it has had at once until now, in bytes; `None` once it has ended.
+    /// Its peak memory so far, in bytes. `None` after its end.
     pub fn peak_memory(&self) -> Option<u64> {
         let status = fs::read_to_string(
             Path::new("/proc")
@@ -177,7 +178,7 @@ impl Running {
         Some(kib * 1024)
     }
 
-    /// Whether it has said that on stderr.
+    /// Whether stderr contains the text so far.
     pub fn has_said(&self, text: &str) -> bool {
         self.err.so_far().contains(text)
     }
@@ -186,7 +187,7 @@ impl Running {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for its end; stdin is closed first.
+    /// Closes stdin and waits for the end.
     pub fn end(mut self) -> Ended {
         self.close();
         let mut status: Option<ExitStatus> = None;
@@ -222,13 +223,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail where it has ended already.
+        // Both fail if it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// One of its outputs, read as it comes.
+/// One of its outputs, read as it is written.
 struct Heard {
     text: Arc<Mutex<Vec<u8>>>,
     thread: Option<JoinHandle<()>>,
@@ -262,10 +263,10 @@ impl Heard {
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Ended {
-    /// `None`: ended by a signal that it did not handle.
+    /// `None` if a signal killed it.
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
@@ -278,16 +279,16 @@ impl Ended {
         self
     }
 
-    /// Its messages hold all of these texts.
+    /// Checks that stderr contains all of these texts.
     #[track_caller]
     pub fn says(self, texts: &[&str]) -> Self {
         for text in texts {
-            assert!(self.err.contains(text), "{text:?} is not said: {self}");
+            assert!(self.err.contains(text), "{text:?} is not on stderr: {self}");
         }
         self
     }
 
-    /// None of its output holds this text.
+    /// Checks that no output contains the text.
     #[track_caller]
     pub fn hides(self, text: &str) -> Self {
         assert!(!self.out.contains(text), "{text:?} on stdout: {self}");

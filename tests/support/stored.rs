@@ -1,37 +1,37 @@
-//! What a sandbox stored or was sent.
+//! Fake servers, and what they stored.
 
-use import_logs::sandbox::{Live, Options, Sandbox};
+use crate::support::fake::{FakeMatomo, Live, Options};
 use serde_json::Value;
 
-/// A server with site 1 for everything, the calls kept.
+/// A server that has only site 1 and keeps a log of all calls.
 pub fn options() -> Options {
     Options::fixed(&[(1, "http://www.example.com")], &[("www.example.com", 1)])
 }
 
-/// Such a server without faults.
-pub fn sandbox() -> Sandbox {
+/// Such a server, without faults.
+pub fn sandbox() -> FakeMatomo {
     started(options())
 }
 
-pub fn started(options: Options) -> Sandbox {
-    Sandbox::start(options).unwrap()
+pub fn started(options: Options) -> FakeMatomo {
+    FakeMatomo::start(options)
 }
 
-/// One whose visitor log answers so.
+/// Such a server with this visitor log.
 pub fn seen_through(live: Live) -> Options {
     Options { live, ..options() }
 }
 
-pub fn count(sandbox: &Sandbox) -> u64 {
+pub fn count(sandbox: &FakeMatomo) -> u64 {
     sandbox.store().count().unwrap()
 }
 
-/// A text of a hit, empty where there is none.
+/// A text in a hit, or an empty one if it is missing.
 pub fn text<'h>(hit: &'h Value, key: &str) -> &'h str {
     hit[key].as_str().unwrap_or_default()
 }
 
-/// The number of the line that a hit comes from.
+/// The number of the line that a hit is from.
 pub fn number(hit: &Value) -> usize {
     let url = text(hit, "url");
     let number = url
@@ -42,14 +42,14 @@ pub fn number(hit: &Value) -> usize {
 }
 
 /// The numbers of all stored hits, sorted.
-pub fn numbers(sandbox: &Sandbox) -> Vec<usize> {
+pub fn numbers(sandbox: &FakeMatomo) -> Vec<usize> {
     let mut numbers: Vec<usize> = sandbox.store().hits().unwrap().iter().map(number).collect();
     numbers.sort_unstable();
     numbers
 }
 
-/// Every line of `0..lines` is stored exactly once.
+/// Checks that each of the lines `0..lines` is stored exactly once.
 #[track_caller]
-pub fn assert_each_once(sandbox: &Sandbox, lines: usize) {
+pub fn assert_each_once(sandbox: &FakeMatomo, lines: usize) {
     assert_eq!(numbers(sandbox), (0..lines).collect::<Vec<_>>());
 }

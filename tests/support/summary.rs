@@ -1,11 +1,11 @@
-//! The summary's numbers, read as a script would read them: by their words.
+//! Reads the numbers of the summary by their words, as a script does.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What scripts know, and the words it stands before or after.
+/// The numbers that scripts know, and the words around them.
 const WORDS: [(&str, &str); 16] = [
     ("imported", r"(\d+) requests imported successfully"),
     ("downloads", r"(\d+) requests were downloads"),
@@ -28,7 +28,7 @@ const WORDS: [(&str, &str); 16] = [
     ("hosts_ignored", r"(\d+) distinct hostnames did not match"),
 ];
 
-/// Lines that stand there only when they are not zero.
+/// Lines that are printed only if they are not zero.
 const OWN_WORDS: [(&str, &str); 5] = [
     ("refused", r"(\d+) requests refused by the server"),
     ("lost", r"(\d+) requests lost by the server"),
@@ -51,7 +51,7 @@ fn compiled(words: &[(&'static str, &str)]) -> Patterns {
 /// Numbers by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Those of [`WORDS`] that stand in the text.
+    /// Those of [`WORDS`] that are in the text.
     pub known: BTreeMap<&'static str, u64>,
     own: BTreeMap<&'static str, u64>,
 }
@@ -71,7 +71,7 @@ impl Summary {
         }
     }
 
-    /// A number by its name; one of our own that is not there is zero.
+    /// A number by its name. A missing one of [`OWN_WORDS`] is zero.
     #[track_caller]
     pub fn get(&self, name: &str) -> u64 {
         if OWN_WORDS.iter().any(|(known, _)| *known == name) {
@@ -83,7 +83,7 @@ impl Summary {
         }
     }
 
-    /// Lines that did not go to Matomo, as the nine lines under "ignored" have them.
+    /// The sum of the nine lines under "ignored".
     pub fn dropped(&self) -> u64 {
         WORDS[3..12].iter().map(|(name, _)| self.get(name)).sum()
     }

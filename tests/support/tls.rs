@@ -1,4 +1,4 @@
-//! Servers that speak TLS, with a certificate that nobody has heard of.
+//! Servers with TLS and a self-signed certificate.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::http::{Request, Response, Server, Stream};
 
-/// A server for `127.0.0.1`, and its certificate as PEM.
+/// A server on `127.0.0.1`, and its certificate as PEM.
 pub fn self_signed(
     answer: impl Fn(&Request) -> Response + Send + Sync + 'static,
 ) -> (Server, String) {

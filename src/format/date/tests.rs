@@ -1,11 +1,11 @@
-//! Dates as servers write them, and as they should not.
+//! Valid and invalid dates, in built-in formats and by `--log-date-format`.
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime};
 use proptest::prelude::*;
 
 use super::*;
 
-/// What a format reads from these fields, as `2024-05-14 06:25:24 +7200`; the offset only where it is known.
+/// What a format reads from these fields, as `2024-05-14 06:25:24 +7200`, the offset only if known.
 fn read(format: &DateFormat, fields: &[(Field, &[u8])]) -> Option<String> {
     let mut record = Record::default();
     for (field, value) in fields {
@@ -45,7 +45,7 @@ fn some(text: &str) -> Option<String> {
 }
 
 #[test]
-fn a_line_without_date_is_invalid() {
+fn a_line_without_a_date_is_invalid() {
     assert_eq!(read(&DateFormat::Clf, &[(Field::Timezone, b"+0200")]), None);
     assert_eq!(
         read(&DateFormat::W3c, &[(Field::Date, b"2024-05-14")]),
@@ -54,7 +54,7 @@ fn a_line_without_date_is_invalid() {
 }
 
 #[test]
-fn servers_dates_are_read_as_strptime_reads_them() {
+fn common_log_dates_are_read_as_strptime_reads_them() {
     let good = some("2024-05-14 06:05:04");
     for text in [
         "14/May/2024:06:05:04",
@@ -83,7 +83,7 @@ fn servers_dates_are_read_as_strptime_reads_them() {
 }
 
 #[test]
-fn zones_are_numbers_with_or_without_sign_and_colon() {
+fn zones_are_numbers_with_or_without_a_sign_and_a_colon() {
     for (zone, want) in [
         ("+0200", "+7200"),
         ("0200", "+7200"),
@@ -103,7 +103,7 @@ fn zones_are_numbers_with_or_without_sign_and_colon() {
 }
 
 #[test]
-fn an_empty_zone_is_none() {
+fn an_empty_zone_counts_as_none() {
     assert_eq!(
         zoned("14/May/2024:06:05:04", ""),
         some("2024-05-14 06:05:04")
@@ -115,7 +115,7 @@ fn an_empty_zone_is_none() {
 }
 
 #[test]
-fn a_zone_that_is_no_number_makes_the_line_invalid() {
+fn a_zone_that_is_not_a_number_makes_the_line_invalid() {
     for zone in [
         "Z",
         "UTC",
@@ -135,7 +135,7 @@ fn a_zone_that_is_no_number_makes_the_line_invalid() {
 }
 
 #[test]
-fn w3c_dates_name_no_zone_and_may_be_quoted_and_have_a_fraction() {
+fn w3c_dates_have_no_zone_and_may_have_quotes_and_a_fraction() {
     let good = some("2024-05-14 06:05:04");
     for (date, time) in [
         ("2024-05-14", "06:05:04"),
@@ -184,7 +184,7 @@ fn iso_seconds_are_utc() {
 }
 
 #[test]
-fn iso_8601_takes_offset_and_fraction() {
+fn iso_8601_dates_may_have_an_offset_and_a_fraction() {
     for (text, want) in [
         ("2024-05-14T06:25:24+02:00", "2024-05-14 06:25:24 +7200"),
         ("2024-05-14T06:25:24-0130", "2024-05-14 06:25:24 -5400"),
@@ -209,7 +209,7 @@ fn iso_8601_takes_offset_and_fraction() {
 }
 
 #[test]
-fn epoch_seconds_are_cut_to_whole_ones() {
+fn epoch_seconds_are_rounded_down() {
     for (text, want) in [
         ("1715668174.8155608", "2024-05-14 06:29:34 +0"),
         ("1715668174", "2024-05-14 06:29:34 +0"),
@@ -235,7 +235,7 @@ fn epoch_seconds_are_cut_to_whole_ones() {
 }
 
 #[test]
-fn a_pattern_reads_date_and_time_and_the_zone_of_either() {
+fn a_date_format_reads_date_and_time_and_an_offset_in_either() {
     let pattern = |text| DateFormat::Strptime(Strptime::new(text).unwrap());
     let both: [(Field, &[u8]); 2] = [(Field::Date, b"2024-05-14"), (Field::Time, b"06:25:24")];
     assert_eq!(
@@ -262,7 +262,7 @@ fn a_pattern_reads_date_and_time_and_the_zone_of_either() {
 }
 
 #[test]
-fn days_are_those_of_the_calendar() {
+fn days_match_the_calendar() {
     let first = NaiveDate::from_ymd_opt(1, 1, 1).unwrap();
     let dates = first.iter_days().take_while(|date| date.year() < 10_000);
     for (date, days) in dates.zip(days_from_civil(1, 1, 1)..) {
@@ -277,7 +277,7 @@ fn days_are_those_of_the_calendar() {
 
 proptest! {
     #[test]
-    fn the_short_way_reads_what_the_pattern_reads(text in "[0-3][0-9]/[A-Za-z]{3}/[0-9]{4}:[0-2][0-9]:[0-9]{2}:[0-9]{2}") {
+    fn the_fast_reader_agrees_with_the_date_format(text in "[0-3][0-9]/[A-Za-z]{3}/[0-9]{4}:[0-2][0-9]:[0-9]{2}:[0-9]{2}") {
         let long = Strptime::CLF.read(text.as_bytes()).map(|moment| moment.local);
         if let Some(local) = usual_clf(text.as_bytes()) {
             prop_assert_eq!(Some(local), long);
@@ -311,5 +311,291 @@ proptest! {
             let _ = read(&format, &fields);
         }
         let _ = numeric_zone(zone.as_bytes());
+    }
+}
+
+/// A date format, a text, and what Python 3.11's `datetime.strptime` reads, without the fraction
+/// and with the offset in seconds, if any.
+const ANSWERS: &[(&str, &str, &str)] = &[
+    (
+        "%d/%b/%Y:%H:%M:%S",
+        "14/May/2024:06:25:24",
+        "2024-05-14 06:25:24",
+    ),
+    (
+        "%d/%b/%Y:%H:%M:%S",
+        "4/May/2024:6:5:4",
+        "2024-05-04 06:05:04",
+    ),
+    (
+        "%d/%b/%Y:%H:%M:%S",
+        " 4/May/2024:06:05:04",
+        "2024-05-04 06:05:04",
+    ),
+    (
+        "%d/%b/%Y:%H:%M:%S",
+        "14/MAY/2024:06:05:04",
+        "2024-05-14 06:05:04",
+    ),
+    (
+        "%d/%b/%Y:%H:%M:%S",
+        "14/may/2024:06:05:04",
+        "2024-05-14 06:05:04",
+    ),
+    ("%d/%b/%Y:%H:%M:%S", "14/Mai/2024:06:05:04", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "14/Mayy/2024:06:05:04", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "14/Ma/2024:06:05:04", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "00/May/2024:06:05:04", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "31/Feb/2024:06:05:04", "no date"),
+    (
+        "%d/%b/%Y:%H:%M:%S",
+        "29/Feb/2024:06:05:04",
+        "2024-02-29 06:05:04",
+    ),
+    ("%d/%b/%Y:%H:%M:%S", "29/Feb/2023:06:05:04", "no date"),
+    (
+        "%d/%b/%Y:%H:%M:%S",
+        "29/Feb/2000:06:05:04",
+        "2000-02-29 06:05:04",
+    ),
+    ("%d/%b/%Y:%H:%M:%S", "29/Feb/1900:06:05:04", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "32/May/2024:06:05:04", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "14/May/0000:06:05:04", "no date"),
+    (
+        "%d/%b/%Y:%H:%M:%S",
+        "1/Jan/0001:00:00:00",
+        "0001-01-01 00:00:00",
+    ),
+    (
+        "%d/%b/%Y:%H:%M:%S",
+        "31/Dec/9999:23:59:59",
+        "9999-12-31 23:59:59",
+    ),
+    ("%d/%b/%Y:%H:%M:%S", "14/May/24:06:05:04", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "14/May/02024:06:05:04", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "14/May/2024:24:05:04", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "14/May/2024:23:60:04", "no date"),
+    (
+        "%d/%b/%Y:%H:%M:%S",
+        "14/May/2024:23:59:59",
+        "2024-05-14 23:59:59",
+    ),
+    ("%d/%b/%Y:%H:%M:%S", "14/May/2024:23:59:60", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "14/May/2024:23:59:61", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "14/May/2024:23:59:62", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "14/May/2024:06:05:04 ", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "14/May/2024:06:05:04.5", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "14/May/2024 06:05:04", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "014/May/2024:06:05:04", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "+4/May/2024:06:05:04", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "14/May/2024:006:05:04", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "", "no date"),
+    ("%d/%b/%Y:%H:%M:%S", "é", "no date"),
+    (
+        "%Y-%m-%dT%H:%M:%S",
+        "2024-05-14T06:25:24",
+        "2024-05-14 06:25:24",
+    ),
+    (
+        "%Y-%m-%dT%H:%M:%S",
+        "2024-05-14t06:25:24",
+        "2024-05-14 06:25:24",
+    ),
+    ("%Y-%m-%d", "2024-05-14", "2024-05-14 00:00:00"),
+    ("%Y-%m-%d", "2024-5-4", "2024-05-04 00:00:00"),
+    ("%Y-%m-%d", "2024-05-14\n", "no date"),
+    ("%Y-%m-%d", "2024-13-14", "no date"),
+    ("%Y-%m-%d", "2024-00-14", "no date"),
+    (
+        "%Y-%m-%dT%H:%M:%S.%f",
+        "2024-05-14T06:25:24.5",
+        "2024-05-14 06:25:24",
+    ),
+    (
+        "%Y-%m-%dT%H:%M:%S.%f",
+        "2024-05-14T06:25:24.123456",
+        "2024-05-14 06:25:24",
+    ),
+    (
+        "%Y-%m-%dT%H:%M:%S.%f",
+        "2024-05-14T06:25:24.1234567",
+        "no date",
+    ),
+    ("%Y-%m-%dT%H:%M:%S.%f", "2024-05-14T06:25:24.", "no date"),
+    ("%Y%m%d%H%M%S", "20240514062524", "2024-05-14 06:25:24"),
+    ("%d%m", "111", "1900-01-11 00:00:00"),
+    ("%d%m", "3111", "no date"),
+    ("%m%d", "123", "1900-12-03 00:00:00"),
+    ("%H%M%S", "12", "no date"),
+    ("%f%S", "1234567", "1900-01-01 00:00:07"),
+    ("%f%S", "1", "no date"),
+    ("%y", "68", "2068-01-01 00:00:00"),
+    ("%y", "69", "1969-01-01 00:00:00"),
+    ("%y", "00", "2000-01-01 00:00:00"),
+    ("%y", "9", "no date"),
+    ("%y %Y", "20 1999", "1999-01-01 00:00:00"),
+    ("%I", "12", "1900-01-01 00:00:00"),
+    ("%I %p", "12 AM", "1900-01-01 00:00:00"),
+    ("%I %p", "12 pm", "1900-01-01 12:00:00"),
+    ("%I %p", "1 PM", "1900-01-01 13:00:00"),
+    ("%I %p", "13 PM", "no date"),
+    ("%I %p", "0 AM", "no date"),
+    ("%p %I", "PM 11", "1900-01-01 23:00:00"),
+    ("%B %d", "may 5", "1900-05-05 00:00:00"),
+    ("%B", "SEPTEMBER", "1900-09-01 00:00:00"),
+    ("%b", "september", "no date"),
+    ("%b %d", "Feb 28", "1900-02-28 00:00:00"),
+    ("%b %d", "Feb 29", "no date"),
+    ("%b %d %H:%M:%S", "May  4 06:25:24", "1900-05-04 06:25:24"),
+    ("%b %d %H:%M:%S", "May 14 06:25:24", "1900-05-14 06:25:24"),
+    ("%a, %d %b %Y", "Tue, 14 May 2024", "2024-05-14 00:00:00"),
+    ("%a, %d %b %Y", "Mon, 14 May 2024", "2024-05-14 00:00:00"),
+    ("%A", "tuesday", "1900-01-01 00:00:00"),
+    ("%a", "tuesday", "no date"),
+    ("%w", "7", "no date"),
+    ("%u", "0", "no date"),
+    ("%Y %j", "2024 366", "2024-12-31 00:00:00"),
+    ("%Y %j", "2023 001", "2023-01-01 00:00:00"),
+    ("%Y %j", "2023 0", "no date"),
+    ("%Y %j", "2023 367", "no date"),
+    ("%Y %j", "9999 366", "no date"),
+    ("%j %Y %m %d", "100 2024 2 31", "2024-04-09 00:00:00"),
+    ("%z", "Z", "1900-01-01 00:00:00 +0"),
+    ("%z", "+0200", "1900-01-01 00:00:00 +7200"),
+    ("%z", "+02:00", "1900-01-01 00:00:00 +7200"),
+    ("%z", "-01:30", "1900-01-01 00:00:00 -5400"),
+    ("%z", "+02", "no date"),
+    ("%z", "0200", "no date"),
+    ("%z", "+02:60", "no date"),
+    ("%z", "+2359", "1900-01-01 00:00:00 +86340"),
+    ("%z", "-2359", "1900-01-01 00:00:00 -86340"),
+    ("%z", "+02:0030", "no date"),
+    ("%z", "+0200:30", "no date"),
+    ("%z", "+02:00:61", "no date"),
+    ("%z", "+2400", "no date"),
+    ("%z", "+9959", "no date"),
+    (
+        "%Y-%m-%dT%H:%M:%S%z",
+        "2024-05-14T06:25:24+02:00",
+        "2024-05-14 06:25:24 +7200",
+    ),
+    (
+        "%Y-%m-%dT%H:%M:%S%z",
+        "2024-05-14T06:25:24Z",
+        "2024-05-14 06:25:24 +0",
+    ),
+    (
+        "%d/%b/%Y:%H:%M:%S %z",
+        "14/May/2024:06:25:24 +0200",
+        "2024-05-14 06:25:24 +7200",
+    ),
+    ("%z%S", "+020030", "1900-01-01 00:00:30 +7200"),
+    ("%Z", "CET", "no date"),
+    ("%Z", "Z", "no date"),
+    ("%c", "Tue May 14 06:25:24 2024", "2024-05-14 06:25:24"),
+    ("%c", "tue may  4 6:25:24 2024", "2024-05-04 06:25:24"),
+    ("%x", "05/14/24", "2024-05-14 00:00:00"),
+    ("%X", "1:2:3", "1900-01-01 01:02:03"),
+    ("%x %X", "5/4/69 23:59:59", "1969-05-04 23:59:59"),
+    ("a b", "a \t b", "1900-01-01 00:00:00"),
+    ("a b", "ab", "no date"),
+    ("a  b", "a b", "1900-01-01 00:00:00"),
+    (" %d", "4", "no date"),
+    (" %d", "  4", "1900-01-04 00:00:00"),
+    ("%d ", "4", "no date"),
+    ("%d%%%m", "4%5", "1900-05-04 00:00:00"),
+    ("%d.%m", "4.5", "1900-05-04 00:00:00"),
+    ("%d.%m", "4x5", "no date"),
+    ("[%d]", "[4]", "1900-01-04 00:00:00"),
+    ("%Y\u{a0}%m", "2024 5", "2024-05-01 00:00:00"),
+    ("%Y %m", "2024\u{a0}5", "2024-05-01 00:00:00"),
+    ("%Y-%M", "2024-5", "2024-01-01 00:05:00"),
+    ("", "", "1900-01-01 00:00:00"),
+    ("", " ", "no date"),
+    ("%S", "60", "no date"),
+    ("x", "X", "1900-01-01 00:00:00"),
+];
+
+fn answer(format: &str, text: &[u8]) -> String {
+    let Some(moment) = Strptime::new(format).unwrap().read(text) else {
+        return "no date".to_string();
+    };
+    let local = chrono::DateTime::from_timestamp(moment.local, 0)
+        .unwrap()
+        .naive_utc();
+    let date = local.format("%Y-%m-%d %H:%M:%S");
+    match moment.offset {
+        Some(offset) => format!("{date} {offset:+}"),
+        None => date.to_string(),
+    }
+}
+
+fn refusal(format: &str) -> String {
+    Strptime::new(format).unwrap_err().to_string()
+}
+
+#[test]
+fn date_formats_read_what_python_reads() {
+    for (format, text, want) in ANSWERS {
+        let got = answer(format, text.as_bytes());
+        assert_eq!(&got, want, "'{text}' read by '{format}'");
+    }
+}
+
+#[test]
+fn utc_and_gmt_are_zones() {
+    assert_eq!(answer("%H:%M %Z", b"6:25 utc"), "1900-01-01 06:25:00 +0");
+    assert_eq!(answer("%H:%M %Z", b"6:25 GMT"), "1900-01-01 06:25:00 +0");
+    assert_eq!(answer("%z %Z", b"+0200 UTC"), "1900-01-01 00:00:00 +7200");
+}
+
+#[test]
+fn an_unknown_directive_is_refused_with_its_place() {
+    let text = refusal("%d/%b/%Y:%q");
+    assert!(text.contains("--log-date-format"), "{text}");
+    assert!(text.contains("character 10"), "{text}");
+    assert!(text.contains("%q is not a directive"), "{text}");
+    assert!(refusal("é%-d").contains("character 2"));
+    assert!(refusal("%d/%").contains("character 4"));
+    for letter in ["E", "F", "T", "U", "W", "V", "G", "s", "n", "é", ":z", " d"] {
+        assert!(Strptime::new(&format!("%{letter}")).is_err(), "%{letter}");
+    }
+}
+
+#[test]
+fn a_directive_given_twice_is_refused_at_the_second_place() {
+    assert!(refusal("%d/%d").contains("character 4"));
+    assert!(refusal("%H %c").contains("character 4"));
+    assert!(refusal("%X %S").contains("character 4"));
+    assert!(Strptime::new("%y %Y %a %A %b %B %m %H %I %%%%").is_ok());
+}
+
+#[test]
+fn the_built_in_date_formats_match_their_patterns() {
+    assert_eq!(Strptime::CLF, Strptime::new("%d/%b/%Y:%H:%M:%S").unwrap());
+    assert_eq!(Strptime::ISO_DATE, Strptime::new("%Y-%m-%d").unwrap());
+    assert_eq!(Strptime::ISO_TIME, Strptime::new("%H:%M:%S").unwrap());
+}
+
+#[test]
+fn long_runs_of_digits_are_read_quickly() {
+    let pattern = Strptime::new("%d%m%H%M%S%j%I%y%f%w%Y/").unwrap();
+    assert_eq!(pattern.read(&[b'1'; 26]), None);
+    assert_eq!(pattern.read(&vec![b'1'; 1 << 20]), None);
+}
+
+proptest! {
+    #[test]
+    fn no_format_and_no_text_panics(format in "(%[aAwudbBmyYHIpMSfzZjcxX%]|[ -~é\t]){0,8}", text: Vec<u8>) {
+        if let Ok(pattern) = Strptime::new(&format) {
+            let _ = pattern.read(&text);
+        }
+    }
+
+    #[test]
+    fn digits_and_signs_never_panic(text in "[0-9:+. Z-]{0,24}") {
+        let pattern = Strptime::new("%z%j%Y %y%w:%S.%f").unwrap();
+        let _ = pattern.read(text.as_bytes());
+        let _ = Strptime::new("%Y%m%d%H%M%S%z").unwrap().read(text.as_bytes());
     }
 }

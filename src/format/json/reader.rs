@@ -1,28 +1,27 @@
-//! Reads JSON as logs hold it.
+//! Reads JSON as logs contain it.
 //!
-//! Where logs leave the standard, a line must not be lost for it: strings may hold bytes that are no UTF-8,
-//! raw control characters, and nginx's `\xHH` (the byte itself); a lone surrogate is U+FFFD; `NaN` and
-//! `Infinity` are numbers, as Python has them. Everything else is held to the grammar. Nothing recurses, so
-//! depth costs no stack.
-
-mod string;
+//! Some servers depart from the standard, and their lines must not be lost: strings may contain
+//! bytes that are not UTF-8, raw control characters, and nginx's `\xHH` (that byte); a lone
+//! surrogate becomes U+FFFD; `NaN` and `Infinity` are numbers, as in Python. The rest of the
+//! grammar is enforced. Nothing recurses, so deep nesting needs no stack.
 
 use bumpalo::Bump;
+use memchr::{memchr, memchr2};
 
-/// What a key has.
+/// The value of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     /// A string, unescaped.
     Text(&'a [u8]),
-    /// A number as it stands in the line.
+    /// A number as logged.
     Number(&'a [u8]),
-    /// `true`, `false`, an object or an array as it stands in the line.
+    /// `true`, `false`, an object or an array, as logged.
     Other(&'a [u8]),
     Null,
 }
 
 impl<'a> Value<'a> {
-    /// What can be a field: a string, or a number's digits.
+    /// The text of a field. Only strings and numbers can be one.
     pub fn text(self) -> Option<&'a [u8]> {
         match self {
             Value::Text(text) | Value::Number(text) => Some(text),
@@ -30,23 +29,32 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The value as it stands in the line, for a look inside an object or array.
+    /// The text of an object or array; empty for other values.
     pub fn nested(self) -> &'a [u8] {
         match self {
             Value::Other(text) => text,
             _ => b"",
         }
     }
+
+    /// The text of any value. Returns `None` for `null`.
+    pub fn any_text(self) -> Option<&'a [u8]> {
+        match self {
+            Value::Text(text) | Value::Number(text) | Value::Other(text) => Some(text),
+            Value::Null => None,
+        }
+    }
 }
 
-/// The members of one object, one after the other.
+/// Iterates over the keys and values of an object. Stops after the last one, or where the text
+/// breaks the grammar.
 pub struct Members<'a> {
     cursor: Cursor<'a>,
-    state: State,
+    state: MembersState,
 }
 
 #[derive(PartialEq, Eq)]
-enum State {
+enum MembersState {
     First,
     Later,
     Ended,
@@ -54,69 +62,68 @@ enum State {
 }
 
 impl<'a> Members<'a> {
-    /// `None`: the text does not begin as an object does.
+    /// Returns `None` if the text does not begin with `{`.
     pub fn of(text: &'a [u8], arena: &'a Bump) -> Option<Members<'a>> {
         let mut cursor = Cursor::new(text, arena);
-        cursor.space();
+        cursor.skip_space();
         cursor.expect(b'{')?;
         Some(Members {
             cursor,
-            state: State::First,
+            state: MembersState::First,
         })
     }
 
-    /// Whether the object was whole, with nothing but white space behind it.
+    /// Whether the object was complete and only white space follows it.
     pub fn ended_well(&self) -> bool {
-        self.state == State::Ended && self.cursor.at == self.cursor.text.len()
+        self.state == MembersState::Ended && self.cursor.at == self.cursor.text.len()
     }
 
     fn member(&mut self) -> Option<(&'a [u8], Value<'a>)> {
-        if matches!(self.state, State::Ended | State::Broken) {
+        if matches!(self.state, MembersState::Ended | MembersState::Broken) {
             return None;
         }
         let cursor = &mut self.cursor;
-        cursor.space();
+        cursor.skip_space();
         if cursor.expect(b'}').is_some() {
-            cursor.space();
-            self.state = State::Ended;
+            cursor.skip_space();
+            self.state = MembersState::Ended;
             return None;
         }
-        if self.state == State::Later {
+        if self.state == MembersState::Later {
             cursor.expect(b',')?;
-            cursor.space();
+            cursor.skip_space();
         }
         let key = cursor.string()?;
-        cursor.space();
+        cursor.skip_space();
         cursor.expect(b':')?;
-        cursor.space();
+        cursor.skip_space();
         let value = cursor.value()?;
-        self.state = State::Later;
+        self.state = MembersState::Later;
         Some((key, value))
     }
 }
 
-/// Each key and its value; ends after the last one, and where the text breaks the grammar.
 impl<'a> Iterator for Members<'a> {
     type Item = (&'a [u8], Value<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
         let member = self.member();
-        if member.is_none() && self.state != State::Ended {
-            self.state = State::Broken;
+        if member.is_none() && self.state != MembersState::Ended {
+            self.state = MembersState::Broken;
         }
         member
     }
 }
 
-/// The first element of an array, where it has one.
+/// The first element of an array. Returns `None` if the text is not an array or has no element.
 pub fn first_element<'a>(array: &'a [u8], arena: &'a Bump) -> Option<Value<'a>> {
     let mut cursor = Cursor::new(array, arena);
     cursor.expect(b'[')?;
-    cursor.space();
+    cursor.skip_space();
     cursor.value()
 }
 
-/// The length of the number that a text begins with.
+/// The length of the number at the beginning of a text.
 pub fn number_length(text: &[u8]) -> Option<usize> {
     let digits = |from: usize| {
         let run = text[from..].iter().position(|byte| !byte.is_ascii_digit());
@@ -165,7 +172,7 @@ impl<'a> Cursor<'a> {
         &self.text[self.at..]
     }
 
-    fn space(&mut self) {
+    fn skip_space(&mut self) {
         while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.text.get(self.at) {
             self.at += 1;
         }
@@ -180,7 +187,7 @@ impl<'a> Cursor<'a> {
         match *self.text.get(start)? {
             b'"' => self.string().map(Value::Text),
             b'{' | b'[' => {
-                self.pass_nested()?;
+                self.skip_nested()?;
                 Some(Value::Other(&self.text[start..self.at]))
             }
             _ => self.plain(),
@@ -202,12 +209,12 @@ impl<'a> Cursor<'a> {
         Some(Value::Number(number))
     }
 
-    /// Passes over an object or array and holds it to the grammar. One bit for each level that is open tells
-    /// which of the two it is; what is deeper than 128 levels is no log line.
-    fn pass_nested(&mut self) -> Option<()> {
+    /// Skips an object or array and checks its grammar. One bit for each open level says whether it
+    /// is an object. Returns `None` also for more than 128 levels.
+    fn skip_nested(&mut self) -> Option<()> {
         let (mut objects, mut depth) = (0_u128, 0_u32);
         loop {
-            // Here a value begins.
+            // At the start of a value.
             let opener = *self.text.get(self.at)?;
             if matches!(opener, b'{' | b'[') {
                 if depth == u128::BITS {
@@ -216,30 +223,30 @@ impl<'a> Cursor<'a> {
                 self.at += 1;
                 depth += 1;
                 objects = objects << 1 | u128::from(opener == b'{');
-                self.space();
+                self.skip_space();
                 let closer = if opener == b'{' { b'}' } else { b']' };
                 if self.text.get(self.at) != Some(&closer) {
                     if opener == b'{' {
-                        self.pass_key()?;
+                        self.skip_key()?;
                     }
                     continue;
                 }
             } else {
                 match opener {
-                    b'"' => self.pass_string().map(drop)?,
+                    b'"' => self.skip_string().map(drop)?,
                     _ => self.plain().map(drop)?,
                 }
-                self.space();
+                self.skip_space();
             }
-            // Here a value ended, and perhaps those around it.
+            // At the end of a value, and perhaps of those around it.
             loop {
                 let in_object = objects & 1 == 1;
                 match (*self.text.get(self.at)?, in_object) {
                     (b',', _) => {
                         self.at += 1;
-                        self.space();
+                        self.skip_space();
                         if in_object {
-                            self.pass_key()?;
+                            self.skip_key()?;
                         }
                         break;
                     }
@@ -250,7 +257,7 @@ impl<'a> Cursor<'a> {
                         if depth == 0 {
                             return Some(());
                         }
-                        self.space();
+                        self.skip_space();
                     }
                     _ => return None,
                 }
@@ -258,11 +265,103 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn pass_key(&mut self) -> Option<()> {
-        self.pass_string()?;
-        self.space();
+    fn skip_key(&mut self) -> Option<()> {
+        self.skip_string()?;
+        self.skip_space();
         self.expect(b':')?;
-        self.space();
+        self.skip_space();
         Some(())
     }
+
+    /// A string without its quotes. Copied only if it has escapes.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        let start = self.at + 1;
+        let escaped = self.skip_string()?;
+        let raw = &self.text[start..self.at - 1];
+        match escaped {
+            false => Some(raw),
+            true => unescape(raw, self.arena),
+        }
+    }
+
+    /// Skips a string. Returns whether it has escapes.
+    fn skip_string(&mut self) -> Option<bool> {
+        self.expect(b'"')?;
+        let mut escaped = false;
+        loop {
+            self.at += memchr2(b'"', b'\\', self.rest())?;
+            if self.expect(b'"').is_some() {
+                return Some(escaped);
+            }
+            escaped = true;
+            self.escape()?;
+        }
+    }
+
+    /// Takes one escape, beginning with its backslash.
+    fn escape(&mut self) -> Option<Escape> {
+        let kind = *self.text.get(self.at + 1)?;
+        self.at += 2;
+        Some(match kind {
+            b'"' | b'\\' | b'/' => Escape::Byte(kind),
+            b'b' => Escape::Byte(8),
+            b'f' => Escape::Byte(12),
+            b'n' => Escape::Byte(b'\n'),
+            b'r' => Escape::Byte(b'\r'),
+            b't' => Escape::Byte(b'\t'),
+            b'x' => Escape::Byte(u8::try_from(self.hex(2)?).ok()?),
+            b'u' => Escape::Char(self.char()?),
+            _ => return None,
+        })
+    }
+
+    /// Takes what follows `\u`. Two surrogates in a row are one character.
+    fn char(&mut self) -> Option<char> {
+        let high = self.hex(4)?;
+        if (0xD800..0xDC00).contains(&high) && self.rest().starts_with(b"\\u") {
+            let back = self.at;
+            self.at += 2;
+            let low = self.hex(4)?;
+            if (0xDC00..0xE000).contains(&low) {
+                return char::from_u32(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00));
+            }
+            self.at = back;
+        }
+        Some(char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+
+    fn hex(&mut self, digits: usize) -> Option<u32> {
+        let text = self.rest().get(..digits)?;
+        self.at += digits;
+        text.iter().try_fold(0, |number, digit| {
+            Some(number * 16 + char::from(*digit).to_digit(16)?)
+        })
+    }
+}
+
+/// The meaning of an escape.
+enum Escape {
+    Byte(u8),
+    Char(char),
+}
+
+fn unescape<'a>(raw: &'a [u8], arena: &'a Bump) -> Option<&'a [u8]> {
+    // An escape is never shorter than its meaning.
+    let buffer = arena.alloc_slice_fill_copy(raw.len(), 0_u8);
+    let mut length = 0;
+    let mut write = |bytes: &[u8]| {
+        buffer[length..length + bytes.len()].copy_from_slice(bytes);
+        length += bytes.len();
+    };
+    let mut cursor = Cursor::new(raw, arena);
+    while let Some(plain) = memchr(b'\\', cursor.rest()) {
+        write(&cursor.rest()[..plain]);
+        cursor.at += plain;
+        match cursor.escape()? {
+            Escape::Byte(byte) => write(&[byte]),
+            Escape::Char(char) => write(char.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    write(cursor.rest());
+    Some(&buffer[..length])
 }

@@ -1,36 +1,37 @@
-//! The dialects: which columns each knows, and by which of them a header is told.
+//! The dialects of the W3C family: their columns, and how they encode user agents. See
+//! guide/formats.md, "W3C family".
 
-use super::agent::AgentCoding;
-use super::column::{Column, Quotes, Shape};
-use super::layout::header_names;
-use super::options::W3cOptions;
-use super::{W3c, field_names};
+use bumpalo::Bump;
+
+use super::columns::{Column, ColumnType, Quotes, header_names};
+use super::{W3c, W3cOptions, field_names};
 use crate::error::Result;
+use crate::format::percent::percent_decoded;
 use crate::format::{Field, Record};
 
-/// One of the family.
+/// A format of the family as data.
 #[derive(Debug)]
 pub struct Dialect {
     /// The name for `--log-format-name`.
     pub name: &'static str,
-    /// Columns beyond those that all know; they come first where both know a name.
-    own: &'static [Known],
-    /// The columns that only this dialect has.
+    /// Columns that not all dialects know. They override the common ones of the same name.
+    own: &'static [KnownColumn],
+    /// Columns that only this dialect has.
     marks: &'static [&'static str],
-    pub(super) agent: AgentCoding,
+    pub(super) agent: AgentEncoding,
     /// `time-taken` is in milliseconds.
     millisecs: bool,
     /// Every column is quoted.
     quoted: bool,
-    /// No status, or an empty one, is 200.
+    /// A missing or empty status is 200.
     status_may_lack: bool,
-    /// The category of its events.
-    events: Option<&'static [u8]>,
+    /// The category of events. `None` if the dialect has no events.
+    event_category: Option<&'static [u8]>,
 }
 
-/// A column by its standard name.
+/// A column with its standard name.
 #[derive(Debug)]
-struct Known {
+struct KnownColumn {
     name: &'static str,
     column: Column,
 }
@@ -38,85 +39,116 @@ struct Known {
 const TIME_TAKEN: &str = "time-taken";
 const STEM: &str = "cs-uri-stem";
 
-/// The columns that all dialects know (SPEC section 3, `w3c_extended`).
-const COMMON: &[Known] = &[
-    known("date", Shape::Date, Quotes::Around, Field::Date),
-    known("time", Shape::Time, Quotes::Around, Field::Time),
-    known(STEM, Shape::Path, Quotes::Never, Field::Path),
+/// The columns that all dialects know.
+const COMMON: &[KnownColumn] = &[
+    known("date", ColumnType::Date, Quotes::Stripped, Field::Date),
+    known("time", ColumnType::Time, Quotes::Stripped, Field::Time),
+    known(STEM, ColumnType::Path, Quotes::Never, Field::Path),
     known(
         "cs-uri-query",
-        Shape::Text,
+        ColumnType::Text,
         Quotes::Never,
         Field::QueryString,
     ),
-    known("c-ip", Shape::Ip, Quotes::Around, Field::Ip),
+    known("c-ip", ColumnType::Ip, Quotes::Stripped, Field::Ip),
     known(
         "cs(User-Agent)",
-        Shape::Text,
+        ColumnType::Text,
         Quotes::Kept,
         Field::UserAgent,
     ),
-    known("cs(Referer)", Shape::Text, Quotes::Kept, Field::Referrer),
-    known("sc-status", Shape::Digits, Quotes::Never, Field::Status),
-    known("sc-bytes", Shape::Text, Quotes::Never, Field::Length),
-    known("cs-host", Shape::Text, Quotes::Never, Field::Host),
-    known("cs-method", Shape::Text, Quotes::Never, Field::Method),
-    known("cs-username", Shape::Text, Quotes::Never, Field::Userid),
+    known(
+        "cs(Referer)",
+        ColumnType::Text,
+        Quotes::Kept,
+        Field::Referrer,
+    ),
+    known(
+        "sc-status",
+        ColumnType::Digits,
+        Quotes::Never,
+        Field::Status,
+    ),
+    known("sc-bytes", ColumnType::Text, Quotes::Never, Field::Length),
+    known("cs-host", ColumnType::Text, Quotes::Never, Field::Host),
+    known("cs-method", ColumnType::Text, Quotes::Never, Field::Method),
+    known(
+        "cs-username",
+        ColumnType::Text,
+        Quotes::Never,
+        Field::Userid,
+    ),
     known(
         TIME_TAKEN,
-        Shape::Number,
+        ColumnType::Number,
         Quotes::Never,
         Field::GenerationTimeSecs,
     ),
 ];
 
-/// In the order of the table of formats, which is also that from the plainest to the most particular.
+/// In the order of guide/formats.md, "Built-in formats". If a header matches several, the last one
+/// is meant.
 static DIALECTS: [Dialect; 5] = [
     Dialect {
         name: "w3c_extended",
         own: &[],
         marks: &[],
-        agent: AgentCoding::Plus,
+        agent: AgentEncoding::Plus,
         millisecs: false,
         quoted: false,
         status_may_lack: false,
-        events: None,
+        event_category: None,
     },
     Dialect {
         name: "iis",
         own: &[],
         marks: &["sc-win32-status"],
-        agent: AgentCoding::Plus,
+        agent: AgentEncoding::Plus,
         millisecs: true,
         quoted: false,
         status_may_lack: false,
-        events: None,
+        event_category: None,
     },
     Dialect {
         name: "shoutcast",
         own: &[
-            known("c-status", Shape::Digits, Quotes::Never, Field::Status),
+            known("c-status", ColumnType::Digits, Quotes::Never, Field::Status),
             two(
                 "x-duration",
-                Shape::Duration,
+                ColumnType::Duration,
                 [Field::SessionTime, Field::GenerationTimeSecs],
             ),
         ],
         marks: &["c-status", "x-duration"],
-        agent: AgentCoding::Percent(1),
+        agent: AgentEncoding::Percent(1),
         millisecs: false,
         quoted: false,
         status_may_lack: false,
-        events: None,
+        event_category: None,
     },
     Dialect {
         name: "amazon_cloudfront",
         own: &[
-            known(STEM, Shape::StreamPath, Quotes::Never, Field::Path),
-            known("x-event", Shape::Text, Quotes::Never, Field::EventAction),
-            known("x-sname", Shape::Text, Quotes::Never, Field::EventName),
-            known("c-user-agent", Shape::Text, Quotes::Kept, Field::UserAgent),
-            known("x-host-header", Shape::Text, Quotes::Never, Field::Host),
+            known(STEM, ColumnType::StreamPath, Quotes::Never, Field::Path),
+            known(
+                "x-event",
+                ColumnType::Text,
+                Quotes::Never,
+                Field::EventAction,
+            ),
+            known("x-sname", ColumnType::Text, Quotes::Never, Field::EventName),
+            known(
+                "c-user-agent",
+                ColumnType::Text,
+                Quotes::Kept,
+                Field::UserAgent,
+            ),
+            known(
+                "x-host-header",
+                ColumnType::Text,
+                Quotes::Never,
+                Field::Host,
+            ),
         ],
         marks: &[
             "x-event",
@@ -124,42 +156,45 @@ static DIALECTS: [Dialect; 5] = [
             "x-edge-result-type",
             "x-edge-request-id",
         ],
-        agent: AgentCoding::Percent(2),
+        agent: AgentEncoding::Percent(2),
         millisecs: false,
         quoted: false,
         status_may_lack: true,
-        events: Some(b"cloudfront_rtmp"),
+        event_category: Some(b"cloudfront_rtmp"),
     },
     Dialect {
         name: "incapsula_w3c",
         own: &[
-            two("cs-uri", Shape::Uri, [Field::Host, Field::Path]),
-            known("cs-bytes", Shape::Text, Quotes::Never, Field::Length),
+            two("cs-uri", ColumnType::Uri, [Field::Host, Field::Path]),
+            known("cs-bytes", ColumnType::Text, Quotes::Never, Field::Length),
         ],
         marks: &["cs-uri"],
-        agent: AgentCoding::Plain,
+        agent: AgentEncoding::None,
         millisecs: false,
         quoted: true,
         status_may_lack: true,
-        events: None,
+        event_category: None,
     },
 ];
 
-/// The dialects, in the order of the table of formats.
+/// The dialects, in the order of the table.
 pub fn dialects() -> &'static [Dialect] {
     &DIALECTS
 }
 
 impl Dialect {
-    /// The format, with the user's options. An error (usage): `--w3c-fields` is not enough for a hit.
+    /// Creates the format.
+    ///
+    /// # Errors
+    ///
+    /// Returns a usage error if `--w3c-fields` lacks a required column.
     pub fn open(&'static self, options: &W3cOptions) -> Result<W3c> {
         W3c::new(self, options)
     }
 
-    /// Whether a log with these header lines (those with a `#`, before the first data line) is of this dialect:
-    /// at most one says yes. It goes by the last `#Fields:` line, or by `--w3c-fields` where there is none. That
-    /// the columns suffice and the data fits is for [`Dialect::open`] and the lines themselves to say.
-    pub fn recognises(&self, header: &[&[u8]], options: &W3cOptions) -> bool {
+    /// Whether the header lines before the first line of data are of this dialect. The last
+    /// `#Fields:` line decides; without one, `--w3c-fields`. At most one dialect recognizes a header.
+    pub fn recognizes(&self, header: &[&[u8]], options: &W3cOptions) -> bool {
         let in_log = header.iter().rev().find_map(|line| field_names(line));
         let Some(names) = in_log.or_else(|| options.field_names()) else {
             return false;
@@ -167,26 +202,26 @@ impl Dialect {
         let names: Vec<&[u8]> = header_names(names)
             .filter_map(|name| options.standard_name(name))
             .collect();
-        let meant = DIALECTS.iter().rfind(|dialect| dialect.is_marked(&names));
-        meant.is_some_and(|dialect| dialect.name == self.name)
+        let matched = DIALECTS.iter().rfind(|dialect| dialect.is_marked(&names));
+        matched.is_some_and(|dialect| dialect.name == self.name)
     }
 
     fn is_marked(&self, names: &[&[u8]]) -> bool {
         let has = |mark: &str| names.contains(&mark.as_bytes());
-        // A header with a path that others can read is never Incapsula's.
-        let others = self.quoted && has(STEM);
-        (self.marks.is_empty() || self.marks.iter().any(|mark| has(mark))) && !others
+        // A header with a path column that other dialects can read is not Incapsula's.
+        let is_other = self.quoted && has(STEM);
+        (self.marks.is_empty() || self.marks.iter().any(|mark| has(mark))) && !is_other
     }
 
-    /// What is known of the column with this standard name.
+    /// The column of a standard name.
     pub(super) fn column(&self, standard: &[u8], options: &W3cOptions) -> Option<Column> {
-        let named = |known: &&Known| known.name.as_bytes() == standard;
+        let named = |known: &&KnownColumn| known.name.as_bytes() == standard;
         let mut column = self.columns().find(named)?.column;
         if standard == TIME_TAKEN.as_bytes() && self.in_millisecs(options) {
-            column.gives = [Some(Field::GenerationTimeMilli), None];
+            column.fields = [Some(Field::GenerationTimeMilli), None];
         }
-        if self.quoted && column.quotes != Quotes::Around {
-            column.quotes = Quotes::Always;
+        if self.quoted && column.quotes != Quotes::Stripped {
+            column.quotes = Quotes::Required;
         }
         Some(column)
     }
@@ -198,24 +233,24 @@ impl Dialect {
         }
     }
 
-    /// The standard name of the column that gives `field`; the field's own name if there is none.
+    /// The standard name of the column for a field, or the field's own name if no column has it.
     pub(super) fn column_for(&self, field: Field) -> &'static str {
-        let gives = |known: &&Known| known.column.gives.contains(&Some(field));
+        let has_field = |known: &&KnownColumn| known.column.fields.contains(&Some(field));
         self.columns()
-            .find(gives)
+            .find(has_field)
             .map_or(field.name(), |known| known.name)
     }
 
-    fn columns(&self) -> impl Iterator<Item = &'static Known> {
+    fn columns(&self) -> impl Iterator<Item = &'static KnownColumn> {
         self.own.iter().chain(COMMON)
     }
 
-    /// Adds what the columns need not say.
+    /// Adds the fields that columns may lack.
     pub(super) fn complete(&self, record: &mut Record) {
         if self.status_may_lack && record.get(Field::Status).is_none_or(<[u8]>::is_empty) {
             record.set(Field::Status, b"200");
         }
-        if let Some(category) = self.events
+        if let Some(category) = self.event_category
             && record.get(Field::EventAction).is_some()
         {
             record.set(Field::EventCategory, category);
@@ -224,7 +259,7 @@ impl Dialect {
 
     /// The fields that [`Dialect::complete`] adds.
     pub(super) fn complete_fields(&self, fields: &mut Vec<Field>) {
-        let events = self.events.is_some() && fields.contains(&Field::EventAction);
+        let events = self.event_category.is_some() && fields.contains(&Field::EventAction);
         for (adds, field) in [
             (self.status_may_lack, Field::Status),
             (events, Field::EventCategory),
@@ -236,31 +271,107 @@ impl Dialect {
     }
 }
 
-/// Whether a dialect knows a column of this name.
+/// Whether any dialect knows a column of this name.
 pub(super) fn is_standard_name(name: &[u8]) -> bool {
     let mut columns = DIALECTS.iter().flat_map(Dialect::columns);
     columns.any(|known| known.name.as_bytes() == name)
 }
 
-const fn known(name: &'static str, shape: Shape, quotes: Quotes, field: Field) -> Known {
-    Known {
+const fn known(name: &'static str, kind: ColumnType, quotes: Quotes, field: Field) -> KnownColumn {
+    KnownColumn {
         name,
         column: Column {
-            shape,
+            kind,
             quotes,
-            gives: [Some(field), None],
+            fields: [Some(field), None],
         },
     }
 }
 
-/// A bare column that gives two fields.
-const fn two(name: &'static str, shape: Shape, [first, second]: [Field; 2]) -> Known {
-    Known {
+/// An unquoted column with two fields.
+const fn two(name: &'static str, kind: ColumnType, [first, second]: [Field; 2]) -> KnownColumn {
+    KnownColumn {
         name,
         column: Column {
-            shape,
+            kind,
             quotes: Quotes::Never,
-            gives: [Some(first), Some(second)],
+            fields: [Some(first), Some(second)],
         },
+    }
+}
+
+/// How a dialect encodes blanks in user agents; see guide/formats.md, "User agents in W3C logs".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentEncoding {
+    None,
+    /// `+` is a blank if the user agent has no blank; `++` is a blank and a plus.
+    Plus,
+    /// Percent-encoded this many times.
+    Percent(u8),
+}
+
+impl AgentEncoding {
+    /// Decodes a user agent. Returns `None` if there is nothing to decode.
+    pub fn decode<'a>(self, raw: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
+        match self {
+            AgentEncoding::None => None,
+            AgentEncoding::Plus => (raw.contains(&b'+') && !raw.contains(&b' ')).then(|| {
+                let text = arena.alloc_slice_copy(raw);
+                blanks_from_plus(text);
+                &*text
+            }),
+            AgentEncoding::Percent(times) => percent_decoded(raw, times, arena),
+        }
+    }
+}
+
+/// Turns each plus into a blank, except the second of a pair.
+fn blanks_from_plus(text: &mut [u8]) {
+    let mut at = 0;
+    while at < text.len() {
+        if text[at] == b'+' {
+            text[at] = b' ';
+            at += usize::from(text.get(at + 1) == Some(&b'+'));
+        }
+        at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(encoding: AgentEncoding, raw: &str) -> String {
+        let arena = Bump::new();
+        let agent = encoding
+            .decode(raw.as_bytes(), &arena)
+            .unwrap_or(raw.as_bytes());
+        String::from_utf8_lossy(agent).into_owned()
+    }
+
+    #[test]
+    fn plus_is_a_blank_only_if_the_user_agent_has_none() {
+        let plus = |raw| decoded(AgentEncoding::Plus, raw);
+        assert_eq!(plus("Mozilla/5.0+(X11;+Linux)"), "Mozilla/5.0 (X11; Linux)");
+        assert_eq!(plus("\"A B+C\""), "\"A B+C\"");
+        assert_eq!(plus("Bot/2;++http://x/"), "Bot/2; +http://x/");
+        assert_eq!(plus("+++"), " + ");
+        assert_eq!(plus("-"), "-");
+    }
+
+    #[test]
+    fn percent_encoding_is_decoded_as_often_as_the_dialect_encodes() {
+        let twice = |raw| decoded(AgentEncoding::Percent(2), raw);
+        assert_eq!(twice("WIN%252010"), "WIN 10");
+        assert_eq!(twice("WIN%2010"), "WIN 10");
+        assert_eq!(decoded(AgentEncoding::Percent(1), "A%2F5%2520"), "A/5%20");
+    }
+
+    #[test]
+    fn a_user_agent_that_needs_no_decoding_is_not_copied() {
+        let arena = Bump::new();
+        assert_eq!(AgentEncoding::Plus.decode(b"A/1", &arena), None);
+        assert_eq!(AgentEncoding::Percent(2).decode(b"A/1", &arena), None);
+        assert_eq!(AgentEncoding::None.decode(b"A+%20", &arena), None);
     }
 }

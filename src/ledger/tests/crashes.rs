@@ -1,15 +1,16 @@
-//! What a run leaves behind that did not come to its end.
+//! What an interrupted run leaves behind.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::thread;
 
 use super::*;
+use crate::failpoint;
 
 const SIGABRT: i32 = 6;
 
 #[test]
-fn an_intent_without_a_done_is_in_doubt_until_it_is_settled() {
+fn a_batch_that_was_not_acknowledged_is_pending_until_it_is_settled() {
     let dir = folder();
     let path = dir.path().join("log");
     let text = numbered(0..3);
@@ -20,85 +21,85 @@ fn an_intent_without_a_done_is_in_doubt_until_it_is_settled() {
     let state = dir.path().join("state");
     let ledger = open(&state).ledger;
     let salt = ledger.salt();
-    let log = recognise(&ledger, &path).log;
-    ledger.read_to(log, 0, text.as_bytes()).unwrap();
+    let log = lookup(&ledger, &path).log;
+    ledger.note_read(log, 0, text.as_bytes()).unwrap();
     let ours = lines(log, &[0..ends[0], ends[0]..ends[1]]);
-    let batch = ledger.intent(ours.clone(), 2).unwrap();
+    let batch = ledger.begin_batch(ours.clone(), 2).unwrap();
     drop(ledger);
 
-    // For another target it is none of our business, and stays.
-    assert_eq!(Ledger::open(&state, &target("2")).unwrap().in_doubt, []);
+    // Runs for another target leave it alone.
+    assert_eq!(Ledger::open(&state, &target("2")).unwrap().pending, []);
     let opened = open(&state);
     assert_eq!(opened.ledger.salt(), salt);
-    let doubt = &opened.in_doubt[0];
-    assert_eq!((doubt.id, doubt.hits, opened.in_doubt.len()), (batch, 2, 1));
-    assert_eq!(doubt.lines, [(log, path.clone(), ours[&log].clone())]);
-    assert_eq!(recognise(&opened.ledger, &path).resume_at(), 0);
-    opened.ledger.settled(batch, line(log, 0..ends[0])).unwrap();
+    let left = &opened.pending[0];
+    assert_eq!((left.id, left.hits, opened.pending.len()), (batch, 2, 1));
+    assert_eq!(left.lines, [(log, path.clone(), ours[&log].clone())]);
+    assert_eq!(lookup(&opened.ledger, &path).resume_at(), 0);
+    opened.ledger.settle(batch, line(log, 0..ends[0])).unwrap();
     drop(opened);
 
     let opened = open(&state);
-    assert_eq!(opened.in_doubt, []);
-    assert_eq!(recognise(&opened.ledger, &path).resume_at(), ends[0]);
+    assert_eq!(opened.pending, []);
+    assert_eq!(lookup(&opened.ledger, &path).resume_at(), ends[0]);
 }
 
 #[test]
-fn a_forgotten_batch_is_neither_done_nor_in_doubt() {
+fn a_forgotten_batch_is_neither_done_nor_pending() {
     let dir = folder();
     let path = dir.path().join("log");
     append(&path, &numbered(0..3));
     let ledger = open(&dir.path().join("state")).ledger;
-    let log = recognise(&ledger, &path).log;
-    let batch = ledger.intent(line(log, 0..30), 1).unwrap();
+    let log = lookup(&ledger, &path).log;
+    let batch = ledger.begin_batch(line(log, 0..30), 1).unwrap();
     ledger.forget(batch).unwrap();
     drop(ledger);
     let opened = open(&dir.path().join("state"));
-    assert_eq!(opened.in_doubt, []);
-    assert_eq!(recognise(&opened.ledger, &path).resume_at(), 0);
+    assert_eq!(opened.pending, []);
+    assert_eq!(lookup(&opened.ledger, &path).resume_at(), 0);
 }
 
 #[test]
-fn eight_recorders_at_once_keep_every_batch() {
+fn eight_recorders_lose_no_batch() {
     let dir = folder();
     let path = dir.path().join("log");
     append(&path, &numbered(0..1));
     let ledger = open(&dir.path().join("state")).ledger;
-    let log = recognise(&ledger, &path).log;
+    let log = lookup(&ledger, &path).log;
     thread::scope(|scope| {
         for recorder in 0..8 {
             let ledger = &ledger;
             scope.spawn(move || {
                 for batch in 0..50 {
                     let start = (batch * 8 + recorder) * 10;
-                    let batch = ledger.intent(line(log, start..start + 10), 1).unwrap();
-                    ledger.done(batch).unwrap();
+                    let batch = ledger.begin_batch(line(log, start..start + 10), 1).unwrap();
+                    ledger.acknowledge(batch).unwrap();
                 }
             });
         }
     });
     drop(ledger);
     let opened = open(&dir.path().join("state"));
-    assert_eq!(opened.in_doubt, []);
+    assert_eq!(opened.pending, []);
     assert_eq!(opened.ledger.position(log), 8 * 50 * 10);
 }
 
 #[test]
-fn a_long_journal_is_folded_while_the_run_goes_on() {
+fn a_long_journal_is_replaced_during_the_run() {
     let dir = folder();
     let path = dir.path().join("log");
     append(&path, &numbered(0..1));
     let state = dir.path().join("state");
     let ledger = open(&state).ledger;
-    let log = recognise(&ledger, &path).log;
-    // Every second line, so that no two ranges are one: some 100 KiB a batch.
+    let log = lookup(&ledger, &path).log;
+    // Every second line, so that no ranges are merged: some 100 KiB for each batch.
     let batches = 60;
     for batch in 0..batches {
         let start = batch * 400_000;
         let every_second = (0..20_000).map(|line| start + line * 20..start + line * 20 + 10);
         let batch = ledger
-            .intent(lines(log, &every_second.collect::<Vec<_>>()), 20_000)
+            .begin_batch(lines(log, &every_second.collect::<Vec<_>>()), 20_000)
             .unwrap();
-        ledger.done(batch).unwrap();
+        ledger.acknowledge(batch).unwrap();
     }
     let names: Vec<_> = fs::read_dir(&state)
         .unwrap()
@@ -111,12 +112,12 @@ fn a_long_journal_is_folded_while_the_run_goes_on() {
     drop(ledger);
     let opened = open(&state);
     assert_eq!(opened.warnings, [""; 0]);
-    let done = opened.ledger.inner().state.logs[&log].done.clone();
+    let done = opened.ledger.lock().state.logs[&log].done.clone();
     assert_eq!(done.lines(), batches * 20_000);
 }
 
 #[test]
-fn what_was_kept_in_memory_can_be_kept_on_disk_at_the_end() {
+fn a_ledger_in_memory_can_be_saved_to_disk() {
     let dir = folder();
     let path = dir.path().join("log");
     append(&path, &numbered(0..10));
@@ -125,41 +126,41 @@ fn what_was_kept_in_memory_can_be_kept_on_disk_at_the_end() {
     append(&path, &numbered(10..15));
     let salt = ledger.salt();
     let state = dir.path().join("state");
-    ledger.keep_in(&state).unwrap();
+    ledger.save_to(&state).unwrap();
     drop(ledger);
     let opened = open(&state);
     assert_eq!(opened.ledger.salt(), salt);
     assert_eq!(import(&opened.ledger, &path), 5);
     drop(opened);
     let another = Ledger::in_memory(&target("1")).unwrap();
-    let error = another.keep_in(&state).unwrap_err().to_string();
+    let error = another.save_to(&state).unwrap_err().to_string();
     assert!(error.contains("holds a ledger already"), "{error}");
 }
 
 #[test]
-fn two_runs_at_once_are_one_too_many() {
+fn a_second_run_at_the_same_time_fails() {
     let dir = folder();
     let first = open(dir.path());
     let error = Ledger::open(dir.path(), &target("1")).unwrap_err();
-    assert_eq!(error.kind(), crate::error::Kind::Stopped);
+    assert_eq!(error.kind(), crate::error::ErrorKind::Stopped);
     assert!(error.to_string().contains("another import"), "{error}");
     drop(first);
     open(dir.path());
 }
 
-/// Sends the lines of a log one by one; what the tracker got goes into a file. The parent lets it die.
+/// Sends the lines of a log one by one; the tracker is a file. The parent process lets it abort.
 #[test]
-#[ignore = "run by another test, to die"]
-fn child_that_dies() {
+#[ignore = "started by another test"]
+fn child_that_aborts() {
     let Some(dir) = std::env::var_os("LEDGER_TEST_DIR").map(PathBuf::from) else {
         return;
     };
     let path = dir.join("log");
     let opened = open(&dir.join("state"));
-    for doubt in &opened.in_doubt {
+    for batch in &opened.pending {
         let got = fs::read_to_string(dir.join("tracker")).unwrap_or_default();
-        let mut found = Lines::new();
-        for (log, path, ranges) in &doubt.lines {
+        let mut found = LogRanges::new();
+        for (log, path, ranges) in &batch.lines {
             let content = fs::read_to_string(path).unwrap();
             for (range, _) in ranges.iter() {
                 if got.contains(&content[range.start as usize..range.end as usize]) {
@@ -167,26 +168,26 @@ fn child_that_dies() {
                 }
             }
         }
-        opened.ledger.settled(doubt.id, found).unwrap();
+        opened.ledger.settle(batch.id, found).unwrap();
     }
-    let state = recognise(&opened.ledger, &path);
+    let state = lookup(&opened.ledger, &path);
     let content = fs::read(&path).unwrap();
-    opened.ledger.read_to(state.log, 0, &content).unwrap();
+    opened.ledger.note_read(state.log, 0, &content).unwrap();
     for line in lines_left(&content, &state) {
         let batch = opened
             .ledger
-            .intent(super::line(state.log, line.clone()), 1)
+            .begin_batch(super::line(state.log, line.clone()), 1)
             .unwrap();
         let text = &content[line.start as usize..line.end as usize];
         append(&dir.join("tracker"), std::str::from_utf8(text).unwrap());
         failpoint::reach("after-answer");
-        opened.ledger.done(batch).unwrap();
+        opened.ledger.acknowledge(batch).unwrap();
     }
     opened.ledger.close().unwrap();
 }
 
 #[test]
-fn dying_at_any_point_loses_and_doubles_nothing() {
+fn aborting_at_any_failpoint_loses_and_doubles_nothing() {
     let points = [
         "after-intent:3",
         "after-answer:2",
@@ -203,7 +204,7 @@ fn dying_at_any_point_loses_and_doubles_nothing() {
             Command::new(std::env::current_exe().unwrap())
                 .args([
                     "--exact",
-                    "ledger::tests::crashes::child_that_dies",
+                    "ledger::tests::crashes::child_that_aborts",
                     "--ignored",
                 ])
                 .env("LEDGER_TEST_DIR", dir.path())
@@ -212,7 +213,7 @@ fn dying_at_any_point_loses_and_doubles_nothing() {
                 .unwrap()
         };
         assert_eq!(run(point).status.signal(), Some(SIGABRT), "{point}");
-        // Once more, so that what a crash leaves is met by another one.
+        // Once more, so that the files of a crash meet another crash.
         run(point);
         let last = run("");
         assert!(

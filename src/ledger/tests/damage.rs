@@ -1,8 +1,8 @@
-//! Damaged files: the ledger opens, says so, and claims no more than was acknowledged.
+//! Damaged files: the ledger opens, reports them, and never claims more than was acknowledged.
 
 use super::*;
 
-/// A ledger after two runs, the second of which was killed; and what was done of each log by then.
+/// A ledger after a complete run and a killed one, and the lines of each log that were done.
 struct Scene {
     dir: TempDir,
     logs: Vec<PathBuf>,
@@ -25,19 +25,19 @@ impl Scene {
 
         append(&logs[0], &numbered(6..12));
         let ledger = open(&state).ledger;
-        let finished = recognise(&ledger, &logs[2]);
-        assert_eq!(finished.fate, Fate::Done);
+        let finished = lookup(&ledger, &logs[2]);
+        assert_eq!(finished.change, FileChange::Done);
         let mut truth = BTreeMap::from([(logs[2].clone(), finished.done)]);
         for path in &logs[..2] {
-            let log = recognise(&ledger, path);
+            let log = lookup(&ledger, path);
             let content = fs::read(path).unwrap();
-            ledger.read_to(log.log, 0, &content).unwrap();
+            ledger.note_read(log.log, 0, &content).unwrap();
             let left = lines_left(&content, &log);
-            ledger.passed(log.log, left[0].clone(), 1);
-            let acknowledged = ledger.intent(lines(log.log, &left[1..2]), 1).unwrap();
-            ledger.intent(lines(log.log, &left[2..]), 1).unwrap();
-            ledger.done(acknowledged).unwrap();
-            let done = ledger.inner().state.logs[&log.log].done.clone();
+            ledger.mark_done(log.log, left[0].clone(), 1);
+            let acknowledged = ledger.begin_batch(lines(log.log, &left[1..2]), 1).unwrap();
+            ledger.begin_batch(lines(log.log, &left[2..]), 1).unwrap();
+            ledger.acknowledge(acknowledged).unwrap();
+            let done = ledger.lock().state.logs[&log.log].done.clone();
             truth.insert(path.clone(), done);
         }
         Self { dir, logs, truth }
@@ -47,7 +47,7 @@ impl Scene {
         self.dir.path().join("state")
     }
 
-    /// The ledger's files and what is in them.
+    /// The ledger's files and their content.
     fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let entries = fs::read_dir(self.state())
             .unwrap()
@@ -70,7 +70,8 @@ impl Scene {
         }
     }
 
-    /// Opens the ledger and holds its claims against the truth; whether all that was done is known, and the warnings.
+    /// Opens the ledger and compares its claims with the truth. Returns whether all lines that were
+    /// done are known, and the warnings.
     fn check(&self, what: &str) -> (bool, Vec<String>) {
         let opened = match Ledger::open(&self.state(), &target("1")) {
             Ok(opened) => opened,
@@ -78,17 +79,17 @@ impl Scene {
         };
         let mut complete = true;
         for path in &self.logs {
-            let state = recognise(&opened.ledger, path);
+            let state = lookup(&opened.ledger, path);
             let claimed = state.done;
             let truth = &self.truth[path];
             let mut both = truth.clone();
             both.extend(&claimed);
             assert_eq!(&both, truth, "{what}: claims more of {}", path.display());
             complete &= &claimed == truth;
-            // Not even by the word that a log is done.
+            // Nor may it call a whole log done.
             let whole = fs::metadata(path).unwrap().len();
             assert!(
-                state.fate != Fate::Done || claimed.first_gap() == whole,
+                state.change != FileChange::Done || claimed.first_gap() == whole,
                 "{what}"
             );
         }
@@ -101,7 +102,7 @@ fn name(path: &Path) -> String {
 }
 
 #[test]
-fn cut_or_changed_at_any_byte_it_opens_and_never_claims_more() {
+fn truncated_or_changed_at_any_byte_it_opens_and_never_claims_more() {
     let scene = Scene::new();
     let whole = scene.files();
     let names: Vec<String> = whole.keys().map(|path| name(path)).collect();
@@ -122,7 +123,8 @@ fn cut_or_changed_at_any_byte_it_opens_and_never_claims_more() {
                 scene.set(&files);
                 let what = format!("{} at {at}", name(path));
                 let (complete, _) = scene.check(&what);
-                // A damaged snapshot alone costs nothing: the one before and the journals since give the same.
+                // A damaged snapshot loses nothing: the old one and the journals since give the
+                // same.
                 assert!(complete || name(path) == "journal.3", "{what}");
             }
         }
@@ -130,7 +132,7 @@ fn cut_or_changed_at_any_byte_it_opens_and_never_claims_more() {
 }
 
 #[test]
-fn with_several_files_gone_or_broken_it_opens_and_never_claims_more() {
+fn with_several_files_missing_or_damaged_it_opens_and_never_claims_more() {
     let scene = Scene::new();
     let whole = scene.files();
     let paths: Vec<&PathBuf> = whole.keys().collect();
@@ -152,11 +154,11 @@ fn with_several_files_gone_or_broken_it_opens_and_never_claims_more() {
 }
 
 #[test]
-fn a_broken_snapshot_is_named_and_kept_aside() {
+fn a_damaged_snapshot_is_reported_and_quarantined() {
     let scene = Scene::new();
     let path = scene.state().join("ledger.json");
     fs::write(&path, "half a ledg").unwrap();
-    let (complete, warnings) = scene.check("broken");
+    let (complete, warnings) = scene.check("damaged");
     assert!(complete);
     assert!(
         warnings[0].contains("ledger.json is damaged"),
@@ -167,11 +169,11 @@ fn a_broken_snapshot_is_named_and_kept_aside() {
         .collect();
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].1, b"half a ledg");
-    assert_eq!(scene.check("mended"), (true, vec![]));
+    assert_eq!(scene.check("afterwards"), (true, vec![]));
 }
 
 #[test]
-fn a_journal_damaged_in_its_midst_is_named_and_kept_and_the_rest_of_it_counts() {
+fn a_damaged_journal_is_reported_and_copied_and_its_other_records_count() {
     let scene = Scene::new();
     let path = scene.state().join("journal.3");
     let mut bytes = fs::read(&path).unwrap();
@@ -190,11 +192,11 @@ fn a_journal_damaged_in_its_midst_is_named_and_kept_and_the_rest_of_it_counts() 
             .keys()
             .any(|path| name(path).starts_with("journal.3.broken-2"))
     );
-    assert_eq!(scene.check("mended"), (false, vec![]));
+    assert_eq!(scene.check("afterwards"), (false, vec![]));
 }
 
 #[test]
-fn a_journal_torn_at_its_end_is_no_damage() {
+fn a_journal_torn_at_its_end_is_not_damaged() {
     let scene = Scene::new();
     let path = scene.state().join("journal.3");
     let bytes = fs::read(&path).unwrap();
@@ -203,7 +205,7 @@ fn a_journal_torn_at_its_end_is_no_damage() {
 }
 
 #[test]
-fn a_journal_that_was_emptied_or_written_over_is_named_and_kept() {
+fn an_emptied_or_overwritten_journal_is_reported_and_copied() {
     let scene = Scene::new();
     let whole = scene.files();
     let path = scene.state().join("journal.3");
@@ -233,7 +235,7 @@ fn a_journal_that_was_emptied_or_written_over_is_named_and_kept() {
 }
 
 #[test]
-fn a_journal_that_a_fold_began_and_a_crash_left_is_no_damage_then_or_later() {
+fn the_journal_of_an_interrupted_checkpoint_is_never_reported() {
     let scene = Scene::new();
     let whole = scene.files();
     let header = b"0123456789abcdef {\"jour".to_vec();
@@ -242,11 +244,11 @@ fn a_journal_that_a_fold_began_and_a_crash_left_is_no_damage_then_or_later() {
         files.insert(scene.state().join("journal.4"), content);
         scene.set(&files);
         assert_eq!(scene.check("left"), (true, vec![]));
-        // Also not when the snapshot since is lost and all journals are needed.
+        // Nor later, when the next snapshot is lost and all journals are needed.
         fs::remove_file(scene.state().join("ledger.json")).unwrap();
         assert_eq!(scene.check("lost"), (true, vec![]));
     }
-    // Nor the very first one.
+    // The same for the very first one.
     for content in [Vec::new(), vec![0; 90]] {
         let files = BTreeMap::from([(scene.state().join("journal.1"), content)]);
         scene.set(&files);
@@ -255,7 +257,7 @@ fn a_journal_that_a_fold_began_and_a_crash_left_is_no_damage_then_or_later() {
 }
 
 #[test]
-fn a_missing_journal_and_one_of_another_ledger_are_named() {
+fn missing_journals_and_journals_of_another_ledger_are_reported() {
     let (scene, other) = (Scene::new(), Scene::new());
     let path = scene.state().join("journal.3");
     fs::copy(other.state().join("journal.3"), &path).unwrap();
@@ -271,13 +273,15 @@ fn a_missing_journal_and_one_of_another_ledger_are_named() {
 }
 
 #[test]
-fn a_ledger_of_a_newer_version_is_refused_and_left_as_it_is() {
+fn a_ledger_of_a_newer_version_is_refused_and_not_changed() {
     let scene = Scene::new();
     let path = scene.state().join("journal.3");
     let mut newer = Vec::new();
     let salt = Salt([1; 16]);
     let version = 2;
-    Record::Journal { version, salt }.write(&mut newer).unwrap();
+    LedgerRecord::Header { version, salt }
+        .write(&mut newer)
+        .unwrap();
     fs::write(&path, &newer).unwrap();
     let before = scene.files();
     let error = Ledger::open(&scene.state(), &target("1")).unwrap_err();

@@ -1,4 +1,4 @@
-//! Tests of the ledger as a whole: a small importer, a tracker in memory, and a folder of logs for them.
+//! Tests of the whole ledger, with a small importer and a folder of logs.
 
 mod crashes;
 mod damage;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A folder in memory where there is one: syncing is tested there like anywhere, and costs nothing.
+/// A folder in memory if possible, where syncing costs nothing.
 fn folder() -> TempDir {
     let shm = Path::new("/dev/shm");
     match tempfile::tempdir_in(shm) {
@@ -24,18 +24,18 @@ fn folder() -> TempDir {
     }
 }
 
-fn target(idsite: &str) -> Target {
-    Target::new(&"https://matomo.example/".parse().unwrap(), Some(idsite))
+fn target(idsite: &str) -> TargetKey {
+    TargetKey::new(&"https://matomo.example/".parse().unwrap(), Some(idsite))
 }
 
-fn open(dir: &Path) -> Opened {
+fn open(dir: &Path) -> OpenedLedger {
     Ledger::open(dir, &target("1")).unwrap()
 }
 
-/// Unpacked bytes in memory.
-struct Whole(Vec<u8>);
+/// Decompressed bytes in memory.
+struct InMemory(Vec<u8>);
 
-impl Unpacked for Whole {
+impl ReadAt for InMemory {
     fn read_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let rest = self.0.get(position as usize..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
@@ -44,42 +44,42 @@ impl Unpacked for Whole {
     }
 }
 
-fn unpack(path: &Path) -> Vec<u8> {
+fn decompress(path: &Path) -> Vec<u8> {
     let bytes = fs::read(path).unwrap();
     if path.extension().is_none_or(|extension| extension != "gz") {
         return bytes;
     }
-    let mut unpacked = Vec::new();
+    let mut decompressed = Vec::new();
     flate2::read::GzDecoder::new(&bytes[..])
-        .read_to_end(&mut unpacked)
+        .read_to_end(&mut decompressed)
         .unwrap();
-    unpacked
+    decompressed
 }
 
-/// Packs a log as logrotate does: under a new name, the old one goes.
-fn pack(from: &Path, to: &Path) {
-    let mut packer = flate2::write::GzEncoder::new(File::create(to).unwrap(), Default::default());
-    io::copy(&mut File::open(from).unwrap(), &mut packer).unwrap();
-    packer.finish().unwrap();
+/// Compresses a log as logrotate does: under a new name, and the old file is removed.
+fn compress(from: &Path, to: &Path) {
+    let mut encoder = flate2::write::GzEncoder::new(File::create(to).unwrap(), Default::default());
+    io::copy(&mut File::open(from).unwrap(), &mut encoder).unwrap();
+    encoder.finish().unwrap();
     fs::remove_file(from).unwrap();
 }
 
-fn recognise(ledger: &Ledger, path: &Path) -> LogState {
-    recognise_as(ledger, path, FileId::from(&fs::metadata(path).unwrap()))
+fn lookup(ledger: &Ledger, path: &Path) -> LogState {
+    lookup_as(ledger, path, FileId::from(&fs::metadata(path).unwrap()))
 }
 
-fn recognise_as(ledger: &Ledger, path: &Path, file: FileId) -> LogState {
-    let mut log = Whole(unpack(path));
-    let probe = Probe {
+fn lookup_as(ledger: &Ledger, path: &Path, file: FileId) -> LogState {
+    let mut content = InMemory(decompress(path));
+    let probe = FileProbe {
         path,
         file,
-        packed: path.extension().is_some_and(|extension| extension == "gz"),
-        log: &mut log,
+        is_compressed: path.extension().is_some_and(|extension| extension == "gz"),
+        content: &mut content,
     };
-    ledger.recognise(probe).unwrap()
+    ledger.lookup(probe).unwrap()
 }
 
-/// The lines (with their ends) of a log from a position on that are not done yet.
+/// The whole lines of a log, from where it resumes, that are not done.
 fn lines_left(content: &[u8], state: &LogState) -> Vec<Range<u64>> {
     let mut start = 0;
     let mut left = Vec::new();
@@ -93,8 +93,8 @@ fn lines_left(content: &[u8], state: &LogState) -> Vec<Range<u64>> {
     left
 }
 
-fn lines(log: LogId, ranges: &[Range<u64>]) -> Lines {
-    let mut lines = Lines::new();
+fn lines(log: LogId, ranges: &[Range<u64>]) -> LogRanges {
+    let mut lines = LogRanges::new();
     for range in ranges {
         let ranges = lines.entry(log).or_default();
         ranges.insert(range.clone(), 1);
@@ -102,27 +102,27 @@ fn lines(log: LogId, ranges: &[Range<u64>]) -> Lines {
     lines
 }
 
-fn line(log: LogId, range: Range<u64>) -> Lines {
+fn line(log: LogId, range: Range<u64>) -> LogRanges {
     lines(log, &[range])
 }
 
-/// Reads all that is left of a log and sends it in one batch; how many lines that were.
+/// Sends all lines of a log that are not done in one batch. Returns their number.
 fn import(ledger: &Ledger, path: &Path) -> usize {
-    let state = recognise(ledger, path);
-    if matches!(state.fate, Fate::Done | Fate::ReadAlready) {
+    let state = lookup(ledger, path);
+    if matches!(state.change, FileChange::Done | FileChange::ReadAlready) {
         return 0;
     }
-    let content = unpack(path);
+    let content = decompress(path);
     let left = lines_left(&content, &state);
     let at = state.resume_at();
     ledger
-        .read_to(state.log, at, &content[at as usize..])
+        .note_read(state.log, at, &content[at as usize..])
         .unwrap();
     if !left.is_empty() {
         let batch = ledger
-            .intent(lines(state.log, &left), left.len() as u64)
+            .begin_batch(lines(state.log, &left), left.len() as u64)
             .unwrap();
-        ledger.done(batch).unwrap();
+        ledger.acknowledge(batch).unwrap();
     }
     left.len()
 }
@@ -134,7 +134,7 @@ fn append(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-/// So many numbered lines, each some 30 bytes long.
+/// Numbered lines, each some 30 bytes long.
 fn numbered(numbers: Range<usize>) -> String {
     numbers
         .map(|number| format!("line {number:06} of a log, with words\n"))

@@ -1,4 +1,5 @@
-//! Random histories of a log and its imports against a tracker in memory: every line is there exactly once.
+//! Random histories of a log and its imports, checked against a tracker in memory: each line is
+//! recorded exactly once.
 
 use std::collections::HashMap;
 
@@ -8,19 +9,19 @@ use super::*;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// So many lines are written into the log.
+    /// Writes so many lines to the log.
     Append(usize),
-    /// Half a line is written.
+    /// Writes a part of a line.
     AppendPart,
-    /// `log` becomes `log.1`, `log.1` becomes `log.2`, and so on.
+    /// Renames `log` to `log.1`, `log.1` to `log.2`, and so on.
     Rotate,
-    /// `log` is copied to a new `log.1` and cut off.
+    /// Copies `log` to a new `log.1` and truncates it.
     CopyTruncate,
-    /// The last rotated log that is not packed yet is packed.
-    Pack,
-    /// A run that comes to its end.
+    /// Compresses the newest rotated log that is not compressed yet.
+    Compress,
+    /// A run that completes.
     Run,
-    /// A run that is killed at its n-th batch, before or after the tracker has it.
+    /// A run that is killed during a batch, before or after the tracker stored a part of it.
     Kill { batch: usize, stored: bool },
 }
 
@@ -30,23 +31,23 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::AppendPart),
         1 => Just(Step::Rotate),
         1 => Just(Step::CopyTruncate),
-        1 => Just(Step::Pack),
+        1 => Just(Step::Compress),
         2 => Just(Step::Run),
         3 => (0_usize..8, any::<bool>()).prop_map(|(batch, stored)| Step::Kill { batch, stored }),
     ]
 }
 
-struct World {
+struct Model {
     dir: TempDir,
-    /// How many lines were ever begun.
+    /// The number of lines begun so far.
     written: usize,
-    /// The rest of a line that is begun and not ended.
+    /// The rest of an incomplete line.
     rest: Option<String>,
-    /// How often the tracker has each line.
+    /// How often the tracker recorded each line.
     tracker: HashMap<String, usize>,
 }
 
-impl World {
+impl Model {
     fn path(&self, number: usize, packed: bool) -> PathBuf {
         let name = match (number, packed) {
             (0, _) => "log".to_owned(),
@@ -56,7 +57,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// The logs that are there, the oldest first.
+    /// The existing logs, oldest first.
     fn logs(&self) -> Vec<PathBuf> {
         let all = (0..60)
             .rev()
@@ -65,7 +66,7 @@ impl World {
         paths.filter(|path| path.exists()).collect()
     }
 
-    /// Makes room for a new `log.1`.
+    /// Renames all rotated logs to make room for a new `log.1`.
     fn shift(&self) {
         for number in (1..59).rev() {
             for packed in [false, true] {
@@ -83,7 +84,7 @@ impl World {
         }
     }
 
-    fn take(&mut self, step: Step) {
+    fn apply(&mut self, step: Step) {
         let log = self.path(0, false);
         match step {
             Step::Append(count) => {
@@ -109,10 +110,10 @@ impl World {
                 fs::copy(&log, self.path(1, false)).unwrap();
                 fs::write(&log, "").unwrap();
             }
-            Step::Pack => {
+            Step::Compress => {
                 let plain = (1..60).find(|number| self.path(*number, false).exists());
                 if let Some(number) = plain {
-                    pack(&self.path(number, false), &self.path(number, true));
+                    compress(&self.path(number, false), &self.path(number, true));
                 }
             }
             Step::Run => self.run(None),
@@ -129,15 +130,15 @@ impl World {
         }
     }
 
-    /// Asks the tracker, line by line, for the batches that a killed run left.
-    fn settle(&self, opened: &Opened) {
-        for doubt in &opened.in_doubt {
-            let mut found = Lines::new();
-            for (log, known_path, ranges) in &doubt.lines {
+    /// Settles the pending batches of a killed run by asking the tracker for each line.
+    fn settle(&self, opened: &OpenedLedger) {
+        for batch in &opened.pending {
+            let mut found = LogRanges::new();
+            for (log, known_path, ranges) in &batch.lines {
                 let mut paths = vec![known_path.clone()];
                 paths.extend(self.logs());
-                paths.retain(|path| path.exists() && holds(&opened.ledger, *log, path));
-                let content = unpack(paths.first().expect("the log is somewhere"));
+                paths.retain(|path| path.exists() && matches(&opened.ledger, *log, path));
+                let content = decompress(paths.first().expect("the log exists"));
                 for (range, _) in ranges.iter() {
                     let bytes = &content[range.start as usize..range.end as usize];
                     let mut start = range.start;
@@ -153,11 +154,11 @@ impl World {
                     }
                 }
             }
-            opened.ledger.settled(doubt.id, found).unwrap();
+            opened.ledger.settle(batch.id, found).unwrap();
         }
     }
 
-    /// One run over all logs, in batches of seven lines, acknowledged out of order.
+    /// Imports all logs in batches of seven lines, which are acknowledged out of order.
     fn run(&mut self, kill: Option<(usize, bool)>) {
         let opened = open(&self.dir.path().join("state"));
         assert_eq!(opened.warnings, [""; 0]);
@@ -165,77 +166,77 @@ impl World {
         let ledger = opened.ledger;
         let mut batches = 0;
         for path in self.logs() {
-            let state = recognise(&ledger, &path);
-            if matches!(state.fate, Fate::Done | Fate::ReadAlready) {
+            let state = lookup(&ledger, &path);
+            if matches!(state.change, FileChange::Done | FileChange::ReadAlready) {
                 continue;
             }
-            let content = unpack(&path);
+            let content = decompress(&path);
             let at = state.resume_at();
             let numbers = content[..at as usize].iter().filter(|byte| **byte == b'\n');
             assert_eq!(state.resume_line(), numbers.count() as u64 + 1);
             ledger
-                .read_to(state.log, at, &content[at as usize..])
+                .note_read(state.log, at, &content[at as usize..])
                 .unwrap();
-            let mut under_way = None;
+            let mut in_flight = None;
             for chunk in lines_left(&content, &state).chunks(7) {
                 let batch = ledger
-                    .intent(lines(state.log, chunk), chunk.len() as u64)
+                    .begin_batch(lines(state.log, chunk), chunk.len() as u64)
                     .unwrap();
                 if let Some((at, stored)) = kill
                     && at == batches
                 {
                     if stored {
-                        // Half of it, as after a deadlock.
+                        // A part of it, as after a deadlock.
                         self.store(&content, &chunk[chunk.len() / 2..]);
                     }
                     return;
                 }
                 batches += 1;
                 self.store(&content, chunk);
-                if let Some(before) = under_way.replace(batch) {
-                    ledger.done(batch).unwrap();
-                    ledger.done(before).unwrap();
-                    under_way = None;
+                if let Some(before) = in_flight.replace(batch) {
+                    ledger.acknowledge(batch).unwrap();
+                    ledger.acknowledge(before).unwrap();
+                    in_flight = None;
                 }
             }
-            if let Some(batch) = under_way {
-                ledger.done(batch).unwrap();
+            if let Some(batch) = in_flight {
+                ledger.acknowledge(batch).unwrap();
             }
         }
         ledger.close().unwrap();
     }
 }
 
-fn holds(ledger: &Ledger, log: LogId, path: &Path) -> bool {
-    let probe = Probe {
+fn matches(ledger: &Ledger, log: LogId, path: &Path) -> bool {
+    let probe = FileProbe {
         path,
         file: FileId::from(&fs::metadata(path).unwrap()),
-        packed: false,
-        log: &mut Whole(unpack(path)),
+        is_compressed: false,
+        content: &mut InMemory(decompress(path)),
     };
-    ledger.holds(log, probe).unwrap()
+    ledger.matches(log, probe).unwrap()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_to_logs_and_runs_every_line_is_sent_once(steps in prop::collection::vec(step(), 1..40)) {
-        let mut world = World {
+    fn every_line_is_sent_once_in_any_history(steps in prop::collection::vec(step(), 1..40)) {
+        let mut model = Model {
             dir: folder(),
             written: 0,
             rest: None,
             tracker: HashMap::new(),
         };
         for step in steps {
-            world.take(step);
+            model.apply(step);
         }
-        world.finish_line();
-        world.run(None);
-        let expected: HashMap<String, usize> = numbered(0..world.written)
+        model.finish_line();
+        model.run(None);
+        let expected: HashMap<String, usize> = numbered(0..model.written)
             .split_inclusive('\n')
             .map(|line| (line.to_owned(), 1))
             .collect();
-        prop_assert_eq!(&world.tracker, &expected);
+        prop_assert_eq!(&model.tracker, &expected);
     }
 }

@@ -1,4 +1,4 @@
-//! The API against a real server: what is asked, what is made of the answers, when it is asked again.
+//! The API against a real server: what is sent, how responses are read, and what is retried.
 
 use std::sync::Mutex;
 
@@ -7,30 +7,30 @@ use url::form_urlencoded;
 use super::*;
 use crate::error::Error;
 use crate::matomo::client::ClientOptions;
-use crate::matomo::test_server::{Act, Request, Server, reply};
+use crate::tests::server::{Act, Server, TestRequest, reply};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const SITE: &str = r#"{"idsite":"7","name":"n","main_url":"https://www.example.com/a","more":{}}"#;
 
-/// An API on a server; the waits it was told are kept instead of waited.
-struct Fixture {
+/// An API and its server. Waits are recorded, not waited.
+struct ApiFixture {
     api: Api,
     server: Server,
     waits: Arc<Mutex<Vec<Duration>>>,
 }
 
-fn fixture(rule: impl Fn(usize, &Request) -> Act + Send + Sync + 'static) -> Fixture {
+fn fixture(rule: impl Fn(usize, &TestRequest) -> Act + Send + Sync + 'static) -> ApiFixture {
     let server = Server::new(rule);
     let waits = Arc::new(Mutex::new(Vec::new()));
-    let told = waits.clone();
+    let recorded = waits.clone();
     let api = api_at(
         &server.url(),
         Arc::new(move |time| {
-            told.lock().unwrap().push(time);
+            recorded.lock().unwrap().push(time);
             false
         }),
     );
-    Fixture { api, server, waits }
+    ApiFixture { api, server, waits }
 }
 
 fn api_at(url: &str, wait: Waiter) -> Api {
@@ -50,12 +50,12 @@ fn api_at(url: &str, wait: Waiter) -> Api {
         Some(Secret::new(TOKEN)),
         retry,
         wait,
-        Stop::default(),
+        Shutdown::default(),
     )
 }
 
-impl Fixture {
-    /// The forms that came, as `key=value` joined by `&`, decoded.
+impl ApiFixture {
+    /// The forms that were received, decoded, as `key=value` joined by `&`.
     fn forms(&self) -> Vec<String> {
         self.server
             .seen()
@@ -81,12 +81,12 @@ fn decoded(body: &[u8]) -> String {
 }
 
 #[test]
-fn a_site_is_asked_for_with_the_token_in_the_body() {
+fn a_site_is_requested_with_the_token_in_the_body() {
     let f = fixture(|_, _| reply(200, "", SITE));
     let site = f.api.site("7").unwrap();
     assert_eq!(
-        (&*site.id, &*site.name, &*site.main_url),
-        ("7", "n", "https://www.example.com/a")
+        (&*site.id, &*site.main_url),
+        ("7", "https://www.example.com/a")
     );
     assert_eq!(
         f.forms(),
@@ -98,14 +98,14 @@ fn a_site_is_asked_for_with_the_token_in_the_body() {
 }
 
 #[test]
-fn an_unknown_site_and_a_bad_token_are_refusals_that_are_not_repeated() {
+fn an_unknown_site_and_a_bad_token_are_refusals_without_a_retry() {
     let unknown = r#"{"result":"error","message":"An unexpected website was found in the request: website id was set to '99' ."}"#;
     for (status, body, says) in [
         (200, unknown, "website id was set to '99'"),
         (
             401,
-            r#"{"result":"error","message":"no access"}"#,
-            "no access",
+            r#"{"result":"error","message":"no access."}"#,
+            "no access; check that the token is valid",
         ),
         (401, "<html>please log in</html>", "the token"),
     ] {
@@ -117,12 +117,13 @@ fn an_unknown_site_and_a_bad_token_are_refusals_that_are_not_repeated() {
             text.contains(says) && text.contains(&f.server.url()),
             "{text}"
         );
+        assert!(!text.contains(".;"), "{text}");
         assert_eq!(f.server.seen().len(), 1);
     }
 }
 
 #[test]
-fn odd_answers_stop_at_once_and_say_what_to_check() {
+fn unusable_responses_fail_at_once_and_say_what_to_check() {
     for (status, headers, body, says) in [
         (
             200,
@@ -134,9 +135,9 @@ fn odd_answers_stop_at_once_and_say_what_to_check() {
             200,
             "",
             r#"{"idsite":[1],"main_url":""}"#,
-            "not what this call gives",
+            "JSON of an unexpected kind",
         ),
-        (200, "", r#"["a"]"#, "not what this call gives"),
+        (200, "", r#"["a"]"#, "JSON of an unexpected kind"),
         (200, "", "", "an empty body"),
         (
             302,
@@ -163,7 +164,7 @@ fn odd_answers_stop_at_once_and_say_what_to_check() {
 }
 
 #[test]
-fn what_may_heal_is_asked_again_after_a_wait() {
+fn transient_failures_are_retried_after_a_wait() {
     let f = fixture(|n, _| match n {
         0 => reply(503, "Retry-After: 2\r\n", ""),
         1 => reply(500, "", r#"{"result":"error","message":"database"}"#),
@@ -177,7 +178,7 @@ fn what_may_heal_is_asked_again_after_a_wait() {
 }
 
 #[test]
-fn a_page_that_is_gone_heals_only_where_matomo_was_reached_before() {
+fn a_missing_page_is_retried_only_if_matomo_was_reached_before() {
     let f = fixture(|n, _| match n {
         1 => reply(404, "", "deploying"),
         _ => reply(200, "", SITE),
@@ -188,7 +189,7 @@ fn a_page_that_is_gone_heals_only_where_matomo_was_reached_before() {
 }
 
 #[test]
-fn it_gives_up_after_all_attempts() {
+fn the_last_failed_attempt_is_final() {
     let f = fixture(|_, _| Act::Close);
     let Err(ApiError::Failed(text)) = f.api.all_sites() else {
         panic!()
@@ -198,7 +199,7 @@ fn it_gives_up_after_all_attempts() {
 }
 
 #[test]
-fn a_stop_ends_the_waiting() {
+fn a_shutdown_ends_the_wait() {
     let server = Server::new(|_, _| reply(503, "", ""));
     let api = api_at(&server.url(), Arc::new(|_| true));
     assert_eq!(api.site("1"), Err(ApiError::Interrupted));
@@ -206,7 +207,7 @@ fn a_stop_ends_the_waiting() {
 }
 
 #[test]
-fn a_host_has_the_first_of_its_sites_or_none() {
+fn the_first_site_of_a_host_is_used() {
     for (body, want) in [
         (r#"[{"idsite":"3"},{"idsite":"4"}]"#, Some("3")),
         (r#"[{"idsite":5}]"#, Some("5")),
@@ -224,7 +225,7 @@ fn a_host_has_the_first_of_its_sites_or_none() {
 }
 
 #[test]
-fn all_sites_are_a_list_or_an_object() {
+fn sites_are_a_list_or_an_object() {
     let object = r#"{"2":{"idsite":"2","main_url":"http://b"},"9":{"idsite":9,"main_url":"http://c","name":null}}"#;
     let list = r#"[{"idsite":"2","main_url":"http://b"},{"idsite":"9","main_url":"http://c"}]"#;
     for body in [object, list] {
@@ -252,8 +253,8 @@ fn a_new_site_is_created() {
 }
 
 #[test]
-fn a_site_whose_creation_was_not_answered_is_not_created_twice() {
-    // The first call creates the site, and its answer is lost.
+fn a_site_is_not_created_twice_after_a_lost_response() {
+    // The first call creates the site, and its response is lost.
     let f = fixture(|n, _| match n {
         0 => Act::Close,
         _ => reply(200, "", r#"[{"idsite":"12"}]"#),
@@ -263,7 +264,7 @@ fn a_site_whose_creation_was_not_answered_is_not_created_twice() {
 }
 
 #[test]
-fn a_site_that_is_not_there_after_a_lost_answer_is_created_again() {
+fn a_site_is_created_again_if_it_is_missing_after_a_lost_response() {
     let f = fixture(|n, _| match n {
         0 => reply(502, "", ""),
         1 => reply(200, "", "[]"),
@@ -274,14 +275,14 @@ fn a_site_that_is_not_there_after_a_lost_answer_is_created_again() {
 }
 
 #[test]
-fn a_site_that_was_surely_not_created_is_tried_again_unasked() {
+fn a_site_that_cannot_have_been_created_is_not_looked_up() {
     let f = fixture(|_, _| reply(503, "", ""));
-    assert!(matches!(f.api.add_site("h"), Err(ApiError::Away(_))));
+    assert!(matches!(f.api.add_site("h"), Err(ApiError::Unavailable(_))));
     assert_eq!(f.methods(), ["addSite"; 3]);
 }
 
 #[test]
-fn after_the_last_lost_answer_it_is_asked_once_more() {
+fn a_site_is_looked_up_after_the_last_lost_response() {
     let f = fixture(|n, _| match n % 2 {
         0 => reply(500, "", ""),
         _ => reply(200, "", "[]"),
@@ -294,14 +295,14 @@ fn after_the_last_lost_answer_it_is_asked_once_more() {
 }
 
 #[test]
-fn a_site_that_may_not_be_created_is_a_refusal() {
+fn a_token_without_the_right_to_create_sites_is_a_refusal() {
     let f = fixture(|_, _| reply(401, "", r#"{"result":"error","message":"You can't"}"#));
     assert!(matches!(f.api.add_site("h"), Err(ApiError::Refused(_))));
     assert_eq!(f.server.seen().len(), 1);
 }
 
 #[test]
-fn a_login_gives_a_token_and_sends_none() {
+fn a_login_returns_a_token_and_sends_none() {
     let f = fixture(|_, _| reply(200, "", &format!(r#"{{"value":"{TOKEN}"}}"#)));
     let token = f
         .api
@@ -333,7 +334,7 @@ fn a_wrong_password_is_a_refusal() {
 }
 
 #[test]
-fn visits_are_asked_for_page_by_page() {
+fn visits_are_requested_by_page() {
     let f = fixture(|_, _| reply(200, "", r#"[{"actionDetails":[{"idpageview":"abcdef"}]}]"#));
     let segment = any_of("visitIp", ["192.0.2.1"]);
     let visits = f
@@ -357,7 +358,7 @@ fn visits_are_asked_for_page_by_page() {
 }
 
 #[test]
-fn nothing_that_can_be_printed_holds_the_token() {
+fn the_token_is_never_printed() {
     let f = fixture(|_, _| reply(200, "", &format!("bad token {TOKEN}")));
     let error = f.api.site("1").unwrap_err();
     let shown = format!(
@@ -366,4 +367,42 @@ fn nothing_that_can_be_printed_holds_the_token() {
         Error::from(error.clone())
     );
     assert!(!shown.contains(TOKEN), "{shown}");
+}
+
+#[test]
+fn visits_are_read_as_matomo_writes_them() {
+    let json = r#"[{"idVisit":"7","visitIp":"192.0.2.0","actionDetails":[
+        {"type":"action","url":"http://h/a","idpageview":"aB3xYz","timeSpent":5},
+        {"type":"event","url":null,"idpageview":123456,"eventValue":{"a":[1]}},
+        {"type":"search","idpageview":null}]},
+        {"visitIp":false,"actionDetails":{"1":{"url":"http://h/b","idpageview":"q"}}},
+        {}]"#;
+    let visits: Vec<VisitRecord> = serde_json::from_str(json).unwrap();
+    let ids: Vec<Vec<Option<&str>>> = visits
+        .iter()
+        .map(|visit| visit.actions.iter().map(|a| a.pv_id.as_deref()).collect())
+        .collect();
+    assert_eq!(
+        ids,
+        [
+            vec![Some("aB3xYz"), Some("123456"), None],
+            vec![Some("q")],
+            vec![]
+        ]
+    );
+    assert_eq!(visits[0].ip.as_deref(), Some("192.0.2.0"));
+    assert_eq!(visits[1].ip, None);
+}
+
+#[test]
+fn segment_values_are_escaped() {
+    assert_eq!(
+        any_of("actionUrl", ["http://h/?a=1,2;b==é", "x-_.~"]),
+        "actionUrl==http%3A%2F%2Fh%2F%3Fa%3D1%2C2%3Bb%3D%3D%C3%A9,actionUrl==x-_.~"
+    );
+    assert_eq!(
+        any_of("visitIp", ["2001:db8::1"]),
+        "visitIp==2001%3Adb8%3A%3A1"
+    );
+    assert_eq!(any_of("visitIp", []), "");
 }

@@ -1,16 +1,17 @@
-//! Which source counts, what is read from it, and what is wrong use.
+//! Which source is used, what is read from it, and what is an error.
 
 use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::error::Kind;
+use crate::error::ErrorKind;
 
 fn never(_: &str, _: &Secret) -> Result<Secret> {
-    panic!("no log-in is wanted")
+    panic!("unexpected log-in")
 }
 
 fn file(text: &[u8], mode: u32) -> (TempDir, PathBuf) {
@@ -21,17 +22,17 @@ fn file(text: &[u8], mode: u32) -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-fn given(token: &str) -> Found {
-    Found {
+fn given(token: &str) -> FoundToken {
+    FoundToken {
         token: Some(Secret::new(token)),
         warnings: vec![],
     }
 }
 
 #[test]
-fn the_first_source_that_is_given_counts() {
-    let (_kept, token_file) = file(b"\n from-file \nmore\n", 0o600);
-    let (_kept, config) = file(b"[auth]\ntoken_auth = from-config\n", 0o600);
+fn the_first_source_that_is_given_is_used() {
+    let (_folder, token_file) = file(b"\n from-file \nmore\n", 0o600);
+    let (_folder, config) = file(b"[auth]\ntoken_auth = from-config\n", 0o600);
     let mut sources = TokenSources {
         token_auth: Some(Secret::new(" typed\n")),
         token_auth_file: Some(token_file),
@@ -48,23 +49,26 @@ fn the_first_source_that_is_given_counts() {
             .push(format!("{login}:{}", password.expose()));
         Ok(Secret::new("from-login"))
     };
-    assert_eq!(token(&sources, &never).unwrap(), given("typed"));
+    assert_eq!(find_token(&sources, &never).unwrap(), given("typed"));
     sources.token_auth = None;
-    assert_eq!(token(&sources, &never).unwrap(), given("from-file"));
+    assert_eq!(find_token(&sources, &never).unwrap(), given("from-file"));
     sources.token_auth_file = None;
-    assert_eq!(token(&sources, &never).unwrap(), given("from-config"));
+    assert_eq!(find_token(&sources, &never).unwrap(), given("from-config"));
     sources.auth_config = None;
-    assert_eq!(token(&sources, &never).unwrap(), given("from-environment"));
+    assert_eq!(
+        find_token(&sources, &never).unwrap(),
+        given("from-environment")
+    );
     sources.environment = None;
-    assert_eq!(token(&sources, &log_in).unwrap(), given("from-login"));
+    assert_eq!(find_token(&sources, &log_in).unwrap(), given("from-login"));
     assert_eq!(*asked.borrow(), ["admin:secret"]);
     (sources.login, sources.password) = (None, None);
-    assert_eq!(token(&sources, &never).unwrap(), Found::default());
+    assert_eq!(find_token(&sources, &never).unwrap(), FoundToken::default());
 }
 
 #[test]
-fn an_auth_config_may_hold_a_login() {
-    let (_kept, path) = file(
+fn an_auth_config_may_contain_a_login() {
+    let (_folder, path) = file(
         b"\xef\xbb\xbf[auth]\nlogin = \"admin\"\npassword = 'a b;c'\n",
         0o600,
     );
@@ -76,40 +80,40 @@ fn an_auth_config_may_hold_a_login() {
         assert_eq!((login, password.expose()), ("admin", "a b;c"));
         Ok(Secret::new("made"))
     };
-    assert_eq!(token(&sources, &log_in).unwrap(), given("made"));
+    assert_eq!(find_token(&sources, &log_in).unwrap(), given("made"));
 }
 
 #[test]
-fn an_empty_token_leaves_it_to_what_comes_next() {
+fn an_empty_token_does_not_count() {
     let log_in = |login: &str, password: &Secret| {
         assert_eq!((login, password.expose()), ("admin", "secret"));
         Ok(Secret::new("made"))
     };
     let text = b"[auth]\ntoken_auth = \"\"\nlogin = admin\npassword = secret\n";
-    let (_kept, path) = file(text, 0o600);
+    let (_folder, path) = file(text, 0o600);
     let in_config = TokenSources {
         auth_config: Some(path),
         ..TokenSources::default()
     };
-    assert_eq!(token(&in_config, &log_in).unwrap(), given("made"));
+    assert_eq!(find_token(&in_config, &log_in).unwrap(), given("made"));
     let in_environment = TokenSources {
         environment: Some(Secret::new(" ")),
         login: Some("admin".into()),
         password: Some(Secret::new("secret")),
         ..TokenSources::default()
     };
-    assert_eq!(token(&in_environment, &log_in).unwrap(), given("made"));
+    assert_eq!(find_token(&in_environment, &log_in).unwrap(), given("made"));
 }
 
 #[test]
-fn an_auth_config_that_others_may_read_is_warned_of() {
+fn an_auth_config_that_others_can_read_causes_a_warning() {
     for (mode, warned) in [(0o600, false), (0o640, true), (0o604, true), (0o400, false)] {
-        let (_kept, path) = file(b"[auth]\ntoken_auth = x\n", mode);
+        let (_folder, path) = file(b"[auth]\ntoken_auth = x\n", mode);
         let sources = TokenSources {
             auth_config: Some(path.clone()),
             ..TokenSources::default()
         };
-        let found = token(&sources, &never).unwrap();
+        let found = find_token(&sources, &never).unwrap();
         assert_eq!(!found.warnings.is_empty(), warned, "{mode:o}");
         assert!(
             found
@@ -121,12 +125,12 @@ fn an_auth_config_that_others_may_read_is_warned_of() {
 }
 
 #[test]
-fn what_holds_no_token_is_wrong_use() {
-    let (_kept, blank) = file(b" \n\n", 0o600);
-    let (_kept, binary) = file(b"\xff\xfe\x00", 0o600);
-    let (_kept, no_section) = file(b"token_auth = x\n", 0o600);
-    let (_kept, no_password) = file(b"[auth]\nlogin = admin\n", 0o600);
-    let (_kept, empty) = file(b"[auth]\ntoken_auth =\n", 0o600);
+fn a_source_without_a_token_is_a_usage_error() {
+    let (_folder, blank) = file(b" \n\n", 0o600);
+    let (_folder, binary) = file(b"\xff\xfe\x00", 0o600);
+    let (_folder, no_section) = file(b"token_auth = x\n", 0o600);
+    let (_folder, no_password) = file(b"[auth]\nlogin = admin\n", 0o600);
+    let (_folder, empty) = file(b"[auth]\ntoken_auth =\n", 0o600);
     let none = TokenSources::default;
     for (sources, says) in [
         (
@@ -200,25 +204,25 @@ fn what_holds_no_token_is_wrong_use() {
             "--password needs --login",
         ),
     ] {
-        let error = token(&sources, &never).unwrap_err();
-        assert_eq!(error.kind(), Kind::Usage, "{error}");
+        let error = find_token(&sources, &never).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
         assert!(error.to_string().contains(says), "{error}");
     }
 }
 
 #[test]
-fn a_file_without_end_is_not_read_to_its_end() {
+fn an_endless_file_is_read_in_part() {
     let sources = TokenSources {
         token_auth_file: Some("/dev/zero".into()),
         ..TokenSources::default()
     };
-    let error = token(&sources, &never).unwrap_err().to_string();
+    let error = find_token(&sources, &never).unwrap_err().to_string();
     assert!(error.contains("control characters"), "{error}");
 }
 
 #[test]
-fn nothing_that_can_be_printed_holds_a_secret() {
-    let (_kept, path) = file(b"[auth]\ntoken_auth = geheim\n", 0o644);
+fn debug_output_hides_secrets() {
+    let (_folder, path) = file(b"[auth]\ntoken_auth = geheim\n", 0o644);
     let sources = TokenSources {
         token_auth: Some(Secret::new("geheim")),
         environment: Some(Secret::new("geheim")),
@@ -229,7 +233,141 @@ fn nothing_that_can_be_printed_holds_a_secret() {
         auth_config: Some(path),
         ..TokenSources::default()
     };
-    let found = token(&config, &never).unwrap();
+    let found = find_token(&config, &never).unwrap();
     let shown = format!("{sources:?} {found:?}");
     assert!(!shown.contains("geheim"), "{shown}");
+}
+
+#[test]
+fn an_ini_value_is_found_in_its_section() {
+    let text = "; <?php exit; ?>\nlogin = outside\n[Other]\nlogin=other\n\n [ auth ] ; here\n# login = no\n\
+                Login = admin\npassword: a=b;c#d\n[after]\nlogin = late\n";
+    assert_eq!(ini_value(text, "auth", "login"), Some("admin"));
+    assert_eq!(ini_value(text, "auth", "password"), Some("a=b;c#d"));
+    assert_eq!(ini_value(text, "auth", "token_auth"), None);
+    assert_eq!(ini_value(text, "none", "login"), None);
+}
+
+#[test]
+fn quotes_around_an_ini_value_are_removed() {
+    for (written, want) in [
+        (r#""a b""#, "a b"),
+        ("'a b'", "a b"),
+        (r#""abc" ; a note"#, "abc"),
+        (r#""a;b" # "note""#, "a;b"),
+        (r#""pa"ss""#, r#"pa"ss"#),
+        (r#"pa"ss"#, r#"pa"ss"#),
+        (r#"""#, r#"""#),
+        (r#""""#, ""),
+        ("", ""),
+        ("\"abc", "\"abc"),
+    ] {
+        let text = format!("[auth]\r\nkey = {written}\r\n");
+        assert_eq!(ini_value(&text, "auth", "key"), Some(want), "{written}");
+    }
+}
+
+/// A Matomo whose script is a shell script, run by `sh` instead of PHP.
+fn matomo(script: &str) -> (TempDir, LocalMatomo) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("misc/cron")).unwrap();
+    fs::create_dir_all(at("config")).unwrap();
+    fs::write(at("config/config.ini.php"), "").unwrap();
+    let script = script.replace("FOLDER", &folder.path().display().to_string());
+    fs::write(at(TOKEN_SCRIPT), script).unwrap();
+    let local = LocalMatomo {
+        config: Some(at("config/config.ini.php")),
+        php_binary: "sh".into(),
+        testmode: false,
+        host: "stats.example.com".into(),
+    };
+    (folder, local)
+}
+
+#[test]
+fn the_token_is_in_the_file_that_the_script_prints() {
+    let (folder, mut local) = matomo(
+        "echo \"$@\" > FOLDER/args\nprintf ' joe \\t tok en \\nmore\\n' > FOLDER/token\necho Warning\necho FOLDER/token\n",
+    );
+    assert_eq!(local.create_token().unwrap(), Some(Secret::new("tok en")));
+    let args = |folder: &TempDir| fs::read_to_string(folder.path().join("args")).unwrap();
+    assert_eq!(args(&folder), "--matomo-domain=stats.example.com\n");
+    local.testmode = true;
+    local.create_token().unwrap();
+    assert_eq!(
+        args(&folder),
+        "--testmode --matomo-domain=stats.example.com\n"
+    );
+}
+
+#[test]
+fn a_script_without_a_token_stops_the_import_and_says_why() {
+    for (script, says) in [
+        ("echo no database >&2; exit 3", "no database"),
+        ("exit 0", "it printed nothing"),
+        ("echo FOLDER/none", "cannot be read"),
+        (
+            "echo token > FOLDER/t; echo FOLDER/t",
+            "has no login, tab and token",
+        ),
+        (
+            "printf 'joe\\t \\n' > FOLDER/t; echo FOLDER/t",
+            "has no login, tab and token",
+        ),
+    ] {
+        let (_folder, local) = matomo(script);
+        let error = local.create_token().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Stopped);
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(error.to_string().contains("--token-auth-file"), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_php_is_named() {
+    let (_folder, mut local) = matomo("");
+    local.php_binary = "/no/such/php".into();
+    let error = local.create_token().unwrap_err().to_string();
+    assert!(
+        error.contains("/no/such/php") && error.contains("--php-binary"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_explicit_config_must_exist_but_the_default_need_not() {
+    let named = LocalMatomo {
+        config: Some("/no/such/config.ini.php".into()),
+        ..LocalMatomo::default()
+    };
+    assert_eq!(named.create_token().unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(LocalMatomo::default().create_token().unwrap(), None);
+}
+
+#[test]
+fn matomo_is_the_parent_of_its_config_folder() {
+    for (config, want) in [
+        ("/srv/matomo/config/config.ini.php", "/srv/matomo"),
+        (
+            "/srv/matomo/a/b/../../config/config.ini.php",
+            "/srv/matomo/a/b/../..",
+        ),
+        (
+            "/srv/matomo/config/x/../config.ini.php",
+            "/srv/matomo/config/x/../..",
+        ),
+    ] {
+        assert_eq!(matomo_folder(Path::new(config)), Path::new(want));
+    }
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(matomo_folder(Path::new("config/c")), here);
+    assert_eq!(matomo_folder(Path::new("c")), here.parent().unwrap());
+}
+
+proptest! {
+    #[test]
+    fn any_ini_file_can_be_read(text in "[\\[\\]=:;#\"'a \n]{0,60}") {
+        ini_value(&text, "a", "a");
+    }
 }

@@ -4,7 +4,6 @@ use std::io::Write;
 
 use indicatif::ProgressDrawTarget;
 
-use super::super::held::HELD_BYTES;
 use super::*;
 
 /// Text written to one stream of a console made by [`captured`].
@@ -13,13 +12,13 @@ pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
     pub fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.0.lock().clone()).unwrap()
     }
 }
 
 impl Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -135,13 +134,13 @@ fn quiet_holds_back_the_newest_messages_within_bounds() {
     console.finish(Exit::Stopped);
     let text = err.text();
     assert!(
-        text.len() <= HELD_BYTES && text.len() > HELD_BYTES / 2,
+        text.len() <= WITHHELD_BYTES && text.len() > WITHHELD_BYTES / 2,
         "{}",
         text.len()
     );
     let shown = text.lines().count() - 2;
     assert!(text.starts_with(&format!(
-        "import-logs: {} older messages are left out\n",
+        "import-logs: {} older messages were dropped\n",
         3000 - shown
     )));
     assert!(text.ends_with("import-logs: error: the last word\n"));
@@ -150,9 +149,9 @@ fn quiet_holds_back_the_newest_messages_within_bounds() {
 #[test]
 fn quiet_cuts_a_message_that_is_too_long_to_hold() {
     let (console, out, _) = captured(0, true, false);
-    console.print("ö".repeat(HELD_BYTES));
+    console.print("ö".repeat(WITHHELD_BYTES));
     console.finish(Exit::Stopped);
-    assert!(out.text().len() <= HELD_BYTES);
+    assert!(out.text().len() <= WITHHELD_BYTES);
     assert!(out.text().ends_with("ö…\n"));
 }
 
@@ -178,7 +177,7 @@ fn an_output_file_that_cannot_be_opened_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing/out.txt");
     let error = Console::new(0, false, Some(&path)).err().unwrap();
-    assert_eq!(error.kind(), crate::error::Kind::Usage);
+    assert_eq!(error.kind(), crate::error::ErrorKind::Usage);
     let text = error.to_string();
     assert!(
         text.contains("--output=") && text.contains("missing/out.txt"),

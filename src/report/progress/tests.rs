@@ -12,40 +12,40 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_terminal_gets_a_bar_and_a_script_gets_lines_when_it_asks() {
-    let lines = Style::Lines(SECOND);
+    let lines = ProgressMode::Lines(SECOND);
     // (asked, quiet, terminal, able to draw a bar) -> style
     let cases = [
-        (false, false, true, true, Style::Bar),
-        (true, false, true, true, Style::Bar),
+        (false, false, true, true, ProgressMode::Bar),
+        (true, false, true, true, ProgressMode::Bar),
         (false, false, true, false, lines),
         (true, false, false, false, lines),
-        (false, false, false, false, Style::Off),
-        (true, true, true, true, Style::Off),
-        (true, true, false, false, Style::Off),
+        (false, false, false, false, ProgressMode::Off),
+        (true, true, true, true, ProgressMode::Off),
+        (true, true, false, false, ProgressMode::Off),
     ];
     for (asked, quiet, terminal, bar, style) in cases {
         assert_eq!(
-            Style::of(asked, SECOND, quiet, terminal, bar),
+            ProgressMode::of(asked, SECOND, quiet, terminal, bar),
             style,
             "{asked} {quiet} {terminal} {bar}"
         );
     }
     assert_eq!(
-        Style::of(true, Duration::ZERO, false, false, false),
-        Style::Lines(TICK)
+        ProgressMode::of(true, Duration::ZERO, false, false, false),
+        ProgressMode::Lines(UPDATE_INTERVAL)
     );
     let (console, ..) = captured(0, false, false);
-    assert_eq!(Style::choose(true, SECOND, &console), lines);
+    assert_eq!(ProgressMode::choose(true, SECOND, &console), lines);
 }
 
 #[test]
 fn the_plain_line_has_the_words_that_scripts_read() {
-    let last = Sample {
+    let last = ProgressSample {
         parsed: 900,
         recorded: 500,
         elapsed: 9 * SECOND,
     };
-    let now = Sample {
+    let now = ProgressSample {
         parsed: 1200,
         recorded: 1000,
         elapsed: 10 * SECOND,
@@ -55,7 +55,7 @@ fn the_plain_line_has_the_words_that_scripts_read() {
         "1200 lines parsed, 1000 lines recorded, 100 records/sec (avg), 500 records/sec (current)"
     );
     assert_eq!(
-        Sample::default().line(&Sample::default()),
+        ProgressSample::default().line(&ProgressSample::default()),
         "0 lines parsed, 0 lines recorded, 0 records/sec (avg), 0 records/sec (current)"
     );
 }
@@ -68,12 +68,12 @@ fn a_rate_is_rounded_and_never_overflows() {
     assert_eq!(per_second(u64::MAX, Duration::from_nanos(1)), u64::MAX);
 }
 
-fn watched(total: Option<u64>) -> Watched {
+fn source(total: Option<u64>) -> ProgressSource {
     let account = Arc::new(Account::new());
     let (_, file) = account.open("access.log");
     file.add(Count::Read, 40);
     file.add(Count::Imported, 30);
-    Watched {
+    ProgressSource {
         account,
         bytes: Arc::new(AtomicU64::new(512)),
         total,
@@ -134,7 +134,7 @@ impl TermLike for Terminal {
 fn a_bar_shows_bytes_and_what_was_imported() {
     let terminal = Terminal::default();
     let bar = bar(terminal.target(), Some(1024));
-    update(&bar, &watched(Some(1024)), SECOND);
+    update(&bar, &source(Some(1024)), SECOND);
     let text = terminal.text();
     assert!(
         text.contains(" 50% [=")
@@ -147,7 +147,7 @@ fn a_bar_shows_bytes_and_what_was_imported() {
 #[test]
 fn a_bar_never_goes_beyond_the_end_of_a_log_that_grows() {
     let bar = bar(ProgressDrawTarget::hidden(), Some(100));
-    update(&bar, &watched(Some(100)), SECOND);
+    update(&bar, &source(Some(100)), SECOND);
     assert_eq!((bar.position(), bar.length()), (512, Some(512)));
 }
 
@@ -155,7 +155,7 @@ fn a_bar_never_goes_beyond_the_end_of_a_log_that_grows() {
 fn without_a_known_size_there_is_a_spinner_with_counts() {
     for total in [None, Some(0)] {
         let terminal = Terminal::default();
-        update(&bar(terminal.target(), total), &watched(total), SECOND);
+        update(&bar(terminal.target(), total), &source(total), SECOND);
         let text = terminal.text();
         assert!(
             text.contains("512 B read") && text.contains("30 imported (30/s)"),
@@ -169,7 +169,12 @@ fn without_a_known_size_there_is_a_spinner_with_counts() {
 fn dropping_progress_ends_it_at_once_and_clears_the_bar() {
     let terminal = Terminal::default();
     let (console, _, err) = captured(0, false, true);
-    let progress = Progress::start_on(terminal.target(), &console, Style::Bar, watched(Some(1024)));
+    let progress = Progress::start_on(
+        terminal.target(),
+        &console,
+        ProgressMode::Bar,
+        source(Some(1024)),
+    );
     while !terminal.text().contains("30 imported") {
         std::thread::yield_now();
     }
@@ -181,8 +186,8 @@ fn dropping_progress_ends_it_at_once_and_clears_the_bar() {
     // A delay of hours is not waited for.
     drop(Progress::start(
         &console,
-        Style::Lines(10_000 * SECOND),
-        watched(None),
+        ProgressMode::Lines(10_000 * SECOND),
+        source(None),
     ));
 }
 
@@ -191,8 +196,8 @@ fn plain_lines_go_to_stderr_until_dropped() {
     let (console, out, err) = captured(0, false, false);
     let progress = Progress::start(
         &console,
-        Style::Lines(Duration::from_millis(1)),
-        watched(None),
+        ProgressMode::Lines(Duration::from_millis(1)),
+        source(None),
     );
     while err.text().lines().count() < 2 {
         std::thread::yield_now();
@@ -214,6 +219,6 @@ fn plain_lines_go_to_stderr_until_dropped() {
 #[test]
 fn off_shows_nothing() {
     let (console, _, err) = captured(0, false, true);
-    drop(Progress::start(&console, Style::Off, watched(None)));
+    drop(Progress::start(&console, ProgressMode::Off, source(None)));
     assert_eq!(err.text(), "");
 }

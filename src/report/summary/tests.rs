@@ -96,13 +96,13 @@ Website import summary
         a.example
         z.example
 
-    TIP: where a site is known in Matomo under another address, add the hostname to that site's
-         alias URLs (Administration, Measurables, Manage).
+    TIP: if a site has another address in Matomo, add the hostname to that site's alias URLs
+         (Administration, Measurables, Manage).
     TIP: use --add-sites-new-hosts to create a site for each new hostname.
-    TIP: use --idsite-fallback=ID to import all requests of unknown hostnames to one site.
-    TIP: use --idsite=ID to import all requests, whatever their hostname, to one site.
-    TIP: importing a whole log again would count its other requests twice; with --hostname=HOST only
-         those of one hostname are imported.
+    TIP: use --idsite-fallback=ID to import requests for unknown hostnames to one site.
+    TIP: use --idsite=ID to import all requests to one site, regardless of the hostname.
+    TIP: to import a log again for one hostname only, use --hostname=HOST; otherwise the other
+         requests are counted twice.
 
 Performance summary
 -------------------
@@ -113,8 +113,8 @@ Performance summary
 Processing the imported data
 ----------------------------
 
-    Reports show the imported requests once Matomo has processed them. Where that is not done
-    by a cron job or by looking at the reports, run this in Matomo's folder:
+    Reports show the imported requests after Matomo has processed them. If neither a cron job
+    nor a visit to the reports does that, run this in Matomo's directory:
 
         ./console core:archive --url=https://matomo.example/stats/
 ";
@@ -227,10 +227,10 @@ fn tips_come_only_with_hosts_that_matched_no_site() {
 #[test]
 fn a_long_list_of_invented_hosts_is_cut_and_says_so() {
     let mut sites = sites();
-    sites.unmatched = (0..LONGEST_LIST + 5)
+    sites.unmatched = (0..MAX_LISTED + 5)
         .map(|i| format!("host{i:05}\x1b[2J"))
         .collect();
-    sites.unmatched_total = LONGEST_LIST + 40;
+    sites.unmatched_total = MAX_LISTED + 40;
     let text = summary(&account(), &sites);
     assert!(
         text.contains("        host00999\\x1b[2J\n        ... and 40 more\n"),

@@ -2,13 +2,13 @@
 
 use super::*;
 
-fn read(data: &[u8], options: Options) -> Vec<Owned> {
+fn read(data: &[u8], options: LineOptions) -> Vec<Owned> {
     let (lines, error) = all(open(file(data).path(), options));
     assert!(error.is_none(), "{error:?}");
     lines
 }
 
-fn texts(data: &[u8], options: Options) -> Vec<String> {
+fn texts(data: &[u8], options: LineOptions) -> Vec<String> {
     read(data, options)
         .into_iter()
         .map(|line| line.text)
@@ -26,7 +26,7 @@ fn a_line_has_its_number_and_its_place() {
         too_long: false,
     };
     assert_eq!(
-        read(b"one\r\n\ntwo\r\r\nx\0\0y\nlast", Options::default()),
+        read(b"one\r\n\ntwo\r\r\nx\0\0y\nlast", LineOptions::default()),
         [
             line("one", 1, 0, 5, true),
             line("", 2, 5, 6, true),
@@ -35,14 +35,14 @@ fn a_line_has_its_number_and_its_place() {
             line("last", 5, 17, 21, false),
         ]
     );
-    assert_eq!(read(b"", Options::default()), []);
+    assert_eq!(read(b"", LineOptions::default()), []);
 }
 
 #[test]
 fn a_last_line_without_its_end_is_left_where_the_log_may_grow() {
-    let growing = Options {
+    let growing = LineOptions {
         incomplete_last: false,
-        ..Options::default()
+        ..LineOptions::default()
     };
     assert_eq!(texts(b"one\ntwo", growing.clone()), ["one"]);
     assert_eq!(texts(b"one\ntwo\n", growing), ["one", "two"]);
@@ -51,31 +51,31 @@ fn a_last_line_without_its_end_is_left_where_the_log_may_grow() {
 #[test]
 fn reading_begins_at_a_position_whether_packed_or_not() {
     let data = b"one\ntwo\n\xe4\n".as_slice();
-    let options = Options {
+    let options = LineOptions {
         start: 4,
         start_line: 2,
-        ..Options::default()
+        ..LineOptions::default()
     };
-    let want = &read(data, Options::default())[1..];
+    let want = &read(data, LineOptions::default())[1..];
     assert_eq!(read(data, options.clone()), want);
     for packed in pack_all(data) {
         assert_eq!(read(&packed, options.clone()), want);
     }
-    let beyond = Options {
+    let beyond = LineOptions {
         start: 1000,
-        ..Options::default()
+        ..LineOptions::default()
     };
     let (lines, error) = all(open(file(data).path(), beyond.clone()));
     assert_eq!(lines, []);
-    assert!(error.unwrap().to_string().contains("cut off"));
+    assert!(error.unwrap().to_string().contains("truncated"));
     assert_eq!(read(&pack_all(data)[0], beyond), []);
 }
 
 #[test]
 fn a_line_in_the_middle_that_looks_packed_is_a_line() {
-    let options = Options {
+    let options = LineOptions {
         start: 4,
-        ..Options::default()
+        ..LineOptions::default()
     };
     assert_eq!(
         texts(b"one\n\x1f\x8b\x08\n", options),
@@ -85,7 +85,10 @@ fn a_line_in_the_middle_that_looks_packed_is_a_line() {
 
 #[test]
 fn a_bom_is_passed_over_but_counted() {
-    let lines = read(b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n", Options::default());
+    let lines = read(
+        b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n",
+        LineOptions::default(),
+    );
     assert_eq!(
         (lines[0].text.as_str(), lines[0].start, lines[0].end),
         ("one", 0, 7)
@@ -127,7 +130,7 @@ fn utf16_is_read_in_its_own_units() {
         );
         assert_eq!((lines[1].start, lines[1].end), (14, 22));
         // The BOM counts wherever reading begins.
-        let later = Options {
+        let later = LineOptions {
             start: 14,
             start_line: 2,
             ..encoding(name)
@@ -138,10 +141,10 @@ fn utf16_is_read_in_its_own_units() {
 
 #[test]
 fn a_line_may_lie_over_many_blocks() {
-    let long = "x".repeat(2 * BLOCK + 17);
-    let exact = "y".repeat(BLOCK - 1);
+    let long = "x".repeat(2 * BLOCK_BYTES + 17);
+    let exact = "y".repeat(BLOCK_BYTES - 1);
     let data = format!("a\n{long}\n{exact}\n{exact}\nb\n");
-    let lines = read(data.as_bytes(), Options::default());
+    let lines = read(data.as_bytes(), LineOptions::default());
     let lengths: Vec<usize> = lines.iter().map(|line| line.text.len()).collect();
     assert_eq!(lengths, [1, long.len(), exact.len(), exact.len(), 1]);
     assert_eq!(lines[4].end, data.len() as u64);
@@ -149,9 +152,9 @@ fn a_line_may_lie_over_many_blocks() {
 
 #[test]
 fn a_line_that_is_too_long_is_cut_and_the_next_one_is_whole() {
-    let options = Options {
+    let options = LineOptions {
         max_line: 5,
-        ..Options::default()
+        ..LineOptions::default()
     };
     let lines = read(b"12345\n123456\n1234\r\n12345\r\nlonger", options);
     let seen: Vec<_> = lines
@@ -175,7 +178,7 @@ fn a_line_that_is_too_long_is_cut_and_the_next_one_is_whole() {
 fn what_cannot_be_opened_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let error = |path: &Path| {
-        let result = Lines::open(&Source::File(path.to_owned()), Options::default());
+        let result = Lines::open(&Source::File(path.to_owned()), LineOptions::default());
         result.err().unwrap().to_string()
     };
     assert!(error(folder.path()).contains(": cannot be read: is a directory"));
@@ -203,7 +206,7 @@ fn a_cut_log_gives_its_whole_lines_and_then_the_error() {
     for packed in pack_all(data.as_bytes()) {
         let (lines, error) = all(open(
             file(&packed[..packed.len() - 20]).path(),
-            Options::default(),
+            LineOptions::default(),
         ));
         let error = error.unwrap();
         assert!(lines.len() > 10_000, "{}", lines.len());
@@ -217,28 +220,28 @@ fn a_cut_log_gives_its_whole_lines_and_then_the_error() {
             panic!("{error}");
         };
         assert!(*position >= lines.last().unwrap().end);
-        assert!(error.to_string().contains("data is cut off"), "{error}");
+        assert!(error.to_string().contains("data is truncated"), "{error}");
     }
 }
 
 #[test]
 fn a_log_that_shrinks_while_it_is_read_was_cut_off() {
-    let data = b"0123456789abcde\n".repeat(BLOCK / 2);
+    let data = b"0123456789abcde\n".repeat(BLOCK_BYTES / 2);
     let file = file(&data);
-    let mut lines = open(file.path(), Options::default());
+    let mut lines = open(file.path(), LineOptions::default());
     assert_eq!(lines.total(), Some(data.len() as u64));
     assert!(next_text(&mut lines, LONG).is_some());
     file.as_file().set_len(0).unwrap();
     let (rest, error) = all(lines);
-    assert!(error.unwrap().to_string().contains("cut off"));
-    assert!(rest.len() < BLOCK / 2 - 1);
+    assert!(error.unwrap().to_string().contains("truncated"));
+    assert!(rest.len() < BLOCK_BYTES / 2 - 1);
 }
 
 #[test]
 fn a_file_of_the_system_that_has_no_size_is_not_cut_off() {
     let Ok(lines) = Lines::open(
         &Source::File("/proc/self/status".into()),
-        Options::default(),
+        LineOptions::default(),
     ) else {
         return;
     };

@@ -23,7 +23,7 @@ fn kept(data: &[u8], room: usize) -> (Lines, Arc<Mutex<Vec<u8>>>) {
         }),
     };
     let source = Source::File(log.path().to_owned());
-    let mut lines = Lines::open_pipe(&source, tee, Options::default()).unwrap();
+    let mut lines = Lines::open_pipe(&source, tee, LineOptions::default()).unwrap();
     // Its thread opens it, and the file goes with this function.
     let _ = lines.peek(LONG);
     (lines, kept)
@@ -32,10 +32,10 @@ fn kept(data: &[u8], room: usize) -> (Lines, Arc<Mutex<Vec<u8>>>) {
 #[test]
 fn what_cannot_be_unpacked_is_kept_all_the_same() {
     let [gzip, ..] = pack_all(b"one\n");
-    let data = [gzip, b"no packing\n".repeat(100_000)].concat();
+    let data = [gzip, b"no compression\n".repeat(100_000)].concat();
     let (mut lines, kept) = kept(&data, usize::MAX);
     while let Ok(next) = lines.next(LONG) {
-        assert_ne!(next, Next::End, "no error");
+        assert_ne!(next, LineEvent::End, "no error");
     }
     assert!(lines.drain(LONG, LONG, || false).unwrap());
     assert!(*kept.lock().unwrap() == data);
@@ -43,8 +43,8 @@ fn what_cannot_be_unpacked_is_kept_all_the_same() {
 
 #[test]
 fn behind_what_could_not_be_kept_nothing_is_kept() {
-    let data = b"a line\n".repeat(BLOCK);
-    let (mut lines, kept) = kept(&data, 3 * BLOCK);
+    let data = b"a line\n".repeat(BLOCK_BYTES);
+    let (mut lines, kept) = kept(&data, 3 * BLOCK_BYTES);
     let error = lines.drain(LONG, LONG, || false).unwrap_err();
     assert!(error.to_string().contains("no room"), "{error}");
     assert!(data.starts_with(&kept.lock().unwrap()));

@@ -1,14 +1,15 @@
 //! Lines over real files and pipes, and over any bytes in any pieces.
 
+mod binary;
 mod files;
 mod kept;
 mod pieces;
 mod pipes;
 
 use super::*;
+use crate::input::decompress::tests::pack_all;
 use crate::input::encoding::Encoding;
-use crate::input::reader::BLOCK;
-use crate::input::unpack::tests::pack_all;
+use crate::input::reader::BLOCK_BYTES;
 use std::io::Write;
 use std::path::Path;
 
@@ -46,14 +47,14 @@ fn all(mut lines: Lines) -> (Vec<Owned>, Option<InputError>) {
     let mut found = Vec::new();
     loop {
         match lines.next(LONG) {
-            Ok(Next::Line(line)) => found.push(line.into()),
-            Ok(Next::Pause) => panic!("a pause"),
-            Ok(Next::End) => {
-                assert_eq!(lines.next(LONG).unwrap(), Next::End);
+            Ok(LineEvent::Line(line)) => found.push(line.into()),
+            Ok(LineEvent::Pause) => panic!("a pause"),
+            Ok(LineEvent::End) => {
+                assert_eq!(lines.next(LONG).unwrap(), LineEvent::End);
                 return (found, None);
             }
             Err(error) => {
-                assert_eq!(lines.next(LONG).unwrap(), Next::End);
+                assert_eq!(lines.next(LONG).unwrap(), LineEvent::End);
                 return (found, Some(error));
             }
         }
@@ -66,20 +67,20 @@ fn file(data: &[u8]) -> tempfile::NamedTempFile {
     file
 }
 
-fn open(path: &Path, options: Options) -> Lines {
+fn open(path: &Path, options: LineOptions) -> Lines {
     Lines::open(&Source::File(path.to_owned()), options).unwrap()
 }
 
-fn encoding(name: &str) -> Options {
-    Options {
+fn encoding(name: &str) -> LineOptions {
+    LineOptions {
         encoding: Encoding::by_name(name).unwrap(),
-        ..Options::default()
+        ..LineOptions::default()
     }
 }
 
 /// Nobody keeps it.
-fn opened(log: impl Read + 'static) -> Opened {
-    Opened {
+fn opened(log: impl Read + 'static) -> OpenedSource {
+    OpenedSource {
         log: Box::new(log),
         position: 0,
         rest: None,
@@ -88,8 +89,8 @@ fn opened(log: impl Read + 'static) -> Opened {
 
 fn next_text(lines: &mut Lines, wait: Duration) -> Option<String> {
     match lines.next(wait).unwrap() {
-        Next::Line(line) => Some(Owned::from(line).text),
-        Next::Pause => None,
-        Next::End => panic!("the end"),
+        LineEvent::Line(line) => Some(Owned::from(line).text),
+        LineEvent::Pause => None,
+        LineEvent::End => panic!("the end"),
     }
 }

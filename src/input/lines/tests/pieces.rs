@@ -17,7 +17,7 @@ impl Read for Pieces {
     }
 }
 
-fn in_pieces(data: &[u8], lengths: &[usize], options: Options) -> Vec<Owned> {
+fn in_pieces(data: &[u8], lengths: &[usize], options: LineOptions) -> Vec<Owned> {
     let data = data.to_vec();
     let lengths = Vec::from(lengths).into_iter().cycle();
     let open = move || {
@@ -25,7 +25,7 @@ fn in_pieces(data: &[u8], lengths: &[usize], options: Options) -> Vec<Owned> {
             data: io::Cursor::new(data),
             lengths,
         };
-        Ok(opened(Unpack::new(pieces)?))
+        Ok(opened(Decompressor::new(pieces)?))
     };
     let reader = Reader::start(options.encoding.unit(), open).unwrap();
     let (lines, error) = all(Lines::new(
@@ -50,7 +50,7 @@ proptest! {
     ) {
         let log = if packed { pack_all(&data)[2].clone() } else { [b"#".as_slice(), &data].concat() };
         let unpacked = if packed { data } else { log.clone() };
-        let options = Options { start: start as u64, max_line, ..Options::default() };
+        let options = LineOptions { start: start as u64, max_line, ..LineOptions::default() };
         let lines = in_pieces(&log, &lengths, options);
         let mut position = start;
         for (number, line) in (1..).zip(&lines) {

@@ -7,7 +7,8 @@ use super::*;
 /// Lines from a pipe, and its end to write to.
 fn pipe() -> (Lines, File) {
     let (from, to) = rustix::pipe::pipe().unwrap();
-    let lines = Lines::from_file("stdin".to_owned(), File::from(from), Options::default()).unwrap();
+    let lines =
+        Lines::from_file("stdin".to_owned(), File::from(from), LineOptions::default()).unwrap();
     (lines, File::from(to))
 }
 
@@ -24,11 +25,14 @@ fn a_line_of_100_mb_takes_no_memory() {
     let mut found: Vec<Owned> = Vec::new();
     loop {
         match lines.next(LONG).unwrap() {
-            Next::Line(line) => found.push(line.into()),
-            Next::Pause => panic!("a pause"),
-            Next::End => break,
+            LineEvent::Line(line) => found.push(line.into()),
+            LineEvent::Pause => panic!("a pause"),
+            LineEvent::End => break,
         }
-        assert!(lines.begun.capacity() + lines.whole.capacity() + lines.text.capacity() < 8 << 20);
+        assert!(
+            lines.partial.capacity() + lines.assembled.capacity() + lines.decoded.capacity()
+                < 8 << 20
+        );
     }
     writer.join().unwrap();
     assert_eq!(
@@ -56,7 +60,7 @@ fn a_pause_of_a_pipe_is_noticed_and_nothing_is_lost() {
     assert_eq!(lines.total(), None);
     drop(to);
     assert_eq!(next_text(&mut lines, LONG).as_deref(), Some("three"));
-    assert_eq!(lines.next(LONG).unwrap(), Next::End);
+    assert_eq!(lines.next(LONG).unwrap(), LineEvent::End);
 }
 
 #[test]
@@ -68,14 +72,14 @@ fn an_endless_line_does_not_keep_a_signal_waiting() {
         reader,
         Arc::default(),
         None,
-        Options::default(),
+        LineOptions::default(),
     );
     while lines.reader.messages.len() < 3 {
         thread::yield_now();
     }
     // More is there, but the time is up.
-    assert_eq!(lines.next(Duration::ZERO).unwrap(), Next::Pause);
-    assert_eq!(lines.begun_length, BLOCK as u64);
+    assert_eq!(lines.next(Duration::ZERO).unwrap(), LineEvent::Pause);
+    assert_eq!(lines.partial_length, BLOCK_BYTES as u64);
 }
 
 #[test]
@@ -102,7 +106,7 @@ fn a_packed_pipe_is_unpacked_as_it_comes() {
             .next(LONG)
             .unwrap_err()
             .to_string()
-            .contains("cut off")
+            .contains("truncated")
     );
 }
 
@@ -110,7 +114,7 @@ fn a_packed_pipe_is_unpacked_as_it_comes() {
 fn a_pipe_that_does_not_wait_is_waited_for() {
     let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
     let mut lines =
-        Lines::from_file("stdin".to_owned(), File::from(from), Options::default()).unwrap();
+        Lines::from_file("stdin".to_owned(), File::from(from), LineOptions::default()).unwrap();
     assert_eq!(next_text(&mut lines, SHORT), None);
     File::from(to).write_all(b"one\n").unwrap();
     assert_eq!(next_text(&mut lines, LONG).as_deref(), Some("one"));
@@ -126,11 +130,11 @@ fn a_named_pipe_without_writer_does_not_hang_the_program() {
         rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
     )
     .unwrap();
-    let mut lines = open(&path, Options::default());
+    let mut lines = open(&path, LineOptions::default());
     assert_eq!(next_text(&mut lines, SHORT), None);
     fs::write(&path, "one\n").unwrap();
     assert_eq!(next_text(&mut lines, LONG).as_deref(), Some("one"));
-    assert_eq!(lines.next(LONG).unwrap(), Next::End);
+    assert_eq!(lines.next(LONG).unwrap(), LineEvent::End);
 }
 
 #[test]
@@ -144,5 +148,5 @@ fn a_look_at_the_beginning_takes_nothing() {
     assert_eq!(next_text(&mut lines, LONG).as_deref(), Some("two"));
     drop(to);
     assert_eq!(lines.peek(LONG).unwrap(), b"");
-    assert_eq!(lines.next(LONG).unwrap(), Next::End);
+    assert_eq!(lines.next(LONG).unwrap(), LineEvent::End);
 }

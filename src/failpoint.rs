@@ -1,0 +1,139 @@
+//! Points where a test can abort the process, as if the power had failed.
+//!
+//! `IMPORT_LOGS_ABORT_AT=NAME` aborts the process when it first reaches the failpoint of that
+//! name, `IMPORT_LOGS_ABORT_AT=NAME:N` when it reaches it for the Nth time.
+//!
+//! Only builds with the feature `failpoints` read the variable, and only tests turn the feature on:
+//! the package lists itself with it among its dev-dependencies.
+
+use bytes::Bytes;
+use reqwest::blocking::Body;
+
+#[cfg(feature = "failpoints")]
+pub use self::armed::{reach, request_body};
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn reach(_name: &str) {}
+
+/// The body of a tracking request.
+#[cfg(not(feature = "failpoints"))]
+pub fn request_body(bytes: Bytes) -> Body {
+    Body::from(bytes)
+}
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use std::io::{self, Read};
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use super::{Body, Bytes};
+
+    const VARIABLE: &str = "IMPORT_LOGS_ABORT_AT";
+
+    /// Reached when the first half of a tracking request's body is sent.
+    const IN_BODY: &str = "in-body";
+    /// Time for the first half to pass the buffers between the process and the network.
+    const SEND_TIME: Duration = Duration::from_millis(50);
+
+    static ABORT_AT: OnceLock<Option<Failpoint>> = OnceLock::new();
+
+    struct Failpoint {
+        name: String,
+        /// How often it is still reached until the process aborts, that time included.
+        left: AtomicU64,
+    }
+
+    impl Failpoint {
+        fn parse(text: &str) -> Self {
+            let (name, times) = match text.rsplit_once(':') {
+                Some((name, times)) => (name, times.parse().unwrap_or(1)),
+                None => (text, 1),
+            };
+            Self {
+                name: name.to_owned(),
+                left: AtomicU64::new(times),
+            }
+        }
+
+        /// Counts a visit. Returns whether to abort now.
+        fn reach(&self, name: &str) -> bool {
+            self.name == name && self.left.fetch_sub(1, Ordering::Relaxed) == 1
+        }
+    }
+
+    fn abort_at() -> Option<&'static Failpoint> {
+        let read = || {
+            std::env::var(VARIABLE)
+                .ok()
+                .map(|text| Failpoint::parse(&text))
+        };
+        ABORT_AT.get_or_init(read).as_ref()
+    }
+
+    /// Aborts the process if the environment asks for it at this failpoint.
+    pub fn reach(name: &str) {
+        if abort_at().is_some_and(|point| point.reach(name)) {
+            std::process::abort();
+        }
+    }
+
+    /// The body of a tracking request, which reaches a failpoint between its halves.
+    pub fn request_body(bytes: Bytes) -> Body {
+        if abort_at().is_none_or(|point| point.name != IN_BODY) {
+            return Body::from(bytes);
+        }
+        let length = bytes.len() as u64;
+        Body::sized(
+            HalvedBody {
+                rest: bytes,
+                reads: 0,
+            },
+            length,
+        )
+    }
+
+    struct HalvedBody {
+        rest: Bytes,
+        reads: u64,
+    }
+
+    impl Read for HalvedBody {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let length = match self.reads {
+                0 => self.rest.len() / 2,
+                _ => self.rest.len(),
+            };
+            if self.reads == 1 {
+                std::thread::sleep(SEND_TIME);
+                reach(IN_BODY);
+            }
+            self.reads += 1;
+            let part = self.rest.split_to(length.min(into.len()));
+            into[..part.len()].copy_from_slice(&part);
+            Ok(part.len())
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn the_nth_visit_aborts() {
+            let point = Failpoint::parse("after-done:3");
+            let visits: Vec<bool> = (0..5).map(|_| point.reach("after-done")).collect();
+            assert_eq!(visits, [false, false, true, false, false]);
+            assert!(Failpoint::parse("after-done").reach("after-done"));
+        }
+
+        #[test]
+        fn other_failpoints_do_not_count() {
+            let point = Failpoint::parse("after-done");
+            assert!(!point.reach("after-intent"));
+            assert!(point.reach("after-done"));
+        }
+    }
+}

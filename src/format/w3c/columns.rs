@@ -1,0 +1,541 @@
+//! The columns of a W3C log: what each may contain, and how a line is read by them.
+//!
+//! Lines are read column by column, or by a regex if a column is the user's own or if a quoted
+//! value may have ended too early.
+
+use bumpalo::Bump;
+use memchr::memchr_iter;
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::dialect::Dialect;
+use super::{FieldRegex, W3cOptions, is_blank, python_over_bytes};
+use crate::format::custom::{LineText, PythonRegex};
+use crate::format::{Field, Record};
+
+/// No server writes more columns.
+const MAX_COLUMNS: usize = 1000;
+
+/// The columns of one `#Fields:` line.
+#[derive(Debug)]
+pub struct LogColumns {
+    names: Vec<u8>,
+    /// For reading without the regex. `None` if a column is the user's own.
+    columns: Option<Vec<Column>>,
+    python: String,
+    fields: Vec<Field>,
+    regex: LineRegex,
+    groups: Vec<NamedGroup>,
+}
+
+/// The regex of a whole line.
+#[derive(Debug)]
+enum LineRegex {
+    Bytes(Regex),
+    /// Contains a regex of the user's, which matches text.
+    Text(PythonRegex),
+}
+
+enum ColumnSource {
+    BuiltIn(Column),
+    /// A regex of `--w3c-field-regex`, as part of the regex of a line.
+    User(String),
+}
+
+/// A named group of the regex.
+#[derive(Debug)]
+struct NamedGroup {
+    number: usize,
+    captures: Captured,
+}
+
+#[derive(Debug)]
+enum Captured {
+    Field(Field),
+    Extra {
+        name: String,
+        /// A custom variable needs it.
+        wanted: bool,
+    },
+}
+
+/// The result of reading a line without the regex.
+enum ColumnScan {
+    Fits,
+    Misfit,
+    /// A quoted value may have ended too early. The regex tries the other ends.
+    Unsure,
+}
+
+impl LogColumns {
+    /// Takes the names after `#Fields:`. The error is a text for the user.
+    ///
+    /// Skips unknown columns and all but the first column for a field. A field that one of the
+    /// user's regexes captures is taken from there.
+    pub fn new(dialect: &Dialect, options: &W3cOptions, names: &[u8]) -> Result<Self, String> {
+        let columns: Vec<&[u8]> = header_names(names).collect();
+        if columns.len() > MAX_COLUMNS {
+            return Err(format!("more than {MAX_COLUMNS} columns"));
+        }
+        let mut given = Vec::new();
+        let users = user_columns(options, &columns, &mut given)?;
+        let parts = users
+            .into_iter()
+            .zip(columns)
+            .map(|(users, name)| {
+                users.unwrap_or_else(|| {
+                    ColumnSource::BuiltIn(built_in(dialect, options, name, &mut given))
+                })
+            })
+            .collect();
+        Self::of(dialect, options, names, parts)
+    }
+
+    fn of(
+        dialect: &Dialect,
+        options: &W3cOptions,
+        names: &[u8],
+        columns: Vec<ColumnSource>,
+    ) -> Result<Self, String> {
+        let parts: Vec<String> = columns.iter().map(ColumnSource::regex).collect();
+        let python = parts.join(r"\s+");
+        let columns: Option<Vec<Column>> = columns.iter().map(ColumnSource::built_in).collect();
+        let (regex, named) = LineRegex::new(&python, columns.is_some()).map_err(|error| {
+            format!("its regex cannot be compiled, check --w3c-field-regex: {error}")
+        })?;
+        let groups: Vec<NamedGroup> = named
+            .into_iter()
+            .map(|(name, number)| {
+                let captures = match Field::from_name(&name) {
+                    Some(field) => Captured::Field(field),
+                    None => Captured::Extra {
+                        wanted: options.wanted.contains(&name),
+                        name,
+                    },
+                };
+                NamedGroup { number, captures }
+            })
+            .collect();
+        let mut fields: Vec<Field> = groups.iter().filter_map(NamedGroup::field).collect();
+        dialect.complete_fields(&mut fields);
+        Ok(Self {
+            names: names.to_vec(),
+            python,
+            columns,
+            fields,
+            regex,
+            groups,
+        })
+    }
+
+    /// The names of the columns, as in the header.
+    pub fn names(&self) -> &[u8] {
+        &self.names
+    }
+
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// The number of fields and of the user's other groups.
+    pub fn richness(&self) -> usize {
+        let extras = self.groups.iter().filter(|group| group.field().is_none());
+        self.fields.len() + extras.count()
+    }
+
+    /// The regex in Python's syntax.
+    pub fn python(&self) -> &str {
+        &self.python
+    }
+
+    /// Parses a line. Returns `false` if it does not fit.
+    pub fn read<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> bool {
+        let Some(columns) = &self.columns else {
+            return self.read_by_regex(line, arena, record);
+        };
+        match scan(columns, line, record) {
+            ColumnScan::Fits => true,
+            ColumnScan::Misfit => false,
+            ColumnScan::Unsure => {
+                for &field in &self.fields {
+                    record.forget(field);
+                }
+                self.read_by_regex(line, arena, record)
+            }
+        }
+    }
+
+    fn read_by_regex<'a>(
+        &'a self,
+        line: &'a [u8],
+        arena: &'a Bump,
+        record: &mut Record<'a>,
+    ) -> bool {
+        match &self.regex {
+            LineRegex::Bytes(regex) => regex.captures(line).is_some_and(|found| {
+                self.fill(record, |number| Some(found.get(number)?.as_bytes()));
+                true
+            }),
+            LineRegex::Text(regex) => {
+                let text = LineText::new(line, arena);
+                // A line feed at the end is not part of the last column.
+                regex
+                    .captures(text.as_str().trim_end_matches('\n'))
+                    .is_some_and(|found| {
+                        self.fill(record, |number| {
+                            Some(text.bytes(found.get(number)?.range()))
+                        });
+                        true
+                    })
+            }
+        }
+    }
+
+    fn fill<'a>(&'a self, record: &mut Record<'a>, value: impl Fn(usize) -> Option<&'a [u8]>) {
+        for group in &self.groups {
+            let Some(value) = value(group.number) else {
+                continue;
+            };
+            match &group.captures {
+                Captured::Field(field) => record.set(*field, value),
+                Captured::Extra { name, wanted: true } => record.set_extra(name, value),
+                Captured::Extra { .. } => {}
+            }
+        }
+    }
+}
+
+impl LineRegex {
+    /// Compiles a regex in Python's syntax, to match bytes if all columns are built in. Also
+    /// returns the named groups with their numbers.
+    fn new(python: &str, is_built_in: bool) -> Result<(Self, Vec<(String, usize)>), String> {
+        if !is_built_in {
+            let regex = python_over_bytes(python).map_err(|error| error.why)?;
+            let names = regex.names.clone();
+            return Ok((Self::Text(regex), names));
+        }
+        let regex = byte_regex(&format!("^{python}")).map_err(|error| error.to_string())?;
+        let numbered = regex.capture_names().enumerate();
+        let names = numbered
+            .filter_map(|(number, name)| Some((name?.to_owned(), number)))
+            .collect();
+        Ok((Self::Bytes(regex), names))
+    }
+}
+
+fn scan<'a>(columns: &[Column], line: &'a [u8], record: &mut Record<'a>) -> ColumnScan {
+    let (mut rest, mut misfit) = (line, ColumnScan::Misfit);
+    for (at, column) in columns.iter().enumerate() {
+        let last = at + 1 == columns.len();
+        let Some(taken) = column.take(rest, last, record) else {
+            return misfit;
+        };
+        if taken.at_quote {
+            misfit = ColumnScan::Unsure;
+        }
+        rest = &rest[taken.len..];
+        let blanks = rest.iter().take_while(|&&b| is_blank(b)).count();
+        if blanks == 0 && !last {
+            return misfit;
+        }
+        rest = &rest[blanks..];
+    }
+    ColumnScan::Fits
+}
+
+impl NamedGroup {
+    fn field(&self) -> Option<Field> {
+        match self.captures {
+            Captured::Field(field) => Some(field),
+            Captured::Extra { .. } => None,
+        }
+    }
+}
+
+impl ColumnSource {
+    fn built_in(&self) -> Option<Column> {
+        match self {
+            ColumnSource::BuiltIn(column) => Some(*column),
+            ColumnSource::User(_) => None,
+        }
+    }
+
+    fn regex(&self) -> String {
+        match self {
+            ColumnSource::BuiltIn(column) => column.regex(),
+            ColumnSource::User(in_line) => in_line.clone(),
+        }
+    }
+}
+
+/// The columns that the user gave a regex for. Each regex is used for one column only. Adds their
+/// fields to `given`.
+fn user_columns(
+    options: &W3cOptions,
+    columns: &[&[u8]],
+    given: &mut Vec<Field>,
+) -> Result<Vec<Option<ColumnSource>>, String> {
+    let mut used: Vec<&[u8]> = Vec::new();
+    let mut users = |name| {
+        let Some(typed) = options.regex_for(name).filter(|_| !used.contains(&name)) else {
+            return Ok(None);
+        };
+        used.push(name);
+        let regex = FieldRegex::new(typed).map_err(|error| {
+            let name = String::from_utf8_lossy(name);
+            format!("--w3c-field-regex for {name}: {error}")
+        })?;
+        let names = regex.names.iter().map(String::as_str);
+        given.extend(names.filter_map(Field::from_name));
+        Ok(Some(ColumnSource::User(regex.in_line)))
+    };
+    columns.iter().map(|name| users(*name)).collect()
+}
+
+/// The column of a name, without the fields that are `given` already. Adds the others to `given`.
+fn built_in(
+    dialect: &Dialect,
+    options: &W3cOptions,
+    name: &[u8],
+    given: &mut Vec<Field>,
+) -> Column {
+    let known = options
+        .standard_name(name)
+        .and_then(|standard| dialect.column(standard, options));
+    let Some(mut column) = known else {
+        return Column::SKIP;
+    };
+    for field in &mut column.fields {
+        *field = field.filter(|field| !given.contains(field));
+        given.extend(*field);
+    }
+    match column.fields {
+        [None, None] => Column::SKIP,
+        _ => column,
+    }
+}
+
+/// Compiles a regex in which `\S` and `.` match any byte.
+fn byte_regex(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern)
+        .unicode(false)
+        .dot_matches_new_line(true)
+        .build()
+}
+
+/// The names of columns in a header.
+pub fn header_names(names: &[u8]) -> impl Iterator<Item = &[u8]> {
+    names
+        .split(|&b| is_blank(b))
+        .filter(|name| !name.is_empty())
+}
+
+/// The values that a column may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    Text,
+    /// Begins with `/`.
+    Path,
+    /// A path after an optional `rtmp:/`, which is dropped.
+    StreamPath,
+    /// A host, then a path from the first `/`.
+    Uri,
+    Digits,
+    /// Digits and dots.
+    Number,
+    /// A number. `-` and negative numbers give no value.
+    Duration,
+    /// Letters, digits and `_*.:-`.
+    Ip,
+    /// Digits and `-`.
+    Date,
+    /// Digits and `:`. A fraction of a second is dropped.
+    Time,
+}
+
+/// Whether a value is quoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quotes {
+    Never,
+    /// Optional, and not part of the value.
+    Stripped,
+    /// Optional, and part of the value, since custom variables send values as logged.
+    Kept,
+    /// Required, and not part of the value.
+    Required,
+}
+
+/// A column and its fields. A [`ColumnType::Uri`] (host and path) and a [`ColumnType::Duration`]
+/// have two, others one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub kind: ColumnType,
+    pub quotes: Quotes,
+    pub fields: [Option<Field>; 2],
+}
+
+/// The end of a column in a line.
+struct ColumnEnd {
+    /// Bytes from the start of the column.
+    len: usize,
+    /// The column ended at a quote. A later quote might fit, too.
+    at_quote: bool,
+}
+
+impl Column {
+    /// A column that is skipped, quoted or not.
+    pub const SKIP: Column = Column {
+        kind: ColumnType::Text,
+        quotes: Quotes::Kept,
+        fields: [None, None],
+    };
+
+    /// Reads the column at the start of `rest`, up to the first possible end, which is also what
+    /// [`Column::regex`] prefers. A blank must follow unless the column is the last. Returns `None`
+    /// if the column does not fit.
+    fn take<'a>(&self, rest: &'a [u8], last: bool, record: &mut Record<'a>) -> Option<ColumnEnd> {
+        let close = match self.quotes {
+            Quotes::Never | Quotes::Stripped => None,
+            Quotes::Kept => closing_quote(rest, last),
+            Quotes::Required => Some(closing_quote(rest, last)?),
+        };
+        let (text, len) = match close {
+            Some(close) if self.quotes == Quotes::Kept => (&rest[..=close], close + 1),
+            Some(close) => (&rest[1..close], close + 1),
+            None => {
+                let len = rest.iter().position(|&b| is_blank(b)).unwrap_or(rest.len());
+                (&rest[..len], len)
+            }
+        };
+        let at_quote = close.is_some();
+        self.set(text, at_quote, last && !at_quote, record)?;
+        Some(ColumnEnd { len, at_quote })
+    }
+
+    /// Sets the fields. All of `text` must fit, or only its beginning if `prefix` is set.
+    fn set<'a>(
+        &self,
+        text: &'a [u8],
+        quoted: bool,
+        prefix: bool,
+        record: &mut Record<'a>,
+    ) -> Option<()> {
+        let value = match self.kind {
+            ColumnType::Text => (quoted || !text.is_empty()).then_some(text)?,
+            ColumnType::Path => text.starts_with(b"/").then_some(text)?,
+            ColumnType::StreamPath => {
+                let path = text.strip_prefix(b"rtmp:/").unwrap_or(text);
+                path.starts_with(b"/").then_some(path)?
+            }
+            ColumnType::Uri => {
+                let (host, path) = text.split_at(text.iter().position(|&b| b == b'/')?);
+                if host.contains(&b'"') {
+                    return None;
+                }
+                for (field, value) in self.fields.into_iter().zip([host, path]) {
+                    if let Some(field) = field {
+                        record.set(field, value);
+                    }
+                }
+                return Some(());
+            }
+            ColumnType::Duration if text.starts_with(b"-") => {
+                let number = text[1..].iter().all(|byte| self.kind.has(*byte));
+                return (number || prefix).then_some(());
+            }
+            ColumnType::Digits | ColumnType::Number | ColumnType::Duration
+                if quoted && text.is_empty() =>
+            {
+                text
+            }
+            _ => self.run(text, prefix)?,
+        };
+        for field in self.fields.into_iter().flatten() {
+            record.set(field, value);
+        }
+        Some(())
+    }
+
+    /// The leading bytes of the column's type in `text`, without surrounding quotes.
+    fn run<'a>(&self, text: &'a [u8], prefix: bool) -> Option<&'a [u8]> {
+        let strip = self.quotes == Quotes::Stripped;
+        let text = match text {
+            [b'"', inside @ ..] if strip => inside,
+            _ => text,
+        };
+        let len = text
+            .iter()
+            .position(|&b| !self.kind.has(b))
+            .unwrap_or(text.len());
+        let (value, mut after) = text.split_at(len);
+        if self.kind == ColumnType::Time && after.starts_with(b".") {
+            let digits = after[1..].iter().take_while(|b| b.is_ascii_digit());
+            after = &after[1 + digits.count()..];
+        }
+        if strip && after.starts_with(b"\"") {
+            after = &after[1..];
+        }
+        (len > 0 && (prefix || after.is_empty())).then_some(value)
+    }
+
+    /// A regex for the column, in Python's syntax.
+    pub fn regex(&self) -> String {
+        let [first, second] = self.fields;
+        let quoted = self.quotes == Quotes::Required;
+        // A quoted value may be empty or contain blanks. It ends at the first quote that lets the
+        // rest match.
+        let (some, text) = if quoted { ("*", ".*?") } else { ("+", r"\S+") };
+        let path = if quoted { "/.*?" } else { r"/\S*" };
+        let inside = match self.kind {
+            ColumnType::Text if self.quotes == Quotes::Kept => group(first, r#"".*?"|\S+"#),
+            ColumnType::Text => group(first, text),
+            ColumnType::Path => group(first, path),
+            ColumnType::StreamPath => format!("(?:rtmp:/)?{}", group(first, path)),
+            ColumnType::Uri if quoted => group(first, r#"[^"/]*"#) + &group(second, path),
+            ColumnType::Uri => group(first, r#"[^"/\s]*"#) + &group(second, path),
+            ColumnType::Digits => group(first, &format!("[0-9]{some}")),
+            ColumnType::Number => group(first, &format!("[0-9.]{some}")),
+            ColumnType::Duration => {
+                let number = group(first, &group(second, &format!("[0-9.]{some}")));
+                format!("(?:-[0-9.]*|{number})")
+            }
+            ColumnType::Ip => group(first, "[A-Za-z0-9_*.:-]+"),
+            ColumnType::Date => group(first, "[0-9-]+"),
+            ColumnType::Time => group(first, "[0-9:]+") + r"(?:\.[0-9]*)?",
+        };
+        match self.quotes {
+            Quotes::Never | Quotes::Kept => inside,
+            Quotes::Stripped => format!("\"?{inside}\"?"),
+            Quotes::Required => format!("\"{inside}\""),
+        }
+    }
+}
+
+impl ColumnType {
+    /// Whether a value may contain the byte. Always `false` for types that are not made of certain
+    /// bytes.
+    fn has(self, byte: u8) -> bool {
+        match self {
+            ColumnType::Digits => byte.is_ascii_digit(),
+            ColumnType::Number | ColumnType::Duration => byte.is_ascii_digit() || byte == b'.',
+            ColumnType::Ip => byte.is_ascii_alphanumeric() || b"_*.:-".contains(&byte),
+            ColumnType::Date => byte.is_ascii_digit() || byte == b'-',
+            ColumnType::Time => byte.is_ascii_digit() || byte == b':',
+            ColumnType::Text | ColumnType::Path | ColumnType::StreamPath | ColumnType::Uri => false,
+        }
+    }
+}
+
+fn group(field: Option<Field>, inside: &str) -> String {
+    match field {
+        Some(field) => format!("(?P<{}>{inside})", field.name()),
+        None => format!("(?:{inside})"),
+    }
+}
+
+/// The first possible end of a value that begins with a quote.
+fn closing_quote(rest: &[u8], last: bool) -> Option<usize> {
+    let inside = rest.strip_prefix(b"\"")?;
+    memchr_iter(b'"', inside)
+        .map(|at| at + 1)
+        .find(|at| last || rest.get(at + 1).is_some_and(|&b| is_blank(b)))
+}

@@ -1,0 +1,334 @@
+//! Turns a record into a hit: what the fields of a line mean.
+//!
+//! A line becomes a hit in two steps. [`HitOptions::request`] makes a [`LoggedRequest`], which is
+//! all that most filters need. Its date is read and its site looked up only if those filters keep
+//! it; [`HitOptions::hit`] then makes the [`Hit`].
+
+pub mod replay;
+
+use std::rc::Rc;
+
+use bumpalo::Bump;
+use chrono_tz::Tz;
+
+use crate::format::date::DateFormat;
+use crate::format::{Field, Fields, Format, Record, whole_number};
+use crate::radio::CID_DIGITS;
+
+/// How fields become hits. Each field is the option of the same name.
+#[derive(Clone, Debug)]
+pub struct HitOptions {
+    /// Separates the path from the query.
+    pub query_delimiter: Vec<u8>,
+    pub lowercase_path: bool,
+    /// Seconds.
+    pub add_to_date: i64,
+    /// Time zone of dates that have none. Defaults to UTC.
+    pub timezone: Option<Tz>,
+    /// `--log-hostname`: the host of every hit, as typed.
+    pub forced_host: Option<String>,
+    /// Fields that count as absent except in custom variables.
+    pub ignored: Fields,
+}
+
+/// What a file extension says about a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileKind {
+    pub download: bool,
+    /// In the built-in list of downloads, but not in the user's.
+    pub unwanted_download: bool,
+    pub is_static: bool,
+}
+
+/// A Matomo site, as tracking requests need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Position in the run's list of sites. Two sites of a run never share it.
+    pub index: u32,
+    /// `idsite`, as Matomo or the user wrote it.
+    pub id: String,
+    /// The main URL without trailing slashes. Known with `--idsite` and when replaying.
+    pub main_url: Option<String>,
+}
+
+impl Site {
+    pub fn new(index: u32, id: &str, main_url: Option<&str>) -> Self {
+        Self {
+            index,
+            id: id.to_owned(),
+            main_url: main_url.map(|url| url.trim_end_matches('/').to_owned()),
+        }
+    }
+
+    /// The scheme for page URLs: that of the main URL if known, otherwise `http`.
+    pub fn scheme(&self) -> &str {
+        let scheme = self
+            .main_url
+            .as_deref()
+            .and_then(|url| url.split_once("://"));
+        scheme.map_or("http", |(scheme, _)| scheme)
+    }
+}
+
+/// A request that a server logged, before its date and site are known.
+pub struct LoggedRequest<'a> {
+    /// The fields as parsed, for custom variables, and the format that parsed them.
+    pub record: &'a Record<'a>,
+    pub format: &'a dyn Format,
+    pub ip: &'a [u8],
+    /// Without the query.
+    pub path: &'a [u8],
+    /// Without the delimiter; may be empty.
+    pub query: &'a [u8],
+    /// What follows the last dot of the path, in its original case; the whole path if it has no
+    /// dot.
+    pub extension: &'a [u8],
+    pub status: &'a [u8],
+    /// Lower case, without surrounding dots or quotes. `None` if the log has no host.
+    pub host: Option<&'a [u8]>,
+    /// Empty if the log has `-` or none.
+    pub referrer: &'a [u8],
+    pub user_agent: &'a [u8],
+    /// The user agent as logged, if the format decodes it.
+    pub raw_agent: Option<&'a [u8]>,
+    /// Replaces the address as visitor ID if the log hides the address.
+    pub cid: Option<[u8; CID_DIGITS]>,
+    /// Set for a radio listener: neither a download nor a static file, whatever the mount point's
+    /// name.
+    pub is_listener: bool,
+    /// Set by the filters from the extension.
+    pub file: FileKind,
+    /// Set by the filters.
+    pub is_download: bool,
+    /// Set by the filters from the user agent.
+    pub is_bot: bool,
+}
+
+/// A logged request that is imported: its date is valid and its site known.
+pub struct Hit<'a> {
+    pub request: &'a LoggedRequest<'a>,
+    /// Seconds since 1970, UTC.
+    pub time: i64,
+    pub site: Rc<Site>,
+    pub userid: Option<&'a [u8]>,
+    /// Bytes.
+    pub length: u64,
+    /// Milliseconds; finite and above 0.
+    pub generation_time: Option<f64>,
+    pub event: Option<Event<'a>>,
+    pub session_time: Option<&'a [u8]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    pub category: &'a [u8],
+    pub action: &'a [u8],
+    pub name: Option<&'a [u8]>,
+}
+
+impl<'a> LoggedRequest<'a> {
+    /// A field as logged, by the name that the user gave it. A user agent is not decoded.
+    pub fn raw(&self, name: &str) -> Option<&'a [u8]> {
+        match self.format.field(name) {
+            Some(Field::UserAgent) => self.raw_agent.or_else(|| self.record.get(Field::UserAgent)),
+            Some(field) => self.record.get(field),
+            None => self.record.by_name(name),
+        }
+    }
+
+    pub fn is_error(&self) -> bool {
+        matches!(self.status.first(), Some(b'4' | b'5'))
+    }
+
+    /// A 304 answers a visitor whose browser has the page already; it is not a redirect.
+    pub fn is_redirect(&self) -> bool {
+        self.status.first() == Some(&b'3') && self.status != b"304"
+    }
+}
+
+impl HitOptions {
+    /// Reads the fields that filters need before they know the date.
+    pub fn request<'a>(
+        &self,
+        format: &'a dyn Format,
+        record: &'a Record<'a>,
+        arena: &'a Bump,
+    ) -> LoggedRequest<'a> {
+        let get = |field| self.get(record, field);
+        let (path, query) = self.path_and_query(record, arena);
+        let host = match &self.forced_host {
+            Some(host) => Some(arena.alloc_str(host).as_bytes()),
+            None => get(Field::Host).map(|host| tidy_host(host, arena)),
+        };
+        let referrer = unquoted(get(Field::Referrer).unwrap_or_default());
+        LoggedRequest {
+            record,
+            format,
+            ip: get(Field::Ip).unwrap_or_default(),
+            path,
+            query,
+            extension: memchr::memrchr(b'.', path).map_or(path, |dot| &path[dot + 1..]),
+            status: get(Field::Status).unwrap_or_default(),
+            host,
+            referrer: if referrer == b"-" { b"" } else { referrer },
+            user_agent: unquoted(get(Field::UserAgent).unwrap_or_default()),
+            raw_agent: record.raw_agent(),
+            cid: None,
+            is_listener: false,
+            file: FileKind::default(),
+            is_download: false,
+            is_bot: false,
+        }
+    }
+
+    /// Reads the fields that only tracking requests need. `time` is [`HitOptions::time`] of the
+    /// record.
+    pub fn hit<'a>(&self, request: &'a LoggedRequest<'a>, time: i64, site: Rc<Site>) -> Hit<'a> {
+        let get = |field| self.get(request.record, field);
+        Hit {
+            request,
+            time,
+            site,
+            userid: get(Field::Userid)
+                .filter(|user| *user != b"-" && user.iter().any(|byte| *byte != b'"')),
+            // HAProxy writes `+4096` if it logs a response before its end.
+            length: get(Field::Length)
+                .and_then(|length| whole_number(length.strip_prefix(b"+").unwrap_or(length)))
+                .unwrap_or(0),
+            generation_time: self.generation_time(request.record),
+            event: event(
+                get(Field::EventCategory),
+                get(Field::EventAction),
+                get(Field::EventName),
+            ),
+            session_time: get(Field::SessionTime),
+        }
+    }
+
+    /// Seconds since 1970, UTC. Returns `None` if the date cannot be parsed or is not in the years
+    /// 1 to 9999, which Matomo can store.
+    pub fn time(&self, record: &Record, dates: &DateFormat) -> Option<i64> {
+        let moment = dates.read(record)?;
+        let offset = match moment
+            .offset
+            .filter(|_| !self.ignored.contains(Field::Timezone))
+        {
+            Some(offset) => i64::from(offset),
+            // The offset when the line was written, so it is found before `add_to_date` is added.
+            None => self
+                .timezone
+                .map_or(0, |zone| offset_in(zone, moment.local)),
+        };
+        let time = moment
+            .local
+            .checked_sub(offset)?
+            .checked_add(self.add_to_date)?;
+        (-62_135_596_800..253_402_300_800)
+            .contains(&time)
+            .then_some(time)
+    }
+
+    fn get<'a>(&self, record: &Record<'a>, field: Field) -> Option<&'a [u8]> {
+        if self.ignored.contains(field) {
+            None
+        } else {
+            record.get(field)
+        }
+    }
+
+    /// Cuts the path at the delimiter, unless the format has a `query_string` of its own.
+    fn path_and_query<'a>(&self, record: &Record<'a>, arena: &'a Bump) -> (&'a [u8], &'a [u8]) {
+        let mut path = record.get(Field::Path).unwrap_or_default();
+        if self.lowercase_path {
+            path = lowercase(path, arena);
+        }
+        let (path, query) = match self.get(record, Field::QueryString) {
+            Some(query) => (path, query),
+            None => match find(&self.query_delimiter, path) {
+                Some(place) => (&path[..place], &path[place + self.query_delimiter.len()..]),
+                None => (path, &b""[..]),
+            },
+        };
+        (path, if query == b"-" { b"" } else { query })
+    }
+
+    fn generation_time(&self, record: &Record) -> Option<f64> {
+        let number = |field, factor: f64| -> Option<f64> {
+            let text = std::str::from_utf8(self.get(record, field)?).ok()?;
+            Some(text.trim().parse::<f64>().ok()? * factor)
+        };
+        number(Field::GenerationTimeMilli, 1.0)
+            .or_else(|| number(Field::GenerationTimeMicro, 0.001))
+            .or_else(|| number(Field::GenerationTimeSecs, 1000.0))
+            .filter(|time| time.is_finite() && *time > 0.0)
+    }
+}
+
+/// Finds the delimiter. It is nearly always one byte, which needs no prepared search.
+fn find(delimiter: &[u8], text: &[u8]) -> Option<usize> {
+    match delimiter {
+        [byte] => memchr::memchr(*byte, text),
+        _ => memchr::memmem::find(text, delimiter),
+    }
+}
+
+fn event<'a>(
+    category: Option<&'a [u8]>,
+    action: Option<&'a [u8]>,
+    name: Option<&'a [u8]>,
+) -> Option<Event<'a>> {
+    Some(Event {
+        category: category?,
+        action: action?,
+        name: name.filter(|name| *name != b"-"),
+    })
+}
+
+fn unquoted(text: &[u8]) -> &[u8] {
+    match text {
+        [b'"', inner @ .., b'"'] => inner,
+        _ => text,
+    }
+}
+
+/// Lower-cases a host, then strips surrounding dots, then surrounding quotes.
+fn tidy_host<'a>(host: &'a [u8], arena: &'a Bump) -> &'a [u8] {
+    let mut host = lowercase(host, arena);
+    while let [b'.', rest @ ..] | [rest @ .., b'.'] = host {
+        host = rest;
+    }
+    unquoted(host)
+}
+
+/// Lower-cases ASCII letters, and all other letters if the text is valid UTF-8.
+fn lowercase<'a>(text: &'a [u8], arena: &'a Bump) -> &'a [u8] {
+    if text
+        .iter()
+        .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
+    {
+        return text;
+    }
+    match std::str::from_utf8(text) {
+        Ok(valid) if !valid.is_ascii() => arena.alloc_str(&valid.to_lowercase()).as_bytes(),
+        _ => {
+            let lower = arena.alloc_slice_copy(text);
+            lower.make_ascii_lowercase();
+            lower
+        }
+    }
+}
+
+/// Seconds east of UTC at a local time, given in seconds since 1970. The hour that occurs twice in
+/// autumn counts as its first occurrence; the hour that spring skips has the offset of the day
+/// before.
+fn offset_in(zone: Tz, local: i64) -> i64 {
+    use chrono::{DateTime, MappedLocalTime, Offset, TimeDelta, TimeZone};
+    let Some(wall) = DateTime::from_timestamp(local, 0).map(|time| time.naive_utc()) else {
+        return 0;
+    };
+    let offset = match zone.offset_from_local_datetime(&wall) {
+        MappedLocalTime::Single(offset) | MappedLocalTime::Ambiguous(offset, _) => offset,
+        MappedLocalTime::None => zone.offset_from_utc_datetime(&(wall - TimeDelta::days(1))),
+    };
+    i64::from(offset.fix().local_minus_utc())
+}

@@ -1,0 +1,684 @@
+//! Opens one log: looks it up in the ledger, detects its format, reads its lines, and records the
+//! result.
+
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bumpalo::Bump;
+
+use super::format_selector::BufferedLine;
+use super::ledger_handle::StateDir;
+use super::sessions::SessionMode;
+use super::spool::{self, SpoolFile};
+use super::{Flow, Importer, POLL_INTERVAL};
+use crate::error::{Error, Result};
+use crate::format::Format;
+use crate::input::InputError;
+use crate::input::discover::{Source, is_same_file};
+use crate::input::lines::{LineEvent, LineOptions, Lines, Tee};
+use crate::ledger::{FileChange, Ledger, LogFile, LogId, LogState};
+use crate::recorder::LinePosition;
+use crate::report::rejects;
+use crate::report::{Counter, Row};
+
+/// How often to check whether the recorders are done with a log.
+const RECORDER_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long recorders may be idle before their last acknowledgements are in the ledger.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A log to be read.
+pub(super) struct Job<'s> {
+    pub source: &'s Source,
+    /// Its counters.
+    pub row: Row,
+    pub options: LineOptions,
+    /// Copies every byte of a pipe to its spool before it is parsed.
+    pub tee: Option<Tee>,
+    pub spool: Option<SpoolFile<'s>>,
+    /// What the ledger knows about it; `None` if the log is not recorded.
+    pub state: Option<LogState>,
+}
+
+impl<'s> Job<'s> {
+    /// A log that is read whole and not recorded in the ledger.
+    fn new(source: &'s Source, row: Row, options: LineOptions) -> Self {
+        Self {
+            source,
+            row,
+            options,
+            tee: None,
+            spool: None,
+            state: None,
+        }
+    }
+
+    /// Returns whether this is a spool that an earlier run left. The user did not name it, so an
+    /// error in it must not stop the import.
+    fn is_leftover(&self) -> bool {
+        self.spool.is_some_and(|spool| spool.is_leftover)
+    }
+
+    /// The file of its lines. `None` for standard input without a spool.
+    fn path(&self) -> Option<&Path> {
+        match (self.spool, self.source) {
+            (Some(spool), _) => Some(spool.path),
+            (None, Source::File(path)) => Some(path),
+            (None, Source::Stdin) => None,
+        }
+    }
+}
+
+/// How far a log was read.
+pub(super) enum ReadEnd {
+    /// Reading stopped early, for a reason outside the log.
+    Stopped,
+    /// The log was read to its end, which is at this position.
+    Complete(u64),
+    /// What follows this position cannot be read.
+    Unreadable(u64, InputError),
+    /// What follows this position does not fit the options.
+    Unusable(u64, Error),
+}
+
+/// The log that is being read.
+pub(super) struct OpenLog {
+    pub name: String,
+    /// Its index in the account.
+    pub number: u32,
+    pub account: Counter,
+    /// Distinguishes the hits of this log from those of others in their ids.
+    pub id: u64,
+    /// `None` if the log is not recorded in the ledger.
+    pub resume: Option<ResumePoint>,
+    /// The position of the line that is being read, in bytes after decompression.
+    pub position: u64,
+    /// Number of lines that fitted the format.
+    pub fitting: u64,
+    pub sessions: SessionMode,
+    /// Why the last `#Fields:` line cannot be used; an error if a line follows it.
+    pub unusable_header: Option<Error>,
+    /// The last `#Fields:` line, for `--rejects`.
+    pub header: Option<Arc<[u8]>>,
+    /// The name of the format, for `--rejects`.
+    pub format: &'static str,
+    /// The log is a file of `--rejects` of an earlier run.
+    pub is_rejects: bool,
+}
+
+impl OpenLog {
+    /// Records that a line is done without a request.
+    pub fn pass(&mut self, position: LinePosition) {
+        if let Some(resume) = &mut self.resume {
+            resume.pass(position.start, position.end);
+        }
+    }
+
+    fn flush_passed(&mut self) {
+        if let Some(resume) = &mut self.resume {
+            resume.flush_passed();
+        }
+    }
+}
+
+/// A log in the ledger: which lines are done, and the lines that this run found to need no
+/// request.
+pub(super) struct ResumePoint {
+    ledger: Arc<Ledger>,
+    state: LogState,
+    /// Adjacent lines without a request, not yet in the ledger: one call records many lines.
+    passed: Range<u64>,
+    passed_lines: u64,
+}
+
+impl ResumePoint {
+    fn new(ledger: Arc<Ledger>, state: LogState) -> Self {
+        Self {
+            ledger,
+            state,
+            passed: 0..0,
+            passed_lines: 0,
+        }
+    }
+
+    pub fn log(&self) -> LogId {
+        self.state.log
+    }
+
+    /// Returns whether an earlier run is done with the line that starts there.
+    pub fn is_done(&self, start: u64) -> bool {
+        start < self.state.done.end() && self.state.done.contains(start)
+    }
+
+    fn pass(&mut self, start: u64, end: u64) {
+        if self.passed.end != start {
+            self.flush_passed();
+        }
+        if self.passed_lines == 0 {
+            self.passed.start = start;
+        }
+        self.passed.end = end;
+        self.passed_lines += 1;
+    }
+
+    fn flush_passed(&mut self) {
+        if self.passed_lines > 0 {
+            let (log, passed) = (self.state.log, self.passed.clone());
+            self.ledger.mark_done(log, passed, self.passed_lines);
+            self.passed_lines = 0;
+        }
+    }
+}
+
+/// What the ledger says about a file.
+enum FileLookup {
+    Read {
+        state: LogState,
+        is_packed: bool,
+    },
+    /// An earlier run has finished it, or this run reads it under another name.
+    Skip,
+    /// Another file of this run has the same content.
+    Duplicate,
+}
+
+// From a source to its lines.
+impl Importer {
+    pub(super) fn import_source(&mut self, source: &Source, row: Row) -> Result<Flow> {
+        match (source, self.state_dir().cloned()) {
+            (source, Some(dir)) if source.is_pipe() => self.import_pipe(source, row, &dir),
+            (Source::File(path), dir) if self.ledger.is_some() && !path.is_dir() => {
+                self.import_file(source, row, path, dir.is_some())
+            }
+            _ => self.import_unrecorded(source, row),
+        }
+    }
+
+    fn import_file(
+        &mut self,
+        source: &Source,
+        row: Row,
+        path: &Path,
+        has_state_dir: bool,
+    ) -> Result<Flow> {
+        match self.look_up(path) {
+            Ok(FileLookup::Read { state, is_packed }) => {
+                let options = LineOptions {
+                    // The log may still grow: a line without its end is not complete yet.
+                    incomplete_last: !has_state_dir || is_packed,
+                    ..self.input.line_options()
+                };
+                self.import_job(Job {
+                    state: Some(state),
+                    ..Job::new(source, row, options)
+                })
+            }
+            Ok(FileLookup::Skip) => {
+                row.1.begin();
+                Ok(Flow::Continue)
+            }
+            // Without a state directory, a log that is named twice is imported twice. Reading
+            // reports what is wrong with a file that cannot be looked up.
+            Ok(FileLookup::Duplicate) => self.import_unrecorded(source, row),
+            Err(_) if !has_state_dir => self.import_unrecorded(source, row),
+            Err(error) => {
+                self.console.warn_incomplete(error.to_string());
+                Ok(Flow::Continue)
+            }
+        }
+    }
+
+    fn import_unrecorded(&mut self, source: &Source, row: Row) -> Result<Flow> {
+        self.import_job(Job::new(source, row, self.input.line_options()))
+    }
+
+    /// Reads a log and records how far it was read.
+    pub(super) fn import_job(&mut self, mut job: Job) -> Result<Flow> {
+        let bytes_before = self.bytes.load(Ordering::Relaxed);
+        let tee = job.tee.take();
+        let is_pipe = tee.is_some();
+        // From here on, everything that comes through a pipe is in its spool, whatever fails.
+        let opened = match tee {
+            Some(tee) => Lines::open_pipe(job.source, tee, job.options.clone()),
+            None => Lines::open(job.source, job.options.clone()),
+        };
+        let mut lines = match opened {
+            Ok(lines) => lines,
+            Err(error) => {
+                self.console.warn_incomplete(error.of_file());
+                return Ok(Flow::Continue);
+            }
+        };
+        let total_bytes = lines.total();
+        let log = job.state.as_ref().map(|state| state.log);
+        let (name, spool) = (job.source.to_string(), job.spool);
+        let outcome = self.read_log(job, &mut lines, bytes_before);
+        if let (true, Some(spool)) = (is_pipe, spool) {
+            let (shutdown, console) = (&self.shutdown, &self.console);
+            match &outcome {
+                Err(_) | Ok((Flow::Stop, _)) => {
+                    spool::save_rest(&name, &mut lines, spool.path, shutdown, console);
+                }
+                Ok((_, ReadEnd::Unreadable(_, error))) if spool.is_hopeless(error) => {
+                    spool::save_unreadable(&name, &mut lines, shutdown, console);
+                }
+                Ok(_) => {}
+            }
+        }
+        let (flow, end) = outcome?;
+        match (spool, log, &mut self.ledger, end) {
+            (Some(spool), Some(log), Some(ledger), end) => {
+                ledger.spools.extend(spool.finish(log, end, &self.console));
+            }
+            (.., ReadEnd::Unreadable(_, error)) => self.console.warn_incomplete(error.of_file()),
+            _ => {}
+        }
+        if let Some(total) = total_bytes {
+            self.bytes.store(bytes_before + total, Ordering::Relaxed);
+        }
+        // A batch holds lines of one log, so this log's are sent before those of the next.
+        let queue = &mut self.processor.queue;
+        if flow != Flow::Stop && self.ledger.is_some() && queue.flush().is_err() {
+            return Ok(Flow::Stop);
+        }
+        Ok(flow)
+    }
+
+    /// Settles the log's pending batches, waits for its first bytes, and reads it.
+    fn read_log(
+        &mut self,
+        mut job: Job,
+        lines: &mut Lines,
+        bytes_before: u64,
+    ) -> Result<(Flow, ReadEnd)> {
+        if !self.reconcile_job(&mut job)? {
+            return Ok((Flow::Continue, ReadEnd::Stopped));
+        }
+        self.watch(lines, job.state.as_ref());
+        if let Err(error) = self.wait_for_input(lines) {
+            let end = ReadEnd::Unreadable(lines.position(), error);
+            return Ok((Flow::Continue, end));
+        }
+        let is_leftover = job.is_leftover();
+        match self.read_with_format(job, lines, bytes_before) {
+            Err(error) if is_leftover && error.is_about_log() => {
+                Ok((Flow::Continue, ReadEnd::Unusable(0, error)))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Settles the batches that an earlier run left pending for this log. Returns false if the
+    /// file was replaced meanwhile.
+    fn reconcile_job(&mut self, job: &mut Job) -> Result<bool> {
+        let (Some(state), Some(path)) = (&job.state, job.path()) else {
+            return Ok(true);
+        };
+        let log = state.log;
+        let Some(settled) = self.reconcile_pending(log, path, &job.options, &job.row.1)? else {
+            self.console.warn_incomplete(format!(
+                "{}: the log was replaced or truncated while its unconfirmed hits were looked up; \
+                 the next run resumes with both logs",
+                job.source
+            ));
+            return Ok(false);
+        };
+        if let Some(state) = &mut job.state {
+            state.done.extend(&settled);
+        }
+        Ok(true)
+    }
+
+    /// Waits for the first bytes: the writer of a pipe may take its time.
+    fn wait_for_input(&self, lines: &mut Lines) -> std::result::Result<(), InputError> {
+        while !lines.inspect(POLL_INTERVAL)? && !self.shutdown.requested() {}
+        Ok(())
+    }
+
+    fn read_with_format(
+        &mut self,
+        job: Job,
+        lines: &mut Lines,
+        bytes_before: u64,
+    ) -> Result<(Flow, ReadEnd)> {
+        let name = job.source.to_string();
+        self.console.debug(1, || format!("{name}: reading"));
+        let selected = self.selector.choose(
+            &name,
+            lines,
+            &self.shutdown,
+            &self.console,
+            self.input.flush_interval,
+        )?;
+        let is_leftover = job.is_leftover();
+        let (number, account) = (job.row.0, Arc::clone(&job.row.1));
+        let Some((mut format, mut buffered)) = selected else {
+            if self.shutdown.requested() {
+                return Ok((Flow::Stop, ReadEnd::Stopped));
+            }
+            let failed = lines.next(Duration::ZERO).err();
+            if let Some(error) = failed {
+                let end = ReadEnd::Unreadable(lines.position(), error);
+                return Ok((Flow::Continue, end));
+            }
+            account.begin();
+            // Headers and blank lines alone, which need no request.
+            if let (Some(state), Some(ledger)) = (&job.state, &self.ledger) {
+                let read = 0..lines.position();
+                ledger.ledger.mark_done(state.log, read, lines.number() - 1);
+            }
+            return Ok((Flow::Continue, ReadEnd::Complete(lines.position())));
+        };
+        account.begin();
+        if format.ready() {
+            self.processor.check_fields(&name, format.as_ref())?;
+        }
+        self.processor.set_ignored_fields(format.as_ref());
+        let is_rejects = match self.resume(&job, format.as_ref(), lines, &mut buffered) {
+            Ok(is_rejects) => is_rejects,
+            Err(error) => {
+                let end = ReadEnd::Unreadable(lines.position(), error);
+                return Ok((Flow::Continue, end));
+            }
+        };
+        let id = job
+            .state
+            .as_ref()
+            .map_or(u64::MAX - number as u64, |state| state.log.number());
+        let ledger = self
+            .ledger
+            .as_ref()
+            .map(|handle| Arc::clone(&handle.ledger));
+        let resume = ledger
+            .zip(job.state)
+            .map(|(ledger, state)| ResumePoint::new(ledger, state));
+        let sessions = self
+            .processor
+            .session_mode(format.as_ref(), self.selector.is_named());
+        self.processor
+            .hint_at_listening(&name, format.as_ref(), &sessions);
+        let mut log = OpenLog {
+            name,
+            number: number as u32,
+            account: Counter::new(account),
+            id,
+            resume,
+            position: 0,
+            fitting: 0,
+            sessions,
+            unusable_header: None,
+            header: None,
+            format: format.name(),
+            is_rejects,
+        };
+        let outcome = self.read_lines(&mut log, format.as_mut(), buffered, lines, bytes_before);
+        let outcome = match outcome {
+            Err(error) if is_leftover && error.is_about_log() => {
+                Ok((Flow::Continue, ReadEnd::Unusable(log.position, error)))
+            }
+            outcome => outcome,
+        };
+        // If the import stops here, the last sessions of the log may not be complete.
+        let outcome = match outcome {
+            Ok((Flow::Continue | Flow::EndLog, end)) => {
+                Ok((self.processor.end_sessions(&mut log), end))
+            }
+            other => {
+                self.processor.count_open_sessions(&log);
+                other
+            }
+        };
+        log.flush_passed();
+        if log.account.file().nothing_fits() {
+            self.console.warn_incomplete(format!(
+                "{}: no line has the format {}; check --log-format-name",
+                log.name,
+                format.name()
+            ));
+        }
+        outcome
+    }
+
+    fn read_lines(
+        &mut self,
+        log: &mut OpenLog,
+        format: &mut dyn Format,
+        buffered: Vec<BufferedLine>,
+        lines: &mut Lines,
+        bytes_before: u64,
+    ) -> Result<(Flow, ReadEnd)> {
+        let mut arena = Bump::new();
+        let first_read = buffered.first().map(|line| line.since);
+        for line in buffered.iter().flat_map(BufferedLine::lines) {
+            match self.processor.process_line(log, format, &line, &arena)? {
+                Flow::Continue => arena.reset(),
+                flow => return Ok((flow, ReadEnd::Stopped)),
+            }
+        }
+        drop(buffered);
+        let is_pipe = lines.total().is_none();
+        let mut unsent_since = is_pipe.then(|| first_read.unwrap_or_else(Instant::now));
+        loop {
+            if self.shutdown.requested() {
+                return Ok((Flow::Stop, ReadEnd::Stopped));
+            }
+            let flow = match lines.next(POLL_INTERVAL) {
+                Ok(LineEvent::Line(line)) => {
+                    if is_pipe {
+                        unsent_since.get_or_insert_with(Instant::now);
+                    }
+                    self.processor.process_line(log, format, &line, &arena)?
+                }
+                Ok(LineEvent::Pause) => {
+                    log.account.flush();
+                    Flow::Continue
+                }
+                Ok(LineEvent::End) => {
+                    return Ok((Flow::Continue, ReadEnd::Complete(lines.position())));
+                }
+                Err(error) => {
+                    let end = ReadEnd::Unreadable(lines.position(), error);
+                    return Ok((Flow::Continue, end));
+                }
+            };
+            arena.reset();
+            if flow != Flow::Continue {
+                return Ok((flow, ReadEnd::Stopped));
+            }
+            if unsent_since.is_some_and(|since| since.elapsed() >= self.input.flush_interval) {
+                unsent_since = None;
+                log.flush_passed();
+                if self.processor.queue.flush().is_err() {
+                    return Ok((Flow::Stop, ReadEnd::Stopped));
+                }
+            }
+            self.bytes
+                .store(bytes_before + lines.bytes_read(), Ordering::Relaxed);
+        }
+    }
+}
+
+// The log in the ledger.
+impl Importer {
+    pub(super) fn state_dir(&self) -> Option<&StateDir> {
+        self.ledger.as_ref()?.state_dir.as_ref()
+    }
+
+    /// Looks a file up in the ledger and prints what that means for it.
+    fn look_up(&mut self, path: &Path) -> Result<FileLookup> {
+        let not_a_file = || unreadable(path, ErrorKind::InvalidInput.into());
+        let (mut state, mut is_packed) =
+            self.identify(path, |file| file)?.ok_or_else(not_a_file)?;
+        // It begins with the content of a log that this run has read, and is longer. Which of its
+        // lines are done is known when the recorders are done with that log.
+        if state.change == FileChange::ReadAlready && state.has_more && !state.same_file {
+            self.wait_for_recorders(state.log);
+            if self.shutdown.requested() {
+                return Ok(FileLookup::Skip);
+            }
+            (state, is_packed) = self.identify(path, |file| file)?.ok_or_else(not_a_file)?;
+        }
+        let name = path.display();
+        let before = state.known_as.as_ref().map_or_else(String::new, |before| {
+            let before = before.display();
+            match state.change {
+                FileChange::Copied => format!(" (it begins like {before})"),
+                _ => format!(" (formerly {before})"),
+            }
+        });
+        match state.change {
+            FileChange::Done | FileChange::ReadAlready if self.state_dir().is_none() => {
+                let Some(before) = state.known_as.filter(|_| state.same_file) else {
+                    return Ok(FileLookup::Duplicate);
+                };
+                let before_name = before.display();
+                match is_same_file(path, &before) {
+                    true => self.console.note(format!(
+                        "{name}: this is the same file as {before_name}; it is read once"
+                    )),
+                    false => self.console.warn_incomplete(format!(
+                        "{name}: this file was read as {before_name} and renamed since; the file \
+                         that had this name before is not imported: name it in another run"
+                    )),
+                }
+                return Ok(FileLookup::Skip);
+            }
+            FileChange::Done => {
+                self.console
+                    .note(format!("{name}: already imported to its end{before}"));
+                return Ok(FileLookup::Skip);
+            }
+            FileChange::ReadAlready => {
+                let text = format!("{name}: already read by this run{before}");
+                if !state.has_more {
+                    self.console.note(text);
+                    return Ok(FileLookup::Skip);
+                }
+                let text = format!("{text}; its further lines are left to the next run");
+                match state.same_file {
+                    true => self.console.note(text),
+                    false => self.console.warn_incomplete(text),
+                }
+                return Ok(FileLookup::Skip);
+            }
+            FileChange::Truncated => self.console.note(format!(
+                "{name}: truncated since the last run; reading it from the beginning"
+            )),
+            _ if state.resume_at() > 0 => {
+                let line = state.resume_line();
+                self.console
+                    .note(format!("{name}: resuming at line {line}{before}"));
+            }
+            _ => {}
+        }
+        Ok(FileLookup::Read { state, is_packed })
+    }
+
+    /// Looks a file up in the ledger. Returns also whether it is compressed; `None` if it is not
+    /// a plain file. `prepare` may change how the file is compared.
+    pub(super) fn identify(
+        &self,
+        path: &Path,
+        prepare: impl FnOnce(LogFile) -> LogFile,
+    ) -> Result<Option<(LogState, bool)>> {
+        let Some(handle) = &self.ledger else {
+            return Ok(None);
+        };
+        let Some(file) = LogFile::open(path).map_err(|error| unreadable(path, error))? else {
+            return Ok(None);
+        };
+        let mut file = prepare(file);
+        let is_packed = file.is_packed();
+        let state = handle.ledger.lookup(file.probe())?;
+        Ok(Some((state, is_packed)))
+    }
+
+    /// Waits until the recorders are done with what was read of a log, or for a shutdown.
+    fn wait_for_recorders(&mut self, log: LogId) {
+        let Some(handle) = &self.ledger else { return };
+        if self.processor.queue.flush().is_err() {
+            return;
+        }
+        let mut idle_since = None;
+        while handle.ledger.has_unfinished_lines(log) {
+            // An incomplete last line is not sent, so its log is never done.
+            let is_idle = self.account.under_way() == 0;
+            idle_since = is_idle.then(|| idle_since.unwrap_or_else(Instant::now));
+            let timed_out = idle_since.is_some_and(|since: Instant| since.elapsed() > IDLE_TIMEOUT);
+            if timed_out || self.shutdown.wait(RECORDER_POLL_INTERVAL) {
+                return;
+            }
+        }
+    }
+
+    /// Returns whether a path still leads to this log. It may have been rotated since it was
+    /// looked up.
+    pub(super) fn is_still(&self, path: &Path, log: LogId) -> bool {
+        let Some(handle) = &self.ledger else {
+            return true;
+        };
+        let Ok(Some(file)) = LogFile::open(path) else {
+            return false;
+        };
+        let mut file = file.growing();
+        handle.ledger.matches(log, file.probe()).unwrap_or(false)
+    }
+
+    /// Shows the ledger every block before its lines are parsed: the fingerprint of the log
+    /// covers what was read.
+    fn watch(&self, lines: &mut Lines, state: Option<&LogState>) {
+        let (Some(state), Some(handle)) = (state, &self.ledger) else {
+            return;
+        };
+        let (ledger, log) = (Arc::clone(&handle.ledger), state.log);
+        let shutdown = self.shutdown.clone();
+        lines.watch(Box::new(move |start, block| {
+            if let Err(error) = ledger.note_read(log, start, block) {
+                shutdown.halt(error);
+            }
+        }));
+    }
+
+    /// Reopens the log at the position where it resumes, and drops the lines that were read to
+    /// detect the format. Does nothing for a pipe, and for a format that needs the log's header.
+    /// Returns whether the log is a file of `--rejects`.
+    fn resume(
+        &self,
+        job: &Job,
+        format: &dyn Format,
+        lines: &mut Lines,
+        buffered: &mut Vec<BufferedLine>,
+    ) -> std::result::Result<bool, InputError> {
+        let Some(state) = job.state.as_ref().filter(|state| {
+            state.resume_at() > 0 && lines.total().is_some() && !format.has_header()
+        }) else {
+            return Ok(false);
+        };
+        // The first line says so for the whole log.
+        let is_first_of_rejects = |line: &[u8]| rejects::format_of(line).is_some();
+        let is_rejects = match buffered.first() {
+            Some(first) => is_first_of_rejects(first.line().bytes),
+            None => match lines.next(POLL_INTERVAL) {
+                Ok(LineEvent::Line(line)) => is_first_of_rejects(line.bytes),
+                _ => false,
+            },
+        };
+        let options = LineOptions {
+            start: state.resume_at(),
+            start_line: state.resume_line(),
+            ..job.options.clone()
+        };
+        *lines = Lines::open(job.source, options)?;
+        self.watch(lines, Some(state));
+        buffered.clear();
+        Ok(is_rejects)
+    }
+}
+
+pub(super) fn unreadable(path: &Path, source: io::Error) -> Error {
+    let log = path.display().to_string();
+    Error::stopped(InputError::Open { log, source }.to_string())
+}

@@ -1,0 +1,266 @@
+//! The ledger of a run: opened before it, closed or left behind at its end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::InputOptions;
+use super::spool::{self, FinishedSpool};
+use crate::error::Result;
+use crate::input::discover::Source;
+use crate::input::lines::LineOptions;
+use crate::ledger::{Ledger, PendingBatch, TargetKey};
+use crate::recorder::{DeliveryOptions, InDoubt};
+use crate::report::{Account, Console, Count, shell_word};
+use crate::shutdown::Shutdown;
+
+/// Number of folder names to try in one place for the ledger of an interrupted run.
+const MAX_FOLDERS: u32 = 100;
+
+/// The ledger and what an earlier run left for this one.
+pub struct LedgerHandle {
+    pub ledger: Arc<Ledger>,
+    /// `None` without `--state-dir`: the ledger is in memory, and written only if the run is
+    /// interrupted.
+    pub state_dir: Option<StateDir>,
+    /// Batches of an earlier run that Matomo may or may not have.
+    pub pending: Vec<PendingBatch>,
+    pub in_doubt: InDoubt,
+    /// `--request-timeout`: how long the server may still process a request without an answer.
+    pub timeout: Duration,
+    /// Spools that were read to their end, or as far as they can be.
+    pub spools: Vec<FinishedSpool>,
+}
+
+/// The folder of `--state-dir`, and the target whose spools in it belong to this run.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    pub path: PathBuf,
+    pub target: TargetKey,
+}
+
+impl LedgerHandle {
+    /// Opens the ledger in the state directory, or one in memory.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if another run uses the directory, if the disk fails, or if a newer
+    /// version wrote the ledger.
+    pub fn open(
+        url: &Url,
+        state_dir: Option<PathBuf>,
+        idsite: Option<&str>,
+        delivery: &DeliveryOptions,
+        console: &Console,
+    ) -> Result<Self> {
+        let target = TargetKey::new(url, idsite);
+        let (ledger, pending, state_dir) = match state_dir {
+            Some(path) => {
+                let opened = Ledger::open(&path, &target)?;
+                for warning in opened.warnings {
+                    console.warn_incomplete(warning);
+                }
+                let state_dir = StateDir { path, target };
+                (opened.ledger, opened.pending, Some(state_dir))
+            }
+            None => (Ledger::in_memory(&target)?, Vec::new(), None),
+        };
+        Ok(Self {
+            ledger: Arc::new(ledger),
+            state_dir,
+            pending,
+            in_doubt: delivery.in_doubt,
+            timeout: delivery.timeout,
+            spools: Vec::new(),
+        })
+    }
+
+    /// Saves what these pipes hold in the state directory, if there is one. Called for sources
+    /// that the run does not import.
+    pub fn save_pipes(
+        &self,
+        sources: &[Source],
+        options: &LineOptions,
+        shutdown: &Shutdown,
+        console: &Console,
+    ) {
+        if let Some(state_dir) = &self.state_dir {
+            spool::save_pipes(sources, state_dir, options, shutdown, console);
+        }
+    }
+
+    /// Warns that the lines of pipes are lost if the run stops without a state directory.
+    pub fn warn_of_lost_pipes(&self, sources: &[Source], console: &Console) {
+        if let Some(pipes) = pipe_names(sources).filter(|_| self.state_dir.is_none()) {
+            console.warn(format!(
+                "{pipes} cannot be read again: lines that were not sent are lost; --state-dir \
+                 would have saved them"
+            ));
+        }
+    }
+
+    /// Closes the ledger at the end of the run, after the recorders have ended.
+    ///
+    /// An interrupted run without a state directory leaves its ledger in a folder and prints how
+    /// to resume from it (guide/guarantees.md, "Interrupted runs").
+    pub fn close(
+        self,
+        interrupted: bool,
+        sources: &[Source],
+        input: &InputOptions,
+        account: &Account,
+        console: &Console,
+    ) -> Result<()> {
+        if self.state_dir.is_none() {
+            if interrupted {
+                self.warn_of_lost_pipes(sources, console);
+                self.leave(sources, input, account, console);
+            }
+            return Ok(());
+        }
+        for spool in self.spools {
+            spool.close(&self.ledger, console)?;
+        }
+        for batch in self.pending.iter().filter(|batch| batch.recorded.is_none()) {
+            let logs: Vec<String> = batch
+                .lines
+                .iter()
+                .map(|(_, path, _)| path.display().to_string())
+                .collect();
+            console.warn_incomplete(format!(
+                "{} hits of {} are still unconfirmed since an interrupted run: import that log \
+                 again with this --state-dir",
+                batch.hits,
+                logs.join(", ")
+            ));
+        }
+        self.ledger.close()
+    }
+
+    /// Writes the in-memory ledger beside the first log, or else to the folder for temporary
+    /// files.
+    fn leave(
+        &self,
+        sources: &[Source],
+        input: &InputOptions,
+        account: &Account,
+        console: &Console,
+    ) {
+        let mut logs = sources.iter().filter(|source| !source.is_pipe());
+        let Some(Source::File(first)) = logs.next() else {
+            return;
+        };
+        if account.total(Count::Read) == 0 {
+            return;
+        }
+        if nothing_was_sent(account) {
+            console.note("nothing was sent yet: run the same command again");
+            return;
+        }
+        let beside = first
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let mut why = String::new();
+        for place in [beside, &std::env::temp_dir()] {
+            let Some(dir) = (1..=MAX_FOLDERS)
+                .map(|number| folder(place, number))
+                .find(|dir| !dir.exists())
+            else {
+                continue;
+            };
+            match self.ledger.save_to(&dir) {
+                Ok(()) => {
+                    let dir = std::path::absolute(&dir).unwrap_or(dir);
+                    console.note(how_to_resume(&dir, sources, input));
+                    return;
+                }
+                Err(error) => why = error.to_string(),
+            }
+        }
+        console.warn(format!(
+            "cannot write down which lines are done ({why}): running again would send them again"
+        ));
+    }
+}
+
+/// Returns whether a new run has nothing to remember: no hit was sent, and lines without a hit
+/// (skipped, filtered, invalid) can be read again.
+fn nothing_was_sent(account: &Account) -> bool {
+    let sent = [
+        Count::Imported,
+        Count::Refused,
+        Count::Lost,
+        Count::InDoubt,
+        Count::Resent,
+    ];
+    account.under_way() == 0 && sent.into_iter().all(|count| account.total(count) == 0)
+}
+
+fn folder(place: &Path, number: u32) -> PathBuf {
+    match number {
+        1 => place.join("import-logs-state"),
+        _ => place.join(format!("import-logs-state-{number}")),
+    }
+}
+
+/// The message that ends an interrupted run: which option to add, and what to leave out.
+fn how_to_resume(dir: &Path, sources: &[Source], input: &InputOptions) -> String {
+    let option = shell_word(&format!("--state-dir={}", dir.display()));
+    let mut text =
+        format!("run again with {option} to resume: nothing is lost and nothing is sent twice");
+    if input.skip > 0 {
+        text += "\nleave out --skip: the lines it skipped are recorded as done";
+    }
+    if input.limit.is_some() {
+        text += "\nleave out --debug-request-limit: each log is then imported to its end";
+    }
+    if let Some(pipes) = pipe_names(sources) {
+        text += &format!("\nleave out {pipes}: what was sent of it is not recorded");
+    }
+    text
+}
+
+/// The names of the sources that cannot be read twice.
+fn pipe_names(sources: &[Source]) -> Option<String> {
+    let pipes = sources.iter().filter(|source| source.is_pipe());
+    let names: Vec<String> = pipes.map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::encoding::Encoding;
+
+    fn input(skip: u64, limit: Option<u64>) -> InputOptions {
+        InputOptions {
+            encoding: Encoding::default(),
+            skip,
+            limit,
+            flush_interval: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn the_message_names_the_folder_as_the_shell_takes_it() {
+        let text = |dir: &str| how_to_resume(Path::new(dir), &[], &input(0, None));
+        let plain = "run again with --state-dir=/var/log/import-logs-state to resume: \
+                     nothing is lost and nothing is sent twice";
+        assert_eq!(text("/var/log/import-logs-state"), plain);
+        assert!(text("/a b").contains(" '--state-dir=/a b' "));
+    }
+
+    #[test]
+    fn the_message_names_what_does_not_go_with_a_ledger() {
+        let sources = [Source::Stdin, Source::File("/no/such.log".into())];
+        let text = how_to_resume(Path::new("/s"), &sources, &input(3, Some(9)));
+        for part in ["out --skip:", "out --debug-request-limit:", "out stdin:"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let text = how_to_resume(Path::new("/s"), &sources[1..], &input(0, None));
+        assert!(!text.contains("leave out"), "{text}");
+    }
+}

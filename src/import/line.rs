@@ -1,0 +1,421 @@
+//! One line: from its bytes to tracking requests, or to the reason for dropping it.
+
+use std::collections::HashSet;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use bumpalo::Bump;
+use foldhash::fast::FixedState;
+
+use super::Flow;
+use super::file::{OpenLog, ResumePoint};
+use super::sessions::{ListenerEvent, Radio};
+use crate::error::{Error, Result};
+use crate::filter::Filters;
+use crate::format::w3c::is_fields_line;
+use crate::format::{Field, Fields, Fit, Format, Record};
+use crate::hit::replay::{Arguments, ReplayOptions};
+use crate::hit::{Hit, HitOptions, LoggedRequest};
+use crate::hit_id::{HitId, HitIdGenerator};
+use crate::input::lines::Line;
+use crate::matomo::api::Api;
+use crate::matomo::tracking::Writer;
+use crate::recorder::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
+use crate::report::rejects::{self, Original, Rejects};
+use crate::report::{Console, Count, Reason};
+use crate::sandbox::HitStore;
+use crate::site::{self, Sites};
+
+/// Everything a line passes through, from its format to the queue of its recorder.
+pub struct LineProcessor {
+    /// `--skip`: number of lines still to be skipped.
+    pub skip: u64,
+    /// `--debug-request-limit`: a log ends before its line of this number that fits the format.
+    pub limit: Option<u64>,
+    pub hit: HitOptions,
+    /// `--ignore-groups`.
+    pub ignored_groups: Vec<String>,
+    /// The ignored groups that a format lacks, by index and format name: reported once.
+    pub missing_groups: HashSet<(usize, &'static str)>,
+    pub filters: Filters,
+    pub replay: Option<ReplayOptions>,
+    /// `None`: lines of radio logs become plain hits.
+    pub radio: Option<Radio>,
+    pub sites: Sites,
+    pub api: Api,
+    pub requests: RequestWriter,
+    pub queue: Queue,
+    pub rejects: Option<Arc<Rejects>>,
+    /// The store of the sandbox, which notes sessions that are sent as plain hits.
+    pub sandbox: Option<HitStore>,
+    /// Hashes visitors and user agents.
+    pub hasher: FixedState,
+    pub console: Console,
+}
+
+/// A hit that passed all filters.
+pub(super) struct AcceptedHit<'k> {
+    pub hit: Hit<'k>,
+    /// The arguments of the request in the log, when replaying.
+    arguments: Option<Arguments>,
+}
+
+impl AcceptedHit<'_> {
+    /// Returns whether its request carries our hit id, not one from the log.
+    pub fn has_hit_id(&self) -> bool {
+        !self.arguments.as_ref().is_some_and(Arguments::has_pv_id)
+    }
+}
+
+impl LineProcessor {
+    /// Takes one line to its end: a request in the queue, or a counter.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the import cannot continue, or not with this log.
+    pub(super) fn process_line(
+        &mut self,
+        log: &mut OpenLog,
+        format: &mut dyn Format,
+        line: &Line,
+        arena: &Bump,
+    ) -> Result<Flow> {
+        log.position = line.start;
+        let is_header = line.bytes.starts_with(b"#");
+        if is_header && line.number == 1 {
+            log.is_rejects = rejects::format_of(line.bytes).is_some();
+        }
+        // A comment in a file of rejects may fit a regex of the user.
+        let is_comment = is_header && log.is_rejects && line.bytes.starts_with(b"# ");
+        let resume = log.resume.as_ref();
+        if resume.is_some_and(|resume| resume.is_done(line.start)) {
+            // An earlier run is done with it, but a header describes the lines after it.
+            if is_header {
+                self.take_header(log, format, line)?;
+            }
+            return Ok(Flow::Continue);
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            log.account.add(Count::Read, 1);
+            log.account.add(Count::Skipped, 1);
+            if is_header {
+                self.take_header(log, format, line)?;
+            }
+            log.pass(position(line));
+            return Ok(Flow::Continue);
+        }
+        {
+            let format = &*format;
+            let mut record = Record::default();
+            if !line.too_long
+                && !is_comment
+                && format.parse(line.bytes, arena, &mut record) == Fit::Record
+            {
+                return self.process_record(log, format, line, &record, arena);
+            }
+        }
+        if is_header {
+            log.account.add(Count::Read, 1);
+            log.account.add(Count::Header, 1);
+            self.take_header(log, format, line)?;
+            log.pass(position(line));
+        } else if format.ready() || line.bytes.trim_ascii().is_empty() {
+            log.account.add(Count::Read, 1);
+            let reason = match line.too_long {
+                true => Reason::TooLong,
+                false => Reason::Misfit,
+            };
+            self.drop_line(log, line, reason)?;
+        } else {
+            let missing_header = || {
+                Error::of_log(format!(
+                    "{}:{}: the format {} needs a '#Fields: ...' line, and none came before this \
+                     line; give it with --w3c-fields, or choose another --log-format-name",
+                    log.name,
+                    line.number,
+                    format.name()
+                ))
+            };
+            return Err(log.unusable_header.take().unwrap_or_else(missing_header));
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// Turns a record into a hit and sends it, unless a filter drops it.
+    fn process_record<'l>(
+        &mut self,
+        log: &mut OpenLog,
+        format: &'l dyn Format,
+        line: &Line<'l>,
+        record: &'l Record<'l>,
+        arena: &'l Bump,
+    ) -> Result<Flow> {
+        log.fitting += 1;
+        if self.limit.is_some_and(|limit| log.fitting >= limit) {
+            return Ok(Flow::EndLog);
+        }
+        log.account.add(Count::Read, 1);
+        let mut request = self.hit.request(format, record, arena);
+        // If its site cannot be looked up, the import stops with this line.
+        let count_unsent = |log: &OpenLog| log.account.add(Count::Unsent, 1);
+        let accepted = self
+            .accept(log, &mut request, arena)
+            .inspect_err(|_| count_unsent(log))?;
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(reason) => {
+                self.drop_line(log, line, reason)?;
+                return Ok(Flow::Continue);
+            }
+        };
+        if accepted.hit.request.is_listener {
+            match self.take_listener(log, line, &accepted) {
+                ListenerEvent::NotListening => {}
+                ListenerEvent::NoDuration(start) => {
+                    let original = self.original(log, line);
+                    let (time, bytes) = (accepted.hit.time, accepted.hit.length);
+                    return Ok(self.send_page_view(log, start, original, time, bytes));
+                }
+                ListenerEvent::Finished(sessions) => {
+                    return Ok(self.send_sessions(log, sessions));
+                }
+            }
+        }
+        self.note_session(log, &accepted.hit)
+            .inspect_err(|_| count_unsent(log))?;
+        let mut group = self.request_group(log, position(line), &accepted);
+        group.originals.extend(self.original(log, line));
+        let chunk = self.queue.chunk(group.visitor);
+        group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
+        Ok(self.enqueue(group))
+    }
+
+    /// Passes a request through the filters and finds its site, or gives the reason to drop it.
+    pub(super) fn accept<'k, 'l>(
+        &mut self,
+        log: &OpenLog,
+        request: &'k mut LoggedRequest<'l>,
+        arena: &'l Bump,
+    ) -> Result<std::result::Result<AcceptedHit<'k>, Reason>> {
+        if log.sessions.is_on()
+            && let Err(reason) = self.prepare_listener(request, arena)
+        {
+            return Ok(Err(reason));
+        }
+        self.filters.classify(request);
+        if request.is_download {
+            log.account.add(Count::Downloads, 1);
+        }
+        let (time, arguments) = match self.filter(request) {
+            Ok(passed) => passed,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let site = match &arguments {
+            Some(arguments) => self.sites.of_id(arguments.idsite().unwrap_or_default()),
+            None => self.sites.of_host(request.host, &self.api, &self.console)?,
+        };
+        let Some(site) = site else {
+            return Ok(Err(Reason::NoSite));
+        };
+        Ok(Ok(AcceptedHit {
+            hit: self.hit.hit(request, time, site),
+            arguments,
+        }))
+    }
+
+    /// Returns the time of a request that passes all filters (seconds since 1970, UTC), and its
+    /// arguments when replaying.
+    fn filter(
+        &mut self,
+        request: &mut LoggedRequest,
+    ) -> std::result::Result<(i64, Option<Arguments>), Reason> {
+        self.filters.judge(request)?;
+        let time = self
+            .hit
+            .time(request.record, request.format.dates())
+            .ok_or(Reason::Date)?;
+        let arguments = match &self.replay {
+            Some(replay) => Some(replay.arguments(request).ok_or(Reason::NotTracking)?),
+            None => None,
+        };
+        self.filters.judge_dated(request, time)?;
+        Ok((time, arguments))
+    }
+
+    /// What a recorder needs to know about a line. The number of its requests is set when they
+    /// are written.
+    pub(super) fn request_group(
+        &self,
+        log: &OpenLog,
+        position: LinePosition,
+        accepted: &AcceptedHit,
+    ) -> RequestGroup {
+        let hit = &accepted.hit;
+        let visitor = accepted
+            .arguments
+            .as_ref()
+            .and_then(Arguments::visitor)
+            .map(str::as_bytes);
+        let day = hit.time.div_euclid(86_400) as i32;
+        RequestGroup {
+            file: log.number,
+            log: log.resume.as_ref().map(ResumePoint::log),
+            position,
+            more: Vec::new(),
+            site: hit.site.index,
+            days: (day, day),
+            requests: 0,
+            agent: self.hasher.hash_one(hit.request.user_agent),
+            visitor: self
+                .hasher
+                .hash_one(visitor.unwrap_or(hit.userid.unwrap_or(hit.request.ip))),
+            has_hit_ids: accepted.has_hit_id(),
+            originals: Vec::new(),
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, group: RequestGroup) -> Flow {
+        match self.queue.add(group) {
+            Ok(()) => Flow::Continue,
+            Err(QueueClosed) => Flow::Stop,
+        }
+    }
+
+    /// The line as it is in the log, if `--rejects` may need it.
+    pub(super) fn original(&self, log: &OpenLog, line: &Line) -> Option<Original> {
+        self.rejects.as_ref().map(|_| Original {
+            line: line.raw.to_vec(),
+            cut: line.too_long,
+            header: log.header.clone(),
+            format: log.format,
+        })
+    }
+
+    fn take_header(
+        &mut self,
+        log: &mut OpenLog,
+        format: &mut dyn Format,
+        line: &Line,
+    ) -> Result<()> {
+        if self.rejects.is_some() && format.has_header() && is_fields_line(line.bytes) {
+            log.header = Some(line.raw.into());
+        }
+        let was_ready = format.ready();
+        if let Err(error) = format.header(line.bytes) {
+            log.unusable_header = Some(error.at_line(&log.name, line.number));
+        }
+        self.set_ignored_fields(format);
+        match format.ready() && !was_ready {
+            true => self.check_fields(&log.name, format),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks the fields of a format once they are known: it must have a host, unless the options
+    /// give one, and should have the fields of `--ignore-groups`.
+    pub(super) fn check_fields(&mut self, name: &str, format: &dyn Format) -> Result<()> {
+        for (index, group) in self.ignored_groups.iter().enumerate() {
+            if format.field(group).is_none_or(|field| !format.has(field))
+                && self.missing_groups.insert((index, format.name()))
+            {
+                self.console.warn(format!(
+                    "{name}: --ignore-groups={group}: the format {} has no such field",
+                    format.name()
+                ));
+            }
+        }
+        let needs_host =
+            self.hit.forced_host.is_none() && self.replay.is_none() && self.sites.needs_host();
+        if needs_host && !format.has(Field::Host) {
+            return Err(site::no_host(name, format.name()));
+        }
+        Ok(())
+    }
+
+    /// Applies `--ignore-groups` to the fields that the format has now. A header may add others.
+    pub(super) fn set_ignored_fields(&mut self, format: &dyn Format) {
+        self.hit.ignored = Fields::default();
+        self.ignored_groups
+            .iter()
+            .filter_map(|group| format.field(group))
+            .filter(|field| format.has(*field))
+            .for_each(|field| self.hit.ignored.insert(field));
+    }
+
+    fn drop_line(&self, log: &mut OpenLog, line: &Line, reason: Reason) -> Result<()> {
+        // Written before the line counts as done, so that it cannot get lost in between.
+        if reason.count() == Count::Invalid
+            && let Some(rejects) = &self.rejects
+            && let Some(original) = self.original(log, line)
+        {
+            rejects
+                .add(&log.name, line.number, reason.text(), &original)
+                .inspect_err(|_| log.account.add(Count::Unsent, 1))?;
+        }
+        self.count_dropped(log, position(line), reason);
+        Ok(())
+    }
+
+    /// Counts a line without a request and records it as done.
+    pub(super) fn count_dropped(&self, log: &mut OpenLog, position: LinePosition, reason: Reason) {
+        log.account.add(reason.count(), 1);
+        self.console.debug(2, || {
+            format!("{}:{}: {}", log.name, position.line, reason.text())
+        });
+        log.pass(position);
+    }
+}
+
+pub(super) fn position(line: &Line) -> LinePosition {
+    LinePosition {
+        line: line.number,
+        start: line.start,
+        end: line.end,
+    }
+}
+
+/// Writes the tracking requests of lines.
+pub struct RequestWriter {
+    pub writer: Writer,
+    pub ids: HitIdGenerator,
+    /// Ids of requests that Matomo already has, while it lacks others of the same line.
+    pub recorded: HashSet<HitId>,
+    /// The last line of each session with such requests, by log id and position. A line after it
+    /// begins a new session; otherwise the requests would change.
+    pub closed_sessions: HashSet<(u64, u64)>,
+}
+
+impl RequestWriter {
+    pub fn new(writer: Writer, ids: HitIdGenerator) -> Self {
+        Self {
+            writer,
+            ids,
+            recorded: HashSet::new(),
+            closed_sessions: HashSet::new(),
+        }
+    }
+
+    /// Writes the request of a hit. Returns the number of requests, which is 1.
+    pub(super) fn write_hit(
+        &mut self,
+        log: u64,
+        start: u64,
+        accepted: AcceptedHit,
+        chunk: &mut Chunk,
+    ) -> u32 {
+        let id = self.ids.id(log, start, 0);
+        match accepted.arguments {
+            None => self.writer.write(&accepted.hit, &id, &mut chunk.body),
+            Some(arguments) => {
+                let mut own = Vec::new();
+                self.writer.write(&accepted.hit, &id, &mut own);
+                chunk
+                    .body
+                    .extend_from_slice(&arguments.merge_into(&own, accepted.hit.request));
+            }
+        }
+        chunk.end_request();
+        1
+    }
+}

@@ -1,0 +1,156 @@
+//! The parser thread: reads the logs one after the other and hands the requests of their lines to
+//! the recorders.
+//!
+//! A line passes through two files. [`file`] opens a log as a [`Job`](file::Job): it looks the
+//! log up in the ledger, detects its format and reads its lines. [`line`] takes one line: it
+//! parses and filters it, finds its site, and writes its request into the queue of its recorder.
+//!
+//! The other files handle what is special: [`sessions`] the lines of radio logs, [`spool`] pipes,
+//! which cannot be read twice, and [`recovery`] the batches that an interrupted run left pending.
+
+pub mod dump;
+mod file;
+pub mod format_selector;
+pub mod ledger_handle;
+mod line;
+mod recovery;
+mod sessions;
+mod spool;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+pub use ledger_handle::LedgerHandle;
+pub use line::{LineProcessor, RequestWriter};
+pub use sessions::{Radio, RadioOptions};
+
+use crate::error::Result;
+use crate::failpoint::reach;
+use crate::input::discover::Source;
+use crate::input::encoding::Encoding;
+use crate::input::lines::LineOptions;
+use crate::recorder::count_unsent;
+use crate::report::{Account, Console, Row};
+use crate::shutdown::Shutdown;
+use crate::site::Sites;
+use format_selector::FormatSelector;
+
+/// How long to wait for input before checking whether to stop.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Debug)]
+pub struct InputOptions {
+    pub encoding: Encoding,
+    /// `--skip`: number of lines to skip, counted over all logs.
+    pub skip: u64,
+    /// `--debug-request-limit`: each log ends before its line of this number that fits the
+    /// format.
+    pub limit: Option<u64>,
+    /// `--flush-interval`: when a pipe has held lines back for this long, they are sent.
+    pub flush_interval: Duration,
+}
+
+impl InputOptions {
+    /// Options for reading a whole log.
+    pub fn line_options(&self) -> LineOptions {
+        LineOptions {
+            encoding: self.encoding.clone(),
+            ..LineOptions::default()
+        }
+    }
+}
+
+/// Imports logs, one after the other.
+pub struct Importer {
+    pub input: InputOptions,
+    pub selector: FormatSelector,
+    pub processor: LineProcessor,
+    /// `None` for a dry run and for the sandbox.
+    pub ledger: Option<LedgerHandle>,
+    pub account: Arc<Account>,
+    /// Compressed bytes read of all logs, for the progress report.
+    pub bytes: Arc<AtomicU64>,
+    pub console: Console,
+    pub shutdown: Shutdown,
+}
+
+/// What the end of the run needs of the importer.
+pub struct ImportEnd {
+    pub sites: Sites,
+    pub radio: Option<Radio>,
+    pub ledger: Option<LedgerHandle>,
+    pub input: InputOptions,
+}
+
+/// Whether and where to continue after a line or a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Continue,
+    /// Skip the rest of this log (`--debug-request-limit`).
+    EndLog,
+    /// Stop the import: the recorders have failed or a shutdown is requested.
+    Stop,
+}
+
+impl Importer {
+    /// Imports all logs. A log that cannot be read is reported and skipped.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error that stopped the import.
+    pub fn run(&mut self, sources: &[Source]) -> Result<()> {
+        let outcome = self.import_all(sources);
+        let queue = &mut self.processor.queue;
+        if self.shutdown.requested() || queue.flush().is_err() {
+            count_unsent(&self.account, queue.unsent());
+        }
+        outcome
+    }
+
+    /// Drops the queue, which ends the recorders.
+    pub fn finish(self) -> ImportEnd {
+        ImportEnd {
+            sites: self.processor.sites,
+            radio: self.processor.radio,
+            ledger: self.ledger,
+            input: self.input,
+        }
+    }
+
+    fn import_all(&mut self, sources: &[Source]) -> Result<()> {
+        // Every log gets a row, even if nothing is read of it.
+        let rows: Vec<Row> = sources
+            .iter()
+            .map(|source| self.account.open(source.to_string()))
+            .collect();
+        let mut remaining = sources;
+        let outcome = self.import_in_order(&mut remaining, rows);
+        if let Some(ledger) = &self.ledger {
+            let options = self.input.line_options();
+            ledger.save_pipes(remaining, &options, &self.shutdown, &self.console);
+        }
+        outcome
+    }
+
+    /// Imports logs until one stops the import. `remaining` becomes the logs that were not begun.
+    fn import_in_order(&mut self, remaining: &mut &[Source], rows: Vec<Row>) -> Result<()> {
+        if self.import_spools(remaining)? == Flow::Stop {
+            return Ok(());
+        }
+        for row in rows {
+            let Some((source, rest)) = remaining.split_first() else {
+                break;
+            };
+            if self.shutdown.requested() {
+                break;
+            }
+            *remaining = rest;
+            if self.import_source(source, row)? == Flow::Stop {
+                break;
+            }
+            reach("between-files");
+        }
+        Ok(())
+    }
+}

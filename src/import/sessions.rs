@@ -1,0 +1,408 @@
+//! Lines of radio logs: a line is a listening session or, with SHOUTcast, one title of it. A
+//! session becomes a page view and events (guide/listening.md, "Requests sent").
+
+use std::hash::BuildHasher;
+
+use bumpalo::Bump;
+
+use super::Flow;
+use super::file::OpenLog;
+use super::line::{AcceptedHit, LineProcessor, RequestWriter, position};
+use crate::error::Result;
+use crate::format::{Field, Format};
+use crate::hit::{Hit, LoggedRequest};
+use crate::hit_id::HitId;
+use crate::input::lines::Line;
+use crate::matomo::tracking::SessionTemplate;
+use crate::radio::{
+    Audience, ClientAddress, ClientRole, Continuation, ListenerLine, ListeningStats, MemoryUse,
+    SessionRequest, SessionRequestKind, Stitched, Stitcher, decode_hex_escapes,
+};
+use crate::recorder::{Chunk, LinePosition, RequestGroup};
+use crate::report::rejects::Original;
+use crate::report::{Count, Reason};
+
+#[derive(Clone, Debug)]
+pub struct RadioOptions {
+    /// Also treat a log as a radio log if its format was detected as Icecast, not named.
+    pub also_detected: bool,
+    pub audience: Audience,
+}
+
+/// How to read radio logs, and their statistics so far.
+pub struct Radio {
+    pub options: RadioOptions,
+    pub stats: ListeningStats,
+}
+
+/// How the listeners of a log are read.
+pub(super) enum SessionMode {
+    /// As plain hits.
+    Off,
+    /// As plain hits, because the log may not be Icecast's. The sandbox stores the sessions, so
+    /// that the summary can show them.
+    Noted,
+    /// A line is a session (Icecast).
+    Whole,
+    /// A line is a title; the titles of a listener are joined to a session (SHOUTcast).
+    Titles(Box<Stitcher<u64, SessionStart, SessionLine>>),
+}
+
+impl SessionMode {
+    /// Returns whether a listener's line becomes a page view and events.
+    pub fn is_on(&self) -> bool {
+        matches!(self, Self::Whole | Self::Titles(_))
+    }
+}
+
+/// What is kept of the first line of a session.
+pub(super) struct SessionStart {
+    template: SessionTemplate,
+    group: RequestGroup,
+    mount: Vec<u8>,
+    /// Hash of address and agent.
+    listener: u64,
+}
+
+/// What is kept of each line of a session.
+pub(super) struct SessionLine {
+    pub position: LinePosition,
+    /// Bytes sent to the listener.
+    bytes: u64,
+    /// With `--rejects`.
+    original: Option<Original>,
+}
+
+/// A session that has ended.
+pub(super) type FinishedSession = Stitched<SessionStart, SessionLine>;
+
+impl MemoryUse for SessionStart {
+    /// Twice its size, to cover the structures that hold it.
+    fn bytes(&self) -> usize {
+        2 * size_of::<FinishedSession>() + self.template.size() + self.mount.capacity()
+    }
+}
+
+impl MemoryUse for SessionLine {
+    /// Twice its size, to cover the spare capacity of the vector that holds it.
+    fn bytes(&self) -> usize {
+        let original = self.original.as_ref();
+        2 * size_of::<Self>() + original.map_or(0, |original| original.line.capacity())
+    }
+}
+
+/// What a listener's line leads to.
+pub(super) enum ListenerEvent {
+    /// It is not a session: a plain hit.
+    NotListening,
+    /// A session of unknown length.
+    NoDuration(SessionStart),
+    /// The sessions that end with this line.
+    Finished(Vec<FinishedSession>),
+}
+
+impl LineProcessor {
+    /// Returns how to read the listeners of a log. `is_named` is whether the user named its
+    /// format.
+    pub(super) fn session_mode(&self, format: &dyn Format, is_named: bool) -> SessionMode {
+        match (&self.radio, format.name()) {
+            (Some(_), "shoutcast") => SessionMode::Titles(Box::default()),
+            (Some(radio), "icecast2") if is_named || radio.options.also_detected => {
+                SessionMode::Whole
+            }
+            (_, "icecast2") if self.sandbox.is_some() => SessionMode::Noted,
+            _ => SessionMode::Off,
+        }
+    }
+
+    /// Hints at `--log-format-name=icecast2` when a log was only detected as Icecast's.
+    pub(super) fn hint_at_listening(&self, log: &str, format: &dyn Format, mode: &SessionMode) {
+        if self.radio.is_none() || format.name() != "icecast2" || mode.is_on() {
+            return;
+        }
+        let how = match mode {
+            SessionMode::Noted => "The summary shows its listening time; to import it too",
+            _ => "To import its listening time",
+        };
+        self.console.hint(format!(
+            "{log}: this looks like an Icecast log. {how}, add --log-format-name=icecast2 \
+             (some web logs look the same)"
+        ));
+    }
+
+    /// Prepares a line of a radio log for the filters: decodes fields, finds a visitor id where
+    /// the log hides the address, and sets whether the line is a listener's.
+    pub(super) fn prepare_listener<'l>(
+        &self,
+        request: &mut LoggedRequest<'l>,
+        arena: &'l Bump,
+    ) -> std::result::Result<(), Reason> {
+        let Some(radio) = &self.radio else {
+            return Ok(());
+        };
+        request.referrer = decode_hex_escapes(request.referrer, arena).unwrap_or(request.referrer);
+        if let Some(agent) = decode_hex_escapes(request.user_agent, arena) {
+            request.raw_agent.get_or_insert(request.user_agent);
+            request.user_agent = agent;
+        }
+        if let ClientAddress::Hidden(cid) = ClientAddress::read(request.ip) {
+            request.cid = Some(cid);
+        }
+        let method = request.record.get(Field::Method);
+        let audience = &radio.options.audience;
+        match audience.judge(method, request.path, request.ip)? {
+            ClientRole::Listener => {
+                request.is_listener = ListenerLine::read(0, None, method, request.status)
+                    != ListenerLine::NotListening;
+            }
+            ClientRole::Admin => {}
+        }
+        Ok(())
+    }
+
+    /// Reads a listener's line that passed the filters as a session or a title of one.
+    pub(super) fn take_listener(
+        &mut self,
+        log: &mut OpenLog,
+        line: &Line,
+        accepted: &AcceptedHit,
+    ) -> ListenerEvent {
+        let (hit, request) = (&accepted.hit, accepted.hit.request);
+        let session = match listener_line(hit) {
+            ListenerLine::NotListening => return ListenerEvent::NotListening,
+            ListenerLine::NoDuration => {
+                return ListenerEvent::NoDuration(self.session_start(log, line, accepted));
+            }
+            ListenerLine::Session(session) => session,
+        };
+        let session_line = SessionLine {
+            position: position(line),
+            bytes: hit.length,
+            original: self.original(log, line),
+        };
+        // Taken out of the log, because `session_start` reads the log.
+        let mut mode = std::mem::replace(&mut log.sessions, SessionMode::Off);
+        let finished = match &mut mode {
+            SessionMode::Titles(stitcher) => {
+                let listener = (request.ip, request.user_agent, request.path);
+                let key = self.hasher.hash_one(listener);
+                let last = (log.id, line.start);
+                let continuation = match self.requests.closed_sessions.contains(&last) {
+                    true => Continuation::No,
+                    false => Continuation::Perhaps,
+                };
+                stitcher.add(key, session, session_line, continuation, || {
+                    let mut start = self.session_start(log, line, accepted);
+                    start.template.shrink();
+                    start
+                })
+            }
+            _ => {
+                let start = self.session_start(log, line, accepted);
+                vec![Stitched::new(session, start, session_line)]
+            }
+        };
+        log.sessions = mode;
+        ListenerEvent::Finished(finished)
+    }
+
+    /// Counts a session that is sent as a plain hit, and stores it in the sandbox.
+    pub(super) fn note_session(&mut self, log: &OpenLog, hit: &Hit) -> Result<()> {
+        let (SessionMode::Noted, Some(store)) = (&log.sessions, &self.sandbox) else {
+            return Ok(());
+        };
+        let request = hit.request;
+        let everyone = Audience::default();
+        let audience = self
+            .radio
+            .as_ref()
+            .map_or(&everyone, |radio| &radio.options.audience);
+        let method = request.record.get(Field::Method);
+        if audience.judge(method, request.path, request.ip) != Ok(ClientRole::Listener) {
+            return Ok(());
+        }
+        let session = match listener_line(hit) {
+            ListenerLine::Session(session) => session,
+            ListenerLine::NoDuration => {
+                if let Some(radio) = &mut self.radio {
+                    radio.stats.count_no_duration();
+                }
+                return Ok(());
+            }
+            ListenerLine::NotListening => return Ok(()),
+        };
+        if audience.judge_length(session.seconds()).is_err() {
+            return Ok(());
+        }
+        let listener = self.hasher.hash_one((request.ip, request.user_agent));
+        if let Some(radio) = &mut self.radio {
+            radio.stats.add(request.path, session, listener);
+        }
+        let mount = String::from_utf8_lossy(request.path);
+        store.add_connection(&mount, session.start(), session.seconds(), listener)
+    }
+
+    fn session_start(
+        &mut self,
+        log: &OpenLog,
+        line: &Line,
+        accepted: &AcceptedHit,
+    ) -> SessionStart {
+        let request = accepted.hit.request;
+        SessionStart {
+            template: self.requests.writer.session_template(&accepted.hit),
+            group: self.request_group(log, position(line), accepted),
+            mount: request.path.to_vec(),
+            listener: self.hasher.hash_one((request.ip, request.user_agent)),
+        }
+    }
+
+    /// Sends the page view of a session of unknown length, without events.
+    pub(super) fn send_page_view(
+        &mut self,
+        log: &OpenLog,
+        start: SessionStart,
+        original: Option<Original>,
+        time: i64,
+        bytes: u64,
+    ) -> Flow {
+        if let Some(radio) = &mut self.radio {
+            radio.stats.count_no_duration();
+        }
+        let mut group = start.group;
+        group.originals.extend(original);
+        let id = self.requests.ids.id(log.id, group.position.start, 0);
+        let chunk = self.queue.chunk(group.visitor);
+        let request = SessionRequest {
+            time,
+            kind: SessionRequestKind::PageView,
+        };
+        self.requests.writer.write_session_request(
+            &start.template,
+            request,
+            bytes,
+            &id,
+            &mut chunk.body,
+        );
+        chunk.end_request();
+        group.requests = 1;
+        self.enqueue(group)
+    }
+
+    /// Sends sessions that have ended. The lines of those that are too short are filtered.
+    pub(super) fn send_sessions(
+        &mut self,
+        log: &mut OpenLog,
+        sessions: Vec<FinishedSession>,
+    ) -> Flow {
+        let mut sessions = sessions.into_iter();
+        while let Some(session) = sessions.next() {
+            if let Some(radio) = &mut self.radio {
+                let time = session.time;
+                if let Err(reason) = radio.options.audience.judge_length(time.seconds()) {
+                    for line in &session.lines {
+                        self.count_dropped(log, line.position, reason);
+                    }
+                    continue;
+                }
+                let start = &session.first;
+                radio.stats.add(&start.mount, time, start.listener);
+            }
+            let chunk = self.queue.chunk(session.first.group.visitor);
+            let requests = self.requests.write_session(log.id, &session, chunk);
+            let group = session_group(session, requests);
+            if requests == 0 {
+                // Matomo has all its requests since an interrupted run.
+                log.account.add(Count::Imported, group.lines());
+                group.positions().for_each(|position| log.pass(position));
+                continue;
+            }
+            if self.enqueue(group) == Flow::Stop {
+                let lines = sessions.map(|session| session.lines.len() as u64).sum();
+                log.account.add(Count::Unsent, lines);
+                return Flow::Stop;
+            }
+        }
+        Flow::Continue
+    }
+
+    /// Sends the sessions that are still open at the end of a log.
+    pub(super) fn end_sessions(&mut self, log: &mut OpenLog) -> Flow {
+        let sessions: Vec<FinishedSession> = match &mut log.sessions {
+            SessionMode::Titles(stitcher) => stitcher.drain().collect(),
+            _ => Vec::new(),
+        };
+        self.send_sessions(log, sessions)
+    }
+
+    /// Counts the lines of open sessions as not sent, because the import stops.
+    pub(super) fn count_open_sessions(&self, log: &OpenLog) {
+        if let SessionMode::Titles(stitcher) = &log.sessions {
+            log.account.add(Count::Unsent, stitcher.lines() as u64);
+        }
+    }
+}
+
+fn listener_line(hit: &Hit) -> ListenerLine {
+    let request = hit.request;
+    let method = request.record.get(Field::Method);
+    ListenerLine::read(hit.time, hit.session_time, method, request.status)
+}
+
+fn session_group(session: FinishedSession, requests: u32) -> RequestGroup {
+    let day = |time: i64| time.div_euclid(86_400) as i32;
+    let time = session.time;
+    let more = session.lines.iter().skip(1).map(|line| line.position);
+    RequestGroup {
+        requests,
+        more: more.collect(),
+        days: (day(time.start()), day(time.end())),
+        originals: session
+            .lines
+            .into_iter()
+            .filter_map(|line| line.original)
+            .collect(),
+        ..session.first.group
+    }
+}
+
+impl RequestWriter {
+    /// Writes the requests of a session, except those that Matomo already has. Returns their
+    /// number.
+    pub(super) fn write_session(
+        &mut self,
+        log: u64,
+        session: &FinishedSession,
+        chunk: &mut Chunk,
+    ) -> u32 {
+        let bytes = session
+            .lines
+            .iter()
+            .fold(0u64, |sum, line| sum.saturating_add(line.bytes));
+        let ids = self.session_ids(log, session);
+        let mut written = 0;
+        for (request, id) in session.time.requests().zip(ids) {
+            if self.recorded.contains(&id) {
+                continue;
+            }
+            let template = &session.first.template;
+            self.writer
+                .write_session_request(template, request, bytes, &id, &mut chunk.body);
+            chunk.end_request();
+            written += 1;
+        }
+        written
+    }
+
+    /// The ids of all requests of a session, in their order.
+    pub(super) fn session_ids(
+        &self,
+        log: u64,
+        session: &FinishedSession,
+    ) -> impl Iterator<Item = HitId> + use<> {
+        let ids = self.ids;
+        let start = session.first.group.position.start;
+        let parts = session.time.requests().len() as u32;
+        (0..parts).map(move |part| ids.id(log, start, part))
+    }
+}

@@ -1,0 +1,299 @@
+//! Records what becomes of each batch and line: in the ledger, in the account and on the console.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::buffer::{Buffer, HitOutcome};
+use super::context::Context;
+use crate::error::Result;
+use crate::ledger::{BatchId, LogId, LogRanges};
+use crate::matomo::outcome::{Acknowledged, Refused};
+use crate::report::Count;
+
+/// The batches of one recorder. Ledger and account are shared.
+pub struct Acks {
+    context: Arc<Context>,
+    /// Batches that are pending in the ledger, with their requests.
+    pending: Vec<(BatchId, Vec<u32>)>,
+}
+
+impl Acks {
+    pub fn new(context: Arc<Context>) -> Self {
+        Self {
+            context,
+            pending: Vec::new(),
+        }
+    }
+
+    /// Records in the ledger that these requests are about to be sent. It is on disk when this
+    /// returns. Returns `None` if there is nothing to record.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn begin(&mut self, buffer: &Buffer, requests: &[u32]) -> Result<Option<BatchId>> {
+        let Some(ledger) = &self.context.ledger else {
+            return Ok(None);
+        };
+        let mut positions: Vec<(LogId, u64, u64)> = requests
+            .iter()
+            .map(|request| buffer.group(*request))
+            .filter_map(|group| Some((group.log?, group)))
+            .flat_map(|(log, group)| {
+                group
+                    .positions()
+                    .map(move |line| (log, line.start, line.end))
+            })
+            .collect();
+        positions.sort_unstable();
+        positions.dedup();
+        if positions.is_empty() {
+            return Ok(None);
+        }
+        let mut lines = LogRanges::new();
+        for (log, start, end) in positions {
+            lines.entry(log).or_default().insert(start..end, 1);
+        }
+        let batch = ledger.begin_batch(lines, requests.len() as u64)?;
+        self.pending.push((batch, requests.to_vec()));
+        Ok(Some(batch))
+    }
+
+    /// Acknowledges in the ledger each batch whose lines are all settled. If only a part of a
+    /// line's requests was sent, the batch stays pending, so that the next run asks Matomo first.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn acknowledge_settled(&mut self, buffer: &Buffer) -> Result<()> {
+        let Some(ledger) = &self.context.ledger else {
+            return Ok(());
+        };
+        let mut settled = Vec::new();
+        self.pending.retain(|(batch, requests)| {
+            let is_settled = requests.iter().all(|request| buffer.is_settled(*request));
+            if is_settled {
+                settled.push(*batch);
+            }
+            !is_settled
+        });
+        settled
+            .into_iter()
+            .try_for_each(|batch| ledger.acknowledge(batch))
+    }
+
+    /// Removes a batch from the ledger: Matomo has nothing of it.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn discard(&mut self, batch: BatchId) -> Result<()> {
+        self.pending.retain(|(pending, _)| *pending != batch);
+        match &self.context.ledger {
+            Some(ledger) => ledger.forget(batch),
+            None => Ok(()),
+        }
+    }
+
+    /// Records in the ledger which requests of a pending batch Matomo has. If the program ends
+    /// before their lines are settled, the next run neither looks them up nor sends them again.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn record_stored(&mut self, buffer: &Buffer, batch: BatchId, stored: &[u32]) -> Result<()> {
+        let Some(ledger) = &self.context.ledger else {
+            return Ok(());
+        };
+        if !self.pending.iter().any(|(pending, _)| *pending == batch) {
+            return Ok(());
+        }
+        let mut hit_ids = Vec::new();
+        for request in stored {
+            let group = buffer.group(*request);
+            match (buffer.is_settled(*request), group.log) {
+                (true, Some(log)) => group
+                    .positions()
+                    .for_each(|line| ledger.mark_done(log, line.start..line.end, 1)),
+                _ => hit_ids.extend(buffer.hit_id(*request)),
+            }
+        }
+        ledger.note_recorded(batch, hit_ids.iter().collect())
+    }
+
+    /// Forgets all batches, because the buffer is done.
+    pub fn clear(&mut self) {
+        self.pending.clear();
+    }
+
+    /// Settles a batch that Matomo acknowledged. Returns the requests that Matomo has, or `None` if
+    /// it does not say which.
+    pub fn acknowledge(
+        &self,
+        buffer: &mut Buffer,
+        requests: &[u32],
+        Acknowledged {
+            refused,
+            lost,
+            noise,
+            warning,
+            ..
+        }: Acknowledged,
+    ) -> Option<Vec<u32>> {
+        let console = &self.context.console;
+        self.context.warn_of_noise(noise);
+        warning
+            .into_iter()
+            .for_each(|warning| console.warn(warning));
+        let (refused, unnamed) = match refused {
+            Refused::Indices(indices) => (indices, 0),
+            Refused::Count(number) => (Vec::new(), number),
+        };
+        let mut accepted_sites = BTreeSet::new();
+        let mut stored = Vec::new();
+        // If Matomo does not say which hits it refused or lost, the first ones are counted as such,
+        // so that the totals are right.
+        let (mut unnamed_left, mut lost_left) = (unnamed, lost);
+        for (index, request) in requests.iter().enumerate() {
+            if refused.binary_search(&index).is_ok() {
+                self.refuse(buffer, *request, "refused by Matomo");
+                continue;
+            }
+            let outcome = if unnamed_left > 0 {
+                unnamed_left -= 1;
+                HitOutcome::Refused
+            } else if lost_left > 0 {
+                lost_left -= 1;
+                HitOutcome::Lost
+            } else {
+                accepted_sites.insert(buffer.group(*request).site);
+                stored.push(*request);
+                HitOutcome::Imported
+            };
+            self.settle(buffer, *request, outcome);
+        }
+        self.context.server.accept_sites(accepted_sites);
+        let sent = requests.len();
+        if unnamed > 0 {
+            let lines = self.location(buffer, requests);
+            console.warn_incomplete(format!(
+                "{unnamed} of the {sent} hits of {lines} were refused; only a super user's token shows which ones"
+            ));
+        }
+        if lost > 0 {
+            let lines = self.location(buffer, requests);
+            console.warn_incomplete(format!(
+                "Matomo stored {lost} hits fewer than the {sent} it was sent ({lines}), and does not say which"
+            ));
+        }
+        (unnamed == 0 && lost == 0).then_some(stored)
+    }
+
+    /// Sets the outcome of a request, and counts its lines if it was the last of its group.
+    pub fn settle(&self, buffer: &mut Buffer, request: u32, outcome: HitOutcome) {
+        let Some((group, outcome)) = buffer.settle(request, outcome) else {
+            return;
+        };
+        let count = match outcome {
+            HitOutcome::Imported => Count::Imported,
+            HitOutcome::Unconfirmed => Count::InDoubt,
+            HitOutcome::Lost => Count::Lost,
+            HitOutcome::Refused => Count::Refused,
+        };
+        self.count(group.file, count, group.lines());
+        // A refused line is done, even if its batch is not.
+        if let (HitOutcome::Refused, Some(ledger), Some(log)) =
+            (outcome, &self.context.ledger, group.log)
+        {
+            group
+                .positions()
+                .for_each(|line| ledger.mark_done(log, line.start..line.end, 1));
+        }
+    }
+
+    /// Settles several requests in the same way.
+    pub fn settle_all(&self, buffer: &mut Buffer, requests: &[u32], outcome: HitOutcome) {
+        requests
+            .iter()
+            .for_each(|request| self.settle(buffer, *request, outcome));
+    }
+
+    /// Leaves these requests for the next run: their batches stay pending in the ledger, as do all
+    /// batches that hold another part of their lines.
+    pub fn leave_unconfirmed(&mut self, buffer: &mut Buffer, requests: &[u32]) {
+        let is_left = |request: &u32| {
+            requests
+                .iter()
+                .any(|left| buffer.are_in_one_group(*left, *request))
+        };
+        self.pending
+            .retain(|(_, requests)| !requests.iter().any(is_left));
+        self.settle_all(buffer, requests, HitOutcome::Unconfirmed);
+    }
+
+    /// Counts the lines of unconfirmed requests that were sent again. Each line counts once.
+    pub fn count_resent(&self, buffer: &mut Buffer, requests: &[u32]) {
+        for request in requests {
+            if let Some(group) = buffer.set_sent(*request) {
+                self.count(group.file, Count::Resent, group.lines());
+            }
+        }
+    }
+
+    fn count(&self, file: u32, count: Count, lines: u64) {
+        if let Some(file) = self.context.account.file(file as usize) {
+            file.add(count, lines);
+        }
+    }
+
+    /// Refuses a request and reports the reason. If its lines cannot be written to the rejects, it
+    /// is not settled and the import stops, because the lines would be lost.
+    pub fn refuse(&self, buffer: &mut Buffer, request: u32, reason: &str) {
+        match self.report_refused(buffer, request, reason) {
+            Ok(()) => self.settle(buffer, request, HitOutcome::Refused),
+            Err(error) => self.context.stop.halt(error),
+        }
+    }
+
+    /// Reports a refused line once, however many of its requests are refused.
+    fn report_refused(&self, buffer: &Buffer, request: u32, reason: &str) -> Result<()> {
+        if buffer.is_refused(request) {
+            return Ok(());
+        }
+        let line = self.location(buffer, &[request]);
+        self.context
+            .console
+            .warn_incomplete(format!("{line}: {reason}"));
+        let Some(rejects) = &self.context.rejects else {
+            return Ok(());
+        };
+        let group = buffer.group(request);
+        let file = self.file_name(group.file);
+        group
+            .positions()
+            .zip(&group.originals)
+            .try_for_each(|(line, original)| rejects.add(&file, line.line, reason, original))
+    }
+
+    /// Where these requests come from: `file:line`, or the first and the last line.
+    pub fn location(&self, buffer: &Buffer, requests: &[u32]) -> String {
+        let lines = || {
+            requests
+                .iter()
+                .map(|request| buffer.group(*request))
+                .map(|group| (group.file, group.position.line))
+        };
+        let (Some(first), Some(last)) = (lines().min(), lines().max()) else {
+            return String::new();
+        };
+        let name = |file| self.file_name(file);
+        match (first, last) {
+            (first, last) if first == last => format!("{}:{}", name(first.0), first.1),
+            ((file, from), (same, to)) if file == same => format!("{}:{from}-{to}", name(file)),
+            ((file, from), (other, to)) => format!("{}:{from} to {}:{to}", name(file), name(other)),
+        }
+    }
+
+    fn file_name(&self, file: u32) -> String {
+        self.context
+            .account
+            .file(file as usize)
+            .map_or_else(String::new, |file| file.name().to_owned())
+    }
+}

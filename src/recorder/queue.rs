@@ -1,0 +1,247 @@
+//! The queue from the parser to the recorders: one chunk per recorder, handed over when it is full.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
+
+use crate::ledger::LogId;
+use crate::report::rejects::Original;
+use crate::report::{Account, Count};
+use crate::shutdown::Shutdown;
+
+/// Typical size of one request, used to reserve capacity.
+pub(super) const REQUEST_BYTES: usize = 400;
+
+/// A chunk is handed over at this size: large enough that the hand-over costs next to nothing,
+/// small enough that the chunks in flight hardly count as memory.
+pub(super) const CHUNK_BYTES: usize = 32 * 1024;
+
+/// A chunk whose buffer has grown beyond this, because of a very long line, is replaced when it is
+/// emptied.
+const MAX_REUSED_BYTES: usize = 8 * CHUNK_BYTES;
+
+/// How often a blocked parser checks for a shutdown.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A line in its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinePosition {
+    /// Line number, from 1.
+    pub line: u64,
+    /// Offset of the first byte in the decompressed log.
+    pub start: u64,
+    /// Offset after the line end.
+    pub end: u64,
+}
+
+/// The tracking requests made from one line, or from the lines of one listening session. They stay
+/// together, and are settled together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestGroup {
+    /// Index of the log in the [`Account`].
+    pub file: u32,
+    /// The log in the ledger. `None` for a pipe, and if the run has no ledger.
+    pub log: Option<LogId>,
+    pub position: LinePosition,
+    /// The other lines of a listening session.
+    pub more: Vec<LinePosition>,
+    /// Index into the run's sites.
+    pub site: u32,
+    /// First and last day of the requests, in days since 1970, UTC.
+    pub days: (i32, i32),
+    /// Number of tracking requests.
+    pub requests: u32,
+    /// Hash of the user agent.
+    pub agent: u64,
+    /// Hash of the visitor.
+    pub visitor: u64,
+    /// Whether each request carries a hit identifier of ours. A replayed request may have come with
+    /// a `pv_id` of its own, which other hits may share.
+    pub has_hit_ids: bool,
+    /// The lines as they are in the log, for `--rejects`; empty without that option.
+    pub originals: Vec<Original>,
+}
+
+impl RequestGroup {
+    /// The positions of all its lines.
+    pub fn positions(&self) -> impl Iterator<Item = LinePosition> {
+        std::iter::once(self.position).chain(self.more.iter().copied())
+    }
+
+    /// The number of its lines.
+    pub fn lines(&self) -> u64 {
+        1 + self.more.len() as u64
+    }
+}
+
+/// A bounded set of request groups. Chunks are reused: a recorder returns emptied ones.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// The requests as JSON objects, without separators.
+    pub body: Vec<u8>,
+    /// Where each request ends in `body`.
+    pub ends: Vec<u32>,
+    pub groups: Vec<RequestGroup>,
+    /// Send what has been read so far: the input pauses or has ended.
+    pub flush: bool,
+}
+
+impl Chunk {
+    /// Reserves what a full chunk usually needs.
+    pub fn new() -> Self {
+        let hits = CHUNK_BYTES / REQUEST_BYTES;
+        Self {
+            body: Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8),
+            ends: Vec::with_capacity(hits),
+            groups: Vec::with_capacity(hits),
+            flush: false,
+        }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.body.len() >= CHUNK_BYTES
+    }
+
+    pub fn clear(&mut self) {
+        if self.body.capacity() > MAX_REUSED_BYTES {
+            *self = Self::new();
+        }
+        self.body.clear();
+        self.ends.clear();
+        self.groups.clear();
+        self.flush = false;
+    }
+
+    /// The JSON object of each request.
+    pub fn requests(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins
+            .zip(&self.ends)
+            .map(|(begin, end)| &self.body[begin as usize..*end as usize])
+    }
+
+    /// Marks the end of the request that was written to `body` last.
+    pub fn end_request(&mut self) {
+        self.ends.push(self.body.len() as u32);
+    }
+}
+
+/// The parser's end of the queue. Dropping it ends the recorders.
+#[derive(Debug)]
+pub struct Queue {
+    /// The chunk being filled for each recorder; a single one in a dry run.
+    filling: Vec<Chunk>,
+    output: QueueOutput,
+}
+
+#[derive(Debug)]
+enum QueueOutput {
+    Recorders {
+        inboxes: Vec<Sender<Chunk>>,
+        emptied: Receiver<Chunk>,
+        stop: Shutdown,
+    },
+    /// Lines count as imported and their requests are dropped.
+    DryRun(Arc<Account>),
+}
+
+/// The recorders accept nothing more: one has failed, or the program is stopping.
+#[derive(Debug, PartialEq, Eq)]
+pub struct QueueClosed;
+
+impl Queue {
+    pub fn new(inboxes: Vec<Sender<Chunk>>, emptied: Receiver<Chunk>, stop: Shutdown) -> Self {
+        Self {
+            filling: inboxes.iter().map(|_| Chunk::new()).collect(),
+            output: QueueOutput::Recorders {
+                inboxes,
+                emptied,
+                stop,
+            },
+        }
+    }
+
+    pub fn for_dry_run(account: Arc<Account>) -> Self {
+        Self {
+            filling: vec![Chunk::new()],
+            output: QueueOutput::DryRun(account),
+        }
+    }
+
+    /// The chunk to write this visitor's requests to.
+    pub fn chunk(&mut self, visitor: u64) -> &mut Chunk {
+        let recorder = self.recorder(visitor);
+        &mut self.filling[recorder]
+    }
+
+    /// Adds a group whose requests have been written to its visitor's chunk. Blocks while the
+    /// recorder has no room.
+    pub fn add(&mut self, group: RequestGroup) -> Result<(), QueueClosed> {
+        let recorder = self.recorder(group.visitor);
+        let chunk = &mut self.filling[recorder];
+        chunk.groups.push(group);
+        if chunk.is_full() {
+            self.hand_over(recorder, false)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Hands over all chunks, full or not.
+    pub fn flush(&mut self) -> Result<(), QueueClosed> {
+        (0..self.filling.len()).try_for_each(|recorder| self.hand_over(recorder, true))
+    }
+
+    /// Groups that were added but not handed over.
+    pub fn unsent(&self) -> impl Iterator<Item = &RequestGroup> {
+        self.filling.iter().flat_map(|chunk| &chunk.groups)
+    }
+
+    /// Maps a visitor to its recorder. A multiplication is ten times as fast as a remainder.
+    fn recorder(&self, visitor: u64) -> usize {
+        ((u128::from(visitor) * self.filling.len() as u128) >> u64::BITS) as usize
+    }
+
+    fn hand_over(&mut self, recorder: usize, flush: bool) -> Result<(), QueueClosed> {
+        let filling = &mut self.filling[recorder];
+        let (inbox, emptied, stop) = match &self.output {
+            QueueOutput::Recorders {
+                inboxes,
+                emptied,
+                stop,
+            } => (&inboxes[recorder], emptied, stop),
+            QueueOutput::DryRun(account) => {
+                count_imported(account, &filling.groups);
+                filling.clear();
+                return Ok(());
+            }
+        };
+        let mut next = emptied.try_recv().unwrap_or_else(|_| Chunk::new());
+        next.clear();
+        let mut chunk = std::mem::replace(filling, next);
+        chunk.flush = flush;
+        loop {
+            match inbox.send_timeout(chunk, POLL_INTERVAL) {
+                Ok(()) => return Ok(()),
+                Err(SendTimeoutError::Timeout(back)) if !stop.requested() => chunk = back,
+                Err(SendTimeoutError::Timeout(back) | SendTimeoutError::Disconnected(back)) => {
+                    // `unsent` has to see its lines.
+                    *filling = back;
+                    return Err(QueueClosed);
+                }
+            }
+        }
+    }
+}
+
+fn count_imported(account: &Account, groups: &[RequestGroup]) {
+    for groups in groups.chunk_by(|one, next| one.file == next.file) {
+        if let Some(file) = account.file(groups[0].file as usize) {
+            file.add(
+                Count::Imported,
+                groups.iter().map(RequestGroup::lines).sum(),
+            );
+        }
+    }
+}

@@ -1,0 +1,513 @@
+//! Sends the batches of a buffer, each until its outcome is known.
+//!
+//! What a response means is decided in [`crate::matomo::outcome`]; this module acts on it. See
+//! guide/guarantees.md, "Outcome of an exchange".
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use super::acks::Acks;
+use super::adaptive::{LoadSignal, Permit, RequestLoad, Semaphore};
+use super::batch::{Batch, BatchIter};
+use super::buffer::{Buffer, HitOutcome};
+use super::context::Context;
+use super::in_doubt::Decision;
+use crate::error::{Error, Result};
+use crate::failpoint::reach;
+use crate::matomo::api::ApiError;
+use crate::matomo::outcome::{Acknowledged, History, Outcome, classify};
+use crate::matomo::visit_log::find_recorded;
+
+/// Waits of this length are reported.
+const REPORTED_WAIT: Duration = Duration::from_secs(2);
+
+/// Sends the batches of one recorder.
+pub struct Sender {
+    context: Arc<Context>,
+    semaphore: Arc<Semaphore>,
+    acks: Acks,
+    has_sent: bool,
+}
+
+/// What to do with a batch after an attempt.
+enum NextStep {
+    Done,
+    /// Try what is left of it again, after this wait and after any backoff.
+    Retry(Batch, Duration),
+    /// Send it as two halves. A single hit is refused for this reason.
+    Split(Batch, String),
+    /// A single hit that failed in all attempts, and why. It is refused if the server accepts other
+    /// hits.
+    Suspect(Batch, String),
+    Stop(String),
+}
+
+/// Who waits before the next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RetryScope {
+    /// The server is away, or asks for a pause.
+    AllRecorders,
+    /// The server answered, so it may accept other batches.
+    ThisBatch,
+}
+
+/// What is known of a batch that Matomo may have stored in whole, in part or not at all.
+struct Unconfirmed {
+    /// When it was sent, if there was no response: the server may still be working on it.
+    unanswered_since: Option<Instant>,
+    /// Send what is missing as two halves.
+    split: bool,
+    retry_after: Option<Duration>,
+    detail: String,
+}
+
+/// Whether Matomo still accepts the token.
+enum TokenCheck {
+    /// It does, so the hits themselves were refused.
+    Valid,
+    /// The token or the site is no longer valid, or Matomo cannot be asked.
+    Failed(String),
+    /// The program is stopping.
+    Interrupted,
+}
+
+impl Sender {
+    pub fn new(context: Arc<Context>, semaphore: Arc<Semaphore>) -> Self {
+        Self {
+            acks: Acks::new(Arc::clone(&context)),
+            context,
+            semaphore,
+            has_sent: false,
+        }
+    }
+
+    /// Sends all requests of a buffer. When it returns, each line is settled, or the program is
+    /// stopping.
+    ///
+    /// # Errors
+    /// The import cannot continue.
+    pub fn send(&mut self, buffer: &mut Buffer) -> Result<()> {
+        let mut batches = BatchIter::new(match self.context.options.keep_order {
+            true => buffer.order_of_log(),
+            false => buffer.order_by_agent(),
+        });
+        // A stack: what is left of a batch goes before the next batch.
+        let mut retries: Vec<Batch> = Vec::new();
+        let mut suspect: Option<(Batch, String)> = None;
+        while let Some(batch) = retries
+            .pop()
+            .or_else(|| batches.next_batch(buffer, self.semaphore.batch_limits()))
+        {
+            if self.exceeds_size_limit(buffer, &batch) {
+                retries.extend(batch.split());
+                continue;
+            }
+            if self.context.server.backoff.wait(&self.context.stop) || self.wait_for_pace() {
+                return Ok(());
+            }
+            match self.attempt(buffer, batch)? {
+                NextStep::Done => {}
+                NextStep::Retry(batch, wait) => {
+                    retries.push(batch);
+                    if self.context.stop.wait(wait) {
+                        return Ok(());
+                    }
+                }
+                NextStep::Split(batch, reason) => match batch.requests[..] {
+                    [request] => {
+                        let reason = format!("the server does not accept it even alone: {reason}");
+                        self.acks.refuse(buffer, request, &reason);
+                    }
+                    _ => retries.extend(batch.split()),
+                },
+                // Two in a row without a success in between: the server fails, not the hits.
+                NextStep::Suspect(_, reason) if suspect.is_some() => {
+                    return Err(Error::stopped(reason));
+                }
+                NextStep::Suspect(batch, reason) => suspect = Some((batch, reason)),
+                NextStep::Stop(reason) => return Err(Error::stopped(reason)),
+            }
+            suspect = suspect
+                .take()
+                .and_then(|(batch, reason)| self.reject_poison_hit(buffer, batch, reason));
+            self.acks.acknowledge_settled(buffer)?;
+        }
+        self.acks.clear();
+        suspect.map_or(Ok(()), |(_, reason)| Err(Error::stopped(reason)))
+    }
+
+    /// Whether a half of an earlier batch exceeds the size limit by far, because the limit has
+    /// shrunk since the split.
+    fn exceeds_size_limit(&self, buffer: &Buffer, batch: &Batch) -> bool {
+        let max_bytes = self.semaphore.batch_limits().bytes;
+        !batch.is_new
+            && batch.attempts == 0
+            && batch.requests.len() > 1
+            && buffer.batch_bytes(&batch.requests) > max_bytes + max_bytes / 2
+    }
+
+    /// Refuses a hit that failed in all attempts if the server has accepted another batch since.
+    /// Returns it otherwise. See guide/guarantees.md, "Poison hits".
+    fn reject_poison_hit(
+        &self,
+        buffer: &mut Buffer,
+        batch: Batch,
+        reason: String,
+    ) -> Option<(Batch, String)> {
+        if self.context.server.acknowledged() == batch.acknowledged_before {
+            return Some((batch, reason));
+        }
+        for request in batch.requests {
+            self.acks.refuse(
+                buffer,
+                request,
+                "the server fails on it each time, and accepts others",
+            );
+        }
+        None
+    }
+
+    /// Sends a batch once and handles the outcome.
+    fn attempt(&mut self, buffer: &mut Buffer, mut batch: Batch) -> Result<NextStep> {
+        let context = Arc::clone(&self.context);
+        let semaphore = Arc::clone(&self.semaphore);
+        let server = &context.server;
+        let days = buffer.site_days(&batch.requests);
+        let Some(guard) = server.first_batches.acquire(&days, &context.stop) else {
+            return Ok(NextStep::Retry(batch, Duration::ZERO));
+        };
+        let permit = semaphore.acquire(&context.stop);
+        // A backoff may have started during the wait for the permit.
+        let Some(permit) = permit.filter(|_| !server.backoff.is_active()) else {
+            return Ok(NextStep::Retry(batch, Duration::ZERO));
+        };
+        let pending = self.acks.begin(buffer, &batch.requests)?;
+        let had_success = server.acknowledged() > 0;
+        let body = buffer.batch_body(&batch.requests, context.token.as_ref());
+        let bytes = body.len();
+        let sent_at = Instant::now();
+        let exchange = context.client.track(body);
+        let elapsed = sent_at.elapsed();
+        reach("after-answer");
+        context.print_response(&exchange);
+        if batch.attempts == 0 && !batch.probe {
+            batch.acknowledged_before = server.acknowledged();
+        }
+        let history = History {
+            accepted_for_site: server.has_accepted(&days),
+            success: had_success,
+        };
+        batch.attempts += 1;
+        let outcome = classify(&exchange, batch.requests.len(), &history);
+        if matches!(
+            outcome,
+            Outcome::Acknowledged(_) | Outcome::Unconfirmed { .. }
+        ) {
+            self.acks.count_resent(buffer, &batch.requests);
+        }
+        let load = RequestLoad {
+            hits: batch.requests.len(),
+            bytes,
+            elapsed,
+            signal: load_signal(&outcome, batch.probe),
+            is_new: std::mem::take(&mut batch.is_new),
+        };
+        let mut stored = None;
+        let next = match outcome {
+            Outcome::Acknowledged(acknowledged) => {
+                match self.check_token(buffer, &batch, &acknowledged) {
+                    TokenCheck::Valid => {
+                        server.count_acknowledged();
+                        guard.acknowledge();
+                        stored = self.acks.acknowledge(buffer, &batch.requests, acknowledged);
+                        NextStep::Done
+                    }
+                    TokenCheck::Failed(reason) => NextStep::Stop(reason),
+                    TokenCheck::Interrupted => NextStep::Retry(batch, Duration::ZERO),
+                }
+            }
+            Outcome::Unconfirmed {
+                answered,
+                halve,
+                retry_after,
+                detail,
+            } => {
+                drop(guard);
+                self.release(permit, &load);
+                let unconfirmed = Unconfirmed {
+                    unanswered_since: (!answered).then_some(sent_at),
+                    split: halve,
+                    retry_after,
+                    detail,
+                };
+                let next = self.reconcile(buffer, batch, unconfirmed);
+                self.acks.acknowledge_settled(buffer)?;
+                return Ok(next);
+            }
+            Outcome::NotSent { detail } => {
+                self.retry(batch, None, detail, RetryScope::AllRecorders)
+            }
+            Outcome::NotProcessed {
+                retry_after,
+                detail,
+            } => self.retry(batch, retry_after, detail, RetryScope::AllRecorders),
+            Outcome::TooLarge { detail } => NextStep::Split(batch, detail),
+            Outcome::Stop { message } => NextStep::Stop(message),
+        };
+        // Only now that a backoff has started: others wait for this permit.
+        self.release(permit, &load);
+        match (&next, pending) {
+            (NextStep::Done, pending) => {
+                self.acks.acknowledge_settled(buffer)?;
+                if let (Some(pending), Some(stored)) = (pending, stored) {
+                    self.acks.record_stored(buffer, pending, &stored)?;
+                }
+            }
+            (_, Some(pending)) => self.acks.discard(pending)?,
+            _ => {}
+        }
+        Ok(next)
+    }
+
+    fn release(&self, permit: Permit, load: &RequestLoad) {
+        if let Some(change) = permit.release(load) {
+            self.context.console.debug(1, || change);
+        }
+    }
+
+    /// Checks the token if Matomo refused all hits of a batch for a site that it accepted hits for
+    /// before. An expired token (one from `--login` is valid for 48 hours) or a deleted site would
+    /// otherwise cost the rest of the log, batch by batch.
+    fn check_token(
+        &self,
+        buffer: &Buffer,
+        batch: &Batch,
+        acknowledged: &Acknowledged,
+    ) -> TokenCheck {
+        #[derive(Deserialize)]
+        struct HitSite {
+            idsite: String,
+        }
+        if acknowledged.tracked > 0 || acknowledged.lost > 0 {
+            return TokenCheck::Valid;
+        }
+        if batch.requests.len() == 1 && self.context.server.is_token_checked() {
+            return TokenCheck::Valid;
+        }
+        let first = batch.requests.first().map(|request| buffer.json(*request));
+        let site = first.and_then(|json| serde_json::from_slice::<HitSite>(json).ok());
+        let Some(HitSite { idsite }) = site else {
+            return TokenCheck::Valid;
+        };
+        let reason = match self.context.api.site(&idsite) {
+            Ok(_) => {
+                self.context.server.set_token_checked();
+                return TokenCheck::Valid;
+            }
+            Err(ApiError::Interrupted) => return TokenCheck::Interrupted,
+            Err(
+                ApiError::Refused(reason)
+                | ApiError::Failed(reason)
+                | ApiError::Unavailable(reason),
+            ) => reason,
+        };
+        TokenCheck::Failed(format!(
+            "Matomo refused all {} hits of {}, and the check of the token for site {idsite} failed: {reason}",
+            batch.requests.len(),
+            self.acks.location(buffer, &batch.requests)
+        ))
+    }
+
+    /// Looks up which hits of a batch Matomo has, and sends only the others again. See
+    /// guide/guarantees.md, "Unconfirmed batches".
+    fn reconcile(
+        &mut self,
+        buffer: &mut Buffer,
+        mut batch: Batch,
+        unconfirmed: Unconfirmed,
+    ) -> NextStep {
+        let context = Arc::clone(&self.context);
+        context.console.debug(1, || unconfirmed.detail.clone());
+        let timeout = context.options.timeout;
+        // When to ask, in time-outs after sending. Without a response the server may still be
+        // working; if we gave up waiting, it gets as long again.
+        let lookups: &[u32] = match (unconfirmed.unanswered_since, unconfirmed.split) {
+            (None, _) => &[0],
+            (Some(_), true) => &[1],
+            (Some(_), false) => &[1, 2],
+        };
+        for timeouts in lookups {
+            if let Some(sent_at) = unconfirmed.unanswered_since {
+                let wait = timeout
+                    .saturating_mul(*timeouts)
+                    .saturating_sub(sent_at.elapsed());
+                if wait >= REPORTED_WAIT {
+                    context.console.note(format!(
+                        "{}; waiting {} s before asking Matomo which hits it has",
+                        unconfirmed.detail,
+                        wait.as_secs()
+                    ));
+                }
+                if context.stop.wait(wait) {
+                    self.acks.leave_unconfirmed(buffer, &batch.requests);
+                    return NextStep::Done;
+                }
+            }
+            let hits: Vec<&[u8]> = batch
+                .requests
+                .iter()
+                .map(|request| buffer.json(*request))
+                .collect();
+            let has_hit_ids = |request: &u32| buffer.group(*request).has_hit_ids;
+            let has_hit_ids = batch.requests.iter().all(has_hit_ids);
+            let lookup = find_recorded(&context.api, &hits, has_hit_ids);
+            let subject = format!(
+                "{} hits of {} are unconfirmed ({})",
+                batch.requests.len(),
+                self.acks.location(buffer, &batch.requests),
+                unconfirmed.detail
+            );
+            let policy = context.options.in_doubt;
+            let recorded = match policy.decide(lookup, context.stop.requested(), &subject) {
+                Decision::Settle(recorded) => recorded,
+                Decision::Resend(warning) => {
+                    context.console.warn_incomplete(warning);
+                    return self.resend(buffer, batch, unconfirmed);
+                }
+                Decision::Skip(warning) => {
+                    context.console.warn_incomplete(warning);
+                    self.acks
+                        .settle_all(buffer, &batch.requests, HitOutcome::Unconfirmed);
+                    return NextStep::Done;
+                }
+                Decision::Stop(reason) => {
+                    self.acks.leave_unconfirmed(buffer, &batch.requests);
+                    return NextStep::Stop(reason);
+                }
+                Decision::Leave => {
+                    self.acks.leave_unconfirmed(buffer, &batch.requests);
+                    return NextStep::Done;
+                }
+            };
+            let sent = batch.requests.len();
+            let mut recorded = recorded.into_iter();
+            batch.requests.retain(|request| {
+                let is_recorded = recorded.next() == Some(true);
+                if is_recorded {
+                    self.acks.settle(buffer, *request, HitOutcome::Imported);
+                }
+                !is_recorded
+            });
+            if batch.requests.is_empty() {
+                return NextStep::Done;
+            }
+            // The server accepted a part of it, so the rest starts over.
+            if batch.requests.len() < sent {
+                batch.attempts = 0;
+                batch.acknowledged_before = context.server.acknowledged();
+            }
+        }
+        self.retry_unconfirmed(batch, unconfirmed)
+    }
+
+    /// Sends a whole batch again although Matomo may have some of it.
+    fn resend(&mut self, buffer: &mut Buffer, batch: Batch, unconfirmed: Unconfirmed) -> NextStep {
+        let requests = batch.requests.clone();
+        let next = self.retry_unconfirmed(batch, unconfirmed);
+        match next {
+            // No attempt is left.
+            NextStep::Stop(_) => self.acks.leave_unconfirmed(buffer, &requests),
+            _ => requests
+                .iter()
+                .for_each(|request| buffer.set_unconfirmed(*request)),
+        }
+        next
+    }
+
+    /// The next attempt of a batch after a server error or no response. If the server answered with
+    /// an error in all attempts, the halves are tried once each, to find the hit that causes it. A
+    /// single hit is refused only after it failed in all attempts itself.
+    fn retry_unconfirmed(&self, batch: Batch, unconfirmed: Unconfirmed) -> NextStep {
+        let Unconfirmed {
+            unanswered_since,
+            split,
+            retry_after,
+            detail,
+        } = unconfirmed;
+        let answered = unanswered_since.is_none();
+        let is_exhausted = !self.context.options.retry.allows_after(batch.attempts);
+        let scope = match answered {
+            true => RetryScope::ThisBatch,
+            false => RetryScope::AllRecorders,
+        };
+        match batch.requests.len() {
+            1 if answered && is_exhausted => NextStep::Suspect(batch, detail),
+            1 => self.retry(batch, retry_after, detail, scope),
+            _ if answered && (batch.probe || is_exhausted) => {
+                let probe = Batch {
+                    probe: true,
+                    acknowledged_before: self.context.server.acknowledged(),
+                    ..batch
+                };
+                NextStep::Split(probe, detail)
+            }
+            _ if split => NextStep::Split(batch, detail),
+            _ => self.retry(batch, retry_after, detail, scope),
+        }
+    }
+
+    /// The next attempt of a batch, or the end of the import if none is left.
+    fn retry(
+        &self,
+        batch: Batch,
+        retry_after: Option<Duration>,
+        detail: String,
+        scope: RetryScope,
+    ) -> NextStep {
+        let policy = self.context.options.retry;
+        if !policy.allows_after(batch.attempts) {
+            return NextStep::Stop(detail);
+        }
+        let wait = policy.wait_after(batch.attempts, retry_after);
+        let message = || format!("{detail}; trying again in {:.1} s", wait.as_secs_f64());
+        let backoff = &self.context.server.backoff;
+        // Reported once for all recorders.
+        let is_reported =
+            scope == RetryScope::AllRecorders && wait >= REPORTED_WAIT && !backoff.is_active();
+        match is_reported {
+            true => self.context.console.note(message()),
+            false => self.context.console.debug(1, message),
+        }
+        match scope {
+            RetryScope::ThisBatch => NextStep::Retry(batch, wait),
+            RetryScope::AllRecorders => {
+                backoff.start(wait);
+                NextStep::Retry(batch, Duration::ZERO)
+            }
+        }
+    }
+
+    /// Waits between requests as `--debug-force-one-hit-every-Ns` says. Returns true on shutdown.
+    fn wait_for_pace(&mut self) -> bool {
+        let pace = self.context.options.pace.filter(|_| self.has_sent);
+        self.has_sent = true;
+        pace.is_some_and(|pace| self.context.stop.wait(pace))
+    }
+}
+
+/// What an outcome says about the load of the server.
+fn load_signal(outcome: &Outcome, probe: bool) -> LoadSignal {
+    match outcome {
+        Outcome::Acknowledged(_) => LoadSignal::Accepted,
+        Outcome::TooLarge { .. } => LoadSignal::TooLarge,
+        // One of the hits is the reason.
+        Outcome::Unconfirmed { answered: true, .. } if probe => LoadSignal::Unrelated,
+        Outcome::Unconfirmed { answered: true, .. } => LoadSignal::Failed,
+        Outcome::Unconfirmed { halve: true, .. } => LoadSignal::ConnectionLost,
+        Outcome::Unconfirmed { .. } => LoadSignal::TimedOut,
+        Outcome::NotProcessed { .. } => LoadSignal::Busy,
+        Outcome::NotSent { .. } | Outcome::Stop { .. } => LoadSignal::Unrelated,
+    }
+}

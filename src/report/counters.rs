@@ -1,0 +1,416 @@
+//! Counters: the outcome of each line, per log file.
+//!
+//! No counter is derived from the others, so [`Account::balance`] can prove that no line is lost:
+//! each line that was read has exactly one outcome.
+
+use std::cell::Cell;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use crate::sync::RwLock;
+
+/// What is counted, in lines of a log. One line is one request in the summary, no matter how many
+/// tracking requests it becomes.
+///
+/// Variants marked "outcome" are final: each line that is read ends in exactly one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Lines read from the log by this run.
+    Read,
+    /// Outcome: a header line.
+    Header,
+    /// Outcome: skipped by `--skip`.
+    Skipped,
+    /// Outcome: not in the format of the log.
+    Invalid,
+    /// Outcome: filtered by path, host, date or radio rules.
+    Filtered,
+    /// Outcome: dropped, status 4xx or 5xx.
+    HttpErrors,
+    /// Outcome: dropped, status 3xx.
+    HttpRedirects,
+    /// Outcome: its host matches no site.
+    NoSite,
+    /// Outcome: its host matches no `--hostname`.
+    Hostname,
+    /// Outcome: dropped, made by a bot.
+    Bots,
+    /// Outcome: dropped, a static resource.
+    Static,
+    /// Outcome: dropped, a download whose extension is not in the user's list.
+    DownloadsNotMatched,
+    /// Outcome: acknowledged by Matomo, or ready to be sent with `--dry-run`.
+    Imported,
+    /// Outcome: refused by the server.
+    Refused,
+    /// Outcome: missing from what the server accepted, without a word about which hit it was.
+    Lost,
+    /// Outcome: sent without a clear response and not sent again by this run. The next run asks
+    /// Matomo, unless `--in-doubt` says otherwise.
+    InDoubt,
+    /// Outcome: not sent when the import stopped. A later run can send it.
+    Unsent,
+    /// Also counted: sent a second time, without knowing whether the first was stored.
+    Resent,
+    /// Also counted: downloads, including those that a later filter drops.
+    Downloads,
+}
+
+/// Number of variants. A variant added in the middle makes the length of [`Count::ALL`] wrong.
+const COUNTS: usize = Count::Downloads as usize + 1;
+
+impl Count {
+    /// All variants, in the order of their declaration.
+    pub const ALL: [Self; COUNTS] = [
+        Self::Read,
+        Self::Header,
+        Self::Skipped,
+        Self::Invalid,
+        Self::Filtered,
+        Self::HttpErrors,
+        Self::HttpRedirects,
+        Self::NoSite,
+        Self::Hostname,
+        Self::Bots,
+        Self::Static,
+        Self::DownloadsNotMatched,
+        Self::Imported,
+        Self::Refused,
+        Self::Lost,
+        Self::InDoubt,
+        Self::Unsent,
+        Self::Resent,
+        Self::Downloads,
+    ];
+
+    /// The outcomes that the summary calls "ignored", in its order and words
+    /// (guide/options.md, "Summary").
+    pub const IGNORED: [(Self, &'static str); 9] = [
+        (Self::HttpErrors, "HTTP errors"),
+        (Self::HttpRedirects, "HTTP redirects"),
+        (Self::Invalid, "invalid log lines"),
+        (Self::Filtered, "filtered log lines"),
+        (Self::NoSite, "requests did not match any known site"),
+        (Self::Hostname, "requests did not match any --hostname"),
+        (Self::Bots, "requests done by bots, search engines..."),
+        (
+            Self::Static,
+            "requests to static resources (css, js, images, ico, ttf...)",
+        ),
+        (
+            Self::DownloadsNotMatched,
+            "requests to file downloads did not match any --download-extensions",
+        ),
+    ];
+
+    /// Text for a sentence, after a number.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "lines read",
+            Self::Header => "header lines",
+            Self::Skipped => "skipped",
+            Self::Invalid => "invalid",
+            Self::Filtered => "filtered",
+            Self::HttpErrors => "HTTP errors",
+            Self::HttpRedirects => "HTTP redirects",
+            Self::NoSite => "without a site",
+            Self::Hostname => "of other hostnames",
+            Self::Bots => "by bots",
+            Self::Static => "static resources",
+            Self::DownloadsNotMatched => "downloads not matched",
+            Self::Imported => "imported",
+            Self::Refused => "refused by the server",
+            Self::Lost => "lost by the server",
+            Self::InDoubt => "in doubt",
+            Self::Unsent => "not yet sent",
+            Self::Resent => "sent again",
+            Self::Downloads => "downloads",
+        }
+    }
+
+    /// Whether this is a final outcome of a line.
+    fn is_outcome(self) -> bool {
+        !matches!(self, Self::Read | Self::Resent | Self::Downloads)
+    }
+}
+
+/// Why a line was dropped. More precise than the [`Count`] that it adds to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Misfit,
+    /// Longer than 1 MiB.
+    TooLong,
+    Field,
+    Date,
+    NotTracking,
+    PathExcluded,
+    PathNotIncluded,
+    HostExcluded,
+    HostNotIncluded,
+    TooOld,
+    TooNew,
+    SourceClient,
+    AdminPage,
+    Relay,
+    TooShort,
+    HttpError,
+    HttpRedirect,
+    NoSite,
+    Hostname,
+    Bot,
+    Static,
+    Download,
+}
+
+impl Reason {
+    /// The counter that this reason adds to.
+    pub fn count(self) -> Count {
+        match self {
+            Self::Misfit | Self::TooLong | Self::Field | Self::Date | Self::NotTracking => {
+                Count::Invalid
+            }
+            Self::PathExcluded
+            | Self::PathNotIncluded
+            | Self::HostExcluded
+            | Self::HostNotIncluded
+            | Self::TooOld
+            | Self::TooNew
+            | Self::SourceClient
+            | Self::AdminPage
+            | Self::Relay
+            | Self::TooShort => Count::Filtered,
+            Self::HttpError => Count::HttpErrors,
+            Self::HttpRedirect => Count::HttpRedirects,
+            Self::NoSite => Count::NoSite,
+            Self::Hostname => Count::Hostname,
+            Self::Bot => Count::Bots,
+            Self::Static => Count::Static,
+            Self::Download => Count::DownloadsNotMatched,
+        }
+    }
+
+    /// Text for `-dd` and `--rejects`. Names the option that decided, if there is one.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Misfit => "invalid: not in the format of the log",
+            Self::TooLong => "invalid: longer than 1 MiB",
+            Self::Field => "invalid: a required field is missing or malformed",
+            Self::Date => "invalid: malformed date or time zone",
+            Self::NotTracking => "invalid: not a tracking request (--replay-tracking)",
+            Self::PathExcluded => "filtered: path matches --exclude-path",
+            Self::PathNotIncluded => "filtered: path matches no --include-path",
+            Self::HostExcluded => "filtered: host is in --exclude-host",
+            Self::HostNotIncluded => "filtered: host is not in --include-host",
+            Self::TooOld => "filtered: date is before --exclude-older-than",
+            Self::TooNew => "filtered: date is after --exclude-newer-than",
+            Self::SourceClient => {
+                "filtered: request of a source client (imported with --enable-icecast-admin)"
+            }
+            Self::AdminPage => {
+                "filtered: admin or status page (imported with --enable-icecast-admin)"
+            }
+            Self::Relay => "filtered: address is in --relay",
+            Self::TooShort => "filtered: shorter than --minimum-listening",
+            Self::HttpError => "HTTP error (imported with --enable-http-errors)",
+            Self::HttpRedirect => "HTTP redirect (imported with --enable-http-redirects)",
+            Self::NoSite => "host matches no site",
+            Self::Hostname => "host matches no --hostname",
+            Self::Bot => "request of a bot (imported with --enable-bots)",
+            Self::Static => "static resource (imported with --enable-static)",
+            Self::Download => "extension is not in --download-extensions",
+        }
+    }
+}
+
+/// Additions that a [`Counter`] collects before it flushes them.
+const FLUSH_INTERVAL: u32 = 1024;
+
+/// The counters of one log file, shared by all threads.
+#[derive(Debug)]
+pub struct FileAccount {
+    name: String,
+    counts: [AtomicU64; COUNTS],
+    begun: AtomicBool,
+}
+
+impl FileAccount {
+    fn new(name: String) -> Self {
+        Self {
+            name,
+            counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            begun: AtomicBool::new(false),
+        }
+    }
+
+    /// The file as named by the user, not cleaned for a terminal.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Marks the file as readable, even if it is empty.
+    pub fn begin(&self) {
+        self.begun.store(true, Relaxed);
+    }
+
+    pub fn is_begun(&self) -> bool {
+        self.begun.load(Relaxed)
+    }
+
+    pub fn add(&self, count: Count, lines: u64) {
+        self.counts[count as usize].fetch_add(lines, Relaxed);
+    }
+
+    pub fn get(&self, count: Count) -> u64 {
+        self.counts[count as usize].load(Relaxed)
+    }
+
+    /// Number of lines that the summary calls "ignored".
+    pub fn ignored(&self) -> u64 {
+        sum(Count::IGNORED.map(|(count, _)| self.get(count)))
+    }
+
+    /// Whether none of more than ten lines is in the expected format, so that this is most likely
+    /// another kind of log (guide/options.md, "Exit status"). Header lines do not count.
+    pub fn nothing_fits(&self) -> bool {
+        let [read, header, skipped, invalid] =
+            [Count::Read, Count::Header, Count::Skipped, Count::Invalid]
+                .map(|count| self.get(count));
+        read > 10 && invalid > 0 && sum([header, skipped, invalid]) == read
+    }
+
+    fn balance(&self) -> Result<(), String> {
+        let ends = Count::ALL.into_iter().filter(|count| count.is_outcome());
+        let ended = sum(ends.clone().map(|count| self.get(count)));
+        let read = self.get(Count::Read);
+        if ended == read {
+            return Ok(());
+        }
+        let mut message = format!("{}: {read} lines read, but {ended} counted:", self.name);
+        for (i, count) in ends.enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            // Writing into a String cannot fail.
+            let _ = write!(message, "{comma} {} {}", self.get(count), count.name());
+        }
+        Err(message)
+    }
+}
+
+/// Adds to a [`FileAccount`] from a thread that counts every line. Flushes many additions at once,
+/// so that threads do not contend for the same cache lines. Dropping it flushes the rest.
+#[derive(Debug)]
+pub struct Counter {
+    file: Arc<FileAccount>,
+    counts: [Cell<u64>; COUNTS],
+    pending: Cell<u32>,
+}
+
+impl Counter {
+    pub fn new(file: Arc<FileAccount>) -> Self {
+        Self {
+            file,
+            counts: std::array::from_fn(|_| Cell::new(0)),
+            pending: Cell::new(0),
+        }
+    }
+
+    pub fn add(&self, count: Count, lines: u64) {
+        let count = &self.counts[count as usize];
+        count.set(count.get() + lines);
+        self.pending.set(self.pending.get() + 1);
+        if self.pending.get() == FLUSH_INTERVAL {
+            self.flush();
+        }
+    }
+
+    /// Flushes, then returns the counters of the file.
+    pub fn file(&self) -> &FileAccount {
+        self.flush();
+        &self.file
+    }
+
+    /// Makes all additions visible to other threads.
+    pub fn flush(&self) {
+        for (count, lines) in Count::ALL.into_iter().zip(&self.counts) {
+            if lines.get() > 0 {
+                self.file.add(count, lines.take());
+            }
+        }
+        self.pending.set(0);
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// A log's index in the [`Account`], and its counters.
+pub type Row = (usize, Arc<FileAccount>);
+
+/// The counters of a run, shared by the parser and the recorders.
+#[derive(Debug, Default)]
+pub struct Account {
+    files: RwLock<Vec<Arc<FileAccount>>>,
+}
+
+impl Account {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a log file.
+    pub fn open(&self, name: impl Into<String>) -> Row {
+        let file = Arc::new(FileAccount::new(name.into()));
+        let mut files = self.files.write();
+        files.push(Arc::clone(&file));
+        (files.len() - 1, file)
+    }
+
+    /// The file with an index that [`Account::open`] returned. Takes a lock, so call it per batch,
+    /// not per line.
+    pub fn file(&self, index: usize) -> Option<Arc<FileAccount>> {
+        let files = self.files.read();
+        files.get(index).cloned()
+    }
+
+    /// All files, in the order in which they were added.
+    pub fn files(&self) -> Vec<Arc<FileAccount>> {
+        self.files.read().clone()
+    }
+
+    /// Sum over all files.
+    pub fn total(&self, count: Count) -> u64 {
+        let files = self.files.read();
+        sum(files.iter().map(|file| file.get(count)))
+    }
+
+    /// Whether hits were refused, lost, unconfirmed or sent twice, which the exit status must show.
+    pub fn is_incomplete(&self) -> bool {
+        [Count::Refused, Count::Lost, Count::InDoubt, Count::Resent]
+            .into_iter()
+            .any(|count| self.total(count) > 0)
+    }
+
+    /// Number of lines that were read and have no outcome yet.
+    pub fn under_way(&self) -> u64 {
+        let ends = Count::ALL.into_iter().filter(|count| count.is_outcome());
+        let ended = sum(ends.map(|count| self.total(count)));
+        self.total(Count::Read).saturating_sub(ended)
+    }
+
+    /// Checks, after all threads have ended, that each line read has one outcome. The error names
+    /// the file and its counters.
+    pub fn balance(&self) -> Result<(), String> {
+        self.files().iter().try_for_each(|file| file.balance())
+    }
+}
+
+/// A sum that saturates.
+fn sum(numbers: impl IntoIterator<Item = u64>) -> u64 {
+    numbers.into_iter().fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests;

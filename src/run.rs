@@ -1,0 +1,306 @@
+//! A run: sets up what it needs, imports the logs, and reports the result.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use foldhash::fast::FixedState;
+
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::hit_id::HitIdGenerator;
+use crate::import::dump;
+use crate::import::format_selector::FormatSelector;
+use crate::import::{ImportEnd, Importer, LedgerHandle, LineProcessor, Radio, RequestWriter};
+use crate::input::discover::{Source, discover};
+use crate::ledger::Ledger;
+use crate::matomo::tracking::Writer;
+use crate::radio::ListeningStats;
+use crate::recorder::{Context, DeliveryOptions, Pool, Queue};
+use crate::report::progress::{Progress, ProgressMode, ProgressSource};
+use crate::report::rejects::Rejects;
+use crate::report::summary::SummaryInput;
+use crate::report::{Account, Console, Count, Exit};
+use crate::sandbox;
+use crate::shutdown::Shutdown;
+use crate::site::Sites;
+use crate::target::{ConnectedTarget, Target};
+
+/// How long requests under way may take to finish after a shutdown is requested.
+const GRACE_PERIOD: Duration = Duration::from_secs(30);
+
+/// Runs an import, prints its messages and its summary, and returns the exit status.
+pub fn run(config: Config, console: &Console, shutdown: &Shutdown) -> Exit {
+    let outcome = import(config, console, shutdown);
+    // An error of a recorder comes first: it caused the others.
+    let error = shutdown.take_error().or(outcome.err());
+    let by_signal =
+        |error: &Error| error.kind() == ErrorKind::Interrupted && shutdown.signal().is_some();
+    if let Some(error) = error.as_ref().filter(|error| !by_signal(error)) {
+        console.error(error.to_string());
+    }
+    Exit::of_run(error.as_ref(), shutdown.signal(), console.is_incomplete())
+}
+
+fn import(config: Config, console: &Console, shutdown: &Shutdown) -> Result<()> {
+    if config.dump_regex {
+        let selector = FormatSelector::new(config.choice, config.format)?;
+        return dump::print(&selector, &config.files, &config.input, console, shutdown);
+    }
+    let mut run = setup(config, console, shutdown)?;
+    let outcome = run.importer.run(&run.sources);
+    run.finish(outcome, console, shutdown)
+}
+
+/// A run that is ready for its first line.
+struct Run {
+    started: Instant,
+    dry_run: bool,
+    replaying: bool,
+    sources: Vec<Source>,
+    target: ConnectedTarget,
+    account: Arc<Account>,
+    importer: Importer,
+    recorders: Pool,
+    progress: Progress,
+}
+
+/// Opens the ledger, connects to the server, and starts the recorders.
+fn setup(config: Config, console: &Console, shutdown: &Shutdown) -> Result<Run> {
+    let started = Instant::now();
+    let selector = FormatSelector::new(config.choice, config.format)?;
+    let target = Target::new(config.server, console)?;
+    let sources = discover(&config.files, &mut |warning| {
+        console.warn_incomplete(warning)
+    });
+    let ledger = match config.dry_run || target.is_sandbox() {
+        true => None,
+        false => Some(LedgerHandle::open(
+            target.url(),
+            config.state_dir,
+            config.sites.idsite.as_deref(),
+            &config.delivery,
+            console,
+        )?),
+    };
+    let account = Arc::new(Account::new());
+    let replaying = config.replay.is_some();
+    let prepare = || {
+        let target = target.connect(config.delivery.retry, console, shutdown)?;
+        let sites = Sites::new(config.sites, replaying, config.dry_run, &target.api)?;
+        let open_rejects = |path: &Path| {
+            let encoding = &config.input.encoding;
+            Rejects::open(path, encoding, &sources, config.keeps_rejects)
+        };
+        let rejects = config.rejects.as_deref().map(open_rejects).transpose()?;
+        let rejects = rejects.map(Arc::new);
+        let (recorders, queue) = match config.dry_run {
+            true => Pool::for_dry_run(&account, console),
+            false => {
+                let ledger = ledger.as_ref().map(|handle| Arc::clone(&handle.ledger));
+                let rejects = rejects.clone();
+                let options = config.delivery;
+                start_recorders(
+                    &target, options, ledger, rejects, &account, console, shutdown,
+                )?
+            }
+        };
+        Ok((target, sites, rejects, recorders, queue))
+    };
+    let prepared = prepare().inspect_err(|_: &Error| {
+        if let Some(ledger) = &ledger {
+            ledger.save_pipes(&sources, &config.input.line_options(), shutdown, console);
+            ledger.warn_of_lost_pipes(&sources, console);
+        }
+    });
+    let (target, sites, rejects, recorders, queue) = prepared?;
+    // Without a ledger, no later run looks for these ids.
+    let salt = ledger
+        .as_ref()
+        .map_or([0; 16], |handle| handle.ledger.salt());
+    let bytes = Arc::new(AtomicU64::new(0));
+    let style = ProgressMode::choose(config.show_progress, config.progress_delay, console);
+    let watched = ProgressSource {
+        account: Arc::clone(&account),
+        bytes: Arc::clone(&bytes),
+        total: total_size(&sources),
+    };
+    let progress = Progress::start(console, style, watched);
+    let processor = LineProcessor {
+        skip: config.input.skip,
+        limit: config.input.limit,
+        hit: config.hit,
+        ignored_groups: config.ignored_groups,
+        missing_groups: HashSet::new(),
+        filters: config.filters,
+        replay: config.replay,
+        radio: config.radio.map(|options| Radio {
+            options,
+            stats: ListeningStats::default(),
+        }),
+        sites,
+        api: target.api.clone(),
+        requests: RequestWriter::new(Writer::new(config.tracking), HitIdGenerator::new(salt)),
+        queue,
+        rejects,
+        sandbox: target
+            .sandbox
+            .as_ref()
+            .map(|sandbox| sandbox.store().clone()),
+        hasher: FixedState::default(),
+        console: console.clone(),
+    };
+    Ok(Run {
+        started,
+        dry_run: config.dry_run,
+        replaying,
+        importer: Importer {
+            input: config.input,
+            selector,
+            processor,
+            ledger,
+            account: Arc::clone(&account),
+            bytes,
+            console: console.clone(),
+            shutdown: shutdown.clone(),
+        },
+        sources,
+        target,
+        account,
+        recorders,
+        progress,
+    })
+}
+
+fn start_recorders(
+    target: &ConnectedTarget,
+    options: DeliveryOptions,
+    ledger: Option<Arc<Ledger>>,
+    rejects: Option<Arc<Rejects>>,
+    account: &Arc<Account>,
+    console: &Console,
+    shutdown: &Shutdown,
+) -> Result<(Pool, Queue)> {
+    Pool::start(&Arc::new(Context {
+        client: target.client.clone(),
+        api: target.api.clone(),
+        token: target.token.clone(),
+        account: Arc::clone(account),
+        console: console.clone(),
+        stop: shutdown.clone(),
+        options,
+        ledger,
+        rejects,
+        server: Default::default(),
+    }))
+}
+
+impl Run {
+    /// Waits for the recorders, prints the summary, and closes the ledger. `outcome` is that of
+    /// the importer.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of `outcome`, else the first error of finishing.
+    fn finish(self, outcome: Result<()>, console: &Console, shutdown: &Shutdown) -> Result<()> {
+        let account = &self.account;
+        let target = &self.target;
+        // This drops the queue, which ends the recorders.
+        let ImportEnd {
+            sites,
+            radio,
+            ledger,
+            input,
+        } = self.importer.finish();
+        let all_ended = self.recorders.join(shutdown, GRACE_PERIOD);
+        drop(self.progress);
+        let summary = SummaryInput {
+            account,
+            sites: &sites.summary(),
+            elapsed: self.started.elapsed(),
+            url: target.sandbox.is_none().then_some(target.url.as_str()),
+            dry_run: self.dry_run,
+            replaying: self.replaying,
+        };
+        // An import that failed before its first line has nothing to sum up.
+        if outcome.is_ok() || account.total(Count::Read) > 0 {
+            let listening = radio.map_or_else(String::new, |radio| listening(radio, account));
+            console.print(format!("{}{listening}", summary.text()));
+        }
+        let closed = ledger.map_or(Ok(()), |ledger| {
+            let interrupted = outcome.is_err() || shutdown.requested();
+            ledger.close(interrupted, &self.sources, &input, account, console)
+        });
+        let reported = match &target.sandbox {
+            Some(sandbox) => sandbox::report(sandbox.store()).map(|report| console.print(report)),
+            None => Ok(()),
+        };
+        let closed = closed.and(reported);
+        if account.is_incomplete() {
+            console.mark_incomplete();
+        }
+        let accounted = match all_ended {
+            true => check_account(account, outcome.is_ok() && !shutdown.requested()),
+            false => {
+                console.warn_incomplete(format!(
+                    "requests under way did not end within {} s: {} lines are missing from the \
+                     summary; the next run looks up which of them Matomo has, and sends the others",
+                    GRACE_PERIOD.as_secs(),
+                    account.under_way()
+                ));
+                Ok(())
+            }
+        };
+        match (outcome, accounted) {
+            (Err(error), Err(imbalance)) => {
+                console.error(imbalance.to_string());
+                Err(error)
+            }
+            (outcome, accounted) => outcome.and(accounted).and(closed),
+        }
+    }
+}
+
+/// The listening part of the summary; empty if no session was read.
+fn listening(mut radio: Radio, account: &Account) -> String {
+    let mut text = radio.stats.report().text();
+    let unsent = account.total(Count::Unsent);
+    if unsent > 0 && !text.is_empty() {
+        text += &format!(
+            "\n    {unsent} of these lines are not sent yet: the run that sends them counts their \
+             listeners again.\n"
+        );
+    }
+    text
+}
+
+/// Checks that every line was counted once, and that none is unsent if the import `finished`.
+fn check_account(account: &Account, finished: bool) -> Result<()> {
+    if let Err(imbalance) = account.balance() {
+        return Err(Error::stopped(format!(
+            "the account does not add up; this is a bug in import-logs: {imbalance}"
+        )));
+    }
+    if finished && account.total(Count::Unsent) > 0 {
+        return Err(Error::stopped(
+            "lines were not sent, without an error; this is a bug in import-logs",
+        ));
+    }
+    Ok(())
+}
+
+/// Compressed bytes of all logs. `None` if one of them is not a plain file.
+fn total_size(sources: &[Source]) -> Option<u64> {
+    sources
+        .iter()
+        .map(|source| match source {
+            Source::Stdin => None,
+            Source::File(path) => std::fs::metadata(path)
+                .ok()
+                .filter(|metadata| metadata.is_file())
+                .map(|metadata| metadata.len()),
+        })
+        .sum()
+}

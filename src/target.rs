@@ -1,0 +1,173 @@
+//! The server that hits go to: Matomo or the sandbox.
+//!
+//! A [`Target`] has an address, but nothing has been sent to it yet. So the ledger can be opened,
+//! and the pipes saved in it, even if the server is away and [`Target::connect`] fails.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::matomo::api::Api;
+use crate::matomo::auth::{self, TokenSources};
+use crate::matomo::client::{Client, ClientOptions};
+use crate::matomo::retry::{RetryPolicy, Waiter};
+use crate::report::Console;
+use crate::sandbox::{Sandbox, SandboxOptions};
+use crate::secret::Secret;
+use crate::shutdown::Shutdown;
+
+#[derive(Debug)]
+pub enum TargetOptions {
+    Matomo {
+        client: ClientOptions,
+        token: TokenSources,
+    },
+    Sandbox {
+        /// The database that keeps its hits. `None`: they are kept in memory.
+        file: Option<PathBuf>,
+        client: ClientOptions,
+    },
+}
+
+/// A server that has not been contacted.
+pub struct Target {
+    url: String,
+    client: Client,
+    credentials: Credentials,
+}
+
+enum Credentials {
+    Matomo(TokenSources),
+    /// The running sandbox, which knows its token. It stops when dropped.
+    Sandbox(Sandbox),
+}
+
+/// A server, and the token for it.
+pub struct ConnectedTarget {
+    /// The address as the user gave it.
+    pub url: String,
+    pub client: Client,
+    pub api: Api,
+    pub token: Option<Secret>,
+    /// Stops when dropped.
+    pub sandbox: Option<Sandbox>,
+}
+
+impl Target {
+    /// # Errors
+    ///
+    /// Returns an error if an address or a certificate is invalid, or if the sandbox cannot be
+    /// started.
+    pub fn new(options: TargetOptions, console: &Console) -> Result<Self> {
+        match options {
+            TargetOptions::Matomo {
+                client: options,
+                mut token,
+            } => {
+                let client = Client::new(&options)?;
+                token.local.host = client.url().host_str().unwrap_or_default().to_owned();
+                hide_secrets(&token, &client, console);
+                Ok(Self {
+                    url: options.url,
+                    client,
+                    credentials: Credentials::Matomo(token),
+                })
+            }
+            TargetOptions::Sandbox {
+                file,
+                client: options,
+            } => {
+                let sandbox = Sandbox::start(SandboxOptions { file, hook: None })?;
+                let options = ClientOptions {
+                    url: sandbox.url(),
+                    ..options
+                };
+                console.hide(sandbox.token());
+                Ok(Self {
+                    client: Client::new(&options)?,
+                    url: options.url,
+                    credentials: Credentials::Sandbox(sandbox),
+                })
+            }
+        }
+    }
+
+    /// The parsed address.
+    pub fn url(&self) -> &url::Url {
+        self.client.url()
+    }
+
+    pub fn is_sandbox(&self) -> bool {
+        matches!(self.credentials, Credentials::Sandbox(_))
+    }
+
+    /// Gets the token, which may take a request to Matomo.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no token.
+    pub fn connect(
+        self,
+        retry: RetryPolicy,
+        console: &Console,
+        shutdown: &Shutdown,
+    ) -> Result<ConnectedTarget> {
+        let Self {
+            url,
+            client,
+            credentials,
+        } = self;
+        let waiter: Waiter = {
+            let shutdown = shutdown.clone();
+            Arc::new(move |time| shutdown.wait(time))
+        };
+        let api = |token: Option<Secret>| {
+            let wait = Arc::clone(&waiter);
+            Api::new(client.clone(), token, retry, wait, shutdown.clone())
+        };
+        let (token, sandbox) = match credentials {
+            Credentials::Sandbox(sandbox) => {
+                // If the sandbox cannot store hits (a full disk), retries are pointless.
+                let shutdown = shutdown.clone();
+                let store = sandbox.store();
+                store.on_write_error(move |error| shutdown.halt(error));
+                (Some(sandbox.token().clone()), Some(sandbox))
+            }
+            Credentials::Matomo(sources) => {
+                let found = auth::find_token(&sources, &|login, password| {
+                    Ok(api(None).create_token(login, password)?)
+                })?;
+                for warning in found.warnings {
+                    console.warn(warning);
+                }
+                if let Some(token) = &found.token {
+                    console.hide(token);
+                }
+                if sources.token_auth.is_some() {
+                    console.hint(
+                        "other users of this machine can see --token-auth in the process list; \
+                         use --token-auth-file or MATOMO_TOKEN_AUTH instead",
+                    );
+                }
+                (found.token, None)
+            }
+        };
+        Ok(ConnectedTarget {
+            url,
+            api: api(token.clone()),
+            client,
+            token,
+            sandbox,
+        })
+    }
+}
+
+/// Keeps secrets from the command line and the environment out of all output.
+fn hide_secrets(token: &TokenSources, client: &Client, console: &Console) {
+    let secrets = [&token.token_auth, &token.environment, &token.password];
+    secrets
+        .into_iter()
+        .flatten()
+        .chain(client.passwords())
+        .for_each(|secret| console.hide(secret));
+}

@@ -1,0 +1,141 @@
+//! The output of `--dump-log-regex`, passed to `--log-format-regex` and `--log-date-format`, parses
+//! every line of the fixtures as the format does.
+//!
+//! A regex cannot express everything, so these are not compared: the category of CloudFront events,
+//! the status of lines without one, and decoded user agents. Python's `\s`, `\d` and `\w` also
+//! match U+001C to U+001F and non-ASCII letters, digits and blanks.
+
+use super::*;
+use crate::format::Field;
+use crate::format::custom::Custom;
+use crate::format::date::Strptime;
+use crate::format::registry::FormatOptions;
+use crate::format::testing::mutated_lines;
+use crate::format::{Wanted, json};
+use crate::import::dump::described;
+use crate::import::format_selector::FormatChoice;
+use crate::import::format_selector::FormatSelector;
+
+/// The fields of a line, and its time in seconds since 1970.
+type ParsedLine = (Vec<(Field, Vec<u8>)>, Option<i64>);
+
+fn captured(format: &dyn Format, hit: &HitOptions, line: &[u8]) -> Option<ParsedLine> {
+    let (arena, mut record) = (Bump::new(), Record::default());
+    if format.parse(line, &arena, &mut record) == Fit::Misfit {
+        return None;
+    }
+    if let Some(raw) = record.raw_agent() {
+        record.set(Field::UserAgent, raw);
+    }
+    let value = |field: Field| Some((field, record.get(field)?.to_vec()));
+    let mut fields: Vec<_> = Field::ALL.into_iter().filter_map(value).collect();
+    fields.retain(|(field, _)| *field != Field::EventCategory);
+    Some((fields, hit.time(&record, format.dates())))
+}
+
+/// The text after a label in the output.
+fn printed<'p>(text: &'p str, label: &str) -> Option<&'p str> {
+    text.lines().find_map(|line| line.strip_prefix(label))
+}
+
+/// The format made from the dumped regex of another format.
+fn from_dump(format: &dyn Format) -> crate::error::Result<Custom> {
+    let choice = FormatChoice::Named(format.name().to_owned());
+    let chooser = FormatSelector::new(choice, FormatOptions::default()).unwrap();
+    let text = described(format, &chooser);
+    assert_eq!(printed(&text, "format: "), Some(format.name()));
+    let regex = printed(&text, "regex: ").expect("a regex");
+    let dates = printed(&text, "date format: ").expect("a date format");
+    Custom::new(regex, Some(Strptime::new(dates)?), &Wanted::default())
+}
+
+#[test]
+fn a_dumped_regex_captures_what_its_format_does() {
+    for fixture in Fixture::all() {
+        let mut pipeline = fixture.pipeline();
+        if pipeline.format.regex().is_none() && pipeline.format.ready() {
+            continue;
+        }
+        let mut given = pipeline
+            .format
+            .ready()
+            .then(|| from_dump(pipeline.format.as_ref()));
+        let mut fitting = 0;
+        for (line, expected) in fixture.lines.iter().zip(&fixture.expected.lines) {
+            let place = format!("{}:{} ({})", fixture.name, expected.line, expected.what);
+            if expected.dropped.as_deref() == Some("Header") {
+                pipeline.format.header(line).unwrap();
+                given = pipeline
+                    .format
+                    .ready()
+                    .then(|| from_dump(pipeline.format.as_ref()));
+                continue;
+            }
+            let own = captured(pipeline.format.as_ref(), &pipeline.hit, line);
+            match given.as_ref().expect("a header came first") {
+                Ok(given) => {
+                    let theirs = captured(given, &pipeline.hit, line).map(with_status);
+                    assert_eq!(theirs, own, "{place}");
+                    fitting += usize::from(own.is_some());
+                }
+                Err(error) => assert!(
+                    fixture.name == "amazon_cloudfront"
+                        && error.to_string().contains("lacks (?P<status>"),
+                    "{place}: {error}"
+                ),
+            }
+        }
+        assert!(fitting >= 10, "{}: {fitting}", fixture.name);
+    }
+}
+
+#[test]
+fn a_dumped_regex_captures_the_same_in_mutated_lines() {
+    for section in Section::all() {
+        let format = section.pipeline.format.as_ref();
+        let Some(given) = format.regex().and_then(|_| from_dump(format).ok()) else {
+            continue;
+        };
+        let lines: &'static [Vec<u8>] = section.lines.leak();
+        let outcome = runner(1000).run(&mutated_lines(lines), |line| {
+            // No line contains a line feed.
+            let is_excluded = |byte: &u8| !byte.is_ascii() || matches!(byte, 0x1c..0x20 | b'\n');
+            if !line.iter().any(is_excluded) {
+                let own = captured(format, &section.pipeline.hit, &line);
+                let theirs = captured(&given, &section.pipeline.hit, &line).map(with_status);
+                // The regex is that of the ordinary format. A splice may make a line that was cut
+                // off, which fits as a variant.
+                let is_variant = format.name() == "icecast2" && theirs.is_none();
+                if !is_variant {
+                    proptest::prop_assert_eq!(theirs, own, "{}", section.name);
+                }
+            }
+            Ok(())
+        });
+        outcome.unwrap();
+    }
+}
+
+/// Replaces an empty status of Incapsula, which means 200.
+fn with_status((mut fields, time): ParsedLine) -> ParsedLine {
+    for (field, value) in &mut fields {
+        if *field == Field::Status && value.is_empty() {
+            *value = b"200".to_vec();
+        }
+    }
+    (fields, time)
+}
+
+#[test]
+fn json_formats_have_no_regex_to_dump() {
+    for format in json::formats(&Wanted::default()) {
+        let choice = FormatChoice::Named(format.name().to_owned());
+        let chooser = FormatSelector::new(choice, FormatOptions::default()).unwrap();
+        let text = described(format.as_ref(), &chooser);
+        assert_eq!(
+            printed(&text, "regex: "),
+            Some("none, its lines are JSON"),
+            "{text}"
+        );
+    }
+}

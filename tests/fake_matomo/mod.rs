@@ -1,0 +1,91 @@
+//! The fake Matomo over real HTTP: what a Matomo does, and each fault.
+
+mod api;
+mod bulk;
+mod client;
+mod connections;
+mod faults;
+mod live;
+
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use import_logs::secret::Secret;
+use serde_json::{Value, json};
+
+use crate::support::fake::{FakeMatomo, Faults, Options, Tokens};
+use client::{Client, Reply};
+
+/// Longer than any test waits.
+const LONG: Duration = Duration::from_secs(20);
+
+const WRITE: &str = "11111111111111111111111111111111";
+const VIEW: &str = "22222222222222222222222222222222";
+
+fn options() -> Options {
+    Options {
+        tokens: Tokens {
+            write: Some(Secret::new(WRITE)),
+            view: Some(Secret::new(VIEW)),
+        },
+        ..Options::fixed(
+            &[
+                (1, "http://www.example.com"),
+                (2, "https://stream.example.org"),
+            ],
+            &[("www.example.com", 1), ("stream.example.org", 2)],
+        )
+    }
+}
+
+fn faulty(faults: Faults) -> FakeMatomo {
+    FakeMatomo::start(Options {
+        faults,
+        ..options()
+    })
+}
+
+fn faultless() -> FakeMatomo {
+    faulty(Faults::default())
+}
+
+/// Noon that many days ago, as a `cdt`.
+fn noon(days_ago: i64) -> String {
+    let day = Utc::now() - TimeDelta::days(days_ago);
+    day.format("%Y-%m-%d 12:00:00").to_string()
+}
+
+/// A page view of site 1 three days ago, each by another visitor.
+fn hit(number: usize) -> Value {
+    json!({
+        "rec": 1, "apiv": 1, "idsite": 1, "cip": format!("10.0.0.{number}"), "cdt": noon(3), "ua": "Agent",
+        "url": format!("http://www.example.com/{number}"), "pv_id": format!("p{number:05}"),
+    })
+}
+
+fn hits(count: usize) -> Vec<Value> {
+    (0..count).map(hit).collect()
+}
+
+fn body(token: &str, requests: &[Value]) -> Vec<u8> {
+    json!({"token_auth": token, "requests": requests})
+        .to_string()
+        .into_bytes()
+}
+
+/// The body of a batch with the super user's token.
+fn good_body(matomo: &FakeMatomo, requests: &[Value]) -> Vec<u8> {
+    body(matomo.token().expose(), requests)
+}
+
+/// Sends a batch on a new connection. Returns `None` if it is closed without a response.
+fn send(matomo: &FakeMatomo, requests: &[Value]) -> Option<Reply> {
+    Client::of(matomo).track(&good_body(matomo, requests))
+}
+
+/// The numbers in the URLs of the stored hits.
+fn numbers(matomo: &FakeMatomo) -> Vec<usize> {
+    let stored = matomo.store().hits().unwrap();
+    let number = |hit: &Value| hit["url"].as_str()?.rsplit('/').next()?.parse().ok();
+    stored.iter().filter_map(number).collect()
+}

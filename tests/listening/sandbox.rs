@@ -1,0 +1,164 @@
+//! The listening summary and the sandbox's view `listening` agree, whether the format is named or
+//! detected.
+
+use std::collections::BTreeMap;
+
+use super::{icecast, rows};
+use crate::support::folder::fixture;
+use crate::support::{Ended, Folder, Program};
+
+fn import(folder: &Folder, args: &str) -> Ended {
+    Program::new(folder)
+        .args("--sandbox=trial.sqlite")
+        .args(args)
+        .arg("access.log")
+        .run()
+        .exits(0)
+}
+
+/// Sessions, seconds and listeners by mount point in the sandbox's view `listening`.
+fn stored_listening(folder: &Folder) -> BTreeMap<String, (u64, u64, u64)> {
+    let db = rusqlite::Connection::open(folder.file("trial.sqlite")).unwrap();
+    let mut query = db
+        .prepare(
+            "SELECT mount, count(*), sum(seconds), count(DISTINCT listener)
+             FROM listening GROUP BY mount",
+        )
+        .unwrap();
+    let number =
+        |row: &rusqlite::Row, column| -> u64 { row.get::<_, i64>(column).unwrap().unsigned_abs() };
+    let rows = query.query_map([], |row| {
+        Ok((
+            row.get(0)?,
+            (number(row, 1), number(row, 2), number(row, 3)),
+        ))
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// The same figures in the summary.
+fn printed_listening(ended: &Ended) -> BTreeMap<String, (u64, u64, u64)> {
+    let rows = rows(&ended.out).into_iter();
+    let mounts = rows.filter(|row| row.mount != "(all)");
+    mounts
+        .map(|row| (row.mount, (row.connections, row.seconds, row.listeners)))
+        .collect()
+}
+
+/// The text of the listening summary.
+fn listening_summary(ended: &Ended) -> &str {
+    let (_, part) = ended.out.split_once("\nListening summary\n").unwrap();
+    part.split_once("\nSandbox report\n").unwrap().0
+}
+
+/// The example that was tried with a real Matomo.
+#[test]
+fn five_sessions_are_21_requests() {
+    let ends = [
+        (36_000, 1807),
+        (36_060, 256),
+        (50_000, 12_000),
+        (50_001, 17),
+        (80_000, 5400),
+    ];
+    let log: String = ends
+        .iter()
+        .enumerate()
+        .map(|(number, (end, seconds))| {
+            icecast(&format!("192.0.2.{number}"), *end, "/live.mp3", seconds)
+        })
+        .collect();
+    let folder = Folder::with_log(log);
+    let ended = import(&folder, "--log-format-name=icecast2");
+    assert_eq!(ended.summary().get("imported"), 5);
+    let all = rows(&ended.out).pop().unwrap();
+    assert_eq!((all.connections, all.seconds), (5, 19_480));
+    let texts = [all.hours, all.average, all.median];
+    assert_eq!(texts, ["5.41", "3896", "1807"]);
+    let db = rusqlite::Connection::open(folder.file("trial.sqlite")).unwrap();
+    let count = |what: &str| -> i64 {
+        db.query_row(
+            &format!("SELECT count(*) FROM hits WHERE {what}"),
+            [],
+            |row| row.get(0),
+        )
+        .unwrap()
+    };
+    assert_eq!(count("1"), 21);
+    assert_eq!(count("kind = 'page view' AND new_visit"), 5);
+    assert_eq!(count("kind = 'event' AND e_v IS NULL"), 11);
+    assert_eq!(count("kind = 'event' AND e_v > 0"), 5);
+    let visits: (i64, i64) = db
+        .query_row("SELECT count(*), sum(seconds) FROM visits", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    assert_eq!(visits, (5, 19_480));
+}
+
+#[test]
+fn a_detected_icecast_log_has_a_listening_summary() {
+    let run = |args: &str| {
+        let folder = Folder::with_log(fixture("icecast2"));
+        let ended = import(&folder, args);
+        (ended, stored_listening(&folder))
+    };
+    let (detected, stored) = run("");
+    let (named, stored_events) = run("--log-format-name=icecast2");
+    let (off, stored_off) = run("--listening-time=off");
+    assert_eq!(listening_summary(&detected), listening_summary(&named));
+    assert!(listening_summary(&named).contains("2143.86"), "{named}");
+    assert_eq!(printed_listening(&named).len(), 6);
+    assert_eq!(printed_listening(&named), stored_events);
+    assert_eq!(stored_events, stored);
+    assert_eq!(stored, stored_off);
+    assert!(rows(&off.out).is_empty(), "{off}");
+    detected.says(&["hint: ", "--log-format-name=icecast2"]);
+    named.hides("hint: ");
+    off.hides("hint: ");
+}
+
+/// A user who follows the hint does not count listeners twice.
+#[test]
+fn events_replace_the_sessions_of_an_earlier_run() {
+    let folder = Folder::with_log(fixture("icecast2"));
+    import(&folder, "");
+    let detected = stored_listening(&folder);
+    import(&folder, "--log-format-name=icecast2");
+    assert_eq!(detected, stored_listening(&folder));
+}
+
+#[test]
+fn only_listeners_count_in_a_detected_log() {
+    let log = [
+        icecast("192.0.2.1", 7200, "/live", 3600),
+        icecast("192.0.2.2", 7200, "/live", "-"),
+        icecast("192.0.2.3", 7200, "/live", 5),
+        icecast("10.0.0.1", 7200, "/live", 7200),
+        icecast("192.0.2.4", 7200, "/admin/stats", 7200),
+        icecast("192.0.2.5", 7200, "/live", 7200).replace("GET", "SOURCE"),
+    ];
+    let args = "--relay=10.0.0.0/8 --minimum-listening=6";
+    let folder = Folder::with_log(log.concat());
+    let ended = import(&folder, args);
+    assert_eq!(ended.summary().get("imported"), 6);
+    let only = BTreeMap::from([("/live".to_owned(), (1, 3600, 1))]);
+    assert_eq!(printed_listening(&ended), only);
+    assert_eq!(stored_listening(&folder), only);
+    let unmeasured = "1 connections without usable duration";
+    assert!(listening_summary(&ended).contains(unmeasured), "{ended}");
+}
+
+#[test]
+fn listeners_with_hidden_addresses_are_distinct() {
+    let log: String = ["a", "b", "b"]
+        .iter()
+        .enumerate()
+        .map(|(place, digit)| icecast(&digit.repeat(32), 4000 * (place as i64 + 1), "/live", 60))
+        .collect();
+    let folder = Folder::with_log(log);
+    let ended = import(&folder, "--log-format-name=icecast2");
+    let expected = BTreeMap::from([("/live".to_owned(), (3, 180, 2))]);
+    assert_eq!(printed_listening(&ended), expected);
+    assert_eq!(stored_listening(&folder), expected);
+}

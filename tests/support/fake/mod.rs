@@ -1,0 +1,697 @@
+//! A fake Matomo with faults: the program's sandbox, and a hook in front of it.
+//!
+//! The sandbox checks and stores hits. The hook adds what only tests need: [`faults`], tokens with
+//! rights ([`tokens`]), deadlocks ([`first_days`]), the visitor log ([`live`]), fixed sites, and a
+//! [`log`] of all calls.
+
+mod faults;
+mod first_days;
+mod live;
+mod log;
+mod tokens;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use chrono::{NaiveDate, Utc};
+use http_body_util::BodyExt;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response};
+use import_logs::sandbox::http::{HookFuture, api_error, html, json};
+use import_logs::sandbox::{
+    ApiRequest, HitStore, Hook, Responder, Sandbox, SandboxOptions, unknown_site,
+};
+use import_logs::secret::Secret;
+use rusqlite::params;
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+pub use self::faults::{Fault, Faults, When};
+pub use self::live::Live;
+pub use self::log::{Log, TrackerCall};
+pub use self::tokens::{Role, Tokens};
+
+use self::faults::Script;
+use self::first_days::{FirstDays, SiteDay};
+use self::log::{Recorder, Underway};
+use self::tokens::LockOut;
+use super::matomo::base64;
+
+/// The default: no sites, a token for the super user only, no faults.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Main URL by site.
+    pub sites: BTreeMap<u64, String>,
+    /// Site by host.
+    pub hosts: BTreeMap<String, u64>,
+    pub tokens: Tokens,
+    /// Login and password that `UsersManager.createAppSpecificTokenAuth` gives the super user's
+    /// token for.
+    pub login: Option<(String, Secret)>,
+    /// HTTP basic authentication that every request needs.
+    pub basic_auth: Option<(String, Secret)>,
+    pub live: Live,
+    pub faults: Faults,
+    /// How long each request takes.
+    pub delay: Duration,
+    /// Longer bodies, in bytes, are answered with 413.
+    pub body_limit: Option<usize>,
+    /// Keeps every call with its body for [`FakeMatomo::log`].
+    pub keep_log: bool,
+}
+
+impl Options {
+    /// These sites (ID and main URL) and hosts (host and ID), and a log of every call.
+    pub fn fixed(sites: &[(u64, &str)], hosts: &[(&str, u64)]) -> Self {
+        let sites = sites.iter().map(|(id, url)| (*id, (*url).to_owned()));
+        let hosts = hosts.iter().map(|(host, id)| ((*host).to_owned(), *id));
+        Self {
+            sites: sites.collect(),
+            hosts: hosts.collect(),
+            keep_log: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// A running fake. It stops when dropped.
+pub struct FakeMatomo {
+    sandbox: Sandbox,
+    faulty: Arc<Faulty>,
+}
+
+impl FakeMatomo {
+    pub fn start(options: Options) -> Self {
+        let faulty = Arc::new(Faulty {
+            script: Mutex::new(Script::new(options.faults.clone())),
+            lock_out: Mutex::default(),
+            first_days: FirstDays::default(),
+            recorder: Recorder::new(options.keep_log),
+            options,
+        });
+        let hook = Arc::clone(&faulty) as Arc<dyn Hook>;
+        let sandbox = Sandbox::start(SandboxOptions {
+            file: None,
+            hook: Some(hook),
+        });
+        let sandbox = sandbox.unwrap();
+        create_sites(sandbox.store(), &faulty.options);
+        Self { sandbox, faulty }
+    }
+
+    /// `http://127.0.0.1:PORT/`
+    pub fn url(&self) -> String {
+        self.sandbox.url()
+    }
+
+    /// The super user's token.
+    pub fn token(&self) -> &Secret {
+        self.sandbox.token()
+    }
+
+    pub fn store(&self) -> &HitStore {
+        self.sandbox.store()
+    }
+
+    /// What was seen so far; single calls only with [`Options::keep_log`].
+    pub fn log(&self) -> Log {
+        self.faulty.recorder.log()
+    }
+
+    /// Replaces the faults. Scripts start over.
+    pub fn set_faults(&self, faults: Faults) {
+        *self.faulty.script.lock().unwrap() = Script::new(faults);
+    }
+
+    /// Waits until no tracking request is in progress: the server finishes one even after its
+    /// client hung up. Returns whether that happened in time.
+    pub fn wait_idle(&self, at_most: Duration) -> bool {
+        self.faulty.recorder.wait_idle(at_most)
+    }
+}
+
+/// Replaces the sandbox's own site by those of the options.
+fn create_sites(store: &HitStore, options: &Options) {
+    let create = |db: &rusqlite::Connection| {
+        db.execute_batch("DELETE FROM hosts; DELETE FROM sites")?;
+        for (id, url) in &options.sites {
+            db.execute(
+                "INSERT INTO sites (idsite, name, main_url) VALUES (?, ?, ?)",
+                params![*id as i64, format!("Site {id}"), url],
+            )?;
+        }
+        for (host, id) in &options.hosts {
+            db.execute(
+                "INSERT INTO hosts (host, idsite) VALUES (?, ?)",
+                params![host, *id as i64],
+            )?;
+        }
+        Ok(())
+    };
+    store.read(create).unwrap();
+}
+
+/// The hook in front of the sandbox.
+struct Faulty {
+    options: Options,
+    recorder: Recorder,
+    script: Mutex<Script>,
+    lock_out: Mutex<LockOut>,
+    first_days: FirstDays,
+}
+
+impl Hook for Faulty {
+    fn connect(&self) -> Box<dyn Any + Send> {
+        Box::new(self.recorder.connection())
+    }
+
+    fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        responder: Arc<Responder>,
+    ) -> HookFuture {
+        // PHP finishes a request after its client hung up; the server drops this future then.
+        let response = tokio::spawn(async move { self.respond(request, &responder).await });
+        Box::pin(async move { response.await.ok().flatten() })
+    }
+}
+
+/// A body as it was received.
+enum Received {
+    Whole(Bytes),
+    /// Over the limit. It was read to its end, so that the client reads the response.
+    TooLarge,
+}
+
+/// Reads a body. Returns `None` if the client hangs up before its end.
+async fn read(mut body: Incoming, limit: Option<usize>) -> Option<Received> {
+    let limit = limit.unwrap_or(usize::MAX);
+    let mut bytes = Vec::new();
+    let mut fits = true;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else {
+            continue;
+        };
+        fits = fits && data.len() <= limit - bytes.len();
+        match fits {
+            true => bytes.extend_from_slice(&data),
+            false => bytes.clear(),
+        }
+    }
+    Some(match fits {
+        true => Received::Whole(Bytes::from(bytes)),
+        false => Received::TooLarge,
+    })
+}
+
+impl Faulty {
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        responder: &Responder,
+    ) -> Option<Response<Bytes>> {
+        let (head, body) = request.into_parts();
+        let is_authenticated = has_basic_auth(self.options.basic_auth.as_ref(), &head.headers);
+        if is_authenticated && is_tracking(&head) {
+            let underway = self.recorder.tracker(&head);
+            let response = self.track(head, body, responder, &underway).await;
+            let status = response.as_ref().map(|response| response.status().as_u16());
+            underway.note(|call| call.status = status);
+            return response;
+        }
+        let Received::Whole(bytes) = read(body, self.options.body_limit).await? else {
+            return Some(too_large());
+        };
+        if !is_authenticated {
+            let basic = "Basic realm=\"sandbox\"";
+            return Some(with_header(html(401), "www-authenticate", basic));
+        }
+        let request = Request::from_parts(head, bytes);
+        match ApiRequest::read(&request).filter(|_| request.method() == Method::POST) {
+            Some(call) => self.call(&request, call, responder).await,
+            None => Some(responder.respond(&request)),
+        }
+    }
+
+    async fn track(
+        &self,
+        head: Parts,
+        body: Incoming,
+        responder: &Responder,
+        underway: &Underway,
+    ) -> Option<Response<Bytes>> {
+        let fault = self.script.lock().unwrap().next_tracker();
+        match fault {
+            Some(Fault::Refuse) => return None,
+            Some(Fault::CloseInBody) => {
+                begin(body).await;
+                return None;
+            }
+            _ => {}
+        }
+        let Received::Whole(bytes) = read(body, self.options.body_limit).await? else {
+            return Some(too_large());
+        };
+        underway.note(|call| call.body = bytes.clone());
+        if self.is_locked_out() {
+            return Some(html(500));
+        }
+        let request = Request::from_parts(head, bytes);
+        let Some(batch) = Batch::parse(request.body()) else {
+            return self.track_unreadable(&request, responder, fault).await;
+        };
+        let fault = fault.or_else(|| {
+            let script = self.script.lock().unwrap();
+            script.for_batch(&batch.requests, underway.busy())
+        });
+        let roles = self.roles(&batch, responder);
+        underway.note(|call| {
+            call.hits = batch.requests.len();
+            call.role = roles.batch;
+        });
+        let work = Work {
+            request,
+            batch,
+            roles,
+            fault,
+        };
+        self.work(work, responder, underway).await
+    }
+
+    /// The response to a body without hits.
+    async fn track_unreadable(
+        &self,
+        request: &Request<Bytes>,
+        responder: &Responder,
+        fault: Option<Fault>,
+    ) -> Option<Response<Bytes>> {
+        tokio::time::sleep(self.options.delay).await;
+        if let Some(fault) = &fault
+            && let Some(response) = fault.instead(0).await
+        {
+            return response;
+        }
+        let mut response = responder.respond(request);
+        if response.status() == 400 {
+            response = no_tracking_request(response);
+        }
+        match fault {
+            Some(fault) => fault.spoil(response).await,
+            None => Some(response),
+        }
+    }
+
+    /// Takes the time that a server takes, then stores the batch.
+    async fn work(
+        &self,
+        mut work: Work,
+        responder: &Responder,
+        underway: &Underway,
+    ) -> Option<Response<Bytes>> {
+        let (mut wait, first_days) = {
+            let script = self.script.lock().unwrap();
+            let wait = script.work(self.options.delay, underway.busy());
+            (wait, script.faults.deadlock_first_days)
+        };
+        wait += work.fault.as_ref().map_or(Duration::ZERO, Fault::work);
+        let days = first_days.then(|| self.first_days.begin(work.past_days()));
+        if let Some(days) = &days {
+            if days.is_first() {
+                wait = wait.max(first_days::MIN_WORK);
+            }
+            if days.deadlocks {
+                work.fault = work.fault.or(Some(Fault::Deadlock));
+            }
+        }
+        tokio::time::sleep(wait).await;
+        let sent = work.batch.requests.len();
+        if let Some(fault) = &work.fault
+            && let Some(response) = fault.instead(sent).await
+        {
+            return response;
+        }
+        let silent = work.batch.silent;
+        let fault = work.fault.clone();
+        let response = work.store(responder);
+        if let Some(days) = &days
+            && response.status() == 200
+        {
+            days.committed();
+        }
+        let response = match fault {
+            Some(fault) => fault.spoil(response).await?,
+            None => response,
+        };
+        Some(match response.status().as_u16() {
+            200 if silent => empty(204),
+            _ => response,
+        })
+    }
+
+    async fn call(
+        &self,
+        request: &Request<Bytes>,
+        mut call: ApiRequest,
+        responder: &Responder,
+    ) -> Option<Response<Bytes>> {
+        let password = call.parameters.remove("passwordConfirmation");
+        let role = self.role(call.token.as_deref(), responder);
+        self.recorder.api(request, &call);
+        let (fault, maintenance) = {
+            let mut script = self.script.lock().unwrap();
+            (script.next_api(), script.faults.maintenance)
+        };
+        let late = fault.as_ref().map(Fault::work).unwrap_or_default();
+        tokio::time::sleep(self.options.delay + late).await;
+        if let Some(fault) = &fault
+            && let Some(response) = fault.instead(0).await
+        {
+            return response;
+        }
+        let response = if maintenance {
+            html(503)
+        } else if self.is_locked_out() {
+            html(500)
+        } else if call.get("module") != "API" {
+            // A page of Matomo's own screens.
+            html(200)
+        } else {
+            self.carry_out(request, &call, password.as_deref(), role, responder)
+        };
+        match fault {
+            Some(fault) => fault.spoil(response).await,
+            None => Some(response),
+        }
+    }
+
+    fn carry_out(
+        &self,
+        request: &Request<Bytes>,
+        call: &ApiRequest,
+        password: Option<&str>,
+        role: Role,
+        responder: &Responder,
+    ) -> Response<Bytes> {
+        if call.method == "UsersManager.createAppSpecificTokenAuth" {
+            return self.create_token(call, password, responder);
+        }
+        if role == Role::Bad {
+            return html(401);
+        }
+        let store = responder.store();
+        match call.method.as_str() {
+            _ if role == Role::None => responder.respond(request),
+            "SitesManager.addSite" if role < Role::Super => {
+                let message = "You can't access this resource as it requires 'superuser' access.";
+                api_error(401, message)
+            }
+            "SitesManager.getSiteFromId" if !site_exists(store, call.get("idSite")) => {
+                unknown_site(call.get("idSite"))
+            }
+            "SitesManager.getSitesIdFromSiteUrl" if !host_exists(store, call.get("url")) => {
+                json(200, &json!([]))
+            }
+            "Live.getLastVisitsDetails" if !site_exists(store, call.get("idSite")) => {
+                unknown_site(call.get("idSite"))
+            }
+            "Live.getLastVisitsDetails" => live::last_visits(store, call, self.options.live),
+            _ => responder.respond(&with_token(request, call, responder)),
+        }
+    }
+
+    fn create_token(
+        &self,
+        call: &ApiRequest,
+        password: Option<&str>,
+        responder: &Responder,
+    ) -> Response<Bytes> {
+        let login = self.options.login.as_ref();
+        let is_login = login.is_some_and(|(login, wanted)| {
+            call.get("userLogin") == login && password == Some(wanted.expose())
+        });
+        match is_login {
+            true => json(200, &json!({"value": responder.token().expose()})),
+            false => api_error(200, "The current password you entered is not correct."),
+        }
+    }
+
+    /// The role that a token gives. Bad tokens are counted.
+    fn role(&self, token: Option<&str>, responder: &Responder) -> Role {
+        let mut role = self.options.tokens.role(token, responder.token());
+        if role > Role::None && self.script.lock().unwrap().token_has_expired() {
+            role = Role::Bad;
+        }
+        if role == Role::Bad {
+            self.lock_out.lock().unwrap().bad_token(Instant::now());
+        }
+        role
+    }
+
+    fn is_locked_out(&self) -> bool {
+        self.lock_out.lock().unwrap().is_locked(Instant::now())
+    }
+
+    fn roles(&self, batch: &Batch, responder: &Responder) -> Roles {
+        let token = batch.token.as_deref();
+        let token = token.or_else(|| batch.requests.iter().find_map(own_token));
+        let batch_role = self.role(token, responder);
+        // A bad token that many hits repeat is one bad token.
+        let mut known = BTreeMap::from([(token, batch_role)]);
+        let hits = batch.requests.iter().map(|request| {
+            let token = own_token(request).or(batch.token.as_deref());
+            *known
+                .entry(token)
+                .or_insert_with(|| self.role(token, responder))
+        });
+        Roles {
+            hits: hits.collect(),
+            batch: batch_role,
+        }
+    }
+}
+
+/// The rights of the tokens of a batch.
+struct Roles {
+    /// Of the batch's token, or else of the first in a hit.
+    batch: Role,
+    hits: Vec<Role>,
+}
+
+/// A bulk request that can be read.
+struct Batch {
+    token: Option<String>,
+    requests: Vec<Value>,
+    /// `send_image: 0`: answered with 204 and no body.
+    silent: bool,
+}
+
+impl Batch {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let Ok(Value::Object(mut body)) = serde_json::from_slice(bytes) else {
+            return None;
+        };
+        let Some(Value::Array(requests)) = body.remove("requests") else {
+            return None;
+        };
+        let token = body.get("token_auth").and_then(Value::as_str);
+        (!requests.is_empty()).then(|| Self {
+            token: token.map(str::to_owned),
+            silent: body.get("send_image").is_some_and(|v| *v == 0 || *v == "0"),
+            requests,
+        })
+    }
+}
+
+fn own_token(request: &Value) -> Option<&str> {
+    request.get("token_auth")?.as_str()
+}
+
+/// A batch on its way to the sandbox.
+struct Work {
+    request: Request<Bytes>,
+    batch: Batch,
+    roles: Roles,
+    fault: Option<Fault>,
+}
+
+impl Work {
+    /// The sites and past days of the hits, in days since 1970.
+    fn past_days(&self) -> Vec<SiteDay> {
+        let today = Utc::now().date_naive();
+        let hits = self.batch.requests.iter().zip(&self.roles.hits);
+        let days = hits.filter(|(_, role)| **role >= Role::Write);
+        let days = days.filter_map(|(hit, _)| {
+            let site = match &hit["idsite"] {
+                Value::String(id) => id.parse().ok()?,
+                id => id.as_i64()?,
+            };
+            let day = NaiveDate::parse_from_str(hit["cdt"].as_str()?.get(..10)?, "%Y-%m-%d");
+            let day = day.ok().filter(|day| *day < today)?;
+            Some((site, day.to_epoch_days()))
+        });
+        days.collect()
+    }
+
+    /// Passes the batch on to the sandbox.
+    fn store(mut self, responder: &Responder) -> Response<Bytes> {
+        let sent = self.batch.requests.len();
+        let is_super_user = self.roles.batch == Role::Super;
+        let is_deadlock = self.fault == Some(Fault::Deadlock);
+        match &self.fault {
+            Some(Fault::Deadlock) => lose(&mut self.batch.requests, sent.div_ceil(2)),
+            Some(Fault::Lost(count)) => lose(&mut self.batch.requests, *count),
+            Some(Fault::Invalid(places)) => invalidate(&mut self.batch.requests, places),
+            _ if self.roles.hits.iter().all(|role| *role == Role::Super) => {
+                // Nothing to change.
+                return responder.respond(&self.request);
+            }
+            _ => {}
+        }
+        let response = responder.respond(&self.with_sandbox_tokens(responder));
+        if is_deadlock && response.status() == 200 {
+            return failed(sent, is_super_user);
+        }
+        match is_super_user {
+            true => response,
+            false => edit(response, |body| {
+                body.remove("invalid_indices");
+            }),
+        }
+    }
+
+    /// The request with the sandbox's token in place of those that may write.
+    fn with_sandbox_tokens(mut self, responder: &Responder) -> Request<Bytes> {
+        let token = |role: Role| match role >= Role::Write {
+            true => responder.token().expose(),
+            false => "bad",
+        };
+        for (request, role) in self.batch.requests.iter_mut().zip(self.roles.hits) {
+            if let Value::Object(hit) = request {
+                hit.insert("token_auth".into(), token(role).into());
+            }
+        }
+        let requests = self.batch.requests;
+        let body = json!({"token_auth": token(self.roles.batch), "requests": requests});
+        self.request.map(|_| Bytes::from(body.to_string()))
+    }
+}
+
+/// Makes the sandbox ignore the first hits.
+fn lose(requests: &mut [Value], count: usize) {
+    requests
+        .iter_mut()
+        .take(count)
+        .for_each(|request| *request = Value::Null);
+}
+
+/// Makes the sandbox reject these hits.
+fn invalidate(requests: &mut [Value], places: &[usize]) {
+    for place in places {
+        if let Some(Value::Object(hit)) = requests.get_mut(*place) {
+            hit.insert("idsite".into(), 0.into());
+        }
+    }
+}
+
+/// The API request with the sandbox's token.
+fn with_token(
+    request: &Request<Bytes>,
+    call: &ApiRequest,
+    responder: &Responder,
+) -> Request<Bytes> {
+    let form = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(&call.parameters)
+        .append_pair("token_auth", responder.token().expose())
+        .finish();
+    request.clone().map(|_| Bytes::from(form))
+}
+
+fn site_exists(store: &HitStore, id: &str) -> bool {
+    id.parse().is_ok_and(|id| store.site(id).unwrap().is_some())
+}
+
+fn host_exists(store: &HitStore, url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    store.site_of_host(&host.to_lowercase()).unwrap().is_some()
+}
+
+fn is_tracking(head: &Parts) -> bool {
+    let content_type = head.headers.get(CONTENT_TYPE);
+    let is_form = content_type.is_some_and(|content_type| {
+        content_type
+            .as_bytes()
+            .starts_with(b"application/x-www-form-urlencoded")
+    });
+    head.method == Method::POST && !is_form && head.uri.path().ends_with(".php")
+}
+
+fn has_basic_auth(wanted: Option<&(String, Secret)>, headers: &HeaderMap) -> bool {
+    wanted.is_none_or(|(login, password)| {
+        let pair = base64(format!("{login}:{}", password.expose()).as_bytes());
+        let sent = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        sent.and_then(|value| value.strip_prefix("Basic ")) == Some(pair.as_str())
+    })
+}
+
+/// Reads no more than the first piece of a body.
+async fn begin(mut body: Incoming) {
+    // The connection is closed after it, whatever it is.
+    let _ = body.frame().await;
+}
+
+/// nginx's response to a body over its limit.
+fn too_large() -> Response<Bytes> {
+    with_header(html(413), "connection", "close")
+}
+
+fn with_header(mut response: Response<Bytes>, name: &'static str, value: &str) -> Response<Bytes> {
+    response.headers_mut().insert(name, value.parse().unwrap());
+    response
+}
+
+fn empty(status: u16) -> Response<Bytes> {
+    let response = Response::builder().status(status);
+    response.body(Bytes::new()).unwrap()
+}
+
+/// The tracker's response to a batch that failed; super users get indices.
+fn failed(tracked: usize, is_super_user: bool) -> Response<Bytes> {
+    let mut body = json!({"status": "error", "tracked": tracked, "invalid": 0});
+    if is_super_user {
+        body["invalid_indices"] = json!([]);
+    }
+    json(500, &body)
+}
+
+/// What a single-hit request that cannot be read gets: a GIF, then HTML.
+fn no_tracking_request(response: Response<Bytes>) -> Response<Bytes> {
+    const GIF: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00!\xf9\x04\x00\
+        \x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
+    let response = response.map(|html| [GIF, &html].concat().into());
+    with_header(response, "content-type", "image/gif")
+}
+
+/// Edits the tracker's JSON, which debug output may precede.
+fn edit(
+    response: Response<Bytes>,
+    change: impl FnOnce(&mut serde_json::Map<String, Value>),
+) -> Response<Bytes> {
+    response.map(|bytes| {
+        let text = String::from_utf8_lossy(&bytes);
+        let (before, json) = text.split_at(text.rfind("{\"status\"").unwrap_or(text.len()));
+        match serde_json::from_str(json) {
+            Ok(Value::Object(mut body)) => {
+                change(&mut body);
+                format!("{before}{}", Value::Object(body)).into()
+            }
+            _ => bytes,
+        }
+    })
+}
