@@ -212,7 +212,7 @@ fn a_log_is_no_file_for_rejects() {
                     .run();
                 ended
                     .exits(2)
-                    .says(&[&format!("--{option}={name}: this is a log")]);
+                    .says(&[&format!("--{option}={name}: the log ")]);
                 assert_eq!(folder.read("access.log"), logs::log(10));
                 assert!(sandbox.log().tracker.is_empty());
             }
