@@ -16,10 +16,10 @@
 //! ```
 //!
 //! [`run`](fn@run) reads the command line (`cli`) into checked options (`config`), and `run::run`
-//! sets up a run: it connects to the [`target`], opens the [`ledger`], and starts the recorders.
-//! [`import`] drives the logs through the flow; start reading there, with `import::line`.
+//! sets up a run: it connects to the `target`, opens the [`ledger`], and starts the recorders.
+//! `import` drives the logs through the flow; start reading there, with `import::line`.
 //!
-//! Two modules are beside the flow. [`radio`] turns lines of streaming servers into listening
+//! Two modules are beside the flow. `radio` turns lines of streaming servers into listening
 //! sessions. [`sandbox`] is a small tracker in the program, to try an import without a server.
 //!
 //! # Threads
@@ -37,7 +37,7 @@
 //!   the end of each run.
 //! - A batch is in the ledger, on disk, before it is sent. A line is done only when Matomo has
 //!   acknowledged or refused all its requests, or when it needs none.
-//! - A line that is read again becomes the same requests with the same ids ([`hit_id`]), so Matomo
+//! - A line that is read again becomes the same requests with the same ids (`hit_id`), so Matomo
 //!   can be asked which of them it has.
 //! - The hits of a visitor are sent in the order of the log.
 //! - Memory does not depend on the size of a log.

@@ -110,7 +110,7 @@ pub struct AuthenticationArgs {
     /// Read the API token from the first line of FILE; '-' is standard input
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
-    /// Read token_auth, or login and password, from the [auth] section of an INI file
+    /// Read token_auth, or login and password, from the `[auth]` section of an INI file
     #[arg(long, value_name = "FILE")]
     pub auth_config: Option<PathBuf>,
     /// Matomo user to create a temporary token for

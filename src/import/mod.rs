@@ -1,8 +1,8 @@
 //! The parser thread: reads the logs one after the other and hands the requests of their lines to
 //! the recorders.
 //!
-//! A line passes through two files. [`file`] opens a log as a [`Job`](file::Job): it looks the
-//! log up in the ledger, detects its format and reads its lines. [`line`] takes one line: it
+//! A line passes through two files. [`mod@file`] opens a log as a [`Job`](file::Job): it looks the
+//! log up in the ledger, detects its format and reads its lines. [`mod@line`] takes one line: it
 //! parses and filters it, finds its site, and writes its request into the queue of its recorder.
 //!
 //! The other files handle what is special: [`sessions`] the lines of radio logs, [`spool`] pipes,

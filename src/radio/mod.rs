@@ -1,10 +1,10 @@
 //! Turns the lines of streaming servers (Icecast, SHOUTcast) into listening sessions.
 //!
-//! Icecast writes a line when a listener leaves. [`ListenerLine`] reads it back into a [`Session`],
-//! which becomes several requests for Matomo. SHOUTcast writes a line for each title, and
-//! [`Stitcher`] joins the titles of a listener to one session. [`Audience`] decides who counts as a
-//! listener, `decode` undoes what servers do to fields and addresses, and [`ListeningStats`]
-//! collects the figures of the summary.
+//! Icecast writes a line when a listener leaves. [`ListenerLine`] reads it back into a
+//! [`Session`](session::Session), which becomes several requests for Matomo. SHOUTcast writes a
+//! line for each title, and [`Stitcher`] joins the titles of a listener to one session.
+//! [`Audience`] decides who counts as a listener, `decode` undoes what servers do to fields and
+//! addresses, and [`ListeningStats`] collects the figures of the summary.
 
 mod audience;
 mod decode;

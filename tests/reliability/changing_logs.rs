@@ -227,10 +227,9 @@ fn a_log_renamed_while_it_is_read_is_not_read_again_under_its_new_name() {
     let file = |name| world.folder.file(name);
     fs::rename(file("access.log.1"), file("access.log.2")).unwrap();
     fs::rename(file("access.log"), file("access.log.1")).unwrap();
-    assert_adds_up(running.end()).exits(3).says(&[
-        "access.log.1: this file was read as",
-        "is not imported",
-    ]);
+    assert_adds_up(running.end())
+        .exits(3)
+        .says(&["access.log.1: this file was read as", "is not imported"]);
     assert_each_once(&world.sandbox, 0..LINES);
 }
 

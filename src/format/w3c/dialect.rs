@@ -193,7 +193,8 @@ impl Dialect {
     }
 
     /// Whether the header lines before the first line of data are of this dialect. The last
-    /// `#Fields:` line decides; without one, `--w3c-fields`. At most one dialect recognizes a header.
+    /// `#Fields:` line decides; without one, `--w3c-fields`. At most one dialect recognizes a
+    /// header.
     pub fn recognizes(&self, header: &[&[u8]], options: &W3cOptions) -> bool {
         let in_log = header.iter().rev().find_map(|line| field_names(line));
         let Some(names) = in_log.or_else(|| options.field_names()) else {
