@@ -448,7 +448,7 @@ fn plain(character: char) -> DatePart {
     }
 }
 
-/// The parts of a directive, of which `%c`, `%x` and `%X` have several.
+/// The parts of a directive. `%c`, `%x` and `%X` have several.
 fn expand(letter: char) -> Option<Vec<DatePart>> {
     let letters = match letter {
         'c' => "a b d H:M:S Y",
