@@ -66,10 +66,11 @@ impl Custom {
             }
         }
         refuse_without_required(&fields)?;
-        let dates = match date_format {
-            Some(format) => DateFormat::Strptime(format),
-            None if fields.contains(&Field::Time) => DateFormat::Strptime(Strptime::CLF),
-            None => DateFormat::Clf,
+        let date_format = date_format.unwrap_or(Strptime::CLF);
+        let dates = match date_format == Strptime::CLF && !fields.contains(&Field::Time) {
+            // Reads the same dates faster.
+            true => DateFormat::Clf,
+            false => DateFormat::Strptime(date_format),
         };
         Ok(Custom {
             typed: typed.to_string(),
