@@ -12,6 +12,7 @@ use bumpalo::Bump;
 
 use super::format_selector::BufferedLine;
 use super::ledger_handle::StateDir;
+use super::recovery::{Patience, WaitingLog};
 use super::sessions::SessionMode;
 use super::spool::{self, SpoolFile};
 use super::{Flow, Importer, POLL_INTERVAL};
@@ -20,7 +21,7 @@ use crate::format::Format;
 use crate::input::InputError;
 use crate::input::discover::{Source, is_same_file};
 use crate::input::lines::{LineEvent, LineOptions, Lines, Tee};
-use crate::ledger::{FileChange, Ledger, LogFile, LogId, LogState};
+use crate::ledger::{FileChange, Ledger, LogFile, LogId, LogState, Ranges};
 use crate::recorder::LinePosition;
 use crate::report::rejects;
 use crate::report::{Counter, Row};
@@ -41,6 +42,8 @@ pub(super) struct Job<'s> {
     pub spool: Option<SpoolFile<'s>>,
     /// What the ledger knows about it; `None` if the log is not recorded.
     pub state: Option<LogState>,
+    /// Only these lines are read.
+    pub only: Option<Ranges>,
 }
 
 impl<'s> Job<'s> {
@@ -53,6 +56,7 @@ impl<'s> Job<'s> {
             tee: None,
             spool: None,
             state: None,
+            only: None,
         }
     }
 
@@ -129,16 +133,19 @@ impl OpenLog {
 pub(super) struct ResumePoint {
     ledger: Arc<Ledger>,
     state: LogState,
+    /// Only these lines are read.
+    only: Option<Ranges>,
     /// Adjacent lines without a request, not yet in the ledger: one call records many lines.
     passed: Range<u64>,
     passed_lines: u64,
 }
 
 impl ResumePoint {
-    fn new(ledger: Arc<Ledger>, state: LogState) -> Self {
+    fn new(ledger: Arc<Ledger>, state: LogState, only: Option<Ranges>) -> Self {
         Self {
             ledger,
             state,
+            only,
             passed: 0..0,
             passed_lines: 0,
         }
@@ -148,9 +155,20 @@ impl ResumePoint {
         self.state.log
     }
 
-    /// Returns whether an earlier run is done with the line that starts there.
+    /// Returns whether the line that starts there is not to be read: it is done, or is settled
+    /// apart.
     pub fn is_done(&self, start: u64) -> bool {
-        start < self.state.done.end() && self.state.done.contains(start)
+        match &self.only {
+            None => start < self.state.done.end() && self.state.done.contains(start),
+            Some(only) => !only.contains(start),
+        }
+    }
+
+    /// Returns whether no line from this position on is to be read.
+    fn ends_before(&self, position: u64) -> bool {
+        self.only
+            .as_ref()
+            .is_some_and(|only| only.end() <= position)
     }
 
     fn pass(&mut self, start: u64, end: u64) {
@@ -314,22 +332,62 @@ impl Importer {
     /// Settles the batches that an earlier run left pending for this log. Returns false if the
     /// file was replaced meanwhile.
     fn reconcile_job(&mut self, job: &mut Job) -> Result<bool> {
-        let (Some(state), Some(path)) = (&job.state, job.path()) else {
+        let (Some(state), Some(path), None) = (&job.state, job.path(), &job.only) else {
             return Ok(true);
         };
         let log = state.log;
-        let Some(settled) = self.reconcile_pending(log, path, &job.options, &job.row.1)? else {
+        let patience = Patience::OnlyReady;
+        let reconciliation =
+            self.reconcile_pending(log, path, &job.options, &job.row.1, patience)?;
+        if let (false, Some(handle)) = (reconciliation.held_back.is_empty(), &mut self.ledger) {
+            handle.waiting.push(WaitingLog {
+                log,
+                path: path.to_owned(),
+                row: (job.row.0, Arc::clone(&job.row.1)),
+                options: job.options.clone(),
+            });
+        }
+        if reconciliation.is_replaced {
             self.console.warn_incomplete(format!(
                 "{}: the log was replaced or truncated while its unconfirmed hits were looked up; \
                  the next run resumes with both logs",
                 job.source
             ));
             return Ok(false);
-        };
+        }
         if let Some(state) = &mut job.state {
-            state.done.extend(&settled);
+            state.done.extend(&reconciliation.done);
+            state.done.extend(&reconciliation.held_back);
         }
         Ok(true)
+    }
+
+    /// Reads only these lines of a log that this run has read otherwise.
+    pub(super) fn import_missing(
+        &mut self,
+        log: LogId,
+        path: &Path,
+        row: Row,
+        options: LineOptions,
+        missing: Ranges,
+    ) -> Result<Flow> {
+        let Some(handle) = &self.ledger else {
+            return Ok(Flow::Continue);
+        };
+        let state = LogState {
+            log,
+            change: FileChange::Grown,
+            same_file: true,
+            has_more: true,
+            known_as: None,
+            done: handle.ledger.done(log),
+        };
+        let source = Source::File(path.to_owned());
+        self.import_job(Job {
+            state: Some(state),
+            only: Some(missing),
+            ..Job::new(&source, row, options)
+        })
     }
 
     /// Waits for the first bytes: the writer of a pipe may take its time.
@@ -394,7 +452,7 @@ impl Importer {
             .map(|handle| Arc::clone(&handle.ledger));
         let resume = ledger
             .zip(job.state)
-            .map(|(ledger, state)| ResumePoint::new(ledger, state));
+            .map(|(ledger, state)| ResumePoint::new(ledger, state, job.only));
         let sessions = self
             .processor
             .session_mode(format.as_ref(), self.selector.is_named());
@@ -464,6 +522,10 @@ impl Importer {
         loop {
             if self.shutdown.requested() {
                 return Ok((Flow::Stop, ReadEnd::Stopped));
+            }
+            let resume = log.resume.as_ref();
+            if resume.is_some_and(|resume| resume.ends_before(lines.position())) {
+                return Ok((Flow::Continue, ReadEnd::Stopped));
             }
             let flow = match lines.next(POLL_INTERVAL) {
                 Ok(LineEvent::Line(line)) => {

@@ -13,6 +13,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::clock::SentAt;
 use super::directory::{io_error, sync_dir};
 use super::fingerprint::{Checksum, Fingerprint, HeadChecksum, TailChecksum};
 use super::ranges::{LogRanges, Ranges};
@@ -80,7 +81,6 @@ struct Log {
 #[derive(Deserialize)]
 struct State {
     salt: String,
-    opened: u64,
     next_log: u64,
     next_batch: u64,
     targets: BTreeMap<Checksum, String>,
@@ -215,13 +215,12 @@ fn read_snapshot(path: &Path) -> Result<Option<(u64, LedgerState)>> {
         let known = KnownLog {
             tail: log.tail,
             done: log.done,
-            ..KnownLog::new(log.fingerprint)
+            ..KnownLog::new(log.fingerprint, 0)
         };
         (id, known)
     });
     let batches = state.pending.into_iter();
     let state = LedgerState {
-        opened: state.opened,
         next_log: state.next_log,
         next_batch: state.next_batch,
         targets: state.targets,
@@ -251,11 +250,12 @@ fn parse_record(line: &[u8]) -> Option<Record> {
 fn convert(entry: Entry) -> BatchEntry {
     BatchEntry {
         target: entry.target,
-        sent_at: entry.sent_at,
+        sent: SentAt::of_wall_clock(entry.sent_at),
         hits: entry.hits,
         numbers: LogRanges::new(),
         lines: entry.lines,
         state: BatchState::Pending,
+        runs: 0,
         recorded: entry.recorded,
     }
 }
@@ -268,7 +268,7 @@ fn apply(state: &mut LedgerState, record: Record, path: &Path) -> Result<()> {
             state.next_log = state.next_log.max(log.0.saturating_add(1));
             match state.logs.get_mut(&log) {
                 Some(known) => known.fingerprint = fingerprint,
-                None => drop(state.logs.insert(log, KnownLog::new(fingerprint))),
+                None => drop(state.logs.insert(log, KnownLog::new(fingerprint, 0))),
             }
         }
         Record::Read { log, tail, head } => {

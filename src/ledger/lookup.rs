@@ -284,6 +284,7 @@ impl Ledger {
         self.write_checksums(&mut self.lock());
         let compared = (self.compare(&mut probe)).map_err(|error| unreadable(&path, &error))?;
         let mut inner = self.lock();
+        let day = inner.state.days;
         let Some((log, known)) = compared.known else {
             return Ok(self.add(&mut inner, path, &probe.file, compared.beginning, None));
         };
@@ -326,6 +327,7 @@ impl Ledger {
             };
             if let Some(known) = inner.state.logs.get_mut(&log) {
                 known.fingerprint = fingerprint;
+                known.day = day;
                 self.write_later(Change::Log(log, known.without_lines()));
             }
             inner.tracker = Some(ChecksumTracker::new(log, compared.beginning));
@@ -369,7 +371,8 @@ impl Ledger {
             end: None,
         };
         let log = inner.state.add_log(fingerprint.clone());
-        self.write_later(Change::Log(log, KnownLog::new(fingerprint)));
+        let known = KnownLog::new(fingerprint, inner.state.days);
+        self.write_later(Change::Log(log, known));
         inner.tracker = Some(ChecksumTracker::new(log, beginning));
         if !done.is_empty() {
             let lines = LogRanges::from([(log, done.clone())]);
