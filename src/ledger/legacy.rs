@@ -97,6 +97,13 @@ struct Envelope<'a> {
     state: &'a RawValue,
 }
 
+/// Whether the directory has a ledger of an earlier version.
+pub fn exists(dir: &Path) -> bool {
+    [SNAPSHOT, OLD_SNAPSHOT]
+        .iter()
+        .any(|name| dir.join(name).exists())
+}
+
 /// Reads the ledger in this directory, if there is one of an earlier version. Changes nothing.
 ///
 /// # Errors

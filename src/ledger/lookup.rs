@@ -549,7 +549,7 @@ fn is_unchanged(log: &Fingerprint) -> bool {
     now.is_ok_and(|now| now == log.file)
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 

@@ -30,6 +30,7 @@ mod lookup;
 mod ranges;
 pub mod spool;
 mod state;
+mod status;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -48,6 +49,8 @@ pub use self::ranges::{LogRanges, Ranges};
 pub use self::state::{
     BatchId, BatchLines, BatchState, HitIds, LogId, PendingBatch, UnconfirmedLines,
 };
+
+pub use self::status::StateCommand;
 
 use self::clock::SentAt;
 use self::database::{Change, Database};

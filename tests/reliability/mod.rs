@@ -19,4 +19,5 @@ mod model; // everything in random order
 mod resuming; // stopped and resumed
 mod settling; // what a killed run leaves
 mod spools; // pipes, when something else fails
+mod status; // --status and --forget
 mod undisturbed; // complete runs
