@@ -436,7 +436,14 @@ impl Importer {
         }
         self.processor.set_ignored_fields(format.as_ref());
         let is_rejects = match self.resume(&job, format.as_ref(), lines, &mut buffered) {
-            Ok(is_rejects) => is_rejects,
+            Ok(Some(is_rejects)) => is_rejects,
+            Ok(None) => {
+                self.console.warn_incomplete(format!(
+                    "{name}: the log was replaced or truncated while it was opened; the next run \
+                     resumes with both logs"
+                ));
+                return Ok((Flow::Continue, ReadEnd::Stopped));
+            }
             Err(error) => {
                 let end = ReadEnd::Unreadable(lines.position(), error);
                 return Ok((Flow::Continue, end));
@@ -592,6 +599,16 @@ impl Importer {
             }
         });
         match state.change {
+            FileChange::Beginning if self.state_dir().is_none() => {
+                return Ok(FileLookup::Duplicate);
+            }
+            FileChange::Beginning => {
+                self.console.note(format!(
+                    "{name}: a copy of the beginning of {}; it has no line of its own",
+                    state.known_as.unwrap_or_default().display()
+                ));
+                return Ok(FileLookup::Skip);
+            }
             FileChange::Done | FileChange::ReadAlready if self.state_dir().is_none() => {
                 let Some(before) = state.known_as.filter(|_| state.same_file) else {
                     return Ok(FileLookup::Duplicate);
@@ -689,6 +706,12 @@ impl Importer {
         handle.ledger.matches(log, file.probe()).unwrap_or(false)
     }
 
+    /// Like [`Importer::is_still`], but true for a compressed log, which would have to be read.
+    fn is_still_if_plain(&self, path: &Path, log: LogId) -> bool {
+        let is_packed = LogFile::open(path).is_ok_and(|file| file.is_some_and(|it| it.is_packed()));
+        is_packed || self.is_still(path, log)
+    }
+
     /// Shows the ledger every block before its lines are parsed: the fingerprint of the log
     /// covers what was read.
     fn watch(&self, lines: &mut Lines, state: Option<&LogState>) {
@@ -706,18 +729,18 @@ impl Importer {
 
     /// Reopens the log at the position where it resumes, and drops the lines that were read to
     /// detect the format. Does nothing for a pipe, and for a format that needs the log's header.
-    /// Returns whether the log is a file of `--rejects`.
+    /// Returns whether the log is a file of `--rejects`, or `None` if another log has its path now.
     fn resume(
         &self,
         job: &Job,
         format: &dyn Format,
         lines: &mut Lines,
         buffered: &mut Vec<BufferedLine>,
-    ) -> std::result::Result<bool, InputError> {
+    ) -> std::result::Result<Option<bool>, InputError> {
         let Some(state) = job.state.as_ref().filter(|state| {
             state.resume_at() > 0 && lines.total().is_some() && !format.has_header()
         }) else {
-            return Ok(false);
+            return Ok(Some(false));
         };
         // The first line says so for the whole log.
         let is_first_of_rejects = |line: &[u8]| rejects::format_of(line).is_some();
@@ -736,7 +759,12 @@ impl Importer {
         *lines = Lines::open(job.source, options)?;
         self.watch(lines, Some(state));
         buffered.clear();
-        Ok(is_rejects)
+        // It may have been rotated just before it was opened again.
+        let is_still = match job.path() {
+            Some(path) => self.is_still_if_plain(path, state.log),
+            None => true,
+        };
+        Ok(is_still.then_some(is_rejects))
     }
 }
 

@@ -15,7 +15,9 @@ use serde_json::value::RawValue;
 
 use super::clock::SentAt;
 use super::directory::{io_error, sync_dir};
-use super::fingerprint::{Checksum, Fingerprint, HeadChecksum, TailChecksum};
+use super::fingerprint::{
+    Checksum, Fingerprint, HeadChecksum, ReadChecksums, Samples, TailChecksum,
+};
 use super::ranges::{LogRanges, Ranges};
 use super::state::{BatchEntry, BatchId, BatchState, HitIds, KnownLog, LedgerState, LogId, Salt};
 use crate::error::{Error, Result};
@@ -280,7 +282,11 @@ fn apply(state: &mut LedgerState, record: Record, path: &Path) -> Result<()> {
         }
         Record::Read { log, tail, head } => {
             if let Some(known) = state.logs.get_mut(&log) {
-                known.note_read(tail, head);
+                known.note_read(ReadChecksums {
+                    tail,
+                    head,
+                    samples: Samples::default(),
+                });
             }
         }
         Record::MarkedDone { lines } => state.mark_done(&lines),

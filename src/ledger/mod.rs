@@ -455,11 +455,11 @@ impl Ledger {
     fn write_checksums(&self, inner: &mut TrackedState) {
         let tracker = inner.tracker.as_mut();
         let changes = tracker.and_then(|it| Some((it.log, it.take_changes()?)));
-        let Some((log, (tail, head))) = changes else {
+        let Some((log, read)) = changes else {
             return;
         };
         if let Some(known) = inner.state.logs.get_mut(&log) {
-            known.note_read(tail, head);
+            known.note_read(read);
             self.write_later(Change::Log(log, known.without_lines()));
         }
     }

@@ -10,7 +10,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use super::clock::SentAt;
-use super::fingerprint::{Checksum, Fingerprint, HeadChecksum, TailChecksum};
+use super::fingerprint::{Checksum, Fingerprint, ReadChecksums, Samples, TailChecksum};
 use super::ranges::{LogRanges, Ranges};
 use crate::error::{Error, Result};
 use crate::hit_id::HitId;
@@ -93,6 +93,7 @@ pub struct KnownLog {
     pub fingerprint: Fingerprint,
     /// `None` if nothing was read yet.
     pub tail: Option<TailChecksum>,
+    pub samples: Samples,
     /// On which of the days of [`LedgerState::days`] it was last seen.
     pub day: u64,
     /// Stored apart, as it changes more often.
@@ -105,6 +106,7 @@ impl KnownLog {
         Self {
             fingerprint,
             tail: None,
+            samples: Samples::default(),
             day,
             done: Ranges::default(),
         }
@@ -114,6 +116,7 @@ impl KnownLog {
     pub fn without_lines(&self) -> Self {
         Self {
             tail: self.tail,
+            samples: self.samples.clone(),
             ..Self::new(self.fingerprint.clone(), self.day)
         }
     }
@@ -124,7 +127,12 @@ impl KnownLog {
     }
 
     /// Takes the checksums of what was read. The tail and the head only grow.
-    pub fn note_read(&mut self, tail: TailChecksum, head: Option<HeadChecksum>) {
+    pub fn note_read(&mut self, read: ReadChecksums) {
+        let ReadChecksums {
+            tail,
+            head,
+            samples,
+        } = read;
         if self.tail.is_none_or(|old| old.position < tail.position) {
             self.tail = Some(tail);
         }
@@ -132,6 +140,7 @@ impl KnownLog {
         if let Some(head) = head.filter(|head| head.length > old_head.length) {
             *old_head = head;
         }
+        self.samples.extend(&samples);
     }
 }
 
