@@ -84,6 +84,7 @@ mod radio;
 pub mod format;
 
 pub mod ledger;
+
 mod report;
 
 mod input;
@@ -120,13 +121,19 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let mut console = Console::default();
-    let exit = match configure(cli, &mut console) {
-        Ok((config, shutdown)) => run::run(config, &console, &shutdown),
-        Err(error) => {
-            console.error(error.to_string());
-            Exit::of_run(Some(&error), None, false)
-        }
+    let done = match config::state_command(&cli) {
+        Ok(Some(command)) => command.run().map(|text| {
+            console.print(text);
+            Exit::Ok
+        }),
+        Ok(None) => configure(cli, &mut console)
+            .map(|(config, shutdown)| run::run(config, &console, &shutdown)),
+        Err(error) => Err(error),
     };
+    let exit = done.unwrap_or_else(|error| {
+        console.error(error.to_string());
+        Exit::of_run(Some(&error), None, false)
+    });
     console.finish(exit);
     exit.into()
 }

@@ -1,6 +1,6 @@
 //! Which bytes of a log are done: disjoint half-open ranges, each with its number of lines.
 //!
-//! On disk a range is the text `GAP+LENGTH*LINES`, where the gap is counted from the end of the
+//! As text a range is the text `GAP+LENGTH*LINES`, where the gap is counted from the end of the
 //! range before, and `*1` is left out: `0+5000*37,96+100` is [0, 5000) with 37 lines and
 //! [5096, 5196) with one.
 
@@ -105,6 +105,35 @@ impl Ranges {
 
     pub fn is_empty(&self) -> bool {
         self.by_start.is_empty()
+    }
+
+    /// Line numbers as people write them: `3-5, 9`. Only if the positions are line numbers.
+    pub fn as_numbers(&self) -> String {
+        let parts = self.iter().map(|(range, _)| match range.end - range.start {
+            1 => range.start.to_string(),
+            _ => format!("{}-{}", range.start, range.end - 1),
+        });
+        parts.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Removes all ranges of `other`, each of which is a part of one here or not here at all. The
+    /// numbers of lines are not kept.
+    pub fn without(&self, other: &Ranges) -> Self {
+        let mut left = Self::default();
+        for (range, _) in self.iter() {
+            let mut start = range.start;
+            for (cut, _) in other.iter().filter(|(cut, _)| range.contains(&cut.start)) {
+                left.insert(start..cut.start, 1);
+                start = cut.end;
+            }
+            left.insert(start..range.end, 1);
+        }
+        left
+    }
+
+    /// The number of ranges.
+    pub fn len(&self) -> usize {
+        self.by_start.len()
     }
 
     /// The ranges in order, with their number of lines.

@@ -20,8 +20,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::TargetKey;
+use super::directory::{io_error, private_file, quarantine_path, sync_dir};
 use super::fingerprint::Checksum;
-use super::store::{io_error, private_file, quarantine_path, sync_dir};
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
 
@@ -86,6 +86,11 @@ pub fn of_others(dir: &Path, target: &TargetKey) -> Result<Vec<(PathBuf, Checksu
     let spools = all(dir)?.into_iter();
     let others = spools.filter(|(_, name)| name.target != target.key());
     Ok(others.map(|(path, name)| (path, name.target)).collect())
+}
+
+/// The spools for all targets.
+pub fn all_paths(dir: &Path) -> Result<Vec<PathBuf>> {
+    Ok(all(dir)?.into_iter().map(|(path, _)| path).collect())
 }
 
 /// Removes a spool whose lines are all done, see [`super::Ledger::position`].

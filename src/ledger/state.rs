@@ -1,17 +1,16 @@
-//! What the ledger knows, in memory: the sum of all records.
-//!
-//! A running import and the recovery after a crash apply records with the same function, so what is
-//! read back equals what was there.
+//! What the ledger knows, in memory. The database holds the same, and is read only when the ledger
+//! is opened: looking up a log and marking a line as done must not wait for it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-use super::fingerprint::{Checksum, Fingerprint, TailChecksum};
-use super::journal::LedgerRecord;
+use super::clock::SentAt;
+use super::fingerprint::{Checksum, Fingerprint, ReadChecksums, Samples, TailChecksum};
 use super::ranges::{LogRanges, Ranges};
 use crate::error::{Error, Result};
 use crate::hit_id::HitId;
@@ -24,6 +23,9 @@ const MAX_LOG_AGE: u64 = 400 * DAY;
 /// kept: all lines of a log that is still in use would be sent again.
 const MANY_LOGS: usize = 10_000;
 const MAX_LOG_AGE_IF_MANY: u64 = 30 * DAY;
+/// A clock can be wrong for some runs, so a log is forgotten only if the ledger was opened on so
+/// many days since the log was seen.
+const MIN_DAYS_IN_USE: u64 = 30;
 
 /// The number of a log in this ledger. It is never reused, so a hit identifier may depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -36,7 +38,7 @@ impl LogId {
     }
 }
 
-/// The number of a batch in this ledger. It is never reused.
+/// The number of a batch in this ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BatchId(pub(super) u64);
@@ -50,7 +52,7 @@ impl fmt::Display for BatchId {
 /// Hit identifiers (`pv_id`), stored one after the other as one text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct HitIds(String);
+pub struct HitIds(pub(super) String);
 
 impl HitIds {
     pub fn iter(&self) -> impl Iterator<Item = HitId> {
@@ -68,7 +70,7 @@ impl<'i> FromIterator<&'i HitId> for HitIds {
 
 /// Random bytes that make the hit identifiers of this ledger unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[serde(transparent)]
 pub struct Salt(pub [u8; 16]);
 
 impl Salt {
@@ -84,65 +86,154 @@ impl Salt {
     }
 }
 
-impl From<Salt> for String {
-    fn from(salt: Salt) -> Self {
-        format!("{:032x}", u128::from_be_bytes(salt.0))
-    }
-}
-
-impl TryFrom<String> for Salt {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
-        match u128::from_str_radix(&text, 16) {
-            Ok(number) if text.len() == 32 => Ok(Self(number.to_be_bytes())),
-            _ => Err("not a salt"),
-        }
-    }
-}
-
 /// A log and its lines that are done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownLog {
-    #[serde(rename = "identity")]
+    #[serde(flatten)]
     pub fingerprint: Fingerprint,
     /// `None` if nothing was read yet.
     pub tail: Option<TailChecksum>,
+    pub samples: Samples,
+    /// On which of the days of [`LedgerState::days`] it was last seen.
+    pub day: u64,
+    /// Stored apart, as it changes more often.
+    #[serde(skip)]
     pub done: Ranges,
 }
 
 impl KnownLog {
+    pub fn new(fingerprint: Fingerprint, day: u64) -> Self {
+        Self {
+            fingerprint,
+            tail: None,
+            samples: Samples::default(),
+            day,
+            done: Ranges::default(),
+        }
+    }
+
+    /// A copy for [`super::database::Change::Log`].
+    pub fn without_lines(&self) -> Self {
+        Self {
+            tail: self.tail,
+            samples: self.samples.clone(),
+            ..Self::new(self.fingerprint.clone(), self.day)
+        }
+    }
+
     /// How far the log was read, in decompressed bytes.
     pub fn read_position(&self) -> u64 {
         self.tail.map_or(0, |tail| tail.position)
     }
+
+    /// Takes the checksums of what was read. The tail and the head only grow.
+    pub fn note_read(&mut self, read: ReadChecksums) {
+        let ReadChecksums {
+            tail,
+            head,
+            samples,
+        } = read;
+        if self.tail.is_none_or(|old| old.position < tail.position) {
+            self.tail = Some(tail);
+        }
+        let old_head = &mut self.fingerprint.head;
+        if let Some(head) = head.filter(|head| head.length > old_head.length) {
+            *old_head = head;
+        }
+        self.samples.extend(&samples);
+    }
 }
 
-/// A pending batch as the ledger stores it.
+/// The lines of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchLines {
+    /// Their positions.
+    pub bytes: LogRanges,
+    /// Their numbers, for people. May be incomplete.
+    pub numbers: LogRanges,
+}
+
+impl BatchLines {
+    /// Adds a line with this number.
+    pub fn insert(&mut self, log: LogId, bytes: std::ops::Range<u64>, number: u64) {
+        self.bytes.entry(log).or_default().insert(bytes, 1);
+        let numbers = self.numbers.entry(log).or_default();
+        numbers.insert(number..number.saturating_add(1), 1);
+    }
+}
+
+impl From<LogRanges> for BatchLines {
+    fn from(bytes: LogRanges) -> Self {
+        Self {
+            bytes,
+            numbers: LogRanges::new(),
+        }
+    }
+}
+
+/// What is known of an open batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BatchState {
+    /// Sent, or about to be.
+    #[default]
+    Pending,
+    /// Matomo has answered that it has the batch.
+    Acknowledged,
+    /// Given up: it could not be settled, which was reported.
+    Unconfirmed,
+}
+
+impl BatchState {
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Acknowledged, Self::Unconfirmed];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Acknowledged => "acknowledged",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+}
+
+/// An open batch as the ledger stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PendingEntry {
+pub struct BatchEntry {
     /// The checksum of the target.
     pub target: Checksum,
-    /// Milliseconds since 1970 (UTC).
-    pub sent_at: u64,
+    /// Just before it was sent.
+    pub sent: SentAt,
     /// The number of hits.
     pub hits: u64,
+    /// The numbers of the lines, for people. May be incomplete.
+    pub numbers: LogRanges,
+    // Stored apart, as they change or become those of the log.
+    #[serde(skip)]
     pub lines: LogRanges,
+    #[serde(skip)]
+    pub state: BatchState,
+    /// How many runs have ended without settling it, after the one that sent it.
+    #[serde(skip)]
+    pub runs: u32,
     /// Hits that Matomo is known to have although the lines are not done.
-    #[serde(rename = "there", default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub recorded: Option<HitIds>,
 }
 
-/// A batch of an earlier run that was not acknowledged. Unless `recorded` is set, it is not known
-/// whether Matomo has it.
+/// A batch that an earlier run left open. Unless `recorded` is set, it is not known whether Matomo
+/// has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingBatch {
     pub id: BatchId,
-    /// Just before it was sent: milliseconds since 1970 (UTC), by a clock that may have been set
-    /// since.
-    pub sent_at: u64,
+    pub state: BatchState,
+    /// How many runs have ended without settling it, after the one that sent it.
+    pub runs: u32,
+    sent: SentAt,
+    /// When this run learnt of it.
+    known_since: Instant,
     /// The number of hits.
     pub hits: u64,
+    /// The numbers of its lines, for people. May be incomplete.
+    pub numbers: LogRanges,
     /// For each log: its number, where it was last seen, and its lines in the batch.
     pub lines: Vec<(LogId, PathBuf, Ranges)>,
     /// Set if the batch was answered: Matomo has these of its hits and no others. Its lines are not
@@ -150,49 +241,113 @@ pub struct PendingBatch {
     pub recorded: Option<HitIds>,
 }
 
-/// What the ledger knows. Its serialized form is the snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+impl PendingBatch {
+    /// How long ago it was sent, at least.
+    pub fn elapsed(&self) -> Duration {
+        self.sent.elapsed(self.known_since)
+    }
+
+    /// Where its lines are: `access.log: lines 3-5, 9`, for each log.
+    pub fn location(&self) -> String {
+        let of_log = |(log, path, _): &(LogId, PathBuf, Ranges)| {
+            let numbers = self.numbers.get(log).map(Ranges::as_numbers);
+            let numbers = numbers.map_or_else(String::new, |text| format!(": lines {text}"));
+            format!("{}{numbers}", path.display())
+        };
+        let logs: Vec<String> = self.lines.iter().map(of_log).collect();
+        logs.join("; ")
+    }
+}
+
+/// Lines that Matomo may or may not have, and what became of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnconfirmedLines {
+    pub log: String,
+    /// Their numbers: `3-5, 9`.
+    pub lines: String,
+    /// The number of hits.
+    pub hits: u64,
+    /// What was reported: why they are unconfirmed, and whether they were sent again.
+    pub outcome: String,
+}
+
+/// Unconfirmed lines as the ledger lists them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedLines {
+    pub target: Checksum,
+    pub lines: UnconfirmedLines,
+    /// Seconds since 1970 (UTC).
+    pub time: u64,
+    /// Whether a run that ended has reported them.
+    pub is_reported: bool,
+}
+
+/// What the ledger knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerState {
     pub salt: Salt,
-    /// When the ledger was last opened, in seconds since 1970 (UTC).
-    pub opened: u64,
-    next_log: u64,
-    next_batch: u64,
-    /// The text of each target, for people who read the file and for messages.
+    /// When the ledger was last opened, in days since 1970 (UTC).
+    pub day: u64,
+    /// On how many days it was opened.
+    pub days: u64,
+    pub next_log: u64,
+    pub next_batch: u64,
+    /// The text of each target, for people and for messages.
     pub targets: BTreeMap<Checksum, String>,
     pub logs: BTreeMap<LogId, KnownLog>,
-    pub pending: BTreeMap<BatchId, PendingEntry>,
+    pub batches: BTreeMap<BatchId, BatchEntry>,
+    pub unconfirmed: BTreeMap<u64, ListedLines>,
 }
 
 impl LedgerState {
     pub fn new(salt: Salt) -> Self {
         Self {
             salt,
-            opened: 0,
+            day: 0,
+            days: 0,
             next_log: 1,
             next_batch: 1,
             targets: BTreeMap::new(),
             logs: BTreeMap::new(),
-            pending: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            unconfirmed: BTreeMap::new(),
         }
     }
 
-    pub fn next_log(&self) -> LogId {
-        LogId(self.next_log)
+    pub fn add_log(&mut self, fingerprint: Fingerprint) -> LogId {
+        let log = LogId(self.next_log);
+        self.next_log += 1;
+        self.logs.insert(log, KnownLog::new(fingerprint, self.days));
+        log
     }
 
-    pub fn next_batch(&self) -> BatchId {
-        BatchId(self.next_batch)
+    /// Lists unconfirmed lines. Returns their number in the list.
+    pub fn list(&mut self, lines: ListedLines) -> u64 {
+        let last = self.unconfirmed.last_key_value();
+        let id = last.map_or(1, |(id, _)| id.saturating_add(1));
+        self.unconfirmed.insert(id, lines);
+        id
     }
 
-    /// The pending batches of a target, oldest first.
+    pub fn add_batch(&mut self, entry: BatchEntry) -> BatchId {
+        let batch = BatchId(self.next_batch);
+        self.next_batch += 1;
+        self.batches.insert(batch, entry);
+        batch
+    }
+
+    /// The open batches of a target, oldest first.
     pub fn pending_for(&self, target: Checksum) -> Vec<PendingBatch> {
-        let entries = self.pending.iter();
+        let entries = self.batches.iter();
         let ours = entries.filter(|(_, entry)| entry.target == target);
         ours.map(|(id, entry)| PendingBatch {
             id: *id,
-            sent_at: entry.sent_at,
+            state: entry.state,
+            runs: entry.runs,
+            sent: entry.sent.clone(),
+            known_since: Instant::now(),
             hits: entry.hits,
+            numbers: entry.numbers.clone(),
             recorded: entry.recorded.clone(),
             lines: (entry.lines.iter())
                 .filter_map(|(log, ranges)| {
@@ -204,118 +359,68 @@ impl LedgerState {
         .collect()
     }
 
-    /// Applies one record. A record about an unknown log or batch (because another record was
-    /// damaged) marks nothing as done, but its numbers count as used.
-    pub fn apply(&mut self, record: LedgerRecord) {
-        match record {
-            LedgerRecord::Header { .. } => {}
-            LedgerRecord::Seen { log, fingerprint } => {
-                self.use_log_id(log);
-                match self.logs.get_mut(&log) {
-                    Some(known) => known.fingerprint = fingerprint,
-                    None => {
-                        let new = KnownLog {
-                            fingerprint,
-                            tail: None,
-                            done: Ranges::default(),
-                        };
-                        self.logs.insert(log, new);
-                    }
-                }
-            }
-            LedgerRecord::Read { log, tail, head } => {
-                self.use_log_id(log);
-                if let Some(known) = self.logs.get_mut(&log) {
-                    if known.tail.is_none_or(|old| old.position < tail.position) {
-                        known.tail = Some(tail);
-                    }
-                    let old_head = &mut known.fingerprint.head;
-                    if let Some(head) = head.filter(|head| head.length > old_head.length) {
-                        *old_head = head;
-                    }
-                }
-            }
-            LedgerRecord::MarkedDone { lines } => self.mark_done(&lines),
-            LedgerRecord::Pending { batch, mut entry } => {
-                self.use_batch_id(batch);
-                entry.lines.keys().for_each(|log| self.use_log_id(*log));
-                entry.lines.retain(|log, _| self.logs.contains_key(log));
-                if !entry.lines.is_empty() {
-                    self.pending.insert(batch, entry);
-                }
-            }
-            LedgerRecord::Acknowledged { batch } => {
-                self.use_batch_id(batch);
-                if let Some(entry) = self.pending.remove(&batch) {
-                    self.mark_done(&entry.lines);
-                }
-            }
-            LedgerRecord::Recorded { batch, hit_ids } => {
-                self.use_batch_id(batch);
-                if let Some(entry) = self.pending.get_mut(&batch) {
-                    entry.recorded = Some(hit_ids);
-                }
-            }
-            LedgerRecord::Settled { batch, found } => {
-                self.use_batch_id(batch);
-                self.pending.remove(&batch);
-                self.mark_done(&found);
-            }
-        }
-    }
-
-    fn mark_done(&mut self, lines: &LogRanges) {
+    pub fn mark_done(&mut self, lines: &LogRanges) {
         for (log, ranges) in lines {
-            self.use_log_id(*log);
             if let Some(known) = self.logs.get_mut(log) {
                 known.done.extend(ranges);
             }
         }
     }
 
-    fn use_log_id(&mut self, log: LogId) {
-        self.next_log = self.next_log.max(log.0.saturating_add(1));
+    /// Closes a batch whose lines are done, and returns them.
+    pub fn confirm(&mut self, batch: BatchId) -> Option<LogRanges> {
+        let lines = self.batches.remove(&batch)?.lines;
+        self.mark_done(&lines);
+        Some(lines)
     }
 
-    fn use_batch_id(&mut self, batch: BatchId) {
-        self.next_batch = self.next_batch.max(batch.0.saturating_add(1));
+    /// Whether no run has to send these lines.
+    fn are_done(&self, lines: &LogRanges) -> bool {
+        lines.iter().all(|(log, lines)| {
+            let known = self.logs.get(log);
+            known.is_none_or(|known| known.done.contains_all(lines))
+        })
     }
 
     /// Notes that the ledger is opened at `now` (seconds since 1970, UTC), and forgets what is no
-    /// longer needed.
-    ///
-    /// One run with a wrong clock must not forget logs that are in use, so a log also has to be too
-    /// old by the time of the run before.
-    pub fn open(&mut self, now: u64) {
-        let credible = now.min(self.opened);
-        self.opened = now;
-        // The recorded hits of a batch are needed until all its lines are done.
-        let logs = &self.logs;
-        let is_done = |(log, lines): (&LogId, &Ranges)| {
-            logs.get(log)
-                .is_some_and(|known| known.done.contains_all(lines))
-        };
-        self.pending
-            .retain(|_, entry| entry.recorded.is_none() || !entry.lines.iter().all(is_done));
+    /// longer needed. Returns the logs and batches that are forgotten.
+    pub fn open(&mut self, now: u64) -> (Vec<LogId>, Vec<BatchId>) {
+        if self.day != now / DAY {
+            self.day = now / DAY;
+            self.days += 1;
+        }
+        let days = self.days;
         let is_pending = |state: &Self, log: &LogId| {
-            let mut entries = state.pending.values();
-            entries.any(|entry| entry.lines.contains_key(log))
+            let mut entries = state.batches.values();
+            let is_given_up = |entry: &BatchEntry| entry.state == BatchState::Unconfirmed;
+            entries.any(|entry| entry.lines.contains_key(log) && !is_given_up(entry))
         };
         let mut by_age: Vec<_> = (self.logs.iter())
-            .map(|(id, log)| (log.fingerprint.seen, *id))
+            .map(|(id, log)| (log.fingerprint.seen, log.day, *id))
             .collect();
         by_age.sort_unstable();
         let too_many = by_age.len().saturating_sub(MANY_LOGS);
-        for (index, (seen, log)) in by_age.into_iter().enumerate() {
+        let mut forgotten = Vec::new();
+        for (index, (seen, day, log)) in by_age.into_iter().enumerate() {
             let max_age = match index < too_many {
                 true => MAX_LOG_AGE_IF_MANY,
                 false => MAX_LOG_AGE,
             };
-            let is_old = credible.saturating_sub(seen) > max_age;
+            let is_old =
+                now.saturating_sub(seen) > max_age && days.saturating_sub(day) >= MIN_DAYS_IN_USE;
             if is_old && !is_pending(self, &log) {
                 self.logs.remove(&log);
+                forgotten.push(log);
             }
         }
+        // Another batch has made the lines done, or their log is forgotten.
+        let entries = self.batches.iter();
+        let closed: Vec<BatchId> = entries
+            .filter(|(_, entry)| self.are_done(&entry.lines))
+            .map(|(id, _)| *id)
+            .collect();
+        self.batches.retain(|id, _| !closed.contains(id));
+        (forgotten, closed)
     }
 }
 
@@ -328,7 +433,7 @@ mod tests {
 
     const NOW: u64 = 20_000 * DAY;
 
-    fn seen(log: u64, seen: u64) -> LedgerRecord {
+    fn seen(log: u64, seen: u64) -> KnownLog {
         let fingerprint = Fingerprint {
             target: Checksum::of(b"target"),
             path: PathText(Path::new("/log").into()),
@@ -343,16 +448,15 @@ mod tests {
             seen,
             end: None,
         };
-        let log = LogId(log);
-        LedgerRecord::Seen { log, fingerprint }
+        KnownLog::new(fingerprint, 0)
     }
 
     /// A state with logs of these numbers and times of last being seen.
     fn state(logs: &[(u64, u64)]) -> LedgerState {
         let mut state = LedgerState::new(Salt([7; 16]));
-        state.opened = NOW;
+        state.days = 100;
         for &(log, last) in logs {
-            state.apply(seen(log, last));
+            state.logs.insert(LogId(log), seen(log, last));
         }
         state
     }
@@ -367,22 +471,16 @@ mod tests {
         LogRanges::from([(LogId(log), ranges)])
     }
 
-    fn pending(batch: u64, log: u64) -> LedgerRecord {
-        LedgerRecord::Pending {
-            batch: BatchId(batch),
-            entry: PendingEntry {
-                target: Checksum::of(b"target"),
-                sent_at: NOW * 1000,
-                hits: 1,
-                lines: lines(log),
-                recorded: None,
-            },
-        }
-    }
-
-    fn acknowledged(batch: u64) -> LedgerRecord {
-        LedgerRecord::Acknowledged {
-            batch: BatchId(batch),
+    fn batch(log: u64) -> BatchEntry {
+        BatchEntry {
+            target: Checksum::of(b"target"),
+            sent: SentAt::default(),
+            hits: 1,
+            numbers: LogRanges::new(),
+            lines: lines(log),
+            state: BatchState::Pending,
+            runs: 0,
+            recorded: None,
         }
     }
 
@@ -404,19 +502,36 @@ mod tests {
     }
 
     #[test]
-    fn one_run_with_a_wrong_clock_forgets_nothing() {
-        for wrong in [0, NOW + 10_000 * DAY] {
-            let mut state = state(&[(1, NOW - DAY)]);
-            state.open(wrong);
-            state.open(NOW + DAY);
-            assert_eq!(known(&state), [1], "clock at {wrong}");
+    fn runs_with_a_wrong_clock_forget_nothing() {
+        // Some runs are in the future, or the log was seen by a clock that was behind.
+        for (log_seen, wrong) in [(NOW, NOW + 10_000 * DAY), (NOW - 500 * DAY, NOW)] {
+            let mut state = LedgerState::new(Salt([7; 16]));
+            state.open(log_seen);
+            let log = state.add_log(seen(1, log_seen).fingerprint);
+            for run in 0..20 {
+                state.open(wrong + run * DAY);
+            }
+            assert!(state.logs.contains_key(&log), "{log_seen}");
+            for run in 0..500 {
+                state.open(wrong + run * DAY);
+            }
+            assert!(state.logs.is_empty());
         }
+    }
+
+    #[test]
+    fn runs_of_one_day_count_once() {
+        let mut state = LedgerState::new(Salt([7; 16]));
+        for second in 0..100 {
+            state.open(NOW + second);
+        }
+        assert_eq!((state.days, state.day), (1, 20_000));
     }
 
     #[test]
     fn a_log_with_a_pending_batch_is_never_forgotten() {
         let mut state = state(&[(1, 0)]);
-        state.apply(pending(1, 1));
+        state.add_batch(batch(1));
         state.open(NOW);
         assert_eq!(known(&state), [1]);
     }
@@ -435,50 +550,29 @@ mod tests {
     }
 
     #[test]
-    fn acknowledging_marks_all_lines_as_done_and_settling_only_those_found() {
+    fn confirming_a_batch_marks_its_lines_as_done() {
         let mut state = state(&[(1, NOW), (2, NOW)]);
-        state.apply(pending(1, 1));
-        state.apply(pending(2, 2));
+        let confirmed = state.add_batch(batch(1));
+        state.add_batch(batch(2));
         assert_eq!(state.pending_for(Checksum::of(b"target")).len(), 2);
         assert_eq!(state.pending_for(Checksum::of(b"another")).len(), 0);
-        state.apply(acknowledged(1));
-        state.apply(LedgerRecord::Settled {
-            batch: BatchId(2),
-            found: LogRanges::new(),
-        });
+        assert_eq!(state.confirm(confirmed), Some(lines(1)));
+        assert_eq!(state.confirm(confirmed), None);
         assert_eq!(state.logs[&LogId(1)].done.first_gap(), 10);
-        assert!(state.logs[&LogId(2)].done.is_empty() && state.pending.is_empty());
+        assert!(state.logs[&LogId(2)].done.is_empty() && state.batches.len() == 1);
     }
 
     #[test]
-    fn recorded_hits_are_kept_until_their_lines_are_done() {
+    fn a_batch_is_kept_until_its_lines_are_done() {
         let mut state = state(&[(1, NOW)]);
-        state.apply(pending(1, 1));
-        state.apply(pending(2, 1));
-        let hit_ids: HitIds = [b"abcdef"].into_iter().collect();
-        state.apply(LedgerRecord::Recorded {
-            batch: BatchId(1),
-            hit_ids: hit_ids.clone(),
+        let recorded = state.add_batch(BatchEntry {
+            recorded: Some([b"abcdef"].into_iter().collect()),
+            ..batch(1)
         });
-        state.open(NOW);
-        let recorded: Vec<_> = state
-            .pending_for(Checksum::of(b"target"))
-            .into_iter()
-            .map(|batch| batch.recorded)
-            .collect();
-        assert_eq!(recorded, [Some(hit_ids), None]);
-        state.apply(acknowledged(2));
-        state.open(NOW);
-        assert!(state.pending.is_empty());
-    }
-
-    #[test]
-    fn records_about_unknown_logs_and_batches_only_use_up_their_numbers() {
-        let mut state = LedgerState::new(Salt([7; 16]));
-        state.apply(pending(8, 5));
-        state.apply(acknowledged(9));
-        state.apply(LedgerRecord::MarkedDone { lines: lines(6) });
-        assert!(state.logs.is_empty() && state.pending.is_empty());
-        assert_eq!((state.next_log, state.next_batch), (7, 10));
+        let other = state.add_batch(batch(1));
+        assert_eq!(state.open(NOW), (vec![], vec![]));
+        state.confirm(other);
+        assert_eq!(state.open(NOW), (vec![], vec![recorded]));
+        assert!(state.batches.is_empty());
     }
 }
