@@ -106,6 +106,7 @@ impl Config {
                 add: cli.sites.add_sites_new_hosts,
                 // The sandbox always has a site 1.
                 hostless: cli.matomo.sandbox.is_some().then(|| "1".to_owned()),
+                time_zones: delivery.recorders > 1,
             },
             server: target(&cli, delivery.timeout, delivery.recorders)?,
             dry_run: cli.matomo.dry_run,

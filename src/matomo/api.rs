@@ -77,6 +77,9 @@ pub struct ApiSite {
     pub id: String,
     /// The URL as configured: scheme, host, perhaps a path.
     pub main_url: String,
+    /// `Europe/Berlin`, `UTC` or `UTC+5.5`.
+    #[serde(default, deserialize_with = "response::optional_text")]
+    pub timezone: Option<String>,
 }
 
 /// One page of a query of Matomo's visitor log.

@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 
-use super::context::SiteDay;
 use super::queue::{Chunk, REQUEST_BYTES, RequestGroup};
 use crate::hit_id::HitId;
 use crate::matomo::json;
@@ -75,6 +74,11 @@ impl Buffer {
     /// The size of all requests in bytes.
     pub fn bytes(&self) -> usize {
         self.body.len()
+    }
+
+    /// The number of groups.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
     }
 
     pub fn clear(&mut self) {
@@ -171,18 +175,6 @@ impl Buffer {
         Bytes::from(body)
     }
 
-    /// The sites and days of these requests, sorted and without duplicates.
-    pub fn site_days(&self, requests: &[u32]) -> Vec<SiteDay> {
-        let mut days: Vec<SiteDay> = requests
-            .iter()
-            .map(|request| self.group(*request))
-            .flat_map(|group| (group.days.0..=group.days.1).map(|day| (group.site, day)))
-            .collect();
-        days.sort_unstable();
-        days.dedup();
-        days
-    }
-
     pub fn group(&self, request: u32) -> &RequestGroup {
         &self.entry(request).group
     }
@@ -262,6 +254,7 @@ impl Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hit::HitDays;
     use crate::recorder::queue::LinePosition;
 
     impl Buffer {
@@ -288,7 +281,7 @@ mod tests {
                     },
                     more: Vec::new(),
                     site: 0,
-                    days: (0, 0),
+                    days: HitDays::Today,
                     requests: *requests,
                     agent: *agent,
                     visitor: *visitor,

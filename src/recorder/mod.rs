@@ -7,13 +7,16 @@
 //! recorders share.
 //!
 //! All hits of a visitor go to the same recorder, so no two requests in flight share a visitor:
-//! Matomo would open several visits for one.
+//! Matomo would open several visits for one. Nor do they hold different past days of a site: the
+//! queue keeps [`days`] apart in epochs, and a recorder waits for the [`epoch`] of its chunks.
 
 mod acks;
 mod adaptive;
 mod batch;
 mod buffer;
 mod context;
+mod days;
+mod epoch;
 mod in_doubt;
 mod queue;
 mod sender;
@@ -33,6 +36,7 @@ use crate::shutdown::Shutdown;
 use adaptive::{BatchSize, Concurrency, Controller, Semaphore};
 use buffer::Buffer;
 pub use context::Context;
+use epoch::Epochs;
 pub use in_doubt::{Decision, InDoubt};
 use queue::CHUNK_BYTES;
 pub use queue::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
@@ -97,6 +101,7 @@ impl Pool {
         let batch_size = BatchSize::new(options.max_batch_hits, buffer_bytes);
         let semaphore = Arc::new(Semaphore::new(Controller::new(concurrency, batch_size)));
         let (return_emptied, emptied) = channel::unbounded();
+        let epochs = Arc::<Epochs>::default();
         let mut threads = Vec::new();
         let mut inboxes = Vec::new();
         for number in 1..=options.recorders {
@@ -105,7 +110,10 @@ impl Pool {
             let recorder = Recorder {
                 inbox,
                 emptied: return_emptied.clone(),
+                next: None,
                 buffer: Buffer::with_capacity(buffer_bytes),
+                epoch: 0,
+                epochs: Arc::clone(&epochs),
                 read_ahead,
                 sender: Sender::new(Arc::clone(context), Arc::clone(&semaphore)),
                 semaphore: Arc::clone(&semaphore),
@@ -126,7 +134,7 @@ impl Pool {
                 auto: options.auto.then_some(semaphore),
                 console: context.console.clone(),
             },
-            Queue::new(inboxes, emptied, context.stop.clone()),
+            Queue::new(inboxes, emptied, epochs, context.stop.clone()),
         ))
     }
 
@@ -172,7 +180,12 @@ impl Pool {
 struct Recorder {
     inbox: channel::Receiver<Chunk>,
     emptied: channel::Sender<Chunk>,
+    /// The first chunk of the next epoch, taken out of the inbox too early.
+    next: Option<Chunk>,
     buffer: Buffer,
+    /// The epoch of what is in the buffer.
+    epoch: u64,
+    epochs: Arc<Epochs>,
     /// Bytes to read ahead.
     read_ahead: usize,
     sender: Sender,
@@ -198,26 +211,35 @@ impl Recorder {
 
     fn send_all(&mut self) -> Result<()> {
         while self.fill_buffer() {
-            self.sender.send(&mut self.buffer)?;
+            if self.epochs.begin(self.epoch, &self.context.stop) {
+                self.sender.send(&mut self.buffer)?;
+            }
             if self.context.stop.requested() {
                 // `count_unsent` has to see the rest of the buffer.
                 break;
             }
+            self.epochs.finish(self.epoch, self.buffer.groups());
             self.buffer.clear();
         }
         Ok(())
     }
 
-    /// Reads ahead until the buffer is full, the input pauses or the queue is dropped. Returns
-    /// false if there is nothing to send.
+    /// Reads ahead until the buffer is full, the epoch or the queue ends, or the input pauses.
+    /// Returns false if there is nothing to send.
     fn fill_buffer(&mut self) -> bool {
         while self.buffer.len() < READ_AHEAD_HITS && self.buffer.bytes() < self.read_ahead {
             let is_full_batch = self.buffer.len() >= self.semaphore.batch_limits().hits;
-            let chunk = match is_full_batch {
+            let chunk = self.next.take().or_else(|| match is_full_batch {
                 true => self.inbox.recv_timeout(READ_AHEAD_WAIT).ok(),
                 false => self.inbox.recv().ok(),
-            };
+            });
             let Some(mut chunk) = chunk else { break };
+            if self.buffer.is_empty() {
+                self.epoch = chunk.epoch;
+            } else if chunk.epoch != self.epoch {
+                self.next = Some(chunk);
+                break;
+            }
             let flush = chunk.flush;
             self.buffer.add(&mut chunk);
             // The parser may have ended already.
@@ -241,7 +263,7 @@ impl Recorder {
             count_group(account, group, count);
         }
         self.buffer.clear();
-        while let Ok(chunk) = self.inbox.recv() {
+        while let Some(chunk) = self.next.take().or_else(|| self.inbox.recv().ok()) {
             count_unsent(account, chunk.groups.iter());
         }
     }

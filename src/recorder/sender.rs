@@ -174,10 +174,6 @@ impl Sender {
         let context = Arc::clone(&self.context);
         let semaphore = Arc::clone(&self.semaphore);
         let server = &context.server;
-        let days = buffer.site_days(&batch.requests);
-        let Some(guard) = server.first_batches.acquire(&days, &context.stop) else {
-            return Ok(NextStep::Retry(batch, Duration::ZERO));
-        };
         let permit = semaphore.acquire(&context.stop);
         // A backoff may have started during the wait for the permit.
         let Some(permit) = permit.filter(|_| !server.backoff.is_active()) else {
@@ -195,8 +191,9 @@ impl Sender {
         if batch.attempts == 0 && !batch.probe {
             batch.acknowledged_before = server.acknowledged();
         }
+        let sites = batch.requests.iter().map(|hit| buffer.group(*hit).site);
         let history = History {
-            accepted_for_site: server.has_accepted(&days),
+            accepted_for_site: server.has_accepted(sites),
             success: had_success,
         };
         batch.attempts += 1;
@@ -220,7 +217,6 @@ impl Sender {
                 match self.check_token(buffer, &batch, &acknowledged) {
                     TokenCheck::Valid => {
                         server.count_acknowledged();
-                        guard.acknowledge();
                         stored = self.acks.acknowledge(buffer, &batch.requests, acknowledged);
                         NextStep::Done
                     }
@@ -234,7 +230,6 @@ impl Sender {
                 retry_after,
                 detail,
             } => {
-                drop(guard);
                 self.release(permit, &load);
                 let unconfirmed = Unconfirmed {
                     unanswered_since: (!answered).then_some(sent_at),

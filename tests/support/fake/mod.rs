@@ -60,6 +60,8 @@ pub struct Options {
     pub delay: Duration,
     /// Longer bodies, in bytes, are answered with 413.
     pub body_limit: Option<usize>,
+    /// The time zone of all sites; UTC by default.
+    pub timezone: Option<&'static str>,
     /// Keeps every call with its body for [`FakeMatomo::log`].
     pub keep_log: bool,
 }
@@ -415,12 +417,28 @@ impl Faulty {
             "SitesManager.getSitesIdFromSiteUrl" if !host_exists(store, call.get("url")) => {
                 json(200, &json!([]))
             }
+            "SitesManager.getSiteFromId" => {
+                let response = responder.respond(&with_token(request, call, responder));
+                self.with_timezone(response)
+            }
             "Live.getLastVisitsDetails" if !site_exists(store, call.get("idSite")) => {
                 unknown_site(call.get("idSite"))
             }
             "Live.getLastVisitsDetails" => live::last_visits(store, call, self.options.live),
             _ => responder.respond(&with_token(request, call, responder)),
         }
+    }
+
+    /// The description of a site with the time zone of the options.
+    fn with_timezone(&self, response: Response<Bytes>) -> Response<Bytes> {
+        let Some(timezone) = self.options.timezone else {
+            return response;
+        };
+        response.map(|bytes| {
+            let mut site: Value = serde_json::from_slice(&bytes).unwrap();
+            site["timezone"] = timezone.into();
+            site.to_string().into()
+        })
     }
 
     fn create_token(
