@@ -142,6 +142,7 @@ fn setup(config: Config, console: &Console, shutdown: &Shutdown) -> Result<Run> 
         }),
         sites,
         api: target.api.clone(),
+        visits: target.visits.clone(),
         requests: RequestWriter::new(Writer::new(config.tracking), HitIdGenerator::new(salt)),
         queue,
         rejects,
@@ -186,6 +187,7 @@ fn start_recorders(
     Pool::start(&Arc::new(Context {
         client: target.client.clone(),
         api: target.api.clone(),
+        visits: target.visits.clone(),
         token: target.token.clone(),
         account: Arc::clone(account),
         console: console.clone(),

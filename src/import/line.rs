@@ -20,6 +20,7 @@ use crate::hit_id::{HitId, HitIdGenerator};
 use crate::input::lines::Line;
 use crate::matomo::api::Api;
 use crate::matomo::tracking::Writer;
+use crate::matomo::visit_log::VisitLog;
 use crate::recorder::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
 use crate::report::rejects::{self, Original, Rejects};
 use crate::report::{Console, Count, Reason};
@@ -43,6 +44,7 @@ pub struct LineProcessor {
     pub radio: Option<Radio>,
     pub sites: Sites,
     pub api: Api,
+    pub visits: VisitLog,
     pub requests: RequestWriter,
     pub queue: Queue,
     pub rejects: Option<Arc<Rejects>>,

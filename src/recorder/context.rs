@@ -10,6 +10,7 @@ use crate::ledger::Ledger;
 use crate::matomo::api::Api;
 use crate::matomo::client::Client;
 use crate::matomo::exchange::{Exchange, ExchangeResult};
+use crate::matomo::visit_log::VisitLog;
 use crate::report::redact;
 use crate::report::rejects::Rejects;
 use crate::report::{Account, Console};
@@ -25,6 +26,7 @@ const TOKEN_CHECK_TTL: Duration = Duration::from_secs(5);
 pub struct Context {
     pub client: Client,
     pub api: Api,
+    pub visits: VisitLog,
     pub token: Option<Secret>,
     pub account: Arc<Account>,
     pub console: Console,

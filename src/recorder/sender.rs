@@ -4,7 +4,7 @@
 //! guide/guarantees.md, "Outcome of an exchange".
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Deserialize;
 
@@ -13,12 +13,12 @@ use super::adaptive::{LoadSignal, Permit, RequestLoad, Semaphore};
 use super::batch::{Batch, BatchIter};
 use super::buffer::{Buffer, HitOutcome};
 use super::context::Context;
-use super::in_doubt::Decision;
+use super::in_doubt::{Decision, HIDDEN_HITS};
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::matomo::api::ApiError;
 use crate::matomo::outcome::{Acknowledged, History, Outcome, classify};
-use crate::matomo::visit_log::find_recorded;
+use crate::matomo::visit_log::Presence;
 
 /// Waits of this length are reported.
 const REPORTED_WAIT: Duration = Duration::from_secs(2);
@@ -57,6 +57,7 @@ enum RetryScope {
 struct Unconfirmed {
     /// When it was sent, if there was no response: the server may still be working on it.
     unanswered_since: Option<Instant>,
+    sent_at: SystemTime,
     /// Send what is missing as two halves.
     split: bool,
     retry_after: Option<Duration>,
@@ -183,7 +184,7 @@ impl Sender {
         let had_success = server.acknowledged() > 0;
         let body = buffer.batch_body(&batch.requests, context.token.as_ref());
         let bytes = body.len();
-        let sent_at = Instant::now();
+        let (sent_at, sent_at_date) = (Instant::now(), SystemTime::now());
         let exchange = context.client.track(body);
         let elapsed = sent_at.elapsed();
         reach("after-answer");
@@ -233,6 +234,7 @@ impl Sender {
                 self.release(permit, &load);
                 let unconfirmed = Unconfirmed {
                     unanswered_since: (!answered).then_some(sent_at),
+                    sent_at: sent_at_date,
                     split: halve,
                     retry_after,
                     detail,
@@ -357,7 +359,7 @@ impl Sender {
                 .collect();
             let has_hit_ids = |request: &u32| buffer.group(*request).has_hit_ids;
             let has_hit_ids = batch.requests.iter().all(has_hit_ids);
-            let lookup = find_recorded(&context.api, &hits, has_hit_ids);
+            let lookup = context.visits.find(&hits, has_hit_ids, unconfirmed.sent_at);
             let subject = format!(
                 "{} hits of {} are unconfirmed ({})",
                 batch.requests.len(),
@@ -365,8 +367,8 @@ impl Sender {
                 unconfirmed.detail
             );
             let policy = context.options.in_doubt;
-            let recorded = match policy.decide(lookup, context.stop.requested(), &subject) {
-                Decision::Settle(recorded) => recorded,
+            let presences = match policy.decide(lookup, context.stop.requested(), &subject) {
+                Decision::Settle(presences) => presences,
                 Decision::Resend(warning) => {
                     context.console.warn_incomplete(warning);
                     return self.resend(buffer, batch, unconfirmed);
@@ -387,14 +389,28 @@ impl Sender {
                 }
             };
             let sent = batch.requests.len();
-            let mut recorded = recorded.into_iter();
-            batch.requests.retain(|request| {
-                let is_recorded = recorded.next() == Some(true);
-                if is_recorded {
+            let mut presences = presences.into_iter();
+            let mut unknown = Vec::new();
+            batch.requests.retain(|request| match presences.next() {
+                Some(Presence::Present) => {
                     self.acks.settle(buffer, *request, HitOutcome::Imported);
+                    false
                 }
-                !is_recorded
+                Some(Presence::Unknown) => {
+                    unknown.push(*request);
+                    false
+                }
+                Some(Presence::Missing) | None => true,
             });
+            if !unknown.is_empty() {
+                context.console.warn_incomplete(format!(
+                    "{} hits of {} are unconfirmed: {HIDDEN_HITS}",
+                    unknown.len(),
+                    self.acks.location(buffer, &unknown),
+                ));
+                self.acks
+                    .settle_all(buffer, &unknown, HitOutcome::Unconfirmed);
+            }
             if batch.requests.is_empty() {
                 return NextStep::Done;
             }
@@ -427,6 +443,7 @@ impl Sender {
     fn retry_unconfirmed(&self, batch: Batch, unconfirmed: Unconfirmed) -> NextStep {
         let Unconfirmed {
             unanswered_since,
+            sent_at: _,
             split,
             retry_after,
             detail,

@@ -19,12 +19,15 @@ pub enum Live {
     Open,
     /// The token may not see it.
     Closed,
-    /// Addresses lose their last two bytes, and cannot be searched for (Matomo's default).
+    /// Addresses lose their last two bytes, IPv6 all but 48 bits (Matomo's default).
     Anonymised,
 }
 
 /// Visits in a response, if the call does not say how many.
 const DEFAULT_LIMIT: usize = 100;
+
+/// Actions of a visit that are shown.
+const SHOWN_ACTIONS: usize = 500;
 
 /// Actions of one visitor, each soon after the one before.
 #[derive(Clone, Debug, Default)]
@@ -78,8 +81,9 @@ impl Visit {
     }
 
     fn shown(&self, idsite: i64, anonymised: bool) -> Value {
-        let actions: Vec<Value> = self.actions.iter().map(Action::shown).collect();
-        json!({
+        let shown = self.actions.iter().take(SHOWN_ACTIONS);
+        let actions: Vec<Value> = shown.map(Action::shown).collect();
+        let mut shown = json!({
             "idSite": idsite.to_string(),
             "idVisit": self.id.to_string(),
             "visitIp": self.address(anonymised),
@@ -88,9 +92,13 @@ impl Visit {
             "serverDate": self.key.0,
             "firstActionTimestamp": self.first,
             "lastActionTimestamp": self.last,
-            "actions": actions.len().to_string(),
+            "actions": self.actions.len().to_string(),
             "actionDetails": actions,
-        })
+        });
+        if self.actions.len() > SHOWN_ACTIONS {
+            shown["truncatedActionsCount"] = json!(self.actions.len() - SHOWN_ACTIONS);
+        }
+        shown
     }
 }
 
@@ -150,11 +158,15 @@ pub(super) fn last_visits(store: &HitStore, call: &ApiRequest, live: Live) -> Re
         }
     };
     let anonymised = live == Live::Anonymised;
-    let matches = |visit: &Visit| segment.matches(visit, anonymised);
+    let after = call.get("minTimestamp").parse().unwrap_or(i64::MIN);
+    let matches = |visit: &Visit| visit.last > after && segment.matches(visit, anonymised);
     let mut visits = store
         .read(|db| matching(db, idsite, days, matches))
         .unwrap();
-    visits.sort_by_key(|visit| Reverse((visit.last, visit.id)));
+    match call.get("filter_sort_order") {
+        "asc" => visits.sort_by_key(|visit| (visit.last, visit.id)),
+        _ => visits.sort_by_key(|visit| Reverse((visit.last, visit.id))),
+    }
     let offset = call.get("filter_offset").parse().unwrap_or(0);
     let limit = match call.get("filter_limit") {
         "-1" => usize::MAX,
@@ -214,7 +226,7 @@ fn matching(
     Ok(found)
 }
 
-/// The address without its last two bytes.
+/// The address without its last two bytes; of IPv6, the first 48 bits.
 fn masked(address: &str) -> String {
     match address.parse() {
         Ok(IpAddr::V4(address)) => {
@@ -222,9 +234,8 @@ fn masked(address: &str) -> String {
             format!("{a}.{b}.0.0")
         }
         Ok(IpAddr::V6(address)) => {
-            let mut parts = address.segments();
-            parts[7] = 0;
-            IpAddr::from(parts).to_string()
+            let [a, b, c, ..] = address.segments();
+            IpAddr::from([a, b, c, 0, 0, 0, 0, 0]).to_string()
         }
         Err(_) => address.to_owned(),
     }
@@ -239,13 +250,14 @@ enum Condition {
     /// `None`: not an address, which no visit has.
     Address(Option<IpAddr>),
     Url(String),
+    UrlPrefix(String),
     User(String),
     /// The hour (UTC) of a visit's last action.
     Hour(u32),
 }
 
 impl Segment {
-    /// Parses `name==value` conditions. `,` separates alternatives and binds closer than `;`, which
+    /// Parses `name==value` and `name=^value` conditions. `,` separates alternatives and binds closer than `;`, which
     /// separates what must match as well. The error is the invalid part.
     fn parse(text: &str) -> Result<Self, String> {
         let all = text.split(';').filter(|part| !part.is_empty());
@@ -265,6 +277,9 @@ impl Segment {
 impl Condition {
     fn parse(text: &str) -> Result<Self, String> {
         let invalid = || text.chars().take(100).collect::<String>();
+        if let Some(("actionUrl", value)) = text.split_once("=^") {
+            return Ok(Self::UrlPrefix(decode(value)));
+        }
         let (name, value) = text.split_once("==").ok_or_else(invalid)?;
         let value = decode(value);
         match name {
@@ -285,6 +300,12 @@ impl Condition {
                 .actions
                 .iter()
                 .any(|action| action.url.as_ref() == Some(url)),
+            Self::UrlPrefix(prefix) => visit.actions.iter().any(|action| {
+                action
+                    .url
+                    .as_ref()
+                    .is_some_and(|url| url.starts_with(prefix))
+            }),
             Self::User(user) => visit.uid.as_ref() == Some(user),
             Self::Hour(hour) => visit.last_hour() == i64::from(*hour),
         }
@@ -322,7 +343,7 @@ mod tests {
     #[test]
     fn addresses_are_masked_by_two_bytes() {
         assert_eq!(masked("10.1.2.3"), "10.1.0.0");
-        assert_eq!(masked("2001:db8::1:2"), "2001:db8::1:0");
+        assert_eq!(masked("2001:db8:1:2:3::4"), "2001:db8:1::");
     }
 
     fn visit() -> Visit {
@@ -348,6 +369,8 @@ mod tests {
         assert!(matches("actionUrl==http%3A%2F%2Fa%2Fx%3Fb%3D1%26c%3D2"));
         assert!(matches("actionUrl==http://a/y+z"));
         assert!(!matches("actionUrl==http%3A%2F%2Fa%2F"));
+        assert!(matches("actionUrl=^http%3A%2F%2Fa%2F"));
+        assert!(!matches("actionUrl=^http%3A%2F%2Fb%2F"));
         assert!(matches("visitIp==10.0.0.1"));
         assert!(matches("userId==ann"));
         assert!(matches("visitServerHour==10"));
