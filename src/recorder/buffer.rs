@@ -158,20 +158,8 @@ impl Buffer {
     /// The body of a bulk tracking request; see guide/requests.md, "Batches".
     pub fn batch_body(&self, requests: &[u32], token: Option<&Secret>) -> Bytes {
         let mut body = Vec::with_capacity(self.batch_bytes(requests) + 128);
-        body.push(b'{');
-        if let Some(token) = token {
-            body.extend_from_slice(b"\"token_auth\":\"");
-            json::push_text(&mut body, token.expose().as_bytes());
-            body.extend_from_slice(b"\",");
-        }
-        body.extend_from_slice(b"\"requests\":[");
-        for (index, request) in requests.iter().enumerate() {
-            if index > 0 {
-                body.push(b',');
-            }
-            body.extend_from_slice(self.json(*request));
-        }
-        body.extend_from_slice(b"]}");
+        let requests = requests.iter().map(|request| self.json(*request));
+        write_body(&mut body, requests, token);
         Bytes::from(body)
     }
 
@@ -249,6 +237,28 @@ impl Buffer {
     fn entry(&self, request: u32) -> &BufferedGroup {
         &self.groups[self.requests[request as usize].group as usize]
     }
+}
+
+/// Writes the body of a bulk tracking request.
+pub fn write_body<'r>(
+    body: &mut Vec<u8>,
+    requests: impl Iterator<Item = &'r [u8]>,
+    token: Option<&Secret>,
+) {
+    body.push(b'{');
+    if let Some(token) = token {
+        body.extend_from_slice(b"\"token_auth\":\"");
+        json::push_text(body, token.expose().as_bytes());
+        body.extend_from_slice(b"\",");
+    }
+    body.extend_from_slice(b"\"requests\":[");
+    for (index, request) in requests.enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(request);
+    }
+    body.extend_from_slice(b"]}");
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ mod days;
 mod epoch;
 mod in_doubt;
 mod queue;
+mod read_back;
 mod sender;
+mod witness;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use crossbeam_channel as channel;
 
 use crate::error::{Error, Result};
 use crate::matomo::retry::RetryPolicy;
+use crate::report::summary::ReadBackSummary;
 use crate::report::{Account, Console, Count};
 use crate::shutdown::Shutdown;
 
@@ -40,6 +43,8 @@ use epoch::Epochs;
 pub use in_doubt::{Decision, HIDDEN_HITS, InDoubt};
 use queue::CHUNK_BYTES;
 pub use queue::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
+use read_back::ReadBack;
+pub use read_back::ReadBackMode;
 use sender::Sender;
 
 /// How often the end of the recorders is checked.
@@ -74,6 +79,8 @@ pub struct DeliveryOptions {
     pub pace: Option<Duration>,
     pub debug_tracker: bool,
     pub in_doubt: InDoubt,
+    /// Ask Matomo whether it has what it acknowledged. `None`: if several recorders send.
+    pub read_back: Option<bool>,
 }
 
 /// The recorder threads.
@@ -81,6 +88,7 @@ pub struct Pool {
     threads: Vec<JoinHandle<()>>,
     /// With `--recorders=auto`: knows the number that was found.
     auto: Option<Arc<Semaphore>>,
+    read_back: Option<Arc<read_back::Shared>>,
     console: Console,
 }
 
@@ -100,9 +108,18 @@ impl Pool {
         };
         let batch_size = BatchSize::new(options.max_batch_hits, buffer_bytes);
         let semaphore = Arc::new(Semaphore::new(Controller::new(concurrency, batch_size)));
-        let (return_emptied, emptied) = channel::unbounded();
         let epochs = Arc::<Epochs>::default();
-        let mut threads = Vec::new();
+        let read_back = match options.read_back == Some(true) && context.ledger.is_some() {
+            true => Some(ReadBack::start(context, &epochs).map_err(|error| {
+                Error::stopped(format!(
+                    "the thread that reads hits back cannot be started: {error}"
+                ))
+            })?),
+            false => None,
+        };
+        let (read_back, reader) = read_back.unzip();
+        let (return_emptied, emptied) = channel::unbounded();
+        let mut threads = Vec::from_iter(reader);
         let mut inboxes = Vec::new();
         for number in 1..=options.recorders {
             let (sender, inbox) = channel::bounded(read_ahead.div_ceil(CHUNK_BYTES));
@@ -115,7 +132,11 @@ impl Pool {
                 epoch: 0,
                 epochs: Arc::clone(&epochs),
                 read_ahead,
-                sender: Sender::new(Arc::clone(context), Arc::clone(&semaphore)),
+                sender: Sender::new(
+                    Arc::clone(context),
+                    Arc::clone(&semaphore),
+                    read_back.clone(),
+                ),
                 semaphore: Arc::clone(&semaphore),
                 context: Arc::clone(context),
             };
@@ -128,13 +149,15 @@ impl Pool {
                 ))
             })?);
         }
+        let shared = read_back.map(|read_back| Arc::clone(read_back.shared()));
         Ok((
             Pool {
                 threads,
                 auto: options.auto.then_some(semaphore),
+                read_back: shared.clone(),
                 console: context.console.clone(),
             },
-            Queue::new(inboxes, emptied, epochs, context.stop.clone()),
+            Queue::new(inboxes, emptied, epochs, shared, context.stop.clone()),
         ))
     }
 
@@ -143,9 +166,16 @@ impl Pool {
         let pool = Pool {
             threads: Vec::new(),
             auto: None,
+            read_back: None,
             console: console.clone(),
         };
         (pool, Queue::for_dry_run(Arc::clone(account)))
+    }
+
+    /// The part of the summary about hits that were read back.
+    pub fn read_back(&self) -> impl FnOnce() -> Option<ReadBackSummary> + use<> {
+        let shared = self.read_back.clone();
+        move || shared?.summary()
     }
 
     /// Waits for the recorders to end, once the queue is dropped. During a shutdown it waits no
@@ -211,8 +241,9 @@ impl Recorder {
 
     fn send_all(&mut self) -> Result<()> {
         while self.fill_buffer() {
+            self.sender.wait_for_room();
             if self.epochs.begin(self.epoch, &self.context.stop) {
-                self.sender.send(&mut self.buffer)?;
+                self.sender.send(&mut self.buffer, self.epoch)?;
             }
             if self.context.stop.requested() {
                 // `count_unsent` has to see the rest of the buffer.

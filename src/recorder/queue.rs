@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 
 use super::days::{DayWindow, SMALL_EPOCH, WINDOW_BYTES};
 use super::epoch::Epochs;
+use super::read_back;
 use crate::hit::HitDays;
 use crate::ledger::LogId;
 use crate::report::rejects::Original;
@@ -155,7 +156,6 @@ impl Chunk {
 }
 
 /// The parser's end of the queue. Dropping it ends the recorders.
-#[derive(Debug)]
 pub struct Queue {
     /// The chunk being filled for each recorder; a single one in a dry run.
     filling: Vec<Chunk>,
@@ -167,6 +167,7 @@ pub struct Queue {
     spread: usize,
     /// `None` if no two requests are in flight at once.
     days: Option<DayWindow>,
+    read_back: Option<Arc<read_back::Shared>>,
     output: QueueOutput,
 }
 
@@ -195,6 +196,7 @@ impl Queue {
         inboxes: Vec<Sender<Chunk>>,
         emptied: Receiver<Chunk>,
         epochs: Arc<Epochs>,
+        read_back: Option<Arc<read_back::Shared>>,
         stop: Shutdown,
     ) -> Self {
         let recorders = inboxes.len();
@@ -203,6 +205,7 @@ impl Queue {
             unflushed: vec![false; recorders],
             epoch: 0,
             spread: recorders,
+            read_back,
             days: (recorders > 1).then(|| DayWindow::new(WINDOW_BYTES, SMALL_EPOCH)),
             output: QueueOutput::Recorders {
                 inboxes,
@@ -219,6 +222,7 @@ impl Queue {
             unflushed: vec![false],
             epoch: 0,
             spread: 1,
+            read_back: None,
             days: None,
             output: QueueOutput::DryRun(account),
         }
@@ -261,6 +265,11 @@ impl Queue {
             self.next_days()?;
         }
         self.flush_chunks()
+    }
+
+    /// Asks soon for hits that are acknowledged and not confirmed. Returns whether there are any.
+    pub fn confirm(&self) -> bool {
+        self.read_back.as_ref().is_some_and(|shared| shared.hurry())
     }
 
     /// Groups that were added but not handed over.

@@ -33,7 +33,13 @@ impl Simulation {
         let epochs = Arc::<Epochs>::default();
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..recorders).map(|_| unbounded()).unzip();
         let (_, emptied) = unbounded();
-        let mut queue = Queue::new(senders, emptied, Arc::clone(&epochs), Shutdown::default());
+        let mut queue = Queue::new(
+            senders,
+            emptied,
+            Arc::clone(&epochs),
+            None,
+            Shutdown::default(),
+        );
         queue.days = queue.days.map(|_| DayWindow::new(window, small_epoch));
         let recorders = inboxes.into_iter().map(|inbox| SimulatedRecorder {
             inbox,

@@ -83,6 +83,9 @@ pub enum Fault {
     HalfJson,
     /// Stored, with PHP warnings before the JSON of the response.
     Warnings,
+    /// That many of the first hits are lost, and counted as tracked all the same: Matomo swallowed a
+    /// deadlock.
+    Swallowed(usize),
     /// That many of the first hits are lost, neither tracked nor invalid.
     Lost(usize),
     /// The hits at these places are invalid.
@@ -121,6 +124,7 @@ impl Fault {
             | Self::HalfJson
             | Self::Warnings
             | Self::Lost(_)
+            | Self::Swallowed(_)
             | Self::Invalid(_)
             | Self::Twice => return None,
         }))
@@ -133,6 +137,7 @@ impl Fault {
                 | Self::Deadlock
                 | Self::Nothing
                 | Self::Lost(_)
+                | Self::Swallowed(_)
                 | Self::Invalid(_)
                 | Self::Twice
         )

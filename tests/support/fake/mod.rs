@@ -12,6 +12,7 @@ mod tokens;
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,10 @@ pub struct Options {
     pub delay: Duration,
     /// Longer bodies, in bytes, are answered with 413.
     pub body_limit: Option<usize>,
+    /// Hits of this address are not stored, and counted as tracked.
+    pub excluded: Option<&'static str>,
+    /// The first questions about visits find none.
+    pub blind_questions: usize,
     /// The time zone of all sites; UTC by default.
     pub timezone: Option<&'static str>,
     /// Keeps every call with its body for [`FakeMatomo::log`].
@@ -92,6 +97,7 @@ impl FakeMatomo {
             script: Mutex::new(Script::new(options.faults.clone())),
             lock_out: Mutex::default(),
             first_days: FirstDays::default(),
+            asked: AtomicUsize::new(0),
             recorder: Recorder::new(options.keep_log),
             options,
         });
@@ -164,6 +170,8 @@ struct Faulty {
     script: Mutex<Script>,
     lock_out: Mutex<LockOut>,
     first_days: FirstDays,
+    /// Questions about visits.
+    asked: AtomicUsize,
 }
 
 impl Hook for Faulty {
@@ -338,7 +346,7 @@ impl Faulty {
         }
         let silent = work.batch.silent;
         let fault = work.fault.clone();
-        let response = work.store(responder);
+        let response = work.store(responder, self.options.excluded);
         if let Some(days) = &days
             && response.status() == 200
         {
@@ -424,9 +432,16 @@ impl Faulty {
             "Live.getLastVisitsDetails" if !site_exists(store, call.get("idSite")) => {
                 unknown_site(call.get("idSite"))
             }
+            "Live.getLastVisitsDetails" if self.is_blind() => json(200, &json!([])),
             "Live.getLastVisitsDetails" => live::last_visits(store, call, self.options.live),
             _ => responder.respond(&with_token(request, call, responder)),
         }
+    }
+
+    /// Whether a question about visits is one of the first, which find nothing.
+    fn is_blind(&self) -> bool {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        asked < self.options.blind_questions
     }
 
     /// The description of a site with the time zone of the options.
@@ -555,21 +570,37 @@ impl Work {
     }
 
     /// Passes the batch on to the sandbox.
-    fn store(mut self, responder: &Responder) -> Response<Bytes> {
+    fn store(mut self, responder: &Responder, excluded: Option<&str>) -> Response<Bytes> {
         let sent = self.batch.requests.len();
+        let is_excluded = |hit: &Value| excluded.is_some() && hit["cip"].as_str() == excluded;
+        let excludes = self.batch.requests.iter().any(is_excluded);
         let is_super_user = self.roles.batch == Role::Super;
         let is_deadlock = self.fault == Some(Fault::Deadlock);
         match &self.fault {
             Some(Fault::Deadlock) => lose(&mut self.batch.requests, sent.div_ceil(2)),
-            Some(Fault::Lost(count)) => lose(&mut self.batch.requests, *count),
+            Some(Fault::Lost(count) | Fault::Swallowed(count)) => {
+                lose(&mut self.batch.requests, *count);
+            }
             Some(Fault::Invalid(places)) => invalidate(&mut self.batch.requests, places),
-            _ if self.roles.hits.iter().all(|role| *role == Role::Super) => {
+            _ if !excludes && self.roles.hits.iter().all(|role| *role == Role::Super) => {
                 // Nothing to change.
                 return responder.respond(&self.request);
             }
             _ => {}
         }
-        let response = responder.respond(&self.with_sandbox_tokens(responder));
+        for request in &mut self.batch.requests {
+            if is_excluded(request) {
+                *request = Value::Null;
+            }
+        }
+        let is_swallowed = matches!(self.fault, Some(Fault::Swallowed(_)));
+        let mut response = responder.respond(&self.with_sandbox_tokens(responder));
+        if is_swallowed || excludes {
+            response = edit(response, |body| {
+                let invalid = body.get("invalid").and_then(Value::as_u64).unwrap_or(0);
+                body.insert("tracked".into(), (sent as u64 - invalid).into());
+            });
+        }
         if is_deadlock && response.status() == 200 {
             return failed(sent, is_super_user);
         }
