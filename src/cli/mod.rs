@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::radio::Network;
-use crate::recorder::InDoubt;
+use crate::recorder::{InDoubt, ReadBackMode};
 
 /// Import web server and Icecast access logs into Matomo.
 #[derive(Debug, Default, Parser)]
@@ -213,6 +213,9 @@ pub struct StateArgs {
     /// Clear the list of unconfirmed lines
     #[arg(long)]
     pub forget_unconfirmed: bool,
+    /// Ask Matomo whether it has the hits that it acknowledged [default: on with several recorders]
+    #[arg(long, value_name = "WHEN")]
+    pub read_back: Option<ReadBackMode>,
 }
 
 /// How a line is written.

@@ -22,8 +22,8 @@ use crate::input::InputError;
 use crate::input::discover::Source;
 use crate::input::lines::{Line, LineEvent, LineOptions, Lines};
 use crate::ledger::{BatchId, BatchState, FileId, LogId, PendingBatch, Ranges, UnconfirmedLines};
-use crate::matomo::visit_log::{LookupError, find_recorded};
-use crate::recorder::{Chunk, Decision, LinePosition, UNANSWERED_LOOKUPS};
+use crate::matomo::visit_log::{LookupError, Presence};
+use crate::recorder::{Chunk, Decision, HIDDEN_HITS, LinePosition, UNANSWERED_LOOKUPS};
 use crate::report::{Account, Count, Counter, FileAccount, Row};
 
 /// What Matomo has of a pending batch.
@@ -265,7 +265,8 @@ impl Importer {
         is_last: bool,
     ) -> Result<Option<ReconciledBatch>> {
         let requests: Vec<&[u8]> = rebuilt.chunk.requests().collect();
-        let lookup = find_recorded(&self.processor.api, &requests, rebuilt.has_hit_ids);
+        let visits = &self.processor.visits;
+        let lookup = visits.find(&requests, rebuilt.has_hit_ids, batch.sent_at());
         // The last of several runs does not wait for another one.
         let lookup = match lookup {
             Err(LookupError::NotNow(why)) if batch.runs + 1 >= MAX_RUNS => {
@@ -281,13 +282,23 @@ impl Importer {
             numbers.map_or_else(String::new, |numbers| format!(":{numbers}")),
             batch.hits
         );
+        if let (BatchState::Acknowledged, Err(LookupError::Never(why))) = (batch.state, &lookup) {
+            self.console.note(format!(
+                "{hits} were acknowledged, and Matomo cannot be asked whether it has them ({why}): \
+                 this run relies on its answer"
+            ));
+            return Ok(Some(ReconciledBatch {
+                complete: lines.clone(),
+                ..ReconciledBatch::default()
+            }));
+        }
         let decision = policy.unwrap_or_default().decide(
             lookup,
             self.shutdown.requested(),
             &format!("{hits} are unconfirmed"),
         );
-        let recorded = match decision {
-            Decision::Settle(recorded) => recorded,
+        let presences = match decision {
+            Decision::Settle(presences) => presences,
             Decision::Resend(warning) => {
                 self.list(log, path, batch, &warning)?;
                 self.console.warn_incomplete(warning);
@@ -312,20 +323,28 @@ impl Importer {
             }
             Decision::Leave => return Ok(None),
         };
-        if !is_last && recorded.contains(&false) {
+        if !is_last && presences.contains(&Presence::Missing) {
             return Ok(None);
         }
         let mut reconciled = ReconciledBatch::default();
-        let mut recorded = recorded.into_iter();
+        let mut unknown = Ranges::default();
+        let mut presences = presences.into_iter();
         for RebuiltGroup { lines, ids } in &rebuilt.groups {
-            let of_group: Vec<bool> = recorded.by_ref().take(ids.len()).collect();
-            if of_group.iter().all(|recorded| *recorded) {
+            let of_group: Vec<Presence> = presences.by_ref().take(ids.len()).collect();
+            if !of_group.contains(&Presence::Missing) {
                 insert(&mut reconciled.complete, lines);
+                if of_group.contains(&Presence::Unknown) {
+                    insert(&mut unknown, lines);
+                }
                 continue;
             }
             let before = reconciled.ids.len();
-            let recorded_ids = ids.iter().zip(&of_group).filter(|(_, recorded)| **recorded);
-            reconciled.ids.extend(recorded_ids.map(|(id, _)| id));
+            let is_sent = |presence: Presence| presence != Presence::Missing;
+            let sent_ids = ids
+                .iter()
+                .zip(&of_group)
+                .filter(|(_, presence)| is_sent(**presence));
+            reconciled.ids.extend(sent_ids.map(|(id, _)| id));
             if reconciled.ids.len() > before {
                 insert(&mut reconciled.partial, lines);
             }
@@ -334,8 +353,19 @@ impl Importer {
         self.processor.requests.recorded.extend(&reconciled.ids);
         self.console.note(format!(
             "{hits} were looked up: Matomo has {} of their lines, the others are sent",
-            reconciled.complete.lines()
+            reconciled.complete.lines() - unknown.lines()
         ));
+        if !unknown.is_empty() {
+            let warning = format!(
+                "{}: {} lines of an interrupted run are unconfirmed: {HIDDEN_HITS}",
+                path.display(),
+                unknown.lines()
+            );
+            self.list(log, path, batch, &warning)?;
+            self.console.warn_incomplete(warning);
+            account.add(Count::Read, unknown.lines());
+            account.add(Count::InDoubt, unknown.lines());
+        }
         Ok(Some(reconciled))
     }
 

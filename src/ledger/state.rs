@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
@@ -242,6 +242,11 @@ pub struct PendingBatch {
 }
 
 impl PendingBatch {
+    /// When it was sent, by the clock of that time.
+    pub fn sent_at(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.sent.wall)
+    }
+
     /// How long ago it was sent, at least.
     pub fn elapsed(&self) -> Duration {
         self.sent.elapsed(self.known_since)
