@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::buffer::{Buffer, HitOutcome};
 use super::context::Context;
 use crate::error::Result;
-use crate::ledger::{BatchId, LogId, LogRanges};
+use crate::ledger::{BatchId, BatchLines, LogId};
 use crate::matomo::outcome::{Acknowledged, Refused};
 use crate::report::Count;
 
@@ -34,14 +34,14 @@ impl Acks {
         let Some(ledger) = &self.context.ledger else {
             return Ok(None);
         };
-        let mut positions: Vec<(LogId, u64, u64)> = requests
+        let mut positions: Vec<(LogId, u64, u64, u64)> = requests
             .iter()
             .map(|request| buffer.group(*request))
             .filter_map(|group| Some((group.log?, group)))
             .flat_map(|(log, group)| {
                 group
                     .positions()
-                    .map(move |line| (log, line.start, line.end))
+                    .map(move |line| (log, line.start, line.end, line.line))
             })
             .collect();
         positions.sort_unstable();
@@ -49,21 +49,21 @@ impl Acks {
         if positions.is_empty() {
             return Ok(None);
         }
-        let mut lines = LogRanges::new();
-        for (log, start, end) in positions {
-            lines.entry(log).or_default().insert(start..end, 1);
+        let mut lines = BatchLines::default();
+        for (log, start, end, number) in positions {
+            lines.insert(log, start..end, number);
         }
         let batch = ledger.begin_batch(lines, requests.len() as u64)?;
         self.pending.push((batch, requests.to_vec()));
         Ok(Some(batch))
     }
 
-    /// Acknowledges in the ledger each batch whose lines are all settled. If only a part of a
+    /// Confirms in the ledger each batch whose lines are all settled. If only a part of a
     /// line's requests was sent, the batch stays pending, so that the next run asks Matomo first.
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub fn acknowledge_settled(&mut self, buffer: &Buffer) -> Result<()> {
+    pub fn confirm_settled(&mut self, buffer: &Buffer) -> Result<()> {
         let Some(ledger) = &self.context.ledger else {
             return Ok(());
         };
@@ -77,7 +77,7 @@ impl Acks {
         });
         settled
             .into_iter()
-            .try_for_each(|batch| ledger.acknowledge(batch))
+            .try_for_each(|batch| ledger.confirm(batch))
     }
 
     /// Removes a batch from the ledger: Matomo has nothing of it.

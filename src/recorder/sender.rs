@@ -133,7 +133,7 @@ impl Sender {
             suspect = suspect
                 .take()
                 .and_then(|(batch, reason)| self.reject_poison_hit(buffer, batch, reason));
-            self.acks.acknowledge_settled(buffer)?;
+            self.acks.confirm_settled(buffer)?;
         }
         self.acks.clear();
         suspect.map_or(Ok(()), |(_, reason)| Err(Error::stopped(reason)))
@@ -245,7 +245,7 @@ impl Sender {
                     detail,
                 };
                 let next = self.reconcile(buffer, batch, unconfirmed);
-                self.acks.acknowledge_settled(buffer)?;
+                self.acks.confirm_settled(buffer)?;
                 return Ok(next);
             }
             Outcome::NotSent { detail } => {
@@ -262,7 +262,7 @@ impl Sender {
         self.release(permit, &load);
         match (&next, pending) {
             (NextStep::Done, pending) => {
-                self.acks.acknowledge_settled(buffer)?;
+                self.acks.confirm_settled(buffer)?;
                 if let (Some(pending), Some(stored)) = (pending, stored) {
                     self.acks.record_stored(buffer, pending, &stored)?;
                 }
