@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
+use crate::matomo::visit_log::VerifyMode;
 use crate::radio::Network;
 use crate::recorder::InDoubt;
 
@@ -199,6 +200,13 @@ pub struct StateArgs {
     /// asked whether it has them
     #[arg(long, value_name = "POLICY", default_value = "resend")]
     pub in_doubt: InDoubt,
+    /// Ask Matomo whether it has the hits of the logs that are already imported, instead of
+    /// importing
+    #[arg(long, value_name = "HITS", num_args = 0..=1, require_equals = true, default_missing_value = "sample")]
+    pub verify: Option<VerifyMode>,
+    /// Send the hits that --verify=all finds missing
+    #[arg(long)]
+    pub repair: bool,
 }
 
 /// How a line is written.

@@ -3,6 +3,7 @@
 //! The token is sent in the body, never in a URL. Calls that may succeed later are retried, as
 //! `--retry-max-attempts` and `--retry-delay` say.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use thiserror::Error as ThisError;
 
 use super::client::Client;
@@ -77,6 +79,14 @@ pub struct ApiSite {
     pub id: String,
     /// The URL as configured: scheme, host, perhaps a path.
     pub main_url: String,
+    #[serde(default, deserialize_with = "response::optional_text")]
+    pub timezone: Option<String>,
+    /// Addresses and ranges, separated by commas.
+    #[serde(default, deserialize_with = "response::optional_text")]
+    pub excluded_ips: Option<String>,
+    /// Parts of user agents, separated by commas.
+    #[serde(default, deserialize_with = "response::optional_text")]
+    pub excluded_user_agents: Option<String>,
 }
 
 /// One page of a query of Matomo's visitor log.
@@ -293,6 +303,58 @@ impl Api {
         }
     }
 
+    /// Returns the addresses and the user agents that are excluded for all sites, as lists
+    /// separated by commas.
+    pub fn global_exclusions(&self) -> ApiResult<(String, String)> {
+        #[derive(Deserialize)]
+        struct ListText(#[serde(deserialize_with = "response::optional_text")] Option<String>);
+        let list = |method: &str| {
+            let ListText(list) = self.query(method, &[])?;
+            Ok(list.unwrap_or_default())
+        };
+        Ok((
+            list("SitesManager.getExcludedIpsGlobal")?,
+            list("SitesManager.getExcludedUserAgentsGlobal")?,
+        ))
+    }
+
+    /// Returns the number of actions of each of these days (`2026-11-15,2026-11-17`, in the site's
+    /// time zone), counted in the visitor log. `unique` differs for each call; otherwise Matomo
+    /// would return what it counted before.
+    pub fn actions_by_day(
+        &self,
+        idsite: &str,
+        days: &str,
+        unique: u64,
+    ) -> ApiResult<BTreeMap<String, u64>> {
+        let segment = format!("actions>=0;actions<={unique}");
+        let counts: Value = self.query(
+            "VisitsSummary.getActions",
+            &[
+                ("idSite", idsite),
+                ("period", "day"),
+                ("date", days),
+                ("segment", &segment),
+            ],
+        )?;
+        let counts = counts.as_object().into_iter().flatten();
+        let number = |count: &Value| match count {
+            Value::String(text) => text.parse().ok(),
+            count => count.as_u64(),
+        };
+        Ok(counts
+            .filter_map(|(day, count)| Some((day.clone(), number(count)?)))
+            .collect())
+    }
+
+    /// Waits. Fails with [`ApiError::Interrupted`] if a shutdown is requested.
+    pub fn wait(&self, time: Duration) -> ApiResult<()> {
+        match (self.wait)(time) {
+            true => Err(ApiError::Interrupted),
+            false => Ok(()),
+        }
+    }
+
     fn query<T: DeserializeOwned>(&self, method: &str, form: &[(&str, &str)]) -> ApiResult<T> {
         let reply = self.with_retries(|| self.call_with_token(method, form))?;
         self.parse(method, reply)
@@ -407,10 +469,7 @@ impl Api {
     }
 
     fn pause(&self, attempt: u32, retry_after: Option<Duration>) -> ApiResult<()> {
-        match (self.wait)(self.retry.wait_after(attempt, retry_after)) {
-            true => Err(ApiError::Interrupted),
-            false => Ok(()),
-        }
+        self.wait(self.retry.wait_after(attempt, retry_after))
     }
 
     fn place(&self, method: &str) -> String {

@@ -252,6 +252,7 @@ enum Condition {
     Url(String),
     UrlPrefix(String),
     User(String),
+    Visitor(String),
     /// The hour (UTC) of a visit's last action.
     Hour(u32),
 }
@@ -285,6 +286,7 @@ impl Condition {
         match name {
             "visitIp" => Ok(Self::Address(value.parse().ok())),
             "actionUrl" => Ok(Self::Url(value)),
+            "visitorId" => Ok(Self::Visitor(value)),
             "userId" => Ok(Self::User(value)),
             "visitServerHour" => value.parse().map(Self::Hour).map_err(|_| invalid()),
             _ => Err(invalid()),
@@ -306,6 +308,7 @@ impl Condition {
                     .as_ref()
                     .is_some_and(|url| url.starts_with(prefix))
             }),
+            Self::Visitor(visitor) => visit.key.1 == *visitor,
             Self::User(user) => visit.uid.as_ref() == Some(user),
             Self::Hour(hour) => visit.last_hour() == i64::from(*hour),
         }
