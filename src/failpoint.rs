@@ -29,6 +29,8 @@ mod armed {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
+    use bytes::Buf;
+
     use super::{Body, Bytes};
 
     const VARIABLE: &str = "IMPORT_LOGS_ABORT_AT";
@@ -40,14 +42,14 @@ mod armed {
 
     static ABORT_AT: OnceLock<Option<Failpoint>> = OnceLock::new();
 
-    struct Failpoint {
+    pub(super) struct Failpoint {
         name: String,
         /// How often it is still reached until the process aborts, that time included.
         left: AtomicU64,
     }
 
     impl Failpoint {
-        fn parse(text: &str) -> Self {
+        pub(super) fn parse(text: &str) -> Self {
             let (name, times) = match text.rsplit_once(':') {
                 Some((name, times)) => (name, times.parse().unwrap_or(1)),
                 None => (text, 1),
@@ -59,7 +61,7 @@ mod armed {
         }
 
         /// Counts a visit. Returns whether to abort now.
-        fn reach(&self, name: &str) -> bool {
+        pub(super) fn reach(&self, name: &str) -> bool {
             self.name == name && self.left.fetch_sub(1, Ordering::Relaxed) == 1
         }
     }
@@ -86,54 +88,42 @@ mod armed {
             return Body::from(bytes);
         }
         let length = bytes.len() as u64;
+        let half = bytes.len() / 2;
+        let (first, second) = (bytes.slice(..half), bytes.slice(half..));
         Body::sized(
-            HalvedBody {
-                rest: bytes,
-                reads: 0,
-            },
+            first.reader().chain(BetweenHalves).chain(second.reader()),
             length,
         )
     }
 
-    struct HalvedBody {
-        rest: Bytes,
-        reads: u64,
-    }
+    /// Reaches the failpoint once what is before it is sent.
+    struct BetweenHalves;
 
-    impl Read for HalvedBody {
-        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            let length = match self.reads {
-                0 => self.rest.len() / 2,
-                _ => self.rest.len(),
-            };
-            if self.reads == 1 {
-                std::thread::sleep(SEND_TIME);
-                reach(IN_BODY);
-            }
-            self.reads += 1;
-            let part = self.rest.split_to(length.min(into.len()));
-            into[..part.len()].copy_from_slice(&part);
-            Ok(part.len())
+    impl Read for BetweenHalves {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            std::thread::sleep(SEND_TIME);
+            reach(IN_BODY);
+            Ok(0)
         }
     }
+}
 
-    #[cfg(test)]
-    mod tests {
-        use super::*;
+#[cfg(test)]
+mod tests {
+    use super::armed::*;
 
-        #[test]
-        fn the_nth_visit_aborts() {
-            let point = Failpoint::parse("after-done:3");
-            let visits: Vec<bool> = (0..5).map(|_| point.reach("after-done")).collect();
-            assert_eq!(visits, [false, false, true, false, false]);
-            assert!(Failpoint::parse("after-done").reach("after-done"));
-        }
+    #[test]
+    fn the_nth_visit_aborts() {
+        let point = Failpoint::parse("after-done:3");
+        let visits: Vec<bool> = (0..5).map(|_| point.reach("after-done")).collect();
+        assert_eq!(visits, [false, false, true, false, false]);
+        assert!(Failpoint::parse("after-done").reach("after-done"));
+    }
 
-        #[test]
-        fn other_failpoints_do_not_count() {
-            let point = Failpoint::parse("after-done");
-            assert!(!point.reach("after-intent"));
-            assert!(point.reach("after-done"));
-        }
+    #[test]
+    fn other_failpoints_do_not_count() {
+        let point = Failpoint::parse("after-done");
+        assert!(!point.reach("after-intent"));
+        assert!(point.reach("after-done"));
     }
 }

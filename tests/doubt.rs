@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::fake::{FakeMatomo, Fault, Faults, Live, Options};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Live, Mask, Options};
 
 use crate::support::stored::{assert_each_once, number, numbers, options, seen_through, started};
 use crate::support::{Ended, Folder, Program, logs};
@@ -11,12 +11,25 @@ use crate::support::{Ended, Folder, Program, logs};
 /// A server whose second batch has this fault, with a visitor log that can be seen like this.
 fn faulty(live: Live, fault: Fault) -> FakeMatomo {
     started(Options {
-        faults: Faults {
-            script: vec![None, Some(fault)],
-            ..Faults::default()
-        },
+        faults: in_second_batch(fault),
         ..seen_through(live)
     })
+}
+
+/// Such a server, which keeps whole addresses.
+fn with_whole_addresses(fault: Fault) -> FakeMatomo {
+    started(Options {
+        faults: in_second_batch(fault),
+        mask: Mask::Off,
+        ..options()
+    })
+}
+
+fn in_second_batch(fault: Fault) -> Faults {
+    Faults {
+        script: vec![None, Some(fault)],
+        ..Faults::default()
+    }
 }
 
 /// Sixty lines, twenty a request.
@@ -37,8 +50,12 @@ fn import_log(sandbox: &FakeMatomo, log: String, args: &str) -> Ended {
 
 /// Whatever happened to the second batch, each hit is there once and the run ends well.
 #[track_caller]
-fn assert_settled(live: Live, fault: Fault) -> FakeMatomo {
-    let sandbox = faulty(live, fault);
+fn assert_settled(fault: Fault) -> FakeMatomo {
+    assert_settled_by(faulty(Live::Open, fault))
+}
+
+#[track_caller]
+fn assert_settled_by(sandbox: FakeMatomo) -> FakeMatomo {
     let ended = import(&sandbox, "").exits(0);
     assert_eq!(ended.summary().get("imported"), 60, "{ended}");
     assert_each_once(&sandbox, 60);
@@ -53,7 +70,7 @@ fn assert_settled(live: Live, fault: Fault) -> FakeMatomo {
 
 #[test]
 fn stored_then_the_connection_closed() {
-    let sandbox = assert_settled(Live::Open, Fault::CommitClose);
+    let sandbox = assert_settled(Fault::CommitClose);
     assert_eq!(
         sandbox.log().sent().len(),
         60,
@@ -63,7 +80,7 @@ fn stored_then_the_connection_closed() {
 
 #[test]
 fn stored_then_no_answer_in_time() {
-    let sandbox = assert_settled(Live::Open, Fault::CommitStall(Duration::from_secs(3)));
+    let sandbox = assert_settled(Fault::CommitStall(Duration::from_secs(3)));
     assert_eq!(
         sandbox.log().sent().len(),
         60,
@@ -73,37 +90,37 @@ fn stored_then_no_answer_in_time() {
 
 #[test]
 fn stored_and_half_an_answer() {
-    assert_settled(Live::Open, Fault::HalfJson);
+    assert_settled(Fault::HalfJson);
 }
 
 #[test]
 fn stored_while_the_front_end_gave_up() {
-    assert_settled(Live::Open, Fault::CommitHtml(504));
+    assert_settled(Fault::CommitHtml(504));
 }
 
 #[test]
 fn closed_before_the_body_was_read() {
-    assert_settled(Live::Open, Fault::Refuse);
+    assert_settled(Fault::Refuse);
 }
 
 #[test]
 fn closed_in_the_middle_of_the_body() {
-    assert_settled(Live::Open, Fault::CloseInBody);
+    assert_settled(Fault::CloseInBody);
 }
 
 #[test]
 fn no_answer_and_nothing_stored() {
-    assert_settled(Live::Open, Fault::Stall(Duration::from_secs(3)));
+    assert_settled(Fault::Stall(Duration::from_secs(3)));
 }
 
 #[test]
 fn rolled_back() {
-    assert_settled(Live::Open, Fault::RollBack);
+    assert_settled(Fault::RollBack);
 }
 
 #[test]
 fn a_deadlock_that_kept_the_second_half() {
-    let sandbox = assert_settled(Live::Open, Fault::Deadlock);
+    let sandbox = assert_settled(Fault::Deadlock);
     let sent: Vec<usize> = sandbox.log().sent().iter().map(number).collect();
     assert_eq!(sent.len(), 60 + 10, "only the lost half was sent again");
 }
@@ -111,7 +128,7 @@ fn a_deadlock_that_kept_the_second_half() {
 #[test]
 fn addresses_without_their_end_are_found_without_their_urls() {
     for fault in [Fault::CommitClose, Fault::Deadlock] {
-        let sandbox = assert_settled(Live::Anonymised, fault);
+        let sandbox = assert_settled(fault);
         let by_url = |segment: &String| segment.contains("actionUrl");
         let calls = sandbox.log().api;
         let mut segments = calls.iter().filter_map(|call| call.form.get("segment"));
@@ -122,7 +139,7 @@ fn addresses_without_their_end_are_found_without_their_urls() {
 #[test]
 fn hits_whose_dates_matomo_replaces_are_found_in_the_present() {
     for year in ["2001", "2085"] {
-        let sandbox = faulty(Live::Anonymised, Fault::CommitClose);
+        let sandbox = faulty(Live::Open, Fault::CommitClose);
         let log = logs::log(60).replace("/2024", &format!("/{year}"));
         import_log(&sandbox, log, "").exits(0);
         assert_each_once(&sandbox, 60);
@@ -168,8 +185,14 @@ fn hits_that_a_long_visit_may_hide_are_not_sent_again() {
 }
 
 #[test]
+fn whole_addresses_are_found_too() {
+    assert_settled_by(with_whole_addresses(Fault::CommitClose));
+    assert_settled_by(with_whole_addresses(Fault::Deadlock));
+}
+
+#[test]
 fn a_user_who_comes_from_several_addresses_is_found_at_all_of_them() {
-    let sandbox = faulty(Live::Open, Fault::CommitClose);
+    let sandbox = with_whole_addresses(Fault::CommitClose);
     // Her visit has the address of its first hit, here one of the first batch's. The others tell
     // that addresses are kept as they are.
     let log: String = (0..60)
@@ -214,6 +237,8 @@ fn deadlocks_of_first_days_double_nothing() {
             deadlock_first_days: true,
             ..Faults::default()
         },
+        // A good answer to a batch that lost hits is not doubted yet.
+        days_may_meet: true,
         ..options()
     });
     // Forty past days in turn, eight recorders.

@@ -63,7 +63,9 @@ type SiteDate = (String, NaiveDate);
 /// What the logs have of a day.
 #[derive(Default)]
 struct DayCount {
+    /// Without those that Matomo's settings exclude.
     hits: u64,
+    excluded: BTreeMap<&'static str, u64>,
     /// Matomo has as many actions.
     is_complete: bool,
     sampled: u64,
@@ -81,6 +83,8 @@ struct Verifier {
     mode: VerifyMode,
     sites: HashMap<String, SiteSettings>,
     days: BTreeMap<SiteDate, DayCount>,
+    /// Hits of all days.
+    hits: u64,
     hasher: FixedState,
     /// Hashes of what a sample has of each day: networks and kinds.
     strata: HashSet<u64>,
@@ -105,6 +109,7 @@ impl Importer {
             mode: options.mode,
             sites: HashMap::new(),
             days: BTreeMap::new(),
+            hits: 0,
             hasher: FixedState::default(),
             strata: HashSet::new(),
             findings: Findings::default(),
@@ -112,6 +117,7 @@ impl Importer {
         for log in &logs {
             self.read_again(log, &mut |batch| verifier.count(batch))?;
         }
+        let hits = verifier.hits;
         verifier.compare_counts()?;
         for log in &mut logs {
             let (mut missing, mut present) = (Vec::new(), Vec::new());
@@ -124,7 +130,6 @@ impl Importer {
         verifier.look_in_other_sites()?;
         let Verifier { days, findings, .. } = verifier;
         let complete = days.values().filter(|day| day.is_complete).count();
-        let hits = days.values().map(|day| day.hits).sum();
         self.console
             .print(findings.text(logs.len(), hits, complete, days.len()));
         if findings.unexplained() > 0 && !options.repair {
@@ -251,10 +256,19 @@ impl Verifier {
     /// Counts hits by site and day.
     fn count(&mut self, batch: &mut RebuiltBatch) -> Result<()> {
         for json in batch.chunk.requests() {
+            self.hits += 1;
             // Others are counted when they are to be looked up.
             if let Ok(hit) = SoughtHit::parse(json) {
                 let day = self.day_of(&hit)?;
-                self.days.entry(day).or_default().hits += 1;
+                let reason = self
+                    .site(&hit.idsite)?
+                    .exclusions
+                    .reason(hit.address, &hit.agent);
+                let count = self.days.entry(day).or_default();
+                match reason {
+                    Some(reason) => *count.excluded.entry(reason).or_default() += 1,
+                    None => count.hits += 1,
+                }
             }
         }
         clear(batch);
@@ -302,6 +316,12 @@ impl Verifier {
                 let counted = counts.get(&day.1.to_string()).copied();
                 if let Some(count) = self.days.get_mut(day) {
                     count.is_complete = counted == Some(count.hits);
+                    if count.is_complete {
+                        let excluded = std::mem::take(&mut count.excluded);
+                        excluded
+                            .into_iter()
+                            .for_each(|(reason, hits)| self.findings.add_excluded(reason, hits));
+                    }
                 }
             }
         }

@@ -276,6 +276,65 @@ fn a_first_batch_alone_does_not_deadlock() {
 }
 
 #[test]
+fn a_swallowed_deadlock_loses_the_beginning_behind_a_good_answer() {
+    let matomo = faulty(Faults {
+        script: vec![Some(Fault::Swallowed(2))],
+        ..Faults::default()
+    });
+    let mut requests = hits(4);
+    requests[3]["idsite"] = json!(99);
+    let reply = send(&matomo, &requests).unwrap();
+    assert_eq!(reply.status, 200);
+    let answer = reply.json();
+    assert_eq!(
+        (&answer["status"], &answer["tracked"]),
+        (&json!("success"), &json!(3))
+    );
+    assert_eq!(answer["invalid_indices"], json!([3]));
+    assert_eq!(numbers(&matomo), [2]);
+}
+
+#[test]
+fn batches_of_different_past_days_that_meet_lose_a_beginning() {
+    let of_day = |number: usize, days_ago| {
+        let mut hit = hit(number);
+        hit["cdt"] = json!(noon(days_ago));
+        hit
+    };
+    let slow = [of_day(0, 5), of_day(1, 5)];
+    let quick = [of_day(2, 5), of_day(3, 4), of_day(4, 4)];
+    for days_may_meet in [false, true] {
+        let matomo = FakeMatomo::start(Options {
+            faults: slow_first(),
+            days_may_meet,
+            ..options()
+        });
+        for (reply, sent) in send_during(&matomo, &slow, &quick).iter().zip([2, 3]) {
+            assert_eq!(
+                (reply.status, &reply.json()["tracked"]),
+                (200, &json!(sent))
+            );
+        }
+        match days_may_meet {
+            true => assert_eq!(numbers(&matomo), [2, 3, 4, 0, 1]),
+            false => assert_eq!(numbers(&matomo), [4, 0, 1]),
+        }
+        // Both days are noted now.
+        let [_, again] = send_during(&matomo, &slow, &quick);
+        assert_eq!(again.status, 200);
+        let stored = numbers(&matomo).len();
+        assert_eq!(stored, if days_may_meet { 10 } else { 8 });
+    }
+}
+
+#[test]
+fn batches_of_one_day_lose_nothing_when_they_meet() {
+    let matomo = faulty(slow_first());
+    send_during(&matomo, &hits(2), &hits(3));
+    assert_eq!(numbers(&matomo), [0, 1, 2, 0, 1]);
+}
+
+#[test]
 fn today_never_deadlocks() {
     let matomo = first_days(SHORT);
     let mut today = hit(1);

@@ -4,9 +4,17 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::*;
-use crate::support::fake::Live;
+use crate::support::fake::{Live, Mask};
 
 const METHOD: &str = "Live.getLastVisitsDetails";
+
+/// A server that keeps whole addresses.
+fn unmasked() -> FakeMatomo {
+    FakeMatomo::start(Options {
+        mask: Mask::Off,
+        ..options()
+    })
+}
 
 /// The visits of site 1 in the last days.
 fn ask(matomo: &FakeMatomo, more: &[(&str, &str)]) -> Vec<Value> {
@@ -33,7 +41,7 @@ fn ids(visits: &[Value]) -> Vec<&str> {
 
 #[test]
 fn page_views_downloads_and_events_come_back_with_their_ids() {
-    let matomo = faultless();
+    let matomo = unmasked();
     let mut requests = vec![hit(1), hit(1), hit(1)];
     requests[1]["download"] = json!("http://www.example.com/a.zip");
     requests[2]["e_c"] = json!("Listening");
@@ -59,7 +67,7 @@ fn page_views_downloads_and_events_come_back_with_their_ids() {
 
 #[test]
 fn visits_are_selected_by_address_url_and_hour() {
-    let matomo = faultless();
+    let matomo = unmasked();
     send(&matomo, &hits(5)).unwrap();
     let by = |segment: &str| ask(&matomo, &[("segment", segment)]).len();
     assert_eq!(by("visitIp==10.0.0.1"), 1);
@@ -145,27 +153,112 @@ fn invalid_calls_get_an_error() {
 }
 
 #[test]
-fn the_visitor_log_may_be_closed_or_anonymised() {
-    let with = |live| {
-        let matomo = FakeMatomo::start(Options { live, ..options() });
-        send(&matomo, &hits(2)).unwrap();
-        matomo
-    };
-    let closed = with(Live::Closed);
+fn the_visitor_log_may_be_closed() {
+    let closed = FakeMatomo::start(Options {
+        live: Live::Closed,
+        ..options()
+    });
     let arguments = [("idSite", "1"), ("period", "day"), ("date", "today")];
     let answer = Client::of(&closed).call(METHOD, &arguments).unwrap();
     assert_eq!(
         (answer.status, &answer.json()["result"]),
         (401, &json!("error"))
     );
-    let anonymised = with(Live::Anonymised);
-    assert!(ask(&anonymised, &[("segment", "visitIp==10.0.0.1")]).is_empty());
+}
+
+#[test]
+fn addresses_are_masked_and_found_by_their_masked_form_only() {
+    let matomo = faultless();
+    send(&matomo, &hits(2)).unwrap();
+    assert!(ask(&matomo, &[("segment", "visitIp==10.0.0.1")]).is_empty());
+    assert_eq!(ask(&matomo, &[("segment", "visitIp==10.0.0.0")]).len(), 2);
     let found = ask(
-        &anonymised,
+        &matomo,
         &[("segment", "actionUrl==http%3A%2F%2Fwww.example.com%2F1")],
     );
     assert_eq!(
         (ids(&found), &found[0]["visitIp"]),
         (vec!["p00001"], &json!("10.0.0.0"))
     );
+}
+
+#[test]
+fn a_url_that_two_transactions_met_first_is_found_whole_only_by_its_beginning() {
+    for unique_actions in [false, true] {
+        let matomo = FakeMatomo::start(Options {
+            faults: slow_first(),
+            unique_actions,
+            ..options()
+        });
+        let same_page = |number: usize| {
+            let mut hit = hit(number);
+            hit["url"] = json!("http://www.example.com/shared");
+            hit
+        };
+        send_during(&matomo, &[same_page(1)], &[same_page(2)]);
+        // A later one uses what is there.
+        send(&matomo, &[same_page(3)]).unwrap();
+        let by = |operator: &str| {
+            let segment = format!("actionUrl{operator}http%3A%2F%2Fwww.example.com%2Fshared");
+            ask(&matomo, &[("segment", &segment)]).len()
+        };
+        assert_eq!(by("=="), if unique_actions { 3 } else { 2 });
+        assert_eq!((by("=^"), by("=@")), (3, 3));
+    }
+}
+
+#[test]
+fn dates_in_the_future_and_of_long_ago_become_now() {
+    let matomo = faultless();
+    let mut requests = hits(2);
+    requests[0]["cdt"] = json!(noon(-2));
+    requests[1]["cdt"] = json!("1999-12-31 23:59:59");
+    send(&matomo, &requests).unwrap();
+    let arguments = [("idSite", "1"), ("period", "day"), ("date", "today")];
+    let answer = Client::of(&matomo).call(METHOD, &arguments).unwrap().json();
+    assert_eq!(answer.as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn columns_and_the_first_moment_can_be_chosen() {
+    let matomo = faultless();
+    let mut requests = hits(2);
+    requests[0]["cdt"] = json!(noon(2));
+    send(&matomo, &requests).unwrap();
+    let all = ask(&matomo, &[]);
+    let after = all[1]["lastActionTimestamp"].to_string();
+    let later = ask(
+        &matomo,
+        &[
+            ("minTimestamp", after.as_str()),
+            ("showColumns", "visitIp,truncatedActionsCount,actionDetails"),
+        ],
+    );
+    assert_eq!(ids(&later), ["p00000"]);
+    let names: Vec<&String> = later[0].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["visitIp", "actionDetails"]);
+}
+
+#[test]
+fn actions_are_counted_for_each_day_when_a_segment_is_new() {
+    let matomo = faultless();
+    send(&matomo, &hits(3)).unwrap();
+    let count = |segment: &str| {
+        let (from, to) = (noon(4), noon(3));
+        let days = format!("{},{}", &from[..10], &to[..10]);
+        let arguments = [
+            ("idSite", "1"),
+            ("period", "day"),
+            ("date", &days),
+            ("segment", segment),
+        ];
+        let method = "VisitsSummary.getActions";
+        let answer = Client::of(&matomo).call(method, &arguments).unwrap();
+        let json = answer.json();
+        [&from, &to].map(|day| json[&day[..10]].as_u64().unwrap())
+    };
+    assert_eq!(count("actions>=0;actions<=9000001"), [0, 3]);
+    send(&matomo, &hits(2)).unwrap();
+    assert_eq!(count("actions>=0;actions<=9000001"), [0, 3]);
+    assert_eq!(count("actions>=0;actions<=9000002"), [0, 5]);
 }

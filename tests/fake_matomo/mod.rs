@@ -13,7 +13,8 @@ use chrono::{TimeDelta, Utc};
 use import_logs::secret::Secret;
 use serde_json::{Value, json};
 
-use crate::support::fake::{FakeMatomo, Faults, Options, Tokens};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Options, Tokens};
+use crate::support::until;
 use client::{Client, Reply};
 
 /// Longer than any test waits.
@@ -81,6 +82,31 @@ fn good_body(matomo: &FakeMatomo, requests: &[Value]) -> Vec<u8> {
 /// Sends a batch on a new connection. Returns `None` if it is closed without a response.
 fn send(matomo: &FakeMatomo, requests: &[Value]) -> Option<Reply> {
     Client::of(matomo).track(&good_body(matomo, requests))
+}
+
+/// The first tracking request takes longer than others.
+fn slow_first() -> Faults {
+    Faults {
+        script: vec![Some(Fault::CommitLate(Duration::from_millis(500)))],
+        ..Faults::default()
+    }
+}
+
+/// Sends a batch, and another while the server works on it. Returns both replies.
+fn send_during(matomo: &FakeMatomo, slow: &[Value], quick: &[Value]) -> [Reply; 2] {
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| send(matomo, slow).unwrap());
+        let is_working = || {
+            matomo
+                .log()
+                .tracker
+                .first()
+                .is_some_and(|call| call.hits > 0)
+        };
+        assert!(until(LONG, is_working));
+        let second = send(matomo, quick).unwrap();
+        [first.join().unwrap(), second]
+    })
 }
 
 /// The numbers in the URLs of the stored hits.

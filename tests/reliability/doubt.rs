@@ -200,7 +200,6 @@ fn a_run_interrupted_while_asking_leaves_the_question_to_the_next_run() {
 #[test]
 fn an_address_that_ends_in_zeros_proves_nothing_if_addresses_are_anonymized() {
     let world = World::with(Options {
-        live: Live::Anonymised,
         faults: Faults {
             script: vec![Some(Fault::CommitClose)],
             ..Faults::default()

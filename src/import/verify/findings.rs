@@ -10,8 +10,9 @@ use crate::report::clean;
 
 /// Values that are counted for each property.
 const MAX_VALUES: usize = 20_000;
-/// Values that are shown for each property.
+/// Values that are shown for each property, if this part of the missing hits has them, in percent.
 const SHOWN_VALUES: usize = 3;
+const MIN_SHARE: u64 = 20;
 /// Missing hits that are named with their lines.
 const SHOWN_LINES: usize = 10;
 /// Missing hits that are looked for in other sites.
@@ -96,6 +97,11 @@ impl Findings {
         }
     }
 
+    /// Adds hits that a setting of Matomo excludes and that were not looked up.
+    pub fn add_excluded(&mut self, reason: &'static str, hits: u64) {
+        *self.excluded.entry(reason).or_default() += hits;
+    }
+
     pub fn take_examples(&mut self) -> Vec<SoughtHit> {
         std::mem::take(&mut self.examples)
     }
@@ -112,8 +118,6 @@ impl Findings {
     /// The report. `complete` of the `days` have as many actions in Matomo as in the logs.
     pub fn text(&self, logs: usize, hits: u64, complete: usize, days: usize) -> String {
         let mut text = String::from("Verification\n------------\n\n");
-        let excluded: u64 = self.excluded.values().sum();
-        let looked_up = self.present + self.unknown + self.missing + excluded;
         let mut line = |number: u64, what: &str| {
             let _ = writeln!(text, "    {number} {what}");
         };
@@ -122,14 +126,22 @@ impl Findings {
             complete as u64,
             &format!("of {days} days have as many actions in Matomo as in the logs"),
         );
-        line(looked_up, "hits of the other days were looked up:");
-        line(self.present, "present");
+        line(
+            self.present,
+            "hits of the other days were looked up and found",
+        );
         for (reason, number) in &self.excluded {
-            line(*number, &format!("missing: {reason}"));
+            line(
+                *number,
+                &format!("hits are left out by Matomo's settings: {reason}"),
+            );
         }
-        line(self.missing, "missing without such a reason");
+        line(self.missing, "hits are missing");
         if self.unknown > 0 {
-            line(self.unknown, "unknown: Matomo does not show all actions");
+            line(
+                self.unknown,
+                "hits may be among actions that Matomo does not show",
+            );
         }
         if self.cannot_be_looked_up > 0 {
             line(self.cannot_be_looked_up, "hits cannot be looked up");
@@ -143,7 +155,8 @@ impl Findings {
     fn describe_missing(&self, text: &mut String) {
         text.push_str("\n    What the missing hits have in common:\n\n");
         for (property, counts) in PROPERTIES.iter().zip(&self.properties) {
-            let mut values: Vec<_> = counts.iter().filter(|(_, it)| it.missing > 0).collect();
+            let is_common = |it: &ValueCount| it.missing * 100 >= self.missing * MIN_SHARE;
+            let mut values: Vec<_> = counts.iter().filter(|(_, it)| is_common(it)).collect();
             values.sort_by_key(|(value, it)| (std::cmp::Reverse(it.missing), *value));
             for (value, ValueCount { missing, present }) in values.into_iter().take(SHOWN_VALUES) {
                 let value = clean(value.as_bytes());

@@ -26,7 +26,7 @@ pub struct Faults {
     /// size, the work takes twice as long.
     pub crowd: Option<NonZeroUsize>,
     /// First batches of a site and past day that run at the same time deadlock: the later one gets
-    /// [`Fault::Deadlock`].
+    /// [`Fault::Deadlock`]. Independent of this, see [`super::Options::days_may_meet`].
     pub deadlock_first_days: bool,
     /// Tokens expire after this many tracking requests.
     pub token_holds: Option<u64>,
@@ -85,6 +85,9 @@ pub enum Fault {
     Warnings,
     /// That many of the first hits are lost, neither tracked nor invalid.
     Lost(usize),
+    /// That many of the first hits are lost, but the response is 200 and counts them as tracked:
+    /// Matomo swallowed a deadlock.
+    Swallowed(usize),
     /// The hits at these places are invalid.
     Invalid(Vec<usize>),
     /// Stored once, but the response counts every hit twice.
@@ -121,9 +124,27 @@ impl Fault {
             | Self::HalfJson
             | Self::Warnings
             | Self::Lost(_)
+            | Self::Swallowed(_)
             | Self::Invalid(_)
             | Self::Twice => return None,
         }))
+    }
+
+    /// Whether any hits are stored.
+    pub(super) fn stores(&self) -> bool {
+        !matches!(
+            self,
+            Self::Refuse
+                | Self::CloseInBody
+                | Self::Stall(_)
+                | Self::RollBack
+                | Self::Empty500
+                | Self::TooLarge
+                | Self::Busy(..)
+                | Self::Html(_)
+                | Self::Redirect(..)
+                | Self::Nothing
+        )
     }
 
     fn is_about_hits(&self) -> bool {
@@ -133,6 +154,7 @@ impl Fault {
                 | Self::Deadlock
                 | Self::Nothing
                 | Self::Lost(_)
+                | Self::Swallowed(_)
                 | Self::Invalid(_)
                 | Self::Twice
         )

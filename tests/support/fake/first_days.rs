@@ -1,7 +1,12 @@
-//! The deadlock of first days: the first batch of a site and past day notes it in a table, inside
-//! its transaction, and two batches that do so at once deadlock.
+//! Deadlocks of past days: the first batch of a site and past day notes that day in a table, inside
+//! its transaction.
+//!
+//! Two batches that note the same day at once deadlock, and the later one fails. A batch that notes
+//! a day while another batch has hits of another past day of the site may deadlock, too. There,
+//! Matomo swallows the error: the database has rolled back what came before in the batch, and
+//! Matomo goes on with the rest.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,70 +16,99 @@ pub(super) const MIN_WORK: Duration = Duration::from_millis(20);
 /// A site and a day (days since 1970, UTC).
 pub(super) type SiteDay = (i64, i32);
 
-/// Which days are noted, and which are being noted.
+/// Which days are noted, and the batches in progress.
 #[derive(Clone, Default)]
 pub(super) struct FirstDays(Arc<Mutex<Days>>);
 
 #[derive(Default)]
 struct Days {
     noted: HashSet<SiteDay>,
-    /// With the number of batches that note them.
-    noting: HashMap<SiteDay, usize>,
+    batches: BTreeMap<u64, DayBatch>,
+    begun: u64,
+}
+
+/// The past days of a batch in progress.
+#[derive(Default)]
+struct DayBatch {
+    days: HashSet<SiteDay>,
+    /// The days that it notes, with the place of the first hit of each.
+    notes: HashMap<SiteDay, usize>,
+    /// The number of its first hits that are rolled back.
+    lost: usize,
+}
+
+impl DayBatch {
+    /// Meets a batch with these days. Returns whether a note of this batch fails.
+    fn meet(&mut self, days: &HashSet<SiteDay>) -> bool {
+        let other = |(site, day): &SiteDay| days.iter().any(|d| d.0 == *site && d.1 != *day);
+        let failed = self.notes.iter().filter(|(day, _)| other(day));
+        // The last note that fails takes everything before it.
+        let lost = failed.map(|(_, place)| place + 1).max();
+        self.lost = self.lost.max(lost.unwrap_or(0));
+        lost.is_some()
+    }
 }
 
 impl FirstDays {
-    /// A batch with these past days begins. It notes those that no batch has committed yet.
-    pub fn begin(&self, days: impl IntoIterator<Item = SiteDay>) -> Noting {
+    /// A batch begins. `days` are the places and past days of its hits. It notes those days that no
+    /// batch has committed yet.
+    pub fn begin(&self, days: impl IntoIterator<Item = (usize, SiteDay)>) -> Noting {
         let mut all = self.0.lock().unwrap();
-        let mut days: Vec<SiteDay> = days
-            .into_iter()
-            .filter(|day| !all.noted.contains(day))
-            .collect();
-        days.sort_unstable();
-        days.dedup();
-        let deadlocks = days.iter().any(|day| all.noting.contains_key(day));
-        for day in &days {
-            *all.noting.entry(*day).or_default() += 1;
+        let all = &mut *all;
+        let mut batch = DayBatch::default();
+        for (place, day) in days {
+            batch.days.insert(day);
+            if !all.noted.contains(&day) {
+                batch.notes.entry(day).or_insert(place);
+            }
         }
+        let mut deadlocks = false;
+        for other in all.batches.values_mut() {
+            deadlocks |= batch.notes.keys().any(|day| other.notes.contains_key(day));
+            // Only one of the two is rolled back.
+            if !batch.meet(&other.days) {
+                other.meet(&batch.days);
+            }
+        }
+        all.begun += 1;
+        let is_first = !batch.notes.is_empty();
+        all.batches.insert(all.begun, batch);
         Noting {
             all: self.clone(),
-            days,
+            number: all.begun,
+            is_first,
             deadlocks,
         }
     }
 }
 
-/// A batch in progress, and the days that it notes.
+/// A batch in progress.
 pub(super) struct Noting {
     all: FirstDays,
-    days: Vec<SiteDay>,
-    /// Another batch is noting one of them.
+    number: u64,
+    /// It notes a day.
+    pub is_first: bool,
+    /// Another batch is noting one of its days.
     pub deadlocks: bool,
 }
 
 impl Noting {
-    pub fn is_first(&self) -> bool {
-        !self.days.is_empty()
+    /// The number of its first hits that are lost so far.
+    pub fn lost(&self) -> usize {
+        self.all.0.lock().unwrap().batches[&self.number].lost
     }
 
     /// The batch was stored.
     pub fn committed(&self) {
         let mut all = self.all.0.lock().unwrap();
-        all.noted.extend(self.days.iter().copied());
+        let all = &mut *all;
+        all.noted.extend(all.batches[&self.number].notes.keys());
     }
 }
 
 impl Drop for Noting {
     fn drop(&mut self) {
-        let mut all = self.all.0.lock().unwrap();
-        for day in &self.days {
-            if let Some(count) = all.noting.get_mut(day) {
-                *count -= 1;
-                if *count == 0 {
-                    all.noting.remove(day);
-                }
-            }
-        }
+        self.all.0.lock().unwrap().batches.remove(&self.number);
     }
 }
 
@@ -82,31 +116,65 @@ impl Drop for Noting {
 mod tests {
     use super::*;
 
+    fn begin(days: &FirstDays, of_hits: &[SiteDay]) -> Noting {
+        days.begin(of_hits.iter().copied().enumerate())
+    }
+
     #[test]
     fn the_later_of_two_first_batches_deadlocks() {
         let days = FirstDays::default();
-        let first = days.begin([(1, 5), (1, 6)]);
-        assert!(first.is_first() && !first.deadlocks);
-        assert!(days.begin([(1, 6)]).deadlocks);
-        assert!(!days.begin([(2, 6), (1, 7)]).deadlocks);
+        let first = begin(&days, &[(1, 5), (1, 6)]);
+        assert!(first.is_first && !first.deadlocks);
+        assert!(begin(&days, &[(1, 6)]).deadlocks);
+        assert!(!begin(&days, &[(2, 6), (1, 7)]).deadlocks);
     }
 
     #[test]
     fn committed_days_do_not_deadlock() {
         let days = FirstDays::default();
-        let first = days.begin([(1, 5)]);
+        let first = begin(&days, &[(1, 5)]);
         first.committed();
         drop(first);
-        let second = days.begin([(1, 5)]);
-        assert!(!second.is_first());
-        assert!(!days.begin([(1, 5)]).deadlocks);
+        let second = begin(&days, &[(1, 5)]);
+        assert!(!second.is_first);
+        assert!(!begin(&days, &[(1, 5)]).deadlocks);
     }
 
     #[test]
     fn a_failed_batch_leaves_its_days_new() {
         let days = FirstDays::default();
-        drop(days.begin([(1, 5)]));
-        let again = days.begin([(1, 5)]);
-        assert!(again.is_first() && !again.deadlocks);
+        drop(begin(&days, &[(1, 5)]));
+        let again = begin(&days, &[(1, 5)]);
+        assert!(again.is_first && !again.deadlocks);
+    }
+
+    #[test]
+    fn a_note_beside_another_day_of_the_site_loses_what_comes_before() {
+        let days = FirstDays::default();
+        let first = begin(&days, &[(1, 5)]);
+        // The hit that makes the note, and everything before it.
+        assert_eq!(begin(&days, &[(1, 6), (1, 6)]).lost(), 1);
+        assert_eq!(begin(&days, &[(2, 6), (2, 6), (1, 6), (1, 7)]).lost(), 4);
+        // The same day and another site lose nothing.
+        assert_eq!(begin(&days, &[(1, 5)]).lost(), 0);
+        assert_eq!(begin(&days, &[(2, 6)]).lost(), 0);
+        assert_eq!(first.lost(), 0);
+    }
+
+    #[test]
+    fn of_two_batches_only_one_that_makes_a_note_loses_hits() {
+        let days = FirstDays::default();
+        let noted = begin(&days, &[(1, 5), (1, 6)]);
+        noted.committed();
+        drop(noted);
+        let earlier = begin(&days, &[(1, 5)]);
+        let later = begin(&days, &[(1, 6)]);
+        assert_eq!((earlier.lost(), later.lost()), (0, 0));
+        drop(later);
+        assert_eq!(begin(&days, &[(1, 5), (1, 7)]).lost(), 2);
+        assert_eq!(earlier.lost(), 0);
+        // The later one makes no note.
+        let earlier = begin(&days, &[(1, 8)]);
+        assert_eq!((begin(&days, &[(1, 6)]).lost(), earlier.lost()), (0, 1));
     }
 }

@@ -8,30 +8,67 @@ use hyper::Response;
 use hyper::body::Bytes;
 use import_logs::sandbox::http::{api_error, json};
 use import_logs::sandbox::{ApiRequest, HitStore};
+use ipnet::IpNet;
 use rusqlite::{Connection, Row, params};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
-/// What the visitor log shows.
+use super::actions::Actions;
+
+/// Who may see the visitor log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Live {
     #[default]
     Open,
     /// The token may not see it.
     Closed,
-    /// Addresses lose their last two bytes, IPv6 all but 48 bits (Matomo's default).
-    Anonymised,
+}
+
+/// How many bytes of an address the anonymiser sets to zero. Of IPv6 addresses, 64, 80 or 104 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mask {
+    /// Addresses are kept as they are.
+    Off,
+    OneByte,
+    /// Matomo's default.
+    #[default]
+    TwoBytes,
+    ThreeBytes,
+}
+
+impl Mask {
+    fn of(self, address: &str) -> String {
+        let (v4, v6) = match self {
+            Self::Off => (32, 128),
+            Self::OneByte => (24, 64),
+            Self::TwoBytes => (16, 48),
+            Self::ThreeBytes => (8, 24),
+        };
+        let Ok(address) = address.parse::<IpAddr>() else {
+            return address.to_owned();
+        };
+        let bits = if address.is_ipv4() { v4 } else { v6 };
+        let network = IpNet::new(address, bits).unwrap();
+        network.trunc().addr().to_string()
+    }
+}
+
+/// How visits are shown and found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shown {
+    pub mask: Mask,
+    /// `actionUrl==` finds all hits of a url, whatever their action ids are.
+    pub unique_actions: bool,
 }
 
 /// Visits in a response, if the call does not say how many.
 const DEFAULT_LIMIT: usize = 100;
-
-/// Actions of a visit that are shown.
-const SHOWN_ACTIONS: usize = 500;
+/// Actions of a visit in a response. Further ones are only counted.
+const MAX_ACTIONS: usize = 500;
 
 /// Actions of one visitor, each soon after the one before.
 #[derive(Clone, Debug, Default)]
-struct Visit {
+pub(super) struct Visit {
     /// Day, visitor, and number within the two.
     key: (String, String, i64),
     /// Its first row in the table of hits.
@@ -46,6 +83,8 @@ struct Visit {
 
 #[derive(Clone, Debug, Default)]
 struct Action {
+    /// Its row in the table of hits.
+    row: i64,
     url: Option<String>,
     kind: String,
     pv_id: Option<String>,
@@ -72,39 +111,45 @@ impl Visit {
         self.last.rem_euclid(86_400) / 3600
     }
 
-    /// The address as it is shown and searched for.
-    fn address(&self, anonymised: bool) -> String {
-        match anonymised {
-            true => masked(&self.address),
-            false => self.address.clone(),
-        }
+    /// The number of its actions.
+    pub fn actions(&self) -> usize {
+        self.actions.len()
     }
 
-    fn shown(&self, idsite: i64, anonymised: bool) -> Value {
-        let shown = self.actions.iter().take(SHOWN_ACTIONS);
-        let actions: Vec<Value> = shown.map(Action::shown).collect();
-        let mut shown = json!({
+    /// In seconds. Matomo adds one if there are several actions.
+    fn duration(&self) -> i64 {
+        self.last - self.first + i64::from(self.actions.len() > 1)
+    }
+
+    fn shown(&self, idsite: i64, mask: Mask) -> Map<String, Value> {
+        let actions = self.actions.iter().take(MAX_ACTIONS);
+        let actions: Vec<Value> = actions.map(Action::shown).collect();
+        let hidden = self.actions.len() - actions.len();
+        let visit = json!({
             "idSite": idsite.to_string(),
             "idVisit": self.id.to_string(),
-            "visitIp": self.address(anonymised),
+            "visitIp": mask.of(&self.address),
             "visitorId": self.key.1,
             "userId": self.uid,
             "serverDate": self.key.0,
             "firstActionTimestamp": self.first,
             "lastActionTimestamp": self.last,
+            "visitDuration": self.duration().to_string(),
             "actions": self.actions.len().to_string(),
             "actionDetails": actions,
         });
-        if self.actions.len() > SHOWN_ACTIONS {
-            shown["truncatedActionsCount"] = json!(self.actions.len() - SHOWN_ACTIONS);
+        let mut visit = visit.as_object().unwrap().clone();
+        if hidden > 0 {
+            visit.insert("truncatedActionsCount".into(), json!(hidden));
         }
-        shown
+        visit
     }
 }
 
 impl Action {
     fn from_row(row: &Row) -> rusqlite::Result<Self> {
         Ok(Self {
+            row: row.get(3)?,
             epoch: row.get(6)?,
             url: row.get(7)?,
             kind: row.get(8)?,
@@ -139,7 +184,13 @@ impl Action {
 }
 
 /// The response for a site that exists.
-pub(super) fn last_visits(store: &HitStore, call: &ApiRequest, live: Live) -> Response<Bytes> {
+pub(super) fn last_visits(
+    store: &HitStore,
+    call: &ApiRequest,
+    live: Live,
+    actions: &Actions,
+    shown: Shown,
+) -> Response<Bytes> {
     let idsite: i64 = call.get("idSite").parse().unwrap();
     if live == Live::Closed {
         let message = format!(
@@ -152,17 +203,12 @@ pub(super) fn last_visits(store: &HitStore, call: &ApiRequest, live: Live) -> Re
     };
     let segment = match Segment::parse(call.get("segment")) {
         Ok(segment) => segment,
-        Err(part) => {
-            let message = format!("The segment condition '{part}' is not valid.");
-            return api_error(200, &message);
-        }
+        Err(part) => return invalid_segment(&part),
     };
-    let anonymised = live == Live::Anonymised;
-    let after = call.get("minTimestamp").parse().unwrap_or(i64::MIN);
-    let matches = |visit: &Visit| visit.last > after && segment.matches(visit, anonymised);
-    let mut visits = store
-        .read(|db| matching(db, idsite, days, matches))
-        .unwrap();
+    let min_timestamp = call.get("minTimestamp").parse().unwrap_or(i64::MIN);
+    let mut visits = matching(store, idsite, days, |visit| {
+        visit.last > min_timestamp && segment.matches(visit, actions, shown)
+    });
     match call.get("filter_sort_order") {
         "asc" => visits.sort_by_key(|visit| (visit.last, visit.id)),
         _ => visits.sort_by_key(|visit| Reverse((visit.last, visit.id))),
@@ -172,13 +218,27 @@ pub(super) fn last_visits(store: &HitStore, call: &ApiRequest, live: Live) -> Re
         "-1" => usize::MAX,
         number => number.parse().unwrap_or(DEFAULT_LIMIT),
     };
+    let columns: Vec<&str> = match call.get("showColumns") {
+        "" => Vec::new(),
+        columns => columns.split(',').collect(),
+    };
     let page = visits.iter().skip(offset).take(limit);
-    let shown: Vec<Value> = page.map(|visit| visit.shown(idsite, anonymised)).collect();
-    json(200, &json!(shown))
+    let page = page.map(|visit| {
+        let mut visit = visit.shown(idsite, shown.mask);
+        visit.retain(|name, _| columns.is_empty() || columns.contains(&name.as_str()));
+        Value::Object(visit)
+    });
+    json(200, &page.collect())
+}
+
+/// The error for a segment with this invalid part.
+pub(super) fn invalid_segment(part: &str) -> Response<Bytes> {
+    let message = format!("The segment condition '{part}' is not valid.");
+    api_error(200, &message)
 }
 
 /// First and last day of a `day` or a `range`. The sites' time zone is UTC.
-fn days(period: &str, date: &str, now: DateTime<Utc>) -> Option<[NaiveDate; 2]> {
+pub(super) fn days(period: &str, date: &str, now: DateTime<Utc>) -> Option<[NaiveDate; 2]> {
     let day = |text: &str| match text {
         "today" => Some(now.date_naive()),
         "yesterday" => Some((now - TimeDelta::days(1)).date_naive()),
@@ -194,8 +254,20 @@ fn days(period: &str, date: &str, now: DateTime<Utc>) -> Option<[NaiveDate; 2]> 
     }
 }
 
-/// The visits of these days that match. Only they are kept in memory.
-fn matching(
+/// The visits of these days that match.
+pub(super) fn matching(
+    store: &HitStore,
+    idsite: i64,
+    days: [NaiveDate; 2],
+    matches: impl Fn(&Visit) -> bool,
+) -> Vec<Visit> {
+    store
+        .read(|db| read_matching(db, idsite, days, matches))
+        .unwrap()
+}
+
+/// Only the visits that match are kept in memory.
+fn read_matching(
     db: &Connection,
     idsite: i64,
     days: [NaiveDate; 2],
@@ -226,49 +298,40 @@ fn matching(
     Ok(found)
 }
 
-/// The address without its last two bytes; of IPv6, the first 48 bits.
-fn masked(address: &str) -> String {
-    match address.parse() {
-        Ok(IpAddr::V4(address)) => {
-            let [a, b, ..] = address.octets();
-            format!("{a}.{b}.0.0")
-        }
-        Ok(IpAddr::V6(address)) => {
-            let [a, b, c, ..] = address.segments();
-            IpAddr::from([a, b, c, 0, 0, 0, 0, 0]).to_string()
-        }
-        Err(_) => address.to_owned(),
-    }
-}
-
 /// Conditions that must all match, each a list of alternatives.
 #[derive(Debug, PartialEq, Eq)]
-struct Segment(Vec<Vec<Condition>>);
+pub(super) struct Segment(Vec<Vec<Condition>>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Condition {
     /// `None`: not an address, which no visit has.
     Address(Option<IpAddr>),
     Url(String),
-    UrlPrefix(String),
+    UrlBegins(String),
+    UrlContains(String),
     User(String),
     Visitor(String),
     /// The hour (UTC) of a visit's last action.
     Hour(u32),
+    MinActions(usize),
+    MaxActions(usize),
 }
 
+/// How conditions compare, the longest first.
+const OPERATORS: [&str; 5] = ["==", "=^", "=@", ">=", "<="];
+
 impl Segment {
-    /// Parses `name==value` and `name=^value` conditions. `,` separates alternatives and binds closer than `;`, which
-    /// separates what must match as well. The error is the invalid part.
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Parses conditions such as `name==value`. `,` separates alternatives and binds closer than
+    /// `;`, which separates what must match as well. The error is the invalid part.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let all = text.split(';').filter(|part| !part.is_empty());
         all.map(|part| part.split(',').map(Condition::parse).collect())
             .collect::<Result<_, _>>()
             .map(Self)
     }
 
-    fn matches(&self, visit: &Visit, anonymised: bool) -> bool {
-        let matches = |condition: &Condition| condition.matches(visit, anonymised);
+    pub fn matches(&self, visit: &Visit, actions: &Actions, shown: Shown) -> bool {
+        let matches = |condition: &Condition| condition.matches(visit, actions, shown);
         self.0
             .iter()
             .all(|alternatives| alternatives.iter().any(matches))
@@ -278,39 +341,46 @@ impl Segment {
 impl Condition {
     fn parse(text: &str) -> Result<Self, String> {
         let invalid = || text.chars().take(100).collect::<String>();
-        if let Some(("actionUrl", value)) = text.split_once("=^") {
-            return Ok(Self::UrlPrefix(decode(value)));
-        }
-        let (name, value) = text.split_once("==").ok_or_else(invalid)?;
-        let value = decode(value);
-        match name {
-            "visitIp" => Ok(Self::Address(value.parse().ok())),
-            "actionUrl" => Ok(Self::Url(value)),
-            "visitorId" => Ok(Self::Visitor(value)),
-            "userId" => Ok(Self::User(value)),
-            "visitServerHour" => value.parse().map(Self::Hour).map_err(|_| invalid()),
+        let end = text.find(|c: char| !c.is_ascii_alphanumeric());
+        let (name, rest) = text.split_at(end.ok_or_else(invalid)?);
+        let operator = OPERATORS
+            .iter()
+            .find(|operator| rest.starts_with(**operator));
+        let operator = operator.ok_or_else(invalid)?;
+        let value = decode(&rest[operator.len()..]);
+        match (name, *operator) {
+            ("visitIp", "==") => Ok(Self::Address(value.parse().ok())),
+            ("actionUrl", "==") => Ok(Self::Url(value)),
+            ("actionUrl", "=^") => Ok(Self::UrlBegins(value)),
+            ("actionUrl", "=@") => Ok(Self::UrlContains(value)),
+            ("userId", "==") => Ok(Self::User(value)),
+            ("visitorId", "==") => Ok(Self::Visitor(value)),
+            ("visitServerHour", "==") => value.parse().map(Self::Hour).map_err(|_| invalid()),
+            ("actions", ">=") => value.parse().map(Self::MinActions).map_err(|_| invalid()),
+            ("actions", "<=") => value.parse().map(Self::MaxActions).map_err(|_| invalid()),
             _ => Err(invalid()),
         }
     }
 
-    fn matches(&self, visit: &Visit, anonymised: bool) -> bool {
+    fn matches(&self, visit: &Visit, actions: &Actions, shown: Shown) -> bool {
+        let any_url = |matches: &dyn Fn(&Action, &str) -> bool| {
+            let mut of_visit = visit.actions.iter();
+            of_visit.any(|action| action.url.as_ref().is_some_and(|url| matches(action, url)))
+        };
         match self {
             Self::Address(address) => {
-                address.is_some() && visit.address(anonymised).parse().ok() == *address
+                address.is_some() && shown.mask.of(&visit.address).parse().ok() == *address
             }
-            Self::Url(url) => visit
-                .actions
-                .iter()
-                .any(|action| action.url.as_ref() == Some(url)),
-            Self::UrlPrefix(prefix) => visit.actions.iter().any(|action| {
-                action
-                    .url
-                    .as_ref()
-                    .is_some_and(|url| url.starts_with(prefix))
+            Self::Url(wanted) => any_url(&|action, url| {
+                url == wanted && (shown.unique_actions || actions.is_found(action.row, url))
             }),
+            Self::UrlBegins(wanted) => any_url(&|_, url| url.starts_with(wanted)),
+            Self::UrlContains(wanted) => any_url(&|_, url| url.contains(wanted)),
             Self::Visitor(visitor) => visit.key.1 == *visitor,
             Self::User(user) => visit.uid.as_ref() == Some(user),
             Self::Hour(hour) => visit.last_hour() == i64::from(*hour),
+            Self::MinActions(least) => visit.actions() >= *least,
+            Self::MaxActions(most) => visit.actions() <= *most,
         }
     }
 }
@@ -344,9 +414,55 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_masked_by_two_bytes() {
-        assert_eq!(masked("10.1.2.3"), "10.1.0.0");
-        assert_eq!(masked("2001:db8:1:2:3::4"), "2001:db8:1::");
+    fn addresses_are_masked_by_one_to_three_bytes() {
+        let masks = [Mask::Off, Mask::OneByte, Mask::TwoBytes, Mask::ThreeBytes];
+        assert_eq!(Mask::default(), Mask::TwoBytes);
+        assert_eq!(
+            masks.map(|mask| mask.of("203.0.113.9")),
+            ["203.0.113.9", "203.0.113.0", "203.0.0.0", "203.0.0.0"]
+        );
+        assert_eq!(
+            masks.map(|mask| mask.of("2001:db8:1:2:3::9")),
+            [
+                "2001:db8:1:2:3::9",
+                "2001:db8:1:2::",
+                "2001:db8:1::",
+                "2001:d00::"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_visit_of_several_actions_is_longer_by_a_second() {
+        let mut visit = visit();
+        (visit.first, visit.last) = (100, 160);
+        assert_eq!(visit.duration(), 61);
+        visit.actions.truncate(1);
+        visit.last = 100;
+        assert_eq!(visit.duration(), 0);
+    }
+
+    #[test]
+    fn a_visit_shows_its_first_500_actions() {
+        let mut visit = visit();
+        let shown = |visit: &Visit| Value::Object(visit.shown(1, Mask::Off));
+        assert_eq!(shown(&visit)["truncatedActionsCount"], Value::Null);
+        visit.actions = (0..503)
+            .map(|epoch| Action {
+                epoch,
+                ..Action::default()
+            })
+            .collect();
+        let shown = shown(&visit);
+        assert_eq!(
+            (&shown["actions"], &shown["truncatedActionsCount"]),
+            (&json!("503"), &json!(3))
+        );
+        let actions = shown["actionDetails"].as_array().unwrap();
+        assert_eq!(
+            (actions.len(), &actions[499]["timestamp"]),
+            (500, &json!(499))
+        );
     }
 
     fn visit() -> Visit {
@@ -363,8 +479,17 @@ mod tests {
         }
     }
 
+    fn matches_with(segment: &str, visit: &Visit, mask: Mask) -> bool {
+        let shown = Shown {
+            mask,
+            unique_actions: true,
+        };
+        let segment = Segment::parse(segment).unwrap();
+        segment.matches(visit, &Actions::default(), shown)
+    }
+
     fn matches(segment: &str) -> bool {
-        Segment::parse(segment).unwrap().matches(&visit(), false)
+        matches_with(segment, &visit(), Mask::Off)
     }
 
     #[test]
@@ -372,11 +497,15 @@ mod tests {
         assert!(matches("actionUrl==http%3A%2F%2Fa%2Fx%3Fb%3D1%26c%3D2"));
         assert!(matches("actionUrl==http://a/y+z"));
         assert!(!matches("actionUrl==http%3A%2F%2Fa%2F"));
-        assert!(matches("actionUrl=^http%3A%2F%2Fa%2F"));
-        assert!(!matches("actionUrl=^http%3A%2F%2Fb%2F"));
         assert!(matches("visitIp==10.0.0.1"));
         assert!(matches("userId==ann"));
         assert!(matches("visitServerHour==10"));
+        assert!(matches("actionUrl=^http%3A%2F%2Fa%2Fx"));
+        assert!(!matches("actionUrl=^a%2Fx"));
+        assert!(matches("actionUrl=@a%2Fx%3Fb"));
+        assert!(!matches("actionUrl=@a%2Fz"));
+        assert!(matches("actions>=2;actions<=2"));
+        assert!(!matches("actions>=3") && !matches("actions<=1"));
         assert!(matches(""));
     }
 
@@ -392,11 +521,10 @@ mod tests {
     }
 
     #[test]
-    fn anonymised_addresses_do_not_match() {
-        let segment = Segment::parse("visitIp==10.0.0.1").unwrap();
-        assert!(!segment.matches(&visit(), true));
-        let segment = Segment::parse("visitIp==10.0.0.0").unwrap();
-        assert!(segment.matches(&visit(), true));
+    fn only_the_masked_address_matches() {
+        let matches = |segment| matches_with(segment, &visit(), Mask::TwoBytes);
+        assert!(!matches("visitIp==10.0.0.1"));
+        assert!(matches("visitIp==10.0.0.0"));
     }
 
     #[test]
@@ -405,7 +533,7 @@ mod tests {
             address: "2001:db8::1".into(),
             ..visit()
         };
-        let matches = |segment: &str| Segment::parse(segment).unwrap().matches(&visit, false);
+        let matches = |segment: &str| matches_with(segment, &visit, Mask::Off);
         assert!(matches("visitIp==2001%3ADB8%3A0%3A0%3A%3A01"));
         assert!(!matches("visitIp==2001%3Adb8%3A%3A2"));
         assert!(!matches("visitIp==-"));
@@ -417,9 +545,14 @@ mod tests {
             Segment::parse("visitIp==1;browser==x"),
             Err("browser==x".into())
         );
-        assert_eq!(
-            Segment::parse("visitServerHour==x"),
-            Err("visitServerHour==x".into())
-        );
+        for part in [
+            "visitServerHour==x",
+            "userId=@a",
+            "visitIp",
+            "actions==1",
+            "==1",
+        ] {
+            assert_eq!(Segment::parse(part), Err(part.into()));
+        }
     }
 }

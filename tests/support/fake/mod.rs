@@ -1,13 +1,19 @@
 //! A fake Matomo with faults: the program's sandbox, and a hook in front of it.
 //!
 //! The sandbox checks and stores hits. The hook adds what only tests need: [`faults`], tokens with
-//! rights ([`tokens`]), deadlocks ([`first_days`]), the visitor log ([`live`]), fixed sites, and a
-//! [`log`] of all calls.
+//! rights ([`tokens`]), deadlocks ([`first_days`]), [`actions`], the visitor log ([`live`]), numbers
+//! of actions ([`summary`]), fixed sites, and a [`log`] of all calls.
+//!
+//! It behaves like a real Matomo with its default settings, where that makes an import harder:
+//! addresses are masked, a url may have several action ids, and batches of different past days that
+//! meet lose hits behind a good answer. [`Options`] has a switch for each.
 
+mod actions;
 mod faults;
 mod first_days;
 mod live;
 mod log;
+mod summary;
 mod tokens;
 
 use std::any::Any;
@@ -31,13 +37,16 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 pub use self::faults::{Fault, Faults, When};
-pub use self::live::Live;
+pub use self::live::{Live, Mask};
 pub use self::log::{Log, TrackerCall};
 pub use self::tokens::{Role, Tokens};
 
+use self::actions::{Actions, UrlIds};
 use self::faults::Script;
 use self::first_days::{FirstDays, SiteDay};
+use self::live::Shown;
 use self::log::{Recorder, Underway};
+use self::summary::Archive;
 use self::tokens::LockOut;
 use super::matomo::base64;
 
@@ -55,6 +64,13 @@ pub struct Options {
     /// HTTP basic authentication that every request needs.
     pub basic_auth: Option<(String, Secret)>,
     pub live: Live,
+    pub mask: Mask,
+    /// The setting for excluded addresses, as the API shows it. The tracker ignores it.
+    pub excluded_ips: String,
+    /// Kinder than a real Matomo: each url has one action id.
+    pub unique_actions: bool,
+    /// Kinder than a real Matomo: batches of different past days that meet lose nothing.
+    pub days_may_meet: bool,
     pub faults: Faults,
     /// How long each request takes.
     pub delay: Duration,
@@ -90,6 +106,8 @@ impl FakeMatomo {
             script: Mutex::new(Script::new(options.faults.clone())),
             lock_out: Mutex::default(),
             first_days: FirstDays::default(),
+            actions: Mutex::default(),
+            archive: Mutex::default(),
             recorder: Recorder::new(options.keep_log),
             options,
         });
@@ -162,6 +180,8 @@ struct Faulty {
     script: Mutex<Script>,
     lock_out: Mutex<LockOut>,
     first_days: FirstDays,
+    actions: Mutex<Actions>,
+    archive: Mutex<Archive>,
 }
 
 impl Hook for Faulty {
@@ -312,21 +332,23 @@ impl Faulty {
         responder: &Responder,
         underway: &Underway,
     ) -> Option<Response<Bytes>> {
-        let (mut wait, first_days) = {
+        let (mut wait, deadlocks) = {
             let script = self.script.lock().unwrap();
             let wait = script.work(self.options.delay, underway.busy());
             (wait, script.faults.deadlock_first_days)
         };
         wait += work.fault.as_ref().map_or(Duration::ZERO, Fault::work);
-        let days = first_days.then(|| self.first_days.begin(work.past_days()));
-        if let Some(days) = &days {
-            if days.is_first() {
-                wait = wait.max(first_days::MIN_WORK);
-            }
-            if days.deadlocks {
-                work.fault = work.fault.or(Some(Fault::Deadlock));
-            }
+        let stores = work.fault.as_ref().is_none_or(Fault::stores);
+        let past_days = work.past_days().into_iter().filter(|_| stores);
+        let days = self.first_days.begin(past_days);
+        let swallows = !self.options.days_may_meet;
+        if days.is_first && (deadlocks || swallows) {
+            wait = wait.max(first_days::MIN_WORK);
         }
+        if days.deadlocks && deadlocks {
+            work.fault = work.fault.or(Some(Fault::Deadlock));
+        }
+        let urls = self.actions.lock().unwrap().begin(work.urls());
         tokio::time::sleep(wait).await;
         let sent = work.batch.requests.len();
         if let Some(fault) = &work.fault
@@ -334,14 +356,17 @@ impl Faulty {
         {
             return response;
         }
+        if days.lost() > 0 && swallows {
+            work.fault = work.fault.or(Some(Fault::Swallowed(days.lost())));
+        }
         let silent = work.batch.silent;
         let fault = work.fault.clone();
         let response = work.store(responder);
-        if let Some(days) = &days
-            && response.status() == 200
-        {
+        if response.status() == 200 {
             days.committed();
         }
+        drop(days);
+        self.commit_actions(&urls, responder.store());
         let response = match fault {
             Some(fault) => fault.spoil(response).await?,
             None => response,
@@ -350,6 +375,19 @@ impl Faulty {
             200 if silent => empty(204),
             _ => response,
         })
+    }
+
+    /// Gives the hits that were stored since the last call the transaction's action ids.
+    fn commit_actions(&self, urls: &UrlIds, store: &HitStore) {
+        let mut actions = self.actions.lock().unwrap();
+        let last = actions.last_row();
+        let rows = store.read(|db| {
+            let select = "SELECT id, coalesce(url, '') FROM hits WHERE id > ? ORDER BY id";
+            let mut query = db.prepare_cached(select)?;
+            let rows = query.query_map([last], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<Result<Vec<(i64, String)>, _>>()
+        });
+        actions.commit(urls, rows.unwrap());
     }
 
     async fn call(
@@ -412,13 +450,33 @@ impl Faulty {
             "SitesManager.getSiteFromId" if !site_exists(store, call.get("idSite")) => {
                 unknown_site(call.get("idSite"))
             }
+            "SitesManager.getSiteFromId" => {
+                let response = responder.respond(&with_token(request, call, responder));
+                edit(response, |body| {
+                    drop(body.insert("timezone".into(), "UTC".into()))
+                })
+            }
+            "SitesManager.getExcludedIpsGlobal" => {
+                json(200, &json!({"value": self.options.excluded_ips}))
+            }
+            "SitesManager.getExcludedUserAgentsGlobal" => json(200, &json!({"value": false})),
             "SitesManager.getSitesIdFromSiteUrl" if !host_exists(store, call.get("url")) => {
                 json(200, &json!([]))
             }
-            "Live.getLastVisitsDetails" if !site_exists(store, call.get("idSite")) => {
+            "Live.getLastVisitsDetails" | "VisitsSummary.getActions"
+                if !site_exists(store, call.get("idSite")) =>
+            {
                 unknown_site(call.get("idSite"))
             }
-            "Live.getLastVisitsDetails" => live::last_visits(store, call, self.options.live),
+            "Live.getLastVisitsDetails" => {
+                let actions = self.actions.lock().unwrap();
+                live::last_visits(store, call, self.options.live, &actions, self.shown())
+            }
+            "VisitsSummary.getActions" => {
+                let actions = self.actions.lock().unwrap();
+                let mut archive = self.archive.lock().unwrap();
+                archive.actions(store, call, &actions, self.shown())
+            }
             _ => responder.respond(&with_token(request, call, responder)),
         }
     }
@@ -436,6 +494,13 @@ impl Faulty {
         match is_login {
             true => json(200, &json!({"value": responder.token().expose()})),
             false => api_error(200, "The current password you entered is not correct."),
+        }
+    }
+
+    fn shown(&self) -> Shown {
+        Shown {
+            mask: self.options.mask,
+            unique_actions: self.options.unique_actions,
         }
     }
 
@@ -519,19 +584,24 @@ struct Work {
 }
 
 impl Work {
-    /// The sites and past days of the hits, in days since 1970.
-    fn past_days(&self) -> Vec<SiteDay> {
+    fn urls(&self) -> impl Iterator<Item = &str> {
+        let hits = self.batch.requests.iter();
+        hits.filter_map(|hit| hit["url"].as_str())
+    }
+
+    /// The places of the hits of past days, with their sites and days (since 1970).
+    fn past_days(&self) -> Vec<(usize, SiteDay)> {
         let today = Utc::now().date_naive();
-        let hits = self.batch.requests.iter().zip(&self.roles.hits);
-        let days = hits.filter(|(_, role)| **role >= Role::Write);
-        let days = days.filter_map(|(hit, _)| {
+        let hits = self.batch.requests.iter().zip(&self.roles.hits).enumerate();
+        let days = hits.filter(|(_, (_, role))| **role >= Role::Write);
+        let days = days.filter_map(|(place, (hit, _))| {
             let site = match &hit["idsite"] {
                 Value::String(id) => id.parse().ok()?,
                 id => id.as_i64()?,
             };
             let day = NaiveDate::parse_from_str(hit["cdt"].as_str()?.get(..10)?, "%Y-%m-%d");
             let day = day.ok().filter(|day| *day < today)?;
-            Some((site, day.to_epoch_days()))
+            Some((place, (site, day.to_epoch_days())))
         });
         days.collect()
     }
@@ -541,9 +611,12 @@ impl Work {
         let sent = self.batch.requests.len();
         let is_super_user = self.roles.batch == Role::Super;
         let is_deadlock = self.fault == Some(Fault::Deadlock);
+        let is_swallowed = matches!(self.fault, Some(Fault::Swallowed(_)));
         match &self.fault {
             Some(Fault::Deadlock) => lose(&mut self.batch.requests, sent.div_ceil(2)),
-            Some(Fault::Lost(count)) => lose(&mut self.batch.requests, *count),
+            Some(Fault::Lost(count) | Fault::Swallowed(count)) => {
+                lose(&mut self.batch.requests, *count);
+            }
             Some(Fault::Invalid(places)) => invalidate(&mut self.batch.requests, places),
             _ if self.roles.hits.iter().all(|role| *role == Role::Super) => {
                 // Nothing to change.
@@ -555,12 +628,14 @@ impl Work {
         if is_deadlock && response.status() == 200 {
             return failed(sent, is_super_user);
         }
-        match is_super_user {
-            true => response,
-            false => edit(response, |body| {
+        edit(response, |body| {
+            if is_swallowed && let Some(invalid) = body["invalid"].as_u64() {
+                body.insert("tracked".into(), json!(sent as u64 - invalid));
+            }
+            if !is_super_user {
                 body.remove("invalid_indices");
-            }),
-        }
+            }
+        })
     }
 
     /// The request with the sandbox's token in place of those that may write.
