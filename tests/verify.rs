@@ -1,5 +1,6 @@
 //! `--verify` and `--repair`: what Matomo has of the lines that were imported.
 
+use crate::listening::{SHOUTCAST_HEADER, icecast, shoutcast, sorted_hits};
 use crate::support::fake::{FakeMatomo, Options};
 use crate::support::stored::{assert_each_once, numbers, options, started};
 use crate::support::{Ended, Folder, Program, logs};
@@ -146,5 +147,40 @@ fn without_a_ledger_nothing_can_be_verified() {
     for args in ["--repair", "--verify --repair --state-dir=state"] {
         let ended = run(&format!("--url=http://127.0.0.1:1 {args}")).exits(2);
         ended.says(&["--repair needs --verify=all"]);
+    }
+}
+
+#[test]
+fn only_the_missing_requests_of_a_listening_session_are_sent() {
+    let mut titles = SHOUTCAST_HEADER.to_owned();
+    for title in 1..=6 {
+        titles += &shoutcast("192.0.2.7", title * 900, "/stream?title=x", 900);
+    }
+    let connections = [1200, 9000, 60]
+        .iter()
+        .map(|seconds| {
+            icecast(
+                &format!("192.0.2.{}", seconds % 250),
+                40_000,
+                "/live",
+                seconds,
+            )
+        })
+        .collect();
+    for log in [titles, connections] {
+        let imported = Imported {
+            matomo: started(options()),
+            folder: Folder::with_log(log),
+        };
+        imported.run("--listening-time=events").exits(0);
+        let before = sorted_hits(&imported.matomo);
+        let is_last = "id IN (SELECT max(id) FROM hits GROUP BY visitor)";
+        imported.delete(&format!("{is_last} OR id = (SELECT min(id) FROM hits)"));
+        let ended = imported.run("--listening-time=events --verify=all --repair");
+        ended.exits(0);
+        assert_eq!(sorted_hits(&imported.matomo), before);
+        imported
+            .run("--listening-time=events --verify=all")
+            .exits(0);
     }
 }

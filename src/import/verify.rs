@@ -18,7 +18,7 @@ use foldhash::fast::FixedState;
 use self::findings::{Finding, Findings};
 use super::Importer;
 use super::file::Job;
-use super::recovery::RebuiltBatch;
+use super::recovery::{RebuiltBatch, RebuiltGroup};
 use crate::error::{Error, Result};
 use crate::hit_id::HitId;
 use crate::input::discover::Source;
@@ -51,10 +51,18 @@ struct VerifiedLog<'s> {
     path: &'s Path,
     options: LineOptions,
     state: LogState,
-    /// Lines with hits that are missing without a reason.
-    missing: Vec<LinePosition>,
+    missing: MissingLines,
+}
+
+/// Lines of a log with hits that are missing without a reason.
+#[derive(Default)]
+struct MissingLines {
+    lines: Ranges,
+    first: Option<LinePosition>,
     /// Hits of these lines that Matomo has all the same.
     present: Vec<HitId>,
+    /// Sessions with these lines, by their last line.
+    sessions: Vec<Vec<LinePosition>>,
 }
 
 /// A site, and a day in its time zone.
@@ -120,12 +128,12 @@ impl Importer {
         let hits = verifier.hits;
         verifier.compare_counts()?;
         for log in &mut logs {
-            let (mut missing, mut present) = (Vec::new(), Vec::new());
+            let mut missing = MissingLines::default();
             let name = log.source.to_string();
             self.read_again(log, &mut |batch| {
-                verifier.look_up(&name, batch, &mut missing, &mut present)
+                verifier.look_up(&name, batch, &mut missing)
             })?;
-            (log.missing, log.present) = (missing, present);
+            log.missing = missing;
         }
         verifier.look_in_other_sites()?;
         let Verifier { days, findings, .. } = verifier;
@@ -159,8 +167,7 @@ impl Importer {
                     path,
                     options: self.input.line_options(),
                     state,
-                    missing: Vec::new(),
-                    present: Vec::new(),
+                    missing: MissingLines::default(),
                 }),
                 _ => self.console.warn_incomplete(format!(
                     "{source}: no line of it is imported, by this --state-dir and for this --url \
@@ -203,29 +210,33 @@ impl Importer {
             source,
             options,
             mut state,
-            mut missing,
-            present,
+            missing,
             ..
         } = log;
-        if missing.is_empty() {
+        let Some(first) = missing.first else {
             return Ok(());
-        }
-        missing.sort_unstable_by_key(|line| line.start);
-        missing.dedup();
+        };
         let mut others = Ranges::default();
-        let (mut start, mut number) = (0, 1);
-        for line in &missing {
-            if line.start > start {
-                others.insert(start..line.start, line.line.saturating_sub(number));
+        let mut start = 0;
+        for (range, _) in missing.lines.iter() {
+            // Only the lines before the first one have to be counted: others are read.
+            let before = if start == 0 { first.line - 1 } else { 0 };
+            if range.start > start {
+                others.insert(start..range.start, before);
             }
-            (start, number) = (line.end, line.line + 1);
+            start = range.end;
         }
         others.insert(start..u64::MAX, 0);
+        for session in &missing.sessions {
+            self.close_session(state.log, session);
+        }
         state.done = others;
-        self.processor.requests.recorded.extend(present);
+        self.processor.requests.recorded.extend(missing.present);
         let row = self.account.open(source.to_string());
-        self.console
-            .note(format!("{source}: sending {} lines again", missing.len()));
+        self.console.note(format!(
+            "{source}: sending {} lines again",
+            missing.lines.lines()
+        ));
         self.import_job(Job {
             state: Some(state),
             ..Job::new(source, row, options)
@@ -333,20 +344,20 @@ impl Verifier {
         &mut self,
         log: &str,
         batch: &mut RebuiltBatch,
-        missing: &mut Vec<LinePosition>,
-        present: &mut Vec<HitId>,
+        missing: &mut MissingLines,
     ) -> Result<()> {
         let now = SystemTime::now();
         let mut hits = Vec::new();
-        let mut groups = Vec::new();
+        // The group of each hit, and its id.
+        let mut places = Vec::new();
         let mut requests = batch.chunk.requests();
-        for (index, group) in batch.groups.iter().enumerate() {
+        for group in &batch.groups {
             for (json, id) in requests.by_ref().take(group.ids.len()).zip(&group.ids) {
                 match SoughtHit::parse(json) {
                     Ok(hit) if batch.has_hit_ids && !hit.is_dated_anew(now) => {
                         if self.is_wanted(&hit)? {
                             hits.push(hit);
-                            groups.push((index, *id));
+                            places.push((group, *id));
                         }
                     }
                     _ => self.findings.cannot_be_looked_up += 1,
@@ -355,24 +366,27 @@ impl Verifier {
         }
         drop(requests);
         let presences = self.presences(&hits)?;
-        for ((hit, presence), (index, id)) in hits.iter().zip(presences).zip(groups) {
-            let group = &batch.groups[index];
-            let exclusions = &self.site(&hit.idsite)?.exclusions;
-            let reason = exclusions.reason(hit.address, &hit.agent);
-            let is_unexplained = presence == Presence::Missing && reason.is_none();
-            self.findings.add(Finding {
-                log,
-                line: group.lines.last().map_or(0, |line| line.line),
-                status: &group.status,
-                hit,
-                presence,
-                reason,
-            });
-            if is_unexplained {
-                missing.extend(&group.lines);
-            } else {
-                // Sent again with the others of its line otherwise.
-                present.extend((group.ids.len() > 1).then_some(id));
+        let found = hits.iter().zip(presences).zip(places).collect::<Vec<_>>();
+        let is_one_group = |a: &Found, b: &Found| std::ptr::eq(a.1.0, b.1.0);
+        for hits in found.chunk_by(is_one_group) {
+            let mut present = Vec::new();
+            for ((hit, presence), (group, id)) in hits {
+                let exclusions = &self.site(&hit.idsite)?.exclusions;
+                let reason = exclusions.reason(hit.address, &hit.agent);
+                self.findings.add(Finding {
+                    log,
+                    line: group.lines.last().map_or(0, |line| line.line),
+                    status: &group.status,
+                    hit,
+                    presence: *presence,
+                    reason,
+                });
+                if *presence != Presence::Missing || reason.is_some() {
+                    present.push(*id);
+                }
+            }
+            if let Some((_, (group, _))) = hits.first().filter(|_| present.len() < hits.len()) {
+                missing.add(group, present);
             }
         }
         clear(batch);
@@ -452,6 +466,25 @@ impl Verifier {
             }
         }
         Ok(())
+    }
+}
+
+/// A hit, whether Matomo has it, its group and its id.
+type Found<'f> = ((&'f SoughtHit, Presence), (&'f RebuiltGroup, HitId));
+
+impl MissingLines {
+    /// Adds the lines of a group. `present` are those of its requests that Matomo has.
+    fn add(&mut self, group: &RebuiltGroup, present: Vec<HitId>) {
+        for line in &group.lines {
+            self.lines.insert(line.start..line.end, 1);
+            if self.first.is_none_or(|first| line.start < first.start) {
+                self.first = Some(*line);
+            }
+        }
+        if group.ids.len() > 1 {
+            self.present.extend(present);
+            self.sessions.push(group.lines.clone());
+        }
     }
 }
 

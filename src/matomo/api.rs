@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -166,6 +166,8 @@ pub struct Api {
     stop: Shutdown,
     /// Matomo has answered a call, so a later 4xx may pass.
     reached: Arc<AtomicBool>,
+    /// Milliseconds of waits between attempts and between questions.
+    waited: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Api {
@@ -193,6 +195,7 @@ impl Api {
             wait,
             stop,
             reached: Arc::default(),
+            waited: Arc::default(),
         }
     }
 
@@ -349,10 +352,18 @@ impl Api {
 
     /// Waits. Fails with [`ApiError::Interrupted`] if a shutdown is requested.
     pub fn wait(&self, time: Duration) -> ApiResult<()> {
-        match (self.wait)(time) {
+        let stopped = (self.wait)(time);
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(time, Ordering::Relaxed);
+        match stopped {
             true => Err(ApiError::Interrupted),
             false => Ok(()),
         }
+    }
+
+    /// How long calls have waited so far instead of being answered.
+    pub fn waited(&self) -> Duration {
+        Duration::from_millis(self.waited.load(Ordering::Relaxed))
     }
 
     fn query<T: DeserializeOwned>(&self, method: &str, form: &[(&str, &str)]) -> ApiResult<T> {

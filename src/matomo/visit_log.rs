@@ -443,7 +443,9 @@ impl Window {
 /// The questions for one list of hits.
 struct Search<'a> {
     log: &'a VisitLog,
-    deadline: Instant,
+    begun: Instant,
+    /// [`Api::waited`] at the beginning.
+    waited: Duration,
     found: HashSet<HitId>,
     maybe_hidden: HashSet<HitId>,
 }
@@ -471,7 +473,8 @@ impl<'a> Search<'a> {
     fn new(log: &'a VisitLog) -> Self {
         Self {
             log,
-            deadline: Instant::now() + log.time_limit,
+            begun: Instant::now(),
+            waited: log.api.waited(),
             found: HashSet::new(),
             maybe_hidden: HashSet::new(),
         }
@@ -595,7 +598,8 @@ impl<'a> Search<'a> {
         let (mut after, mut limit) = (window.first - 1, PAGE_VISITS);
         let mut wanted: HashSet<HitId> = question.hits.iter().map(|hit| hit.pv_id).collect();
         loop {
-            if Instant::now() >= self.deadline {
+            let waited = self.log.api.waited().saturating_sub(self.waited);
+            if self.begun.elapsed().saturating_sub(waited) >= self.log.time_limit {
                 return Err(LookupError::Never(format!(
                     "reading the visits of site {idsite} takes more than {} s",
                     self.log.time_limit.as_secs()

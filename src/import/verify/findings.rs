@@ -6,13 +6,15 @@ use std::fmt::Write;
 use chrono::DateTime;
 
 use crate::matomo::visit_log::{Presence, SoughtHit};
-use crate::report::clean;
+use crate::report::clean_to;
 
 /// Values that are counted for each property.
 const MAX_VALUES: usize = 20_000;
 /// Values that are shown for each property, if this part of the missing hits has them, in percent.
 const SHOWN_VALUES: usize = 3;
 const MIN_SHARE: u64 = 20;
+/// Characters of a user agent that are kept.
+const MAX_AGENT: usize = 100;
 /// Missing hits that are named with their lines.
 const SHOWN_LINES: usize = 10;
 /// Missing hits that are looked for in other sites.
@@ -78,8 +80,8 @@ impl Findings {
             hit.idsite.clone(),
             date.date_naive().to_string(),
             hit.network(),
-            String::from_utf8_lossy(status).into_owned(),
-            hit.agent.clone(),
+            clean_to(status, MAX_AGENT).into_owned(),
+            clean_to(hit.agent.as_bytes(), MAX_AGENT).into_owned(),
         ];
         for (counts, value) in self.properties.iter_mut().zip(values) {
             if value.is_empty() || (counts.len() >= MAX_VALUES && !counts.contains_key(&value)) {
@@ -159,7 +161,6 @@ impl Findings {
             let mut values: Vec<_> = counts.iter().filter(|(_, it)| is_common(it)).collect();
             values.sort_by_key(|(value, it)| (std::cmp::Reverse(it.missing), *value));
             for (value, ValueCount { missing, present }) in values.into_iter().take(SHOWN_VALUES) {
-                let value = clean(value.as_bytes());
                 let _ = writeln!(
                     text,
                     "        {property} {value}: {missing} missing, {present} present"
