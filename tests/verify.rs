@@ -29,7 +29,10 @@ fn log() -> String {
 impl Imported {
     fn new(options: Options) -> Self {
         let imported = Self {
-            matomo: started(options),
+            matomo: started(Options {
+                timezone: Some("UTC"),
+                ..options
+            }),
             folder: Folder::with_log(log()),
         };
         imported.run("").exits(0);

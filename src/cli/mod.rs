@@ -15,7 +15,7 @@ use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Val
 
 use crate::matomo::visit_log::VerifyMode;
 use crate::radio::Network;
-use crate::recorder::InDoubt;
+use crate::recorder::{InDoubt, ReadBackMode};
 
 /// Import web server and Icecast access logs into Matomo.
 #[derive(Debug, Default, Parser)]
@@ -207,6 +207,9 @@ pub struct StateArgs {
     /// Send the hits that --verify=all finds missing
     #[arg(long)]
     pub repair: bool,
+    /// Ask Matomo whether it has the hits that it acknowledged [default: on with several recorders]
+    #[arg(long, value_name = "WHEN")]
+    pub read_back: Option<ReadBackMode>,
 }
 
 /// How a line is written.

@@ -259,14 +259,13 @@ impl LineProcessor {
             .as_ref()
             .and_then(Arguments::visitor)
             .map(str::as_bytes);
-        let day = hit.time.div_euclid(86_400) as i32;
         RequestGroup {
             file: log.number,
             log: log.resume.as_ref().map(ResumePoint::log),
             position,
             more: Vec::new(),
             site: hit.site.index,
-            days: (day, day),
+            days: self.sites.days(hit.site.index, hit.time, hit.time),
             requests: 0,
             agent: self.hasher.hash_one(hit.request.user_agent),
             visitor: self

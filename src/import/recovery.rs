@@ -20,8 +20,8 @@ use crate::hit_id::HitId;
 use crate::input::InputError;
 use crate::input::discover::Source;
 use crate::input::lines::{Line, LineEvent, LineOptions, Lines};
-use crate::ledger::{LogId, PendingBatch, Ranges};
-use crate::matomo::visit_log::Presence;
+use crate::ledger::{BatchState, LogId, PendingBatch, Ranges};
+use crate::matomo::visit_log::{LookupError, Presence};
 use crate::recorder::{Chunk, Decision, HIDDEN_HITS, LinePosition};
 use crate::report::{Account, Count, Counter, FileAccount};
 
@@ -99,7 +99,9 @@ impl Importer {
                 }
                 continue;
             }
-            if self.wait_for_server(&batch, timeout) {
+            // After an answer the server is done with it.
+            let is_acknowledged = batch.state == BatchState::Acknowledged;
+            if !is_acknowledged && self.wait_for_server(&batch, timeout) {
                 return Ok(Some(done));
             }
             if !self.is_still(path, log) {
@@ -173,6 +175,16 @@ impl Importer {
             path.display(),
             batch.hits
         );
+        if let (BatchState::Acknowledged, Err(LookupError::Never(why))) = (batch.state, &lookup) {
+            self.console.note(format!(
+                "{hits} were acknowledged, and Matomo cannot be asked whether it has them ({why}): \
+                 this run relies on its answer"
+            ));
+            return Ok(Some(ReconciledBatch {
+                complete: lines.clone(),
+                ..ReconciledBatch::default()
+            }));
+        }
         let decision = policy.unwrap_or_default().decide(
             lookup,
             self.shutdown.requested(),

@@ -11,8 +11,7 @@ use std::hash::BuildHasher;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, Days, NaiveDate, Utc};
-use chrono_tz::Tz;
+use chrono::NaiveDate;
 use foldhash::fast::FixedState;
 
 use self::findings::{Finding, Findings};
@@ -20,6 +19,7 @@ use super::Importer;
 use super::file::Job;
 use super::recovery::{RebuiltBatch, RebuiltGroup};
 use crate::error::{Error, Result};
+use crate::hit::Zone;
 use crate::hit_id::HitId;
 use crate::input::discover::Source;
 use crate::input::lines::LineOptions;
@@ -65,8 +65,8 @@ struct MissingLines {
     sessions: Vec<Vec<LinePosition>>,
 }
 
-/// A site, and a day in its time zone.
-type SiteDate = (String, NaiveDate);
+/// A site, and a day in its time zone, counted from 1970.
+type SiteDate = (String, i32);
 
 /// What the logs have of a day.
 #[derive(Default)]
@@ -80,8 +80,8 @@ struct DayCount {
 }
 
 struct SiteSettings {
-    /// `None` if it is not one of the time zone database. Its days are not counted then.
-    zone: Option<Tz>,
+    /// `None` if it is not known. Its days are not counted then.
+    zone: Option<Zone>,
     exclusions: Exclusions,
 }
 
@@ -249,7 +249,7 @@ impl Verifier {
     fn site(&mut self, idsite: &str) -> Result<&SiteSettings> {
         if !self.sites.contains_key(idsite) {
             let site = self.api.site(idsite)?;
-            let zone = site.timezone.as_deref().and_then(|zone| zone.parse().ok());
+            let zone = site.timezone.as_deref().and_then(Zone::parse);
             let exclusions = Exclusions::of_site(&self.api, &site);
             let settings = SiteSettings { zone, exclusions };
             self.sites.insert(idsite.to_owned(), settings);
@@ -259,9 +259,8 @@ impl Verifier {
 
     /// The site of a hit, and its day in the site's time zone.
     fn day_of(&mut self, hit: &SoughtHit) -> Result<SiteDate> {
-        let zone = self.site(&hit.idsite)?.zone.unwrap_or(Tz::UTC);
-        let time = DateTime::from_timestamp(hit.time, 0).unwrap_or_default();
-        Ok((hit.idsite.clone(), time.with_timezone(&zone).date_naive()))
+        let zone = self.site(&hit.idsite)?.zone.unwrap_or(Zone::UTC);
+        Ok((hit.idsite.clone(), zone.day(hit.time)))
     }
 
     /// Counts hits by site and day.
@@ -288,43 +287,31 @@ impl Verifier {
 
     /// Asks Matomo how many actions the days have that are past.
     fn compare_counts(&mut self) -> Result<()> {
-        let today = Utc::now().date_naive();
-        // Makes the segment of each question a new one.
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-        let mut unique = since_1970.unwrap_or_default().as_millis() as u64;
-        let is_past = |(day, _): &(&SiteDate, &DayCount)| {
-            let next = day.1.checked_add_days(Days::new(1));
-            let has_zone = self
-                .sites
-                .get(&day.0)
-                .is_some_and(|site| site.zone.is_some());
-            has_zone && next.is_some_and(|next| next < today)
+        let since_1970 = since_1970.unwrap_or_default();
+        // Makes the segment of each question a new one.
+        let mut unique = since_1970.as_millis() as u64;
+        let is_past = |(idsite, day): &&SiteDate| {
+            let zone = self.sites.get(idsite).and_then(|site| site.zone);
+            zone.is_some_and(|zone| *day < zone.day(since_1970.as_secs() as i64))
         };
-        let past: Vec<SiteDate> = self
-            .days
-            .iter()
-            .filter(is_past)
-            .map(|(day, _)| day.clone())
-            .collect();
-        let is_next = |a: &SiteDate, b: &SiteDate| {
-            a.0 == b.0 && a.1.checked_add_days(Days::new(1)) == Some(b.1)
-        };
+        let past: Vec<SiteDate> = self.days.keys().filter(is_past).cloned().collect();
+        let is_next = |a: &SiteDate, b: &SiteDate| a.0 == b.0 && a.1 + 1 == b.1;
         let runs = past.chunk_by(is_next).flat_map(|run| run.chunks(MAX_DAYS));
         for run in runs {
-            let [(idsite, first), ..] = run else { continue };
-            let last = run.last().map_or(first, |(_, day)| day);
+            let (Some((idsite, first)), Some((_, last))) = (run.first(), run.last()) else {
+                continue;
+            };
             unique += 1;
-            let counts = match self
-                .api
-                .actions_by_day(idsite, &format!("{first},{last}"), unique)
-            {
+            let days = format!("{},{}", date(*first), date(*last));
+            let counts = match self.api.actions_by_day(idsite, &days, unique) {
                 Ok(counts) => counts,
                 Err(error @ ApiError::Interrupted) => return Err(error.into()),
                 // The hits are looked up then.
                 Err(_) => continue,
             };
             for day in run {
-                let counted = counts.get(&day.1.to_string()).copied();
+                let counted = counts.get(&date(day.1)).copied();
                 if let Some(count) = self.days.get_mut(day) {
                     count.is_complete = counted == Some(count.hits);
                     if count.is_complete {
@@ -486,6 +473,12 @@ impl MissingLines {
             self.sessions.push(group.lines.clone());
         }
     }
+}
+
+/// A day as Matomo writes it.
+fn date(day: i32) -> String {
+    let date = NaiveDate::from_epoch_days(day).unwrap_or_default();
+    date.to_string()
 }
 
 fn clear(batch: &mut RebuiltBatch) {

@@ -282,6 +282,23 @@ impl Ledger {
         self.write(inner, Change::Confirmed(batch))
     }
 
+    /// Begins another batch with the lines of one that was acknowledged, to send some of its hits
+    /// again.
+    pub fn begin_again(&self, batch: BatchId, hits: u64) -> Result<BatchId> {
+        let lines = self
+            .lock()
+            .state
+            .batches
+            .get(&batch)
+            .map(|entry| entry.lines.clone());
+        self.begin_batch(lines.unwrap_or_default(), hits)
+    }
+
+    /// Whether the next run can read it.
+    pub fn is_on_disk(&self) -> bool {
+        self.writer.is_some()
+    }
+
     /// Notes that Matomo has these hits of a batch, while the lines of the batch also need hits of
     /// other batches. The batch stays open until its lines are done.
     pub fn note_recorded(&self, batch: BatchId, hit_ids: HitIds) -> Result<()> {

@@ -72,13 +72,14 @@ impl From<ApiError> for Error {
 }
 
 /// A site as the API returns it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct ApiSite {
     /// A number, as text.
     #[serde(rename = "idsite", deserialize_with = "response::text")]
     pub id: String,
     /// The URL as configured: scheme, host, perhaps a path.
     pub main_url: String,
+    /// `Europe/Berlin`, `UTC` or `UTC+5.5`.
     #[serde(default, deserialize_with = "response::optional_text")]
     pub timezone: Option<String>,
     /// Addresses and ranges, separated by commas.

@@ -224,7 +224,6 @@ impl VisitLog {
     ///
     /// # Errors
     /// Matomo cannot be asked.
-    #[allow(dead_code)]
     pub fn find_witnesses(&self, witnesses: &[Witness]) -> Result<Vec<Presence>, LookupError> {
         let hits: Vec<SoughtHit> = witnesses.iter().map(SoughtHit::from).collect();
         Search::new(self).run(&hits, seconds(SystemTime::now()))

@@ -14,6 +14,8 @@ use super::batch::{Batch, BatchIter};
 use super::buffer::{Buffer, HitOutcome};
 use super::context::Context;
 use super::in_doubt::{Decision, HIDDEN_HITS};
+use super::read_back::ReadBack;
+use super::witness::WitnessChooser;
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::matomo::api::ApiError;
@@ -28,6 +30,7 @@ pub struct Sender {
     context: Arc<Context>,
     semaphore: Arc<Semaphore>,
     acks: Acks,
+    witnesses: Option<(ReadBack, WitnessChooser)>,
     has_sent: bool,
 }
 
@@ -75,12 +78,24 @@ enum TokenCheck {
 }
 
 impl Sender {
-    pub fn new(context: Arc<Context>, semaphore: Arc<Semaphore>) -> Self {
+    pub fn new(
+        context: Arc<Context>,
+        semaphore: Arc<Semaphore>,
+        read_back: Option<ReadBack>,
+    ) -> Self {
         Self {
-            acks: Acks::new(Arc::clone(&context)),
+            acks: Acks::new(Arc::clone(&context), read_back.clone()),
+            witnesses: read_back.map(|read_back| (read_back, WitnessChooser::new())),
             context,
             semaphore,
             has_sent: false,
+        }
+    }
+
+    /// Waits while too many batches are not confirmed.
+    pub fn wait_for_room(&self) {
+        if let Some((read_back, _)) = &self.witnesses {
+            read_back.wait_for_room(|| self.context.stop.requested());
         }
     }
 
@@ -89,7 +104,12 @@ impl Sender {
     ///
     /// # Errors
     /// The import cannot continue.
-    pub fn send(&mut self, buffer: &mut Buffer) -> Result<()> {
+    pub fn send(&mut self, buffer: &mut Buffer, epoch: u64) -> Result<()> {
+        if let Some((_, chooser)) = &mut self.witnesses
+            && !self.context.options.keep_order
+        {
+            chooser.observe(buffer, epoch);
+        }
         let mut batches = BatchIter::new(match self.context.options.keep_order {
             true => buffer.order_of_log(),
             false => buffer.order_by_agent(),
@@ -133,7 +153,7 @@ impl Sender {
             suspect = suspect
                 .take()
                 .and_then(|(batch, reason)| self.reject_poison_hit(buffer, batch, reason));
-            self.acks.confirm_settled(buffer)?;
+            self.acks.close_settled(buffer)?;
         }
         self.acks.clear();
         suspect.map_or(Ok(()), |(_, reason)| Err(Error::stopped(reason)))
@@ -175,15 +195,17 @@ impl Sender {
         let context = Arc::clone(&self.context);
         let semaphore = Arc::clone(&self.semaphore);
         let server = &context.server;
-        let days = buffer.site_days(&batch.requests);
-        let Some(guard) = server.first_batches.acquire(&days, &context.stop) else {
-            return Ok(NextStep::Retry(batch, Duration::ZERO));
-        };
         let permit = semaphore.acquire(&context.stop);
         // A backoff may have started during the wait for the permit.
         let Some(permit) = permit.filter(|_| !server.backoff.is_active()) else {
             return Ok(NextStep::Retry(batch, Duration::ZERO));
         };
+        if let Some((read_back, chooser)) = &self.witnesses
+            && !context.options.keep_order
+        {
+            let left_out = |address| read_back.leaves_out(address);
+            chooser.move_to_front(buffer, &mut batch.requests, left_out);
+        }
         let pending = self.acks.begin(buffer, &batch.requests)?;
         let had_success = server.acknowledged() > 0;
         let body = buffer.batch_body(&batch.requests, context.token.as_ref());
@@ -196,8 +218,9 @@ impl Sender {
         if batch.attempts == 0 && !batch.probe {
             batch.acknowledged_before = server.acknowledged();
         }
+        let sites = batch.requests.iter().map(|hit| buffer.group(*hit).site);
         let history = History {
-            accepted_for_site: server.has_accepted(&days),
+            accepted_for_site: server.has_accepted(sites),
             success: had_success,
         };
         batch.attempts += 1;
@@ -221,8 +244,10 @@ impl Sender {
                 match self.check_token(buffer, &batch, &acknowledged) {
                     TokenCheck::Valid => {
                         server.count_acknowledged();
-                        guard.acknowledge();
                         stored = self.acks.acknowledge(buffer, &batch.requests, acknowledged);
+                        if let Some(stored) = &stored {
+                            self.acks.set_receipt(stored, sent_at_date);
+                        }
                         NextStep::Done
                     }
                     TokenCheck::Failed(reason) => NextStep::Stop(reason),
@@ -235,7 +260,6 @@ impl Sender {
                 retry_after,
                 detail,
             } => {
-                drop(guard);
                 self.release(permit, &load);
                 let unconfirmed = Unconfirmed {
                     unanswered_since: (!answered).then_some(sent_at),
@@ -245,7 +269,7 @@ impl Sender {
                     detail,
                 };
                 let next = self.reconcile(buffer, batch, unconfirmed);
-                self.acks.confirm_settled(buffer)?;
+                self.acks.close_settled(buffer)?;
                 return Ok(next);
             }
             Outcome::NotSent { detail } => {
@@ -262,13 +286,12 @@ impl Sender {
         self.release(permit, &load);
         match (&next, pending) {
             (NextStep::Done, pending) => {
-                self.acks.confirm_settled(buffer)?;
+                self.acks.close_settled(buffer)?;
                 if let (Some(pending), Some(stored)) = (pending, stored) {
                     self.acks.record_stored(buffer, pending, &stored)?;
                 }
             }
-            (_, Some(pending)) => self.acks.discard(pending)?,
-            _ => {}
+            _ => self.acks.discard()?,
         }
         Ok(next)
     }

@@ -18,6 +18,7 @@ mod tokens;
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,12 @@ pub struct Options {
     pub delay: Duration,
     /// Longer bodies, in bytes, are answered with 413.
     pub body_limit: Option<usize>,
+    /// Hits of this address are not stored, and counted as tracked.
+    pub excluded: Option<&'static str>,
+    /// The first questions about visits find none.
+    pub blind_questions: usize,
+    /// The time zone of all sites; UTC by default.
+    pub timezone: Option<&'static str>,
     /// Keeps every call with its body for [`FakeMatomo::log`].
     pub keep_log: bool,
 }
@@ -108,6 +115,7 @@ impl FakeMatomo {
             first_days: FirstDays::default(),
             actions: Mutex::default(),
             archive: Mutex::default(),
+            asked: AtomicUsize::new(0),
             recorder: Recorder::new(options.keep_log),
             options,
         });
@@ -182,6 +190,8 @@ struct Faulty {
     first_days: FirstDays,
     actions: Mutex<Actions>,
     archive: Mutex<Archive>,
+    /// Questions about visits.
+    asked: AtomicUsize,
 }
 
 impl Hook for Faulty {
@@ -361,7 +371,7 @@ impl Faulty {
         }
         let silent = work.batch.silent;
         let fault = work.fault.clone();
-        let response = work.store(responder);
+        let response = work.store(responder, self.options.excluded);
         if response.status() == 200 {
             days.committed();
         }
@@ -450,12 +460,6 @@ impl Faulty {
             "SitesManager.getSiteFromId" if !site_exists(store, call.get("idSite")) => {
                 unknown_site(call.get("idSite"))
             }
-            "SitesManager.getSiteFromId" => {
-                let response = responder.respond(&with_token(request, call, responder));
-                edit(response, |body| {
-                    drop(body.insert("timezone".into(), "UTC".into()))
-                })
-            }
             "SitesManager.getExcludedIpsGlobal" => {
                 json(200, &json!({"value": self.options.excluded_ips}))
             }
@@ -463,11 +467,16 @@ impl Faulty {
             "SitesManager.getSitesIdFromSiteUrl" if !host_exists(store, call.get("url")) => {
                 json(200, &json!([]))
             }
+            "SitesManager.getSiteFromId" => {
+                let response = responder.respond(&with_token(request, call, responder));
+                self.with_timezone(response)
+            }
             "Live.getLastVisitsDetails" | "VisitsSummary.getActions"
                 if !site_exists(store, call.get("idSite")) =>
             {
                 unknown_site(call.get("idSite"))
             }
+            "Live.getLastVisitsDetails" if self.is_blind() => json(200, &json!([])),
             "Live.getLastVisitsDetails" => {
                 let actions = self.actions.lock().unwrap();
                 live::last_visits(store, call, self.options.live, &actions, self.shown())
@@ -479,6 +488,24 @@ impl Faulty {
             }
             _ => responder.respond(&with_token(request, call, responder)),
         }
+    }
+
+    /// Whether a question about visits is one of the first, which find nothing.
+    fn is_blind(&self) -> bool {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        asked < self.options.blind_questions
+    }
+
+    /// The description of a site with the time zone of the options.
+    fn with_timezone(&self, response: Response<Bytes>) -> Response<Bytes> {
+        let Some(timezone) = self.options.timezone else {
+            return response;
+        };
+        response.map(|bytes| {
+            let mut site: Value = serde_json::from_slice(&bytes).unwrap();
+            site["timezone"] = timezone.into();
+            site.to_string().into()
+        })
     }
 
     fn create_token(
@@ -607,8 +634,10 @@ impl Work {
     }
 
     /// Passes the batch on to the sandbox.
-    fn store(mut self, responder: &Responder) -> Response<Bytes> {
+    fn store(mut self, responder: &Responder, excluded: Option<&str>) -> Response<Bytes> {
         let sent = self.batch.requests.len();
+        let is_excluded = |hit: &Value| excluded.is_some() && hit["cip"].as_str() == excluded;
+        let excludes = self.batch.requests.iter().any(is_excluded);
         let is_super_user = self.roles.batch == Role::Super;
         let is_deadlock = self.fault == Some(Fault::Deadlock);
         let is_swallowed = matches!(self.fault, Some(Fault::Swallowed(_)));
@@ -618,20 +647,28 @@ impl Work {
                 lose(&mut self.batch.requests, *count);
             }
             Some(Fault::Invalid(places)) => invalidate(&mut self.batch.requests, places),
-            _ if self.roles.hits.iter().all(|role| *role == Role::Super) => {
+            _ if !excludes && self.roles.hits.iter().all(|role| *role == Role::Super) => {
                 // Nothing to change.
                 return responder.respond(&self.request);
             }
             _ => {}
         }
-        let response = responder.respond(&self.with_sandbox_tokens(responder));
+        for request in &mut self.batch.requests {
+            if is_excluded(request) {
+                *request = Value::Null;
+            }
+        }
+        let mut response = responder.respond(&self.with_sandbox_tokens(responder));
+        if is_swallowed || excludes {
+            response = edit(response, |body| {
+                let invalid = body.get("invalid").and_then(Value::as_u64).unwrap_or(0);
+                body.insert("tracked".into(), (sent as u64 - invalid).into());
+            });
+        }
         if is_deadlock && response.status() == 200 {
             return failed(sent, is_super_user);
         }
         edit(response, |body| {
-            if is_swallowed && let Some(invalid) = body["invalid"].as_u64() {
-                body.insert("tracked".into(), json!(sent as u64 - invalid));
-            }
             if !is_super_user {
                 body.remove("invalid_indices");
             }
