@@ -49,8 +49,12 @@ fn import(config: Config, console: &Console, shutdown: &Shutdown) -> Result<()> 
         let selector = FormatSelector::new(config.choice, config.format)?;
         return dump::print(&selector, &config.files, &config.input, console, shutdown);
     }
+    let verify = config.verify;
     let mut run = setup(config, console, shutdown)?;
-    let outcome = run.importer.run(&run.sources);
+    let outcome = match verify {
+        Some(options) => run.importer.verify(&run.sources, options),
+        None => run.importer.run(&run.sources),
+    };
     run.finish(outcome, console, shutdown)
 }
 
@@ -59,6 +63,7 @@ struct Run {
     started: Instant,
     dry_run: bool,
     replaying: bool,
+    verifying: bool,
     sources: Vec<Source>,
     target: ConnectedTarget,
     account: Arc<Account>,
@@ -163,6 +168,7 @@ fn setup(config: Config, console: &Console, shutdown: &Shutdown) -> Result<Run> 
         started,
         dry_run: config.dry_run,
         replaying,
+        verifying: config.verify.is_some(),
         importer: Importer {
             input: config.input,
             selector,
@@ -235,7 +241,8 @@ impl Run {
             replaying: self.replaying,
         };
         // An import that failed before its first line has nothing to sum up.
-        if outcome.is_ok() || account.total(Count::Read) > 0 {
+        let is_import = outcome.is_ok() && !self.verifying;
+        if is_import || account.total(Count::Read) > 0 {
             let listening = radio.map_or_else(String::new, |radio| listening(radio, account));
             console.print(format!("{}{listening}", summary.text()));
         }

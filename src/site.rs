@@ -306,15 +306,12 @@ mod tests {
         let site = |id: &&str| {
             let id = (*id).to_owned();
             let main_url = "https://example.org/".to_owned();
-            let timezone = None;
-            (
-                id.clone(),
-                ApiSite {
-                    id,
-                    main_url,
-                    timezone,
-                },
-            )
+            let site = ApiSite {
+                id: id.clone(),
+                main_url,
+                ..ApiSite::default()
+            };
+            (id, site)
         };
         Sites {
             options: SiteOptions::default(),

@@ -25,4 +25,5 @@ mod sandbox; // --sandbox
 mod signals; // SIGINT, SIGTERM, SIGHUP
 mod support; // the harness
 mod token; // where it comes from, and where it never goes
+mod verify; // --verify and --repair
 mod wrong_use; // command lines that cannot be meant

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::fake::{FakeMatomo, Fault, Faults, Live, Options};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Live, Mask, Options};
 use crate::support::stored::{assert_each_once, count, number, options, seen_through, started};
 use crate::support::{Ended, Folder, Program, logs};
 
@@ -11,16 +11,20 @@ const SENT_AGAIN: &str = "hits had been lost by Matomo, and were sent again";
 
 /// A server that loses the first hits of these requests behind a success response.
 fn losing(live: Live, calls: &[usize], hits: usize) -> FakeMatomo {
+    started(losing_options(live, calls, hits))
+}
+
+fn losing_options(live: Live, calls: &[usize], hits: usize) -> Options {
     let last = calls.iter().max().copied().unwrap_or_default();
     let script = (0..=last).map(|call| calls.contains(&call).then_some(Fault::Swallowed(hits)));
-    started(Options {
+    Options {
         faults: Faults {
             script: script.collect(),
             ..Faults::default()
         },
         delay: Duration::from_millis(5),
         ..seen_through(live)
-    })
+    }
 }
 
 fn program(folder: &Folder, server: &FakeMatomo, args: &str) -> Program {
@@ -44,11 +48,16 @@ fn questions(server: &FakeMatomo) -> usize {
 
 #[test]
 fn lost_hits_are_sent_again() {
-    let server = losing(Live::Open, &[3, 7, 12], 6);
-    let ended = import(&server, 600, "--recorders=4").exits(0);
-    assert_each_once(&server, 600);
-    assert_eq!(ended.summary().get("imported"), 600);
-    assert!(ended.out.contains(&format!("18 {SENT_AGAIN}")), "{ended}");
+    for mask in [Mask::Off, Mask::TwoBytes] {
+        let server = started(Options {
+            mask,
+            ..losing_options(Live::Open, &[3, 7, 12], 6)
+        });
+        let ended = import(&server, 600, "--recorders=4").exits(0);
+        assert_each_once(&server, 600);
+        assert_eq!(ended.summary().get("imported"), 600);
+        assert!(ended.out.contains(&format!("18 {SENT_AGAIN}")), "{ended}");
+    }
 }
 
 #[test]

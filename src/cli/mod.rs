@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
+use crate::matomo::visit_log::VerifyMode;
 use crate::radio::Network;
 use crate::recorder::{InDoubt, ReadBackMode};
 
@@ -213,6 +214,13 @@ pub struct StateArgs {
     /// Clear the list of unconfirmed lines
     #[arg(long)]
     pub forget_unconfirmed: bool,
+    /// Ask Matomo whether it has the hits of the logs that are already imported, instead of
+    /// importing
+    #[arg(long, value_name = "HITS", num_args = 0..=1, require_equals = true, default_missing_value = "sample")]
+    pub verify: Option<VerifyMode>,
+    /// Send the hits that --verify=all finds missing
+    #[arg(long)]
+    pub repair: bool,
     /// Ask Matomo whether it has the hits that it acknowledged [default: on with several recorders]
     #[arg(long, value_name = "WHEN")]
     pub read_back: Option<ReadBackMode>,

@@ -25,7 +25,7 @@ use crate::format::{Field, Fields, Wanted};
 use crate::hit::HitOptions;
 use crate::hit::replay::ReplayOptions;
 use crate::import::format_selector::FormatChoice;
-use crate::import::{InputOptions, RadioOptions};
+use crate::import::{InputOptions, RadioOptions, VerifyOptions};
 use crate::input::encoding::Encoding;
 use crate::input::pattern::Pattern;
 use crate::ledger::StateCommand;
@@ -33,6 +33,7 @@ use crate::matomo::auth::{self, LocalMatomo, TokenSources};
 use crate::matomo::client::ClientOptions;
 use crate::matomo::retry::RetryPolicy;
 use crate::matomo::tracking::TrackingOptions;
+use crate::matomo::visit_log::VerifyMode;
 use crate::radio::Audience;
 use crate::recorder::{DeliveryOptions, ReadBackMode};
 use crate::secret::Secret;
@@ -68,6 +69,8 @@ pub struct Config {
     /// Append to an existing file of rejects. With a state directory, its lines are never read
     /// again.
     pub keeps_rejects: bool,
+    /// Verify the logs instead of importing them.
+    pub verify: Option<VerifyOptions>,
     /// Where the ledger is kept between runs.
     pub state_dir: Option<PathBuf>,
     pub show_progress: bool,
@@ -115,6 +118,7 @@ impl Config {
             dump_regex: cli.log_format.dump_log_regex,
             rejects: cli.output.rejects.clone(),
             keeps_rejects: requested_state_dir(&cli).is_some(),
+            verify: verify(&cli)?,
             state_dir: state_dir(&cli)?,
             show_progress: cli.output.show_progress,
             progress_delay: seconds("--show-progress-delay", &cli.output.show_progress_delay)?,
@@ -462,6 +466,25 @@ pub fn state_command(cli: &Cli) -> Result<Option<StateCommand>> {
         forget: state.forget.clone(),
         forget_unconfirmed: state.forget_unconfirmed,
     }))
+}
+
+fn verify(cli: &Cli) -> Result<Option<VerifyOptions>> {
+    let repair = cli.state.repair;
+    let Some(mode) = cli.state.verify else {
+        return match repair {
+            true => Err(Error::usage("--repair needs --verify=all")),
+            false => Ok(None),
+        };
+    };
+    if cli.matomo.dry_run || cli.matomo.sandbox.is_some() || requested_state_dir(cli).is_none() {
+        return Err(Error::usage(
+            "--verify needs the --state-dir and the --url of the import",
+        ));
+    }
+    if repair && mode != VerifyMode::All {
+        return Err(Error::usage("--repair needs --verify=all"));
+    }
+    Ok(Some(VerifyOptions { mode, repair }))
 }
 
 /// The state directory given by option or by systemd.

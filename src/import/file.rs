@@ -50,7 +50,7 @@ pub(super) struct Job<'s> {
 
 impl<'s> Job<'s> {
     /// A log that is read whole and not recorded in the ledger.
-    fn new(source: &'s Source, row: Row, options: LineOptions) -> Self {
+    pub(super) fn new(source: &'s Source, row: Row, options: LineOptions) -> Self {
         Self {
             source,
             row,

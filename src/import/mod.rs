@@ -7,6 +7,7 @@
 //!
 //! The other files handle what is special: [`sessions`] the lines of radio logs, [`spool`] pipes,
 //! which cannot be read twice, and [`recovery`] the batches that an interrupted run left pending.
+//! [`verify`] asks Matomo for the hits of lines that are done.
 
 pub mod dump;
 mod file;
@@ -16,6 +17,7 @@ mod line;
 mod recovery;
 mod sessions;
 mod spool;
+mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -24,6 +26,7 @@ use std::time::Duration;
 pub use ledger_handle::LedgerHandle;
 pub use line::{LineProcessor, RequestWriter};
 pub use sessions::{Radio, RadioOptions};
+pub use verify::VerifyOptions;
 
 use crate::error::Result;
 use crate::failpoint::reach;

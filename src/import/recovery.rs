@@ -36,18 +36,30 @@ struct ReconciledBatch {
     ids: Vec<HitId>,
 }
 
-/// The requests of a pending batch, made again from its lines.
-struct RebuiltBatch {
-    chunk: Chunk,
+/// Requests made again from their lines.
+pub(super) struct RebuiltBatch {
+    pub chunk: Chunk,
     /// All requests carry our hit ids, not ids from the log.
-    has_hit_ids: bool,
-    groups: Vec<RebuiltGroup>,
+    pub has_hit_ids: bool,
+    pub groups: Vec<RebuiltGroup>,
+}
+
+impl RebuiltBatch {
+    fn new() -> Self {
+        Self {
+            chunk: Chunk::default(),
+            has_hit_ids: true,
+            groups: Vec::new(),
+        }
+    }
 }
 
 /// The lines of a request group, and the ids of its requests.
-struct RebuiltGroup {
-    lines: Vec<LinePosition>,
-    ids: Vec<HitId>,
+pub(super) struct RebuiltGroup {
+    pub lines: Vec<LinePosition>,
+    pub ids: Vec<HitId>,
+    /// The status of its last line.
+    pub status: Vec<u8>,
 }
 
 /// How far the batches of a log are settled.
@@ -78,6 +90,9 @@ pub(super) enum Patience {
     Wait,
     OnlyReady,
 }
+
+/// What to do with the requests made so far, which it may take.
+pub(super) type TakeRebuilt<'t> = dyn FnMut(&mut RebuiltBatch) -> Result<()> + 't;
 
 impl Importer {
     /// Settles the batches that earlier runs left open for this log. Those that are not settled
@@ -329,7 +344,7 @@ impl Importer {
         let mut reconciled = ReconciledBatch::default();
         let mut unknown = Ranges::default();
         let mut presences = presences.into_iter();
-        for RebuiltGroup { lines, ids } in &rebuilt.groups {
+        for RebuiltGroup { lines, ids, .. } in &rebuilt.groups {
             let of_group: Vec<Presence> = presences.by_ref().take(ids.len()).collect();
             if !of_group.contains(&Presence::Missing) {
                 insert(&mut reconciled.complete, lines);
@@ -386,21 +401,33 @@ impl Importer {
     }
 
     /// Ends the session of these lines with its last line, so that its requests stay the same.
-    fn close_session(&mut self, log: LogId, lines: &[LinePosition]) {
+    pub(super) fn close_session(&mut self, log: LogId, lines: &[LinePosition]) {
         if let Some(last) = lines.last() {
             let sessions = &mut self.processor.requests.closed_sessions;
             sessions.insert((log.number(), last.start));
         }
     }
 
-    /// Makes the requests of these lines again. Their ids are those of the first time, because
-    /// they depend on the log and the positions only.
     fn rebuild_batch(
         &mut self,
         id: LogId,
         path: &Path,
         options: &LineOptions,
         wanted: &Ranges,
+    ) -> Result<RebuiltBatch> {
+        self.rebuild_requests(id, path, options, wanted, &mut |_| Ok(()))
+    }
+
+    /// Makes the requests of these lines again. Their ids are those of the first time, because
+    /// they depend on the log and the positions only. `take` is called after each line; the
+    /// requests that it leaves are returned.
+    pub(super) fn rebuild_requests(
+        &mut self,
+        id: LogId,
+        path: &Path,
+        options: &LineOptions,
+        wanted: &Ranges,
+        take: &mut TakeRebuilt,
     ) -> Result<RebuiltBatch> {
         let source = Source::File(path.to_owned());
         let unreadable = |error: InputError| Error::stopped(error.to_string());
@@ -413,11 +440,7 @@ impl Importer {
             &self.console,
             self.input.flush_interval,
         )?;
-        let mut batch = RebuiltBatch {
-            chunk: Chunk::default(),
-            has_hit_ids: true,
-            groups: Vec::new(),
-        };
+        let mut batch = RebuiltBatch::new();
         let Some((mut format, buffered)) = selected else {
             return Ok(batch);
         };
@@ -429,12 +452,14 @@ impl Importer {
         let mut arena = Bump::new();
         for line in buffered.iter().flat_map(BufferedLine::lines) {
             processor.rebuild_line(&mut log, format, &line, wanted, &arena, &mut batch)?;
+            take(&mut batch)?;
             arena.reset();
         }
         while lines.position() < wanted.end() {
             match lines.next(POLL_INTERVAL).map_err(unreadable)? {
                 LineEvent::Line(line) => {
                     processor.rebuild_line(&mut log, format, &line, wanted, &arena, &mut batch)?;
+                    take(&mut batch)?;
                 }
                 LineEvent::Pause if self.shutdown.requested() => break,
                 LineEvent::Pause => {}
@@ -446,6 +471,7 @@ impl Importer {
             let sessions = stitcher.drain().collect();
             processor.rebuild_sessions(log.id, sessions, &mut batch);
         }
+        take(&mut batch)?;
         Ok(batch)
     }
 }
@@ -531,11 +557,13 @@ impl LineProcessor {
             // A page view without a duration has the id of a plain hit.
             ListenerEvent::NotListening | ListenerEvent::NoDuration(_) => {
                 batch.has_hit_ids &= accepted.has_hit_id();
+                let status = accepted.hit.request.status.to_vec();
                 self.requests
                     .write_hit(log.id, line.start, accepted, &mut batch.chunk);
                 batch.groups.push(RebuiltGroup {
                     lines: vec![position(line)],
                     ids: vec![self.requests.ids.id(log.id, line.start, 0)],
+                    status,
                 });
             }
         }
@@ -556,6 +584,7 @@ impl LineProcessor {
             batch.groups.push(RebuiltGroup {
                 lines: session.lines.iter().map(|line| line.position).collect(),
                 ids: unknown.collect(),
+                status: Vec::new(),
             });
         }
     }

@@ -3,9 +3,10 @@
 //! The token is sent in the body, never in a URL. Calls that may succeed later are retried, as
 //! `--retry-max-attempts` and `--retry-delay` say.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use thiserror::Error as ThisError;
 
 use super::client::Client;
@@ -70,7 +72,7 @@ impl From<ApiError> for Error {
 }
 
 /// A site as the API returns it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct ApiSite {
     /// A number, as text.
     #[serde(rename = "idsite", deserialize_with = "response::text")]
@@ -80,6 +82,12 @@ pub struct ApiSite {
     /// `Europe/Berlin`, `UTC` or `UTC+5.5`.
     #[serde(default, deserialize_with = "response::optional_text")]
     pub timezone: Option<String>,
+    /// Addresses and ranges, separated by commas.
+    #[serde(default, deserialize_with = "response::optional_text")]
+    pub excluded_ips: Option<String>,
+    /// Parts of user agents, separated by commas.
+    #[serde(default, deserialize_with = "response::optional_text")]
+    pub excluded_user_agents: Option<String>,
 }
 
 /// One page of a query of Matomo's visitor log.
@@ -159,6 +167,8 @@ pub struct Api {
     stop: Shutdown,
     /// Matomo has answered a call, so a later 4xx may pass.
     reached: Arc<AtomicBool>,
+    /// Milliseconds of waits between attempts and between questions.
+    waited: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Api {
@@ -186,6 +196,7 @@ impl Api {
             wait,
             stop,
             reached: Arc::default(),
+            waited: Arc::default(),
         }
     }
 
@@ -294,6 +305,66 @@ impl Api {
                 Ok(visits)
             }
         }
+    }
+
+    /// Returns the addresses and the user agents that are excluded for all sites, as lists
+    /// separated by commas.
+    pub fn global_exclusions(&self) -> ApiResult<(String, String)> {
+        #[derive(Deserialize)]
+        struct ListText(#[serde(deserialize_with = "response::optional_text")] Option<String>);
+        let list = |method: &str| {
+            let ListText(list) = self.query(method, &[])?;
+            Ok(list.unwrap_or_default())
+        };
+        Ok((
+            list("SitesManager.getExcludedIpsGlobal")?,
+            list("SitesManager.getExcludedUserAgentsGlobal")?,
+        ))
+    }
+
+    /// Returns the number of actions of each of these days (`2026-11-15,2026-11-17`, in the site's
+    /// time zone), counted in the visitor log. `unique` differs for each call; otherwise Matomo
+    /// would return what it counted before.
+    pub fn actions_by_day(
+        &self,
+        idsite: &str,
+        days: &str,
+        unique: u64,
+    ) -> ApiResult<BTreeMap<String, u64>> {
+        let segment = format!("actions>=0;actions<={unique}");
+        let counts: Value = self.query(
+            "VisitsSummary.getActions",
+            &[
+                ("idSite", idsite),
+                ("period", "day"),
+                ("date", days),
+                ("segment", &segment),
+            ],
+        )?;
+        let counts = counts.as_object().into_iter().flatten();
+        let number = |count: &Value| match count {
+            Value::String(text) => text.parse().ok(),
+            count => count.as_u64(),
+        };
+        Ok(counts
+            .filter_map(|(day, count)| Some((day.clone(), number(count)?)))
+            .collect())
+    }
+
+    /// Waits. Fails with [`ApiError::Interrupted`] if a shutdown is requested.
+    pub fn wait(&self, time: Duration) -> ApiResult<()> {
+        let stopped = (self.wait)(time);
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(time, Ordering::Relaxed);
+        match stopped {
+            true => Err(ApiError::Interrupted),
+            false => Ok(()),
+        }
+    }
+
+    /// How long calls have waited so far instead of being answered.
+    pub fn waited(&self) -> Duration {
+        Duration::from_millis(self.waited.load(Ordering::Relaxed))
     }
 
     fn query<T: DeserializeOwned>(&self, method: &str, form: &[(&str, &str)]) -> ApiResult<T> {
@@ -410,10 +481,7 @@ impl Api {
     }
 
     fn pause(&self, attempt: u32, retry_after: Option<Duration>) -> ApiResult<()> {
-        match (self.wait)(self.retry.wait_after(attempt, retry_after)) {
-            true => Err(ApiError::Interrupted),
-            false => Ok(()),
-        }
+        self.wait(self.retry.wait_after(attempt, retry_after))
     }
 
     fn place(&self, method: &str) -> String {

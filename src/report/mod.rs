@@ -13,7 +13,7 @@ pub mod rejects;
 pub mod summary;
 pub mod table;
 
-pub use clean::clean;
+pub use clean::{clean, clean_to};
 pub use console::Console;
 pub use counters::{Account, Count, Counter, FileAccount, Reason, Row};
 pub use summary::shell_word;

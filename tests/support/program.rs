@@ -288,6 +288,14 @@ impl Ended {
         self
     }
 
+    #[track_caller]
+    pub fn prints(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.out.contains(text), "{text:?} is not printed: {self}");
+        }
+        self
+    }
+
     /// Checks that no output contains the text.
     #[track_caller]
     pub fn hides(self, text: &str) -> Self {

@@ -209,7 +209,10 @@ pub(super) fn last_visits(
     let mut visits = matching(store, idsite, days, |visit| {
         visit.last > min_timestamp && segment.matches(visit, actions, shown)
     });
-    visits.sort_by_key(|visit| Reverse((visit.last, visit.id)));
+    match call.get("filter_sort_order") {
+        "asc" => visits.sort_by_key(|visit| (visit.last, visit.id)),
+        _ => visits.sort_by_key(|visit| Reverse((visit.last, visit.id))),
+    }
     let offset = call.get("filter_offset").parse().unwrap_or(0);
     let limit = match call.get("filter_limit") {
         "-1" => usize::MAX,
@@ -307,6 +310,7 @@ enum Condition {
     UrlBegins(String),
     UrlContains(String),
     User(String),
+    Visitor(String),
     /// The hour (UTC) of a visit's last action.
     Hour(u32),
     MinActions(usize),
@@ -350,6 +354,7 @@ impl Condition {
             ("actionUrl", "=^") => Ok(Self::UrlBegins(value)),
             ("actionUrl", "=@") => Ok(Self::UrlContains(value)),
             ("userId", "==") => Ok(Self::User(value)),
+            ("visitorId", "==") => Ok(Self::Visitor(value)),
             ("visitServerHour", "==") => value.parse().map(Self::Hour).map_err(|_| invalid()),
             ("actions", ">=") => value.parse().map(Self::MinActions).map_err(|_| invalid()),
             ("actions", "<=") => value.parse().map(Self::MaxActions).map_err(|_| invalid()),
@@ -371,6 +376,7 @@ impl Condition {
             }),
             Self::UrlBegins(wanted) => any_url(&|_, url| url.starts_with(wanted)),
             Self::UrlContains(wanted) => any_url(&|_, url| url.contains(wanted)),
+            Self::Visitor(visitor) => visit.key.1 == *visitor,
             Self::User(user) => visit.uid.as_ref() == Some(user),
             Self::Hour(hour) => visit.last_hour() == i64::from(*hour),
             Self::MinActions(least) => visit.actions() >= *least,

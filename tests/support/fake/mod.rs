@@ -66,6 +66,8 @@ pub struct Options {
     pub basic_auth: Option<(String, Secret)>,
     pub live: Live,
     pub mask: Mask,
+    /// The setting for excluded addresses, as the API shows it. The tracker ignores it.
+    pub excluded_ips: String,
     /// Kinder than a real Matomo: each url has one action id.
     pub unique_actions: bool,
     /// Kinder than a real Matomo: batches of different past days that meet lose nothing.
@@ -458,6 +460,10 @@ impl Faulty {
             "SitesManager.getSiteFromId" if !site_exists(store, call.get("idSite")) => {
                 unknown_site(call.get("idSite"))
             }
+            "SitesManager.getExcludedIpsGlobal" => {
+                json(200, &json!({"value": self.options.excluded_ips}))
+            }
+            "SitesManager.getExcludedUserAgentsGlobal" => json(200, &json!({"value": false})),
             "SitesManager.getSitesIdFromSiteUrl" if !host_exists(store, call.get("url")) => {
                 json(200, &json!([]))
             }
