@@ -84,6 +84,7 @@ mod radio;
 pub mod format;
 
 pub mod ledger;
+
 mod report;
 
 mod input;

@@ -85,6 +85,9 @@ fn setup(config: Config, console: &Console, shutdown: &Shutdown) -> Result<Run> 
             console,
         )?),
     };
+    let has_open_batches = ledger
+        .as_ref()
+        .is_some_and(|handle| !handle.pending.is_empty());
     let account = Arc::new(Account::new());
     let replaying = config.replay.is_some();
     let prepare = || {
@@ -101,7 +104,10 @@ fn setup(config: Config, console: &Console, shutdown: &Shutdown) -> Result<Run> 
             false => {
                 let ledger = ledger.as_ref().map(|handle| Arc::clone(&handle.ledger));
                 let rejects = rejects.clone();
-                let options = config.delivery;
+                let mut options = config.delivery;
+                options
+                    .read_back
+                    .get_or_insert(options.recorders > 1 || has_open_batches);
                 start_recorders(
                     &target, options, ledger, rejects, &account, console, shutdown,
                 )?
@@ -142,6 +148,7 @@ fn setup(config: Config, console: &Console, shutdown: &Shutdown) -> Result<Run> 
         }),
         sites,
         api: target.api.clone(),
+        visits: target.visits.clone(),
         requests: RequestWriter::new(Writer::new(config.tracking), HitIdGenerator::new(salt)),
         queue,
         rejects,
@@ -186,6 +193,7 @@ fn start_recorders(
     Pool::start(&Arc::new(Context {
         client: target.client.clone(),
         api: target.api.clone(),
+        visits: target.visits.clone(),
         token: target.token.clone(),
         account: Arc::clone(account),
         console: console.clone(),
@@ -214,6 +222,7 @@ impl Run {
             ledger,
             input,
         } = self.importer.finish();
+        let read_back = self.recorders.read_back();
         let all_ended = self.recorders.join(shutdown, GRACE_PERIOD);
         drop(self.progress);
         let summary = SummaryInput {
@@ -222,6 +231,7 @@ impl Run {
             elapsed: self.started.elapsed(),
             url: target.sandbox.is_none().then_some(target.url.as_str()),
             dry_run: self.dry_run,
+            read_back: read_back(),
             replaying: self.replaying,
         };
         // An import that failed before its first line has nothing to sum up.

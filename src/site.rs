@@ -8,8 +8,8 @@ use std::rc::Rc;
 use foldhash::fast::RandomState;
 
 use crate::error::{Error, Result};
-use crate::hit::Site;
-use crate::matomo::api::{Api, ApiError};
+use crate::hit::{HitDays, Site, SiteCalendar};
+use crate::matomo::api::{Api, ApiError, ApiSite};
 use crate::matomo::tracking::NO_HOST;
 use crate::report::Console;
 use crate::report::clean::clean_to;
@@ -32,6 +32,8 @@ pub struct SiteOptions {
     pub add: bool,
     /// The site of hits from logs without hosts, if `idsite` does not set one for all.
     pub hostless: Option<String>,
+    /// Look up the time zone of each site, because the days of its hits matter.
+    pub time_zones: bool,
 }
 
 /// All sites of a run, and what the summary says about them.
@@ -81,8 +83,8 @@ enum SiteRule {
     /// No lookups.
     DryRun,
     ByHost,
-    /// By the `idsite` of each replayed request: the main URL of every site that Matomo has.
-    ById(HashMap<String, String>),
+    /// By the `idsite` of each replayed request, with every site that Matomo has.
+    ById(HashMap<String, ApiSite>),
 }
 
 impl Sites {
@@ -103,20 +105,20 @@ impl Sites {
             unmatched: UnmatchedHosts::default(),
         };
         if let Some(id) = sites.options.idsite.clone() {
-            let main_url = api.site(&id)?.main_url;
+            let site = api.site(&id)?;
             sites.existed.insert(id.clone());
-            sites.add(&id, Some(&main_url));
+            sites.add_described(&id, &site);
             sites.rule = SiteRule::One;
         } else if dry_run {
-            sites.add("0", None);
+            sites.add(Site::new(0, "0", None));
             sites.rule = SiteRule::DryRun;
         } else if replaying {
             let all = api.all_sites()?.into_iter();
-            let all = all.map(|site| (site.id, site.main_url));
+            let all = all.map(|site| (site.id.clone(), site));
             sites.rule = SiteRule::ById(all.collect());
         } else if let Some(id) = sites.options.hostless.clone() {
-            let main_url = api.site(&id)?.main_url;
-            sites.hostless = Some(sites.add(&id, Some(&main_url)));
+            let site = api.site(&id)?;
+            sites.hostless = Some(sites.add_described(&id, &site));
         }
         Ok(sites)
     }
@@ -153,7 +155,7 @@ impl Sites {
             if fallback.is_none() {
                 self.unmatched.add("", host);
             }
-            return Ok(fallback.map(|id| self.add_existing(&id)));
+            return Ok(fallback.map(|id| self.add_existing(&id, api)));
         }
         let site = self.look_up(&String::from_utf8_lossy(host), api, console)?;
         if site.is_none() {
@@ -175,12 +177,12 @@ impl Sites {
             return site.clone();
         }
         // Unknown IDs are not cached: one lookup in `all` finds them out.
-        let Some(main_url) = all.get(id).cloned() else {
+        let Some(site) = all.get(id).cloned() else {
             self.unmatched.add("unrecognized site ID ", id.as_bytes());
             return None;
         };
         self.existed.insert(id.to_owned());
-        let site = Some(self.add(id, Some(&main_url)));
+        let site = Some(self.add_described(id, &site));
         self.cache.insert(id.as_bytes().to_vec(), site.clone());
         site
     }
@@ -202,7 +204,7 @@ impl Sites {
                 return match api.add_site(host) {
                     Ok(id) => {
                         self.created.insert(host.to_owned(), id.clone());
-                        Ok(Some(self.add(&id, None)))
+                        Ok(Some(self.add_hosted(&id, api)))
                     }
                     // The hits of other sites can still be imported.
                     Err(ApiError::Refused(why)) => {
@@ -214,26 +216,59 @@ impl Sites {
             }
             (None, None) => return Ok(None),
         };
-        Ok(Some(self.add_existing(&id)))
+        Ok(Some(self.add_existing(&id, api)))
     }
 
-    fn add_existing(&mut self, id: &str) -> Rc<Site> {
+    fn add_existing(&mut self, id: &str, api: &Api) -> Rc<Site> {
         if !self.existed.contains(id) {
             self.existed.insert(id.to_owned());
         }
-        self.add(id, None)
+        self.add_hosted(id, api)
     }
 
-    /// Adds a site unless it is there already.
-    fn add(&mut self, id: &str, main_url: Option<&str>) -> Rc<Site> {
-        let site = Site::new(self.sites.len() as u32, id, main_url);
-        let same = |known: &&Rc<Site>| known.id == site.id && known.main_url == site.main_url;
-        if let Some(known) = self.sites.iter().find(same) {
-            return Rc::clone(known);
+    /// Adds the site of a host. Matomo may not say what its time zone is; see [`SiteCalendar`].
+    fn add_hosted(&mut self, id: &str, api: &Api) -> Rc<Site> {
+        let mut site = Site::new(0, id, None);
+        if let Some(known) = self.known(&site) {
+            return known;
         }
+        if self.options.time_zones
+            && let Ok(described) = api.site(id)
+        {
+            site.calendar = SiteCalendar::new(described.timezone.as_deref());
+        }
+        self.add(site)
+    }
+
+    fn add_described(&mut self, id: &str, described: &ApiSite) -> Rc<Site> {
+        self.add(Site {
+            calendar: SiteCalendar::new(described.timezone.as_deref()),
+            ..Site::new(0, id, Some(&described.main_url))
+        })
+    }
+
+    /// Adds a site unless it is there already, and sets its index.
+    fn add(&mut self, mut site: Site) -> Rc<Site> {
+        if let Some(known) = self.known(&site) {
+            return known;
+        }
+        site.index = self.sites.len() as u32;
         let site = Rc::new(site);
         self.sites.push(Rc::clone(&site));
         site
+    }
+
+    fn known(&self, site: &Site) -> Option<Rc<Site>> {
+        let same = |known: &&Rc<Site>| known.id == site.id && known.main_url == site.main_url;
+        self.sites.iter().find(same).map(Rc::clone)
+    }
+
+    /// The days of hits of a site, given by its index, from `first` to `last` (seconds since 1970).
+    pub fn days(&self, index: u32, first: i64, last: i64) -> HitDays {
+        match self.sites.get(index as usize) {
+            Some(site) if self.options.time_zones => site.calendar.days(first, last),
+            _ => HitDays::Today,
+        }
     }
 
     pub fn summary(&self) -> SiteSummary {
@@ -268,10 +303,22 @@ mod tests {
     use super::*;
 
     fn replaying(ids: &[&str]) -> Sites {
-        let main_url = |id: &&str| ((*id).to_owned(), "https://example.org/".to_owned());
+        let site = |id: &&str| {
+            let id = (*id).to_owned();
+            let main_url = "https://example.org/".to_owned();
+            let timezone = None;
+            (
+                id.clone(),
+                ApiSite {
+                    id,
+                    main_url,
+                    timezone,
+                },
+            )
+        };
         Sites {
             options: SiteOptions::default(),
-            rule: SiteRule::ById(ids.iter().map(main_url).collect()),
+            rule: SiteRule::ById(ids.iter().map(site).collect()),
             sites: Vec::new(),
             hostless: None,
             cache: HashMap::default(),
@@ -288,8 +335,8 @@ mod tests {
         assert_eq!(index(sites.of_id("2")), Some(0));
         for number in 0..3000 {
             let id = format!("{number:08}{}", "x".repeat(8000));
-            assert_eq!(sites.of_id(&id), None);
-            assert_eq!(sites.of_id(&id), None);
+            assert!(sites.of_id(&id).is_none());
+            assert!(sites.of_id(&id).is_none());
         }
         assert_eq!(index(sites.of_id("1")), Some(1));
         assert_eq!(sites.cache.len(), 2);
@@ -304,7 +351,8 @@ mod tests {
     fn only_hosts_without_a_site_of_their_own_are_evicted() {
         let mut sites = replaying(&[]);
         sites.options.fallback = Some("9".into());
-        let (own, fallback) = (sites.add("1", None), sites.add_existing("9"));
+        let (own, fallback) = (Site::new(0, "1", None), Site::new(0, "9", None));
+        let (own, fallback) = (sites.add(own), sites.add(fallback));
         for (host, site) in [("a", Some(own)), ("b", Some(fallback)), ("c", None)] {
             sites.cache.insert(host.into(), site);
         }

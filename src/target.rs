@@ -11,6 +11,7 @@ use crate::matomo::api::Api;
 use crate::matomo::auth::{self, TokenSources};
 use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::{RetryPolicy, Waiter};
+use crate::matomo::visit_log::VisitLog;
 use crate::report::Console;
 use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::secret::Secret;
@@ -48,6 +49,7 @@ pub struct ConnectedTarget {
     pub url: String,
     pub client: Client,
     pub api: Api,
+    pub visits: VisitLog,
     pub token: Option<Secret>,
     /// Stops when dropped.
     pub sandbox: Option<Sandbox>,
@@ -152,9 +154,11 @@ impl Target {
                 (found.token, None)
             }
         };
+        let api = api(token.clone());
         Ok(ConnectedTarget {
             url,
-            api: api(token.clone()),
+            visits: VisitLog::new(api.clone()),
+            api,
             client,
             token,
             sandbox,

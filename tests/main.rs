@@ -12,7 +12,9 @@ mod kindness; // what suits the server
 mod listening; // radio logs and listening sessions
 mod memory; // what a long log takes
 mod output; // what is printed, and where
+mod past_days; // which hits are in flight together
 mod pipe; // stdin that stays open
+mod read_back; // what Matomo has of what it acknowledged
 mod readme; // its promises
 mod recorded; // what was recorded of Matomo's own importer, and where we do better
 mod refusals; // Matomo will not

@@ -6,7 +6,7 @@ use clap::Command;
 
 /// Options that the script does not have. They do not make an abbreviation ambiguous, so a new
 /// option never breaks an old command line (guide/options.md, "Abbreviations").
-const NEW_OPTIONS: [&str; 19] = [
+const NEW_OPTIONS: [&str; 20] = [
     "auth-config",
     "ca-certificate",
     "client-certificate",
@@ -20,6 +20,7 @@ const NEW_OPTIONS: [&str; 19] = [
     "log-timezone",
     "minimum-listening",
     "quiet",
+    "read-back",
     "rejects",
     "relay",
     "sandbox",

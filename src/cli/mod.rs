@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::radio::Network;
-use crate::recorder::InDoubt;
+use crate::recorder::{InDoubt, ReadBackMode};
 
 /// Import web server and Icecast access logs into Matomo.
 #[derive(Debug, Default, Parser)]
@@ -199,6 +199,9 @@ pub struct StateArgs {
     /// asked whether it has them
     #[arg(long, value_name = "POLICY", default_value = "resend")]
     pub in_doubt: InDoubt,
+    /// Ask Matomo whether it has the hits that it acknowledged [default: on with several recorders]
+    #[arg(long, value_name = "WHEN")]
+    pub read_back: Option<ReadBackMode>,
 }
 
 /// How a line is written.

@@ -33,7 +33,7 @@ use crate::matomo::client::ClientOptions;
 use crate::matomo::retry::RetryPolicy;
 use crate::matomo::tracking::TrackingOptions;
 use crate::radio::Audience;
-use crate::recorder::DeliveryOptions;
+use crate::recorder::{DeliveryOptions, ReadBackMode};
 use crate::secret::Secret;
 use crate::site::SiteOptions;
 use crate::target::TargetOptions;
@@ -106,6 +106,7 @@ impl Config {
                 add: cli.sites.add_sites_new_hosts,
                 // The sandbox always has a site 1.
                 hostless: cli.matomo.sandbox.is_some().then(|| "1".to_owned()),
+                time_zones: delivery.recorders > 1,
             },
             server: target(&cli, delivery.timeout, delivery.recorders)?,
             dry_run: cli.matomo.dry_run,
@@ -324,6 +325,11 @@ fn delivery(cli: &Cli) -> Result<DeliveryOptions> {
             .transpose()?,
         debug_tracker: cli.output.debug_tracker,
         in_doubt: cli.state.in_doubt,
+        read_back: match cli.matomo.sandbox {
+            // It has no visitor log.
+            Some(_) => Some(false),
+            None => cli.state.read_back.map(|mode| mode == ReadBackMode::On),
+        },
     })
 }
 

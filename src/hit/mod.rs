@@ -4,6 +4,7 @@
 //! all that most filters need. Its date is read and its site looked up only if those filters keep
 //! it; [`HitOptions::hit`] then makes the [`Hit`].
 
+mod day;
 pub mod replay;
 
 use std::rc::Rc;
@@ -14,6 +15,8 @@ use chrono_tz::Tz;
 use crate::format::date::DateFormat;
 use crate::format::{Field, Fields, Format, Record, whole_number};
 use crate::radio::CID_DIGITS;
+
+pub use day::{HitDays, SiteCalendar};
 
 /// How fields become hits. Each field is the option of the same name.
 #[derive(Clone, Debug)]
@@ -41,7 +44,7 @@ pub struct FileKind {
 }
 
 /// A Matomo site, as tracking requests need it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Site {
     /// Position in the run's list of sites. Two sites of a run never share it.
     pub index: u32,
@@ -49,6 +52,7 @@ pub struct Site {
     pub id: String,
     /// The main URL without trailing slashes. Known with `--idsite` and when replaying.
     pub main_url: Option<String>,
+    pub calendar: SiteCalendar,
 }
 
 impl Site {
@@ -57,6 +61,7 @@ impl Site {
             index,
             id: id.to_owned(),
             main_url: main_url.map(|url| url.trim_end_matches('/').to_owned()),
+            calendar: SiteCalendar::default(),
         }
     }
 

@@ -27,6 +27,8 @@ use crate::report::{Counter, Row};
 
 /// How often to check whether the recorders are done with a log.
 const RECORDER_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long Matomo may take to confirm what it acknowledged.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long recorders may be idle before their last acknowledgements are in the ledger.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -515,7 +517,14 @@ impl Importer {
         // It begins with the content of a log that this run has read, and is longer. Which of its
         // lines are done is known when the recorders are done with that log.
         if state.change == FileChange::ReadAlready && state.has_more && !state.same_file {
-            self.wait_for_recorders(state.log);
+            if !self.wait_for_recorders(state.log) {
+                self.console.warn_incomplete(format!(
+                    "{}: it continues a log of this run that Matomo has not confirmed yet; left to \
+                     the next run",
+                    path.display()
+                ));
+                return Ok(FileLookup::Skip);
+            }
             if self.shutdown.requested() {
                 return Ok(FileLookup::Skip);
             }
@@ -596,22 +605,39 @@ impl Importer {
         Ok(Some((state, is_packed)))
     }
 
-    /// Waits until the recorders are done with what was read of a log, or for a shutdown.
-    fn wait_for_recorders(&mut self, log: LogId) {
-        let Some(handle) = &self.ledger else { return };
+    /// Waits until the recorders are done with what was read of a log, and Matomo has confirmed it,
+    /// or for a shutdown. Returns false if Matomo does not confirm it in time.
+    fn wait_for_recorders(&mut self, log: LogId) -> bool {
+        let Some(handle) = &self.ledger else {
+            return true;
+        };
         if self.processor.queue.flush().is_err() {
-            return;
+            return true;
         }
-        let mut idle_since = None;
+        let (mut idle_since, mut unconfirmed_since) = (None, None);
+        let is_over = |since: &mut Option<Instant>, waits: bool, limit| {
+            *since = waits.then(|| since.unwrap_or_else(Instant::now));
+            since.is_some_and(|since| since.elapsed() > limit)
+        };
         while handle.ledger.has_unfinished_lines(log) {
-            // An incomplete last line is not sent, so its log is never done.
             let is_idle = self.account.under_way() == 0;
-            idle_since = is_idle.then(|| idle_since.unwrap_or_else(Instant::now));
-            let timed_out = idle_since.is_some_and(|since: Instant| since.elapsed() > IDLE_TIMEOUT);
-            if timed_out || self.shutdown.wait(RECORDER_POLL_INTERVAL) {
-                return;
+            let is_unconfirmed = self.processor.queue.confirm();
+            if is_over(
+                &mut unconfirmed_since,
+                is_idle && is_unconfirmed,
+                CONFIRM_TIMEOUT,
+            ) {
+                return false;
+            }
+            // An incomplete last line is not sent, so its log is never done.
+            let is_idle = is_idle && !is_unconfirmed;
+            if is_over(&mut idle_since, is_idle, IDLE_TIMEOUT)
+                || self.shutdown.wait(RECORDER_POLL_INTERVAL)
+            {
+                break;
             }
         }
+        true
     }
 
     /// Returns whether a path still leads to this log. It may have been rotated since it was

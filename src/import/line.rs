@@ -20,6 +20,7 @@ use crate::hit_id::{HitId, HitIdGenerator};
 use crate::input::lines::Line;
 use crate::matomo::api::Api;
 use crate::matomo::tracking::Writer;
+use crate::matomo::visit_log::VisitLog;
 use crate::recorder::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
 use crate::report::rejects::{self, Original, Rejects};
 use crate::report::{Console, Count, Reason};
@@ -43,6 +44,7 @@ pub struct LineProcessor {
     pub radio: Option<Radio>,
     pub sites: Sites,
     pub api: Api,
+    pub visits: VisitLog,
     pub requests: RequestWriter,
     pub queue: Queue,
     pub rejects: Option<Arc<Rejects>>,
@@ -257,14 +259,13 @@ impl LineProcessor {
             .as_ref()
             .and_then(Arguments::visitor)
             .map(str::as_bytes);
-        let day = hit.time.div_euclid(86_400) as i32;
         RequestGroup {
             file: log.number,
             log: log.resume.as_ref().map(ResumePoint::log),
             position,
             more: Vec::new(),
             site: hit.site.index,
-            days: (day, day),
+            days: self.sites.days(hit.site.index, hit.time, hit.time),
             requests: 0,
             agent: self.hasher.hash_one(hit.request.user_agent),
             visitor: self

@@ -20,9 +20,9 @@ use crate::hit_id::HitId;
 use crate::input::InputError;
 use crate::input::discover::Source;
 use crate::input::lines::{Line, LineEvent, LineOptions, Lines};
-use crate::ledger::{LogId, PendingBatch, Ranges};
-use crate::matomo::visit_log::find_recorded;
-use crate::recorder::{Chunk, Decision, LinePosition};
+use crate::ledger::{BatchState, LogId, PendingBatch, Ranges};
+use crate::matomo::visit_log::{LookupError, Presence};
+use crate::recorder::{Chunk, Decision, HIDDEN_HITS, LinePosition};
 use crate::report::{Account, Count, Counter, FileAccount};
 
 /// What Matomo has of a pending batch.
@@ -84,7 +84,9 @@ impl Importer {
                 }
                 continue;
             }
-            if self.wait_for_server(&batch, timeout) {
+            // After an answer the server is done with it.
+            let is_acknowledged = batch.state == BatchState::Acknowledged;
+            if !is_acknowledged && self.wait_for_server(&batch, timeout) {
                 return Ok(Some(done));
             }
             if !self.is_still(path, log) {
@@ -147,20 +149,34 @@ impl Importer {
         account: &FileAccount,
     ) -> Result<Option<ReconciledBatch>> {
         let requests: Vec<&[u8]> = rebuilt.chunk.requests().collect();
-        let lookup = find_recorded(&self.processor.api, &requests, rebuilt.has_hit_ids);
+        let sent_at = UNIX_EPOCH + Duration::from_millis(batch.sent_at);
+        let lookup = self
+            .processor
+            .visits
+            .find(&requests, rebuilt.has_hit_ids, sent_at);
         let policy = self.ledger.as_ref().map(|handle| handle.in_doubt);
         let hits = format!(
             "{}: {} hits of an interrupted run",
             path.display(),
             batch.hits
         );
+        if let (BatchState::Acknowledged, Err(LookupError::Never(why))) = (batch.state, &lookup) {
+            self.console.note(format!(
+                "{hits} were acknowledged, and Matomo cannot be asked whether it has them ({why}): \
+                 this run relies on its answer"
+            ));
+            return Ok(Some(ReconciledBatch {
+                complete: lines.clone(),
+                ..ReconciledBatch::default()
+            }));
+        }
         let decision = policy.unwrap_or_default().decide(
             lookup,
             self.shutdown.requested(),
             &format!("{hits} are unconfirmed"),
         );
-        let recorded = match decision {
-            Decision::Settle(recorded) => recorded,
+        let presences = match decision {
+            Decision::Settle(presences) => presences,
             Decision::Resend(warning) => {
                 self.console.warn_incomplete(warning);
                 account.add(Count::Resent, lines.lines());
@@ -179,16 +195,24 @@ impl Importer {
             Decision::Leave => return Ok(None),
         };
         let mut reconciled = ReconciledBatch::default();
-        let mut recorded = recorded.into_iter();
+        let mut unknown = Ranges::default();
+        let mut presences = presences.into_iter();
         for RebuiltGroup { lines, ids } in &rebuilt.groups {
-            let of_group: Vec<bool> = recorded.by_ref().take(ids.len()).collect();
-            if of_group.iter().all(|recorded| *recorded) {
+            let of_group: Vec<Presence> = presences.by_ref().take(ids.len()).collect();
+            if !of_group.contains(&Presence::Missing) {
                 insert(&mut reconciled.complete, lines);
+                if of_group.contains(&Presence::Unknown) {
+                    insert(&mut unknown, lines);
+                }
                 continue;
             }
             let before = reconciled.ids.len();
-            let recorded_ids = ids.iter().zip(&of_group).filter(|(_, recorded)| **recorded);
-            reconciled.ids.extend(recorded_ids.map(|(id, _)| id));
+            let is_sent = |presence: Presence| presence != Presence::Missing;
+            let sent_ids = ids
+                .iter()
+                .zip(&of_group)
+                .filter(|(_, presence)| is_sent(**presence));
+            reconciled.ids.extend(sent_ids.map(|(id, _)| id));
             if reconciled.ids.len() > before {
                 insert(&mut reconciled.partial, lines);
             }
@@ -197,8 +221,17 @@ impl Importer {
         self.processor.requests.recorded.extend(&reconciled.ids);
         self.console.note(format!(
             "{hits} were looked up: Matomo has {} of their lines, the others are sent",
-            reconciled.complete.lines()
+            reconciled.complete.lines() - unknown.lines()
         ));
+        if !unknown.is_empty() {
+            self.console.warn_incomplete(format!(
+                "{}: {} lines of an interrupted run are unconfirmed: {HIDDEN_HITS}",
+                path.display(),
+                unknown.lines()
+            ));
+            account.add(Count::Read, unknown.lines());
+            account.add(Count::InDoubt, unknown.lines());
+        }
         Ok(Some(reconciled))
     }
 

@@ -11,7 +11,7 @@ use super::line::{AcceptedHit, LineProcessor, RequestWriter, position};
 use crate::error::Result;
 use crate::format::escapes::decode_hex_escapes;
 use crate::format::{Field, Format};
-use crate::hit::{Hit, LoggedRequest};
+use crate::hit::{Hit, HitDays, LoggedRequest};
 use crate::hit_id::HitId;
 use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
@@ -311,7 +311,9 @@ impl LineProcessor {
             }
             let chunk = self.queue.chunk(session.first.group.visitor);
             let requests = self.requests.write_session(log.id, &session, chunk);
-            let group = session_group(session, requests);
+            let (site, time) = (session.first.group.site, session.time);
+            let days = self.sites.days(site, time.start(), time.end());
+            let group = session_group(session, requests, days);
             if requests == 0 {
                 // Matomo has all its requests since an interrupted run.
                 log.account.add(Count::Imported, group.lines());
@@ -350,14 +352,12 @@ fn listener_line(hit: &Hit) -> ListenerLine {
     ListenerLine::read(hit.time, hit.session_time, method, request.status)
 }
 
-fn session_group(session: FinishedSession, requests: u32) -> RequestGroup {
-    let day = |time: i64| time.div_euclid(86_400) as i32;
-    let time = session.time;
+fn session_group(session: FinishedSession, requests: u32, days: HitDays) -> RequestGroup {
     let more = session.lines.iter().skip(1).map(|line| line.position);
     RequestGroup {
         requests,
         more: more.collect(),
-        days: (day(time.start()), day(time.end())),
+        days,
         originals: session
             .lines
             .into_iter()

@@ -7,13 +7,13 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::database::Change;
 use super::fingerprint::{
     ChecksumTracker, FileId, Fingerprint, HeadChecksum, HeadMatcher, MAX_SAMPLE_BYTES, PathText,
 };
-use super::journal::LedgerRecord;
-use super::ranges::Ranges;
+use super::ranges::{LogRanges, Ranges};
 use super::state::{KnownLog, LogId};
-use super::{JournaledState, Ledger, now};
+use super::{Ledger, TrackedState, now};
 use crate::error::{Error, Result};
 use crate::input::decompress::Decompressor;
 
@@ -281,11 +281,11 @@ impl Ledger {
     pub fn lookup(&self, mut probe: FileProbe) -> Result<LogState> {
         let path = absolute(probe.path);
         // The fingerprint of the log before is not up to date until then.
-        self.lock().record_checksums()?;
+        self.write_checksums(&mut self.lock());
         let compared = (self.compare(&mut probe)).map_err(|error| unreadable(&path, &error))?;
         let mut inner = self.lock();
         let Some((log, known)) = compared.known else {
-            return self.add(&mut inner, path, &probe.file, compared.beginning, None);
+            return Ok(self.add(&mut inner, path, &probe.file, compared.beginning, None));
         };
         let head = HeadChecksum::of(&compared.beginning);
         let before = known.fingerprint;
@@ -300,7 +300,7 @@ impl Ledger {
             && let Some(shared) = compared.shared
         {
             let copied = Some((before.path.0, shared));
-            return self.add(&mut inner, path, &probe.file, compared.beginning, copied);
+            return Ok(self.add(&mut inner, path, &probe.file, compared.beginning, copied));
         }
         let change = if compared.is_done {
             inner.read_logs.insert(log);
@@ -324,7 +324,10 @@ impl Ledger {
                 end: compared.is_done.then(|| known.done.first_gap()),
                 ..before
             };
-            inner.enqueue(LedgerRecord::Seen { log, fingerprint })?;
+            if let Some(known) = inner.state.logs.get_mut(&log) {
+                known.fingerprint = fingerprint;
+                self.write_later(Change::Log(log, known.without_lines()));
+            }
             inner.tracker = Some(ChecksumTracker::new(log, compared.beginning));
         }
         Ok(LogState {
@@ -341,13 +344,12 @@ impl Ledger {
     /// lines they share, which are done.
     fn add(
         &self,
-        inner: &mut JournaledState,
+        inner: &mut TrackedState,
         path: PathBuf,
         file: &FileId,
         beginning: Vec<u8>,
         copied: Option<(PathBuf, Ranges)>,
-    ) -> Result<LogState> {
-        let log = inner.state.next_log();
+    ) -> LogState {
         let mut logs = inner.state.logs.values().map(|log| &log.fingerprint);
         let before = logs.rfind(|it| it.target == self.target && it.path.0 == path);
         let (change, known_as, done) = match copied {
@@ -366,19 +368,22 @@ impl Ledger {
             seen: now(),
             end: None,
         };
-        inner.enqueue(LedgerRecord::Seen { log, fingerprint })?;
+        let log = inner.state.add_log(fingerprint.clone());
+        self.write_later(Change::Log(log, KnownLog::new(fingerprint)));
         inner.tracker = Some(ChecksumTracker::new(log, beginning));
-        for (range, lines) in done.iter() {
-            inner.mark_done(log, range, lines);
+        if !done.is_empty() {
+            let lines = LogRanges::from([(log, done.clone())]);
+            inner.state.mark_done(&lines);
+            inner.marked_done.extend(lines);
         }
-        Ok(LogState {
+        LogState {
             log,
             change,
             same_file: false,
             has_more: true,
             known_as,
             done,
-        })
+        }
     }
 
     /// Whether a file is that log, as far as the log was read: to find the lines of a pending

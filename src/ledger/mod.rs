@@ -3,38 +3,40 @@
 //!
 //! For each log, recognized by its content (see `fingerprint`), the ledger keeps the lines that are
 //! done: all lines before a position, and ranges after it, in decompressed bytes. Recorders may
-//! therefore send batches in any order. A batch is *pending* from before it is sent until it is
-//! acknowledged or settled. A batch that is still pending when the ledger is opened was left by an
-//! interrupted run: it is unconfirmed, and the importer asks Matomo about it.
+//! therefore send batches in any order. A batch is *pending* from before it is sent until Matomo has
+//! answered, then *acknowledged*, and *confirmed* when its lines are done. A batch that is open when
+//! the ledger is opened was left by an interrupted run: the importer asks Matomo about it.
 //!
 //! The steps for a log:
 //!
 //! 1. [`Ledger::lookup`] finds out which log a file is and where to resume.
 //! 2. [`Ledger::note_read`] takes each block before its lines are processed.
 //! 3. [`Ledger::mark_done`] takes lines that need no request.
-//! 4. [`Ledger::begin_batch`] takes a batch before it is sent; [`Ledger::acknowledge`],
-//!    [`Ledger::settle`] or [`Ledger::forget`] close it. [`Ledger::note_recorded`] comes in between
-//!    if its lines need other batches as well.
+//! 4. [`Ledger::begin_batch`] takes a batch before it is sent; [`Ledger::confirm`],
+//!    [`Ledger::settle`] or [`Ledger::forget`] close it. [`Ledger::acknowledge`] comes in between if
+//!    the answer is not proof enough, and [`Ledger::note_recorded`] if its lines need other batches
+//!    as well.
 //!
-//! Each change is a `LedgerRecord`, appended to the `LedgerStore` and applied to the `LedgerState`.
-//! Only `store`, `journal` and `recovery` know how records are stored.
+//! Each change is applied to the `LedgerState` in memory and sent to the `Writer`, whose thread
+//! writes it to the `Database`. Only the beginning of a batch waits for the disk: what a crash loses
+//! of the rest, the next run asks Matomo about.
 
+mod database;
+mod directory;
 mod fingerprint;
-mod journal;
+mod legacy;
 mod lookup;
 mod ranges;
-mod recovery;
 pub mod spool;
 mod state;
-mod store;
 #[cfg(test)]
 mod tests;
+mod writer;
 
-use std::collections::HashSet;
-use std::fs::File;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, MutexGuard};
+use std::path::Path;
+use std::sync::MutexGuard;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use url::Url;
@@ -42,15 +44,19 @@ use url::Url;
 pub use self::fingerprint::FileId;
 pub use self::lookup::{FileChange, FileProbe, LogFile, LogState, ReadAt};
 pub use self::ranges::{LogRanges, Ranges};
-pub use self::state::{BatchId, HitIds, LogId, PendingBatch};
+pub use self::state::{BatchId, BatchLines, BatchState, HitIds, LogId, PendingBatch};
 
+use self::database::{Change, Database};
+use self::directory::StateLock;
 use self::fingerprint::{Checksum, ChecksumTracker};
-use self::journal::LedgerRecord;
-use self::state::{LedgerState, PendingEntry, Salt};
-use self::store::LedgerStore;
-use crate::error::{Error, Result};
+use self::state::{BatchEntry, LedgerState, Salt};
+use self::writer::Writer;
+use crate::error::Result;
 use crate::failpoint::reach;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::Mutex;
+
+/// After so many ranges, the lines that are done are written anew, all in one list.
+const MAX_UNMERGED_RANGES: usize = 200_000;
 
 /// Where hits go. Lines that are done for one target are not done for another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,9 +97,9 @@ impl TargetKey {
 #[derive(Debug)]
 pub struct OpenedLedger {
     pub ledger: Ledger,
-    /// For the user: files that were damaged, and spools of other targets.
+    /// For the user: spools of other targets.
     pub warnings: Vec<String>,
-    /// The batches of this target that earlier runs left pending, oldest first.
+    /// The batches of this target that earlier runs left open, oldest first.
     pub pending: Vec<PendingBatch>,
 }
 
@@ -101,24 +107,25 @@ pub struct OpenedLedger {
 #[derive(Debug)]
 pub struct Ledger {
     target: Checksum,
-    inner: Mutex<JournaledState>,
-    /// Notified when a sync has ended.
-    sync_ended: Condvar,
+    inner: Mutex<TrackedState>,
+    /// `None` for a run without a state directory.
+    writer: Option<Writer>,
 }
 
 impl Ledger {
     /// Opens the ledger in a directory, which is created if necessary, and locked until the ledger
     /// is dropped.
     ///
-    /// A crash never makes this fail. Damaged files are quarantined and named in the warnings; what
-    /// they recorded counts as not done.
+    /// A crash never makes this fail.
     ///
     /// # Errors
     ///
-    /// If another run uses the directory, a file cannot be read or written, or the ledger was
-    /// written by a newer version.
+    /// If another run uses the directory, others can write to it, a file cannot be read or written,
+    /// or the ledger is damaged or was written by a newer version.
     pub fn open(dir: &Path, target: &TargetKey) -> Result<OpenedLedger> {
-        let (store, mut state, mut warnings) = LedgerStore::open(dir)?;
+        let lock = StateLock::take(dir)?;
+        let (database, state, unmerged) = Database::open(dir)?;
+        let mut warnings = Vec::new();
         for (path, key) in spool::of_others(dir, target)? {
             let other = state.targets.get(&key).map_or("another", String::as_str);
             warnings.push(format!(
@@ -127,13 +134,9 @@ impl Ledger {
                 path.display()
             ));
         }
-        state.open(now());
-        let ledger = Self::new(target, state, Some(store));
-        let pending = {
-            let mut inner = ledger.lock();
-            inner.checkpoint()?;
-            inner.state.pending_for(target.key())
-        };
+        let ledger = Self::new(target, state, Some(Writer::start(database, lock)?));
+        ledger.lock().unmerged = unmerged;
+        let pending = ledger.lock().state.pending_for(target.key());
         Ok(OpenedLedger {
             ledger,
             warnings,
@@ -144,18 +147,27 @@ impl Ledger {
     /// A ledger for a run without a state directory. It is only kept if [`Ledger::save_to`] is
     /// called.
     pub fn in_memory(target: &TargetKey) -> Result<Self> {
-        let mut state = LedgerState::new(Salt::random()?);
-        state.open(now());
-        Ok(Self::new(target, state, None))
+        Ok(Self::new(target, LedgerState::new(Salt::random()?), None))
     }
 
-    fn new(target: &TargetKey, mut state: LedgerState, store: Option<LedgerStore>) -> Self {
-        state.targets.insert(target.key(), target.text.clone());
-        Self {
-            target: target.key(),
-            inner: Mutex::new(JournaledState::new(state, store)),
-            sync_ended: Condvar::new(),
+    fn new(target: &TargetKey, mut state: LedgerState, writer: Option<Writer>) -> Self {
+        let (key, name) = (target.key(), target.text.clone());
+        let (logs, batches) = state.open(now());
+        let mut changes = vec![Change::Opened(state.salt, state.opened)];
+        if state.targets.insert(key, name.clone()).as_ref() != Some(&name) {
+            changes.push(Change::Target(key, name));
         }
+        changes.extend(logs.into_iter().map(Change::ForgotLog));
+        changes.extend(batches.into_iter().map(Change::Closed));
+        let ledger = Self {
+            target: key,
+            inner: Mutex::new(TrackedState::new(state)),
+            writer,
+        };
+        changes
+            .into_iter()
+            .for_each(|change| ledger.write_later(change));
+        ledger
     }
 
     /// Writes a ledger that was only in memory to a directory, so that the next run can resume.
@@ -164,16 +176,10 @@ impl Ledger {
     ///
     /// If the directory contains a ledger already, or cannot be written.
     pub fn save_to(&self, dir: &Path) -> Result<()> {
-        let (store, ..) = LedgerStore::open(dir)?;
-        if !store.is_new() {
-            return Err(Error::stopped(format!(
-                "{} holds a ledger already: use another directory for this one",
-                dir.display()
-            )));
-        }
+        let _lock = StateLock::take(dir)?;
         let mut inner = self.lock();
-        inner.store = Some(store);
-        inner.checkpoint()
+        self.write_tracked(&mut inner);
+        Database::create(dir, &inner.state)
     }
 
     /// Random bytes that never change in this ledger. A hit identifier is computed from them and
@@ -186,14 +192,33 @@ impl Ledger {
     /// before any line that ends in the block is processed, because its last bytes identify the log
     /// in the next run. Writes nothing at once.
     pub fn note_read(&self, log: LogId, start: u64, block: &[u8]) -> Result<()> {
-        self.lock().note_read(log, start, block)
+        let mut inner = self.lock();
+        inner.read_logs.insert(log);
+        // Blocks may be read twice, for example to detect the format. The tail never moves back.
+        let tail = inner.state.logs.get(&log).and_then(|known| known.tail);
+        if tail.is_some_and(|tail| start.saturating_add(block.len() as u64) <= tail.position) {
+            return Ok(());
+        }
+        if inner.tracker.as_ref().is_none_or(|it| it.log != log) {
+            self.write_checksums(&mut inner);
+            inner.tracker = Some(ChecksumTracker::new(log, Vec::new()));
+        }
+        if let Some(tracker) = &mut inner.tracker {
+            tracker.add(start, block);
+        }
+        Ok(())
     }
 
     /// Marks adjacent lines as done: headers, filtered and invalid lines, and others that need no
     /// further request. Written with the next batch; after a crash before that, the next run reads
     /// the lines again.
     pub fn mark_done(&self, log: LogId, range: Range<u64>, lines: u64) {
-        self.lock().mark_done(log, range, lines);
+        let mut inner = self.lock();
+        if let Some(known) = inner.state.logs.get_mut(&log) {
+            known.done.insert(range.clone(), lines);
+            let marked = inner.marked_done.entry(log).or_default();
+            marked.insert(range, lines);
+        }
     }
 
     /// The position in a log before which all lines are done, in decompressed bytes.
@@ -212,37 +237,76 @@ impl Ledger {
 
     /// Must be called before a batch is sent, with its lines and its number of hits. When it
     /// returns, the pending batch is on disk.
-    pub fn begin_batch(&self, lines: LogRanges, hits: u64) -> Result<BatchId> {
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written. Then there is no such batch.
+    pub fn begin_batch(&self, lines: impl Into<BatchLines>, hits: u64) -> Result<BatchId> {
         let mut inner = self.lock();
-        let batch = inner.state.next_batch();
-        let entry = PendingEntry {
+        self.write_tracked(&mut inner);
+        let BatchLines { bytes, numbers } = lines.into();
+        let entry = BatchEntry {
             target: self.target,
             sent_at: now_ms(),
             hits,
-            lines,
+            numbers,
+            lines: bytes,
+            state: BatchState::Pending,
             recorded: None,
         };
-        inner.append(LedgerRecord::Pending { batch, entry })?;
-        self.sync(inner)?;
+        let batch = inner.state.add_batch(entry.clone());
+        drop(inner);
+        if let Some(writer) = &self.writer {
+            let written = writer.write_and_wait(Change::Began(batch, entry));
+            written.inspect_err(|_| drop(self.lock().state.batches.remove(&batch)))?;
+        }
         reach("after-intent");
         Ok(batch)
     }
 
-    /// Marks the lines of a batch as done: it was acknowledged, or given up and reported.
+    /// Notes that Matomo has answered that it has a batch. Its lines are not done yet.
     pub fn acknowledge(&self, batch: BatchId) -> Result<()> {
         let mut inner = self.lock();
-        inner.append(LedgerRecord::Acknowledged { batch })?;
-        self.sync(inner)?;
-        reach("after-done");
-        Ok(())
+        if let Some(entry) = inner.state.batches.get_mut(&batch) {
+            entry.state = BatchState::Acknowledged;
+        }
+        self.write(inner, Change::Acknowledged(batch))
+    }
+
+    /// Marks the lines of a batch as done: Matomo has it, or it was given up and reported.
+    pub fn confirm(&self, batch: BatchId) -> Result<()> {
+        let mut inner = self.lock();
+        if let Some(lines) = inner.state.confirm(batch) {
+            inner.unmerged.add(&lines);
+        }
+        self.write(inner, Change::Confirmed(batch))
+    }
+
+    /// Begins another batch with the lines of one that was acknowledged, to send some of its hits
+    /// again.
+    pub fn begin_again(&self, batch: BatchId, hits: u64) -> Result<BatchId> {
+        let lines = self
+            .lock()
+            .state
+            .batches
+            .get(&batch)
+            .map(|entry| entry.lines.clone());
+        self.begin_batch(lines.unwrap_or_default(), hits)
+    }
+
+    /// Whether the next run can read it.
+    pub fn is_on_disk(&self) -> bool {
+        self.writer.is_some()
     }
 
     /// Notes that Matomo has these hits of a batch, while the lines of the batch also need hits of
-    /// other batches. The batch stays pending until its lines are done.
+    /// other batches. The batch stays open until its lines are done.
     pub fn note_recorded(&self, batch: BatchId, hit_ids: HitIds) -> Result<()> {
         let mut inner = self.lock();
-        inner.append(LedgerRecord::Recorded { batch, hit_ids })?;
-        self.sync(inner)
+        if let Some(entry) = inner.state.batches.get_mut(&batch) {
+            entry.recorded = Some(hit_ids.clone());
+        }
+        self.write(inner, Change::Recorded(batch, hit_ids))
     }
 
     /// Like [`Ledger::note_recorded`], for lines of an earlier run's batch if Matomo has only some
@@ -257,8 +321,12 @@ impl Ledger {
     /// done. It does not have the others, so they may be sent again in another batch.
     pub fn settle(&self, batch: BatchId, found: LogRanges) -> Result<()> {
         let mut inner = self.lock();
-        inner.append(LedgerRecord::Settled { batch, found })?;
-        self.sync(inner)
+        inner.state.batches.remove(&batch);
+        inner.state.mark_done(&found);
+        for (log, ranges) in &found {
+            inner.marked_done.entry(*log).or_default().extend(ranges);
+        }
+        self.write(inner, Change::Closed(batch))
     }
 
     /// Closes a batch that was not sent, or that Matomo certainly did not process.
@@ -266,194 +334,123 @@ impl Ledger {
         self.settle(batch, LogRanges::new())
     }
 
-    /// Writes everything as one snapshot. Without it, only the lines of [`Ledger::mark_done`] since
-    /// the last batch are lost.
-    pub fn close(&self) -> Result<()> {
-        self.lock().close()
+    /// Waits until everything so far is on disk.
+    pub fn flush(&self) -> Result<()> {
+        self.write_tracked(&mut self.lock());
+        match &self.writer {
+            Some(writer) => writer.flush(),
+            None => Ok(()),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, JournaledState> {
+    /// Writes everything. Without it, only the lines of [`Ledger::mark_done`] since the last batch
+    /// are lost.
+    pub fn close(&self) -> Result<()> {
+        {
+            let mut inner = self.lock();
+            self.write_tracked(&mut inner);
+            self.merge(&mut inner);
+        }
+        self.flush()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, TrackedState> {
         self.inner.lock()
     }
 
-    /// Waits until everything appended so far is synced to disk. Threads that arrive during a sync
-    /// wait for its end and share the next one.
-    fn sync<'a>(&'a self, mut inner: MutexGuard<'a, JournaledState>) -> Result<()> {
-        let wanted = inner.appended;
-        loop {
-            inner.check_sync()?;
-            let Some((file, path)) = inner.journal_file() else {
-                return Ok(());
-            };
-            if inner.synced >= wanted {
-                return Ok(());
-            }
-            if inner.is_syncing {
-                inner = self.sync_ended.wait(inner);
-                continue;
-            }
-            inner.is_syncing = true;
-            let appended = inner.appended;
-            drop(inner);
-            let result = file.sync_data();
-            inner = self.lock();
-            inner.is_syncing = false;
-            match result {
-                Ok(()) => inner.synced = inner.synced.max(appended),
-                Err(error) => {
-                    let error = store::io_error("sync", &path, &error);
-                    inner.sync_error = Some(error.to_string());
-                }
-            }
-            self.sync_ended.notify_all();
+    /// Writes what was done so far and then this change, at once. `inner` is the state after it.
+    fn write(&self, mut inner: MutexGuard<'_, TrackedState>, change: Change) -> Result<()> {
+        self.write_tracked(&mut inner);
+        if let Some(writer) = &self.writer {
+            writer.write(change);
         }
+        if inner.unmerged.ranges > MAX_UNMERGED_RANGES {
+            self.merge(&mut inner);
+        }
+        Ok(())
+    }
+
+    fn write_later(&self, change: Change) {
+        if let Some(writer) = &self.writer {
+            writer.write_later(change);
+        }
+    }
+
+    /// Writes the checksums of the log being read, and the lines that are done without a batch.
+    fn write_tracked(&self, inner: &mut TrackedState) {
+        self.write_checksums(inner);
+        let lines = std::mem::take(&mut inner.marked_done);
+        if !lines.is_empty() {
+            inner.unmerged.add(&lines);
+            self.write_later(Change::Done(lines));
+        }
+    }
+
+    /// Writes the checksums of the log being read, if they have changed.
+    fn write_checksums(&self, inner: &mut TrackedState) {
+        let tracker = inner.tracker.as_mut();
+        let changes = tracker.and_then(|it| Some((it.log, it.take_changes()?)));
+        let Some((log, (tail, head))) = changes else {
+            return;
+        };
+        if let Some(known) = inner.state.logs.get_mut(&log) {
+            known.note_read(tail, head);
+            self.write_later(Change::Log(log, known.without_lines()));
+        }
+    }
+
+    /// Writes all lines that are done in one list for each log, instead of one for each batch.
+    fn merge(&self, inner: &mut TrackedState) {
+        let Unmerged { logs, ranges } = std::mem::take(&mut inner.unmerged);
+        if ranges == 0 {
+            return;
+        }
+        for log in logs {
+            if let Some(known) = inner.state.logs.get(&log) {
+                self.write_later(Change::AllDone(log, known.done.clone()));
+            }
+        }
+        self.write_later(Change::Merged);
     }
 }
 
-/// The state of a ledger, and which of its changes are not on disk yet.
+/// The state of a ledger, and what of it was not sent to the writer yet.
 #[derive(Debug)]
-struct JournaledState {
+struct TrackedState {
     state: LedgerState,
-    /// `None` for a run without a state directory.
-    store: Option<LedgerStore>,
-    /// Lines that are done in `state` but not yet in a record.
+    /// Lines that are done in `state`, but not sent to the writer.
     marked_done: LogRanges,
     /// The log being read.
     tracker: Option<ChecksumTracker>,
     /// The logs that were read in this run, at least in part.
     read_logs: HashSet<LogId>,
-    /// Whether something changed since the last checkpoint.
-    is_changed: bool,
-    /// How many records were appended, and how many of them are synced.
-    appended: u64,
-    synced: u64,
-    is_syncing: bool,
-    /// The message of a failed sync. What is on disk is unknown from then on, so everything fails.
-    sync_error: Option<String>,
+    unmerged: Unmerged,
 }
 
-impl JournaledState {
-    fn new(state: LedgerState, store: Option<LedgerStore>) -> Self {
+impl TrackedState {
+    fn new(state: LedgerState) -> Self {
         Self {
             state,
-            store,
             marked_done: LogRanges::new(),
             tracker: None,
             read_logs: HashSet::new(),
-            is_changed: true,
-            appended: 0,
-            synced: 0,
-            is_syncing: false,
-            sync_error: None,
+            unmerged: Unmerged::default(),
         }
     }
+}
 
-    /// Fails if a sync has failed.
-    fn check_sync(&self) -> Result<()> {
-        match &self.sync_error {
-            Some(message) => Err(Error::stopped(message.clone())),
-            None => Ok(()),
-        }
-    }
+/// What was written of lines that are done since they were last merged.
+#[derive(Debug, Default)]
+struct Unmerged {
+    logs: BTreeSet<LogId>,
+    ranges: usize,
+}
 
-    fn journal_file(&self) -> Option<(Arc<File>, PathBuf)> {
-        self.store.as_ref()?.journal_file()
-    }
-
-    fn note_read(&mut self, log: LogId, start: u64, block: &[u8]) -> Result<()> {
-        // Blocks may be read twice, for example to detect the format. The tail never moves back.
-        let tail = self.state.logs.get(&log).and_then(|known| known.tail);
-        if tail.is_some_and(|tail| start.saturating_add(block.len() as u64) <= tail.position) {
-            self.read_logs.insert(log);
-            return Ok(());
-        }
-        if self.tracker.as_ref().is_none_or(|it| it.log != log) {
-            self.record_checksums()?;
-            self.tracker = Some(ChecksumTracker::new(log, Vec::new()));
-        }
-        self.read_logs.insert(log);
-        if let Some(tracker) = &mut self.tracker {
-            tracker.add(start, block);
-        }
-        Ok(())
-    }
-
-    fn mark_done(&mut self, log: LogId, range: Range<u64>, lines: u64) {
-        if let Some(known) = self.state.logs.get_mut(&log) {
-            self.is_changed = true;
-            known.done.insert(range.clone(), lines);
-            self.marked_done
-                .entry(log)
-                .or_default()
-                .insert(range, lines);
-        }
-    }
-
-    /// Applies a record that is written with the next appended one.
-    fn enqueue(&mut self, record: LedgerRecord) -> Result<()> {
-        self.is_changed = true;
-        if let Some(store) = &mut self.store {
-            store.enqueue(&record)?;
-        }
-        self.state.apply(record);
-        match &mut self.store {
-            Some(store) => store.write_long_queue(),
-            None => Ok(()),
-        }
-    }
-
-    /// Records the checksums of the log being read, if they have changed.
-    fn record_checksums(&mut self) -> Result<()> {
-        let Some(tracker) = &mut self.tracker else {
-            return Ok(());
-        };
-        let log = tracker.log;
-        match tracker.take_changes() {
-            Some((tail, head)) => self.enqueue(LedgerRecord::Read { log, tail, head }),
-            None => Ok(()),
-        }
-    }
-
-    /// Writes all changes so far and this record, and applies it. On an error, the record is
-    /// neither written nor applied.
-    fn append(&mut self, record: LedgerRecord) -> Result<()> {
-        self.check_sync()?;
-        let store = self.store.as_ref();
-        if store.is_some_and(LedgerStore::needs_checkpoint) {
-            self.checkpoint()?;
-        }
-        self.record_checksums()?;
-        self.is_changed = true;
-        let lines = std::mem::take(&mut self.marked_done);
-        if let Some(store) = &mut self.store {
-            if !lines.is_empty() {
-                store.enqueue(&LedgerRecord::MarkedDone { lines })?;
-            }
-            store.append(&record)?;
-            self.appended += 1;
-        }
-        self.state.apply(record);
-        Ok(())
-    }
-
-    /// Writes the state as a new snapshot, with all changes so far.
-    fn checkpoint(&mut self) -> Result<()> {
-        self.record_checksums()?;
-        if let Some(store) = &mut self.store {
-            store.checkpoint(&self.state)?;
-        }
-        self.marked_done.clear();
-        self.synced = self.appended;
-        self.is_changed = false;
-        Ok(())
-    }
-
-    fn close(&mut self) -> Result<()> {
-        self.check_sync()?;
-        self.record_checksums()?;
-        match self.is_changed {
-            true => self.checkpoint(),
-            false => Ok(()),
+impl Unmerged {
+    fn add(&mut self, lines: &LogRanges) {
+        for (log, ranges) in lines {
+            self.logs.insert(*log);
+            self.ranges += ranges.len();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which bytes of a log are done: disjoint half-open ranges, each with its number of lines.
 //!
-//! On disk a range is the text `GAP+LENGTH*LINES`, where the gap is counted from the end of the
+//! As text a range is the text `GAP+LENGTH*LINES`, where the gap is counted from the end of the
 //! range before, and `*1` is left out: `0+5000*37,96+100` is [0, 5000) with 37 lines and
 //! [5096, 5196) with one.
 
@@ -105,6 +105,11 @@ impl Ranges {
 
     pub fn is_empty(&self) -> bool {
         self.by_start.is_empty()
+    }
+
+    /// The number of ranges.
+    pub fn len(&self) -> usize {
+        self.by_start.len()
     }
 
     /// The ranges in order, with their number of lines.

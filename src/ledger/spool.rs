@@ -20,8 +20,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::TargetKey;
+use super::directory::{io_error, private_file, quarantine_path, sync_dir};
 use super::fingerprint::Checksum;
-use super::store::{io_error, private_file, quarantine_path, sync_dir};
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
 

@@ -1,7 +1,5 @@
-//! What the ledger knows, in memory: the sum of all records.
-//!
-//! A running import and the recovery after a crash apply records with the same function, so what is
-//! read back equals what was there.
+//! What the ledger knows, in memory. The database holds the same, and is read only when the ledger
+//! is opened: looking up a log and marking a line as done must not wait for it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,8 +8,7 @@ use std::path::PathBuf;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-use super::fingerprint::{Checksum, Fingerprint, TailChecksum};
-use super::journal::LedgerRecord;
+use super::fingerprint::{Checksum, Fingerprint, HeadChecksum, TailChecksum};
 use super::ranges::{LogRanges, Ranges};
 use crate::error::{Error, Result};
 use crate::hit_id::HitId;
@@ -36,7 +33,7 @@ impl LogId {
     }
 }
 
-/// The number of a batch in this ledger. It is never reused.
+/// The number of a batch in this ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BatchId(pub(super) u64);
@@ -50,7 +47,7 @@ impl fmt::Display for BatchId {
 /// Hit identifiers (`pv_id`), stored one after the other as one text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct HitIds(String);
+pub struct HitIds(pub(super) String);
 
 impl HitIds {
     pub fn iter(&self) -> impl Iterator<Item = HitId> {
@@ -68,7 +65,7 @@ impl<'i> FromIterator<&'i HitId> for HitIds {
 
 /// Random bytes that make the hit identifiers of this ledger unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[serde(transparent)]
 pub struct Salt(pub [u8; 16]);
 
 impl Salt {
@@ -84,60 +81,116 @@ impl Salt {
     }
 }
 
-impl From<Salt> for String {
-    fn from(salt: Salt) -> Self {
-        format!("{:032x}", u128::from_be_bytes(salt.0))
-    }
-}
-
-impl TryFrom<String> for Salt {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
-        match u128::from_str_radix(&text, 16) {
-            Ok(number) if text.len() == 32 => Ok(Self(number.to_be_bytes())),
-            _ => Err("not a salt"),
-        }
-    }
-}
-
 /// A log and its lines that are done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownLog {
-    #[serde(rename = "identity")]
+    #[serde(flatten)]
     pub fingerprint: Fingerprint,
     /// `None` if nothing was read yet.
     pub tail: Option<TailChecksum>,
+    /// Stored apart, as it changes more often.
+    #[serde(skip)]
     pub done: Ranges,
 }
 
 impl KnownLog {
+    pub fn new(fingerprint: Fingerprint) -> Self {
+        Self {
+            fingerprint,
+            tail: None,
+            done: Ranges::default(),
+        }
+    }
+
+    /// A copy for [`super::database::Change::Log`].
+    pub fn without_lines(&self) -> Self {
+        Self {
+            tail: self.tail,
+            ..Self::new(self.fingerprint.clone())
+        }
+    }
+
     /// How far the log was read, in decompressed bytes.
     pub fn read_position(&self) -> u64 {
         self.tail.map_or(0, |tail| tail.position)
     }
+
+    /// Takes the checksums of what was read. The tail and the head only grow.
+    pub fn note_read(&mut self, tail: TailChecksum, head: Option<HeadChecksum>) {
+        if self.tail.is_none_or(|old| old.position < tail.position) {
+            self.tail = Some(tail);
+        }
+        let old_head = &mut self.fingerprint.head;
+        if let Some(head) = head.filter(|head| head.length > old_head.length) {
+            *old_head = head;
+        }
+    }
 }
 
-/// A pending batch as the ledger stores it.
+/// The lines of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchLines {
+    /// Their positions.
+    pub bytes: LogRanges,
+    /// Their numbers, for people. May be incomplete.
+    pub numbers: LogRanges,
+}
+
+impl BatchLines {
+    /// Adds a line with this number.
+    pub fn insert(&mut self, log: LogId, bytes: std::ops::Range<u64>, number: u64) {
+        self.bytes.entry(log).or_default().insert(bytes, 1);
+        let numbers = self.numbers.entry(log).or_default();
+        numbers.insert(number..number.saturating_add(1), 1);
+    }
+}
+
+impl From<LogRanges> for BatchLines {
+    fn from(bytes: LogRanges) -> Self {
+        Self {
+            bytes,
+            numbers: LogRanges::new(),
+        }
+    }
+}
+
+/// What is known of an open batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BatchState {
+    /// Sent, or about to be.
+    #[default]
+    Pending,
+    /// Matomo has answered that it has the batch.
+    Acknowledged,
+}
+
+/// An open batch as the ledger stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PendingEntry {
+pub struct BatchEntry {
     /// The checksum of the target.
     pub target: Checksum,
     /// Milliseconds since 1970 (UTC).
     pub sent_at: u64,
     /// The number of hits.
     pub hits: u64,
+    /// The numbers of the lines, for people. May be incomplete.
+    pub numbers: LogRanges,
+    // Stored apart, as they change or become those of the log.
+    #[serde(skip)]
     pub lines: LogRanges,
+    #[serde(skip)]
+    pub state: BatchState,
     /// Hits that Matomo is known to have although the lines are not done.
-    #[serde(rename = "there", default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub recorded: Option<HitIds>,
 }
 
-/// A batch of an earlier run that was not acknowledged. Unless `recorded` is set, it is not known
-/// whether Matomo has it.
+/// A batch that an earlier run left open. Unless `recorded` is set, it is not known whether Matomo
+/// has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingBatch {
     pub id: BatchId,
+    pub state: BatchState,
     /// Just before it was sent: milliseconds since 1970 (UTC), by a clock that may have been set
     /// since.
     pub sent_at: u64,
@@ -150,18 +203,18 @@ pub struct PendingBatch {
     pub recorded: Option<HitIds>,
 }
 
-/// What the ledger knows. Its serialized form is the snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What the ledger knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerState {
     pub salt: Salt,
     /// When the ledger was last opened, in seconds since 1970 (UTC).
     pub opened: u64,
-    next_log: u64,
-    next_batch: u64,
-    /// The text of each target, for people who read the file and for messages.
+    pub next_log: u64,
+    pub next_batch: u64,
+    /// The text of each target, for people and for messages.
     pub targets: BTreeMap<Checksum, String>,
     pub logs: BTreeMap<LogId, KnownLog>,
-    pub pending: BTreeMap<BatchId, PendingEntry>,
+    pub batches: BTreeMap<BatchId, BatchEntry>,
 }
 
 impl LedgerState {
@@ -173,24 +226,31 @@ impl LedgerState {
             next_batch: 1,
             targets: BTreeMap::new(),
             logs: BTreeMap::new(),
-            pending: BTreeMap::new(),
+            batches: BTreeMap::new(),
         }
     }
 
-    pub fn next_log(&self) -> LogId {
-        LogId(self.next_log)
+    pub fn add_log(&mut self, fingerprint: Fingerprint) -> LogId {
+        let log = LogId(self.next_log);
+        self.next_log += 1;
+        self.logs.insert(log, KnownLog::new(fingerprint));
+        log
     }
 
-    pub fn next_batch(&self) -> BatchId {
-        BatchId(self.next_batch)
+    pub fn add_batch(&mut self, entry: BatchEntry) -> BatchId {
+        let batch = BatchId(self.next_batch);
+        self.next_batch += 1;
+        self.batches.insert(batch, entry);
+        batch
     }
 
-    /// The pending batches of a target, oldest first.
+    /// The open batches of a target, oldest first.
     pub fn pending_for(&self, target: Checksum) -> Vec<PendingBatch> {
-        let entries = self.pending.iter();
+        let entries = self.batches.iter();
         let ours = entries.filter(|(_, entry)| entry.target == target);
         ours.map(|(id, entry)| PendingBatch {
             id: *id,
+            state: entry.state,
             sent_at: entry.sent_at,
             hits: entry.hits,
             recorded: entry.recorded.clone(),
@@ -204,101 +264,45 @@ impl LedgerState {
         .collect()
     }
 
-    /// Applies one record. A record about an unknown log or batch (because another record was
-    /// damaged) marks nothing as done, but its numbers count as used.
-    pub fn apply(&mut self, record: LedgerRecord) {
-        match record {
-            LedgerRecord::Header { .. } => {}
-            LedgerRecord::Seen { log, fingerprint } => {
-                self.use_log_id(log);
-                match self.logs.get_mut(&log) {
-                    Some(known) => known.fingerprint = fingerprint,
-                    None => {
-                        let new = KnownLog {
-                            fingerprint,
-                            tail: None,
-                            done: Ranges::default(),
-                        };
-                        self.logs.insert(log, new);
-                    }
-                }
-            }
-            LedgerRecord::Read { log, tail, head } => {
-                self.use_log_id(log);
-                if let Some(known) = self.logs.get_mut(&log) {
-                    if known.tail.is_none_or(|old| old.position < tail.position) {
-                        known.tail = Some(tail);
-                    }
-                    let old_head = &mut known.fingerprint.head;
-                    if let Some(head) = head.filter(|head| head.length > old_head.length) {
-                        *old_head = head;
-                    }
-                }
-            }
-            LedgerRecord::MarkedDone { lines } => self.mark_done(&lines),
-            LedgerRecord::Pending { batch, mut entry } => {
-                self.use_batch_id(batch);
-                entry.lines.keys().for_each(|log| self.use_log_id(*log));
-                entry.lines.retain(|log, _| self.logs.contains_key(log));
-                if !entry.lines.is_empty() {
-                    self.pending.insert(batch, entry);
-                }
-            }
-            LedgerRecord::Acknowledged { batch } => {
-                self.use_batch_id(batch);
-                if let Some(entry) = self.pending.remove(&batch) {
-                    self.mark_done(&entry.lines);
-                }
-            }
-            LedgerRecord::Recorded { batch, hit_ids } => {
-                self.use_batch_id(batch);
-                if let Some(entry) = self.pending.get_mut(&batch) {
-                    entry.recorded = Some(hit_ids);
-                }
-            }
-            LedgerRecord::Settled { batch, found } => {
-                self.use_batch_id(batch);
-                self.pending.remove(&batch);
-                self.mark_done(&found);
-            }
-        }
-    }
-
-    fn mark_done(&mut self, lines: &LogRanges) {
+    pub fn mark_done(&mut self, lines: &LogRanges) {
         for (log, ranges) in lines {
-            self.use_log_id(*log);
             if let Some(known) = self.logs.get_mut(log) {
                 known.done.extend(ranges);
             }
         }
     }
 
-    fn use_log_id(&mut self, log: LogId) {
-        self.next_log = self.next_log.max(log.0.saturating_add(1));
+    /// Closes a batch whose lines are done, and returns them.
+    pub fn confirm(&mut self, batch: BatchId) -> Option<LogRanges> {
+        let lines = self.batches.remove(&batch)?.lines;
+        self.mark_done(&lines);
+        Some(lines)
     }
 
-    fn use_batch_id(&mut self, batch: BatchId) {
-        self.next_batch = self.next_batch.max(batch.0.saturating_add(1));
+    fn are_done(&self, lines: &LogRanges) -> bool {
+        lines.iter().all(|(log, lines)| {
+            let known = self.logs.get(log);
+            known.is_some_and(|known| known.done.contains_all(lines))
+        })
     }
 
     /// Notes that the ledger is opened at `now` (seconds since 1970, UTC), and forgets what is no
-    /// longer needed.
+    /// longer needed. Returns the logs and batches that are forgotten.
     ///
     /// One run with a wrong clock must not forget logs that are in use, so a log also has to be too
     /// old by the time of the run before.
-    pub fn open(&mut self, now: u64) {
+    pub fn open(&mut self, now: u64) -> (Vec<LogId>, Vec<BatchId>) {
         let credible = now.min(self.opened);
         self.opened = now;
-        // The recorded hits of a batch are needed until all its lines are done.
-        let logs = &self.logs;
-        let is_done = |(log, lines): (&LogId, &Ranges)| {
-            logs.get(log)
-                .is_some_and(|known| known.done.contains_all(lines))
-        };
-        self.pending
-            .retain(|_, entry| entry.recorded.is_none() || !entry.lines.iter().all(is_done));
+        // Another batch has made the lines done.
+        let entries = self.batches.iter();
+        let closed: Vec<BatchId> = entries
+            .filter(|(_, entry)| self.are_done(&entry.lines))
+            .map(|(id, _)| *id)
+            .collect();
+        self.batches.retain(|id, _| !closed.contains(id));
         let is_pending = |state: &Self, log: &LogId| {
-            let mut entries = state.pending.values();
+            let mut entries = state.batches.values();
             entries.any(|entry| entry.lines.contains_key(log))
         };
         let mut by_age: Vec<_> = (self.logs.iter())
@@ -306,6 +310,7 @@ impl LedgerState {
             .collect();
         by_age.sort_unstable();
         let too_many = by_age.len().saturating_sub(MANY_LOGS);
+        let mut forgotten = Vec::new();
         for (index, (seen, log)) in by_age.into_iter().enumerate() {
             let max_age = match index < too_many {
                 true => MAX_LOG_AGE_IF_MANY,
@@ -314,8 +319,10 @@ impl LedgerState {
             let is_old = credible.saturating_sub(seen) > max_age;
             if is_old && !is_pending(self, &log) {
                 self.logs.remove(&log);
+                forgotten.push(log);
             }
         }
+        (forgotten, closed)
     }
 }
 
@@ -328,7 +335,7 @@ mod tests {
 
     const NOW: u64 = 20_000 * DAY;
 
-    fn seen(log: u64, seen: u64) -> LedgerRecord {
+    fn seen(log: u64, seen: u64) -> KnownLog {
         let fingerprint = Fingerprint {
             target: Checksum::of(b"target"),
             path: PathText(Path::new("/log").into()),
@@ -343,8 +350,7 @@ mod tests {
             seen,
             end: None,
         };
-        let log = LogId(log);
-        LedgerRecord::Seen { log, fingerprint }
+        KnownLog::new(fingerprint)
     }
 
     /// A state with logs of these numbers and times of last being seen.
@@ -352,7 +358,7 @@ mod tests {
         let mut state = LedgerState::new(Salt([7; 16]));
         state.opened = NOW;
         for &(log, last) in logs {
-            state.apply(seen(log, last));
+            state.logs.insert(LogId(log), seen(log, last));
         }
         state
     }
@@ -367,22 +373,15 @@ mod tests {
         LogRanges::from([(LogId(log), ranges)])
     }
 
-    fn pending(batch: u64, log: u64) -> LedgerRecord {
-        LedgerRecord::Pending {
-            batch: BatchId(batch),
-            entry: PendingEntry {
-                target: Checksum::of(b"target"),
-                sent_at: NOW * 1000,
-                hits: 1,
-                lines: lines(log),
-                recorded: None,
-            },
-        }
-    }
-
-    fn acknowledged(batch: u64) -> LedgerRecord {
-        LedgerRecord::Acknowledged {
-            batch: BatchId(batch),
+    fn batch(log: u64) -> BatchEntry {
+        BatchEntry {
+            target: Checksum::of(b"target"),
+            sent_at: NOW * 1000,
+            hits: 1,
+            numbers: LogRanges::new(),
+            lines: lines(log),
+            state: BatchState::Pending,
+            recorded: None,
         }
     }
 
@@ -416,7 +415,7 @@ mod tests {
     #[test]
     fn a_log_with_a_pending_batch_is_never_forgotten() {
         let mut state = state(&[(1, 0)]);
-        state.apply(pending(1, 1));
+        state.add_batch(batch(1));
         state.open(NOW);
         assert_eq!(known(&state), [1]);
     }
@@ -435,50 +434,29 @@ mod tests {
     }
 
     #[test]
-    fn acknowledging_marks_all_lines_as_done_and_settling_only_those_found() {
+    fn confirming_a_batch_marks_its_lines_as_done() {
         let mut state = state(&[(1, NOW), (2, NOW)]);
-        state.apply(pending(1, 1));
-        state.apply(pending(2, 2));
+        let confirmed = state.add_batch(batch(1));
+        state.add_batch(batch(2));
         assert_eq!(state.pending_for(Checksum::of(b"target")).len(), 2);
         assert_eq!(state.pending_for(Checksum::of(b"another")).len(), 0);
-        state.apply(acknowledged(1));
-        state.apply(LedgerRecord::Settled {
-            batch: BatchId(2),
-            found: LogRanges::new(),
-        });
+        assert_eq!(state.confirm(confirmed), Some(lines(1)));
+        assert_eq!(state.confirm(confirmed), None);
         assert_eq!(state.logs[&LogId(1)].done.first_gap(), 10);
-        assert!(state.logs[&LogId(2)].done.is_empty() && state.pending.is_empty());
+        assert!(state.logs[&LogId(2)].done.is_empty() && state.batches.len() == 1);
     }
 
     #[test]
-    fn recorded_hits_are_kept_until_their_lines_are_done() {
+    fn a_batch_is_kept_until_its_lines_are_done() {
         let mut state = state(&[(1, NOW)]);
-        state.apply(pending(1, 1));
-        state.apply(pending(2, 1));
-        let hit_ids: HitIds = [b"abcdef"].into_iter().collect();
-        state.apply(LedgerRecord::Recorded {
-            batch: BatchId(1),
-            hit_ids: hit_ids.clone(),
+        let recorded = state.add_batch(BatchEntry {
+            recorded: Some([b"abcdef"].into_iter().collect()),
+            ..batch(1)
         });
-        state.open(NOW);
-        let recorded: Vec<_> = state
-            .pending_for(Checksum::of(b"target"))
-            .into_iter()
-            .map(|batch| batch.recorded)
-            .collect();
-        assert_eq!(recorded, [Some(hit_ids), None]);
-        state.apply(acknowledged(2));
-        state.open(NOW);
-        assert!(state.pending.is_empty());
-    }
-
-    #[test]
-    fn records_about_unknown_logs_and_batches_only_use_up_their_numbers() {
-        let mut state = LedgerState::new(Salt([7; 16]));
-        state.apply(pending(8, 5));
-        state.apply(acknowledged(9));
-        state.apply(LedgerRecord::MarkedDone { lines: lines(6) });
-        assert!(state.logs.is_empty() && state.pending.is_empty());
-        assert_eq!((state.next_log, state.next_batch), (7, 10));
+        let other = state.add_batch(batch(1));
+        assert_eq!(state.open(NOW), (vec![], vec![]));
+        state.confirm(other);
+        assert_eq!(state.open(NOW), (vec![], vec![recorded]));
+        assert!(state.batches.is_empty());
     }
 }

@@ -77,6 +77,9 @@ pub struct ApiSite {
     pub id: String,
     /// The URL as configured: scheme, host, perhaps a path.
     pub main_url: String,
+    /// `Europe/Berlin`, `UTC` or `UTC+5.5`.
+    #[serde(default, deserialize_with = "response::optional_text")]
+    pub timezone: Option<String>,
 }
 
 /// One page of a query of Matomo's visitor log.
@@ -85,12 +88,12 @@ pub struct VisitQuery<'a> {
     pub idsite: &'a str,
     /// The first and the last day in the site's time zone: `2026-11-15,2026-11-17`.
     pub days: &'a str,
-    /// Conditions as written by [`any_of`], joined with `;` (and) or `,` (or). Empty: all visits.
+    /// Conditions as written by [`segment_condition`], joined with `;` (and) or `,` (or).
     pub segment: &'a str,
+    /// Only visits whose last action is later, in seconds since 1970.
+    pub after: i64,
     /// The maximum number of visits to return.
     pub limit: u32,
-    /// The number of visits to skip.
-    pub offset: u32,
 }
 
 /// A visit in Matomo's visitor log.
@@ -103,6 +106,20 @@ pub struct VisitRecord {
         deserialize_with = "response::optional_text"
     )]
     pub ip: Option<String>,
+    /// Seconds since 1970.
+    #[serde(
+        rename = "lastActionTimestamp",
+        default,
+        deserialize_with = "response::optional_number"
+    )]
+    pub last_action: Option<i64>,
+    /// The number of actions that are not shown, which are the last ones.
+    #[serde(
+        rename = "truncatedActionsCount",
+        default,
+        deserialize_with = "response::optional_number"
+    )]
+    pub truncated: Option<i64>,
     #[serde(rename = "actionDetails", default, deserialize_with = "response::list")]
     pub actions: Vec<VisitAction>,
 }
@@ -117,18 +134,19 @@ pub struct VisitAction {
         deserialize_with = "response::optional_text"
     )]
     pub pv_id: Option<String>,
+    /// Seconds since 1970.
+    #[serde(
+        rename = "timestamp",
+        default,
+        deserialize_with = "response::optional_number"
+    )]
+    pub time: Option<i64>,
 }
 
-/// Writes a segment: visits whose `field` (`visitIp`, `actionUrl`) has one of the values.
-pub fn any_of<'a>(field: &str, values: impl IntoIterator<Item = &'a str>) -> String {
-    values
-        .into_iter()
-        .map(|value| {
-            let value = utf8_percent_encode(value, SEGMENT_UNRESERVED);
-            format!("{field}=={value}")
-        })
-        .collect::<Vec<_>>()
-        .join(",")
+/// Writes a condition of a segment, for example `visitIp==192.0.2.1`.
+pub fn segment_condition(field: &str, operator: &str, value: &str) -> String {
+    let value = utf8_percent_encode(value, SEGMENT_UNRESERVED);
+    format!("{field}{operator}{value}")
 }
 
 /// The API behind a client. Cheap to clone; clones share the connections.
@@ -247,21 +265,35 @@ impl Api {
         }
     }
 
-    /// Returns one page of a site's visits and their actions. Fails with [`ApiError::Refused`] if
-    /// the token may not view them or the visitor log is switched off.
+    /// Returns visits of a site and their actions, oldest first. Fails with [`ApiError::Refused`]
+    /// if the token may not view them or the visitor log is switched off.
+    ///
+    /// Hits may be counted twice if Matomo cannot be asked, and asking again costs little, so a
+    /// refusal or a response of another kind is believed only the second time.
     pub fn last_visits(&self, query: &VisitQuery) -> ApiResult<Vec<VisitRecord>> {
-        let (limit, offset) = (query.limit.to_string(), query.offset.to_string());
-        self.query(
-            "Live.getLastVisitsDetails",
-            &[
-                ("idSite", query.idsite),
-                ("period", "range"),
-                ("date", query.days),
-                ("segment", query.segment),
-                ("filter_limit", &limit),
-                ("filter_offset", &offset),
-            ],
-        )
+        let method = "Live.getLastVisitsDetails";
+        let (limit, after) = (query.limit.to_string(), query.after.to_string());
+        let form = [
+            ("idSite", query.idsite),
+            ("period", "range"),
+            ("date", query.days),
+            ("segment", query.segment),
+            ("minTimestamp", &after),
+            ("filter_limit", &limit),
+            ("filter_sort_order", "asc"),
+            (
+                "showColumns",
+                "visitIp,lastActionTimestamp,truncatedActionsCount,actionDetails",
+            ),
+        ];
+        let reply = self.with_retries(|| self.call_with_token(method, &form))?;
+        match self.parse(method, reply) {
+            Ok(ListReply(visits)) => Ok(visits),
+            Err(_) => {
+                let ListReply(visits) = self.query(method, &form)?;
+                Ok(visits)
+            }
+        }
     }
 
     fn query<T: DeserializeOwned>(&self, method: &str, form: &[(&str, &str)]) -> ApiResult<T> {

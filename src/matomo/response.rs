@@ -151,6 +151,14 @@ pub(super) fn optional_text<'de, D: Deserializer<'de>>(
     }
 }
 
+/// Deserializes a whole number, bare or as text; anything else is `None`.
+pub(super) fn optional_number<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<i64>, D::Error> {
+    let text = optional_text(deserializer)?;
+    Ok(text.and_then(|text| text.parse().ok()))
+}
+
 /// Deserializes a list, or the values of an object.
 pub(super) fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where

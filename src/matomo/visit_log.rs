@@ -1,22 +1,45 @@
-//! Looks up hits in Matomo's visit log by their identifiers (`pv_id`).
+//! Asks Matomo which hits it has: reads its visitor log and looks for the identifiers of the hits
+//! (`pv_id`).
 //!
-//! See guide/guarantees.md, "Unconfirmed batches".
+//! Visits are selected by address. Matomo may store an address without its end, and does not say
+//! so, so a question names each form that the address may have, until an answer shows which form
+//! it is. See guide/guarantees.md, "Unconfirmed batches".
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+mod mask;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chrono::{Days, NaiveDate};
+use chrono::{DateTime, Days, NaiveDateTime};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use super::api::{Api, ApiError, VisitQuery, any_of};
+use self::mask::AddressMask;
+use super::api::{Api, ApiError, VisitQuery, VisitRecord, segment_condition};
+use super::response;
+use crate::hit_id::{self, HitId};
+use crate::sync::Mutex;
 
-/// Visits to read for one segment. More would take too long, as for a URL that every visitor opens.
-const MAX_VISITS: u32 = 10_000;
+/// How long reading the visits for one call may take. A question that names few visits takes a
+/// fraction of a second; one that names most visits of a busy site would take hours.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
 /// Visits in one response.
 const PAGE_VISITS: u32 = 500;
-/// Addresses or URLs in one segment.
-const MAX_CONDITIONS: usize = 200;
+/// The same, if so many visits end within one second that the next page cannot begin later.
+const MAX_PAGE_VISITS: u32 = 8_000;
+/// Addresses and users in one question: 50 addresses in all forms.
+const MAX_CONDITIONS: usize = 250;
+/// URLs in one question. Matomo searches all its URLs for each.
+const MAX_URLS: usize = 20;
+/// How far the clocks of this machine and of the server may differ.
+const CLOCK_SKEW: i64 = 3600;
+const DAY: i64 = 86_400;
+/// Matomo stores an older hit as one of the present.
+const MAX_AGE: i64 = 20 * 365 * DAY;
 
 /// Why hits were not looked up. The text says what prevents it.
 #[derive(Debug)]
@@ -38,6 +61,25 @@ impl From<ApiError> for LookupError {
     }
 }
 
+/// Whether Matomo has a hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    Present,
+    Missing,
+    /// It was not seen, but may be in a visit that has more actions than Matomo shows.
+    Unknown,
+}
+
+/// A hit that stands for its batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Witness<'a> {
+    pub idsite: &'a str,
+    pub address: IpAddr,
+    /// Its date, in seconds since 1970.
+    pub time: i64,
+    pub pv_id: HitId,
+}
+
 /// The parameters of a hit that show up in the visit log.
 #[derive(Debug, Deserialize)]
 struct RecordedHit {
@@ -45,8 +87,9 @@ struct RecordedHit {
     url: String,
     /// `None` if the log has no valid address.
     #[serde(default, deserialize_with = "valid_address")]
-    cip: Option<String>,
-    uid: Option<IgnoredAny>,
+    cip: Option<IpAddr>,
+    #[serde(default, deserialize_with = "response::optional_text")]
+    uid: Option<String>,
     cid: Option<IgnoredAny>,
     _id: Option<IgnoredAny>,
     cdt: String,
@@ -56,161 +99,473 @@ struct RecordedHit {
     rec_mode: Option<serde_json::Value>,
 }
 
-impl RecordedHit {
+/// A hit to look for.
+#[derive(Debug)]
+struct SoughtHit {
+    idsite: String,
+    address: Option<IpAddr>,
+    user: Option<String>,
+    /// The visit has the address of its first hit, and a visitor who is known by an id may have
+    /// had another one then.
+    may_have_other_address: bool,
+    url: Option<String>,
+    /// Its date, in seconds since 1970.
+    time: i64,
+    pv_id: HitId,
+}
+
+/// When Matomo stored a hit, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Window {
+    first: i64,
+    last: i64,
+}
+
+/// The visitor log of a Matomo. Clones share what was learned about it.
+#[derive(Clone, Debug)]
+pub struct VisitLog {
+    api: Api,
+    /// How the addresses of a site may be stored, after what was seen in this run.
+    masks: Arc<Mutex<HashMap<String, BTreeSet<AddressMask>>>>,
+    time_limit: Duration,
+}
+
+impl VisitLog {
+    pub fn new(api: Api) -> Self {
+        Self {
+            api,
+            masks: Arc::default(),
+            time_limit: TIME_LIMIT,
+        }
+    }
+
+    /// Looks up hits by their requests, which are JSON objects, in their order. `sent_at` is when
+    /// they were sent first.
+    ///
+    /// `has_hit_ids` says that each `pv_id` is one of ours, and so belongs to a single hit.
+    ///
+    /// # Errors
+    /// Matomo cannot be asked, or not about these hits.
+    pub fn find(
+        &self,
+        requests: &[&[u8]],
+        has_hit_ids: bool,
+        sent_at: SystemTime,
+    ) -> Result<Vec<Presence>, LookupError> {
+        if !has_hit_ids {
+            // Matomo's own tracker gives all actions on one page the same one.
+            return Err(LookupError::Never(
+                "they carry a pv_id of the log's own, which other hits may carry too".to_owned(),
+            ));
+        }
+        let hits = requests
+            .iter()
+            .map(|json| SoughtHit::parse(json))
+            .collect::<Result<Vec<_>, _>>()?;
+        Search::new(self).run(&hits, seconds(sent_at))
+    }
+
+    /// Looks up witnesses that were sent in the last minutes, in their order. About 50 of them are
+    /// one question for each of their sites.
+    ///
+    /// # Errors
+    /// Matomo cannot be asked.
+    #[allow(dead_code)]
+    pub fn find_witnesses(&self, witnesses: &[Witness]) -> Result<Vec<Presence>, LookupError> {
+        let hits: Vec<SoughtHit> = witnesses.iter().map(SoughtHit::from).collect();
+        Search::new(self).run(&hits, seconds(SystemTime::now()))
+    }
+
+    fn masks_of(&self, idsite: &str) -> Option<BTreeSet<AddressMask>> {
+        self.masks.lock().get(idsite).cloned()
+    }
+
+    /// Records that a visit's address is stored with one of these masks. If that contradicts what
+    /// was seen before, the setting has changed; only a visit with one of the hits shows that.
+    fn learn(&self, idsite: &str, masks: &BTreeSet<AddressMask>, has_hit: bool) {
+        // Visits without an address look like this too.
+        if masks.contains(&AddressMask::WHOLE) && !has_hit {
+            return;
+        }
+        let mut all = self.masks.lock();
+        let known = all
+            .entry(idsite.to_owned())
+            .or_insert_with(|| masks.clone());
+        let both: BTreeSet<AddressMask> = known.intersection(masks).copied().collect();
+        if !both.is_empty() {
+            *known = both;
+        } else if has_hit {
+            known.clone_from(masks);
+        }
+    }
+}
+
+impl SoughtHit {
     fn parse(json: &[u8]) -> Result<Self, LookupError> {
-        let hit: Self = serde_json::from_slice(json)
-            .map_err(|error| LookupError::Never(format!("a hit cannot be looked up: {error}")))?;
+        let never = |why: String| LookupError::Never(format!("a hit cannot be looked up: {why}"));
+        let hit: RecordedHit =
+            serde_json::from_slice(json).map_err(|error| never(error.to_string()))?;
         // Neither hits that are not recorded nor those of AI bots appear in the visit log.
         if hit.rec == 0 || hit.rec == "0" || hit.rec_mode.is_some() {
             return Err(LookupError::Never(
                 "hits that make no visit cannot be looked up".to_owned(),
             ));
         }
-        Ok(hit)
-    }
-
-    /// Whether its visit may have another address. A visit has the address of its first hit, and a
-    /// visitor known by an id may have changed addresses since.
-    fn may_have_other_address(&self) -> bool {
-        self.cip.is_none() || self.uid.is_some() || self.cid.is_some() || self._id.is_some()
-    }
-
-    fn day(&self) -> Result<NaiveDate, LookupError> {
-        let day = self.cdt.get(..10).unwrap_or_default();
-        NaiveDate::parse_from_str(day, "%Y-%m-%d").map_err(|_| {
-            LookupError::Never(format!(
-                "a hit with the invalid date '{}' cannot be looked up",
-                self.cdt
-            ))
+        let date = NaiveDateTime::parse_from_str(&hit.cdt, "%Y-%m-%d %H:%M:%S")
+            .map_err(|_| never(format!("its date '{}' is invalid", hit.cdt)))?;
+        Ok(Self {
+            may_have_other_address: hit.cip.is_none()
+                || hit.uid.is_some()
+                || hit.cid.is_some()
+                || hit._id.is_some(),
+            idsite: hit.idsite,
+            address: hit.cip,
+            user: hit.uid.filter(|user| !user.is_empty()),
+            url: Some(hit.url),
+            time: date.and_utc().timestamp(),
+            pv_id: to_hit_id(&hit.pv_id)
+                .ok_or_else(|| never(format!("its pv_id '{}' is invalid", hit.pv_id)))?,
         })
     }
+
+    /// When Matomo may have stored it, if it was sent at `sent_at` for the first time and `now`
+    /// for the last. Matomo replaces a date in the future, and one of more than 20 years ago, by
+    /// the present.
+    fn windows(&self, sent_at: i64, now: i64) -> (Option<Window>, Option<Window>) {
+        let own = self.own_window();
+        let present = Window {
+            first: sent_at.min(now) - CLOCK_SKEW,
+            last: now,
+        };
+        let oldest = sent_at - MAX_AGE;
+        if self.time > sent_at - CLOCK_SKEW || self.time <= oldest - DAY {
+            // The present includes its own date, if that is just now.
+            (None, Some(present))
+        } else if self.time <= oldest + DAY {
+            (Some(own), Some(present))
+        } else {
+            (Some(own), None)
+        }
+    }
+
+    /// Whether its visit may have this address.
+    fn may_be_from(&self, address: Option<IpAddr>) -> bool {
+        let is_form = |own: IpAddr| {
+            let mut masks = AddressMask::PARTIAL.iter().chain([&AddressMask::WHOLE]);
+            masks.any(|mask| Some(mask.apply(own)) == address)
+        };
+        self.may_have_other_address || self.address.is_some_and(is_form)
+    }
+
+    /// Whether it may be among the actions that a visit does not show, which are its last ones.
+    fn may_be_hidden_in(&self, visit: &VisitRecord, scope: Scope) -> bool {
+        let stored = match scope.is_present {
+            true => scope.window,
+            false => self.own_window(),
+        };
+        let last_shown = visit.actions.iter().filter_map(|action| action.time).max();
+        last_shown.is_none_or(|time| time <= stored.last)
+            && visit.last_action.is_none_or(|time| stored.first <= time)
+    }
+
+    fn own_window(&self) -> Window {
+        Window {
+            first: self.time,
+            last: self.time,
+        }
+    }
 }
 
-fn valid_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+impl From<&Witness<'_>> for SoughtHit {
+    fn from(witness: &Witness) -> Self {
+        Self {
+            idsite: witness.idsite.to_owned(),
+            address: Some(witness.address),
+            user: None,
+            may_have_other_address: false,
+            url: None,
+            time: witness.time,
+            pv_id: witness.pv_id,
+        }
+    }
+}
+
+fn valid_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
-    Ok(text.filter(|text| text.parse::<IpAddr>().is_ok()))
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
-/// Looks up hits by their requests, which are JSON objects. Returns for each whether Matomo has it.
-///
-/// `has_hit_ids` says that each `pv_id` is one of ours, and so belongs to a single hit.
-///
-/// # Errors
-/// Matomo cannot be asked, or not about these hits.
-pub fn find_recorded(
-    api: &Api,
-    requests: &[&[u8]],
-    has_hit_ids: bool,
-) -> Result<Vec<bool>, LookupError> {
-    if !has_hit_ids {
-        // Matomo's own tracker gives all actions on one page the same one.
-        return Err(LookupError::Never(
-            "they carry a pv_id of the log's own, which other hits may carry too".to_owned(),
-        ));
-    }
-    let hits = requests
-        .iter()
-        .map(|json| RecordedHit::parse(json))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut by_site: BTreeMap<&str, Vec<&RecordedHit>> = BTreeMap::new();
-    for hit in &hits {
-        by_site.entry(&hit.idsite).or_default().push(hit);
-    }
-    let mut search = Search {
-        api,
-        found: HashSet::new(),
-    };
-    for (site, hits) in by_site {
-        let days = date_range(&hits)?;
-        let addresses = hits.iter().filter_map(|hit| hit.cip.as_deref()).collect();
-        let has_full_addresses = search.run(site, &days, "visitIp", &addresses)?;
-        // If Matomo anonymizes addresses, a search for them finds nothing.
-        let urls = hits
-            .iter()
-            .filter(|hit| !has_full_addresses || hit.may_have_other_address())
-            .filter(|hit| !search.found.contains(&hit.pv_id))
-            .map(|hit| hit.url.as_str())
-            .collect();
-        search.run(site, &days, "actionUrl", &urls)?;
-    }
-    Ok(hits
-        .iter()
-        .map(|hit| search.found.contains(&hit.pv_id))
-        .collect())
+fn to_hit_id(text: &str) -> Option<HitId> {
+    <[u8; hit_id::LENGTH]>::try_from(text.as_bytes()).ok()
 }
 
-/// The date range of these hits for Matomo's API, with one day more at each end, because Matomo's
-/// days are those of the site's time zone.
-fn date_range(hits: &[&RecordedHit]) -> Result<String, LookupError> {
-    let dates = hits
-        .iter()
-        .map(|hit| hit.day())
-        .collect::<Result<BTreeSet<_>, _>>()?;
-    let (Some(first), Some(last)) = (dates.first(), dates.last()) else {
-        return Err(LookupError::Never("no hits to look up".to_owned()));
-    };
-    let day = Days::new(1);
-    let first = first.checked_sub_days(day).unwrap_or(*first);
-    let last = last.checked_add_days(day).unwrap_or(*last);
-    Ok(format!("{first},{last}"))
+fn seconds(time: SystemTime) -> i64 {
+    let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX)
 }
 
+impl Window {
+    fn extend(&mut self, other: Self) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+    }
+
+    /// The days for Matomo's API, with one more at each end, because Matomo's days are those of
+    /// the site's time zone.
+    fn days(self) -> String {
+        let day = |time: i64| DateTime::from_timestamp(time, 0).unwrap_or_default();
+        let one = Days::new(1);
+        let first = day(self.first).date_naive();
+        let last = day(self.last).date_naive();
+        let first = first.checked_sub_days(one).unwrap_or(first);
+        let last = last.checked_add_days(one).unwrap_or(last);
+        format!("{first},{last}")
+    }
+}
+
+/// The questions for one list of hits.
 struct Search<'a> {
-    api: &'a Api,
-    /// Hit identifiers of all actions seen so far.
-    found: HashSet<String>,
+    log: &'a VisitLog,
+    deadline: Instant,
+    found: HashSet<HitId>,
+    maybe_hidden: HashSet<HitId>,
 }
 
-impl Search<'_> {
-    /// Reads all visits whose `field` has one of the values. Returns whether one of them proves
-    /// that Matomo stores full addresses.
-    fn run(
+/// Where hits are looked for.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    idsite: &'a str,
+    window: Window,
+    /// Matomo may have replaced the dates of the hits.
+    is_present: bool,
+}
+
+/// One question: the conditions that select its visits, and the hits that may be in them.
+#[derive(Default)]
+struct Question<'a> {
+    conditions: BTreeSet<String>,
+    hits: Vec<&'a SoughtHit>,
+    /// The addresses in the conditions, each with the masks that make it from one of the hits'.
+    forms: HashMap<IpAddr, BTreeSet<AddressMask>>,
+    by_url: bool,
+}
+
+impl<'a> Search<'a> {
+    fn new(log: &'a VisitLog) -> Self {
+        Self {
+            log,
+            deadline: Instant::now() + log.time_limit,
+            found: HashSet::new(),
+            maybe_hidden: HashSet::new(),
+        }
+    }
+
+    fn run(mut self, hits: &'a [SoughtHit], sent_at: i64) -> Result<Vec<Presence>, LookupError> {
+        let now = seconds(SystemTime::now());
+        // Hits of the present are looked up last, since some of them are found before.
+        let mut groups: BTreeMap<(bool, &str), (Vec<&SoughtHit>, Window)> = BTreeMap::new();
+        for hit in hits {
+            let (own, present) = hit.windows(sent_at, now);
+            for (is_present, window) in [(false, own), (true, present)] {
+                let Some(window) = window else { continue };
+                let (hits, all) = groups
+                    .entry((is_present, &hit.idsite))
+                    .or_insert_with(|| (Vec::new(), window));
+                hits.push(hit);
+                all.extend(window);
+            }
+        }
+        for ((is_present, idsite), (hits, window)) in groups {
+            let scope = Scope {
+                idsite,
+                window,
+                is_present,
+            };
+            self.search(scope, hits)?;
+        }
+        let presence = |hit: &SoughtHit| {
+            if self.found.contains(&hit.pv_id) {
+                Presence::Present
+            } else if self.maybe_hidden.contains(&hit.pv_id) {
+                Presence::Unknown
+            } else {
+                Presence::Missing
+            }
+        };
+        Ok(hits.iter().map(presence).collect())
+    }
+
+    /// Looks for hits of one site: in the form of address that is known, then in the other forms,
+    /// and by URL those that cannot be found by address.
+    fn search(&mut self, scope: Scope, mut hits: Vec<&'a SoughtHit>) -> Result<(), LookupError> {
+        hits.retain(|hit| !self.found.contains(&hit.pv_id));
+        hits.sort_by_key(|hit| (hit.address, hit.time));
+        let mut other_forms = self.search_by_address(scope, &hits, |known| match known {
+            Some(known) => known.into_iter().collect(),
+            None => [&AddressMask::PARTIAL[..], &[AddressMask::WHOLE]].concat(),
+        })?;
+        // The setting may have changed since.
+        other_forms.retain(|hit| !self.found.contains(&hit.pv_id));
+        self.search_by_address(scope, &other_forms, |known| {
+            let is_other = |mask: &AddressMask| known.as_ref().is_none_or(|it| !it.contains(mask));
+            AddressMask::PARTIAL.into_iter().filter(is_other).collect()
+        })?;
+        let is_known = self.log.masks_of(scope.idsite).is_some();
+        hits.retain(|hit| {
+            !self.found.contains(&hit.pv_id) && (!is_known || hit.may_have_other_address)
+        });
+        self.search_by_url(scope, hits)
+    }
+
+    /// Looks for hits by address and user. `masks` returns the forms of an address that a question
+    /// names, from those that are known. Returns the hits for which that was not all.
+    fn search_by_address(
         &mut self,
-        idsite: &str,
-        days: &str,
-        field: &str,
-        values: &BTreeSet<&str>,
-    ) -> Result<bool, LookupError> {
-        let values: Vec<&str> = values.iter().copied().collect();
-        let mut has_full_addresses = false;
-        for values in values.chunks(MAX_CONDITIONS) {
-            let segment = any_of(field, values.iter().copied());
-            let mut offset = 0;
-            loop {
-                let visits = self.api.last_visits(&VisitQuery {
-                    idsite,
-                    days,
-                    segment: &segment,
-                    limit: PAGE_VISITS,
-                    offset,
-                })?;
-                let count = visits.len() as u32;
-                for visit in visits {
-                    has_full_addresses |= visit.ip.as_deref().is_some_and(is_full_address);
-                    let hit_ids = visit.actions.into_iter().filter_map(|action| action.pv_id);
-                    self.found.extend(hit_ids);
+        scope: Scope,
+        hits: &[&'a SoughtHit],
+        masks: impl Fn(Option<BTreeSet<AddressMask>>) -> Vec<AddressMask>,
+    ) -> Result<Vec<&'a SoughtHit>, LookupError> {
+        let mut not_all = Vec::new();
+        let mut used = masks(self.log.masks_of(scope.idsite));
+        let mut question = Question::default();
+        for hit in hits {
+            if question.conditions.len() + used.len() >= MAX_CONDITIONS {
+                self.ask(scope, std::mem::take(&mut question))?;
+                used = masks(self.log.masks_of(scope.idsite));
+            }
+            question.add(hit, &used);
+            if used.len() < AddressMask::PARTIAL.len() {
+                not_all.push(*hit);
+            }
+        }
+        self.ask(scope, question)?;
+        Ok(not_all)
+    }
+
+    fn search_by_url(
+        &mut self,
+        scope: Scope,
+        mut hits: Vec<&'a SoughtHit>,
+    ) -> Result<(), LookupError> {
+        hits.sort_by_key(|hit| &hit.url);
+        let mut question = Question::by_url();
+        for hit in hits {
+            let Some(url) = &hit.url else { continue };
+            // Without the query, from which Matomo removes parameters.
+            let path = url.split(['?', '#']).next().unwrap_or(url);
+            let condition = segment_condition("actionUrl", "=^", path);
+            if question.conditions.len() >= MAX_URLS && !question.conditions.contains(&condition) {
+                self.ask(scope, std::mem::replace(&mut question, Question::by_url()))?;
+            }
+            question.conditions.insert(condition);
+            question.hits.push(hit);
+        }
+        self.ask(scope, question)
+    }
+
+    /// Reads the visits of a question, oldest first, until all its hits are found.
+    ///
+    /// A page begins where the one before ended. Matomo's own offsets skip visits if a question
+    /// covers several days.
+    fn ask(&mut self, scope: Scope, question: Question) -> Result<(), LookupError> {
+        if question.conditions.is_empty() {
+            return Ok(());
+        }
+        let Scope { idsite, window, .. } = scope;
+        let conditions: Vec<&str> = question.conditions.iter().map(String::as_str).collect();
+        let segment = conditions.join(",");
+        let days = window.days();
+        let (mut after, mut limit) = (window.first - 1, PAGE_VISITS);
+        let mut wanted: HashSet<HitId> = question.hits.iter().map(|hit| hit.pv_id).collect();
+        loop {
+            if Instant::now() >= self.deadline {
+                return Err(LookupError::Never(format!(
+                    "reading the visits of site {idsite} takes more than {} s",
+                    self.log.time_limit.as_secs()
+                )));
+            }
+            let visits = self.log.api.last_visits(&VisitQuery {
+                idsite,
+                days: &days,
+                segment: &segment,
+                after,
+                limit,
+            })?;
+            for visit in &visits {
+                self.read(scope, visit, &question, &mut wanted);
+            }
+            if wanted.is_empty() || visits.len() < limit as usize {
+                return Ok(());
+            }
+            let is_sorted = visits.is_sorted_by_key(|visit| visit.last_action);
+            match visits.last().and_then(|visit| visit.last_action) {
+                Some(last) if is_sorted && last - 1 > after => {
+                    (after, limit) = (last - 1, PAGE_VISITS);
                 }
-                offset += count;
-                if count < PAGE_VISITS {
-                    break;
-                }
-                if offset >= MAX_VISITS {
+                _ if limit < MAX_PAGE_VISITS => limit *= 2,
+                _ => {
                     return Err(LookupError::Never(format!(
-                        "more than {MAX_VISITS} visits would have to be read"
+                        "site {idsite} has more than {limit} visits that end in one second"
                     )));
                 }
             }
         }
-        Ok(has_full_addresses)
+    }
+
+    /// Takes the hits that a visit shows out of `wanted`.
+    fn read(
+        &mut self,
+        scope: Scope,
+        visit: &VisitRecord,
+        question: &Question,
+        wanted: &mut HashSet<HitId>,
+    ) {
+        let mut has_hit = false;
+        for action in &visit.actions {
+            if let Some(id) = action.pv_id.as_deref().and_then(to_hit_id)
+                && wanted.remove(&id)
+            {
+                self.found.insert(id);
+                has_hit = true;
+            }
+        }
+        let address = visit.ip.as_deref().and_then(|ip| ip.parse().ok());
+        if let Some(forms) = address.and_then(|address: IpAddr| question.forms.get(&address)) {
+            self.log.learn(scope.idsite, forms, has_hit);
+        }
+        if visit.truncated.is_some_and(|actions| actions > 0) {
+            let hidden = |hit: &&&SoughtHit| {
+                let is_of_visitor = question.by_url || hit.may_be_from(address);
+                is_of_visitor && hit.may_be_hidden_in(visit, scope)
+            };
+            let hidden = question.hits.iter().filter(hidden);
+            self.maybe_hidden.extend(hidden.map(|hit| hit.pv_id));
+        }
     }
 }
 
-/// Whether an address is certainly not anonymized. Matomo sets the last bytes of an address to
-/// zero, two of them by default; an address that ends in zero proves nothing.
-fn is_full_address(address: &str) -> bool {
-    match address.parse() {
-        Ok(IpAddr::V4(address)) => address.octets()[3] != 0,
-        Ok(IpAddr::V6(address)) => address.octets()[15] != 0,
-        Err(_) => false,
+impl<'a> Question<'a> {
+    fn by_url() -> Self {
+        Self {
+            by_url: true,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a hit, with the conditions for its address in each of these forms and for its user.
+    fn add(&mut self, hit: &'a SoughtHit, masks: &[AddressMask]) {
+        self.hits.push(hit);
+        for (address, mask) in hit
+            .address
+            .iter()
+            .flat_map(|own| masks.iter().map(|mask| (mask.apply(*own), *mask)))
+        {
+            let condition = segment_condition("visitIp", "==", &address.to_string());
+            self.conditions.insert(condition);
+            self.forms.entry(address).or_default().insert(mask);
+        }
+        let user = hit.user.as_deref();
+        self.conditions
+            .extend(user.map(|user| segment_condition("userId", "==", user)));
     }
 }

@@ -2,26 +2,38 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::buffer::{Buffer, HitOutcome};
 use super::context::Context;
+use super::read_back::ReadBack;
 use crate::error::Result;
-use crate::ledger::{BatchId, LogId, LogRanges};
+use crate::ledger::{BatchId, BatchLines, LogId};
 use crate::matomo::outcome::{Acknowledged, Refused};
 use crate::report::Count;
 
 /// The batches of one recorder. Ledger and account are shared.
 pub struct Acks {
     context: Arc<Context>,
-    /// Batches that are pending in the ledger, with their requests.
-    pending: Vec<(BatchId, Vec<u32>)>,
+    read_back: Option<ReadBack>,
+    open: Vec<OpenBatch>,
+}
+
+/// A batch whose lines are not all settled.
+struct OpenBatch {
+    /// `None` if the ledger does not record its lines.
+    id: Option<BatchId>,
+    requests: Vec<u32>,
+    /// What Matomo acknowledged of it, and when it was sent.
+    receipt: Option<(Vec<u32>, SystemTime)>,
 }
 
 impl Acks {
-    pub fn new(context: Arc<Context>) -> Self {
+    pub fn new(context: Arc<Context>, read_back: Option<ReadBack>) -> Self {
         Self {
             context,
-            pending: Vec::new(),
+            read_back,
+            open: Vec::new(),
         }
     }
 
@@ -34,61 +46,84 @@ impl Acks {
         let Some(ledger) = &self.context.ledger else {
             return Ok(None);
         };
-        let mut positions: Vec<(LogId, u64, u64)> = requests
+        let mut positions: Vec<(LogId, u64, u64, u64)> = requests
             .iter()
             .map(|request| buffer.group(*request))
             .filter_map(|group| Some((group.log?, group)))
             .flat_map(|(log, group)| {
                 group
                     .positions()
-                    .map(move |line| (log, line.start, line.end))
+                    .map(move |line| (log, line.start, line.end, line.line))
             })
             .collect();
         positions.sort_unstable();
         positions.dedup();
-        if positions.is_empty() {
-            return Ok(None);
-        }
-        let mut lines = LogRanges::new();
-        for (log, start, end) in positions {
-            lines.entry(log).or_default().insert(start..end, 1);
-        }
-        let batch = ledger.begin_batch(lines, requests.len() as u64)?;
-        self.pending.push((batch, requests.to_vec()));
-        Ok(Some(batch))
+        let id = match positions.is_empty() {
+            true => None,
+            false => {
+                let mut lines = BatchLines::default();
+                for (log, start, end, number) in positions {
+                    lines.insert(log, start..end, number);
+                }
+                Some(ledger.begin_batch(lines, requests.len() as u64)?)
+            }
+        };
+        self.open.push(OpenBatch {
+            id,
+            requests: requests.to_vec(),
+            receipt: None,
+        });
+        Ok(id)
     }
 
-    /// Acknowledges in the ledger each batch whose lines are all settled. If only a part of a
-    /// line's requests was sent, the batch stays pending, so that the next run asks Matomo first.
+    /// Records that Matomo acknowledged these requests of the batch that was begun last.
+    pub fn set_receipt(&mut self, stored: &[u32], sent_at: SystemTime) {
+        if let Some(batch) = self.open.last_mut() {
+            batch.receipt = Some((stored.to_vec(), sent_at));
+        }
+    }
+
+    /// Closes each batch whose lines are all settled: it is read back or confirmed in the ledger. If
+    /// only a part of a line's requests was sent, the batch stays open, so that the next run asks
+    /// Matomo first.
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub fn acknowledge_settled(&mut self, buffer: &Buffer) -> Result<()> {
+    pub fn close_settled(&mut self, buffer: &Buffer) -> Result<()> {
         let Some(ledger) = &self.context.ledger else {
             return Ok(());
         };
-        let mut settled = Vec::new();
-        self.pending.retain(|(batch, requests)| {
-            let is_settled = requests.iter().all(|request| buffer.is_settled(*request));
-            if is_settled {
-                settled.push(*batch);
+        let is_settled = |batch: &mut OpenBatch| {
+            let mut requests = batch.requests.iter();
+            requests.all(|request| buffer.is_settled(*request))
+        };
+        for OpenBatch { id, receipt, .. } in self.open.extract_if(.., is_settled) {
+            let receipt = self.read_back.as_ref().zip(receipt);
+            let unconfirmed = receipt.and_then(|(read_back, (stored, sent_at))| {
+                let batch = read_back.prepare(buffer, id, &stored, sent_at)?;
+                Some((read_back, batch))
+            });
+            match (unconfirmed, id) {
+                (Some((read_back, batch)), id) => {
+                    id.map_or(Ok(()), |id| ledger.acknowledge(id))?;
+                    read_back.submit(batch);
+                }
+                (None, Some(id)) => ledger.confirm(id)?,
+                (None, None) => {}
             }
-            !is_settled
-        });
-        settled
-            .into_iter()
-            .try_for_each(|batch| ledger.acknowledge(batch))
+        }
+        Ok(())
     }
 
-    /// Removes a batch from the ledger: Matomo has nothing of it.
+    /// Removes the batch that was begun last: Matomo has nothing of it.
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub fn discard(&mut self, batch: BatchId) -> Result<()> {
-        self.pending.retain(|(pending, _)| *pending != batch);
-        match &self.context.ledger {
-            Some(ledger) => ledger.forget(batch),
-            None => Ok(()),
+    pub fn discard(&mut self) -> Result<()> {
+        let id = self.open.pop().and_then(|batch| batch.id);
+        match (&self.context.ledger, id) {
+            (Some(ledger), Some(id)) => ledger.forget(id),
+            _ => Ok(()),
         }
     }
 
@@ -101,7 +136,7 @@ impl Acks {
         let Some(ledger) = &self.context.ledger else {
             return Ok(());
         };
-        if !self.pending.iter().any(|(pending, _)| *pending == batch) {
+        if !self.open.iter().any(|open| open.id == Some(batch)) {
             return Ok(());
         }
         let mut hit_ids = Vec::new();
@@ -119,7 +154,7 @@ impl Acks {
 
     /// Forgets all batches, because the buffer is done.
     pub fn clear(&mut self) {
-        self.pending.clear();
+        self.open.clear();
     }
 
     /// Settles a batch that Matomo acknowledged. Returns the requests that Matomo has, or `None` if
@@ -222,8 +257,8 @@ impl Acks {
                 .iter()
                 .any(|left| buffer.are_in_one_group(*left, *request))
         };
-        self.pending
-            .retain(|(_, requests)| !requests.iter().any(is_left));
+        self.open
+            .retain(|batch| !batch.requests.iter().any(is_left));
         self.settle_all(buffer, requests, HitOutcome::Unconfirmed);
     }
 

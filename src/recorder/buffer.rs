@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 
-use super::context::SiteDay;
 use super::queue::{Chunk, REQUEST_BYTES, RequestGroup};
 use crate::hit_id::HitId;
 use crate::matomo::json;
@@ -75,6 +74,11 @@ impl Buffer {
     /// The size of all requests in bytes.
     pub fn bytes(&self) -> usize {
         self.body.len()
+    }
+
+    /// The number of groups.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
     }
 
     pub fn clear(&mut self) {
@@ -154,33 +158,9 @@ impl Buffer {
     /// The body of a bulk tracking request; see guide/requests.md, "Batches".
     pub fn batch_body(&self, requests: &[u32], token: Option<&Secret>) -> Bytes {
         let mut body = Vec::with_capacity(self.batch_bytes(requests) + 128);
-        body.push(b'{');
-        if let Some(token) = token {
-            body.extend_from_slice(b"\"token_auth\":\"");
-            json::push_text(&mut body, token.expose().as_bytes());
-            body.extend_from_slice(b"\",");
-        }
-        body.extend_from_slice(b"\"requests\":[");
-        for (index, request) in requests.iter().enumerate() {
-            if index > 0 {
-                body.push(b',');
-            }
-            body.extend_from_slice(self.json(*request));
-        }
-        body.extend_from_slice(b"]}");
+        let requests = requests.iter().map(|request| self.json(*request));
+        write_body(&mut body, requests, token);
         Bytes::from(body)
-    }
-
-    /// The sites and days of these requests, sorted and without duplicates.
-    pub fn site_days(&self, requests: &[u32]) -> Vec<SiteDay> {
-        let mut days: Vec<SiteDay> = requests
-            .iter()
-            .map(|request| self.group(*request))
-            .flat_map(|group| (group.days.0..=group.days.1).map(|day| (group.site, day)))
-            .collect();
-        days.sort_unstable();
-        days.dedup();
-        days
     }
 
     pub fn group(&self, request: u32) -> &RequestGroup {
@@ -259,9 +239,32 @@ impl Buffer {
     }
 }
 
+/// Writes the body of a bulk tracking request.
+pub fn write_body<'r>(
+    body: &mut Vec<u8>,
+    requests: impl Iterator<Item = &'r [u8]>,
+    token: Option<&Secret>,
+) {
+    body.push(b'{');
+    if let Some(token) = token {
+        body.extend_from_slice(b"\"token_auth\":\"");
+        json::push_text(body, token.expose().as_bytes());
+        body.extend_from_slice(b"\",");
+    }
+    body.extend_from_slice(b"\"requests\":[");
+    for (index, request) in requests.enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(request);
+    }
+    body.extend_from_slice(b"]}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hit::HitDays;
     use crate::recorder::queue::LinePosition;
 
     impl Buffer {
@@ -288,7 +291,7 @@ mod tests {
                     },
                     more: Vec::new(),
                     site: 0,
-                    days: (0, 0),
+                    days: HitDays::Today,
                     requests: *requests,
                     agent: *agent,
                     visitor: *visitor,

@@ -1,6 +1,6 @@
 //! What all recorders share: the connection, the ledger, and what this run knows about the server.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -10,24 +10,23 @@ use crate::ledger::Ledger;
 use crate::matomo::api::Api;
 use crate::matomo::client::Client;
 use crate::matomo::exchange::{Exchange, ExchangeResult};
+use crate::matomo::visit_log::VisitLog;
 use crate::report::redact;
 use crate::report::rejects::Rejects;
 use crate::report::{Account, Console};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::Mutex;
 
 /// How long a successful token check is valid for a batch of one hit. Asking for each hit would
 /// double the number of requests.
 const TOKEN_CHECK_TTL: Duration = Duration::from_secs(5);
 
-/// How often a recorder that waits for a lock checks for a shutdown.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
-
 /// Shared by all recorders of a run.
 pub struct Context {
     pub client: Client,
     pub api: Api,
+    pub visits: VisitLog,
     pub token: Option<Secret>,
     pub account: Arc<Account>,
     pub console: Console,
@@ -66,7 +65,6 @@ impl Context {
 /// What this run has learned about the server.
 #[derive(Debug, Default)]
 pub struct ServerState {
-    pub first_batches: FirstBatchLock,
     pub backoff: Backoff,
     /// Number of acknowledged batches.
     acknowledged: AtomicU64,
@@ -93,9 +91,9 @@ impl ServerState {
     }
 
     /// Whether Matomo has accepted a hit for any of these sites.
-    pub fn has_accepted(&self, days: &[SiteDay]) -> bool {
+    pub fn has_accepted(&self, mut sites: impl Iterator<Item = u32>) -> bool {
         let accepted = self.accepted_sites.lock();
-        days.iter().any(|(site, _)| accepted.contains(site))
+        sites.any(|site| accepted.contains(&site))
     }
 
     /// Records a successful token check.
@@ -107,84 +105,6 @@ impl ServerState {
     pub fn is_token_checked(&self) -> bool {
         let checked = *self.token_checked.lock();
         checked.is_some_and(|time| time.elapsed() < TOKEN_CHECK_TTL)
-    }
-}
-
-/// Index of a site, and a day counted from 1970, UTC.
-pub type SiteDay = (u32, i32);
-
-/// Lets the first batch of each site and day go alone; others of that site and day wait for it.
-///
-/// The first batch of a site and past day makes Matomo write to one table inside the batch's
-/// transaction. If several PHP processes do that at once, the database runs into a deadlock and
-/// drops an unknown part of the hits. After one batch is acknowledged, the others no longer write
-/// to that table. See guide/guarantees.md, "Avoiding deadlocks".
-#[derive(Debug, Default)]
-pub struct FirstBatchLock {
-    days: Mutex<HashMap<SiteDay, FirstBatch>>,
-    changed: Condvar,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FirstBatch {
-    InFlight,
-    Acknowledged,
-}
-
-/// Permission to send a batch. Dropped without [`FirstBatchGuard::acknowledge`], it lets another
-/// batch be the first.
-#[derive(Debug)]
-pub struct FirstBatchGuard<'l> {
-    lock: &'l FirstBatchLock,
-    first: Vec<SiteDay>,
-}
-
-impl FirstBatchLock {
-    /// Waits until no first batch of these days is in flight. Returns `None` on shutdown.
-    ///
-    /// It takes all days at once or none, so recorders cannot wait for each other in a circle.
-    pub fn acquire(&self, days: &[SiteDay], stop: &Shutdown) -> Option<FirstBatchGuard<'_>> {
-        let mut state = self.days.lock();
-        while days
-            .iter()
-            .any(|day| state.get(day) == Some(&FirstBatch::InFlight))
-        {
-            if stop.requested() {
-                return None;
-            }
-            // A signal does not wake this wait.
-            state = self.changed.wait_timeout(state, POLL_INTERVAL);
-        }
-        let first: Vec<SiteDay> = days
-            .iter()
-            .copied()
-            .filter(|day| !state.contains_key(day))
-            .collect();
-        state.extend(first.iter().map(|day| (*day, FirstBatch::InFlight)));
-        Some(FirstBatchGuard { lock: self, first })
-    }
-}
-
-impl FirstBatchGuard<'_> {
-    /// The batch was acknowledged: from now on these days need no lock.
-    pub fn acknowledge(mut self) {
-        let mut state = self.lock.days.lock();
-        state.extend(
-            self.first
-                .drain(..)
-                .map(|day| (day, FirstBatch::Acknowledged)),
-        );
-    }
-}
-
-impl Drop for FirstBatchGuard<'_> {
-    fn drop(&mut self) {
-        let mut state = self.lock.days.lock();
-        for day in &self.first {
-            state.remove(day);
-        }
-        drop(state);
-        self.lock.changed.notify_all();
     }
 }
 

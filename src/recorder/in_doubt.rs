@@ -3,7 +3,7 @@
 
 use clap::ValueEnum;
 
-use crate::matomo::visit_log::LookupError;
+use crate::matomo::visit_log::{LookupError, Presence};
 
 /// The policy for unconfirmed hits that Matomo cannot be asked about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -17,11 +17,15 @@ pub enum InDoubt {
     Stop,
 }
 
+/// The end of the message about hits of [`Presence::Unknown`].
+pub const HIDDEN_HITS: &str = "Matomo shows only the first actions of long visits, and they may be \
+                               among the others; not sent again";
+
 /// What to do with unconfirmed hits.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Settle each hit by Matomo's answer: whether it has the hit, in the order of the question.
-    Settle(Vec<bool>),
+    /// Settle each hit by Matomo's answer, in the order of the question.
+    Settle(Vec<Presence>),
     /// Send all hits again and print this warning.
     Resend(String),
     /// Count all hits as in doubt, do not send them again, and print this warning.
@@ -40,12 +44,12 @@ impl InDoubt {
     /// message, for example `10 hits of access.log:11-20 are unconfirmed`.
     pub fn decide(
         self,
-        lookup: Result<Vec<bool>, LookupError>,
+        lookup: Result<Vec<Presence>, LookupError>,
         stopping: bool,
         subject: &str,
     ) -> Decision {
         let why = match lookup {
-            Ok(recorded) => return Decision::Settle(recorded),
+            Ok(presences) => return Decision::Settle(presences),
             Err(_) if stopping => return Decision::Leave,
             Err(LookupError::NotNow(why)) => {
                 return Decision::Stop(format!(
@@ -73,15 +77,16 @@ mod tests {
     const SUBJECT: &str = "2 hits of a.log:1-2 are unconfirmed";
     const POLICIES: [InDoubt; 3] = [InDoubt::Resend, InDoubt::Skip, InDoubt::Stop];
 
-    fn decide(policy: InDoubt, lookup: Result<Vec<bool>, LookupError>) -> Decision {
+    fn decide(policy: InDoubt, lookup: Result<Vec<Presence>, LookupError>) -> Decision {
         policy.decide(lookup, false, SUBJECT)
     }
 
     #[test]
     fn an_answer_settles_each_hit() {
         for policy in POLICIES {
-            let decision = decide(policy, Ok(vec![true, false]));
-            assert_eq!(decision, Decision::Settle(vec![true, false]));
+            let presences = || vec![Presence::Present, Presence::Missing];
+            let decision = decide(policy, Ok(presences()));
+            assert_eq!(decision, Decision::Settle(presences()));
         }
     }
 

@@ -7,16 +7,21 @@
 //! recorders share.
 //!
 //! All hits of a visitor go to the same recorder, so no two requests in flight share a visitor:
-//! Matomo would open several visits for one.
+//! Matomo would open several visits for one. Nor do they hold different past days of a site: the
+//! queue keeps [`days`] apart in epochs, and a recorder waits for the [`epoch`] of its chunks.
 
 mod acks;
 mod adaptive;
 mod batch;
 mod buffer;
 mod context;
+mod days;
+mod epoch;
 mod in_doubt;
 mod queue;
+mod read_back;
 mod sender;
+mod witness;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -27,15 +32,19 @@ use crossbeam_channel as channel;
 
 use crate::error::{Error, Result};
 use crate::matomo::retry::RetryPolicy;
+use crate::report::summary::ReadBackSummary;
 use crate::report::{Account, Console, Count};
 use crate::shutdown::Shutdown;
 
 use adaptive::{BatchSize, Concurrency, Controller, Semaphore};
 use buffer::Buffer;
 pub use context::Context;
-pub use in_doubt::{Decision, InDoubt};
+use epoch::Epochs;
+pub use in_doubt::{Decision, HIDDEN_HITS, InDoubt};
 use queue::CHUNK_BYTES;
 pub use queue::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
+use read_back::ReadBack;
+pub use read_back::ReadBackMode;
 use sender::Sender;
 
 /// How often the end of the recorders is checked.
@@ -70,6 +79,8 @@ pub struct DeliveryOptions {
     pub pace: Option<Duration>,
     pub debug_tracker: bool,
     pub in_doubt: InDoubt,
+    /// Ask Matomo whether it has what it acknowledged. `None`: if several recorders send.
+    pub read_back: Option<bool>,
 }
 
 /// The recorder threads.
@@ -77,6 +88,7 @@ pub struct Pool {
     threads: Vec<JoinHandle<()>>,
     /// With `--recorders=auto`: knows the number that was found.
     auto: Option<Arc<Semaphore>>,
+    read_back: Option<Arc<read_back::Shared>>,
     console: Console,
 }
 
@@ -96,8 +108,18 @@ impl Pool {
         };
         let batch_size = BatchSize::new(options.max_batch_hits, buffer_bytes);
         let semaphore = Arc::new(Semaphore::new(Controller::new(concurrency, batch_size)));
+        let epochs = Arc::<Epochs>::default();
+        let read_back = match options.read_back == Some(true) && context.ledger.is_some() {
+            true => Some(ReadBack::start(context, &epochs).map_err(|error| {
+                Error::stopped(format!(
+                    "the thread that reads hits back cannot be started: {error}"
+                ))
+            })?),
+            false => None,
+        };
+        let (read_back, reader) = read_back.unzip();
         let (return_emptied, emptied) = channel::unbounded();
-        let mut threads = Vec::new();
+        let mut threads = Vec::from_iter(reader);
         let mut inboxes = Vec::new();
         for number in 1..=options.recorders {
             let (sender, inbox) = channel::bounded(read_ahead.div_ceil(CHUNK_BYTES));
@@ -105,9 +127,16 @@ impl Pool {
             let recorder = Recorder {
                 inbox,
                 emptied: return_emptied.clone(),
+                next: None,
                 buffer: Buffer::with_capacity(buffer_bytes),
+                epoch: 0,
+                epochs: Arc::clone(&epochs),
                 read_ahead,
-                sender: Sender::new(Arc::clone(context), Arc::clone(&semaphore)),
+                sender: Sender::new(
+                    Arc::clone(context),
+                    Arc::clone(&semaphore),
+                    read_back.clone(),
+                ),
                 semaphore: Arc::clone(&semaphore),
                 context: Arc::clone(context),
             };
@@ -120,13 +149,15 @@ impl Pool {
                 ))
             })?);
         }
+        let shared = read_back.map(|read_back| Arc::clone(read_back.shared()));
         Ok((
             Pool {
                 threads,
                 auto: options.auto.then_some(semaphore),
+                read_back: shared.clone(),
                 console: context.console.clone(),
             },
-            Queue::new(inboxes, emptied, context.stop.clone()),
+            Queue::new(inboxes, emptied, epochs, shared, context.stop.clone()),
         ))
     }
 
@@ -135,9 +166,16 @@ impl Pool {
         let pool = Pool {
             threads: Vec::new(),
             auto: None,
+            read_back: None,
             console: console.clone(),
         };
         (pool, Queue::for_dry_run(Arc::clone(account)))
+    }
+
+    /// The part of the summary about hits that were read back.
+    pub fn read_back(&self) -> impl FnOnce() -> Option<ReadBackSummary> + use<> {
+        let shared = self.read_back.clone();
+        move || shared?.summary()
     }
 
     /// Waits for the recorders to end, once the queue is dropped. During a shutdown it waits no
@@ -172,7 +210,12 @@ impl Pool {
 struct Recorder {
     inbox: channel::Receiver<Chunk>,
     emptied: channel::Sender<Chunk>,
+    /// The first chunk of the next epoch, taken out of the inbox too early.
+    next: Option<Chunk>,
     buffer: Buffer,
+    /// The epoch of what is in the buffer.
+    epoch: u64,
+    epochs: Arc<Epochs>,
     /// Bytes to read ahead.
     read_ahead: usize,
     sender: Sender,
@@ -198,26 +241,36 @@ impl Recorder {
 
     fn send_all(&mut self) -> Result<()> {
         while self.fill_buffer() {
-            self.sender.send(&mut self.buffer)?;
+            self.sender.wait_for_room();
+            if self.epochs.begin(self.epoch, &self.context.stop) {
+                self.sender.send(&mut self.buffer, self.epoch)?;
+            }
             if self.context.stop.requested() {
                 // `count_unsent` has to see the rest of the buffer.
                 break;
             }
+            self.epochs.finish(self.epoch, self.buffer.groups());
             self.buffer.clear();
         }
         Ok(())
     }
 
-    /// Reads ahead until the buffer is full, the input pauses or the queue is dropped. Returns
-    /// false if there is nothing to send.
+    /// Reads ahead until the buffer is full, the epoch or the queue ends, or the input pauses.
+    /// Returns false if there is nothing to send.
     fn fill_buffer(&mut self) -> bool {
         while self.buffer.len() < READ_AHEAD_HITS && self.buffer.bytes() < self.read_ahead {
             let is_full_batch = self.buffer.len() >= self.semaphore.batch_limits().hits;
-            let chunk = match is_full_batch {
+            let chunk = self.next.take().or_else(|| match is_full_batch {
                 true => self.inbox.recv_timeout(READ_AHEAD_WAIT).ok(),
                 false => self.inbox.recv().ok(),
-            };
+            });
             let Some(mut chunk) = chunk else { break };
+            if self.buffer.is_empty() {
+                self.epoch = chunk.epoch;
+            } else if chunk.epoch != self.epoch {
+                self.next = Some(chunk);
+                break;
+            }
             let flush = chunk.flush;
             self.buffer.add(&mut chunk);
             // The parser may have ended already.
@@ -241,7 +294,7 @@ impl Recorder {
             count_group(account, group, count);
         }
         self.buffer.clear();
-        while let Ok(chunk) = self.inbox.recv() {
+        while let Some(chunk) = self.next.take().or_else(|| self.inbox.recv().ok()) {
             count_unsent(account, chunk.groups.iter());
         }
     }

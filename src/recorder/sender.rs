@@ -4,7 +4,7 @@
 //! guide/guarantees.md, "Outcome of an exchange".
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Deserialize;
 
@@ -13,12 +13,14 @@ use super::adaptive::{LoadSignal, Permit, RequestLoad, Semaphore};
 use super::batch::{Batch, BatchIter};
 use super::buffer::{Buffer, HitOutcome};
 use super::context::Context;
-use super::in_doubt::Decision;
+use super::in_doubt::{Decision, HIDDEN_HITS};
+use super::read_back::ReadBack;
+use super::witness::WitnessChooser;
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::matomo::api::ApiError;
 use crate::matomo::outcome::{Acknowledged, History, Outcome, classify};
-use crate::matomo::visit_log::find_recorded;
+use crate::matomo::visit_log::Presence;
 
 /// Waits of this length are reported.
 const REPORTED_WAIT: Duration = Duration::from_secs(2);
@@ -28,6 +30,7 @@ pub struct Sender {
     context: Arc<Context>,
     semaphore: Arc<Semaphore>,
     acks: Acks,
+    witnesses: Option<(ReadBack, WitnessChooser)>,
     has_sent: bool,
 }
 
@@ -57,6 +60,7 @@ enum RetryScope {
 struct Unconfirmed {
     /// When it was sent, if there was no response: the server may still be working on it.
     unanswered_since: Option<Instant>,
+    sent_at: SystemTime,
     /// Send what is missing as two halves.
     split: bool,
     retry_after: Option<Duration>,
@@ -74,12 +78,24 @@ enum TokenCheck {
 }
 
 impl Sender {
-    pub fn new(context: Arc<Context>, semaphore: Arc<Semaphore>) -> Self {
+    pub fn new(
+        context: Arc<Context>,
+        semaphore: Arc<Semaphore>,
+        read_back: Option<ReadBack>,
+    ) -> Self {
         Self {
-            acks: Acks::new(Arc::clone(&context)),
+            acks: Acks::new(Arc::clone(&context), read_back.clone()),
+            witnesses: read_back.map(|read_back| (read_back, WitnessChooser::new())),
             context,
             semaphore,
             has_sent: false,
+        }
+    }
+
+    /// Waits while too many batches are not confirmed.
+    pub fn wait_for_room(&self) {
+        if let Some((read_back, _)) = &self.witnesses {
+            read_back.wait_for_room(|| self.context.stop.requested());
         }
     }
 
@@ -88,7 +104,12 @@ impl Sender {
     ///
     /// # Errors
     /// The import cannot continue.
-    pub fn send(&mut self, buffer: &mut Buffer) -> Result<()> {
+    pub fn send(&mut self, buffer: &mut Buffer, epoch: u64) -> Result<()> {
+        if let Some((_, chooser)) = &mut self.witnesses
+            && !self.context.options.keep_order
+        {
+            chooser.observe(buffer, epoch);
+        }
         let mut batches = BatchIter::new(match self.context.options.keep_order {
             true => buffer.order_of_log(),
             false => buffer.order_by_agent(),
@@ -132,7 +153,7 @@ impl Sender {
             suspect = suspect
                 .take()
                 .and_then(|(batch, reason)| self.reject_poison_hit(buffer, batch, reason));
-            self.acks.acknowledge_settled(buffer)?;
+            self.acks.close_settled(buffer)?;
         }
         self.acks.clear();
         suspect.map_or(Ok(()), |(_, reason)| Err(Error::stopped(reason)))
@@ -174,20 +195,22 @@ impl Sender {
         let context = Arc::clone(&self.context);
         let semaphore = Arc::clone(&self.semaphore);
         let server = &context.server;
-        let days = buffer.site_days(&batch.requests);
-        let Some(guard) = server.first_batches.acquire(&days, &context.stop) else {
-            return Ok(NextStep::Retry(batch, Duration::ZERO));
-        };
         let permit = semaphore.acquire(&context.stop);
         // A backoff may have started during the wait for the permit.
         let Some(permit) = permit.filter(|_| !server.backoff.is_active()) else {
             return Ok(NextStep::Retry(batch, Duration::ZERO));
         };
+        if let Some((read_back, chooser)) = &self.witnesses
+            && !context.options.keep_order
+        {
+            let left_out = |address| read_back.leaves_out(address);
+            chooser.move_to_front(buffer, &mut batch.requests, left_out);
+        }
         let pending = self.acks.begin(buffer, &batch.requests)?;
         let had_success = server.acknowledged() > 0;
         let body = buffer.batch_body(&batch.requests, context.token.as_ref());
         let bytes = body.len();
-        let sent_at = Instant::now();
+        let (sent_at, sent_at_date) = (Instant::now(), SystemTime::now());
         let exchange = context.client.track(body);
         let elapsed = sent_at.elapsed();
         reach("after-answer");
@@ -195,8 +218,9 @@ impl Sender {
         if batch.attempts == 0 && !batch.probe {
             batch.acknowledged_before = server.acknowledged();
         }
+        let sites = batch.requests.iter().map(|hit| buffer.group(*hit).site);
         let history = History {
-            accepted_for_site: server.has_accepted(&days),
+            accepted_for_site: server.has_accepted(sites),
             success: had_success,
         };
         batch.attempts += 1;
@@ -220,8 +244,10 @@ impl Sender {
                 match self.check_token(buffer, &batch, &acknowledged) {
                     TokenCheck::Valid => {
                         server.count_acknowledged();
-                        guard.acknowledge();
                         stored = self.acks.acknowledge(buffer, &batch.requests, acknowledged);
+                        if let Some(stored) = &stored {
+                            self.acks.set_receipt(stored, sent_at_date);
+                        }
                         NextStep::Done
                     }
                     TokenCheck::Failed(reason) => NextStep::Stop(reason),
@@ -234,16 +260,16 @@ impl Sender {
                 retry_after,
                 detail,
             } => {
-                drop(guard);
                 self.release(permit, &load);
                 let unconfirmed = Unconfirmed {
                     unanswered_since: (!answered).then_some(sent_at),
+                    sent_at: sent_at_date,
                     split: halve,
                     retry_after,
                     detail,
                 };
                 let next = self.reconcile(buffer, batch, unconfirmed);
-                self.acks.acknowledge_settled(buffer)?;
+                self.acks.close_settled(buffer)?;
                 return Ok(next);
             }
             Outcome::NotSent { detail } => {
@@ -260,13 +286,12 @@ impl Sender {
         self.release(permit, &load);
         match (&next, pending) {
             (NextStep::Done, pending) => {
-                self.acks.acknowledge_settled(buffer)?;
+                self.acks.close_settled(buffer)?;
                 if let (Some(pending), Some(stored)) = (pending, stored) {
                     self.acks.record_stored(buffer, pending, &stored)?;
                 }
             }
-            (_, Some(pending)) => self.acks.discard(pending)?,
-            _ => {}
+            _ => self.acks.discard()?,
         }
         Ok(next)
     }
@@ -362,7 +387,7 @@ impl Sender {
                 .collect();
             let has_hit_ids = |request: &u32| buffer.group(*request).has_hit_ids;
             let has_hit_ids = batch.requests.iter().all(has_hit_ids);
-            let lookup = find_recorded(&context.api, &hits, has_hit_ids);
+            let lookup = context.visits.find(&hits, has_hit_ids, unconfirmed.sent_at);
             let subject = format!(
                 "{} hits of {} are unconfirmed ({})",
                 batch.requests.len(),
@@ -370,8 +395,8 @@ impl Sender {
                 unconfirmed.detail
             );
             let policy = context.options.in_doubt;
-            let recorded = match policy.decide(lookup, context.stop.requested(), &subject) {
-                Decision::Settle(recorded) => recorded,
+            let presences = match policy.decide(lookup, context.stop.requested(), &subject) {
+                Decision::Settle(presences) => presences,
                 Decision::Resend(warning) => {
                     context.console.warn_incomplete(warning);
                     return self.resend(buffer, batch, unconfirmed);
@@ -392,14 +417,28 @@ impl Sender {
                 }
             };
             let sent = batch.requests.len();
-            let mut recorded = recorded.into_iter();
-            batch.requests.retain(|request| {
-                let is_recorded = recorded.next() == Some(true);
-                if is_recorded {
+            let mut presences = presences.into_iter();
+            let mut unknown = Vec::new();
+            batch.requests.retain(|request| match presences.next() {
+                Some(Presence::Present) => {
                     self.acks.settle(buffer, *request, HitOutcome::Imported);
+                    false
                 }
-                !is_recorded
+                Some(Presence::Unknown) => {
+                    unknown.push(*request);
+                    false
+                }
+                Some(Presence::Missing) | None => true,
             });
+            if !unknown.is_empty() {
+                context.console.warn_incomplete(format!(
+                    "{} hits of {} are unconfirmed: {HIDDEN_HITS}",
+                    unknown.len(),
+                    self.acks.location(buffer, &unknown),
+                ));
+                self.acks
+                    .settle_all(buffer, &unknown, HitOutcome::Unconfirmed);
+            }
             if batch.requests.is_empty() {
                 return NextStep::Done;
             }
@@ -432,6 +471,7 @@ impl Sender {
     fn retry_unconfirmed(&self, batch: Batch, unconfirmed: Unconfirmed) -> NextStep {
         let Unconfirmed {
             unanswered_since,
+            sent_at: _,
             split,
             retry_after,
             detail,

@@ -24,8 +24,22 @@ pub struct SummaryInput<'a> {
     /// `--url`, printed without credentials and query. `None` for the sandbox.
     pub url: Option<&'a str>,
     pub dry_run: bool,
+    pub read_back: Option<ReadBackSummary>,
     /// With `--replay-tracking`, sites are identified by ID, not by host.
     pub replaying: bool,
+}
+
+/// What Matomo said about hits that it had acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadBackSummary {
+    /// Requests that were confirmed.
+    pub batches: u64,
+    pub questions: u64,
+    /// Hits that were missing and are there since they were sent again.
+    pub sent_again: u64,
+    pub left_out: u64,
+    /// Hits that the visitor log may hide.
+    pub unknown: u64,
 }
 
 /// The sites of a run.
@@ -53,6 +67,7 @@ impl SummaryInput<'_> {
         self.sites(&mut text);
         self.performance(&mut text);
         self.files(&mut text);
+        self.read_back(&mut text);
         self.what_next(&mut text);
         text.split_off(1)
     }
@@ -138,6 +153,33 @@ impl SummaryInput<'_> {
         text.push_str(&heading("Log files"));
         for file in files {
             let _ = writeln!(text, "    {}", file_line(&file));
+        }
+    }
+
+    fn read_back(&self, text: &mut String) {
+        let Some(read_back) = &self.read_back else {
+            return;
+        };
+        text.push_str(&heading("Read-back summary"));
+        let batches = format!(
+            "requests to Matomo confirmed with {} questions",
+            read_back.questions
+        );
+        line(text, 1, read_back.batches, &batches);
+        for (count, words) in [
+            (
+                read_back.sent_again,
+                "hits had been lost by Matomo, and were sent again",
+            ),
+            (read_back.left_out, "hits left out by Matomo"),
+            (
+                read_back.unknown,
+                "hits that Matomo may have, but does not show",
+            ),
+        ] {
+            if count > 0 {
+                line(text, 1, count, words);
+            }
         }
     }
 

@@ -17,8 +17,8 @@ const POINTS: [(&str, [u32; 2]); 8] = [
     ("in-body", [1, 7]),
     ("after-answer", [2, 8]),
     ("after-done", [1, 6]),
-    ("before-rename", [1, 2]),
-    ("after-rename", [1, 2]),
+    ("before-rename", [1, 1]),
+    ("after-rename", [1, 1]),
     ("between-files", [1, 2]),
 ];
 

@@ -1,12 +1,12 @@
-//! Damaged files: the ledger opens, reports them, and never claims more than was acknowledged.
+//! Damaged files: the ledger reports them, never claims more than was acknowledged, and never
+//! begins anew without being asked.
 
 use super::*;
 
 /// A ledger after a complete run and a killed one, and the lines of each log that were done.
 struct Scene {
     dir: TempDir,
-    logs: Vec<PathBuf>,
-    truth: BTreeMap<PathBuf, Ranges>,
+    truth: BTreeMap<LogId, Ranges>,
 }
 
 impl Scene {
@@ -27,7 +27,7 @@ impl Scene {
         let ledger = open(&state).ledger;
         let finished = lookup(&ledger, &logs[2]);
         assert_eq!(finished.change, FileChange::Done);
-        let mut truth = BTreeMap::from([(logs[2].clone(), finished.done)]);
+        let mut truth = BTreeMap::from([(finished.log, finished.done)]);
         for path in &logs[..2] {
             let log = lookup(&ledger, path);
             let content = fs::read(path).unwrap();
@@ -36,265 +36,122 @@ impl Scene {
             ledger.mark_done(log.log, left[0].clone(), 1);
             let acknowledged = ledger.begin_batch(lines(log.log, &left[1..2]), 1).unwrap();
             ledger.begin_batch(lines(log.log, &left[2..]), 1).unwrap();
-            ledger.acknowledge(acknowledged).unwrap();
+            ledger.confirm(acknowledged).unwrap();
             let done = ledger.lock().state.logs[&log.log].done.clone();
-            truth.insert(path.clone(), done);
+            truth.insert(log.log, done);
         }
-        Self { dir, logs, truth }
+        Self { dir, truth }
     }
 
     fn state(&self) -> PathBuf {
         self.dir.path().join("state")
     }
 
-    /// The ledger's files and their content.
-    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let entries = fs::read_dir(self.state())
-            .unwrap()
-            .map(|it| it.unwrap().path());
-        entries
-            .map(|path| (path.clone(), fs::read(path).unwrap()))
-            .collect()
+    /// What damaged databases are kept as.
+    fn broken(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.state()).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let broken = paths.filter(|path| path.to_string_lossy().contains(".broken-2"));
+        broken.collect()
     }
 
-    fn set(&self, files: &BTreeMap<PathBuf, Vec<u8>>) {
-        for path in self
-            .files()
-            .keys()
-            .filter(|path| !files.contains_key(*path))
-        {
+    fn forget_damage(&self) {
+        for path in self.broken() {
             fs::remove_file(path).unwrap();
         }
-        for (path, bytes) in files {
-            fs::write(path, bytes).unwrap();
-        }
     }
 
-    /// Opens the ledger and compares its claims with the truth. Returns whether all lines that were
-    /// done are known, and the warnings.
-    fn check(&self, what: &str) -> (bool, Vec<String>) {
+    fn database(&self) -> PathBuf {
+        self.state().join("ledger.db")
+    }
+
+    /// Opens the ledger and compares its claims with the truth. Returns the error if it is refused.
+    fn check(&self, what: &str) -> Option<String> {
         let opened = match Ledger::open(&self.state(), &target("1")) {
             Ok(opened) => opened,
-            Err(error) => panic!("{what}: {error}"),
+            Err(error) => return Some(error.to_string()),
         };
-        let mut complete = true;
-        for path in &self.logs {
-            let state = lookup(&opened.ledger, path);
-            let claimed = state.done;
-            let truth = &self.truth[path];
-            let mut both = truth.clone();
-            both.extend(&claimed);
-            assert_eq!(&both, truth, "{what}: claims more of {}", path.display());
-            complete &= &claimed == truth;
-            // Nor may it call a whole log done.
-            let whole = fs::metadata(path).unwrap().len();
-            assert!(
-                state.change != FileChange::Done || claimed.first_gap() == whole,
-                "{what}"
-            );
+        let claimed = &opened.ledger.lock().state.logs;
+        for (log, truth) in &self.truth {
+            let done = claimed.get(log).map(|known| &known.done);
+            assert_eq!(done, Some(truth), "{what}");
         }
-        (complete, opened.warnings)
+        None
     }
-}
-
-fn name(path: &Path) -> String {
-    path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
 #[test]
-fn truncated_or_changed_at_any_byte_it_opens_and_never_claims_more() {
+fn a_changed_byte_is_found_or_changes_nothing() {
     let scene = Scene::new();
-    let whole = scene.files();
-    let names: Vec<String> = whole.keys().map(|path| name(path)).collect();
-    for needed in ["ledger.json", "ledger.json.old", "journal.2", "journal.3"] {
-        assert!(names.contains(&needed.to_owned()), "{names:?}");
-    }
-    for (path, bytes) in &whole {
-        for at in 0..bytes.len() {
-            let mut changes = vec![bytes[..at].to_vec()];
-            for mask in [0x01, 0x10, 0xFF] {
-                let mut changed = bytes.clone();
-                changed[at] ^= mask;
-                changes.push(changed);
-            }
-            for changed in changes {
-                let mut files = whole.clone();
-                files.insert(path.clone(), changed);
-                scene.set(&files);
-                let what = format!("{} at {at}", name(path));
-                let (complete, _) = scene.check(&what);
-                // A damaged snapshot loses nothing: the old one and the journals since give the
-                // same.
-                assert!(complete || name(path) == "journal.3", "{what}");
+    let whole = fs::read(scene.database()).unwrap();
+    let mut refused = 0;
+    // Every byte that is not zero, as those hold the values and the structure.
+    let used = (0..whole.len()).filter(|at| whole[*at] != 0);
+    for at in used.step_by(23) {
+        for mask in [0x01, 0xFF] {
+            let mut changed = whole.clone();
+            changed[at] ^= mask;
+            fs::write(scene.database(), changed).unwrap();
+            let what = format!("byte {at} ^ {mask:#x}");
+            if let Some(error) = scene.check(&what) {
+                let is_named = error.contains("is damaged") || error.contains("newer import-logs");
+                assert!(is_named && error.contains("ledger.db"), "{what}: {error}");
+                refused += 1;
+                scene.forget_damage();
             }
         }
     }
+    assert!(refused > 100, "{refused}");
 }
 
 #[test]
-fn with_several_files_missing_or_damaged_it_opens_and_never_claims_more() {
+fn a_truncated_database_is_found() {
     let scene = Scene::new();
-    let whole = scene.files();
-    let paths: Vec<&PathBuf> = whole.keys().collect();
-    for chosen in 0..3_usize.pow(paths.len() as u32) {
-        let mut files = whole.clone();
-        for (index, path) in paths.iter().enumerate() {
-            match chosen / 3_usize.pow(index as u32) % 3 {
-                0 => {}
-                1 => drop(files.remove(*path)),
-                _ => drop(files.insert((*path).clone(), b"{\"version\":1}\nbroken".to_vec())),
-            }
-        }
-        scene.set(&files);
-        scene.check(&format!(
-            "{:?}",
-            files.keys().map(|path| name(path)).collect::<Vec<_>>()
-        ));
+    let whole = fs::read(scene.database()).unwrap();
+    for length in (0..whole.len()).step_by(512) {
+        fs::write(scene.database(), &whole[..length]).unwrap();
+        let error = scene.check("").unwrap_or_default();
+        assert!(error.contains("is damaged"), "{length}: {error}");
+        scene.forget_damage();
     }
 }
 
 #[test]
-fn a_damaged_snapshot_is_reported_and_quarantined() {
+fn a_damaged_database_is_kept_and_a_new_one_is_made_only_when_it_is_removed() {
     let scene = Scene::new();
-    let path = scene.state().join("ledger.json");
-    fs::write(&path, "half a ledg").unwrap();
-    let (complete, warnings) = scene.check("damaged");
-    assert!(complete);
-    assert!(
-        warnings[0].contains("ledger.json is damaged"),
-        "{warnings:?}"
-    );
-    let kept: Vec<_> = (scene.files().into_iter())
-        .filter(|(path, _)| name(path).starts_with("ledger.json.broken-2"))
-        .collect();
-    assert_eq!(kept.len(), 1);
-    assert_eq!(kept[0].1, b"half a ledg");
-    assert_eq!(scene.check("afterwards"), (true, vec![]));
-}
-
-#[test]
-fn a_damaged_journal_is_reported_and_copied_and_its_other_records_count() {
-    let scene = Scene::new();
-    let path = scene.state().join("journal.3");
-    let mut bytes = fs::read(&path).unwrap();
-    let at = bytes.windows(6).position(|it| it == b"passed").unwrap();
-    bytes[at] = b'P';
-    fs::write(&path, &bytes).unwrap();
-    let (complete, warnings) = scene.check("damaged");
-    assert!(!complete);
-    assert!(
-        warnings[0].contains("journal.3 is damaged (1 of its records"),
-        "{warnings:?}"
-    );
-    assert!(
-        scene
-            .files()
-            .keys()
-            .any(|path| name(path).starts_with("journal.3.broken-2"))
-    );
-    assert_eq!(scene.check("afterwards"), (false, vec![]));
-}
-
-#[test]
-fn a_journal_torn_at_its_end_is_not_damaged() {
-    let scene = Scene::new();
-    let path = scene.state().join("journal.3");
-    let bytes = fs::read(&path).unwrap();
-    fs::write(&path, &bytes[..bytes.len() - 5]).unwrap();
-    assert_eq!(scene.check("torn"), (false, vec![]));
-}
-
-#[test]
-fn an_emptied_or_overwritten_journal_is_reported_and_copied() {
-    let scene = Scene::new();
-    let whole = scene.files();
-    let path = scene.state().join("journal.3");
-    let header = whole[&path].split_inclusive(|byte| *byte == b'\n').next();
-    let beheaded = whole[&path][header.unwrap().len()..].to_vec();
-    for (content, what) in [
-        (Vec::new(), "its beginning is missing"),
-        (vec![0; 3000], "its beginning is missing"),
-        (b"no line end".to_vec(), "its beginning is missing"),
-        (beheaded, "its beginning is missing"),
-        (b"no\nrecords\n".to_vec(), "2 of its records"),
+    fs::write(scene.database(), "no database").unwrap();
+    let first = scene.check("").unwrap();
+    for part in [
+        "ledger.db is damaged (",
+        "kept as",
+        "ledger.db.broken-2",
+        "all lines",
     ] {
-        let mut files = whole.clone();
-        files.insert(path.clone(), content.clone());
-        scene.set(&files);
-        let (_, warnings) = scene.check(what);
-        let name = format!("journal.3 is damaged ({what}");
-        assert!(
-            warnings.len() == 1 && warnings[0].contains(&name),
-            "{name}: {warnings:?}"
-        );
-        let kept = |(path, bytes): &(&PathBuf, &Vec<u8>)| {
-            path.to_string_lossy().contains("journal.3.broken-2") && **bytes == content
-        };
-        assert!(scene.files().iter().any(|file| kept(&file)), "{what}");
+        assert!(first.contains(part), "{part}: {first}");
     }
+    for _ in 0..2 {
+        let later = scene.check("").unwrap();
+        assert!(later.contains("ledger.db was damaged, and"), "{later}");
+        assert!(later.contains("remove"), "{later}");
+    }
+    let kept = scene.broken();
+    assert_eq!(fs::read_to_string(&kept[0]).unwrap(), "no database");
+    scene.forget_damage();
+    assert_eq!(open(&scene.state()).ledger.lock().state.logs.len(), 0);
 }
 
 #[test]
-fn the_journal_of_an_interrupted_checkpoint_is_never_reported() {
+fn a_database_that_is_lost_but_for_its_log_is_refused() {
     let scene = Scene::new();
-    let whole = scene.files();
-    let header = b"0123456789abcdef {\"jour".to_vec();
-    for content in [Vec::new(), vec![0; 90], header] {
-        let mut files = whole.clone();
-        files.insert(scene.state().join("journal.4"), content);
-        scene.set(&files);
-        assert_eq!(scene.check("left"), (true, vec![]));
-        // Nor later, when the next snapshot is lost and all journals are needed.
-        fs::remove_file(scene.state().join("ledger.json")).unwrap();
-        assert_eq!(scene.check("lost"), (true, vec![]));
-    }
-    // The same for the very first one.
-    for content in [Vec::new(), vec![0; 90]] {
-        let files = BTreeMap::from([(scene.state().join("journal.1"), content)]);
-        scene.set(&files);
-        assert_eq!(scene.check("first").1, Vec::<String>::new());
-    }
+    fs::rename(scene.database(), scene.state().join("ledger.db-wal")).unwrap();
+    let error = scene.check("").unwrap();
+    assert!(error.contains("ledger.db-wal is left of it"), "{error}");
 }
 
 #[test]
-fn missing_journals_and_journals_of_another_ledger_are_reported() {
-    let (scene, other) = (Scene::new(), Scene::new());
-    let path = scene.state().join("journal.3");
-    fs::copy(other.state().join("journal.3"), &path).unwrap();
-    let (_, warnings) = scene.check("foreign");
-    assert!(
-        warnings[0].contains("belongs to another ledger"),
-        "{warnings:?}"
-    );
-    let scene = Scene::new();
-    fs::remove_file(scene.state().join("journal.3")).unwrap();
-    let (_, warnings) = scene.check("missing");
-    assert!(warnings[0].contains("journal.3 is missing"), "{warnings:?}");
-}
-
-#[test]
-fn a_ledger_of_a_newer_version_is_refused_and_not_changed() {
-    let scene = Scene::new();
-    let path = scene.state().join("journal.3");
-    let mut newer = Vec::new();
-    let salt = Salt([1; 16]);
-    let version = 2;
-    LedgerRecord::Header { version, salt }
-        .write(&mut newer)
-        .unwrap();
-    fs::write(&path, &newer).unwrap();
-    let before = scene.files();
-    let error = Ledger::open(&scene.state(), &target("1")).unwrap_err();
-    assert!(
-        error.to_string().contains("newer import-logs (version 2"),
-        "{error}"
-    );
-    let mut after = scene.files();
-    after.retain(|path, _| name(path) != "lock");
-    assert!(
-        after
-            .iter()
-            .all(|(path, bytes)| before.get(path) == Some(bytes))
-    );
-    assert_eq!(after.len() + 1, before.len());
+fn a_database_that_was_not_complete_is_made_anew() {
+    let dir = folder();
+    fs::write(dir.path().join("ledger.db.new"), "half a datab").unwrap();
+    open(dir.path());
+    assert!(!dir.path().join("ledger.db.new").exists());
 }

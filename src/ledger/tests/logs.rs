@@ -77,7 +77,7 @@ fn a_log_that_was_empty_and_grew_while_it_was_read_is_recognized_when_compressed
     let batch = ledger
         .begin_batch(line(log, 0..text.len() as u64), 3)
         .unwrap();
-    ledger.acknowledge(batch).unwrap();
+    ledger.confirm(batch).unwrap();
     drop(ledger);
     compress(&logs.path("log"), &logs.path("log.1.gz"));
     assert_eq!(logs.run("log.1.gz"), (FileChange::Done, 0));
@@ -322,10 +322,10 @@ fn the_number_of_the_line_to_resume_at_is_known() {
     let sixth = ledger
         .begin_batch(line(log, 5 * length..6 * length), 1)
         .unwrap();
-    ledger.acknowledge(sixth).unwrap();
-    ledger.acknowledge(third).unwrap();
+    ledger.confirm(sixth).unwrap();
+    ledger.confirm(third).unwrap();
     assert_eq!(ledger.position(log), length);
-    ledger.acknowledge(second).unwrap();
+    ledger.confirm(second).unwrap();
     assert_eq!(ledger.position(log), 3 * length);
     drop(ledger);
     let again = lookup(&open(&state).ledger, &path);

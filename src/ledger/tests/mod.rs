@@ -1,5 +1,6 @@
 //! Tests of the whole ledger, with a small importer and a folder of logs.
 
+mod conversion;
 mod crashes;
 mod damage;
 mod logs;
@@ -122,7 +123,7 @@ fn import(ledger: &Ledger, path: &Path) -> usize {
         let batch = ledger
             .begin_batch(lines(state.log, &left), left.len() as u64)
             .unwrap();
-        ledger.acknowledge(batch).unwrap();
+        ledger.confirm(batch).unwrap();
     }
     left.len()
 }

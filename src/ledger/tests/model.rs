@@ -194,13 +194,13 @@ impl Model {
                 batches += 1;
                 self.store(&content, chunk);
                 if let Some(before) = in_flight.replace(batch) {
-                    ledger.acknowledge(batch).unwrap();
-                    ledger.acknowledge(before).unwrap();
+                    ledger.confirm(batch).unwrap();
+                    ledger.confirm(before).unwrap();
                     in_flight = None;
                 }
             }
             if let Some(batch) = in_flight {
-                ledger.acknowledge(batch).unwrap();
+                ledger.confirm(batch).unwrap();
             }
         }
         ledger.close().unwrap();

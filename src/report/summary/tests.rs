@@ -62,6 +62,7 @@ fn input<'a>(account: &'a Account, sites: &'a SiteSummary) -> SummaryInput<'a> {
         elapsed: Duration::from_millis(10_400),
         url: Some("https://user:secret@matomo.example/stats/?token_auth=1#x"),
         dry_run: false,
+        read_back: None,
         replaying: false,
     }
 }

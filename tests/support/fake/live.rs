@@ -47,7 +47,11 @@ impl Mask {
         let Ok(address) = address.parse::<IpAddr>() else {
             return address.to_owned();
         };
-        let bits = if address.is_ipv4() { v4 } else { v6 };
+        let bits = match address {
+            IpAddr::V4(_) => v4,
+            IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => 96 + v4,
+            IpAddr::V6(_) => v6,
+        };
         let network = IpNet::new(address, bits).unwrap();
         network.trunc().addr().to_string()
     }
@@ -209,7 +213,10 @@ pub(super) fn last_visits(
     let mut visits = matching(store, idsite, days, |visit| {
         visit.last > min_timestamp && segment.matches(visit, actions, shown)
     });
-    visits.sort_by_key(|visit| Reverse((visit.last, visit.id)));
+    match call.get("filter_sort_order") {
+        "asc" => visits.sort_by_key(|visit| (visit.last, visit.id)),
+        _ => visits.sort_by_key(|visit| Reverse((visit.last, visit.id))),
+    }
     let offset = call.get("filter_offset").parse().unwrap_or(0);
     let limit = match call.get("filter_limit") {
         "-1" => usize::MAX,
@@ -408,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_masked_by_one_to_three_bytes() {
+    fn addresses_are_masked_by_up_to_three_bytes() {
         let masks = [Mask::Off, Mask::OneByte, Mask::TwoBytes, Mask::ThreeBytes];
         assert_eq!(Mask::default(), Mask::TwoBytes);
         assert_eq!(
@@ -424,6 +431,8 @@ mod tests {
                 "2001:d00::"
             ]
         );
+        assert_eq!(Mask::TwoBytes.of("::ffff:203.0.113.9"), "::ffff:203.0.0.0");
+        assert_eq!(Mask::TwoBytes.of("unknown"), "unknown");
     }
 
     #[test]

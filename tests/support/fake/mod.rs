@@ -18,10 +18,12 @@ mod tokens;
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chrono::{NaiveDate, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
@@ -50,6 +52,9 @@ use self::summary::Archive;
 use self::tokens::LockOut;
 use super::matomo::base64;
 
+/// Older dates are replaced by now.
+const MAX_AGE: TimeDelta = TimeDelta::days(20 * 365);
+
 /// The default: no sites, a token for the super user only, no faults.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -74,6 +79,12 @@ pub struct Options {
     pub delay: Duration,
     /// Longer bodies, in bytes, are answered with 413.
     pub body_limit: Option<usize>,
+    /// Hits of this address are not stored, and counted as tracked.
+    pub excluded: Option<&'static str>,
+    /// The first questions about visits find none.
+    pub blind_questions: usize,
+    /// The time zone of all sites; UTC by default.
+    pub timezone: Option<&'static str>,
     /// Keeps every call with its body for [`FakeMatomo::log`].
     pub keep_log: bool,
 }
@@ -106,6 +117,7 @@ impl FakeMatomo {
             first_days: FirstDays::default(),
             actions: Mutex::default(),
             archive: Mutex::default(),
+            asked: AtomicUsize::new(0),
             recorder: Recorder::new(options.keep_log),
             options,
         });
@@ -180,6 +192,8 @@ struct Faulty {
     first_days: FirstDays,
     actions: Mutex<Actions>,
     archive: Mutex<Archive>,
+    /// Questions about visits.
+    asked: AtomicUsize,
 }
 
 impl Hook for Faulty {
@@ -337,7 +351,10 @@ impl Faulty {
         };
         wait += work.fault.as_ref().map_or(Duration::ZERO, Fault::work);
         let stores = work.fault.as_ref().is_none_or(Fault::stores);
-        let past_days = work.past_days().into_iter().filter(|_| stores);
+        let past_days = work
+            .past_days(self.options.timezone)
+            .into_iter()
+            .filter(|_| stores);
         let days = self.first_days.begin(past_days);
         let swallows = !self.options.days_may_meet;
         if days.is_first && (deadlocks || swallows) {
@@ -359,7 +376,7 @@ impl Faulty {
         }
         let silent = work.batch.silent;
         let fault = work.fault.clone();
-        let response = work.store(responder);
+        let response = work.store(responder, self.options.excluded);
         if response.status() == 200 {
             days.committed();
         }
@@ -451,11 +468,16 @@ impl Faulty {
             "SitesManager.getSitesIdFromSiteUrl" if !host_exists(store, call.get("url")) => {
                 json(200, &json!([]))
             }
+            "SitesManager.getSiteFromId" => {
+                let response = responder.respond(&with_token(request, call, responder));
+                self.with_timezone(response)
+            }
             "Live.getLastVisitsDetails" | "VisitsSummary.getActions"
                 if !site_exists(store, call.get("idSite")) =>
             {
                 unknown_site(call.get("idSite"))
             }
+            "Live.getLastVisitsDetails" if self.is_blind() => json(200, &json!([])),
             "Live.getLastVisitsDetails" => {
                 let actions = self.actions.lock().unwrap();
                 live::last_visits(store, call, self.options.live, &actions, self.shown())
@@ -467,6 +489,24 @@ impl Faulty {
             }
             _ => responder.respond(&with_token(request, call, responder)),
         }
+    }
+
+    /// Whether a question about visits is one of the first, which find nothing.
+    fn is_blind(&self) -> bool {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        asked < self.options.blind_questions
+    }
+
+    /// The description of a site with the time zone of the options.
+    fn with_timezone(&self, response: Response<Bytes>) -> Response<Bytes> {
+        let Some(timezone) = self.options.timezone else {
+            return response;
+        };
+        response.map(|bytes| {
+            let mut site: Value = serde_json::from_slice(&bytes).unwrap();
+            site["timezone"] = timezone.into();
+            site.to_string().into()
+        })
     }
 
     fn create_token(
@@ -577,9 +617,12 @@ impl Work {
         hits.filter_map(|hit| hit["url"].as_str())
     }
 
-    /// The places of the hits of past days, with their sites and days (since 1970).
-    fn past_days(&self) -> Vec<(usize, SiteDay)> {
-        let today = Utc::now().date_naive();
+    /// The places of the hits of past days, with their sites and days (since 1970) in the sites'
+    /// time zone.
+    fn past_days(&self, timezone: Option<&str>) -> Vec<(usize, SiteDay)> {
+        let zone: Tz = timezone.map_or(Tz::UTC, |name| name.parse().unwrap());
+        let day = |time: DateTime<Utc>| time.with_timezone(&zone).date_naive();
+        let today = day(Utc::now());
         let hits = self.batch.requests.iter().zip(&self.roles.hits).enumerate();
         let days = hits.filter(|(_, (_, role))| **role >= Role::Write);
         let days = days.filter_map(|(place, (hit, _))| {
@@ -587,16 +630,20 @@ impl Work {
                 Value::String(id) => id.parse().ok()?,
                 id => id.as_i64()?,
             };
-            let day = NaiveDate::parse_from_str(hit["cdt"].as_str()?.get(..10)?, "%Y-%m-%d");
-            let day = day.ok().filter(|day| *day < today)?;
-            Some((place, (site, day.to_epoch_days())))
+            let time = NaiveDateTime::parse_from_str(hit["cdt"].as_str()?, "%Y-%m-%d %H:%M:%S");
+            let day = day(time.ok()?.and_utc());
+            // Others are replaced by now.
+            let is_past = (today - MAX_AGE..today).contains(&day);
+            is_past.then_some((place, (site, day.to_epoch_days())))
         });
         days.collect()
     }
 
     /// Passes the batch on to the sandbox.
-    fn store(mut self, responder: &Responder) -> Response<Bytes> {
+    fn store(mut self, responder: &Responder, excluded: Option<&str>) -> Response<Bytes> {
         let sent = self.batch.requests.len();
+        let is_excluded = |hit: &Value| excluded.is_some() && hit["cip"].as_str() == excluded;
+        let excludes = self.batch.requests.iter().any(is_excluded);
         let is_super_user = self.roles.batch == Role::Super;
         let is_deadlock = self.fault == Some(Fault::Deadlock);
         let is_swallowed = matches!(self.fault, Some(Fault::Swallowed(_)));
@@ -606,18 +653,25 @@ impl Work {
                 lose(&mut self.batch.requests, *count);
             }
             Some(Fault::Invalid(places)) => invalidate(&mut self.batch.requests, places),
-            _ if self.roles.hits.iter().all(|role| *role == Role::Super) => {
+            _ if !excludes && self.roles.hits.iter().all(|role| *role == Role::Super) => {
                 // Nothing to change.
                 return responder.respond(&self.request);
             }
             _ => {}
+        }
+        for request in &mut self.batch.requests {
+            if is_excluded(request) {
+                *request = Value::Null;
+            }
         }
         let response = responder.respond(&self.with_sandbox_tokens(responder));
         if is_deadlock && response.status() == 200 {
             return failed(sent, is_super_user);
         }
         edit(response, |body| {
-            if is_swallowed && let Some(invalid) = body["invalid"].as_u64() {
+            if (is_swallowed || excludes)
+                && let Some(invalid) = body["invalid"].as_u64()
+            {
                 body.insert("tracked".into(), json!(sent as u64 - invalid));
             }
             if !is_super_user {

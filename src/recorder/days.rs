@@ -1,0 +1,197 @@
+//! Keeps hits of different past days of a site apart.
+//!
+//! The first hit of a site's past day makes Matomo note that day in a table, inside the transaction
+//! of its batch. If several requests do that at once for different days, the database resolves a
+//! deadlock by rolling one of them back, and Matomo may answer with success all the same. It
+//! happens no more if all requests in flight belong to the same day of each site, and if a day's
+//! first hits have gone alone.
+//!
+//! Logs are in order, so a day nearly always begins once. Where the days of a log alternate, hits
+//! of other days are held back until a window is full, so that the recorders wait for each other
+//! once a window, not once a line.
+
+use std::collections::{HashMap, HashSet};
+
+use foldhash::fast::RandomState;
+
+use super::queue::{Chunk, RequestGroup};
+use crate::hit::HitDays;
+
+/// Bytes of requests that are held back.
+pub const WINDOW_BYTES: usize = 1 << 20;
+
+/// Groups that open a site's day, each of another visitor: Matomo leaves some hits out without
+/// opening the day.
+const OPENERS: usize = 3;
+
+/// If there are no more requests than this, all go alone and not only the openers.
+pub const SMALL_EPOCH: usize = 100;
+
+/// A past day of a site: index of the site, and day counted from 1970.
+type SiteDay = (u32, i32);
+
+/// Decides which groups may be in flight together, and holds the others back.
+#[derive(Debug)]
+pub struct DayWindow {
+    /// The past day of each site in this epoch.
+    current: HashMap<u32, i32, RandomState>,
+    /// Days that this run has sent hits of.
+    opened: HashSet<SiteDay, RandomState>,
+    held: Chunk,
+    max_bytes: usize,
+    small_epoch: usize,
+    /// Visitors with a group that is held back. Their further groups wait behind it.
+    waiting: HashSet<u64, RandomState>,
+}
+
+impl DayWindow {
+    pub fn new(max_bytes: usize, small_epoch: usize) -> Self {
+        Self {
+            current: HashMap::default(),
+            opened: HashSet::default(),
+            held: Chunk::default(),
+            max_bytes,
+            small_epoch,
+            waiting: HashSet::default(),
+        }
+    }
+
+    /// Whether a group may be sent in this epoch, before those held back.
+    pub fn admits(&self, group: &RequestGroup) -> bool {
+        self.fits(group) && (self.waiting.is_empty() || !self.waiting.contains(&group.visitor))
+    }
+
+    fn fits(&self, group: &RequestGroup) -> bool {
+        match group.days {
+            HitDays::Today => true,
+            HitDays::Past(day) => self.current.get(&group.site) == Some(&day),
+            HitDays::Several => false,
+        }
+    }
+
+    /// Holds a group back whose requests were written to the end of a chunk.
+    pub fn hold(&mut self, chunk: &mut Chunk, group: RequestGroup) {
+        self.waiting.insert(group.visitor);
+        self.held.take_last(chunk, group);
+    }
+
+    pub fn held(&self) -> &[RequestGroup] {
+        &self.held.groups
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.held.body.len() >= self.max_bytes
+    }
+
+    /// Whether so much is held back that the next epoch should end at once.
+    pub fn is_half_full(&self) -> bool {
+        self.held.body.len() >= self.max_bytes / 2
+    }
+
+    /// Takes the groups that touch several days. They have to go alone.
+    pub fn take_several(&mut self) -> Chunk {
+        self.take(|_, group| group.days == HitDays::Several)
+    }
+
+    /// Chooses the days of the next epoch: for each site, the day of its first group.
+    pub fn choose_days(&mut self) {
+        if self.held.groups.is_empty() {
+            return;
+        }
+        self.current.clear();
+        let mut blocked = HashSet::<u64, RandomState>::default();
+        for group in &self.held.groups {
+            if blocked.contains(&group.visitor) {
+                continue;
+            }
+            if let HitDays::Past(day) = group.days {
+                self.current.entry(group.site).or_insert(day);
+            }
+            if !self.fits(group) {
+                blocked.insert(group.visitor);
+            }
+        }
+    }
+
+    /// Takes the groups that open days of this epoch. They have to go alone.
+    pub fn take_openers(&mut self) -> Chunk {
+        let days = self.current.iter().map(|(site, day)| (*site, *day));
+        let new: Vec<SiteDay> = days.filter(|day| !self.opened.contains(day)).collect();
+        if new.is_empty() {
+            return Chunk::default();
+        }
+        let last_openers = self.last_openers(&new);
+        self.opened.extend(new);
+        let fitting = self.held.groups.iter().filter(|group| self.fits(group));
+        let requests: usize = fitting.map(|group| group.requests as usize).sum();
+        if requests <= self.small_epoch {
+            return self.take_fitting();
+        }
+        let mut place = 0;
+        self.take(|window, group| {
+            place += 1;
+            let last = last_openers.get(&group.visitor);
+            window.fits(group) && last.is_some_and(|last| place <= *last)
+        })
+    }
+
+    /// Chooses groups that open these days. Returns for each of their visitors the place of the
+    /// last one, from 1: what the visitor has before it goes with it.
+    fn last_openers(&self, new: &[SiteDay]) -> HashMap<u64, usize, RandomState> {
+        let mut counts: HashMap<SiteDay, usize, RandomState> =
+            new.iter().map(|day| (*day, 0)).collect();
+        let mut last = HashMap::default();
+        // Preferably the first group of a visitor.
+        for may_follow in [false, true] {
+            let mut seen = HashSet::<u64, RandomState>::default();
+            let mut blocked = HashSet::<u64, RandomState>::default();
+            for (place, group) in (1..).zip(&self.held.groups) {
+                let is_first = seen.insert(group.visitor);
+                if blocked.contains(&group.visitor) || !self.fits(group) {
+                    blocked.insert(group.visitor);
+                    continue;
+                }
+                let HitDays::Past(day) = group.days else {
+                    continue;
+                };
+                let wanted = if may_follow { 1 } else { OPENERS };
+                if let Some(count) = counts.get_mut(&(group.site, day))
+                    && *count < wanted
+                    && (is_first || may_follow)
+                {
+                    *count += 1;
+                    last.insert(group.visitor, place);
+                }
+            }
+        }
+        last
+    }
+
+    /// Takes all groups of this epoch.
+    pub fn take_fitting(&mut self) -> Chunk {
+        self.take(|window, group| window.fits(group))
+    }
+
+    /// Takes the groups that are wanted, but none whose visitor has an earlier one that stays.
+    fn take(&mut self, mut is_wanted: impl FnMut(&Self, &RequestGroup) -> bool) -> Chunk {
+        let held = std::mem::take(&mut self.held);
+        let (mut taken, mut kept) = (Chunk::default(), Chunk::default());
+        self.waiting.clear();
+        let mut next = 0;
+        for group in held.groups {
+            let requests = next..next + group.requests as usize;
+            next = requests.end;
+            let stays = self.waiting.contains(&group.visitor) || !is_wanted(self, &group);
+            let to = match stays {
+                true => &mut kept,
+                false => &mut taken,
+            };
+            if stays {
+                self.waiting.insert(group.visitor);
+            }
+            to.push(group, &held.body, &held.ends, requests);
+        }
+        self.held = kept;
+        taken
+    }
+}
