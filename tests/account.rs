@@ -133,8 +133,6 @@ proptest! {
         folder.write("other.log", logs::log(1));
         let sandbox = started(Options {
             faults: Faults { script, ..Faults::default() },
-            // A good answer to a batch that lost hits is not doubted yet.
-            days_may_meet: true,
             ..options()
         });
         let ended = Program::new(&folder)

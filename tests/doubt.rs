@@ -237,8 +237,6 @@ fn deadlocks_of_first_days_double_nothing() {
             deadlock_first_days: true,
             ..Faults::default()
         },
-        // A good answer to a batch that lost hits is not doubted yet.
-        days_may_meet: true,
         ..options()
     });
     // Forty past days in turn, eight recorders.
@@ -314,4 +312,39 @@ fn what_is_to_be_sent_again_and_never_is_stays_in_doubt() {
     assert_eq!(summary.get("imported"), 20, "{ended}");
     assert_eq!(summary.get("in_doubt"), 20, "{ended}");
     assert_eq!(summary.get("resent"), 0, "nothing went out twice: {ended}");
+}
+
+/// Pages that many visitors open at once get several action ids, one of which a search by url finds.
+#[test]
+fn pages_that_all_visitors_share_are_not_stored_twice() {
+    let lost = [3, 5, 8, 13].map(|call| (call, Fault::CommitClose));
+    let mut script = vec![None; 14];
+    for (call, fault) in lost {
+        script[call] = Some(fault);
+    }
+    let sandbox = started(Options {
+        faults: Faults {
+            script,
+            ..Faults::default()
+        },
+        delay: Duration::from_millis(20),
+        ..options()
+    });
+    // The length of a response tells the lines apart.
+    let log: String = (0..600)
+        .map(|number| logs::page(&format!("/shared-{}", number % 7), number, 100))
+        .collect();
+    let ended = Program::new(&Folder::with_log(log))
+        .to(&sandbox)
+        .args("--idsite=1 --recorders=8 --recorder-max-payload-size=20 --retry-delay=0 access.log")
+        .run()
+        .exits(0);
+    assert_eq!(ended.summary().get("imported"), 600);
+    let hits = sandbox.store().hits().unwrap();
+    let mut lengths: Vec<u64> = hits
+        .iter()
+        .filter_map(|hit| hit["bw_bytes"].as_u64())
+        .collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, (1..=600).collect::<Vec<_>>());
 }

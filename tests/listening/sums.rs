@@ -4,8 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{DAY, PLAYER, SHOUTCAST_HEADER, date, icecast, rows, seconds_sent, stored};
-use crate::support::fake::Options;
-use crate::support::stored::{options, sandbox, started};
+use crate::support::stored::sandbox;
 use crate::support::{Folder, Program};
 
 /// A line of an Icecast or SHOUTcast log.
@@ -125,11 +124,7 @@ impl Line {
 
 /// Imports the log, and checks the seconds that were sent and those of the summary.
 fn check_sums(log: String, args: &str, seconds: u64) -> Result<(), TestCaseError> {
-    // A good answer to a batch that lost hits is not doubted yet.
-    let sandbox = started(Options {
-        days_may_meet: true,
-        ..options()
-    });
+    let sandbox = sandbox();
     let ended = Program::new(&Folder::with_log(log))
         .to(&sandbox)
         .args("--idsite=1 --listening-time=events --enable-http-errors access.log")

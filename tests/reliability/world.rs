@@ -39,8 +39,6 @@ impl World {
         Self {
             sandbox: started(Options {
                 keep_log: false,
-                // A good answer to a batch that lost hits is not doubted yet.
-                days_may_meet: true,
                 ..options
             }),
             folder: Folder::new(),

@@ -47,7 +47,11 @@ impl Mask {
         let Ok(address) = address.parse::<IpAddr>() else {
             return address.to_owned();
         };
-        let bits = if address.is_ipv4() { v4 } else { v6 };
+        let bits = match address {
+            IpAddr::V4(_) => v4,
+            IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => 96 + v4,
+            IpAddr::V6(_) => v6,
+        };
         let network = IpNet::new(address, bits).unwrap();
         network.trunc().addr().to_string()
     }
@@ -376,7 +380,6 @@ impl Condition {
             }),
             Self::UrlBegins(wanted) => any_url(&|_, url| url.starts_with(wanted)),
             Self::UrlContains(wanted) => any_url(&|_, url| url.contains(wanted)),
-            Self::Visitor(visitor) => visit.key.1 == *visitor,
             Self::User(user) => visit.uid.as_ref() == Some(user),
             Self::Hour(hour) => visit.last_hour() == i64::from(*hour),
             Self::MinActions(least) => visit.actions() >= *least,
@@ -414,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_masked_by_one_to_three_bytes() {
+    fn addresses_are_masked_by_up_to_three_bytes() {
         let masks = [Mask::Off, Mask::OneByte, Mask::TwoBytes, Mask::ThreeBytes];
         assert_eq!(Mask::default(), Mask::TwoBytes);
         assert_eq!(
@@ -430,6 +433,8 @@ mod tests {
                 "2001:d00::"
             ]
         );
+        assert_eq!(Mask::TwoBytes.of("::ffff:203.0.113.9"), "::ffff:203.0.0.0");
+        assert_eq!(Mask::TwoBytes.of("unknown"), "unknown");
     }
 
     #[test]

@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chrono::{NaiveDate, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
@@ -50,6 +51,9 @@ use self::log::{Recorder, Underway};
 use self::summary::Archive;
 use self::tokens::LockOut;
 use super::matomo::base64;
+
+/// Older dates are replaced by now.
+const MAX_AGE: TimeDelta = TimeDelta::days(20 * 365);
 
 /// The default: no sites, a token for the super user only, no faults.
 #[derive(Clone, Debug, Default)]
@@ -349,7 +353,10 @@ impl Faulty {
         };
         wait += work.fault.as_ref().map_or(Duration::ZERO, Fault::work);
         let stores = work.fault.as_ref().is_none_or(Fault::stores);
-        let past_days = work.past_days().into_iter().filter(|_| stores);
+        let past_days = work
+            .past_days(self.options.timezone)
+            .into_iter()
+            .filter(|_| stores);
         let days = self.first_days.begin(past_days);
         let swallows = !self.options.days_may_meet;
         if days.is_first && (deadlocks || swallows) {
@@ -616,9 +623,12 @@ impl Work {
         hits.filter_map(|hit| hit["url"].as_str())
     }
 
-    /// The places of the hits of past days, with their sites and days (since 1970).
-    fn past_days(&self) -> Vec<(usize, SiteDay)> {
-        let today = Utc::now().date_naive();
+    /// The places of the hits of past days, with their sites and days (since 1970) in the sites'
+    /// time zone.
+    fn past_days(&self, timezone: Option<&str>) -> Vec<(usize, SiteDay)> {
+        let zone: Tz = timezone.map_or(Tz::UTC, |name| name.parse().unwrap());
+        let day = |time: DateTime<Utc>| time.with_timezone(&zone).date_naive();
+        let today = day(Utc::now());
         let hits = self.batch.requests.iter().zip(&self.roles.hits).enumerate();
         let days = hits.filter(|(_, (_, role))| **role >= Role::Write);
         let days = days.filter_map(|(place, (hit, _))| {
@@ -626,9 +636,11 @@ impl Work {
                 Value::String(id) => id.parse().ok()?,
                 id => id.as_i64()?,
             };
-            let day = NaiveDate::parse_from_str(hit["cdt"].as_str()?.get(..10)?, "%Y-%m-%d");
-            let day = day.ok().filter(|day| *day < today)?;
-            Some((place, (site, day.to_epoch_days())))
+            let time = NaiveDateTime::parse_from_str(hit["cdt"].as_str()?, "%Y-%m-%d %H:%M:%S");
+            let day = day(time.ok()?.and_utc());
+            // Others are replaced by now.
+            let is_past = (today - MAX_AGE..today).contains(&day);
+            is_past.then_some((place, (site, day.to_epoch_days())))
         });
         days.collect()
     }
