@@ -111,19 +111,25 @@ use shutdown::Shutdown;
 
 /// Runs the program. `args` begin with the name of the program.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::read(args) {
+    let args: Vec<OsString> = args.collect();
+    let mut console = Console::default();
+    let cli = match Cli::read(args.clone()) {
         Ok(cli) => cli,
         // Also --help and --version. A closed pipe is not a failure.
         Err(error) => {
             let _ = error.print();
+            if let Some(cli) = Cli::without_wrong_options(args, &error) {
+                config::pipe_rescue(&cli).save(&console, &Shutdown::new());
+            }
             return ExitCode::from(error.exit_code() as u8);
         }
     };
-    let mut console = Console::default();
+    let rescue = config::pipe_rescue(&cli);
     let exit = match configure(cli, &mut console) {
-        Ok((config, shutdown)) => run::run(config, &console, &shutdown),
+        Ok((config, shutdown)) => run::run(config, &rescue, &console, &shutdown),
         Err(error) => {
             console.error(error.to_string());
+            rescue.save(&console, &Shutdown::new());
             Exit::of_run(Some(&error), None, false)
         }
     };

@@ -6,6 +6,7 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use foldhash::fast::RandomState;
+use url::Host;
 
 use crate::error::{Error, Result};
 use crate::hit::Site;
@@ -18,18 +19,20 @@ use crate::report::summary::SiteSummary;
 /// A longer text, port included, is not a host name. Matomo is not asked for it.
 const MAX_HOST_BYTES: usize = 300;
 /// Cached hosts. Above this, hosts without a site of their own are dropped and looked up again.
-const MAX_CACHED_HOSTS: usize = 100_000;
+const MAX_CACHED_HOSTS: usize = 10_000;
 /// Unmatched hosts listed in the summary, and the characters shown of each.
 const MAX_LISTED: usize = 1000;
 const MAX_LISTED_CHARS: usize = MAX_HOST_BYTES;
 /// Distinct unmatched hosts that are counted.
-const MAX_COUNTED: usize = 1_000_000;
+const MAX_COUNTED: usize = 100_000;
 
 #[derive(Clone, Debug, Default)]
 pub struct SiteOptions {
     pub idsite: Option<String>,
     pub fallback: Option<String>,
     pub add: bool,
+    /// `--add-sites-max`
+    pub max_added: usize,
     /// The site of hits from logs without hosts, if `idsite` does not set one for all.
     pub hostless: Option<String>,
 }
@@ -48,6 +51,8 @@ pub struct Sites {
     existed: BTreeSet<String>,
     /// Host and ID of each site that was created.
     created: BTreeMap<String, String>,
+    /// A host got no site because there are `max_added` new ones.
+    is_full: bool,
     unmatched: UnmatchedHosts,
 }
 
@@ -100,6 +105,7 @@ impl Sites {
             cache: HashMap::default(),
             existed: BTreeSet::new(),
             created: BTreeMap::new(),
+            is_full: false,
             unmatched: UnmatchedHosts::default(),
         };
         if let Some(id) = sites.options.idsite.clone() {
@@ -198,6 +204,22 @@ impl Sites {
         let id = match (api.site_of_host(host)?, &self.options.fallback) {
             (Some(id), _) => id,
             (None, Some(fallback)) => fallback.clone(),
+            (None, None) if self.options.add && !is_host_name(host) => {
+                console.debug(1, || {
+                    format!("no site for {host}: it is no valid host name")
+                });
+                return Ok(None);
+            }
+            (None, None) if self.options.add && self.created.len() >= self.options.max_added => {
+                if !std::mem::replace(&mut self.is_full, true) {
+                    console.warn_incomplete(format!(
+                        "{} sites were created, so {host} and further hosts get none: check the \
+                         hosts in the log, or raise --add-sites-max",
+                        self.created.len()
+                    ));
+                }
+                return Ok(None);
+            }
             (None, None) if self.options.add => {
                 return match api.add_site(host) {
                     Ok(id) => {
@@ -256,6 +278,33 @@ impl Sites {
     }
 }
 
+/// Whether a site may be created for this host: a name or an address, perhaps with a port. It comes
+/// from a client's request. `--log-hostname` may have a scheme.
+fn is_host_name(host: &str) -> bool {
+    let name = host
+        .strip_prefix("https://")
+        .or_else(|| host.strip_prefix("http://"))
+        .unwrap_or(host);
+    let (name, port) = match name.rsplit_once(':') {
+        Some((before, port)) if !port.ends_with(']') => (before, Some(port)),
+        _ => (name, None),
+    };
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_name = match Host::parse(name) {
+        Ok(Host::Domain(_)) => name.len() <= 253 && name.split('.').all(is_label),
+        Ok(address) => address.to_string() == name,
+        Err(_) => false,
+    };
+    is_name && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
 /// The error for a log without hosts if no option sets the site.
 pub fn no_host(log: &str, format: &str) -> Error {
     Error::of_log(format!(
@@ -277,6 +326,7 @@ mod tests {
             cache: HashMap::default(),
             existed: BTreeSet::new(),
             created: BTreeMap::new(),
+            is_full: false,
             unmatched: UnmatchedHosts::default(),
         }
     }
@@ -298,6 +348,44 @@ mod tests {
         assert_eq!(summary.unmatched.len(), MAX_LISTED);
         assert!(summary.unmatched[0].starts_with("unrecognized site ID 00000000xxx"));
         assert!(summary.unmatched.iter().all(|name| name.len() < 400));
+    }
+
+    #[test]
+    fn sites_are_created_for_host_names_only() {
+        for host in [
+            "www.example.com",
+            "localhost",
+            "a_b.example.org:8080",
+            "192.0.2.1",
+            "[2001:db8::1]:80",
+            "xn--bcher-kva.example",
+            "https://www.example.com",
+        ] {
+            assert!(is_host_name(host), "{host}");
+        }
+        let long = "a".repeat(64);
+        for host in [
+            "",
+            "//evil/",
+            "a b",
+            "[::1",
+            "user:pw@host",
+            "user@host",
+            "a\r\nX: y",
+            "a..b",
+            "-a.example",
+            "a.example:http",
+            "a.example:",
+            "a.example/path",
+            "a%20b",
+            "0x7f.1",
+            "bücher.example",
+            "http://",
+            "<script>",
+            &long,
+        ] {
+            assert!(!is_host_name(host), "{host}");
+        }
     }
 
     #[test]

@@ -149,6 +149,11 @@ impl Target {
                          use --token-auth-file or MATOMO_TOKEN_AUTH instead",
                     );
                 }
+                if let (Some(url), true) = (client.unencrypted(), found.token.is_some()) {
+                    console.warn(format!(
+                        "the token is sent to {url} without encryption: use https"
+                    ));
+                }
                 (found.token, None)
             }
         };
@@ -165,9 +170,10 @@ impl Target {
 /// Keeps secrets from the command line and the environment out of all output.
 fn hide_secrets(token: &TokenSources, client: &Client, console: &Console) {
     let secrets = [&token.token_auth, &token.environment, &token.password];
+    let of_client = client.secrets();
     secrets
         .into_iter()
         .flatten()
-        .chain(client.passwords())
+        .chain(&of_client)
         .for_each(|secret| console.hide(secret));
 }

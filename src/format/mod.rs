@@ -70,6 +70,11 @@ pub trait Format: Send + Sync {
     /// `None` for a JSON format, and for the W3C family before its header.
     fn regex(&self) -> Option<String>;
 
+    /// The number of lines that were misfits only because a regular expression took too long.
+    fn given_up(&self) -> u64 {
+        0
+    }
+
     /// Whether detection may take the line for this format. Stricter than [`Format::parse`].
     fn recognizes(&self, _line: &[u8]) -> bool {
         true

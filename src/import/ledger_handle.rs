@@ -1,5 +1,8 @@
 //! The ledger of a run: opened before it, closed or left behind at its end.
 
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +11,8 @@ use url::Url;
 
 use super::InputOptions;
 use super::spool::{self, FinishedSpool};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::input::discover::Source;
-use crate::input::lines::LineOptions;
 use crate::ledger::{Ledger, PendingBatch, TargetKey};
 use crate::recorder::{DeliveryOptions, InDoubt};
 use crate::report::{Account, Console, Count, shell_word};
@@ -18,6 +20,8 @@ use crate::shutdown::Shutdown;
 
 /// Number of folder names to try in one place for the ledger of an interrupted run.
 const MAX_FOLDERS: u32 = 100;
+/// Files that are open at once while a ledger is written.
+const RESERVED_FILES: usize = 8;
 
 /// The ledger and what an earlier run left for this one.
 pub struct LedgerHandle {
@@ -32,6 +36,8 @@ pub struct LedgerHandle {
     pub timeout: Duration,
     /// Spools that were read to their end, or as far as they can be.
     pub spools: Vec<FinishedSpool>,
+    /// Open files to close before the ledger of an interrupted run is written.
+    reserve: Vec<File>,
 }
 
 /// The folder of `--state-dir`, and the target whose spools in it belong to this run.
@@ -67,6 +73,10 @@ impl LedgerHandle {
             }
             None => (Ledger::in_memory(&target)?, Vec::new(), None),
         };
+        let reserve = match state_dir {
+            Some(_) => Vec::new(),
+            None => reserve_files()?,
+        };
         Ok(Self {
             ledger: Arc::new(ledger),
             state_dir,
@@ -74,6 +84,7 @@ impl LedgerHandle {
             in_doubt: delivery.in_doubt,
             timeout: delivery.timeout,
             spools: Vec::new(),
+            reserve,
         })
     }
 
@@ -82,12 +93,12 @@ impl LedgerHandle {
     pub fn save_pipes(
         &self,
         sources: &[Source],
-        options: &LineOptions,
+        input: &InputOptions,
         shutdown: &Shutdown,
         console: &Console,
     ) {
         if let Some(state_dir) = &self.state_dir {
-            spool::save_pipes(sources, state_dir, options, shutdown, console);
+            spool::save_pipes(sources, state_dir, input, shutdown, console);
         }
     }
 
@@ -106,7 +117,7 @@ impl LedgerHandle {
     /// An interrupted run without a state directory leaves its ledger in a folder and prints how
     /// to resume from it (guide/guarantees.md, "Interrupted runs").
     pub fn close(
-        self,
+        mut self,
         interrupted: bool,
         sources: &[Source],
         input: &InputOptions,
@@ -115,6 +126,7 @@ impl LedgerHandle {
     ) -> Result<()> {
         if self.state_dir.is_none() {
             if interrupted {
+                self.reserve.clear();
                 self.warn_of_lost_pipes(sources, console);
                 self.leave(sources, input, account, console);
             }
@@ -165,11 +177,12 @@ impl LedgerHandle {
             .unwrap_or(Path::new("."));
         let mut why = String::new();
         for place in [beside, &std::env::temp_dir()] {
-            let Some(dir) = (1..=MAX_FOLDERS)
-                .map(|number| folder(place, number))
-                .find(|dir| !dir.exists())
-            else {
-                continue;
+            let dir = match create_folder(place) {
+                Ok(dir) => dir,
+                Err(error) => {
+                    why = format!("{}: {error}", place.display());
+                    continue;
+                }
             };
             match self.ledger.save_to(&dir) {
                 Ok(()) => {
@@ -177,7 +190,11 @@ impl LedgerHandle {
                     console.note(how_to_resume(&dir, sources, input));
                     return;
                 }
-                Err(error) => why = error.to_string(),
+                Err(error) => {
+                    why = error.to_string();
+                    // What is left of it is of no use.
+                    let _ = fs::remove_dir_all(&dir);
+                }
             }
         }
         console.warn(format!(
@@ -199,11 +216,33 @@ fn nothing_was_sent(account: &Account) -> bool {
     account.under_way() == 0 && sent.into_iter().all(|count| account.total(count) == 0)
 }
 
-fn folder(place: &Path, number: u32) -> PathBuf {
-    match number {
-        1 => place.join("import-logs-state"),
-        _ => place.join(format!("import-logs-state-{number}")),
+/// Creates a folder that no other process has made, for the ledger of an interrupted run.
+fn create_folder(place: &Path) -> io::Result<PathBuf> {
+    let mut result = Err(ErrorKind::AlreadyExists.into());
+    for number in 1..=MAX_FOLDERS {
+        let dir = place.join(match number {
+            1 => "import-logs-state".to_owned(),
+            _ => format!("import-logs-state-{number}"),
+        });
+        result = DirBuilder::new().mode(0o700).create(&dir).map(|()| dir);
+        match &result {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            _ => break,
+        }
     }
+    result
+}
+
+/// Opens as many files as writing a ledger takes, so that it can be written when the process has
+/// no file left to open.
+fn reserve_files() -> Result<Vec<File>> {
+    let files = (0..RESERVED_FILES).map(|_| File::open("/dev/null"));
+    files.collect::<io::Result<_>>().map_err(|error| {
+        Error::stopped(format!(
+            "this process may open too few files ({error}): raise the limit (ulimit -n) to at \
+             least 64"
+        ))
+    })
 }
 
 /// The message that ends an interrupted run: which option to add, and what to leave out.
@@ -241,6 +280,8 @@ mod tests {
             skip,
             limit,
             flush_interval: Duration::ZERO,
+            pipe_wait: Duration::ZERO,
+            spool_max: 0,
         }
     }
 

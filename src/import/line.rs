@@ -5,6 +5,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use bumpalo::Bump;
+use chrono::Utc;
 use foldhash::fast::FixedState;
 
 use super::Flow;
@@ -50,7 +51,37 @@ pub struct LineProcessor {
     pub sandbox: Option<HitStore>,
     /// Hashes visitors and user agents.
     pub hasher: FixedState,
+    pub present: Present,
     pub console: Console,
+}
+
+/// Tells which dates Matomo replaces by the present: those in the future or over 20 years ago.
+pub struct Present {
+    /// Seconds since 1970, UTC.
+    oldest: i64,
+    latest: i64,
+}
+
+impl Present {
+    const MAX_AGE_SECONDS: i64 = 20 * 365 * 86_400;
+    /// The clocks of the web server and of this machine may differ.
+    const TOLERANCE_SECONDS: i64 = 300;
+
+    pub fn now() -> Self {
+        let now = Utc::now().timestamp();
+        Self {
+            oldest: now - Self::MAX_AGE_SECONDS,
+            latest: now + Self::TOLERANCE_SECONDS,
+        }
+    }
+
+    fn is_replaced(&mut self, time: i64) -> bool {
+        // A log that is followed gets ever later lines.
+        if time > self.latest {
+            *self = Self::now();
+        }
+        !(self.oldest..=self.latest).contains(&time)
+    }
 }
 
 /// A hit that passed all filters.
@@ -122,10 +153,13 @@ impl LineProcessor {
             log.pass(position(line));
         } else if format.ready() || line.bytes.trim_ascii().is_empty() {
             log.account.add(Count::Read, 1);
+            let given_up = format.given_up();
             let reason = match line.too_long {
                 true => Reason::TooLong,
+                false if given_up > log.given_up => Reason::GivenUp,
                 false => Reason::Misfit,
             };
+            log.given_up = given_up;
             self.drop_line(log, line, reason)?;
         } else {
             let missing_header = || {
@@ -169,6 +203,13 @@ impl LineProcessor {
                 return Ok(Flow::Continue);
             }
         };
+        log.find_site();
+        if self.present.is_replaced(accepted.hit.time) {
+            if log.replaced_dates == 0 {
+                log.first_replaced = line.number;
+            }
+            log.replaced_dates += 1;
+        }
         if accepted.hit.request.is_listener {
             match self.take_listener(log, line, &accepted) {
                 ListenerEvent::NotListening => {}

@@ -235,8 +235,13 @@ impl Api {
             ("description", "Log importer"),
             ("expireHours", "48"),
         ];
-        let advice = "check --login and --password";
-        let reply = self.with_retries(|| self.call(method, None, advice, &form))?;
+        let advice = format!("check the password of the login '{login}'");
+        let terms = CallTerms {
+            token: None,
+            unauthorized: "login or password is wrong",
+            advice: &advice,
+        };
+        let reply = self.with_retries(|| self.call(method, terms, &form))?;
         let TextReply(token) = self.parse(method, reply)?;
         match token.trim() {
             "" => Err(ApiError::Failed(format!(
@@ -285,32 +290,38 @@ impl Api {
     }
 
     fn call_with_token(&self, method: &str, form: &[(&str, &str)]) -> ApiResult<ApiReply> {
-        let advice = match self.token {
-            Some(_) => "check that the token is valid and has the necessary access",
-            None => "no token was sent: give one with --token-auth-file or MATOMO_TOKEN_AUTH",
+        let (unauthorized, advice) = match self.token {
+            Some(_) => (
+                "the token is wrong or has expired",
+                "check that the token is valid and has the necessary access",
+            ),
+            None => (
+                "not authorized (401)",
+                "no token was sent: give one with --token-auth-file or MATOMO_TOKEN_AUTH",
+            ),
         };
-        self.call(method, self.token.as_ref(), advice, form)
+        let terms = CallTerms {
+            token: self.token.as_ref(),
+            unauthorized,
+            advice,
+        };
+        self.call(method, terms, form)
     }
 
-    /// Makes one attempt. `advice` is what to do if Matomo refuses the call.
-    fn call(
-        &self,
-        method: &str,
-        token: Option<&Secret>,
-        advice: &str,
-        form: &[(&str, &str)],
-    ) -> ApiResult<ApiReply> {
+    /// Makes one attempt.
+    fn call(&self, method: &str, terms: CallTerms, form: &[(&str, &str)]) -> ApiResult<ApiReply> {
         let mut all = vec![("module", "API"), ("format", "json"), ("method", method)];
         if !form.iter().any(|(key, _)| *key == "filter_limit") {
             all.push(("filter_limit", "-1"));
         }
         all.extend_from_slice(form);
-        if let Some(token) = token {
+        if let Some(token) = terms.token {
             all.push(("token_auth", token.expose()));
         }
         let context = CallContext {
             method,
-            advice,
+            unauthorized: terms.unauthorized,
+            advice: terms.advice,
             reached: self.reached.load(Ordering::Relaxed),
         };
         let reply = classify(self.post(&all)?, context);
@@ -434,9 +445,20 @@ impl TransientFailure {
     }
 }
 
+/// How a call is authorized.
+#[derive(Clone, Copy)]
+struct CallTerms<'a> {
+    token: Option<&'a Secret>,
+    /// See [`CallContext`].
+    unauthorized: &'a str,
+    advice: &'a str,
+}
+
 #[derive(Clone, Copy)]
 struct CallContext<'a> {
     method: &'a str,
+    /// What status 401 means.
+    unauthorized: &'a str,
     /// What to do if Matomo refuses the call.
     advice: &'a str,
     /// Matomo has answered an earlier call.
@@ -500,14 +522,19 @@ fn classify_failure(
             detail,
         }),
         500.. => transient(false, response.retry_after, detail),
-        _ if from_matomo => ApiReply::Refused(detail),
-        // Matomo answers a bad token with an HTML page.
-        401 if !response.challenge => {
-            ApiReply::Refused(refusal(exchange, "not authorized (401)", context))
+        // Matomo answers a bad token with an HTML page, or says only that one must be logged in.
+        401 if !response.challenge && error.as_deref().is_none_or(asks_for_login) => {
+            ApiReply::Refused(refusal(exchange, context.unauthorized, context))
         }
+        _ if from_matomo => ApiReply::Refused(detail),
         402..=499 if context.reached => transient(true, response.retry_after, detail),
         _ => ApiReply::Unusable(detail),
     }
+}
+
+/// Whether a message of Matomo is about the token itself, and not about its rights.
+fn asks_for_login(message: &str) -> bool {
+    message.contains("must be logged in") || message.contains("Unable to authenticate")
 }
 
 fn transient(untouched: bool, retry_after: Option<Duration>, detail: String) -> ApiReply {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use reqwest::blocking::{Body, Client as HttpClient, Response};
-use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use url::{Host, Url, form_urlencoded};
 
 use super::diagnose::{self, Peer};
@@ -128,7 +128,7 @@ impl Client {
             suffix,
         );
         let path = path_below(&main.url, &tracker_url);
-        let api_url = api_url(&api.url, suffix);
+        let api_url = api_url(&api.api, suffix);
         let tracker = Endpoint {
             path,
             ..Endpoint::new(tracker_url, &main, options, None)?
@@ -144,12 +144,42 @@ impl Client {
         })
     }
 
-    /// The passwords for HTTP basic authentication, from options or URLs.
-    pub fn passwords(&self) -> impl Iterator<Item = &Secret> {
+    /// Parses the value of `--url`. Returns it without credentials.
+    pub fn parse_url(typed: &str) -> Result<Url> {
+        BaseUrl::parse(typed, "--url").map(|base| base.url)
+    }
+
+    /// The passwords for HTTP basic authentication, from options or URLs, as they are and as the
+    /// header has them.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let secrets = |endpoint: &Endpoint| {
+            let (user, password) = endpoint.basic_auth.as_ref()?;
+            let request = endpoint.http.post(endpoint.url.clone());
+            let request = request.basic_auth(user, Some(password.expose())).build();
+            let header = request
+                .ok()?
+                .headers()
+                .get(AUTHORIZATION)?
+                .to_str()
+                .ok()?
+                .to_owned();
+            let encoded = header.strip_prefix("Basic ")?;
+            Some([password.clone(), Secret::new(encoded)])
+        };
+        let endpoints = [&self.endpoints.tracker, &self.endpoints.api];
+        endpoints
+            .into_iter()
+            .filter_map(secrets)
+            .flatten()
+            .collect()
+    }
+
+    /// The address of a server on another machine that is reached without TLS.
+    pub fn unencrypted(&self) -> Option<&str> {
         [&self.endpoints.tracker, &self.endpoints.api]
             .into_iter()
-            .filter_map(|endpoint| endpoint.basic_auth.as_ref())
-            .map(|(_, password)| password)
+            .find(|endpoint| endpoint.url.scheme() == "http" && !is_loopback(&endpoint.url))
+            .map(|endpoint| endpoint.peer.url.as_str())
     }
 
     /// Matomo's address, `--url`, without credentials.
@@ -250,7 +280,10 @@ impl Endpoint {
 /// A URL as typed, parsed and without its credentials. See guide/options.md, "Addresses".
 #[derive(Clone)]
 struct BaseUrl {
+    /// Without the name of one of Matomo's scripts.
     url: Url,
+    /// As `url`, but with `index.php` if it was typed.
+    api: Url,
     basic_auth: Option<BasicAuth>,
     /// Where it was typed: `--url` or `--api-url`.
     option: &'static str,
@@ -294,8 +327,20 @@ impl BaseUrl {
         // Neither fails for http and https.
         let _ = url.set_username("");
         let _ = url.set_password(None);
+        let without = |scripts: &[&str]| {
+            let mut url = url.clone();
+            if let Some(path) = scripts
+                .iter()
+                .find_map(|script| url.path().strip_suffix(script))
+            {
+                let path = format!("{path}/");
+                url.set_path(&path);
+            }
+            url
+        };
         Ok(Self {
-            url,
+            api: without(&["/piwik.php", "/matomo.php"]),
+            url: without(&["/piwik.php", "/matomo.php", "/index.php"]),
             basic_auth,
             option,
         })

@@ -141,6 +141,8 @@ pub enum Reason {
     Misfit,
     /// Longer than 1 MiB.
     TooLong,
+    /// Matching the line took too long.
+    GivenUp,
     Field,
     Date,
     NotTracking,
@@ -167,9 +169,12 @@ impl Reason {
     /// The counter that this reason adds to.
     pub fn count(self) -> Count {
         match self {
-            Self::Misfit | Self::TooLong | Self::Field | Self::Date | Self::NotTracking => {
-                Count::Invalid
-            }
+            Self::Misfit
+            | Self::TooLong
+            | Self::GivenUp
+            | Self::Field
+            | Self::Date
+            | Self::NotTracking => Count::Invalid,
             Self::PathExcluded
             | Self::PathNotIncluded
             | Self::HostExcluded
@@ -195,6 +200,7 @@ impl Reason {
         match self {
             Self::Misfit => "invalid: not in the format of the log",
             Self::TooLong => "invalid: longer than 1 MiB",
+            Self::GivenUp => "invalid: the regular expression takes too long on this line",
             Self::Field => "invalid: a required field is missing or malformed",
             Self::Date => "invalid: malformed date or time zone",
             Self::NotTracking => "invalid: not a tracking request (--replay-tracking)",

@@ -255,7 +255,11 @@ fn the_ledger_of_a_stopped_import_knows_a_log_that_begins_like_another() {
     world.folder.write("a.log", log(0..10, A_DAY));
     world.folder.write("b.log", log(0..300, A_DAY));
     let stopped = assert_adds_up(world.without_ledger().args("a.log b.log").run()).exits(1);
-    let stopped = stopped.says(&["b.log: resuming at line 11", "run again with --state-dir="]);
+    let stopped = stopped.says(&[
+        "b.log: 10 of ",
+        " lines are done; continuing with the rest",
+        "run again with --state-dir=",
+    ]);
     let left = world.folder.file("import-logs-state");
     assert!(left.exists(), "{stopped}");
     world.sandbox.set_faults(Faults::default());
@@ -280,7 +284,7 @@ fn a_log_rotated_while_its_pending_batch_is_settled_is_not_mistaken_for_another(
         assert!(aborted.code.is_none(), "{aborted}");
         let running = world.program().arg("access.log").start();
         // It waits for the server, for as long as a request may take.
-        let waits = || running.has_said("resuming at line");
+        let waits = || running.has_said("lines are done");
         assert!(until(Duration::from_secs(20), waits));
         match by_copy {
             true => {

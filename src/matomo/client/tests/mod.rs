@@ -65,6 +65,9 @@ fn exactly_one_slash_joins_url_and_path() {
             "https://m/matomo/matomo.php",
         ),
         ("localhost", "/matomo.php", "http://localhost/matomo.php"),
+        ("http://m/index.php", "/piwik.php", "http://m/piwik.php"),
+        ("http://m/a/piwik.php", "/piwik.php", "http://m/a/piwik.php"),
+        ("m/matomo.php", "/piwik.php", "http://m/piwik.php"),
     ] {
         let want = format!("{want}?queuedtracking=0");
         assert_eq!(tracker_of(typed, path, None), want, "{typed} {path}");
@@ -95,8 +98,30 @@ fn api_calls_go_to_the_base_url() {
         ("http://m/matomo", "http://m/matomo/"),
         ("http://m/matomo/", "http://m/matomo/"),
         ("http://m/index.php", "http://m/index.php"),
+        ("http://m/a/piwik.php", "http://m/a/"),
+        ("http://m/matomo.php", "http://m/"),
+        ("http://m/own.php", "http://m/own.php"),
     ] {
-        assert_eq!(api_url(&base(typed).url, None).as_str(), want);
+        assert_eq!(api_url(&base(typed).api, None).as_str(), want);
+    }
+}
+
+#[test]
+fn only_an_encrypted_or_local_connection_keeps_the_token_secret() {
+    for (url, api_url, want) in [
+        ("https://m", None, None),
+        ("http://127.0.0.1:1", None, None),
+        ("localhost", None, None),
+        ("m", None, Some("http://m/piwik.php?queuedtracking=0")),
+        ("https://m", Some("http://m/api"), Some("http://m/api/")),
+    ] {
+        let options = ClientOptions {
+            api_url: api_url.map(Into::into),
+            ..options(url)
+        };
+        let client = Client::new(&options).unwrap();
+        let want = want.map(|url| url.split('?').next().unwrap());
+        assert_eq!(client.unencrypted(), want, "{url} {api_url:?}");
     }
 }
 
@@ -226,6 +251,15 @@ fn credentials_come_from_options_or_url_and_are_never_shown() {
         })
         .collect();
     assert_eq!(sent, ["am9lOnBhOnNz", "am9lOnBhOnNz", "YW5uOmdlaGVpbQ=="]);
+    // The server may echo the header.
+    for (client, secrets) in [
+        (&inside, ["pa:ss", "am9lOnBhOnNz"]),
+        (&wins, ["geheim", "YW5uOmdlaGVpbQ=="]),
+    ] {
+        for secret in secrets {
+            assert!(client.secrets().contains(&Secret::new(secret)), "{secret}");
+        }
+    }
     let shown = format!(
         "{exchanges:?} {inside:?} {wins:?} {:?}",
         ClientOptions {
