@@ -7,7 +7,7 @@
 //! the package lists itself with it among its dev-dependencies.
 
 use bytes::Bytes;
-use reqwest::blocking::Body;
+use reqwest::Body;
 
 #[cfg(feature = "failpoints")]
 pub use self::armed::{reach, request_body};
@@ -24,10 +24,15 @@ pub fn request_body(bytes: Bytes) -> Body {
 
 #[cfg(feature = "failpoints")]
 mod armed {
-    use std::io::{self, Read};
+    use std::convert::Infallible;
+    use std::pin::Pin;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::{Context, Poll, ready};
     use std::time::Duration;
+
+    use hyper::body::{Frame, SizeHint};
+    use tokio::time::{Sleep, sleep};
 
     use super::{Body, Bytes};
 
@@ -85,35 +90,46 @@ mod armed {
         if abort_at().is_none_or(|point| point.name != IN_BODY) {
             return Body::from(bytes);
         }
-        let length = bytes.len() as u64;
-        Body::sized(
-            HalvedBody {
-                rest: bytes,
-                reads: 0,
-            },
-            length,
-        )
+        Body::wrap(HalvedBody {
+            rest: bytes,
+            pause: None,
+        })
     }
 
     struct HalvedBody {
         rest: Bytes,
-        reads: u64,
+        /// Between the halves.
+        pause: Option<Pin<Box<Sleep>>>,
     }
 
-    impl Read for HalvedBody {
-        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            let length = match self.reads {
-                0 => self.rest.len() / 2,
-                _ => self.rest.len(),
-            };
-            if self.reads == 1 {
-                std::thread::sleep(SEND_TIME);
-                reach(IN_BODY);
+    impl hyper::body::Body for HalvedBody {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if self.pause.is_some() && self.rest.is_empty() {
+                return Poll::Ready(None);
             }
-            self.reads += 1;
-            let part = self.rest.split_to(length.min(into.len()));
-            into[..part.len()].copy_from_slice(&part);
-            Ok(part.len())
+            let length = match &mut self.pause {
+                None => {
+                    self.pause = Some(Box::pin(sleep(SEND_TIME)));
+                    self.rest.len() / 2
+                }
+                Some(pause) => {
+                    ready!(pause.as_mut().poll(context));
+                    reach(IN_BODY);
+                    self.rest.len()
+                }
+            };
+            let half = self.rest.split_to(length);
+            Poll::Ready(Some(Ok(Frame::data(half))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.rest.len() as u64)
         }
     }
 

@@ -20,7 +20,7 @@ use crate::shutdown::Shutdown;
 pub enum TargetOptions {
     Matomo {
         client: ClientOptions,
-        token: TokenSources,
+        token: Box<TokenSources>,
     },
     Sandbox {
         /// The database that keeps its hits. `None`: they are kept in memory.
@@ -37,7 +37,7 @@ pub struct Target {
 }
 
 enum Credentials {
-    Matomo(TokenSources),
+    Matomo(Box<TokenSources>),
     /// The running sandbox, which knows its token. It stops when dropped.
     Sandbox(Sandbox),
 }

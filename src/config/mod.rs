@@ -436,7 +436,7 @@ fn target(cli: &Cli, timeout: Duration, recorders: usize) -> Result<TargetOption
         )),
         (None, Some(_)) => Ok(TargetOptions::Matomo {
             client,
-            token: token_sources(authentication, timeout),
+            token: Box::new(token_sources(authentication, timeout)),
         }),
         // Nothing is sent, so no address is needed.
         (None, None) if cli.log_format.dump_log_regex => {
