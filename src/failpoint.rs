@@ -45,14 +45,14 @@ mod armed {
 
     static ABORT_AT: OnceLock<Option<Failpoint>> = OnceLock::new();
 
-    struct Failpoint {
+    pub(super) struct Failpoint {
         name: String,
         /// How often it is still reached until the process aborts, that time included.
         left: AtomicU64,
     }
 
     impl Failpoint {
-        fn parse(text: &str) -> Self {
+        pub(super) fn parse(text: &str) -> Self {
             let (name, times) = match text.rsplit_once(':') {
                 Some((name, times)) => (name, times.parse().unwrap_or(1)),
                 None => (text, 1),
@@ -64,7 +64,7 @@ mod armed {
         }
 
         /// Counts a visit. Returns whether to abort now.
-        fn reach(&self, name: &str) -> bool {
+        pub(super) fn reach(&self, name: &str) -> bool {
             self.name == name && self.left.fetch_sub(1, Ordering::Relaxed) == 1
         }
     }
@@ -132,24 +132,24 @@ mod armed {
             SizeHint::with_exact(self.rest.len() as u64)
         }
     }
+}
 
-    #[cfg(test)]
-    mod tests {
-        use super::*;
+#[cfg(test)]
+mod tests {
+    use super::armed::*;
 
-        #[test]
-        fn the_nth_visit_aborts() {
-            let point = Failpoint::parse("after-done:3");
-            let visits: Vec<bool> = (0..5).map(|_| point.reach("after-done")).collect();
-            assert_eq!(visits, [false, false, true, false, false]);
-            assert!(Failpoint::parse("after-done").reach("after-done"));
-        }
+    #[test]
+    fn the_nth_visit_aborts() {
+        let point = Failpoint::parse("after-done:3");
+        let visits: Vec<bool> = (0..5).map(|_| point.reach("after-done")).collect();
+        assert_eq!(visits, [false, false, true, false, false]);
+        assert!(Failpoint::parse("after-done").reach("after-done"));
+    }
 
-        #[test]
-        fn other_failpoints_do_not_count() {
-            let point = Failpoint::parse("after-done");
-            assert!(!point.reach("after-intent"));
-            assert!(point.reach("after-done"));
-        }
+    #[test]
+    fn other_failpoints_do_not_count() {
+        let point = Failpoint::parse("after-done");
+        assert!(!point.reach("after-intent"));
+        assert!(point.reach("after-done"));
     }
 }

@@ -38,9 +38,13 @@ impl HitIdGenerator {
     }
 }
 
-/// The finalizer of splitmix64. Never change it: a new version must make the ids of the old one.
+/// Splitmix64. Never change it: a new version must make the ids of the old one.
 fn mix(number: u64) -> u64 {
-    let number = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    finalize(number.wrapping_add(0x9E37_79B9_7F4A_7C15))
+}
+
+/// The finalizer of splitmix64: makes every bit depend on all others.
+pub fn finalize(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     number ^ (number >> 31)

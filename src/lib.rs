@@ -104,9 +104,9 @@ use std::process::ExitCode;
 
 use cli::Cli;
 use config::Config;
-use error::Result;
+use error::{Exit, Result};
 use input::discover::{discover, refuse_log};
-use report::{Console, Exit};
+use report::Console;
 use shutdown::Shutdown;
 
 /// Runs the program. `args` begin with the name of the program.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 
 use crate::config::Config;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Exit, Result};
 use crate::hit_id::HitIdGenerator;
 use crate::import::dump;
 use crate::import::format_selector::FormatSelector;
@@ -24,7 +24,7 @@ use crate::recorder::{Context, DeliveryOptions, Pool, Queue};
 use crate::report::progress::{Progress, ProgressMode, ProgressSource};
 use crate::report::rejects::Rejects;
 use crate::report::summary::SummaryInput;
-use crate::report::{Account, Console, Count, Exit};
+use crate::report::{Account, Console, Count};
 use crate::sandbox;
 use crate::shutdown::Shutdown;
 use crate::site::Sites;

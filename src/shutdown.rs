@@ -65,11 +65,8 @@ impl Shutdown {
         // arms it before its number can be seen.
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&self.0.armed))?;
         flag::register(signal, Arc::clone(&self.0.armed))?;
-        flag::register_usize(
-            signal,
-            Arc::clone(&self.0.signal),
-            signal.unsigned_abs() as usize,
-        )?;
+        let number = signal.unsigned_abs() as usize;
+        flag::register_usize(signal, Arc::clone(&self.0.signal), number)?;
         Ok(())
     }
 

@@ -40,7 +40,7 @@ use crate::site::SiteOptions;
 use crate::target::TargetOptions;
 use values::{
     date, different_files, non_empty, number, patterns, positive_seconds, reject_empty, seconds,
-    size, variables,
+    size, variables, wrong,
 };
 
 /// Everything that a run needs to know.
@@ -183,18 +183,14 @@ fn wanted_fields(tracking: &TrackingOptions) -> Wanted {
 }
 
 fn w3c_options(format: &LogFormatArgs, wanted: &Wanted) -> Result<W3cOptions> {
-    let mut map = Vec::new();
-    for text in &format.w3c_map_field {
-        map.extend(w3c::parse_map_field(text)?);
-    }
-    let mut regexes = Vec::new();
-    for text in &format.w3c_field_regex {
-        regexes.extend(w3c::parse_field_regex(text)?);
-    }
+    let map = format.w3c_map_field.iter();
+    let map = map.map(|text| w3c::parse_map_field(text));
+    let regexes = format.w3c_field_regex.iter();
+    let regexes = regexes.map(|text| w3c::parse_field_regex(text));
     Ok(W3cOptions {
         fields: format.w3c_fields.clone(),
-        map,
-        regexes,
+        map: map.collect::<Result<Vec<_>>>()?.concat(),
+        regexes: regexes.collect::<Result<Vec<_>>>()?.concat(),
         time_taken_millisecs: format.w3c_time_taken_millisecs,
         iis_time_taken_secs: format.iis_time_taken_secs,
         wanted: wanted.clone(),
@@ -209,13 +205,12 @@ fn ignored_groups(format: &LogFormatArgs) -> Result<Vec<String>> {
         .map(|name| name.trim().to_owned())
         .filter(|name| !name.is_empty())
         .collect();
-    match names
-        .iter()
-        .find(|name| ["ip", "path", "status", "date"].contains(&name.as_str()))
-    {
-        Some(name) => Err(Error::usage(format!(
-            "--ignore-groups={name}: every hit needs this field; remove it from the list"
-        ))),
+    let is_required = |name: &&String| ["ip", "path", "status", "date"].contains(&name.as_str());
+    match names.iter().find(is_required) {
+        Some(name) => {
+            let why = "every hit needs this field; remove it from the list";
+            Err(wrong("--ignore-groups", name, why))
+        }
         None => Ok(names),
     }
 }
@@ -228,11 +223,9 @@ fn hit(cli: &Cli) -> Result<HitOptions> {
         ));
     }
     let timezone = cli.log_format.log_timezone.as_ref().map(|name| {
-        name.parse::<Tz>().map_err(|_| {
-            Error::usage(format!(
-                "--log-timezone={name}: unknown time zone; use a name such as Europe/Berlin"
-            ))
-        })
+        let why = "unknown time zone; use a name such as Europe/Berlin";
+        name.parse::<Tz>()
+            .map_err(|_| wrong("--log-timezone", name, why))
     });
     Ok(HitOptions {
         query_delimiter: requests.query_string_delimiter.clone().into_bytes(),
@@ -262,13 +255,11 @@ fn filters(cli: &Cli) -> Result<Filters> {
         exclude_newer_than,
         skip: _,
     } = &cli.filters;
-    for (option, values) in [
-        ("--useragent-exclude", useragent_exclude),
-        ("--include-path", include_path),
-    ] {
-        for value in values {
-            reject_empty(option, value)?;
-        }
+    for value in useragent_exclude {
+        reject_empty("--useragent-exclude", value)?;
+    }
+    for value in include_path {
+        reject_empty("--include-path", value)?;
     }
     let exact = |hosts: &[String]| -> HashSet<Vec<u8>> {
         hosts.iter().map(|host| host.clone().into_bytes()).collect()
@@ -374,11 +365,9 @@ fn recorders(text: &str) -> Result<(usize, bool)> {
         });
         return Ok((most, true));
     }
-    let number: i64 = text.trim().parse().map_err(|_| {
-        Error::usage(format!(
-            "--recorders={text}: expected a whole number or 'auto'"
-        ))
-    })?;
+    let expected = "expected a whole number or 'auto'";
+    let number = text.trim().parse::<i64>();
+    let number = number.map_err(|_| wrong("--recorders", text, expected))?;
     Ok((number.clamp(1, 1024) as usize, false))
 }
 
@@ -388,10 +377,10 @@ fn max_batch_hits(connection: &ConnectionArgs) -> Result<Option<usize>> {
         return Ok(Some(1));
     }
     let size = connection.recorder_max_payload_size.as_deref();
-    let size = size.map(|text| number::<i64>("--recorder-max-payload-size", text));
-    Ok(size
-        .transpose()?
-        .map(|size| size.clamp(1, 1_000_000) as usize))
+    let size = size
+        .map(|text| number::<i64>("--recorder-max-payload-size", text))
+        .transpose()?;
+    Ok(size.map(|size| size.clamp(1, 1_000_000) as usize))
 }
 
 fn target(cli: &Cli, timeout: Duration, recorders: usize) -> Result<TargetOptions> {

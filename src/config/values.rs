@@ -9,6 +9,11 @@ use crate::error::{Error, Result};
 use crate::input::discover::is_same_file;
 use crate::input::pattern::Pattern;
 
+/// The error about a value. `what` says what is expected.
+pub(super) fn wrong(option: &str, value: &str, what: &str) -> Error {
+    Error::usage(format!("{option}={value}: {what}"))
+}
+
 /// A value that may be absent, but not empty.
 pub(super) fn non_empty(option: &str, value: &Option<String>) -> Result<Option<String>> {
     if let Some(value) = value {
@@ -56,12 +61,8 @@ pub(super) fn patterns(option: &str, given: &[String], files: &[PathBuf]) -> Res
 
 /// Reads a text file without the byte order mark that Windows editors write.
 fn read_text(option: &str, file: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        Error::usage(format!(
-            "{option}={}: cannot be read: {error}",
-            file.display()
-        ))
-    })?;
+    let unreadable = |error| format!("{option}={}: cannot be read: {error}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| Error::usage(unreadable(error)))?;
     Ok(match text.strip_prefix('\u{feff}') {
         Some(text) => text.to_owned(),
         None => text,
@@ -71,19 +72,16 @@ fn read_text(option: &str, file: &Path) -> Result<String> {
 /// `YYYY-MM-DD hh:mm:ss +/-hhmm` as seconds since 1970, UTC.
 pub(super) fn date(option: &str, text: &str) -> Result<i64> {
     let date = DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S %z");
-    date.map(|date| date.timestamp()).map_err(|_| {
-        Error::usage(format!(
-            "{option}={text}: expected a date with an offset, as in 'YYYY-MM-DD hh:mm:ss +hhmm'"
-        ))
-    })
+    let expected = "expected a date with an offset, as in 'YYYY-MM-DD hh:mm:ss +hhmm'";
+    date.map(|date| date.timestamp())
+        .map_err(|_| wrong(option, text, expected))
 }
 
 pub(super) fn number<T: std::str::FromStr>(option: &str, text: &str) -> Result<T> {
-    text.trim().parse().map_err(|_| {
-        Error::usage(format!(
-            "{option}={text}: expected a whole number in a sensible range"
-        ))
-    })
+    let expected = "expected a whole number in a sensible range";
+    text.trim()
+        .parse()
+        .map_err(|_| wrong(option, text, expected))
 }
 
 /// Bytes, more than zero, with an optional unit: `500M`, `2G`.
@@ -109,7 +107,7 @@ pub(super) fn size(option: &str, text: &str) -> Result<u64> {
 /// Seconds, with an optional fraction. Values over a year count as a year.
 pub(super) fn seconds(option: &str, text: &str) -> Result<Duration> {
     const YEAR: f64 = 31_536_000.0;
-    let invalid = || Error::usage(format!("{option}={text}: expected a number of seconds"));
+    let invalid = || wrong(option, text, "expected a number of seconds");
     let seconds: f64 = text.trim().parse().map_err(|_| invalid())?;
     // Not `f64::min`, which would turn NaN into a year.
     match seconds > YEAR {
@@ -121,9 +119,7 @@ pub(super) fn seconds(option: &str, text: &str) -> Result<Duration> {
 /// Seconds, more than zero.
 pub(super) fn positive_seconds(option: &str, text: &str) -> Result<Duration> {
     match seconds(option, text)? {
-        Duration::ZERO => Err(Error::usage(format!(
-            "{option}={text}: must be more than 0"
-        ))),
+        Duration::ZERO => Err(wrong(option, text, "must be more than 0")),
         time => Ok(time),
     }
 }

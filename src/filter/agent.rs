@@ -65,12 +65,12 @@ impl Bots {
     pub fn new(excluded: &[String]) -> Result<Self> {
         let (ascii, non_ascii): (Vec<_>, Vec<_>) =
             excluded.iter().partition(|text| text.is_ascii());
+        let texts = BOTS
+            .into_iter()
+            .chain(ascii.into_iter().map(String::as_str));
         let texts = AhoCorasick::builder()
             .ascii_case_insensitive(true)
-            .build(
-                BOTS.into_iter()
-                    .chain(ascii.iter().map(|text| text.as_str())),
-            )
+            .build(texts)
             .map_err(|error| Error::usage(format!("--useragent-exclude: {error}")))?;
         let non_ascii = non_ascii.iter().map(|text| text.to_lowercase()).collect();
         Ok(Self {

@@ -56,10 +56,8 @@ impl Extensions {
             kind(word, |kind| kind.is_static = true);
         }
         let mut lengths = [0; 256];
-        for word in kinds
-            .keys()
-            .filter(|word| (1..=MAX_FAST_BYTES).contains(&word.len()))
-        {
+        let is_fast = |word: &&Vec<u8>| (1..=MAX_FAST_BYTES).contains(&word.len());
+        for word in kinds.keys().filter(is_fast) {
             for first in [word[0].to_ascii_lowercase(), word[0].to_ascii_uppercase()] {
                 lengths[usize::from(first)] |= 1 << word.len();
             }

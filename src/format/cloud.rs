@@ -1,18 +1,17 @@
 //! Formats of web hosts, proxies and clouds; see guide/formats.md, "Cloud formats".
 
-use super::Format;
 use super::date::DateFormat;
 use super::text::{
-    DATE, HOST, HOST_PORT, IP, IP_PORT, LENGTH, REFERRER, REQUEST, REQUEST_NO_METHOD, STATUS,
-    TextFormat, TextSpec, USER_AGENT, USERID, WORD,
+    DATE, HOST, HOST_PORT, IP, IP_PORT, LENGTH, NO_METHOD, REFERRER, REQUEST, STATUS, TextSpec,
+    USER_AGENT, USERID, WORD,
 };
 
 /// Application load balancers log their type first. The date is in UTC, so what follows the
 /// fraction of a second is skipped.
 const ELB_DATE: &str = r"(?:\S+\s+)?(?P<date>[\d-]+T[\d:]+)\.\S*";
-const ELB_SECONDS: &str = r"(?P<generation_time_secs>\S+)";
+const ELB_TIME: &str = r"(?P<generation_time_secs>\S+)";
 /// The request is for a whole URL.
-const ELB_REQUEST: &str = r#""\S+\s+\w+://(?P<host>[^\s/]*):\d+(?P<path>/.*?)\s+\S+""#;
+const ELB_TARGET: &str = r#""\S+\s+\w+://(?P<host>[^\s/]*):\d+(?P<path>/.*?)\s+\S+""#;
 
 /// The prefix that syslog adds.
 const SYSLOG: &str = r".*?:";
@@ -25,9 +24,10 @@ const HAPROXY_LENGTH: &str = r"(?P<length>[+-]?\d+)";
 const HAPROXY_STATE: &str = r"\S+\s+\S+.*?";
 
 /// Times such as `2 s` are captured too, but are not numbers, so the hit has none.
-const GANDI_SECONDS: &str = r"\((?P<generation_time_secs>[^)]*)\)";
+const GANDI_TIME: &str = r"\((?P<generation_time_secs>[^)]*)\)";
 
-static SPECS: [TextSpec; 5] = [
+/// The formats of this family.
+pub static SPECS: [TextSpec; 5] = [
     TextSpec {
         name: "s3",
         parts: &[
@@ -40,21 +40,8 @@ static SPECS: [TextSpec; 5] = [
     TextSpec {
         name: "elb",
         parts: &[
-            ELB_DATE,
-            WORD,
-            IP_PORT,
-            WORD,
-            WORD,
-            ELB_SECONDS,
-            WORD,
-            STATUS,
-            WORD,
-            WORD,
-            LENGTH,
-            ELB_REQUEST,
-            USER_AGENT,
-            WORD,
-            WORD,
+            ELB_DATE, WORD, IP_PORT, WORD, WORD, ELB_TIME, WORD, STATUS, WORD, WORD, LENGTH,
+            ELB_TARGET, USER_AGENT, WORD, WORD,
         ],
         dates: DateFormat::IsoSeconds,
         scan: None,
@@ -62,15 +49,7 @@ static SPECS: [TextSpec; 5] = [
     TextSpec {
         name: "ovh",
         parts: &[
-            IP,
-            HOST_PORT,
-            USERID,
-            DATE,
-            REQUEST_NO_METHOD,
-            STATUS,
-            LENGTH,
-            REFERRER,
-            USER_AGENT,
+            IP, HOST_PORT, USERID, DATE, NO_METHOD, STATUS, LENGTH, REFERRER, USER_AGENT,
         ],
         dates: DateFormat::Clf,
         scan: None,
@@ -92,30 +71,12 @@ static SPECS: [TextSpec; 5] = [
     TextSpec {
         name: "gandi",
         parts: &[
-            HOST,
-            IP,
-            WORD,
-            USERID,
-            DATE,
-            GANDI_SECONDS,
-            REQUEST,
-            STATUS,
-            LENGTH,
-            REFERRER,
-            USER_AGENT,
+            HOST, IP, WORD, USERID, DATE, GANDI_TIME, REQUEST, STATUS, LENGTH, REFERRER, USER_AGENT,
         ],
         dates: DateFormat::Clf,
         scan: None,
     },
 ];
-
-/// The formats of this family, in the order of the table. Cheap: no regex is compiled yet.
-pub fn formats() -> Vec<Box<dyn Format>> {
-    SPECS
-        .iter()
-        .map(|spec| Box::new(TextFormat::new(spec)) as Box<dyn Format>)
-        .collect()
-}
 
 #[cfg(test)]
 mod tests {
@@ -126,7 +87,8 @@ mod tests {
 
     use super::*;
     use crate::format::testing::{mutated_lines, values};
-    use crate::format::{Fit, Record};
+    use crate::format::text::TextFormat;
+    use crate::format::{Fit, Format, Record};
 
     const S3: [&str; 2] = [
         r#"b659b576cff1e15e4c www.example.com [14/May/2024:06:42:07 +0000] 203.0.113.9 arn:aws:iam::1:user/joe EB35 WEBSITE.GET.OBJECT index.html "GET /index.html?x=1 HTTP/1.1" 200 - 368 369 10 9 "-" "Mozilla/5.0 (X11)""#,
@@ -161,7 +123,10 @@ mod tests {
     }
 
     fn read(name: &str, line: &str) -> Option<Vec<(&'static str, String)>> {
-        let format = formats().into_iter().find(|format| format.name() == name);
+        let format = SPECS
+            .iter()
+            .find(|spec| spec.name == name)
+            .map(TextFormat::new);
         let (format, arena, mut record) = (format.unwrap(), Bump::new(), Record::default());
         let fit = format.parse(line.as_bytes(), &arena, &mut record);
         let found = (fit == Fit::Record).then(|| values(&record))?;
@@ -344,7 +309,7 @@ mod tests {
 
     #[test]
     fn no_mutated_line_panics_and_most_still_fit() {
-        for format in formats() {
+        for format in SPECS.iter().map(TextFormat::new) {
             let (arena, total, fitting) = (Bump::new(), Cell::new(0), Cell::new(0));
             let own = match lines(format.name()) {
                 elb if elb.len() == ELB.len() => &elb[..2],
@@ -374,7 +339,7 @@ mod tests {
 
     #[test]
     fn the_python_regex_names_every_field_once() {
-        for format in formats() {
+        for format in SPECS.iter().map(TextFormat::new) {
             let regex = format.regex().unwrap();
             for field in format.fields() {
                 let group = format!("(?P<{}>", field.name());

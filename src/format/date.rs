@@ -46,6 +46,10 @@ pub enum DateFormat {
 
 const SECONDS_A_DAY: i64 = 86_400;
 
+const MONTHS: [&[u8; 3]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+];
+
 impl DateFormat {
     /// Reads `date`, `time` and `timezone` of a record. Returns `None` if they are not a date; the
     /// line is then invalid.
@@ -60,24 +64,19 @@ impl DateFormat {
             DateFormat::W3c => {
                 let time = without_fraction(unquoted(record.get(Field::Time)?))?;
                 let local = iso_day(unquoted(date))? + iso_second_of_day(time)?;
-                Some(Moment {
-                    local,
-                    offset: None,
-                })
+                let offset = None;
+                Some(Moment { local, offset })
             }
             DateFormat::IsoSeconds => iso_seconds(date).map(in_utc),
             DateFormat::Iso8601 => iso_8601(date),
             DateFormat::EpochSeconds => epoch_seconds(date).map(in_utc),
             DateFormat::Strptime(format) => {
-                let moment = match record.get(Field::Time) {
+                let Moment { local, offset } = match record.get(Field::Time) {
                     Some(time) => format.read(&[date, b" ", time].concat()),
                     None => format.read(date),
                 }?;
-                let offset = timezone(record)?;
-                Some(Moment {
-                    offset: moment.offset.or(offset),
-                    ..moment
-                })
+                let offset = offset.or(timezone(record)?);
+                Some(Moment { local, offset })
             }
         }
     }
@@ -95,48 +94,19 @@ impl DateFormat {
 }
 
 fn in_utc(local: i64) -> Moment {
-    Moment {
-        local,
-        offset: Some(0),
-    }
+    let offset = Some(0);
+    Moment { local, offset }
 }
 
 /// `14/May/2024:06:25:24`, the usual shape. Returns `None` for all others, dates or not.
 fn usual_clf(date: &[u8]) -> Option<i64> {
-    let date: &[u8; 20] = date.try_into().ok()?;
-    let &[
-        d1,
-        d2,
-        b'/',
-        m1,
-        m2,
-        m3,
-        b'/',
-        y1,
-        y2,
-        y3,
-        y4,
-        b':',
-        ref time @ ..,
-    ] = date
-    else {
+    let (&[d1, d2, b'/', ref name @ .., b'/'], rest) = date.split_first_chunk::<7>()? else {
         return None;
     };
-    let month = match &[m1, m2, m3] {
-        b"Jan" => 1,
-        b"Feb" => 2,
-        b"Mar" => 3,
-        b"Apr" => 4,
-        b"May" => 5,
-        b"Jun" => 6,
-        b"Jul" => 7,
-        b"Aug" => 8,
-        b"Sep" => 9,
-        b"Oct" => 10,
-        b"Nov" => 11,
-        b"Dec" => 12,
-        _ => return None,
+    let &[y1, y2, y3, y4, b':', ref time @ ..] = <&[u8; 13]>::try_from(rest).ok()? else {
+        return None;
     };
+    let month = MONTHS.iter().position(|month| *month == name)? as u32 + 1;
     let year = digits([y1, y2, y3, y4])?.cast_signed();
     Some(day_of(year, month, digits([d1, d2])?)? + usual_second_of_day(time)?)
 }
@@ -184,20 +154,15 @@ fn iso_seconds(text: &[u8]) -> Option<i64> {
 fn iso_8601(text: &[u8]) -> Option<Moment> {
     let time = text.iter().position(|byte| matches!(byte, b'T' | b't'))?;
     let is_zone = |byte: &u8| matches!(byte, b'+' | b'-' | b'Z' | b'z');
-    let end = text[time..]
-        .iter()
-        .position(is_zone)
-        .map_or(text.len(), |length| time + length);
-    let (clock, zone) = text.split_at(end);
+    let clock = text[time..].iter().position(is_zone);
+    let (clock, zone) = text.split_at(clock.map_or(text.len(), |length| time + length));
     let offset = match zone {
         b"" => None,
         b"Z" | b"z" => Some(0),
         _ => Some(numeric_zone(zone)?),
     };
-    Some(Moment {
-        local: iso_seconds(without_fraction(clock)?)?,
-        offset,
-    })
+    let local = iso_seconds(without_fraction(clock)?)?;
+    Some(Moment { local, offset })
 }
 
 /// `1715668174.8155608`, a JSON number, rounded down to whole seconds.
@@ -243,16 +208,11 @@ fn numeric_zone(zone: &[u8]) -> Option<i32> {
 /// The text before the decimal point, or all of it. Returns `None` if anything but digits follows
 /// the point.
 pub fn without_fraction(text: &[u8]) -> Option<&[u8]> {
-    match text.iter().position(|&byte| byte == b'.') {
-        None => Some(text),
-        Some(point) => {
-            let (whole, fraction) = text.split_at(point);
-            fraction[1..]
-                .iter()
-                .all(u8::is_ascii_digit)
-                .then_some(whole)
-        }
-    }
+    let Some(point) = text.iter().position(|&byte| byte == b'.') else {
+        return Some(text);
+    };
+    let is_fraction = text[point + 1..].iter().all(u8::is_ascii_digit);
+    is_fraction.then_some(&text[..point])
 }
 
 fn unquoted(text: &[u8]) -> &[u8] {
@@ -310,6 +270,7 @@ fn days_in_month(year: i32, month: u32) -> u32 {
 ///
 /// - No part gives back digits that a later part needs: `%Y%m%d` does not read `2024131`.
 /// - A weekday may also be abbreviated for `%A`, and a month for `%B`.
+/// - `%d` takes any number of blanks before the number.
 /// - `%p` must agree with `%H`, `%j` must be a day of the year, and `%y` is ignored beside `%Y`.
 /// - `%z` has no seconds and may be `z`. There are no weeks (`%U`, `%W`, `%V`, `%G`).
 /// - Case is ignored for ASCII letters only; `\x1c` to `\x1f` are not white space.
@@ -393,12 +354,10 @@ impl Strptime {
             let Some(read) = letter.and_then(expand) else {
                 return refuse(format!("{directive} is not a directive; use {DIRECTIVES}"));
             };
-            let is_value =
-                |part: &&DatePart| !matches!(part, DatePart::Literal(_) | DatePart::Space);
+            let is_plain = |part: &DatePart| matches!(part, DatePart::Literal(_) | DatePart::Space);
             if read
                 .iter()
-                .filter(is_value)
-                .any(|part| parts.contains(part))
+                .any(|part| !is_plain(part) && parts.contains(part))
             {
                 return refuse(format!("{directive} gives a part of the date twice"));
             }

@@ -18,6 +18,7 @@ const MAX_LINES: usize = 100_000;
 const MAX_HEADERS: usize = 100;
 
 /// Reads the first lines of a log until they show its format.
+#[derive(Default)]
 pub struct Detector {
     candidates: Vec<FormatCandidate>,
     /// The first comments, and the last `#Fields:` line before a format of the W3C family became a
@@ -29,14 +30,15 @@ pub struct Detector {
     fields_tried: Option<usize>,
     /// The number of headers with which a format of the W3C family became a candidate.
     w3c_headers: Option<usize>,
-    at_first_line: bool,
+    is_begun: bool,
     /// Lines from the first that is neither blank nor a comment.
     lines: usize,
     /// Lines that are neither blank nor a comment.
     filled: usize,
     /// Lines that fit at least one format.
     fitting: usize,
-    blank: bool,
+    /// A line was neither blank nor a comment.
+    saw_data: bool,
     hint: Option<String>,
     /// The format that the first line names, in a file written by `--rejects`.
     named: Option<Box<dyn Format>>,
@@ -89,25 +91,14 @@ impl Detector {
             .map(FormatCandidate::new);
         Ok(Self {
             candidates: candidates.collect(),
-            headers: Vec::new(),
-            fields_lines: 0,
-            fields_tried: None,
-            w3c_headers: None,
-            at_first_line: true,
-            lines: 0,
-            filled: 0,
-            fitting: 0,
-            blank: true,
-            hint: None,
-            named: None,
             options: options.clone(),
-            arena: Bump::new(),
+            ..Self::default()
         })
     }
 
     /// Reads one more line. Returns `true` when no more lines are needed.
     pub fn look(&mut self, line: &[u8]) -> bool {
-        if std::mem::take(&mut self.at_first_line)
+        if !std::mem::replace(&mut self.is_begun, true)
             && let Some(name) = rejects::format_of(line)
             && let Ok(format) = registry::by_name(name, &self.options)
         {
@@ -116,7 +107,7 @@ impl Detector {
         }
         let blank = line.trim_ascii().is_empty();
         let comment = line.starts_with(b"#");
-        self.blank &= blank || comment;
+        self.saw_data |= !blank && !comment;
         // Any number of blank lines and comments may come first.
         self.lines += usize::from(!self.saw_nothing());
         if blank {
@@ -161,7 +152,7 @@ impl Detector {
 
     /// Whether all lines so far were blank or comments.
     pub fn saw_nothing(&self) -> bool {
-        self.blank && self.named.is_none()
+        !self.saw_data && self.named.is_none()
     }
 
     /// A warning about the unit of `time-taken` in a W3C log.
@@ -174,20 +165,18 @@ impl Detector {
         if self.named.is_some() {
             return self.named;
         }
+        // Of equally rich formats, the first in the table.
         let richest = |candidates: &[FormatCandidate], json: bool| {
-            let mut best: Option<usize> = None;
-            for (place, candidate) in candidates.iter().enumerate() {
-                let eligible = candidate.fits > 0
+            let is_eligible = |candidate: &FormatCandidate| {
+                candidate.fits > 0
                     && candidate.fits * 2 >= self.fitting
-                    && (candidate.kind == CandidateKind::Json || !json);
-                let richer = best.is_none_or(|best| {
-                    candidate.format.richness() > candidates[best].format.richness()
-                });
-                if eligible && richer {
-                    best = Some(place);
-                }
-            }
-            best
+                    && (candidate.kind == CandidateKind::Json || !json)
+            };
+            let candidates = candidates.iter().enumerate().rev();
+            candidates
+                .filter(|(_, candidate)| is_eligible(candidate))
+                .max_by_key(|(_, candidate)| candidate.format.richness())
+                .map(|(place, _)| place)
         };
         let place = richest(&self.candidates, true).or_else(|| richest(&self.candidates, false))?;
         let found = self.candidates.swap_remove(place);

@@ -5,34 +5,25 @@
 use bumpalo::Bump;
 
 use super::date::DateFormat;
+use super::escapes::percent_decoded;
 use super::ncsa::{self, NcsaParts};
-use super::percent::percent_decoded;
 use super::text::{
     DATE, IP, LENGTH, REFERRER, REQUEST, STATUS, TextFormat, TextSpec, USER_AGENT, USERID, WORD,
 };
 use super::{Field, Fit, Format, Record};
 
 /// The seconds that a listener stayed.
-const SESSION_TIME: &str = r"(?P<session_time>\d+|-)";
+const SECONDS: &str = r"(?P<session_time>\d+|-)";
 
 /// A request that was cut off: its protocol is missing, perhaps also the blank before it.
 /// Icecast-KH keeps 235 bytes including the method. A shorter request without a protocol does not
 /// fit.
-const CUT_REQUEST: &str = r#""(?P<method>\S+)\s+(?P<path>.{225,}?)\s*""#;
+const CUT_OFF: &str = r#""(?P<method>\S+)\s+(?P<path>.{225,}?)\s*""#;
 
 pub(super) static ORDINARY: TextSpec = TextSpec {
     name: "icecast2",
     parts: &[
-        IP,
-        WORD,
-        USERID,
-        DATE,
-        REQUEST,
-        STATUS,
-        LENGTH,
-        REFERRER,
-        USER_AGENT,
-        SESSION_TIME,
+        IP, WORD, USERID, DATE, REQUEST, STATUS, LENGTH, REFERRER, USER_AGENT, SECONDS,
     ],
     dates: DateFormat::Clf,
     scan: Some(|line, record| ncsa::scan(line, NcsaParts::ICECAST, record).is_some()),
@@ -41,16 +32,7 @@ pub(super) static ORDINARY: TextSpec = TextSpec {
 static CUT: TextSpec = TextSpec {
     name: "icecast2",
     parts: &[
-        IP,
-        WORD,
-        USERID,
-        DATE,
-        CUT_REQUEST,
-        STATUS,
-        LENGTH,
-        REFERRER,
-        USER_AGENT,
-        SESSION_TIME,
+        IP, WORD, USERID, DATE, CUT_OFF, STATUS, LENGTH, REFERRER, USER_AGENT, SECONDS,
     ],
     dates: DateFormat::Clf,
     scan: None,
@@ -165,7 +147,7 @@ fn split_at_blank(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&text[..blank], &text[blank + 1..]))
 }
 
-/// The beginning that [`SESSION_TIME`] matches.
+/// The beginning that [`SECONDS`] matches.
 fn seconds(word: &[u8]) -> Option<&[u8]> {
     match word.iter().take_while(|byte| byte.is_ascii_digit()).count() {
         0 => word.starts_with(b"-").then_some(&word[..1]),
@@ -334,7 +316,7 @@ mod tests {
     fn the_regex_and_the_fields_are_those_of_the_ordinary_format() {
         let regex = format().regex().unwrap();
         assert!(
-            regex.ends_with(SESSION_TIME) && !regex.contains("225"),
+            regex.ends_with(SECONDS) && !regex.contains("225"),
             "{regex}"
         );
         assert_eq!(format().richness(), 11);

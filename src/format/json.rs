@@ -49,10 +49,11 @@ enum Holds {
 }
 
 const fn key(name: &'static str, field: Field) -> Key {
-    Key {
-        name,
-        holds: Holds::Field(field),
-    }
+    holding(name, Holds::Field(field))
+}
+
+const fn holding(name: &'static str, holds: Holds) -> Key {
+    Key { name, holds }
 }
 
 /// The JSON formats, in the order of guide/formats.md, "Built-in formats".
@@ -96,10 +97,7 @@ static TABLES: [KeyTable; 3] = [
             key("ClientUsername", Field::Userid),
             key("DownstreamContentSize", Field::Length),
             key("DownstreamStatus", Field::Status),
-            Key {
-                name: "Duration",
-                holds: Holds::Nanoseconds(Field::GenerationTimeMilli),
-            },
+            holding("Duration", Holds::Nanoseconds(Field::GenerationTimeMilli)),
             key("RequestHost", Field::Host),
             key("RequestMethod", Field::Method),
             key("RequestPath", Field::Path),
@@ -128,10 +126,7 @@ static TABLES: [KeyTable; 3] = [
                 name: "request",
                 holds: Holds::Object(&[
                     // Caddy before 2.7 has no `client_ip`.
-                    Key {
-                        name: "remote_ip",
-                        holds: Holds::Fallback(Field::Ip),
-                    },
+                    holding("remote_ip", Holds::Fallback(Field::Ip)),
                     key("client_ip", Field::Ip),
                     key("method", Field::Method),
                     key("host", Field::Host),
@@ -139,14 +134,8 @@ static TABLES: [KeyTable; 3] = [
                     Key {
                         name: "headers",
                         holds: Holds::Object(&[
-                            Key {
-                                name: "User-Agent",
-                                holds: Holds::ArrayOf(Field::UserAgent),
-                            },
-                            Key {
-                                name: "Referer",
-                                holds: Holds::ArrayOf(Field::Referrer),
-                            },
+                            holding("User-Agent", Holds::ArrayOf(Field::UserAgent)),
+                            holding("Referer", Holds::ArrayOf(Field::Referrer)),
                         ]),
                     },
                 ]),
@@ -335,20 +324,12 @@ impl Format for JsonFormat {
         let Some(mut members) = Members::of(line, &arena) else {
             return false;
         };
-        let KeyTable {
-            detected_by: all,
-            detected_by_any: any,
-            ..
-        } = self.table;
-        let mut seen = vec![false; all.len()];
-        let mut seen_any = any.is_empty();
-        for (name, _) in &mut members {
-            if let Some(at) = all.iter().position(|key| key.as_bytes() == name) {
-                seen[at] = true;
-            }
-            seen_any |= any.iter().any(|key| key.as_bytes() == name);
-        }
-        members.ended_well() && seen_any && seen.into_iter().all(|seen| seen)
+        let names: Vec<&[u8]> = members.by_ref().map(|(name, _)| name).collect();
+        let has = |key: &&str| names.contains(&key.as_bytes());
+        let any = self.table.detected_by_any;
+        members.ended_well()
+            && self.table.detected_by.iter().all(has)
+            && (any.is_empty() || any.iter().any(has))
     }
 }
 

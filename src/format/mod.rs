@@ -9,10 +9,10 @@ pub mod cloud;
 pub mod custom;
 pub mod date;
 pub mod detect;
+pub mod escapes;
 mod icecast;
 pub mod json;
 pub mod ncsa;
-pub mod percent;
 mod record;
 pub mod registry;
 #[cfg(test)]

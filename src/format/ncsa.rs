@@ -8,12 +8,12 @@ use memchr::memchr;
 
 use super::date::DateFormat;
 use super::text::{
-    DATE, HOST_PORT, IP, LENGTH, REFERRER, REQUEST, STATUS, TextFormat, TextSpec, USER_AGENT,
-    USERID, WORD,
+    DATE, HOST_PORT, IP, LENGTH, REFERRER, REQUEST, STATUS, TextSpec, USER_AGENT, USERID, WORD,
 };
-use super::{Field, Format, Record};
+use super::{Field, Record};
 
-static SPECS: [TextSpec; 4] = [
+/// The formats of this family.
+pub static SPECS: [TextSpec; 4] = [
     TextSpec {
         name: "common",
         parts: &[IP, WORD, USERID, DATE, REQUEST, STATUS, LENGTH],
@@ -43,14 +43,6 @@ static SPECS: [TextSpec; 4] = [
         scan: Some(|line, record| scan(line, NcsaParts::EXTENDED.with_host(), record).is_some()),
     },
 ];
-
-/// The formats of this family, in the order of the table. Cheap: no regex is compiled yet.
-pub fn formats() -> Vec<Box<dyn Format>> {
-    SPECS
-        .iter()
-        .map(|spec| Box::new(TextFormat::new(spec)) as Box<dyn Format>)
-        .collect()
-}
 
 /// Which parts a format adds to the common log format.
 #[derive(Clone, Copy)]
@@ -282,7 +274,8 @@ mod tests {
 
     use super::*;
     use crate::format::testing::{mutated_lines, values};
-    use crate::format::{Fit, icecast};
+    use crate::format::text::TextFormat;
+    use crate::format::{Fit, Format, icecast};
 
     const LINES: [&str; 10] = [
         r#"203.0.113.9 - - [14/May/2024:06:25:24 +0200] "GET /index.html HTTP/1.1" 200 5120"#,

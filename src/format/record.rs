@@ -26,58 +26,43 @@ pub enum Field {
     SessionTime,
 }
 
+/// All fields, in the order of their declaration, with their names in regexes and options.
+const FIELDS: [(Field, &str); Field::SessionTime as usize + 1] = [
+    (Field::Ip, "ip"),
+    (Field::Date, "date"),
+    (Field::Time, "time"),
+    (Field::Timezone, "timezone"),
+    (Field::Path, "path"),
+    (Field::QueryString, "query_string"),
+    (Field::Status, "status"),
+    (Field::Length, "length"),
+    (Field::Host, "host"),
+    (Field::Userid, "userid"),
+    (Field::Referrer, "referrer"),
+    (Field::UserAgent, "user_agent"),
+    (Field::Method, "method"),
+    (Field::GenerationTimeMilli, "generation_time_milli"),
+    (Field::GenerationTimeMicro, "generation_time_micro"),
+    (Field::GenerationTimeSecs, "generation_time_secs"),
+    (Field::EventCategory, "event_category"),
+    (Field::EventAction, "event_action"),
+    (Field::EventName, "event_name"),
+    (Field::SessionTime, "session_time"),
+];
+
 impl Field {
-    pub const ALL: [Field; 20] = [
-        Field::Ip,
-        Field::Date,
-        Field::Time,
-        Field::Timezone,
-        Field::Path,
-        Field::QueryString,
-        Field::Status,
-        Field::Length,
-        Field::Host,
-        Field::Userid,
-        Field::Referrer,
-        Field::UserAgent,
-        Field::Method,
-        Field::GenerationTimeMilli,
-        Field::GenerationTimeMicro,
-        Field::GenerationTimeSecs,
-        Field::EventCategory,
-        Field::EventAction,
-        Field::EventName,
-        Field::SessionTime,
-    ];
+    /// All fields, in the order of their declaration.
+    pub fn all() -> impl Iterator<Item = Field> {
+        FIELDS.into_iter().map(|(field, _)| field)
+    }
 
     /// The name in regexes and options.
     pub fn name(self) -> &'static str {
-        match self {
-            Field::Ip => "ip",
-            Field::Date => "date",
-            Field::Time => "time",
-            Field::Timezone => "timezone",
-            Field::Path => "path",
-            Field::QueryString => "query_string",
-            Field::Status => "status",
-            Field::Length => "length",
-            Field::Host => "host",
-            Field::Userid => "userid",
-            Field::Referrer => "referrer",
-            Field::UserAgent => "user_agent",
-            Field::Method => "method",
-            Field::GenerationTimeMilli => "generation_time_milli",
-            Field::GenerationTimeMicro => "generation_time_micro",
-            Field::GenerationTimeSecs => "generation_time_secs",
-            Field::EventCategory => "event_category",
-            Field::EventAction => "event_action",
-            Field::EventName => "event_name",
-            Field::SessionTime => "session_time",
-        }
+        FIELDS[self as usize].1
     }
 
     pub fn from_name(name: &str) -> Option<Field> {
-        Field::ALL.into_iter().find(|field| field.name() == name)
+        Field::all().find(|field| field.name() == name)
     }
 }
 
@@ -99,7 +84,7 @@ impl Fields {
 /// A missing field is `None`; an empty one is `Some(b"")`.
 #[derive(Clone, Debug, Default)]
 pub struct Record<'a> {
-    values: [Option<&'a [u8]>; Field::ALL.len()],
+    values: [Option<&'a [u8]>; FIELDS.len()],
     raw_agent: Option<&'a [u8]>,
     extras: Vec<(&'a str, &'a [u8])>,
 }

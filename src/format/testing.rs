@@ -5,13 +5,13 @@ use proptest::sample::Index;
 
 use crate::format::{Field, Record};
 
-/// The fields of a record in the order of [`Field::ALL`].
+/// The fields of a record in the order of [`Field::all`].
 pub fn values(record: &Record) -> Vec<(&'static str, String)> {
     let value = |field: Field| {
         let value = String::from_utf8_lossy(record.get(field)?).into_owned();
         Some((field.name(), value))
     };
-    Field::ALL.into_iter().filter_map(value).collect()
+    Field::all().filter_map(value).collect()
 }
 
 #[derive(Debug, Clone)]

@@ -25,7 +25,7 @@ pub const DATE: &str = r"\[(?P<date>\S+)\s+(?P<timezone>\S*)\]";
 /// The path may contain blanks: it ends where one word and a quote follow.
 pub const REQUEST: &str = r#""(?P<method>\S+)\s+(?P<path>.*?)\s+\S+""#;
 /// [`REQUEST`] for a format without `method`.
-pub const REQUEST_NO_METHOD: &str = r#""\S+\s+(?P<path>.*?)\s+\S+""#;
+pub const NO_METHOD: &str = r#""\S+\s+(?P<path>.*?)\s+\S+""#;
 pub const STATUS: &str = r"(?P<status>\d+)";
 pub const LENGTH: &str = r"(?P<length>\S+)";
 pub const REFERRER: &str = r#""(?P<referrer>.*?)""#;

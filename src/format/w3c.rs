@@ -51,9 +51,8 @@ impl W3c {
             columns: None,
         };
         if let Some(names) = options.field_names() {
-            format
-                .set_columns(names)
-                .map_err(|what| Error::usage(format!("--w3c-fields: {what}")))?;
+            let set = format.set_columns(names);
+            set.map_err(|what| Error::usage(format!("--w3c-fields: {what}")))?;
         }
         Ok(format)
     }
@@ -61,11 +60,8 @@ impl W3c {
     /// Sets the columns for the following lines. The error is a text for the user.
     fn set_columns(&mut self, names: &[u8]) -> std::result::Result<(), String> {
         // IIS repeats its header whenever it starts.
-        if self
-            .columns
-            .as_ref()
-            .is_some_and(|old| old.names() == names)
-        {
+        let is_same = |columns: &LogColumns| columns.names() == names;
+        if self.columns.as_ref().is_some_and(is_same) {
             return Ok(());
         }
         // After any header, even an invalid one, the old columns no longer apply.

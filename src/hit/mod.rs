@@ -209,15 +209,14 @@ impl HitOptions {
     /// 1 to 9999, which Matomo can store.
     pub fn time(&self, record: &Record, dates: &DateFormat) -> Option<i64> {
         let moment = dates.read(record)?;
-        let offset = match moment
+        let in_log = moment
             .offset
-            .filter(|_| !self.ignored.contains(Field::Timezone))
-        {
-            Some(offset) => i64::from(offset),
+            .filter(|_| !self.ignored.contains(Field::Timezone));
+        let offset = match (in_log, self.timezone) {
+            (Some(offset), _) => i64::from(offset),
             // The offset when the line was written, so it is found before `add_to_date` is added.
-            None => self
-                .timezone
-                .map_or(0, |zone| offset_in(zone, moment.local)),
+            (None, Some(zone)) => offset_in(zone, moment.local),
+            (None, None) => 0,
         };
         let time = moment
             .local
@@ -302,10 +301,8 @@ fn tidy_host<'a>(host: &'a [u8], arena: &'a Bump) -> &'a [u8] {
 
 /// Lower-cases ASCII letters, and all other letters if the text is valid UTF-8.
 fn lowercase<'a>(text: &'a [u8], arena: &'a Bump) -> &'a [u8] {
-    if text
-        .iter()
-        .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
-    {
+    let is_lower = |byte: &u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+    if text.iter().all(is_lower) {
         return text;
     }
     match std::str::from_utf8(text) {

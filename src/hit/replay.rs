@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 use serde_json::{Map, Value};
 
 use super::LoggedRequest;
-use crate::format::percent;
+use crate::format::escapes;
 
 /// Arguments that are times, which `--add-to-date` shifts, too.
 const TIME_KEYS: [&str; 4] = ["_idts", "_viewts", "_ects", "_refts"];
@@ -127,7 +127,7 @@ fn decoded(text: &[u8]) -> String {
             *byte = b' ';
         }
     }
-    let length = percent::decode(&mut bytes);
+    let length = escapes::decode_percent(&mut bytes);
     bytes.truncate(length);
     String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())

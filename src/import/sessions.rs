@@ -9,6 +9,7 @@ use super::Flow;
 use super::file::OpenLog;
 use super::line::{AcceptedHit, LineProcessor, RequestWriter, position};
 use crate::error::Result;
+use crate::format::escapes::decode_hex_escapes;
 use crate::format::{Field, Format};
 use crate::hit::{Hit, LoggedRequest};
 use crate::hit_id::HitId;
@@ -16,7 +17,7 @@ use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
 use crate::radio::{
     Audience, ClientAddress, ClientRole, Continuation, ListenerLine, ListeningStats, MemoryUse,
-    SessionRequest, SessionRequestKind, Stitched, Stitcher, decode_hex_escapes,
+    SessionRequest, SessionRequestKind, Stitched, Stitcher,
 };
 use crate::recorder::{Chunk, LinePosition, RequestGroup};
 use crate::report::rejects::Original;

@@ -123,23 +123,17 @@ impl Encoding {
     #[inline]
     pub(super) fn decode<'a>(&self, line: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
         match &self.0 {
-            CodeTable::Utf8 => line,
-            CodeTable::Utf16(endian) => {
-                decode_utf16(line, *endian == Some(Endian::Big), buffer);
-                buffer
-            }
-            CodeTable::SingleByte(_) if line.is_ascii() => line,
-            CodeTable::SingleByte(upper) => {
-                decode_single(line, upper, buffer);
-                buffer
-            }
+            CodeTable::Utf8 => return line,
+            CodeTable::SingleByte(_) if line.is_ascii() => return line,
             // All but ISO-2022-JP extend ASCII.
-            CodeTable::MultiByte(table) if table.is_ascii_compatible() && line.is_ascii() => line,
-            CodeTable::MultiByte(table) => {
-                decode_multi(line, table, buffer);
-                buffer
+            CodeTable::MultiByte(table) if table.is_ascii_compatible() && line.is_ascii() => {
+                return line;
             }
+            CodeTable::Utf16(endian) => decode_utf16(line, *endian == Some(Endian::Big), buffer),
+            CodeTable::SingleByte(upper) => decode_single(line, upper, buffer),
+            CodeTable::MultiByte(table) => decode_multi(line, table, buffer),
         }
+        buffer
     }
 }
 
@@ -148,36 +142,29 @@ impl NamedEncoding {
         match self {
             NamedEncoding::Utf8 => CodeTable::Utf8,
             NamedEncoding::Utf16(endian) => CodeTable::Utf16(endian),
-            NamedEncoding::Iso(table) => {
-                CodeTable::SingleByte(upper_half(table, |byte, decoded| {
-                    if byte < 0xa0 {
-                        Some(char::from(byte))
-                    } else {
-                        decoded
-                    }
-                }))
-            }
-            NamedEncoding::CodePage(table) => {
-                CodeTable::SingleByte(upper_half(table, |_, decoded| {
-                    decoded.filter(|character| !character.is_control())
-                }))
-            }
+            NamedEncoding::Iso(table) => single_byte(table, |byte, decoded| match byte {
+                ..0xa0 => Some(char::from(byte)),
+                _ => decoded,
+            }),
+            NamedEncoding::CodePage(table) => single_byte(table, |_, decoded| {
+                decoded.filter(|character| !character.is_control())
+            }),
             NamedEncoding::MultiByte(table) => CodeTable::MultiByte(table),
         }
     }
 }
 
-fn upper_half(
+fn single_byte(
     table: &'static tables::Encoding,
     rule: impl Fn(u8, Option<char>) -> Option<char>,
-) -> Arc<[Option<char>]> {
+) -> CodeTable {
     let decode = |byte: u8| {
         let text = table
             .decode_without_bom_handling_and_without_replacement(&[byte])
             .map(|text| text.chars().next());
         rule(byte, text.flatten())
     };
-    (0x80..=0xff).map(decode).collect()
+    CodeTable::SingleByte((0x80..=0xff).map(decode).collect())
 }
 
 fn without_punctuation(name: &str) -> String {

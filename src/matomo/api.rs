@@ -184,8 +184,8 @@ impl Api {
             #[serde(deserialize_with = "response::text")]
             idsite: String,
         }
-        let ListReply(ids) = self
-            .query::<ListReply<SiteId>>("SitesManager.getSitesIdFromSiteUrl", &[("url", host)])?;
+        let method = "SitesManager.getSitesIdFromSiteUrl";
+        let ListReply(ids) = self.query::<ListReply<SiteId>>(method, &[("url", host)])?;
         Ok(ids.into_iter().next().map(|id| id.idsite))
     }
 
@@ -477,12 +477,7 @@ fn classify(mut exchange: Exchange, context: CallContext) -> ApiReply {
             cause: ConnectFailure::Certificate,
             detail,
         } => ApiReply::Unusable(detail.clone()),
-        ExchangeResult::NotSent { detail, .. } => ApiReply::Retry(TransientFailure {
-            untouched: true,
-            unavailable: true,
-            retry_after: None,
-            detail: detail.clone(),
-        }),
+        ExchangeResult::NotSent { detail, .. } => unavailable(true, None, detail.clone()),
         ExchangeResult::NoResponse { detail, .. } => transient(false, None, detail.clone()),
         ExchangeResult::Response(response) => classify_failure(&exchange, response, context),
     }
@@ -504,23 +499,15 @@ fn classify_failure(
     let from_matomo = error.is_some();
     let detail = match &error {
         Some(message) => refusal(exchange, message, context),
-        None => diagnose::sentence(
-            &format!(
-                "{}: {}",
-                context.method,
-                diagnose::describe(exchange, response)
-            ),
-            &diagnose::advice(exchange, response),
-        ),
+        None => {
+            let what = diagnose::describe(exchange, response);
+            let what = format!("{}: {what}", context.method);
+            diagnose::sentence(&what, &diagnose::advice(exchange, response))
+        }
     };
     match response.status {
         200..=299 if !response.complete => transient(false, None, detail),
-        408 | 425 | 429 | 503 => ApiReply::Retry(TransientFailure {
-            untouched: !from_matomo,
-            unavailable: true,
-            retry_after: response.retry_after,
-            detail,
-        }),
+        408 | 425 | 429 | 503 => unavailable(!from_matomo, response.retry_after, detail),
         500.. => transient(false, response.retry_after, detail),
         // Matomo answers a bad token with an HTML page, or says only that one must be logged in.
         401 if !response.challenge && error.as_deref().is_none_or(asks_for_login) => {
@@ -541,6 +528,15 @@ fn transient(untouched: bool, retry_after: Option<Duration>, detail: String) -> 
     ApiReply::Retry(TransientFailure {
         untouched,
         unavailable: false,
+        retry_after,
+        detail,
+    })
+}
+
+fn unavailable(untouched: bool, retry_after: Option<Duration>, detail: String) -> ApiReply {
+    ApiReply::Retry(TransientFailure {
+        untouched,
+        unavailable: true,
         retry_after,
         detail,
     })

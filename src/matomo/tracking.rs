@@ -56,24 +56,15 @@ pub struct Writer {
 
 impl Writer {
     pub fn new(options: TrackingOptions) -> Self {
-        let mut constant = Vec::new();
-        constant.extend_from_slice(if options.replaying {
-            b"\"rec\":0"
-        } else {
-            b"\"rec\":1"
-        });
-        constant.extend_from_slice(b",\"apiv\":1,\"queuedtracking\":0");
-        constant.extend_from_slice(if options.reverse_dns {
-            b",\"dp\":0"
-        } else {
-            b",\"dp\":1"
-        });
-        if options.bots {
-            constant.extend_from_slice(b",\"bots\":1");
-        }
+        let constant = format!(
+            "\"rec\":{},\"apiv\":1,\"queuedtracking\":0,\"dp\":{}{}",
+            u8::from(!options.replaying),
+            u8::from(!options.reverse_dns),
+            if options.bots { ",\"bots\":1" } else { "" }
+        );
         Self {
             options,
-            constant,
+            constant: constant.into_bytes(),
             ..Self::default()
         }
     }
@@ -96,10 +87,7 @@ impl Writer {
             out.extend_from_slice(b",\"pf_srv\":");
             json::push_number(out, time as u64);
         }
-        if hit.length > 0 {
-            out.extend_from_slice(b",\"bw_bytes\":");
-            json::push_number(out, hit.length);
-        }
+        push_bytes(out, hit.length);
         if let Some(event) = &hit.event {
             push_member(out, "e_c", event.category);
             push_member(out, "e_a", event.action);
@@ -143,17 +131,17 @@ impl Writer {
     fn write_template(&mut self, hit: &Hit) -> SessionTemplate {
         let mut text = Vec::with_capacity(TEMPLATE_BYTES);
         self.begin(hit, &mut text);
-        let common = text.len();
+        let common_end = text.len();
         text.extend_from_slice(b",\"new_visit\":1");
         self.push_variables(hit.request, &mut text);
-        let view = text.len();
+        let view_end = text.len();
         text.extend_from_slice(b",\"ca\":1");
         push_member(&mut text, "e_c", self.options.listening_category.as_bytes());
         push_member(&mut text, "e_n", hit.request.path);
         SessionTemplate {
             text,
-            common_end: common,
-            view_end: view,
+            common_end,
+            view_end,
         }
     }
 
@@ -169,10 +157,7 @@ impl Writer {
         match request.kind {
             SessionRequestKind::PageView => {
                 template.push_view(out);
-                if bytes > 0 {
-                    out.extend_from_slice(b",\"bw_bytes\":");
-                    json::push_number(out, bytes);
-                }
+                push_bytes(out, bytes);
             }
             SessionRequestKind::Connected => {
                 template.push_event(out);
@@ -258,11 +243,9 @@ impl Writer {
     fn push_page_variables(&self, request: &LoggedRequest, out: &mut Vec<u8>) {
         let mut page = CustomVariables::new("cvar", out);
         page.push_fields(request, &self.options.page_variables);
-        if self.options.track_http_method
-            && let Some(method) = request
-                .record
-                .get(Field::Method)
-                .filter(|method| *method != b"-")
+        let method = request.record.get(Field::Method);
+        if let Some(method) = method.filter(|method| *method != b"-")
+            && self.options.track_http_method
         {
             page.push("HTTP-method", method);
         }
@@ -372,6 +355,13 @@ fn shorten(text: &[u8]) -> &[u8] {
     // No character of UTF-8 has more than three continuation bytes.
     let back = (0..3).take_while(|back| is_continuation(&(SHORTENED_BYTES - back)));
     &text[..SHORTENED_BYTES - back.count()]
+}
+
+fn push_bytes(out: &mut Vec<u8>, bytes: u64) {
+    if bytes > 0 {
+        out.extend_from_slice(b",\"bw_bytes\":");
+        json::push_number(out, bytes);
+    }
 }
 
 fn push_member(out: &mut Vec<u8>, name: &str, value: &[u8]) {

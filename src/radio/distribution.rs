@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::session::MAX_SESSION_SECONDS;
 use super::stats::{ALL, MountId};
+use crate::hit_id::finalize;
 
 /// Maximum number of sessions that are kept one by one, in 12 bytes each.
 const MAX_EXACT: usize = 1_000_000;
@@ -288,7 +289,8 @@ impl DistinctCount {
     }
 
     fn update_register(&mut self, listener: u64) {
-        let bits = mix(listener);
+        // Callers may pass any numbers.
+        let bits = finalize(listener);
         let register = &mut self.registers[(bits >> (64 - self.precision)) as usize];
         // The position of the first one in the other bits, from 1 to 64.
         let rank = ((bits << self.precision)
@@ -303,14 +305,6 @@ impl DistinctCount {
             *register = rank;
         }
     }
-}
-
-/// Makes every bit depend on all others (the finalizer of SplitMix64), because callers may pass any
-/// numbers.
-fn mix(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }
 
 #[cfg(test)]

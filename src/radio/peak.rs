@@ -61,11 +61,8 @@ pub struct PeakTracker {
 #[derive(Debug)]
 enum HourSpan {
     Open(OpenHour),
-    /// One or more hours.
-    Closed {
-        last_hour: i64,
-        summaries: LoadSummaries,
-    },
+    /// One or more hours: the last one, and the summaries of all.
+    Closed(i64, LoadSummaries),
 }
 
 impl Default for PeakTracker {
@@ -106,7 +103,7 @@ impl PeakTracker {
         for (first, span) in &mut self.spans {
             match span {
                 HourSpan::Open(hour) => append_all(&mut total, &hour.summaries(*first)),
-                HourSpan::Closed { summaries, .. } => append_all(&mut total, summaries),
+                HourSpan::Closed(_, summaries) => append_all(&mut total, summaries),
             }
         }
         total
@@ -116,13 +113,7 @@ impl PeakTracker {
         self.clock += 1;
         let hour = time.div_euclid(HOUR);
         match self.spans.range_mut(..=hour).next_back() {
-            Some((
-                _,
-                HourSpan::Closed {
-                    last_hour,
-                    summaries,
-                },
-            )) if *last_hour >= hour => {
+            Some((_, HourSpan::Closed(last_hour, summaries))) if *last_hour >= hour => {
                 self.summaries -= summaries.len();
                 for mount in [mount, ALL] {
                     summaries
@@ -159,7 +150,7 @@ impl PeakTracker {
             .iter()
             .filter_map(|(first, span)| match span {
                 HourSpan::Open(hour) => Some((hour.last_change, *first)),
-                HourSpan::Closed { .. } => None,
+                HourSpan::Closed(..) => None,
             })
             .collect();
         open.sort_unstable();
@@ -173,11 +164,7 @@ impl PeakTracker {
                 // Empty if all changes cancel each other out.
                 if !summaries.is_empty() {
                     self.summaries += summaries.len();
-                    let closed = HourSpan::Closed {
-                        last_hour: first,
-                        summaries,
-                    };
-                    self.spans.insert(first, closed);
+                    self.spans.insert(first, HourSpan::Closed(first, summaries));
                 }
             }
         }
@@ -190,22 +177,14 @@ impl PeakTracker {
             let mut merged = BTreeMap::new();
             let mut rest = std::mem::take(&mut self.spans).into_iter().peekable();
             while let Some((first, mut span)) = rest.next() {
-                if let HourSpan::Closed {
-                    last_hour,
-                    summaries,
-                } = &mut span
-                    && let Some((
-                        _,
-                        HourSpan::Closed {
-                            last_hour: next_last_hour,
-                            summaries: next,
-                        },
-                    )) = rest.next_if(|(_, next)| matches!(next, HourSpan::Closed { .. }))
+                let is_closed = |(_, span): &(_, HourSpan)| matches!(span, HourSpan::Closed(..));
+                if let HourSpan::Closed(last_hour, summaries) = &mut span
+                    && let Some((_, HourSpan::Closed(next_last, next))) = rest.next_if(is_closed)
                 {
                     self.summaries -= summaries.len() + next.len();
                     append_all(summaries, &next);
                     self.summaries += summaries.len();
-                    *last_hour = next_last_hour;
+                    *last_hour = next_last;
                 }
                 merged.insert(first, span);
             }
@@ -340,10 +319,9 @@ impl LoadSummary {
     /// Joins a span and the one after it.
     fn then(self, next: Self) -> Self {
         let next_max = self.net + next.max;
-        let (max, at) = if next_max > self.max {
-            (next_max, next.at)
-        } else {
-            (self.max, self.at)
+        let (max, at) = match next_max > self.max {
+            true => (next_max, next.at),
+            false => (self.max, self.at),
         };
         Self {
             net: self.net + next.net,

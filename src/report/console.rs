@@ -16,8 +16,7 @@ use std::sync::{Arc, MutexGuard};
 use indicatif::ProgressBar;
 
 use super::clean::{clean, clean_block};
-use super::exit::Exit;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::secret::Secret;
 use crate::sync::{Mutex, RwLock};
 
@@ -189,18 +188,14 @@ impl Console {
     /// Removes the progress bar and, with `--quiet`, prints the withheld texts unless the run was
     /// successful.
     pub fn finish(&self, exit: Exit) {
+        self.clear_bar();
         let mut streams = self.streams();
-        if let Some(bar) = streams.bar.take() {
-            bar.finish_and_clear();
-        }
-        if exit == Exit::Ok {
-            return;
-        }
-        let Some(withheld) = streams.withheld.take() else {
-            return;
-        };
-        for (stream, text) in withheld.texts() {
-            streams.write(stream, &text);
+        if exit != Exit::Ok
+            && let Some(withheld) = streams.withheld.take()
+        {
+            for (stream, text) in withheld.texts() {
+                streams.write(stream, &text);
+            }
         }
     }
 
@@ -232,12 +227,8 @@ impl Console {
 
     fn safe(&self, text: &str) -> String {
         let secrets = self.0.secrets.read();
-        let mut hidden = text.to_owned();
-        for secret in secrets.iter() {
-            if hidden.contains(secret.as_str()) {
-                hidden = hidden.replace(secret.as_str(), "***");
-            }
-        }
+        let hide = |text: String, secret: &String| text.replace(secret.as_str(), "***");
+        let hidden = secrets.iter().fold(text.to_owned(), hide);
         clean_block(&hidden).into_owned()
     }
 
@@ -262,10 +253,9 @@ impl Console {
 
 /// Stdout and stderr.
 fn standard_streams() -> (Sink, Sink) {
-    (
-        Sink::new(io::stdout(), io::stdout().is_terminal()),
-        Sink::new(io::stderr(), io::stderr().is_terminal()),
-    )
+    let (out, err) = (io::stdout(), io::stderr());
+    let (out_terminal, err_terminal) = (out.is_terminal(), err.is_terminal());
+    (Sink::new(out, out_terminal), Sink::new(err, err_terminal))
 }
 
 impl Streams {
@@ -377,11 +367,9 @@ impl WithheldOutput {
 
     /// All texts, the oldest first.
     fn texts(self) -> impl Iterator<Item = (Stream, String)> {
-        let note = (self.dropped > 0).then(|| {
-            let note = format!(
-                "import-logs: {} older messages were dropped\n",
-                self.dropped
-            );
+        let dropped = self.dropped;
+        let note = (dropped > 0).then(|| {
+            let note = format!("import-logs: {dropped} older messages were dropped\n");
             (Stream::Err, note)
         });
         note.into_iter().chain(self.texts)

@@ -57,32 +57,34 @@ pub enum Count {
     Downloads,
 }
 
-/// Number of variants. A variant added in the middle makes the length of [`Count::ALL`] wrong.
-const COUNTS: usize = Count::Downloads as usize + 1;
+/// All variants, in the order of their declaration, each with a text to follow a number.
+const COUNTS: [(Count, &str); Count::Downloads as usize + 1] = [
+    (Count::Read, "lines read"),
+    (Count::Header, "header lines"),
+    (Count::Skipped, "skipped"),
+    (Count::Invalid, "invalid"),
+    (Count::Filtered, "filtered"),
+    (Count::HttpErrors, "HTTP errors"),
+    (Count::HttpRedirects, "HTTP redirects"),
+    (Count::NoSite, "without a site"),
+    (Count::Hostname, "of other hostnames"),
+    (Count::Bots, "by bots"),
+    (Count::Static, "static resources"),
+    (Count::DownloadsNotMatched, "downloads not matched"),
+    (Count::Imported, "imported"),
+    (Count::Refused, "refused by the server"),
+    (Count::Lost, "lost by the server"),
+    (Count::InDoubt, "in doubt"),
+    (Count::Unsent, "not yet sent"),
+    (Count::Resent, "sent again"),
+    (Count::Downloads, "downloads"),
+];
 
 impl Count {
     /// All variants, in the order of their declaration.
-    pub const ALL: [Self; COUNTS] = [
-        Self::Read,
-        Self::Header,
-        Self::Skipped,
-        Self::Invalid,
-        Self::Filtered,
-        Self::HttpErrors,
-        Self::HttpRedirects,
-        Self::NoSite,
-        Self::Hostname,
-        Self::Bots,
-        Self::Static,
-        Self::DownloadsNotMatched,
-        Self::Imported,
-        Self::Refused,
-        Self::Lost,
-        Self::InDoubt,
-        Self::Unsent,
-        Self::Resent,
-        Self::Downloads,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
+        COUNTS.into_iter().map(|(count, _)| count)
+    }
 
     /// The outcomes that the summary calls "ignored", in its order and words
     /// (guide/options.md, "Summary").
@@ -106,27 +108,7 @@ impl Count {
 
     /// Text for a sentence, after a number.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Read => "lines read",
-            Self::Header => "header lines",
-            Self::Skipped => "skipped",
-            Self::Invalid => "invalid",
-            Self::Filtered => "filtered",
-            Self::HttpErrors => "HTTP errors",
-            Self::HttpRedirects => "HTTP redirects",
-            Self::NoSite => "without a site",
-            Self::Hostname => "of other hostnames",
-            Self::Bots => "by bots",
-            Self::Static => "static resources",
-            Self::DownloadsNotMatched => "downloads not matched",
-            Self::Imported => "imported",
-            Self::Refused => "refused by the server",
-            Self::Lost => "lost by the server",
-            Self::InDoubt => "in doubt",
-            Self::Unsent => "not yet sent",
-            Self::Resent => "sent again",
-            Self::Downloads => "downloads",
-        }
+        COUNTS[self as usize].1
     }
 
     /// Whether this is a final outcome of a line.
@@ -168,63 +150,61 @@ pub enum Reason {
 impl Reason {
     /// The counter that this reason adds to.
     pub fn count(self) -> Count {
-        match self {
-            Self::Misfit
-            | Self::TooLong
-            | Self::GivenUp
-            | Self::Field
-            | Self::Date
-            | Self::NotTracking => Count::Invalid,
-            Self::PathExcluded
-            | Self::PathNotIncluded
-            | Self::HostExcluded
-            | Self::HostNotIncluded
-            | Self::TooOld
-            | Self::TooNew
-            | Self::SourceClient
-            | Self::AdminPage
-            | Self::Relay
-            | Self::TooShort => Count::Filtered,
-            Self::HttpError => Count::HttpErrors,
-            Self::HttpRedirect => Count::HttpRedirects,
-            Self::NoSite => Count::NoSite,
-            Self::Hostname => Count::Hostname,
-            Self::Bot => Count::Bots,
-            Self::Static => Count::Static,
-            Self::Download => Count::DownloadsNotMatched,
-        }
+        self.describe().0
     }
 
     /// Text for `-dd` and `--rejects`. Names the option that decided, if there is one.
     pub fn text(self) -> &'static str {
+        self.describe().1
+    }
+
+    fn describe(self) -> (Count, &'static str) {
+        use Count::*;
         match self {
-            Self::Misfit => "invalid: not in the format of the log",
-            Self::TooLong => "invalid: longer than 1 MiB",
-            Self::GivenUp => "invalid: the regular expression takes too long on this line",
-            Self::Field => "invalid: a required field is missing or malformed",
-            Self::Date => "invalid: malformed date or time zone",
-            Self::NotTracking => "invalid: not a tracking request (--replay-tracking)",
-            Self::PathExcluded => "filtered: path matches --exclude-path",
-            Self::PathNotIncluded => "filtered: path matches no --include-path",
-            Self::HostExcluded => "filtered: host is in --exclude-host",
-            Self::HostNotIncluded => "filtered: host is not in --include-host",
-            Self::TooOld => "filtered: date is before --exclude-older-than",
-            Self::TooNew => "filtered: date is after --exclude-newer-than",
-            Self::SourceClient => {
-                "filtered: request of a source client (imported with --enable-icecast-admin)"
-            }
-            Self::AdminPage => {
-                "filtered: admin or status page (imported with --enable-icecast-admin)"
-            }
-            Self::Relay => "filtered: address is in --relay",
-            Self::TooShort => "filtered: shorter than --minimum-listening",
-            Self::HttpError => "HTTP error (imported with --enable-http-errors)",
-            Self::HttpRedirect => "HTTP redirect (imported with --enable-http-redirects)",
-            Self::NoSite => "host matches no site",
-            Self::Hostname => "host matches no --hostname",
-            Self::Bot => "request of a bot (imported with --enable-bots)",
-            Self::Static => "static resource (imported with --enable-static)",
-            Self::Download => "extension is not in --download-extensions",
+            Self::Misfit => (Invalid, "invalid: not in the format of the log"),
+            Self::TooLong => (Invalid, "invalid: longer than 1 MiB"),
+            Self::GivenUp => (
+                Invalid,
+                "invalid: the regular expression takes too long on this line",
+            ),
+            Self::Field => (Invalid, "invalid: a required field is missing or malformed"),
+            Self::Date => (Invalid, "invalid: malformed date or time zone"),
+            Self::NotTracking => (
+                Invalid,
+                "invalid: not a tracking request (--replay-tracking)",
+            ),
+            Self::PathExcluded => (Filtered, "filtered: path matches --exclude-path"),
+            Self::PathNotIncluded => (Filtered, "filtered: path matches no --include-path"),
+            Self::HostExcluded => (Filtered, "filtered: host is in --exclude-host"),
+            Self::HostNotIncluded => (Filtered, "filtered: host is not in --include-host"),
+            Self::TooOld => (Filtered, "filtered: date is before --exclude-older-than"),
+            Self::TooNew => (Filtered, "filtered: date is after --exclude-newer-than"),
+            Self::SourceClient => (
+                Filtered,
+                "filtered: request of a source client (imported with --enable-icecast-admin)",
+            ),
+            Self::AdminPage => (
+                Filtered,
+                "filtered: admin or status page (imported with --enable-icecast-admin)",
+            ),
+            Self::Relay => (Filtered, "filtered: address is in --relay"),
+            Self::TooShort => (Filtered, "filtered: shorter than --minimum-listening"),
+            Self::HttpError => (
+                HttpErrors,
+                "HTTP error (imported with --enable-http-errors)",
+            ),
+            Self::HttpRedirect => (
+                HttpRedirects,
+                "HTTP redirect (imported with --enable-http-redirects)",
+            ),
+            Self::NoSite => (NoSite, "host matches no site"),
+            Self::Hostname => (Hostname, "host matches no --hostname"),
+            Self::Bot => (Bots, "request of a bot (imported with --enable-bots)"),
+            Self::Static => (Static, "static resource (imported with --enable-static)"),
+            Self::Download => (
+                DownloadsNotMatched,
+                "extension is not in --download-extensions",
+            ),
         }
     }
 }
@@ -236,7 +216,7 @@ const FLUSH_INTERVAL: u32 = 1024;
 #[derive(Debug)]
 pub struct FileAccount {
     name: String,
-    counts: [AtomicU64; COUNTS],
+    counts: [AtomicU64; COUNTS.len()],
     begun: AtomicBool,
 }
 
@@ -286,7 +266,7 @@ impl FileAccount {
     }
 
     fn balance(&self) -> Result<(), String> {
-        let ends = Count::ALL.into_iter().filter(|count| count.is_outcome());
+        let ends = Count::all().filter(|count| count.is_outcome());
         let ended = sum(ends.clone().map(|count| self.get(count)));
         let read = self.get(Count::Read);
         if ended == read {
@@ -307,7 +287,7 @@ impl FileAccount {
 #[derive(Debug)]
 pub struct Counter {
     file: Arc<FileAccount>,
-    counts: [Cell<u64>; COUNTS],
+    counts: [Cell<u64>; COUNTS.len()],
     pending: Cell<u32>,
 }
 
@@ -337,7 +317,7 @@ impl Counter {
 
     /// Makes all additions visible to other threads.
     pub fn flush(&self) {
-        for (count, lines) in Count::ALL.into_iter().zip(&self.counts) {
+        for (count, lines) in Count::all().zip(&self.counts) {
             if lines.get() > 0 {
                 self.file.add(count, lines.take());
             }
@@ -401,7 +381,7 @@ impl Account {
 
     /// Number of lines that were read and have no outcome yet.
     pub fn under_way(&self) -> u64 {
-        let ends = Count::ALL.into_iter().filter(|count| count.is_outcome());
+        let ends = Count::all().filter(|count| count.is_outcome());
         let ended = sum(ends.map(|count| self.total(count)));
         self.total(Count::Read).saturating_sub(ended)
     }
@@ -414,7 +394,7 @@ impl Account {
 }
 
 /// A sum that saturates.
-fn sum(numbers: impl IntoIterator<Item = u64>) -> u64 {
+pub(super) fn sum(numbers: impl IntoIterator<Item = u64>) -> u64 {
     numbers.into_iter().fold(0, u64::saturating_add)
 }
 

@@ -2,13 +2,11 @@
 //!
 //! [`counters`] has one outcome for each line. [`progress`] shows the counters during the run, and
 //! [`summary`] at its end. [`console`] prints all text, [`mod@clean`] makes untrusted text safe for
-//! a terminal, [`redact`] removes secrets, [`rejects`] collects lines to correct, and [`exit`] is
-//! the exit status.
+//! a terminal, [`redact`] removes secrets, and [`rejects`] collects lines to correct.
 
 pub mod clean;
 pub mod console;
 pub mod counters;
-pub mod exit;
 pub mod progress;
 pub mod redact;
 pub mod rejects;
@@ -18,7 +16,6 @@ pub mod table;
 pub use clean::clean;
 pub use console::Console;
 pub use counters::{Account, Count, Counter, FileAccount, Reason, Row};
-pub use exit::Exit;
 pub use summary::shell_word;
 pub use table::{Align, Table};
 

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::clean::clean;
-use super::counters::{Account, Count, FileAccount};
+use super::counters::{Account, Count, FileAccount, sum};
 use super::progress::per_second;
 use super::redact;
 
@@ -60,14 +60,11 @@ impl SummaryInput<'_> {
     fn requests(&self, text: &mut String) {
         let total = |count| self.account.total(count);
         text.push_str(&heading("Logs import summary"));
-        line(
-            text,
-            1,
-            total(Count::Imported),
-            "requests imported successfully",
-        );
-        line(text, 1, total(Count::Downloads), "requests were downloads");
-        for (count, words) in [
+        let certain = [
+            (Count::Imported, "requests imported successfully"),
+            (Count::Downloads, "requests were downloads"),
+        ];
+        let problems = [
             (Count::Refused, "requests refused by the server"),
             (Count::Lost, "requests lost by the server"),
             (
@@ -79,16 +76,13 @@ impl SummaryInput<'_> {
                 "requests in doubt: not sent again, perhaps not imported",
             ),
             (Count::Unsent, "requests not yet sent"),
-        ] {
-            if total(count) > 0 {
-                line(text, 1, total(count), words);
-            }
+        ];
+        let problems = problems.into_iter().filter(|(count, _)| total(*count) > 0);
+        for (count, words) in certain.into_iter().chain(problems) {
+            line(text, 1, total(count), words);
         }
-        let ignored = self
-            .account
-            .files()
-            .iter()
-            .fold(0, |sum: u64, file| sum.saturating_add(file.ignored()));
+        let files = self.account.files();
+        let ignored = sum(files.iter().map(|file| file.ignored()));
         line(text, 1, ignored, "requests ignored:");
         for (count, words) in Count::IGNORED {
             line(text, 2, total(count), words);
@@ -98,13 +92,9 @@ impl SummaryInput<'_> {
     fn sites(&self, text: &mut String) {
         let sites = self.sites;
         let imported = self.account.total(Count::Imported);
+        let to_sites = format!("requests imported to {} sites", sites.imported_to);
         text.push_str(&heading("Website import summary"));
-        line(
-            text,
-            1,
-            imported,
-            &format!("requests imported to {} sites", sites.imported_to),
-        );
+        line(text, 1, imported, &to_sites);
         line(text, 2, sites.existed, "sites already existed");
         line(text, 2, sites.created.len(), "sites were created:");
         let created: Vec<String> = sites
@@ -113,12 +103,8 @@ impl SummaryInput<'_> {
             .map(|(host, id)| format!("{} (ID: {id})", clean(host.as_bytes())))
             .collect();
         list(text, 3, &created, created.len());
-        line(
-            text,
-            1,
-            sites.unmatched_total,
-            "distinct hostnames did not match any existing site:",
-        );
+        let unmatched = "distinct hostnames did not match any existing site:";
+        line(text, 1, sites.unmatched_total, unmatched);
         let mut unmatched: Vec<_> = sites
             .unmatched
             .iter()

@@ -1,5 +1,7 @@
 //! The report printed after an import into the sandbox.
 
+use std::array;
+
 use rusqlite::{Connection, Row};
 
 use super::store::HitStore;
@@ -15,6 +17,28 @@ const MAX_ROWS: usize = 30;
 /// Characters of a text from the log.
 const MAX_TEXT_CHARS: usize = 100;
 
+/// Rankings after the table of sites: title, titles of the columns, value and number of rows.
+const RANKINGS: [(&str, [&str; 2], &str, usize); 3] = [
+    (
+        "Most viewed",
+        ["page views", "url"],
+        "CASE kind WHEN 'page view' THEN url END",
+        TOP_ROWS,
+    ),
+    (
+        "Status codes",
+        ["requests", "status"],
+        "CAST(status AS TEXT)",
+        MAX_ROWS,
+    ),
+    (
+        "Referring hosts",
+        ["requests", "host"],
+        "referrer_host",
+        TOP_ROWS,
+    ),
+];
+
 /// Describes everything in the store, over all runs that wrote to its file.
 ///
 /// Begins with an empty line and ends with a newline, like a part of the summary.
@@ -24,14 +48,12 @@ const MAX_TEXT_CHARS: usize = 100;
 /// The database cannot be read.
 pub fn report(store: &HitStore) -> Result<String> {
     let parts = store.read(|db| {
-        Ok([
-            sites(&site_reports(db)?),
-            ranking("Most viewed", ["page views", "url"], &most_viewed(db)?),
-            ranking("Status codes", ["requests", "status"], &statuses(db)?),
-            ranking("Referring hosts", ["requests", "host"], &referrers(db)?),
-        ])
+        let mut parts = sites(&site_reports(db)?);
+        for (title, titles, value, rows) in RANKINGS {
+            parts += &ranking(title, titles, &top(db, value, rows)?);
+        }
+        Ok(parts)
     })?;
-    let parts = parts.concat();
     let mut text = heading("Sandbox report");
     text.push_str(match parts.is_empty() {
         true => "    The sandbox holds no hits.\n",
@@ -40,29 +62,25 @@ pub fn report(store: &HitStore) -> Result<String> {
     Ok(text + &parts)
 }
 
+/// What is counted for a site.
+const COUNTS: [&str; 5] = ["visits", "page views", "downloads", "events", "bytes"];
+
 /// What was stored for one site, or for several together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct SiteReport {
     idsite: i64,
     name: String,
-    visits: u64,
-    page_views: u64,
-    downloads: u64,
-    events: u64,
-    bytes: u64,
+    /// In the order of [`COUNTS`].
+    counts: [u64; COUNTS.len()],
 }
 
 impl SiteReport {
     fn sum(sites: &[Self], name: String) -> Self {
-        let sum = |number: fn(&Self) -> u64| sites.iter().map(number).fold(0, u64::saturating_add);
+        let counts = |index: usize| sites.iter().map(move |site| site.counts[index]);
         Self {
             idsite: 0,
             name,
-            visits: sum(|site| site.visits),
-            page_views: sum(|site| site.page_views),
-            downloads: sum(|site| site.downloads),
-            events: sum(|site| site.events),
-            bytes: sum(|site| site.bytes),
+            counts: array::from_fn(|index| counts(index).fold(0, u64::saturating_add)),
         }
     }
 }
@@ -79,42 +97,27 @@ fn site_reports(db: &Connection) -> rusqlite::Result<Vec<SiteReport>> {
          FROM counted LEFT JOIN visited USING (idsite) LEFT JOIN sites USING (idsite)
          ORDER BY pages DESC, downloads DESC, idsite",
     )?;
-    query
-        .query_map([], |row| {
-            Ok(SiteReport {
-                idsite: row.get(0)?,
-                name: row.get(1)?,
-                visits: count(row, 2)?,
-                page_views: count(row, 3)?,
-                downloads: count(row, 4)?,
-                events: count(row, 5)?,
-                // The sum can exceed an integer; the cast saturates.
-                bytes: row.get::<_, f64>(6)? as u64,
-            })
-        })?
-        .collect()
+    let report = |row: &Row| {
+        let mut counts = [0; COUNTS.len()];
+        for (column, count) in (2..).zip(&mut counts) {
+            // A float, because the sum of bytes can exceed an integer; the cast saturates.
+            *count = row.get::<_, f64>(column)? as u64;
+        }
+        Ok(SiteReport {
+            idsite: row.get(0)?,
+            name: row.get(1)?,
+            counts,
+        })
+    };
+    query.query_map([], report)?.collect()
 }
 
 fn sites(all: &[SiteReport]) -> String {
-    let titles = [
-        "visits",
-        "page views",
-        "downloads",
-        "events",
-        "bytes",
-        "site",
-    ];
+    let titles = COUNTS.into_iter().chain(["site"]);
     let columns = titles.map(|title| (Align::Right, title));
-    let mut table = Table::new(columns.into_iter().chain([(Align::Left, "name")]));
+    let mut table = Table::new(columns.chain([(Align::Left, "name")]));
     let mut row = |site: &SiteReport, id: String| {
-        let numbers = [
-            site.visits,
-            site.page_views,
-            site.downloads,
-            site.events,
-            site.bytes,
-        ];
-        let cells = numbers.map(|number| number.to_string()).into_iter();
+        let cells = site.counts.iter().map(u64::to_string);
         table.row(cells.chain([id, shown(&site.name)]));
     };
     for site in all.iter().take(MAX_ROWS) {
@@ -130,47 +133,18 @@ fn sites(all: &[SiteReport]) -> String {
     titled("Sites", &table)
 }
 
-fn most_viewed(db: &Connection) -> rusqlite::Result<Vec<(u64, String)>> {
-    top(
-        db,
-        "SELECT count(*) AS n, url FROM hits
-         WHERE kind = 'page view' AND url IS NOT NULL GROUP BY url",
-        TOP_ROWS,
-    )
-}
-
-fn statuses(db: &Connection) -> rusqlite::Result<Vec<(u64, String)>> {
-    top(
-        db,
-        "SELECT count(*) AS n, CAST(status AS TEXT) AS status FROM hits
-         WHERE status IS NOT NULL GROUP BY status",
-        MAX_ROWS,
-    )
-}
-
-fn referrers(db: &Connection) -> rusqlite::Result<Vec<(u64, String)>> {
-    top(
-        db,
-        "SELECT count(*) AS n, referrer_host FROM hits
-         WHERE referrer_host IS NOT NULL GROUP BY referrer_host",
-        TOP_ROWS,
-    )
-}
-
-/// The rows of `select` with the highest counts, highest first.
-fn top(db: &Connection, select: &str, rows: usize) -> rusqlite::Result<Vec<(u64, String)>> {
-    let mut query = db.prepare(&format!("{select} ORDER BY n DESC, 2 LIMIT {rows}"))?;
+/// The most frequent values that are not null, with their counts.
+fn top(db: &Connection, value: &str, rows: usize) -> rusqlite::Result<Vec<(i64, String)>> {
+    let mut query = db.prepare(&format!(
+        "SELECT count(*) AS n, {value} AS value FROM hits
+         WHERE value IS NOT NULL GROUP BY value ORDER BY n DESC, value LIMIT {rows}"
+    ))?;
     query
-        .query_map([], |row| Ok((count(row, 0)?, row.get(1)?)))?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
 }
 
-fn count(row: &Row, column: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(column)
-        .map(|number| number.max(0).unsigned_abs())
-}
-
-fn ranking(title: &str, [count, text]: [&str; 2], rows: &[(u64, String)]) -> String {
+fn ranking(title: &str, [count, text]: [&str; 2], rows: &[(i64, String)]) -> String {
     let mut table = Table::new([(Align::Right, count), (Align::Left, text)]);
     for (count, text) in rows {
         table.row([count.to_string(), shown(text)]);
@@ -291,7 +265,7 @@ Referring hosts
             (1, midnight - 60, 1, json!({})),
             (1, midnight + 60, 1, json!({})),
         ]);
-        assert_eq!(site_reports_of(&store)[0].visits, 4);
+        assert_eq!(site_reports_of(&store)[0].counts[0], 4);
     }
 
     fn site_reports_of(store: &HitStore) -> Vec<SiteReport> {
@@ -302,7 +276,7 @@ Referring hosts
     fn sums_that_exceed_an_integer_saturate() {
         let large = json!({"bw_bytes": i64::MAX});
         let store = store(&[(1, NOON, 1, large.clone()), (1, NOON, 1, large)]);
-        assert_eq!(site_reports_of(&store)[0].bytes, u64::MAX);
+        assert_eq!(site_reports_of(&store)[0].counts[4], u64::MAX);
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params};
 use serde_json::Value;
 
 use super::api::host;
-use super::tracker::StoredHit;
+use super::tracker::{StoredHit, TEXT_COLUMNS};
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
 
@@ -378,38 +378,21 @@ fn insert_connections(
 fn insert_hits(db: &mut Connection, hits: &[StoredHit]) -> rusqlite::Result<()> {
     let transaction = db.transaction()?;
     let batch = next_batch(&transaction)?;
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO hits (batch, time, day, epoch, idsite, kind, visitor, address, uid, agent, url, referrer,
-           referrer_host, status, bytes, pf_srv, download, action_name, e_c, e_a, e_n, e_v, new_visit, pv_id, json)
-         VALUES (?, ?, substr(?2, 1, 10), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )?;
+    let columns = TEXT_COLUMNS.map(|(_, column)| column).join(", ");
+    let mut insert = transaction.prepare_cached(&format!(
+        "INSERT INTO hits (batch, time, day, epoch, idsite, kind, visitor, address, referrer_host,
+           status, bytes, pf_srv, e_v, new_visit, json, {columns})
+         VALUES (?, ?, substr(?2, 1, 10){})",
+        ", ?".repeat(12 + TEXT_COLUMNS.len())
+    ))?;
     for hit in hits {
-        insert.execute(params![
-            batch,
-            hit.time,
-            hit.epoch,
-            hit.idsite,
-            hit.kind.as_text(),
-            hit.visitor,
-            hit.address,
-            hit.uid,
-            hit.agent,
-            hit.url,
-            hit.referrer,
-            hit.referrer_host,
-            hit.status,
-            hit.bytes,
-            hit.pf_srv,
-            hit.download,
-            hit.action_name,
-            hit.e_c,
-            hit.e_a,
-            hit.e_n,
-            hit.e_v,
-            hit.new_visit,
-            hit.pv_id,
-            hit.json,
-        ])?;
+        let kind = hit.kind.as_text();
+        let mut row: Vec<&dyn ToSql> = vec![&batch, &hit.time, &hit.epoch, &hit.idsite, &kind];
+        row.extend([&hit.visitor as &dyn ToSql, &hit.address, &hit.referrer_host]);
+        row.extend([&hit.status as &dyn ToSql, &hit.bytes, &hit.pf_srv]);
+        row.extend([&hit.e_v as &dyn ToSql, &hit.new_visit, &hit.json]);
+        row.extend(hit.texts.iter().map(|text| text as &dyn ToSql));
+        insert.execute(row.as_slice())?;
     }
     drop(insert);
     transaction.commit()

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use url::{Url, form_urlencoded};
 
 use super::http::{self, Responder};
+use crate::radio::stable_hash;
 
 /// An older date is replaced by the current time.
 const MAX_AGE: TimeDelta = TimeDelta::days(20 * 365);
@@ -217,6 +218,20 @@ fn parse_date(text: &str) -> Option<DateTime<Utc>> {
     }
 }
 
+/// Parameters that are stored as text, and their columns in the table `hits`.
+pub(super) const TEXT_COLUMNS: [(&str, &str); 10] = [
+    ("uid", "uid"),
+    ("ua", "agent"),
+    ("url", "url"),
+    ("urlref", "referrer"),
+    ("download", "download"),
+    ("action_name", "action_name"),
+    ("e_c", "e_c"),
+    ("e_a", "e_a"),
+    ("e_n", "e_n"),
+    ("pv_id", "pv_id"),
+];
+
 /// A row of the table `hits`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct StoredHit {
@@ -230,23 +245,15 @@ pub(super) struct StoredHit {
     /// user agent.
     pub visitor: String,
     pub address: String,
-    pub uid: Option<String>,
-    pub agent: Option<String>,
-    pub url: Option<String>,
-    pub referrer: Option<String>,
     pub referrer_host: Option<String>,
     pub status: Option<i64>,
     pub bytes: Option<i64>,
     /// Generation time in milliseconds.
     pub pf_srv: Option<i64>,
-    pub download: Option<String>,
-    pub action_name: Option<String>,
-    pub e_c: Option<String>,
-    pub e_a: Option<String>,
-    pub e_n: Option<String>,
     pub e_v: Option<f64>,
     pub new_visit: bool,
-    pub pv_id: Option<String>,
+    /// The parameters of [`TEXT_COLUMNS`].
+    pub texts: [Option<String>; TEXT_COLUMNS.len()],
     /// The request as it was sent, without its token.
     pub json: String,
 }
@@ -298,7 +305,6 @@ impl StoredHit {
     ) -> Self {
         hit.shift_remove("token_auth");
         let kind = HitKind::of(&hit);
-        let referrer = text(&hit, "urlref");
         let (uid, agent) = (text(&hit, "uid"), text(&hit, "ua"));
         let address = address.to_string();
         let pf_srv = integer(&hit, "pf_srv").filter(|pf| (0..=MAX_PF_SRV).contains(pf));
@@ -311,27 +317,18 @@ impl StoredHit {
                 (None, Some(cid)) => cid.to_ascii_lowercase(),
                 (None, None) => visitor_id(&[&address, agent.as_deref().unwrap_or_default()]),
             },
-            referrer_host: referrer.as_deref().and_then(referrer_host),
+            referrer_host: text(&hit, "urlref").and_then(|referrer| referrer_host(&referrer)),
             status: integer(&hit, "http_status").or_else(|| status_variable(&hit)),
             bytes: integer(&hit, "bw_bytes"),
             pf_srv: pf_srv.filter(|_| matches!(kind, HitKind::PageView | HitKind::Assistant)),
-            url: text(&hit, "url"),
-            download: text(&hit, "download"),
-            action_name: text(&hit, "action_name"),
-            e_c: text(&hit, "e_c"),
-            e_a: text(&hit, "e_a"),
-            e_n: text(&hit, "e_n"),
             e_v: text(&hit, "e_v")
                 .and_then(|value| value.parse().ok())
                 .filter(|value: &f64| value.is_finite()),
             new_visit: integer(&hit, "new_visit") == Some(1),
-            pv_id: text(&hit, "pv_id"),
+            texts: TEXT_COLUMNS.map(|(parameter, _)| text(&hit, parameter)),
             json: Value::Object(hit).to_string(),
             kind,
             address,
-            uid,
-            agent,
-            referrer,
         }
     }
 }
@@ -376,13 +373,10 @@ fn referrer_host(referrer: &str) -> Option<String> {
     Url::parse(referrer).ok()?.host_str().map(str::to_owned)
 }
 
-/// Hashes the parts with FNV-1a, which no version may change: databases outlive the program.
+/// Hashes the parts. No version may change the hash: databases outlive the program.
 fn visitor_id(parts: &[&str]) -> String {
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0xff]));
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+    format!("{:016x}", stable_hash(bytes))
 }
 
 /// Whether Matomo accepts the `cid` as a visitor's ID.

@@ -5,7 +5,6 @@
 
 use bumpalo::Bump;
 use memchr::memchr_iter;
-use regex::bytes::{Regex, RegexBuilder};
 
 use super::dialect::Dialect;
 use super::{FieldRegex, W3cOptions, is_blank, python_over_bytes};
@@ -23,16 +22,9 @@ pub struct LogColumns {
     columns: Option<Vec<Column>>,
     python: String,
     fields: Vec<Field>,
-    regex: LineRegex,
-    groups: Vec<NamedGroup>,
-}
-
-/// The regex of a whole line.
-#[derive(Debug)]
-enum LineRegex {
-    Bytes(Regex),
-    /// Contains a regex of the user's, which matches text.
-    Text(PythonRegex),
+    regex: PythonRegex,
+    /// Each named group of the regex, by number.
+    groups: Vec<(usize, Captured)>,
 }
 
 enum ColumnSource {
@@ -41,21 +33,12 @@ enum ColumnSource {
     User(String),
 }
 
-/// A named group of the regex.
-#[derive(Debug)]
-struct NamedGroup {
-    number: usize,
-    captures: Captured,
-}
-
 #[derive(Debug)]
 enum Captured {
     Field(Field),
-    Extra {
-        name: String,
-        /// A custom variable needs it.
-        wanted: bool,
-    },
+    /// A custom variable needs it.
+    Wanted(String),
+    Unwanted,
 }
 
 /// The result of reading a line without the regex.
@@ -78,49 +61,38 @@ impl LogColumns {
         }
         let mut given = Vec::new();
         let users = user_columns(options, &columns, &mut given)?;
-        let parts = users
+        let mut built_in =
+            |name| ColumnSource::BuiltIn(built_in(dialect, options, name, &mut given));
+        let columns: Vec<ColumnSource> = users
             .into_iter()
             .zip(columns)
-            .map(|(users, name)| {
-                users.unwrap_or_else(|| {
-                    ColumnSource::BuiltIn(built_in(dialect, options, name, &mut given))
-                })
-            })
+            .map(|(users, name)| users.unwrap_or_else(|| built_in(name)))
             .collect();
-        Self::of(dialect, options, names, parts)
-    }
-
-    fn of(
-        dialect: &Dialect,
-        options: &W3cOptions,
-        names: &[u8],
-        columns: Vec<ColumnSource>,
-    ) -> Result<Self, String> {
         let parts: Vec<String> = columns.iter().map(ColumnSource::regex).collect();
         let python = parts.join(r"\s+");
-        let columns: Option<Vec<Column>> = columns.iter().map(ColumnSource::built_in).collect();
-        let (regex, named) = LineRegex::new(&python, columns.is_some()).map_err(|error| {
-            format!("its regex cannot be compiled, check --w3c-field-regex: {error}")
+        let regex = python_over_bytes(&python).map_err(|error| {
+            let why = error.why;
+            format!("its regex cannot be compiled, check --w3c-field-regex: {why}")
         })?;
-        let groups: Vec<NamedGroup> = named
-            .into_iter()
-            .map(|(name, number)| {
-                let captures = match Field::from_name(&name) {
-                    Some(field) => Captured::Field(field),
-                    None => Captured::Extra {
-                        wanted: options.wanted.contains(&name),
-                        name,
-                    },
-                };
-                NamedGroup { number, captures }
-            })
+        let captured = |name: &String| match Field::from_name(name) {
+            Some(field) => Captured::Field(field),
+            None if options.wanted.contains(name) => Captured::Wanted(name.clone()),
+            None => Captured::Unwanted,
+        };
+        let names_and_numbers = regex.names.iter();
+        let groups: Vec<_> = names_and_numbers
+            .map(|(name, number)| (*number, captured(name)))
             .collect();
-        let mut fields: Vec<Field> = groups.iter().filter_map(NamedGroup::field).collect();
+        let fields = groups.iter().filter_map(|(_, captured)| match captured {
+            Captured::Field(field) => Some(*field),
+            Captured::Wanted(_) | Captured::Unwanted => None,
+        });
+        let mut fields: Vec<Field> = fields.collect();
         dialect.complete_fields(&mut fields);
         Ok(Self {
             names: names.to_vec(),
+            columns: columns.iter().map(ColumnSource::built_in).collect(),
             python,
-            columns,
             fields,
             regex,
             groups,
@@ -138,8 +110,9 @@ impl LogColumns {
 
     /// The number of fields and of the user's other groups.
     pub fn richness(&self) -> usize {
-        let extras = self.groups.iter().filter(|group| group.field().is_none());
-        self.fields.len() + extras.count()
+        let is_extra = |captured: &Captured| !matches!(captured, Captured::Field(_));
+        let groups = self.groups.iter();
+        self.fields.len() + groups.filter(|(_, captured)| is_extra(captured)).count()
     }
 
     /// The regex in Python's syntax.
@@ -164,61 +137,23 @@ impl LogColumns {
         }
     }
 
-    fn read_by_regex<'a>(
-        &'a self,
-        line: &'a [u8],
-        arena: &'a Bump,
-        record: &mut Record<'a>,
-    ) -> bool {
-        match &self.regex {
-            LineRegex::Bytes(regex) => regex.captures(line).is_some_and(|found| {
-                self.fill(record, |number| Some(found.get(number)?.as_bytes()));
-                true
-            }),
-            LineRegex::Text(regex) => {
-                let text = LineText::new(line, arena);
-                // A line feed at the end is not part of the last column.
-                regex
-                    .captures(text.as_str().trim_end_matches('\n'))
-                    .is_some_and(|found| {
-                        self.fill(record, |number| {
-                            Some(text.bytes(found.get(number)?.range()))
-                        });
-                        true
-                    })
-            }
-        }
-    }
-
-    fn fill<'a>(&'a self, record: &mut Record<'a>, value: impl Fn(usize) -> Option<&'a [u8]>) {
-        for group in &self.groups {
-            let Some(value) = value(group.number) else {
+    fn read_by_regex<'a>(&'a self, line: &[u8], arena: &'a Bump, record: &mut Record<'a>) -> bool {
+        let text = LineText::new(line, arena);
+        // A line feed at the end is not part of the last column.
+        let Some(found) = self.regex.captures(text.as_str().trim_end_matches('\n')) else {
+            return false;
+        };
+        for (number, captured) in &self.groups {
+            let Some(value) = found.get(*number).map(|group| text.bytes(group.range())) else {
                 continue;
             };
-            match &group.captures {
+            match captured {
                 Captured::Field(field) => record.set(*field, value),
-                Captured::Extra { name, wanted: true } => record.set_extra(name, value),
-                Captured::Extra { .. } => {}
+                Captured::Wanted(name) => record.set_extra(name, value),
+                Captured::Unwanted => {}
             }
         }
-    }
-}
-
-impl LineRegex {
-    /// Compiles a regex in Python's syntax, to match bytes if all columns are built in. Also
-    /// returns the named groups with their numbers.
-    fn new(python: &str, is_built_in: bool) -> Result<(Self, Vec<(String, usize)>), String> {
-        if !is_built_in {
-            let regex = python_over_bytes(python).map_err(|error| error.why)?;
-            let names = regex.names.clone();
-            return Ok((Self::Text(regex), names));
-        }
-        let regex = byte_regex(&format!("^{python}")).map_err(|error| error.to_string())?;
-        let numbered = regex.capture_names().enumerate();
-        let names = numbered
-            .filter_map(|(number, name)| Some((name?.to_owned(), number)))
-            .collect();
-        Ok((Self::Bytes(regex), names))
+        true
     }
 }
 
@@ -240,15 +175,6 @@ fn scan<'a>(columns: &[Column], line: &'a [u8], record: &mut Record<'a>) -> Colu
         rest = &rest[blanks..];
     }
     ColumnScan::Fits
-}
-
-impl NamedGroup {
-    fn field(&self) -> Option<Field> {
-        match self.captures {
-            Captured::Field(field) => Some(field),
-            Captured::Extra { .. } => None,
-        }
-    }
 }
 
 impl ColumnSource {
@@ -312,14 +238,6 @@ fn built_in(
         [None, None] => Column::SKIP,
         _ => column,
     }
-}
-
-/// Compiles a regex in which `\S` and `.` match any byte.
-fn byte_regex(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern)
-        .unicode(false)
-        .dot_matches_new_line(true)
-        .build()
 }
 
 /// The names of columns in a header.

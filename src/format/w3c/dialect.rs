@@ -3,10 +3,12 @@
 
 use bumpalo::Bump;
 
-use super::columns::{Column, ColumnType, Quotes, header_names};
+use super::columns::ColumnType::{self, *};
+use super::columns::Quotes::{self, *};
+use super::columns::{Column, header_names};
 use super::{W3c, W3cOptions, field_names};
 use crate::error::Result;
-use crate::format::percent::percent_decoded;
+use crate::format::escapes::percent_decoded;
 use crate::format::{Field, Record};
 
 /// A format of the family as data.
@@ -41,114 +43,70 @@ const STEM: &str = "cs-uri-stem";
 
 /// The columns that all dialects know.
 const COMMON: &[KnownColumn] = &[
-    known("date", ColumnType::Date, Quotes::Stripped, Field::Date),
-    known("time", ColumnType::Time, Quotes::Stripped, Field::Time),
-    known(STEM, ColumnType::Path, Quotes::Never, Field::Path),
-    known(
-        "cs-uri-query",
-        ColumnType::Text,
-        Quotes::Never,
-        Field::QueryString,
-    ),
-    known("c-ip", ColumnType::Ip, Quotes::Stripped, Field::Ip),
-    known(
-        "cs(User-Agent)",
-        ColumnType::Text,
-        Quotes::Kept,
-        Field::UserAgent,
-    ),
-    known(
-        "cs(Referer)",
-        ColumnType::Text,
-        Quotes::Kept,
-        Field::Referrer,
-    ),
-    known(
-        "sc-status",
-        ColumnType::Digits,
-        Quotes::Never,
-        Field::Status,
-    ),
-    known("sc-bytes", ColumnType::Text, Quotes::Never, Field::Length),
-    known("cs-host", ColumnType::Text, Quotes::Never, Field::Host),
-    known("cs-method", ColumnType::Text, Quotes::Never, Field::Method),
-    known(
-        "cs-username",
-        ColumnType::Text,
-        Quotes::Never,
-        Field::Userid,
-    ),
-    known(
-        TIME_TAKEN,
-        ColumnType::Number,
-        Quotes::Never,
-        Field::GenerationTimeSecs,
-    ),
+    known("date", Date, Stripped, Field::Date),
+    known("time", Time, Stripped, Field::Time),
+    known(STEM, Path, Never, Field::Path),
+    known("cs-uri-query", Text, Never, Field::QueryString),
+    known("c-ip", Ip, Stripped, Field::Ip),
+    known("cs(User-Agent)", Text, Kept, Field::UserAgent),
+    known("cs(Referer)", Text, Kept, Field::Referrer),
+    known("sc-status", Digits, Never, Field::Status),
+    known("sc-bytes", Text, Never, Field::Length),
+    known("cs-host", Text, Never, Field::Host),
+    known("cs-method", Text, Never, Field::Method),
+    known("cs-username", Text, Never, Field::Userid),
+    known(TIME_TAKEN, Number, Never, Field::GenerationTimeSecs),
 ];
+
+/// What the dialects have in common.
+const PLAIN: Dialect = Dialect {
+    name: "",
+    own: &[],
+    marks: &[],
+    agent: AgentEncoding::None,
+    millisecs: false,
+    quoted: false,
+    status_may_lack: false,
+    event_category: None,
+};
 
 /// In the order of guide/formats.md, "Built-in formats". If a header matches several, the last one
 /// is meant.
 static DIALECTS: [Dialect; 5] = [
     Dialect {
         name: "w3c_extended",
-        own: &[],
-        marks: &[],
         agent: AgentEncoding::Plus,
-        millisecs: false,
-        quoted: false,
-        status_may_lack: false,
-        event_category: None,
+        ..PLAIN
     },
     Dialect {
         name: "iis",
-        own: &[],
         marks: &["sc-win32-status"],
         agent: AgentEncoding::Plus,
         millisecs: true,
-        quoted: false,
-        status_may_lack: false,
-        event_category: None,
+        ..PLAIN
     },
     Dialect {
         name: "shoutcast",
         own: &[
-            known("c-status", ColumnType::Digits, Quotes::Never, Field::Status),
+            known("c-status", Digits, Never, Field::Status),
             two(
                 "x-duration",
-                ColumnType::Duration,
+                Duration,
                 [Field::SessionTime, Field::GenerationTimeSecs],
             ),
         ],
         marks: &["c-status", "x-duration"],
         agent: AgentEncoding::Percent(1),
-        millisecs: false,
-        quoted: false,
-        status_may_lack: false,
-        event_category: None,
+        ..PLAIN
     },
     Dialect {
         name: "amazon_cloudfront",
         own: &[
-            known(STEM, ColumnType::StreamPath, Quotes::Never, Field::Path),
-            known(
-                "x-event",
-                ColumnType::Text,
-                Quotes::Never,
-                Field::EventAction,
-            ),
-            known("x-sname", ColumnType::Text, Quotes::Never, Field::EventName),
-            known(
-                "c-user-agent",
-                ColumnType::Text,
-                Quotes::Kept,
-                Field::UserAgent,
-            ),
-            known(
-                "x-host-header",
-                ColumnType::Text,
-                Quotes::Never,
-                Field::Host,
-            ),
+            known(STEM, StreamPath, Never, Field::Path),
+            known("x-event", Text, Never, Field::EventAction),
+            known("x-sname", Text, Never, Field::EventName),
+            known("c-user-agent", Text, Kept, Field::UserAgent),
+            known("x-host-header", Text, Never, Field::Host),
         ],
         marks: &[
             "x-event",
@@ -157,23 +115,20 @@ static DIALECTS: [Dialect; 5] = [
             "x-edge-request-id",
         ],
         agent: AgentEncoding::Percent(2),
-        millisecs: false,
-        quoted: false,
         status_may_lack: true,
         event_category: Some(b"cloudfront_rtmp"),
+        ..PLAIN
     },
     Dialect {
         name: "incapsula_w3c",
         own: &[
-            two("cs-uri", ColumnType::Uri, [Field::Host, Field::Path]),
-            known("cs-bytes", ColumnType::Text, Quotes::Never, Field::Length),
+            two("cs-uri", Uri, [Field::Host, Field::Path]),
+            known("cs-bytes", Text, Never, Field::Length),
         ],
         marks: &["cs-uri"],
-        agent: AgentEncoding::None,
-        millisecs: false,
         quoted: true,
         status_may_lack: true,
-        event_category: None,
+        ..PLAIN
     },
 ];
 
@@ -279,25 +234,23 @@ pub(super) fn is_standard_name(name: &[u8]) -> bool {
 }
 
 const fn known(name: &'static str, kind: ColumnType, quotes: Quotes, field: Field) -> KnownColumn {
-    KnownColumn {
-        name,
-        column: Column {
-            kind,
-            quotes,
-            fields: [Some(field), None],
-        },
-    }
+    let fields = [Some(field), None];
+    let column = Column {
+        kind,
+        quotes,
+        fields,
+    };
+    KnownColumn { name, column }
 }
 
 /// An unquoted column with two fields.
 const fn two(name: &'static str, kind: ColumnType, [first, second]: [Field; 2]) -> KnownColumn {
     KnownColumn {
-        name,
         column: Column {
-            kind,
-            quotes: Quotes::Never,
             fields: [Some(first), Some(second)],
+            ..known(name, kind, Never, first).column
         },
+        name,
     }
 }
 

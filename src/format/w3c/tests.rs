@@ -45,7 +45,7 @@ fn plain(name: &str, header: &str) -> W3c {
     format(name, &W3cOptions::default(), header)
 }
 
-/// The fields of a line as `name=value`, in the order of `Field::ALL`. `None` if the line does not
+/// The fields of a line as `name=value`, in the order of `Field::all`. `None` if the line does not
 /// fit.
 fn read(format: &W3c, line: &str) -> Option<Vec<String>> {
     let arena = Bump::new();
@@ -59,7 +59,7 @@ fn read(format: &W3c, line: &str) -> Option<Vec<String>> {
             String::from_utf8_lossy(value)
         ))
     };
-    (fit == Fit::Record).then(|| Field::ALL.into_iter().filter_map(value).collect())
+    (fit == Fit::Record).then(|| Field::all().filter_map(value).collect())
 }
 
 #[track_caller]
@@ -795,7 +795,7 @@ fn header_and_line() -> impl Strategy<Value = (Vec<&'static str>, String)> {
 fn by_regex<'a>(regex: &Regex, line: &'a [u8]) -> Option<Vec<(Field, &'a [u8])>> {
     let captures = regex.captures(line)?;
     let value = |field: Field| Some((field, captures.name(field.name())?.as_bytes()));
-    Some(Field::ALL.into_iter().filter_map(value).collect())
+    Some(Field::all().filter_map(value).collect())
 }
 
 fn by_columns<'a>(
@@ -806,7 +806,7 @@ fn by_columns<'a>(
     let mut record = Record::default();
     let fits = columns.read(line, arena, &mut record);
     let value = |field: Field| Some((field, record.get(field)?));
-    fits.then(|| Field::ALL.into_iter().filter_map(value).collect())
+    fits.then(|| Field::all().filter_map(value).collect())
 }
 
 fn columns_and_regex(dialect: &'static Dialect, names: &str) -> (LogColumns, Regex) {
@@ -852,7 +852,7 @@ proptest! {
                 Some((field, text.bytes(found.as_ref()?.get(*number)?.range())))
             };
             prop_assert_eq!(
-                found.is_some().then(|| Field::ALL.into_iter().filter_map(value).collect()),
+                found.is_some().then(|| Field::all().filter_map(value).collect()),
                 by_regex(&regex, line.as_bytes()),
                 "{}: {:?} of {:?}", dialect.name, line, names
             );

@@ -1,7 +1,9 @@
 //! The members of a request that are more than an escaped text: page URL, custom variables, and
 //! hit identifier with date.
 
-use chrono::{DateTime, Datelike};
+use std::io::Write;
+
+use chrono::DateTime;
 
 use crate::hit::{LoggedRequest, Site};
 use crate::hit_id::{self, HitId};
@@ -224,16 +226,8 @@ impl IdAndDate {
     fn set_day(&mut self, day: i64) {
         // Never out of range: chrono knows the years 1 to 9999.
         let date = DateTime::from_timestamp(day * SECONDS_PER_DAY, 0).unwrap_or_default();
-        let year = date.year_ce().1;
-        let numbers = [
-            (0, year / 100),
-            (2, year % 100),
-            (5, date.month()),
-            (8, date.day()),
-        ];
-        for (at, number) in numbers {
-            self.set(DATE_AT + at, number);
-        }
+        // Fails only if the text were too long.
+        let _ = write!(&mut self.text[DATE_AT..], "{}", date.format("%Y-%m-%d"));
     }
 
     /// Sets two digits.

@@ -6,11 +6,11 @@ use crate::report::Reason;
 #[test]
 fn each_count_has_its_own_counter() {
     let file = FileAccount::new("access.log".into());
-    for (i, count) in Count::ALL.into_iter().enumerate() {
+    for (i, count) in Count::all().enumerate() {
         assert_eq!(count as usize, i);
         file.add(count, i as u64 + 1);
     }
-    for (i, count) in Count::ALL.into_iter().enumerate() {
+    for (i, count) in Count::all().enumerate() {
         assert_eq!(file.get(count), i as u64 + 1);
     }
 }
@@ -34,7 +34,7 @@ fn a_counter_puts_in_all_that_was_added() {
 
 #[test]
 fn every_end_balances_one_line_read_and_nothing_else_does() {
-    for count in Count::ALL {
+    for count in Count::all() {
         let account = Account::new();
         let (_, file) = account.open("access.log");
         file.add(Count::Read, 1);
@@ -115,7 +115,7 @@ fn nothing_is_lost_when_threads_count_while_files_are_opened() {
 
 #[test]
 fn only_what_the_server_did_not_take_as_sent_makes_a_run_incomplete() {
-    for count in Count::ALL {
+    for count in Count::all() {
         let account = Account::new();
         account.open("access.log").1.add(count, 1);
         let expected = matches!(

@@ -28,7 +28,7 @@ fn captured(format: &dyn Format, hit: &HitOptions, line: &[u8]) -> Option<Parsed
         record.set(Field::UserAgent, raw);
     }
     let value = |field: Field| Some((field, record.get(field)?.to_vec()));
-    let mut fields: Vec<_> = Field::ALL.into_iter().filter_map(value).collect();
+    let mut fields: Vec<_> = Field::all().filter_map(value).collect();
     fields.retain(|(field, _)| *field != Field::EventCategory);
     Some((fields, hit.time(&record, format.dates())))
 }

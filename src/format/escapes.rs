@@ -1,4 +1,4 @@
-//! Percent-decoding, for formats that encode blanks within fields.
+//! Escapes in fields: `%HH`, for formats that encode blanks, and `\xHH`.
 
 use bumpalo::Bump;
 
@@ -9,13 +9,13 @@ pub fn percent_decoded<'a>(text: &[u8], times: u8, arena: &'a Bump) -> Option<&'
     let text = arena.alloc_slice_copy(text);
     let mut len = text.len();
     for _ in 0..times {
-        len = decode(&mut text[..len]);
+        len = decode_percent(&mut text[..len]);
     }
     Some(&text[..len])
 }
 
 /// Decodes once, in place, and returns the new length.
-pub fn decode(text: &mut [u8]) -> usize {
+pub fn decode_percent(text: &mut [u8]) -> usize {
     let (mut from, mut to) = (0, 0);
     while from < text.len() {
         let byte = match text[from..] {
@@ -29,8 +29,39 @@ pub fn decode(text: &mut [u8]) -> usize {
     to
 }
 
+/// Decodes `\xHH`, which Icecast 2.5 and nginx write for bytes that are not plain text. An escaped
+/// backslash (`\\x41`) and other escapes stay as they are. Returns `None` if there is nothing to
+/// decode.
+pub fn decode_hex_escapes<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
+    memchr::memmem::find(text, b"\\x")?;
+    let decoded = arena.alloc_slice_copy(text);
+    let (mut from, mut to) = (0, 0);
+    while from < text.len() {
+        // The number of bytes to copy, or the byte that four of them encode.
+        let (plain, byte) = match text[from..] {
+            [b'\\', b'x', high, low, ..] => (2, hex_byte(high, low)),
+            // The second backslash does not begin an escape.
+            [b'\\', b'\\', ..] => (2, None),
+            _ => (1, None),
+        };
+        match byte {
+            Some(byte) => {
+                decoded[to] = byte;
+                from += 4;
+                to += 1;
+            }
+            None => {
+                decoded[to..to + plain].copy_from_slice(&text[from..from + plain]);
+                from += plain;
+                to += plain;
+            }
+        }
+    }
+    Some(&decoded[..to])
+}
+
 /// The byte that two hexadecimal digits encode.
-pub fn hex_byte(high: u8, low: u8) -> Option<u8> {
+fn hex_byte(high: u8, low: u8) -> Option<u8> {
     let digit = |digit: u8| char::from(digit).to_digit(16);
     // Two hexadecimal digits fit a byte.
     Some((digit(high)? << 4 | digit(low)?) as u8)
@@ -74,22 +105,51 @@ mod tests {
         assert_eq!(decoded("Mozilla/5.0+(X11)", 1), None);
     }
 
+    fn hex_decoded(text: &str) -> Option<Vec<u8>> {
+        decode_hex_escapes(text.as_bytes(), &Bump::new()).map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn hex_escapes_are_decoded() {
+        for (text, bytes) in [
+            (r"caf\xC3\xa9", "café".as_bytes()),
+            (r"\x22quoted\x22", b"\"quoted\""),
+            (r"\xff", b"\xff"),
+            (r"\\x41\x42", br"\\x41B"),
+            (r"\\\x41", br"\\A"),
+            (r"\xg1\x4", br"\xg1\x4"),
+            (r"\x\x41", br"\xA"),
+            (r"\x5cx41", br"\x41"),
+            (r"\n\x41\", b"\\nA\\"),
+        ] {
+            assert_eq!(hex_decoded(text).as_deref(), Some(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_without_hex_escapes_is_not_copied() {
+        assert_eq!(hex_decoded(r"Mozilla/5.0 \\ \n"), None);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_decoded_without_growing(
-            text in prop::collection::vec(any::<u8>(), 0..100), dense in "[%0-9a-f]{0,40}",
+            text in prop::collection::vec(any::<u8>(), 0..100), dense in r"[%\\x0-9a-f]{0,40}",
         ) {
             let arena = Bump::new();
             for text in [&text[..], dense.as_bytes()] {
                 let decoded = percent_decoded(text, 2, &arena).unwrap_or(text);
                 prop_assert!(decoded.len() <= text.len());
+                prop_assert!(decode_hex_escapes(text, &arena).unwrap_or(text).len() <= text.len());
             }
         }
 
         #[test]
         fn decoding_undoes_encoding(bytes in prop::collection::vec(any::<u8>(), 1..100)) {
             let encoded: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
-            prop_assert_eq!(decoded(&encoded, 1), Some(bytes));
+            prop_assert_eq!(decoded(&encoded, 1), Some(bytes.clone()));
+            let encoded = encoded.replace('%', r"\x");
+            prop_assert_eq!(hex_decoded(&encoded), Some(bytes));
         }
     }
 }
