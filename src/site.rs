@@ -20,6 +20,8 @@ use crate::report::summary::SiteSummary;
 const MAX_HOST_BYTES: usize = 300;
 /// Cached hosts. Above this, hosts without a site of their own are dropped and looked up again.
 const MAX_CACHED_HOSTS: usize = 10_000;
+/// Hosts in one call; Matomo 5.8 takes no more.
+const MAX_EXPECTED_HOSTS: usize = 50;
 /// Unmatched hosts listed in the summary, and the characters shown of each.
 const MAX_LISTED: usize = 1000;
 const MAX_LISTED_CHARS: usize = MAX_HOST_BYTES;
@@ -48,6 +50,12 @@ pub struct Sites {
     hostless: Option<Rc<Site>>,
     /// The site of each host seen so far. When replaying, of each site ID that Matomo has.
     cache: HashMap<Vec<u8>, Option<Rc<Site>>, RandomState>,
+    /// New hosts in the lines that come next, and then the IDs of their sites.
+    expected: HashMap<Vec<u8>, Option<String>, RandomState>,
+    /// Matomo answers questions about several hosts.
+    asks_in_bulk: bool,
+    /// A host was looked up alone.
+    missed: bool,
     existed: BTreeSet<String>,
     /// Host and ID of each site that was created.
     created: BTreeMap<String, String>,
@@ -103,6 +111,9 @@ impl Sites {
             sites: Vec::new(),
             hostless: None,
             cache: HashMap::default(),
+            expected: HashMap::default(),
+            asks_in_bulk: true,
+            missed: false,
             existed: BTreeSet::new(),
             created: BTreeMap::new(),
             is_full: false,
@@ -161,7 +172,16 @@ impl Sites {
             }
             return Ok(fallback.map(|id| self.add_existing(&id)));
         }
-        let site = self.look_up(&String::from_utf8_lossy(host), api, console)?;
+        let known = self.expected.remove(host);
+        let name = String::from_utf8_lossy(host);
+        let known = match known {
+            Some(known) => known,
+            None => {
+                self.missed = true;
+                api.site_of_host(&name)?
+            }
+        };
+        let site = self.choose(&name, known, api, console)?;
         if site.is_none() {
             self.unmatched.add("", host);
         }
@@ -198,10 +218,62 @@ impl Sites {
             .retain(|_, site| site.as_ref().is_some_and(|site| Some(&site.id) != fallback));
     }
 
-    /// Takes the site that Matomo knows for the host, else the fallback, else creates one if the
+    /// Whether it is worth looking up several hosts at once.
+    pub fn asks_for_hosts(&self) -> bool {
+        self.asks_in_bulk && matches!(self.rule, SiteRule::ByHost)
+    }
+
+    /// Whether a host was looked up alone since this was last asked.
+    pub fn take_miss(&mut self) -> bool {
+        std::mem::take(&mut self.missed) && self.asks_for_hosts()
+    }
+
+    /// Notes the host of a line that comes next, for [`Sites::look_up_expected`].
+    pub fn expect_host(&mut self, host: Option<&[u8]>) {
+        if let Some(host) = host
+            && !host.is_empty()
+            && host.len() <= MAX_HOST_BYTES
+            && self.expected.len() < MAX_EXPECTED_HOSTS
+            && !self.cache.contains_key(host)
+        {
+            self.expected.insert(host.to_vec(), None);
+        }
+    }
+
+    /// Looks up all expected hosts in one call.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a shutdown is requested.
+    pub fn look_up_expected(&mut self, api: &Api) -> Result<()> {
+        let hosts = std::mem::take(&mut self.expected);
+        if hosts.len() < 2 {
+            return Ok(());
+        }
+        let hosts: Vec<Vec<u8>> = hosts.into_keys().collect();
+        let names: Vec<_> = hosts
+            .iter()
+            .map(|host| String::from_utf8_lossy(host))
+            .collect();
+        match api.sites_of_hosts(&names) {
+            Ok(Some(ids)) => self.expected.extend(hosts.into_iter().zip(ids)),
+            Err(ApiError::Interrupted) => return Err(ApiError::Interrupted.into()),
+            // Looking them up one by one reports what is wrong.
+            Ok(None) | Err(_) => self.asks_in_bulk = false,
+        }
+        Ok(())
+    }
+
+    /// Takes the site that Matomo has for the host, else the fallback, else creates one if the
     /// user wants that.
-    fn look_up(&mut self, host: &str, api: &Api, console: &Console) -> Result<Option<Rc<Site>>> {
-        let id = match (api.site_of_host(host)?, &self.options.fallback) {
+    fn choose(
+        &mut self,
+        host: &str,
+        known: Option<String>,
+        api: &Api,
+        console: &Console,
+    ) -> Result<Option<Rc<Site>>> {
+        let id = match (known, &self.options.fallback) {
             (Some(id), _) => id,
             (None, Some(fallback)) => fallback.clone(),
             (None, None) if self.options.add && !is_host_name(host) => {
@@ -324,6 +396,9 @@ mod tests {
             sites: Vec::new(),
             hostless: None,
             cache: HashMap::default(),
+            expected: HashMap::default(),
+            asks_in_bulk: true,
+            missed: false,
             existed: BTreeSet::new(),
             created: BTreeMap::new(),
             is_full: false,

@@ -93,3 +93,29 @@ fn sites_are_created_for_a_limited_number_of_valid_hosts() {
     assert_eq!((summary.get("imported"), summary.get("no_site")), (3, 5));
     assert!(!ended.err.contains("four.example"), "{ended}");
 }
+
+#[test]
+fn the_sites_of_many_hosts_are_looked_up_in_few_calls() {
+    let sandbox = started(options());
+    let mut log = String::new();
+    for number in 0..1000 {
+        // Every third is known, and so is one that comes later.
+        log += &match number % 3 {
+            0 => logs::hosted("www.example.com", number),
+            _ => logs::hosted(&format!("invented{number}.example"), number),
+        };
+    }
+    let folder = Folder::with_log(log);
+    for format in ["", "--log-format-name=common_complete"] {
+        let calls = sandbox.log().calls;
+        let program = Program::new(&folder).to(&sandbox).arg("access.log");
+        let ended = program.args(format).run().exits(0);
+        let summary = ended.summary();
+        assert_eq!(
+            (summary.get("imported"), summary.get("no_site")),
+            (334, 666)
+        );
+        let calls = sandbox.log().calls - calls;
+        assert!(calls < 60, "{calls} calls: {ended}");
+    }
+}

@@ -13,7 +13,7 @@ mod tests;
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bumpalo::Bump;
 use fancy_regex::{Captures, ParseError};
@@ -149,8 +149,8 @@ impl Format for Custom {
         Some(self.typed.clone())
     }
 
-    fn given_up(&self) -> u64 {
-        self.regex.given_up.load(Ordering::Relaxed)
+    fn gave_up(&self) -> bool {
+        self.regex.gave_up.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -163,8 +163,8 @@ pub(super) struct PythonRegex {
     /// A back-reference or condition gives its group by number.
     pub refers_by_number: bool,
     pub backtracks: bool,
-    /// The number of lines on which it took too long.
-    pub given_up: AtomicU64,
+    /// It took too long on a line.
+    pub gave_up: AtomicBool,
 }
 
 impl PythonRegex {
@@ -202,7 +202,7 @@ impl PythonRegex {
             names: rewritten.names,
             refers_by_number: rewritten.refers_by_number,
             backtracks: rewritten.backtracks,
-            given_up: AtomicU64::new(0),
+            gave_up: AtomicBool::new(false),
         })
     }
 
@@ -211,7 +211,7 @@ impl PythonRegex {
         let is_too_long = self.backtracks && text.len() > Self::MAX_BACKTRACKED_LINE_BYTES;
         let found = (!is_too_long).then(|| self.regex.captures(text).ok());
         found.flatten().unwrap_or_else(|| {
-            self.given_up.fetch_add(1, Ordering::Relaxed);
+            self.gave_up.store(true, Ordering::Relaxed);
             None
         })
     }

@@ -1,6 +1,7 @@
 //! Opens one log: looks it up in the ledger, detects its format, reads its lines, and records the
 //! result.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
@@ -32,6 +33,8 @@ const RECORDER_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long recorders may be idle before their last acknowledgements are in the ledger.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Lines to look at for their hosts.
+pub(super) const MAX_LINES_AHEAD: usize = 200;
 /// So many lines of a pipe, all without a site, are set aside instead of dropped.
 const MIN_LINES_WITHOUT_SITE: u64 = 10;
 /// What to do about lines without a site.
@@ -561,18 +564,29 @@ impl Importer {
     ) -> Result<(Flow, ReadEnd)> {
         let mut arena = Bump::new();
         let first_read = buffered.first().map(|line| line.since);
-        for line in buffered.iter().flat_map(BufferedLine::lines) {
-            match self.processor.process_line(log, format, &line, &arena)? {
-                Flow::Continue => arena.reset(),
-                flow => return Ok((flow, ReadEnd::Stopped)),
-            }
-        }
-        drop(buffered);
+        let mut ahead = VecDeque::from(buffered);
+        self.processor.look_up_hosts(format, &ahead)?;
         let is_pipe = lines.total().is_none();
         let mut unsent_since = is_pipe.then(|| first_read.unwrap_or_else(Instant::now));
         loop {
             if self.shutdown.requested() {
                 return Ok((Flow::Stop, ReadEnd::Stopped));
+            }
+            // Where one host is new, others follow.
+            if self.processor.sites.take_miss() {
+                if ahead.is_empty() {
+                    ahead.extend(read_ahead(lines));
+                }
+                self.processor.look_up_hosts(format, &ahead)?;
+            }
+            if let Some(buffered) = ahead.pop_front() {
+                for line in buffered.lines() {
+                    match self.processor.process_line(log, format, &line, &arena)? {
+                        Flow::Continue => arena.reset(),
+                        flow => return Ok((flow, ReadEnd::Stopped)),
+                    }
+                }
+                continue;
             }
             let flow = match lines.next(POLL_INTERVAL) {
                 Ok(LineEvent::Line(line)) => {
@@ -796,6 +810,26 @@ impl Importer {
         buffered.clear();
         Ok(is_rejects)
     }
+}
+
+/// Reads the lines that are there already.
+fn read_ahead(lines: &mut Lines) -> Vec<BufferedLine> {
+    let mut ahead: Vec<BufferedLine> = Vec::new();
+    while ahead.len() < MAX_LINES_AHEAD {
+        match lines.next(Duration::ZERO) {
+            Ok(LineEvent::Line(line)) => {
+                if !ahead.last_mut().is_some_and(|last| last.add(&line)) {
+                    ahead.push(BufferedLine::new(&line));
+                }
+            }
+            Ok(LineEvent::Pause | LineEvent::End) => break,
+            Err(error) => {
+                lines.put_back(error);
+                break;
+            }
+        }
+    }
+    ahead
 }
 
 /// Whether none of at least ten lines belongs to a site, so that something is wrong with the hosts.

@@ -1,6 +1,6 @@
 //! One line: from its bytes to tracking requests, or to the reason for dropping it.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use chrono::Utc;
 use foldhash::fast::FixedState;
 
 use super::Flow;
-use super::file::{OpenLog, ResumePoint};
+use super::file::{MAX_LINES_AHEAD, OpenLog, ResumePoint};
+use super::format_selector::BufferedLine;
 use super::sessions::{ListenerEvent, Radio};
 use crate::error::{Error, Result};
 use crate::filter::Filters;
@@ -153,13 +154,14 @@ impl LineProcessor {
             log.pass(position(line));
         } else if format.ready() || line.bytes.trim_ascii().is_empty() {
             log.account.add(Count::Read, 1);
-            let given_up = format.given_up();
             let reason = match line.too_long {
                 true => Reason::TooLong,
-                false if given_up > log.given_up => Reason::GivenUp,
+                false if format.gave_up() => {
+                    log.given_up += 1;
+                    Reason::GivenUp
+                }
                 false => Reason::Misfit,
             };
-            log.given_up = given_up;
             self.drop_line(log, line, reason)?;
         } else {
             let missing_header = || {
@@ -174,6 +176,31 @@ impl LineProcessor {
             return Err(log.unusable_header.take().unwrap_or_else(missing_header));
         }
         Ok(Flow::Continue)
+    }
+
+    /// Asks Matomo at once for the sites of all new hosts in lines that are about to be processed.
+    pub(super) fn look_up_hosts(
+        &mut self,
+        format: &dyn Format,
+        lines: &VecDeque<BufferedLine>,
+    ) -> Result<()> {
+        if !self.sites.asks_for_hosts() || self.hit.forced_host.is_some() {
+            return Ok(());
+        }
+        let arena = Bump::new();
+        for line in lines.iter().take(MAX_LINES_AHEAD).map(BufferedLine::line) {
+            let mut record = Record::default();
+            if line.too_long || format.parse(line.bytes, &arena, &mut record) == Fit::Misfit {
+                continue;
+            }
+            let mut request = self.hit.request(format, &record, &arena);
+            self.filters.classify(&mut request);
+            if self.filters.judge(&mut request).is_ok() {
+                self.sites.expect_host(request.host);
+            }
+        }
+        format.gave_up();
+        self.sites.look_up_expected(&self.api)
     }
 
     /// Turns a record into a hit and sends it, unless a filter drops it.

@@ -14,6 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use thiserror::Error as ThisError;
+use url::form_urlencoded;
 
 use super::client::Client;
 use super::diagnose;
@@ -179,14 +180,32 @@ impl Api {
 
     /// Returns the id of the first site that has this host among its URLs.
     pub fn site_of_host(&self, host: &str) -> ApiResult<Option<String>> {
-        #[derive(Deserialize)]
-        struct SiteId {
-            #[serde(deserialize_with = "response::text")]
-            idsite: String,
-        }
-        let method = "SitesManager.getSitesIdFromSiteUrl";
-        let ListReply(ids) = self.query::<ListReply<SiteId>>(method, &[("url", host)])?;
-        Ok(ids.into_iter().next().map(|id| id.idsite))
+        let ids: ListReply<SiteId> = self.query(SITES_OF_URL, &[("url", host)])?;
+        Ok(ids.0.into_iter().next().map(|id| id.idsite))
+    }
+
+    /// Does the same for several hosts in one call. Returns `None` if Matomo does not answer each of
+    /// the questions.
+    pub fn sites_of_hosts(
+        &self,
+        hosts: &[impl AsRef<str>],
+    ) -> ApiResult<Option<Vec<Option<String>>>> {
+        let question = |(index, host): (usize, &_)| {
+            let question = form_urlencoded::Serializer::new(String::new())
+                .append_pair("method", SITES_OF_URL)
+                .append_pair("url", AsRef::as_ref(host))
+                .finish();
+            (format!("urls[{index}]"), question)
+        };
+        let questions: Vec<(String, String)> = hosts.iter().enumerate().map(question).collect();
+        let form: Vec<(&str, &str)> = questions.iter().map(|(k, v)| (&**k, &**v)).collect();
+        let ApiReply::Json(body) = self.call_with_token("API.getBulkRequest", &form)? else {
+            return Ok(None);
+        };
+        let replies: Option<Vec<ListReply<SiteId>>> = serde_json::from_slice(&body).ok();
+        let replies = replies.filter(|replies| replies.len() == hosts.len());
+        let first = |ListReply(ids): ListReply<SiteId>| ids.into_iter().next().map(|id| id.idsite);
+        Ok(replies.map(|replies| replies.into_iter().map(first).collect()))
     }
 
     /// Returns all sites that the token has access to.
@@ -398,6 +417,14 @@ impl Api {
     fn place(&self, method: &str) -> String {
         format!("{} ({method})", redact::url(self.client.api_url()))
     }
+}
+
+const SITES_OF_URL: &str = "SitesManager.getSitesIdFromSiteUrl";
+
+#[derive(Deserialize)]
+struct SiteId {
+    #[serde(deserialize_with = "response::text")]
+    idsite: String,
 }
 
 /// A reply that is a number or a text, such as an id or a token.
