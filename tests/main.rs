@@ -8,6 +8,7 @@ mod concurrency; // many recorders at once
 mod connection; // no way to Matomo
 mod doubt; // answers that never came
 mod fake_matomo; // the server of these tests
+mod hosts; // hosts without a site
 mod kindness; // what suits the server
 mod listening; // radio logs and listening sessions
 mod memory; // what a long log takes

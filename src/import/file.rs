@@ -1,7 +1,9 @@
 //! Opens one log: looks it up in the ledger, detects its format, reads its lines, and records the
 //! result.
 
-use std::io::{self, ErrorKind};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,17 +16,18 @@ use super::format_selector::BufferedLine;
 use super::ledger_handle::StateDir;
 use super::recovery::{Patience, WaitingLog};
 use super::sessions::SessionMode;
-use super::spool::{self, SpoolFile};
+use super::spool::{self, SpoolFile, SpooledPipe};
 use super::{Flow, Importer, POLL_INTERVAL};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::input::InputError;
 use crate::input::discover::{Source, is_same_file};
-use crate::input::lines::{LineEvent, LineOptions, Lines, Tee};
+use crate::input::lines::{LineEvent, LineOptions, Lines, Watcher};
+use crate::ledger::spool::MAX_HALF_LINE_BYTES;
 use crate::ledger::{FileChange, Ledger, LogFile, LogId, LogState, Ranges};
 use crate::recorder::LinePosition;
 use crate::report::rejects;
-use crate::report::{Counter, Row};
+use crate::report::{Console, Count, Counter, Row, grouped};
 
 /// How often to check whether the recorders are done with a log.
 const RECORDER_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -33,6 +36,14 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long recorders may be idle before their last acknowledgements are in the ledger.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Lines to look at for their hosts.
+pub(super) const MAX_LINES_AHEAD: usize = 200;
+/// So many lines of a pipe, all without a site, are set aside instead of dropped.
+const MIN_LINES_WITHOUT_SITE: u64 = 10;
+/// What to do about lines without a site.
+pub(super) const SITE_ADVICE: &str =
+    "create the site in Matomo, or give --idsite, --idsite-fallback or --add-sites-new-hosts";
+
 /// A log to be read.
 pub(super) struct Job<'s> {
     pub source: &'s Source,
@@ -40,7 +51,7 @@ pub(super) struct Job<'s> {
     pub row: Row,
     pub options: LineOptions,
     /// Copies every byte of a pipe to its spool before it is parsed.
-    pub tee: Option<Tee>,
+    pub pipe: Option<SpooledPipe>,
     pub spool: Option<SpoolFile<'s>>,
     /// What the ledger knows about it; `None` if the log is not recorded.
     pub state: Option<LogState>,
@@ -55,7 +66,7 @@ impl<'s> Job<'s> {
             source,
             row,
             options,
-            tee: None,
+            pipe: None,
             spool: None,
             state: None,
             only: None,
@@ -88,6 +99,8 @@ pub(super) enum ReadEnd {
     Unreadable(u64, InputError),
     /// What follows this position does not fit the options.
     Unusable(u64, Error),
+    /// The log was read to its end, but no line belongs to a site.
+    NoSite(Error),
 }
 
 /// The log that is being read.
@@ -104,6 +117,13 @@ pub(super) struct OpenLog {
     pub position: u64,
     /// Number of lines that fitted the format.
     pub fitting: u64,
+    /// Number of lines on which a regular expression took too long.
+    pub given_up: u64,
+    /// A line belongs to a site that Matomo has.
+    pub has_site: bool,
+    /// Number of hits whose date Matomo replaces, and the line of the first.
+    pub replaced_dates: u64,
+    pub first_replaced: u64,
     pub sessions: SessionMode,
     /// Why the last `#Fields:` line cannot be used; an error if a line follows it.
     pub unusable_header: Option<Error>,
@@ -128,6 +148,33 @@ impl OpenLog {
             resume.flush_passed();
         }
     }
+
+    /// Records that a line belongs to a site.
+    pub fn find_site(&mut self) {
+        if !self.has_site {
+            self.has_site = true;
+            self.release_passed();
+        }
+    }
+
+    fn release_passed(&mut self) {
+        if let Some(resume) = &mut self.resume {
+            resume.release();
+        }
+    }
+
+    /// Warns of dates that Matomo replaces by the present.
+    fn warn_of_dates(&self, console: &Console) {
+        if self.replaced_dates > 0 {
+            console.warn(format!(
+                "{}: {} lines have a date in the future or more than 20 years ago, the first is \
+                 line {}: Matomo counts them on the present day; check the dates and the time zone",
+                self.name,
+                grouped(self.replaced_dates),
+                self.first_replaced
+            ));
+        }
+    }
 }
 
 /// A log in the ledger: which lines are done, and the lines that this run found to need no
@@ -140,16 +187,20 @@ pub(super) struct ResumePoint {
     /// Adjacent lines without a request, not yet in the ledger: one call records many lines.
     passed: Range<u64>,
     passed_lines: u64,
+    /// Such lines of a pipe none of whose lines had a site so far: if it stays so, they are not
+    /// done.
+    held: Option<Vec<(Range<u64>, u64)>>,
 }
 
 impl ResumePoint {
-    fn new(ledger: Arc<Ledger>, state: LogState, only: Option<Ranges>) -> Self {
+    fn new(ledger: Arc<Ledger>, state: LogState, only: Option<Ranges>, holds: bool) -> Self {
         Self {
             ledger,
             state,
             only,
             passed: 0..0,
             passed_lines: 0,
+            held: holds.then(Vec::new),
         }
     }
 
@@ -187,8 +238,23 @@ impl ResumePoint {
     fn flush_passed(&mut self) {
         if self.passed_lines > 0 {
             let (log, passed) = (self.state.log, self.passed.clone());
-            self.ledger.mark_done(log, passed, self.passed_lines);
+            match &mut self.held {
+                Some(held) => match held.last_mut() {
+                    Some((last, lines)) if last.end == passed.start => {
+                        last.end = passed.end;
+                        *lines += self.passed_lines;
+                    }
+                    _ => held.push((passed, self.passed_lines)),
+                },
+                None => self.ledger.mark_done(log, passed, self.passed_lines),
+            }
             self.passed_lines = 0;
+        }
+    }
+
+    fn release(&mut self) {
+        for (passed, lines) in self.held.take().into_iter().flatten() {
+            self.ledger.mark_done(self.state.log, passed, lines);
         }
     }
 }
@@ -258,17 +324,22 @@ impl Importer {
     /// Reads a log and records how far it was read.
     pub(super) fn import_job(&mut self, mut job: Job) -> Result<Flow> {
         let bytes_before = self.bytes.load(Ordering::Relaxed);
-        let tee = job.tee.take();
-        let is_pipe = tee.is_some();
+        let mut copy = None;
         // From here on, everything that comes through a pipe is in its spool, whatever fails.
-        let opened = match tee {
-            Some(tee) => Lines::open_pipe(job.source, tee, job.options.clone()),
+        let opened = match job.pipe.take() {
+            Some(SpooledPipe { tee, spool }) => {
+                copy = Some(spool);
+                Lines::open_pipe(job.source, tee, job.options.clone())
+            }
             None => Lines::open(job.source, job.options.clone()),
         };
         let mut lines = match opened {
             Ok(lines) => lines,
             Err(error) => {
-                self.console.warn_incomplete(error.of_file());
+                match job.spool {
+                    Some(spool) => spool.wait_for_more(&error.of_file(), &self.console),
+                    None => self.console.warn_incomplete(error.of_file()),
+                }
                 return Ok(Flow::Continue);
             }
         };
@@ -276,14 +347,18 @@ impl Importer {
         let log = job.state.as_ref().map(|state| state.log);
         let (name, spool) = (job.source.to_string(), job.spool);
         let outcome = self.read_log(job, &mut lines, bytes_before);
-        if let (true, Some(spool)) = (is_pipe, spool) {
+        if let (Some(copy), Some(spool)) = (copy, spool) {
             let (shutdown, console) = (&self.shutdown, &self.console);
             match &outcome {
                 Err(_) | Ok((Flow::Stop, _)) => {
-                    spool::save_rest(&name, &mut lines, spool.path, shutdown, console);
+                    let is_log = !outcome.as_ref().is_err_and(Error::is_about_log);
+                    spool::save_rest(&name, &mut lines, &copy, is_log, shutdown, console);
                 }
                 Ok((_, ReadEnd::Unreadable(_, error))) if spool.is_hopeless(error) => {
-                    spool::save_unreadable(&name, &mut lines, shutdown, console);
+                    spool::save_unreadable(&name, &mut lines, &copy, shutdown, console);
+                }
+                Ok((_, ReadEnd::Complete(_))) => {
+                    spool::note_half_line(&name, &copy.lock(), console);
                 }
                 Ok(_) => {}
             }
@@ -394,6 +469,7 @@ impl Importer {
 
     /// Waits for the first bytes: the writer of a pipe may take its time.
     fn wait_for_input(&self, lines: &mut Lines) -> std::result::Result<(), InputError> {
+        self.input.wait_for_writer(lines, &self.shutdown)?;
         while !lines.inspect(POLL_INTERVAL)? && !self.shutdown.requested() {}
         Ok(())
     }
@@ -414,6 +490,7 @@ impl Importer {
             self.input.flush_interval,
         )?;
         let is_leftover = job.is_leftover();
+        let is_pipe = job.spool.is_some() || job.source.is_pipe();
         let (number, account) = (job.row.0, Arc::clone(&job.row.1));
         let Some((mut format, mut buffered)) = selected else {
             if self.shutdown.requested() {
@@ -461,7 +538,7 @@ impl Importer {
             .map(|handle| Arc::clone(&handle.ledger));
         let resume = ledger
             .zip(job.state)
-            .map(|(ledger, state)| ResumePoint::new(ledger, state, job.only));
+            .map(|(ledger, state)| ResumePoint::new(ledger, state, job.only, is_pipe));
         let sessions = self
             .processor
             .session_mode(format.as_ref(), self.selector.is_named());
@@ -475,6 +552,10 @@ impl Importer {
             resume,
             position: 0,
             fitting: 0,
+            given_up: 0,
+            has_site: false,
+            replaced_dates: 0,
+            first_replaced: 0,
             sessions,
             unusable_header: None,
             header: None,
@@ -499,7 +580,38 @@ impl Importer {
             }
         };
         log.flush_passed();
-        if log.account.file().nothing_fits() {
+        log.warn_of_dates(&self.console);
+        let outcome = match outcome {
+            Ok((flow, ReadEnd::Complete(end))) if is_pipe && has_no_site(&log) => {
+                let lines = grouped(log.account.file().get(Count::Read));
+                let error = Error::of_log(format!(
+                    "{}: none of its {lines} lines belongs to a known site",
+                    log.name
+                ));
+                match log.resume {
+                    Some(_) => return Ok((flow, ReadEnd::NoSite(error))),
+                    None => {
+                        self.console
+                            .warn_incomplete(format!("{error}; {SITE_ADVICE}"));
+                        Ok((flow, ReadEnd::Complete(end)))
+                    }
+                }
+            }
+            outcome => outcome,
+        };
+        log.release_passed();
+        let nothing_fits = log.account.file().nothing_fits();
+        if log.given_up > 0 {
+            self.console.warn(format!(
+                "{}: the regular expression takes too long on {} lines, which count as invalid: \
+                 simplify it (it may take 200,000 steps for a line; with look-around or references \
+                 a line may have 32 KiB)",
+                log.name, log.given_up
+            ));
+            if nothing_fits {
+                self.console.mark_incomplete();
+            }
+        } else if nothing_fits {
             self.console.warn_incomplete(format!(
                 "{}: no line has the format {}; check --log-format-name",
                 log.name,
@@ -519,18 +631,29 @@ impl Importer {
     ) -> Result<(Flow, ReadEnd)> {
         let mut arena = Bump::new();
         let first_read = buffered.first().map(|line| line.since);
-        for line in buffered.iter().flat_map(BufferedLine::lines) {
-            match self.processor.process_line(log, format, &line, &arena)? {
-                Flow::Continue => arena.reset(),
-                flow => return Ok((flow, ReadEnd::Stopped)),
-            }
-        }
-        drop(buffered);
+        let mut ahead = VecDeque::from(buffered);
+        self.processor.look_up_hosts(format, &ahead)?;
         let is_pipe = lines.total().is_none();
         let mut unsent_since = is_pipe.then(|| first_read.unwrap_or_else(Instant::now));
         loop {
             if self.shutdown.requested() {
                 return Ok((Flow::Stop, ReadEnd::Stopped));
+            }
+            // Where one host is new, others follow.
+            if self.processor.sites.take_miss() {
+                if ahead.is_empty() {
+                    ahead.extend(read_ahead(lines));
+                }
+                self.processor.look_up_hosts(format, &ahead)?;
+            }
+            if let Some(buffered) = ahead.pop_front() {
+                for line in buffered.lines() {
+                    match self.processor.process_line(log, format, &line, &arena)? {
+                        Flow::Continue => arena.reset(),
+                        flow => return Ok((flow, ReadEnd::Stopped)),
+                    }
+                }
+                continue;
             }
             let resume = log.resume.as_ref();
             if resume.is_some_and(|resume| resume.ends_before(lines.position())) {
@@ -655,10 +778,17 @@ impl Importer {
             FileChange::Truncated => self.console.note(format!(
                 "{name}: truncated since the last run; reading it from the beginning"
             )),
-            _ if state.resume_at() > 0 => {
-                let line = state.resume_line();
-                self.console
-                    .note(format!("{name}: resuming at line {line}{before}"));
+            _ if !state.done.is_empty() => {
+                let done = grouped(state.done.lines());
+                let total = match is_packed {
+                    true => None,
+                    false => count_lines(path),
+                };
+                let of_total =
+                    total.map_or_else(String::new, |total| format!(" of {}", grouped(total)));
+                self.console.note(format!(
+                    "{name}: {done}{of_total} lines are done; continuing with the rest{before}"
+                ));
             }
             _ => {}
         }
@@ -746,11 +876,15 @@ impl Importer {
         };
         let (ledger, log) = (Arc::clone(&handle.ledger), state.log);
         let shutdown = self.shutdown.clone();
-        lines.watch(Box::new(move |start, block| {
-            if let Err(error) = ledger.note_read(log, start, block) {
+        let note = move |start: u64, bytes: &[u8]| {
+            if let Err(error) = ledger.note_read(log, start, bytes) {
                 shutdown.halt(error);
             }
-        }));
+        };
+        lines.watch(match lines.total() {
+            Some(_) => Box::new(note),
+            None => whole_lines(note),
+        });
     }
 
     /// Reopens the log at the position where it resumes, and drops the lines that were read to
@@ -792,6 +926,67 @@ impl Importer {
         };
         Ok(is_still.then_some(is_rejects))
     }
+}
+
+/// Reads the lines that are there already.
+fn read_ahead(lines: &mut Lines) -> Vec<BufferedLine> {
+    let mut ahead: Vec<BufferedLine> = Vec::new();
+    while ahead.len() < MAX_LINES_AHEAD {
+        match lines.next(Duration::ZERO) {
+            Ok(LineEvent::Line(line)) => {
+                if !ahead.last_mut().is_some_and(|last| last.add(&line)) {
+                    ahead.push(BufferedLine::new(&line));
+                }
+            }
+            Ok(LineEvent::Pause | LineEvent::End) => break,
+            Err(error) => {
+                lines.put_back(error);
+                break;
+            }
+        }
+    }
+    ahead
+}
+
+/// Whether none of at least ten lines belongs to a site, so that something is wrong with the hosts.
+fn has_no_site(log: &OpenLog) -> bool {
+    !log.has_site && log.account.file().get(Count::NoSite) >= MIN_LINES_WITHOUT_SITE
+}
+
+/// Counts the lines of a file for a message, unless that would take long.
+fn count_lines(path: &Path) -> Option<u64> {
+    const MAX_BYTES: u64 = 64 << 20;
+    let mut file = File::open(path).ok()?;
+    let mut block = vec![0; 256 << 10];
+    let (mut bytes, mut lines) = (0, 0);
+    while bytes <= MAX_BYTES {
+        match file.read(&mut block) {
+            Ok(0) => return Some(lines),
+            Ok(read) => {
+                bytes += read as u64;
+                lines += memchr::memchr_iter(b'\n', &block[..read]).count() as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// Holds back the half line at the end of a block, until the next block or the end of the log. A half
+/// line at the end of a pipe leaves the spool.
+fn whole_lines(note: impl Fn(u64, &[u8]) + Send + 'static) -> Watcher {
+    let mut held = Vec::new();
+    Box::new(move |start, block| {
+        let before = start.saturating_sub(held.len() as u64);
+        held.extend_from_slice(block);
+        let end = memchr::memrchr(b'\n', &held).map_or(0, |at| at + 1);
+        // The end of the log, or a line that is too long to be moved.
+        let is_whole = block.is_empty() || held.len() - end > MAX_HALF_LINE_BYTES as usize;
+        let end = if is_whole { held.len() } else { end };
+        note(before, &held[..end]);
+        held.drain(..end);
+    })
 }
 
 pub(super) fn unreadable(path: &Path, source: io::Error) -> Error {

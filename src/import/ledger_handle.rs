@@ -1,7 +1,8 @@
 //! The ledger of a run: opened before it, closed or left behind at its end.
 
-use std::fs;
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,8 @@ use url::Url;
 use super::InputOptions;
 use super::recovery::{WaitingLog, renamed_file};
 use super::spool::{self, FinishedSpool};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::input::discover::Source;
-use crate::input::lines::LineOptions;
 use crate::ledger::{BatchState, Ledger, LogId, PendingBatch, TargetKey};
 use crate::recorder::{DeliveryOptions, InDoubt};
 use crate::report::{Account, Console, Count, shell_word};
@@ -24,6 +24,8 @@ pub(super) const MAX_RUNS: u32 = 3;
 
 /// Number of folder names to try in one place for the ledger of an interrupted run.
 const MAX_FOLDERS: u32 = 100;
+/// Files that are open at once while a ledger is written.
+const RESERVED_FILES: usize = 8;
 
 /// The ledger and what an earlier run left for this one.
 pub struct LedgerHandle {
@@ -40,6 +42,8 @@ pub struct LedgerHandle {
     pub spools: Vec<FinishedSpool>,
     /// Logs whose pending batches have to wait.
     pub(super) waiting: Vec<WaitingLog>,
+    /// Open files to close before the ledger of an interrupted run is written.
+    reserve: Vec<File>,
 }
 
 /// The folder of `--state-dir`, and the target whose spools in it belong to this run.
@@ -81,6 +85,10 @@ impl LedgerHandle {
             }
             None => (Ledger::in_memory(&target)?, Vec::new(), None),
         };
+        let reserve = match state_dir {
+            Some(_) => Vec::new(),
+            None => reserve_files()?,
+        };
         Ok(Self {
             ledger: Arc::new(ledger),
             state_dir,
@@ -89,6 +97,7 @@ impl LedgerHandle {
             timeout: delivery.timeout,
             spools: Vec::new(),
             waiting: Vec::new(),
+            reserve,
         })
     }
 
@@ -97,12 +106,12 @@ impl LedgerHandle {
     pub fn save_pipes(
         &self,
         sources: &[Source],
-        options: &LineOptions,
+        input: &InputOptions,
         shutdown: &Shutdown,
         console: &Console,
     ) {
         if let Some(state_dir) = &self.state_dir {
-            spool::save_pipes(sources, state_dir, options, shutdown, console);
+            spool::save_pipes(sources, state_dir, input, shutdown, console);
         }
     }
 
@@ -130,6 +139,7 @@ impl LedgerHandle {
     ) -> Result<()> {
         if self.state_dir.is_none() {
             if interrupted {
+                self.reserve.clear();
                 self.warn_of_lost_pipes(sources, console);
                 self.leave(sources, input, account, console);
             }
@@ -219,11 +229,12 @@ impl LedgerHandle {
             .unwrap_or(Path::new("."));
         let mut why = String::new();
         for place in [beside, &std::env::temp_dir()] {
-            let Some(dir) = (1..=MAX_FOLDERS)
-                .map(|number| folder(place, number))
-                .find(|dir| !dir.exists())
-            else {
-                continue;
+            let dir = match create_folder(place) {
+                Ok(dir) => dir,
+                Err(error) => {
+                    why = format!("{}: {error}", place.display());
+                    continue;
+                }
             };
             match self.ledger.save_to(&dir) {
                 Ok(()) => {
@@ -231,7 +242,11 @@ impl LedgerHandle {
                     console.note(how_to_resume(&dir, sources, input));
                     return;
                 }
-                Err(error) => why = error.to_string(),
+                Err(error) => {
+                    why = error.to_string();
+                    // What is left of it is of no use.
+                    let _ = fs::remove_dir_all(&dir);
+                }
             }
         }
         console.warn(format!(
@@ -253,11 +268,33 @@ fn nothing_was_sent(account: &Account) -> bool {
     account.under_way() == 0 && sent.into_iter().all(|count| account.total(count) == 0)
 }
 
-fn folder(place: &Path, number: u32) -> PathBuf {
-    match number {
-        1 => place.join("import-logs-state"),
-        _ => place.join(format!("import-logs-state-{number}")),
+/// Creates a folder that no other process has made, for the ledger of an interrupted run.
+fn create_folder(place: &Path) -> io::Result<PathBuf> {
+    let mut result = Err(ErrorKind::AlreadyExists.into());
+    for number in 1..=MAX_FOLDERS {
+        let dir = place.join(match number {
+            1 => "import-logs-state".to_owned(),
+            _ => format!("import-logs-state-{number}"),
+        });
+        result = DirBuilder::new().mode(0o700).create(&dir).map(|()| dir);
+        match &result {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            _ => break,
+        }
     }
+    result
+}
+
+/// Opens as many files as writing a ledger takes, so that it can be written when the process has
+/// no file left to open.
+fn reserve_files() -> Result<Vec<File>> {
+    let files = (0..RESERVED_FILES).map(|_| File::open("/dev/null"));
+    files.collect::<io::Result<_>>().map_err(|error| {
+        Error::stopped(format!(
+            "this process may open too few files ({error}): raise the limit (ulimit -n) to at \
+             least 64"
+        ))
+    })
 }
 
 /// The message that ends an interrupted run: which option to add, and what to leave out.
@@ -295,6 +332,8 @@ mod tests {
             skip,
             limit,
             flush_interval: Duration::ZERO,
+            pipe_wait: Duration::ZERO,
+            spool_max: 0,
         }
     }
 

@@ -366,10 +366,14 @@ impl Importer {
             self.close_session(log, lines);
         }
         self.processor.requests.recorded.extend(&reconciled.ids);
-        self.console.note(format!(
-            "{hits} were looked up: Matomo has {} of their lines, the others are sent",
-            reconciled.complete.lines() - unknown.lines()
-        ));
+        let (there, all) = (reconciled.complete.lines() - unknown.lines(), lines.lines());
+        self.console.note(match there == all {
+            true => format!("{hits} were looked up: all {all} are there"),
+            false => format!(
+                "{hits} were looked up: Matomo has {there} of their {all} lines, the others are \
+                 sent"
+            ),
+        });
         if !unknown.is_empty() {
             let warning = format!(
                 "{}: {} lines of an interrupted run are unconfirmed: {HIDDEN_HITS}",
@@ -506,6 +510,10 @@ fn uncounted_log(name: String, id: LogId, sessions: SessionMode) -> OpenLog {
         resume: None,
         position: 0,
         fitting: 0,
+        given_up: 0,
+        has_site: false,
+        replaced_dates: 0,
+        first_replaced: 0,
         sessions,
         unusable_header: None,
         header: None,

@@ -536,7 +536,7 @@ fn failed(action: &str, path: &Path, error: &rusqlite::Error) -> Error {
         _ => "check that disk, or use another --state-dir",
     };
     Error::stopped(format!(
-        "cannot {action} {}: {error}; {remedy}, then run the same command again to resume",
+        "cannot {action} {}: {error}; {remedy}",
         path.display()
     ))
 }

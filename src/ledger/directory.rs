@@ -171,7 +171,7 @@ pub fn io_error(action: &str, path: &Path, error: &io::Error) -> Error {
         _ => "check that disk, or use another --state-dir",
     };
     Error::stopped(format!(
-        "cannot {action} {}: {error}; {remedy}, then run the same command again to resume",
+        "cannot {action} {}: {error}; {remedy}",
         path.display()
     ))
 }

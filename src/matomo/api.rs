@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use thiserror::Error as ThisError;
+use url::form_urlencoded;
 
 use super::client::Client;
 use super::diagnose;
@@ -208,14 +209,32 @@ impl Api {
 
     /// Returns the id of the first site that has this host among its URLs.
     pub fn site_of_host(&self, host: &str) -> ApiResult<Option<String>> {
-        #[derive(Deserialize)]
-        struct SiteId {
-            #[serde(deserialize_with = "response::text")]
-            idsite: String,
-        }
-        let method = "SitesManager.getSitesIdFromSiteUrl";
-        let ListReply(ids) = self.query::<ListReply<SiteId>>(method, &[("url", host)])?;
-        Ok(ids.into_iter().next().map(|id| id.idsite))
+        let ids: ListReply<SiteId> = self.query(SITES_OF_URL, &[("url", host)])?;
+        Ok(ids.0.into_iter().next().map(|id| id.idsite))
+    }
+
+    /// Does the same for several hosts in one call. Returns `None` if Matomo does not answer each of
+    /// the questions.
+    pub fn sites_of_hosts(
+        &self,
+        hosts: &[impl AsRef<str>],
+    ) -> ApiResult<Option<Vec<Option<String>>>> {
+        let question = |(index, host): (usize, &_)| {
+            let question = form_urlencoded::Serializer::new(String::new())
+                .append_pair("method", SITES_OF_URL)
+                .append_pair("url", AsRef::as_ref(host))
+                .finish();
+            (format!("urls[{index}]"), question)
+        };
+        let questions: Vec<(String, String)> = hosts.iter().enumerate().map(question).collect();
+        let form: Vec<(&str, &str)> = questions.iter().map(|(k, v)| (&**k, &**v)).collect();
+        let ApiReply::Json(body) = self.call_with_token("API.getBulkRequest", &form)? else {
+            return Ok(None);
+        };
+        let replies: Option<Vec<ListReply<SiteId>>> = serde_json::from_slice(&body).ok();
+        let replies = replies.filter(|replies| replies.len() == hosts.len());
+        let first = |ListReply(ids): ListReply<SiteId>| ids.into_iter().next().map(|id| id.idsite);
+        Ok(replies.map(|replies| replies.into_iter().map(first).collect()))
     }
 
     /// Returns all sites that the token has access to.
@@ -264,8 +283,13 @@ impl Api {
             ("description", "Log importer"),
             ("expireHours", "48"),
         ];
-        let advice = "check --login and --password";
-        let reply = self.with_retries(|| self.call(method, None, advice, &form))?;
+        let advice = format!("check the password of the login '{login}'");
+        let terms = CallTerms {
+            token: None,
+            unauthorized: "login or password is wrong",
+            advice: &advice,
+        };
+        let reply = self.with_retries(|| self.call(method, terms, &form))?;
         let TextReply(token) = self.parse(method, reply)?;
         match token.trim() {
             "" => Err(ApiError::Failed(format!(
@@ -388,32 +412,38 @@ impl Api {
     }
 
     fn call_with_token(&self, method: &str, form: &[(&str, &str)]) -> ApiResult<ApiReply> {
-        let advice = match self.token {
-            Some(_) => "check that the token is valid and has the necessary access",
-            None => "no token was sent: give one with --token-auth-file or MATOMO_TOKEN_AUTH",
+        let (unauthorized, advice) = match self.token {
+            Some(_) => (
+                "the token is wrong or has expired",
+                "check that the token is valid and has the necessary access",
+            ),
+            None => (
+                "not authorized (401)",
+                "no token was sent: give one with --token-auth-file or MATOMO_TOKEN_AUTH",
+            ),
         };
-        self.call(method, self.token.as_ref(), advice, form)
+        let terms = CallTerms {
+            token: self.token.as_ref(),
+            unauthorized,
+            advice,
+        };
+        self.call(method, terms, form)
     }
 
-    /// Makes one attempt. `advice` is what to do if Matomo refuses the call.
-    fn call(
-        &self,
-        method: &str,
-        token: Option<&Secret>,
-        advice: &str,
-        form: &[(&str, &str)],
-    ) -> ApiResult<ApiReply> {
+    /// Makes one attempt.
+    fn call(&self, method: &str, terms: CallTerms, form: &[(&str, &str)]) -> ApiResult<ApiReply> {
         let mut all = vec![("module", "API"), ("format", "json"), ("method", method)];
         if !form.iter().any(|(key, _)| *key == "filter_limit") {
             all.push(("filter_limit", "-1"));
         }
         all.extend_from_slice(form);
-        if let Some(token) = token {
+        if let Some(token) = terms.token {
             all.push(("token_auth", token.expose()));
         }
         let context = CallContext {
             method,
-            advice,
+            unauthorized: terms.unauthorized,
+            advice: terms.advice,
             reached: self.reached.load(Ordering::Relaxed),
         };
         let reply = classify(self.post(&all)?, context);
@@ -489,6 +519,14 @@ impl Api {
     }
 }
 
+const SITES_OF_URL: &str = "SitesManager.getSitesIdFromSiteUrl";
+
+#[derive(Deserialize)]
+struct SiteId {
+    #[serde(deserialize_with = "response::text")]
+    idsite: String,
+}
+
 /// A reply that is a number or a text, such as an id or a token.
 #[derive(Deserialize)]
 struct TextReply(#[serde(deserialize_with = "response::text")] String);
@@ -534,9 +572,20 @@ impl TransientFailure {
     }
 }
 
+/// How a call is authorized.
+#[derive(Clone, Copy)]
+struct CallTerms<'a> {
+    token: Option<&'a Secret>,
+    /// See [`CallContext`].
+    unauthorized: &'a str,
+    advice: &'a str,
+}
+
 #[derive(Clone, Copy)]
 struct CallContext<'a> {
     method: &'a str,
+    /// What status 401 means.
+    unauthorized: &'a str,
     /// What to do if Matomo refuses the call.
     advice: &'a str,
     /// Matomo has answered an earlier call.
@@ -587,14 +636,19 @@ fn classify_failure(
         200..=299 if !response.complete => transient(false, None, detail),
         408 | 425 | 429 | 503 => unavailable(!from_matomo, response.retry_after, detail),
         500.. => transient(false, response.retry_after, detail),
-        _ if from_matomo => ApiReply::Refused(detail),
-        // Matomo answers a bad token with an HTML page.
-        401 if !response.challenge => {
-            ApiReply::Refused(refusal(exchange, "not authorized (401)", context))
+        // Matomo answers a bad token with an HTML page, or says only that one must be logged in.
+        401 if !response.challenge && error.as_deref().is_none_or(asks_for_login) => {
+            ApiReply::Refused(refusal(exchange, context.unauthorized, context))
         }
+        _ if from_matomo => ApiReply::Refused(detail),
         402..=499 if context.reached => transient(true, response.retry_after, detail),
         _ => ApiReply::Unusable(detail),
     }
+}
+
+/// Whether a message of Matomo is about the token itself, and not about its rights.
+fn asks_for_login(message: &str) -> bool {
+    message.contains("must be logged in") || message.contains("Unable to authenticate")
 }
 
 fn transient(untouched: bool, retry_after: Option<Duration>, detail: String) -> ApiReply {

@@ -25,6 +25,10 @@ use crate::matomo::visit_log::Presence;
 /// Waits of this length are reported.
 const REPORTED_WAIT: Duration = Duration::from_secs(2);
 
+/// No web server has a limit below this: a 413 for a smaller body comes from a proxy or a firewall
+/// that refuses the request for another reason, which may pass.
+const MIN_BODY_LIMIT: usize = 8 << 10;
+
 /// Sends the batches of one recorder.
 pub struct Sender {
     context: Arc<Context>,
@@ -231,11 +235,15 @@ impl Sender {
         ) {
             self.acks.count_resent(buffer, &batch.requests);
         }
+        let is_small = batch.requests.len() == 1 && bytes < MIN_BODY_LIMIT;
         let load = RequestLoad {
             hits: batch.requests.len(),
             bytes,
             elapsed,
-            signal: load_signal(&outcome, batch.probe),
+            signal: match outcome {
+                Outcome::TooLarge { .. } if is_small => LoadSignal::Unrelated,
+                _ => load_signal(&outcome, batch.probe),
+            },
             is_new: std::mem::take(&mut batch.is_new),
         };
         let mut stored = None;
@@ -279,6 +287,12 @@ impl Sender {
                 retry_after,
                 detail,
             } => self.retry(batch, retry_after, detail, RetryScope::AllRecorders),
+            Outcome::TooLarge { detail } if is_small => {
+                match context.options.retry.allows_after(batch.attempts) {
+                    true => self.retry(batch, None, detail, RetryScope::ThisBatch),
+                    false => NextStep::Suspect(batch, detail),
+                }
+            }
             Outcome::TooLarge { detail } => NextStep::Split(batch, detail),
             Outcome::Stop { message } => NextStep::Stop(message),
         };

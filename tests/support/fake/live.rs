@@ -380,6 +380,7 @@ impl Condition {
             }),
             Self::UrlBegins(wanted) => any_url(&|_, url| url.starts_with(wanted)),
             Self::UrlContains(wanted) => any_url(&|_, url| url.contains(wanted)),
+            Self::Visitor(visitor) => visit.key.1 == *visitor,
             Self::User(user) => visit.uid.as_ref() == Some(user),
             Self::Hour(hour) => visit.last_hour() == i64::from(*hour),
             Self::MinActions(least) => visit.actions() >= *least,

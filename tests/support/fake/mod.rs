@@ -460,6 +460,16 @@ impl Faulty {
         let store = responder.store();
         match call.method.as_str() {
             _ if role == Role::None => responder.respond(request),
+            "API.getBulkRequest" => {
+                let urls = (0..).map_while(|index| call.parameters.get(&format!("urls[{index}]")));
+                let answers = urls.map(|url| {
+                    let inner = request.clone().map(|_| Bytes::from(url.clone()));
+                    let inner = ApiRequest::read(&inner).unwrap();
+                    let answer = self.carry_out(request, &inner, None, role, responder);
+                    serde_json::from_slice::<Value>(answer.body()).unwrap()
+                });
+                json(200, &answers.collect())
+            }
             "SitesManager.addSite" if role < Role::Super => {
                 let message = "You can't access this resource as it requires 'superuser' access.";
                 api_error(401, message)
