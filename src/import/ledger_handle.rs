@@ -22,9 +22,6 @@ use crate::shutdown::Shutdown;
 /// A batch that so many runs could not settle is given up.
 pub(super) const MAX_RUNS: u32 = 3;
 
-/// Number of folder names to try in one place for the ledger of an interrupted run.
-const MAX_FOLDERS: u32 = 100;
-
 /// The ledger and what an earlier run left for this one.
 pub struct LedgerHandle {
     pub ledger: Arc<Ledger>,
@@ -219,14 +216,8 @@ impl LedgerHandle {
             .unwrap_or(Path::new("."));
         let mut why = String::new();
         for place in [beside, &std::env::temp_dir()] {
-            let Some(dir) = (1..=MAX_FOLDERS)
-                .map(|number| folder(place, number))
-                .find(|dir| !dir.exists())
-            else {
-                continue;
-            };
-            match self.ledger.save_to(&dir) {
-                Ok(()) => {
+            match self.ledger.save_in(place) {
+                Ok(dir) => {
                     let dir = std::path::absolute(&dir).unwrap_or(dir);
                     console.note(how_to_resume(&dir, sources, input));
                     return;
@@ -251,13 +242,6 @@ fn nothing_was_sent(account: &Account) -> bool {
         Count::Resent,
     ];
     account.under_way() == 0 && sent.into_iter().all(|count| account.total(count) == 0)
-}
-
-fn folder(place: &Path, number: u32) -> PathBuf {
-    match number {
-        1 => place.join("import-logs-state"),
-        _ => place.join(format!("import-logs-state-{number}")),
-    }
 }
 
 /// The message that ends an interrupted run: which option to add, and what to leave out.
