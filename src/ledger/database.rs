@@ -200,7 +200,7 @@ impl Database {
         let write = || {
             let mut connection = connect(dir, NEW)?;
             // A crash leaves a file that the next run removes. It is synced once, at the end.
-            connection.execute_batch(&format!("{WAL_MODE} PRAGMA synchronous = OFF;"))?;
+            connection.execute_batch(&format!("PRAGMA synchronous = OFF; {WAL_MODE}"))?;
             let transaction = connection.transaction()?;
             transaction.execute_batch(SCHEMA)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
