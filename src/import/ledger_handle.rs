@@ -1,8 +1,7 @@
 //! The ledger of a run: opened before it, closed or left behind at its end.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +21,6 @@ use crate::shutdown::Shutdown;
 /// A batch that so many runs could not settle is given up.
 pub(super) const MAX_RUNS: u32 = 3;
 
-/// Number of folder names to try in one place for the ledger of an interrupted run.
-const MAX_FOLDERS: u32 = 100;
 /// Files that are open at once while a ledger is written.
 const RESERVED_FILES: usize = 8;
 
@@ -229,24 +226,13 @@ impl LedgerHandle {
             .unwrap_or(Path::new("."));
         let mut why = String::new();
         for place in [beside, &std::env::temp_dir()] {
-            let dir = match create_folder(place) {
-                Ok(dir) => dir,
-                Err(error) => {
-                    why = format!("{}: {error}", place.display());
-                    continue;
-                }
-            };
-            match self.ledger.save_to(&dir) {
-                Ok(()) => {
+            match self.ledger.save_in(place) {
+                Ok(dir) => {
                     let dir = std::path::absolute(&dir).unwrap_or(dir);
                     console.note(how_to_resume(&dir, sources, input));
                     return;
                 }
-                Err(error) => {
-                    why = error.to_string();
-                    // What is left of it is of no use.
-                    let _ = fs::remove_dir_all(&dir);
-                }
+                Err(error) => why = error.to_string(),
             }
         }
         console.warn(format!(
@@ -266,23 +252,6 @@ fn nothing_was_sent(account: &Account) -> bool {
         Count::Resent,
     ];
     account.under_way() == 0 && sent.into_iter().all(|count| account.total(count) == 0)
-}
-
-/// Creates a folder that no other process has made, for the ledger of an interrupted run.
-fn create_folder(place: &Path) -> io::Result<PathBuf> {
-    let mut result = Err(ErrorKind::AlreadyExists.into());
-    for number in 1..=MAX_FOLDERS {
-        let dir = place.join(match number {
-            1 => "import-logs-state".to_owned(),
-            _ => format!("import-logs-state-{number}"),
-        });
-        result = DirBuilder::new().mode(0o700).create(&dir).map(|()| dir);
-        match &result {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            _ => break,
-        }
-    }
-    result
 }
 
 /// Opens as many files as writing a ledger takes, so that it can be written when the process has

@@ -26,6 +26,9 @@ use crate::matomo::visit_log::{LookupError, Presence};
 use crate::recorder::{Chunk, Decision, HIDDEN_HITS, LinePosition, UNANSWERED_LOOKUPS};
 use crate::report::{Account, Count, Counter, FileAccount, Row};
 
+/// How often a log is looked for again that was renamed while its batches were settled.
+const MAX_RENAMES: u32 = 5;
+
 /// What Matomo has of a pending batch.
 #[derive(Default)]
 struct ReconciledBatch {
@@ -233,22 +236,27 @@ impl Importer {
             options,
         } in waiting
         {
-            let Some(path) = self.find_log(log, &path) else {
-                continue;
-            };
-            let reconciliation =
-                self.reconcile_pending(log, &path, &options, &row.1, Patience::Wait)?;
-            if self.shutdown.requested() {
-                return Ok(Flow::Stop);
+            let mut missing = Ranges::default();
+            // It may be renamed while the batches are settled.
+            for _ in 0..MAX_RENAMES {
+                let Some(path) = self.find_log(log, &path) else {
+                    break;
+                };
+                let patience = Patience::Wait;
+                let settled = self.reconcile_pending(log, &path, &options, &row.1, patience)?;
+                missing.extend(&settled.missing);
+                if self.shutdown.requested() {
+                    return Ok(Flow::Stop);
+                }
+                if !settled.is_replaced {
+                    break;
+                }
             }
-            if reconciliation.missing.is_empty() {
+            if missing.is_empty() {
                 continue;
             }
-            // It may have been renamed once more.
-            let Some(path) = self.find_log(log, &path) else {
-                continue;
-            };
-            if self.import_missing(log, &path, row, options, reconciliation.missing)? == Flow::Stop
+            if let Some(path) = self.find_log(log, &path)
+                && self.import_missing(log, &path, row, options, missing)? == Flow::Stop
             {
                 return Ok(Flow::Stop);
             }
@@ -494,7 +502,7 @@ pub(super) fn renamed_file(
     let mut paths = std::fs::read_dir(folder).ok()?.filter_map(|entry| {
         let entry = entry.ok()?;
         let is_same = file.is_same_file(&FileId::from(&entry.metadata().ok()?));
-        is_same.then(|| entry.path())
+        is_same.then(|| before.with_file_name(entry.file_name()))
     });
     paths.find(|path| is_right(path))
 }

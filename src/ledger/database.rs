@@ -29,6 +29,9 @@ pub const NAME: &str = "ledger.db";
 /// Its name while it is created.
 const NEW: &str = "ledger.db.new";
 const WAL: &str = "ledger.db-wal";
+const NEW_WAL: &str = "ledger.db.new-wal";
+/// The lock is held in the process, so the WAL needs no shared memory.
+const WAL_MODE: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;";
 /// The label in the name of a damaged database.
 const QUARANTINE_LABEL: &str = "broken";
 
@@ -180,44 +183,45 @@ impl Database {
         }
     }
 
-    /// Creates the database with this state.
+    /// Creates the database with this state. The directory has none yet.
     ///
     /// # Errors
     ///
-    /// If the directory has one already, or it cannot be written.
+    /// If it cannot be written.
     pub fn create(dir: &Path, state: &LedgerState) -> Result<()> {
         let (path, new) = (dir.join(NAME), dir.join(NEW));
-        if exists(&path)? {
-            return Err(Error::stopped(format!(
-                "{} holds a ledger already: use another directory for this one",
-                dir.display()
-            )));
-        }
-        let _ = fs::remove_file(&new);
-        (private_file().create_new(true).open(&new))
+        let remove_incomplete = || {
+            let _ = fs::remove_file(&new);
+            let _ = fs::remove_file(dir.join(NEW_WAL));
+        };
+        remove_incomplete();
+        let file = (private_file().create_new(true).open(&new))
             .map_err(|error| io_error("write", &path, &error))?;
         let write = || {
             let mut connection = connect(dir, NEW)?;
-            // A crash leaves a file that the next run removes, so there is no need to roll back.
-            connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL;")?;
+            // A crash leaves a file that the next run removes. It is synced once, at the end.
+            connection.execute_batch(&format!("PRAGMA synchronous = OFF; {WAL_MODE}"))?;
             let transaction = connection.transaction()?;
             transaction.execute_batch(SCHEMA)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             for change in changes_to(state) {
                 write(&transaction, &change)?;
             }
+            transaction.execute("DELETE FROM sqlite_sequence", [])?;
             transaction.execute(
-                "INSERT OR REPLACE INTO sqlite_sequence VALUES ('logs', ?)",
+                "INSERT INTO sqlite_sequence VALUES ('logs', ?)",
                 [state.next_log.saturating_sub(1)],
             )?;
-            transaction.commit()
+            transaction.commit()?;
+            connection.close().map_err(|(_, error)| error)
         };
         let written = write().map_err(|error| failed("write", &path, &error));
-        if written.is_err() {
-            // On a full disk an incomplete file only takes up space. The first error is reported.
-            let _ = fs::remove_file(&new);
-        }
-        written?;
+        let synced = written.and_then(|()| {
+            file.sync_all()
+                .map_err(|error| io_error("sync", &path, &error))
+        });
+        // On a full disk an incomplete file only takes up space. The first error is reported.
+        synced.inspect_err(|_| remove_incomplete())?;
         reach("before-rename");
         fs::rename(&new, &path).map_err(|error| io_error("rename", &new, &error))?;
         sync_dir(dir)?;
@@ -227,9 +231,7 @@ impl Database {
 
     fn connect(dir: &Path) -> rusqlite::Result<Self> {
         let connection = connect(dir, NAME)?;
-        connection.execute_batch(
-            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
-        )?;
+        connection.execute_batch(&format!("{WAL_MODE} PRAGMA synchronous = FULL;"))?;
         Ok(Self {
             connection,
             path: dir.join(NAME),

@@ -37,7 +37,7 @@ mod writer;
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -54,13 +54,16 @@ pub use self::status::StateCommand;
 
 use self::clock::SentAt;
 use self::database::{Change, Database};
-use self::directory::StateLock;
+use self::directory::{StateLock, check_place, remove_dir};
 use self::fingerprint::{Checksum, ChecksumTracker};
 use self::state::{BatchEntry, LedgerState, ListedLines, Salt};
 use self::writer::Writer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::sync::Mutex;
+
+/// Number of folder names to try in one place for the ledger of an interrupted run.
+const MAX_FOLDERS: u32 = 100;
 
 /// After so many ranges, the lines that are done are written anew, all in one list.
 const MAX_UNMERGED_RANGES: usize = 200_000;
@@ -186,16 +189,33 @@ impl Ledger {
         ledger
     }
 
-    /// Writes a ledger that was only in memory to a directory, so that the next run can resume.
+    /// Writes a ledger that was only in memory to a new folder `import-logs-state` in this one, so
+    /// that the next run can resume. If the name is taken, it gets a number. Returns its path.
     ///
     /// # Errors
     ///
-    /// If the directory contains a ledger already, or cannot be written.
-    pub fn save_to(&self, dir: &Path) -> Result<()> {
-        let _lock = StateLock::take(dir)?;
-        let mut inner = self.lock();
-        self.write_tracked(&mut inner);
-        Database::create(dir, &inner.state)
+    /// If other users can replace that folder, or it cannot be written. Then it is removed.
+    pub fn save_in(&self, place: &Path) -> Result<PathBuf> {
+        check_place(place)?;
+        for number in 1..=MAX_FOLDERS {
+            let dir = place.join(match number {
+                1 => "import-logs-state".to_owned(),
+                _ => format!("import-logs-state-{number}"),
+            });
+            let Some(lock) = StateLock::create(&dir).inspect_err(|_| remove_dir(&dir))? else {
+                continue;
+            };
+            let mut inner = self.lock();
+            self.write_tracked(&mut inner);
+            let saved = Database::create(&dir, &inner.state);
+            drop(lock);
+            saved.inspect_err(|_| remove_dir(&dir))?;
+            return Ok(dir);
+        }
+        Err(Error::stopped(format!(
+            "{MAX_FOLDERS} folders import-logs-state are in {} already",
+            place.display()
+        )))
     }
 
     /// Random bytes that never change in this ledger. A hit identifier is computed from them and
