@@ -173,6 +173,7 @@ impl ReadBack {
             suspects: Vec::new(),
             has_seen_hits: false,
             away_until: None,
+            left: 0,
             left_out: LeftOut::default(),
         };
         let thread = Builder::new()
@@ -361,6 +362,8 @@ struct Reader {
     has_seen_hits: bool,
     /// Matomo could not be asked. It is asked again at this time.
     away_until: Option<Instant>,
+    /// Batches that are left to the next run because Matomo was away.
+    left: usize,
     left_out: LeftOut,
 }
 
@@ -391,7 +394,8 @@ impl Reader {
                 return self.finish_interrupted();
             }
             if self.away_until.is_some() && !is_open {
-                return self.give_up();
+                self.leave_to_next_run()?;
+                break;
             }
             let is_urgent = self.shared.is_urgent.swap(false, Ordering::Relaxed)
                 || !is_open
@@ -404,6 +408,13 @@ impl Reader {
             } else if !is_open && !self.waiting.is_empty() {
                 self.context.stop.wait(POLL_INTERVAL);
             }
+        }
+        if self.left > 0 {
+            self.context.console.warn_incomplete(format!(
+                "{} requests are not confirmed, because Matomo could not be asked: the next run \
+                 asks whether it has their hits",
+                self.left
+            ));
         }
         Ok(())
     }
@@ -517,7 +528,11 @@ impl Reader {
                 });
                 self.waiting.extend(batches);
                 self.away_until = Some(Instant::now() + AWAY_WAIT);
-                Ok(())
+                let is_full = self.shared.kept.lock().bytes > MAX_KEPT_BYTES / 2;
+                match is_full {
+                    true => self.leave_to_next_run(),
+                    false => Ok(()),
+                }
             }
             LookupError::Never(why) => {
                 self.waiting.extend(batches);
@@ -545,16 +560,17 @@ impl Reader {
         ledger.is_some_and(|ledger| ledger.is_on_disk())
     }
 
-    /// The import has ended, and Matomo is away.
-    fn give_up(&mut self) -> Result<()> {
+    /// Matomo is away, and the import has ended or needs the memory. The next run asks about the
+    /// batches, which are in the ledger.
+    fn leave_to_next_run(&mut self) -> Result<()> {
         if !self.is_on_disk() {
             return self.rely_on_answers("it does not answer now");
         }
-        self.context.console.warn_incomplete(format!(
-            "{} requests are not confirmed, because Matomo does not answer now: the next run asks \
-             whether it has their hits",
-            self.waiting.len() + self.suspects.len()
-        ));
+        let batches = self.waiting.drain(..).chain(self.suspects.drain(..));
+        for batch in batches {
+            self.shared.release(&batch);
+            self.left += 1;
+        }
         Ok(())
     }
 

@@ -393,7 +393,7 @@ fn hits_of_the_present_are_a_question_of_their_own() {
         .server
         .seen()
         .iter()
-        .map(|request| form(request))
+        .map(form)
         .map(|form| (form["date"].clone(), form["minTimestamp"].clone()))
         .collect();
     assert_eq!(
