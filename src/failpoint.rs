@@ -7,7 +7,7 @@
 //! the package lists itself with it among its dev-dependencies.
 
 use bytes::Bytes;
-use reqwest::blocking::Body;
+use reqwest::Body;
 
 #[cfg(feature = "failpoints")]
 pub use self::armed::{reach, request_body};
@@ -24,12 +24,15 @@ pub fn request_body(bytes: Bytes) -> Body {
 
 #[cfg(feature = "failpoints")]
 mod armed {
-    use std::io::{self, Read};
+    use std::convert::Infallible;
+    use std::pin::Pin;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::{Context, Poll, ready};
     use std::time::Duration;
 
-    use bytes::Buf;
+    use hyper::body::{Frame, SizeHint};
+    use tokio::time::{Sleep, sleep};
 
     use super::{Body, Bytes};
 
@@ -87,23 +90,46 @@ mod armed {
         if abort_at().is_none_or(|point| point.name != IN_BODY) {
             return Body::from(bytes);
         }
-        let length = bytes.len() as u64;
-        let half = bytes.len() / 2;
-        let (first, second) = (bytes.slice(..half), bytes.slice(half..));
-        Body::sized(
-            first.reader().chain(BetweenHalves).chain(second.reader()),
-            length,
-        )
+        Body::wrap(HalvedBody {
+            rest: bytes,
+            pause: None,
+        })
     }
 
-    /// Reaches the failpoint once what is before it is sent.
-    struct BetweenHalves;
+    struct HalvedBody {
+        rest: Bytes,
+        /// Between the halves.
+        pause: Option<Pin<Box<Sleep>>>,
+    }
 
-    impl Read for BetweenHalves {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            std::thread::sleep(SEND_TIME);
-            reach(IN_BODY);
-            Ok(0)
+    impl hyper::body::Body for HalvedBody {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if self.pause.is_some() && self.rest.is_empty() {
+                return Poll::Ready(None);
+            }
+            let length = match &mut self.pause {
+                None => {
+                    self.pause = Some(Box::pin(sleep(SEND_TIME)));
+                    self.rest.len() / 2
+                }
+                Some(pause) => {
+                    ready!(pause.as_mut().poll(context));
+                    reach(IN_BODY);
+                    self.rest.len()
+                }
+            };
+            let half = self.rest.split_to(length);
+            Poll::Ready(Some(Ok(Frame::data(half))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.rest.len() as u64)
         }
     }
 }

@@ -112,24 +112,45 @@ use shutdown::Shutdown;
 
 /// Runs the program. `args` begin with the name of the program.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::read(args) {
+    let args: Vec<OsString> = args.collect();
+    let mut console = Console::default();
+    let cli = match Cli::read(args.clone()) {
         Ok(cli) => cli,
         // Also --help and --version. A closed pipe is not a failure.
         Err(error) => {
             let _ = error.print();
+            if let Some(cli) = Cli::without_wrong_options(args, &error) {
+                config::pipe_rescue(&cli).save(&console, &Shutdown::new());
+            }
             return ExitCode::from(error.exit_code() as u8);
         }
     };
-    let mut console = Console::default();
-    let exit = match configure(cli, &mut console) {
-        Ok((config, shutdown)) => run::run(config, &console, &shutdown),
-        Err(error) => {
-            console.error(error.to_string());
-            Exit::of_run(Some(&error), None, false)
-        }
+    let done = match config::state_command(&cli) {
+        Ok(Some(command)) => command.run().map(|text| {
+            console.print(text);
+            Exit::Ok
+        }),
+        Ok(None) => import(cli, &mut console),
+        Err(error) => Err(error),
     };
+    let exit = done.unwrap_or_else(|error| {
+        console.error(error.to_string());
+        Exit::of_run(Some(&error), None, false)
+    });
     console.finish(exit);
     exit.into()
+}
+
+fn import(cli: Cli, console: &mut Console) -> Result<Exit> {
+    let rescue = config::pipe_rescue(&cli);
+    match configure(cli, console) {
+        Ok((config, shutdown)) => Ok(run::run(config, &rescue, console, &shutdown)),
+        Err(error) => {
+            console.error(error.to_string());
+            rescue.save(console, &Shutdown::new());
+            Ok(Exit::of_run(Some(&error), None, false))
+        }
+    }
 }
 
 fn configure(cli: Cli, console: &mut Console) -> Result<(Config, Shutdown)> {

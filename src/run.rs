@@ -13,7 +13,9 @@ use crate::error::{Error, ErrorKind, Exit, Result};
 use crate::hit_id::HitIdGenerator;
 use crate::import::dump;
 use crate::import::format_selector::FormatSelector;
-use crate::import::{ImportEnd, Importer, LedgerHandle, LineProcessor, Radio, RequestWriter};
+use crate::import::{
+    ImportEnd, Importer, LedgerHandle, LineProcessor, PipeRescue, Present, Radio, RequestWriter,
+};
 use crate::input::discover::{Source, discover};
 use crate::ledger::Ledger;
 use crate::matomo::tracking::Writer;
@@ -32,8 +34,9 @@ use crate::target::{ConnectedTarget, Target};
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// Runs an import, prints its messages and its summary, and returns the exit status.
-pub fn run(config: Config, console: &Console, shutdown: &Shutdown) -> Exit {
-    let outcome = import(config, console, shutdown);
+/// `rescue` saves the pipes if the run fails before its ledger is open.
+pub fn run(config: Config, rescue: &PipeRescue, console: &Console, shutdown: &Shutdown) -> Exit {
+    let outcome = import(config, rescue, console, shutdown);
     // An error of a recorder comes first: it caused the others.
     let error = shutdown.take_error().or(outcome.err());
     let by_signal =
@@ -44,13 +47,22 @@ pub fn run(config: Config, console: &Console, shutdown: &Shutdown) -> Exit {
     Exit::of_run(error.as_ref(), shutdown.signal(), console.is_incomplete())
 }
 
-fn import(config: Config, console: &Console, shutdown: &Shutdown) -> Result<()> {
+fn import(
+    config: Config,
+    rescue: &PipeRescue,
+    console: &Console,
+    shutdown: &Shutdown,
+) -> Result<()> {
     if config.dump_regex {
         let selector = FormatSelector::new(config.choice, config.format)?;
         return dump::print(&selector, &config.files, &config.input, console, shutdown);
     }
-    let mut run = setup(config, console, shutdown)?;
-    let outcome = run.importer.run(&run.sources);
+    let verify = config.verify;
+    let mut run = setup(config, rescue, console, shutdown)?;
+    let outcome = match verify {
+        Some(options) => run.importer.verify(&run.sources, options),
+        None => run.importer.run(&run.sources),
+    };
     run.finish(outcome, console, shutdown)
 }
 
@@ -59,6 +71,7 @@ struct Run {
     started: Instant,
     dry_run: bool,
     replaying: bool,
+    verifying: bool,
     sources: Vec<Source>,
     target: ConnectedTarget,
     account: Arc<Account>,
@@ -68,22 +81,29 @@ struct Run {
 }
 
 /// Opens the ledger, connects to the server, and starts the recorders.
-fn setup(config: Config, console: &Console, shutdown: &Shutdown) -> Result<Run> {
+fn setup(
+    config: Config,
+    rescue: &PipeRescue,
+    console: &Console,
+    shutdown: &Shutdown,
+) -> Result<Run> {
     let started = Instant::now();
-    let selector = FormatSelector::new(config.choice, config.format)?;
-    let target = Target::new(config.server, console)?;
+    let selector = FormatSelector::new(config.choice, config.format);
+    let target = Target::new(config.server, console);
+    let save_pipes = |_: &Error| rescue.save(console, shutdown);
+    let selector = selector.inspect_err(save_pipes)?;
+    let target = target.inspect_err(save_pipes)?;
     let sources = discover(&config.files, &mut |warning| {
         console.warn_incomplete(warning)
     });
     let ledger = match config.dry_run || target.is_sandbox() {
         true => None,
-        false => Some(LedgerHandle::open(
-            target.url(),
-            config.state_dir,
-            config.sites.idsite.as_deref(),
-            &config.delivery,
-            console,
-        )?),
+        false => {
+            let (url, idsite) = (target.url(), config.sites.idsite.as_deref());
+            let opened =
+                LedgerHandle::open(url, config.state_dir, idsite, &config.delivery, console);
+            Some(opened.inspect_err(|_| rescue.warn_of_loss(console))?)
+        }
     };
     let has_open_batches = ledger
         .as_ref()
@@ -117,7 +137,7 @@ fn setup(config: Config, console: &Console, shutdown: &Shutdown) -> Result<Run> 
     };
     let prepared = prepare().inspect_err(|_: &Error| {
         if let Some(ledger) = &ledger {
-            ledger.save_pipes(&sources, &config.input.line_options(), shutdown, console);
+            ledger.save_pipes(&sources, &config.input, shutdown, console);
             ledger.warn_of_lost_pipes(&sources, console);
         }
     });
@@ -157,12 +177,14 @@ fn setup(config: Config, console: &Console, shutdown: &Shutdown) -> Result<Run> 
             .as_ref()
             .map(|sandbox| sandbox.store().clone()),
         hasher: FixedState::default(),
+        present: Present::now(),
         console: console.clone(),
     };
     Ok(Run {
         started,
         dry_run: config.dry_run,
         replaying,
+        verifying: config.verify.is_some(),
         importer: Importer {
             input: config.input,
             selector,
@@ -235,7 +257,8 @@ impl Run {
             replaying: self.replaying,
         };
         // An import that failed before its first line has nothing to sum up.
-        if outcome.is_ok() || account.total(Count::Read) > 0 {
+        let is_import = outcome.is_ok() && !self.verifying;
+        if is_import || account.total(Count::Read) > 0 {
             let listening = radio.map_or_else(String::new, |radio| listening(radio, account));
             console.print(format!("{}{listening}", summary.text()));
         }

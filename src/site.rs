@@ -6,6 +6,7 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use foldhash::fast::RandomState;
+use url::Host;
 
 use crate::error::{Error, Result};
 use crate::hit::{HitDays, Site, SiteCalendar};
@@ -18,18 +19,22 @@ use crate::report::summary::SiteSummary;
 /// A longer text, port included, is not a host name. Matomo is not asked for it.
 const MAX_HOST_BYTES: usize = 300;
 /// Cached hosts. Above this, hosts without a site of their own are dropped and looked up again.
-const MAX_CACHED_HOSTS: usize = 100_000;
+const MAX_CACHED_HOSTS: usize = 10_000;
+/// Hosts in one call; Matomo 5.8 takes no more.
+const MAX_EXPECTED_HOSTS: usize = 50;
 /// Unmatched hosts listed in the summary, and the characters shown of each.
 const MAX_LISTED: usize = 1000;
 const MAX_LISTED_CHARS: usize = MAX_HOST_BYTES;
 /// Distinct unmatched hosts that are counted.
-const MAX_COUNTED: usize = 1_000_000;
+const MAX_COUNTED: usize = 100_000;
 
 #[derive(Clone, Debug, Default)]
 pub struct SiteOptions {
     pub idsite: Option<String>,
     pub fallback: Option<String>,
     pub add: bool,
+    /// `--add-sites-max`
+    pub max_added: usize,
     /// The site of hits from logs without hosts, if `idsite` does not set one for all.
     pub hostless: Option<String>,
     /// Look up the time zone of each site, because the days of its hits matter.
@@ -47,9 +52,17 @@ pub struct Sites {
     hostless: Option<Rc<Site>>,
     /// The site of each host seen so far. When replaying, of each site ID that Matomo has.
     cache: HashMap<Vec<u8>, Option<Rc<Site>>, RandomState>,
+    /// New hosts in the lines that come next, and then the IDs of their sites.
+    expected: HashMap<Vec<u8>, Option<String>, RandomState>,
+    /// Matomo answers questions about several hosts.
+    asks_in_bulk: bool,
+    /// A host was looked up alone.
+    missed: bool,
     existed: BTreeSet<String>,
     /// Host and ID of each site that was created.
     created: BTreeMap<String, String>,
+    /// A host got no site because there are `max_added` new ones.
+    is_full: bool,
     unmatched: UnmatchedHosts,
 }
 
@@ -100,8 +113,12 @@ impl Sites {
             sites: Vec::new(),
             hostless: None,
             cache: HashMap::default(),
+            expected: HashMap::default(),
+            asks_in_bulk: true,
+            missed: false,
             existed: BTreeSet::new(),
             created: BTreeMap::new(),
+            is_full: false,
             unmatched: UnmatchedHosts::default(),
         };
         if let Some(id) = sites.options.idsite.clone() {
@@ -157,7 +174,16 @@ impl Sites {
             }
             return Ok(fallback.map(|id| self.add_existing(&id, api)));
         }
-        let site = self.look_up(&String::from_utf8_lossy(host), api, console)?;
+        let known = self.expected.remove(host);
+        let name = String::from_utf8_lossy(host);
+        let known = match known {
+            Some(known) => known,
+            None => {
+                self.missed = true;
+                api.site_of_host(&name)?
+            }
+        };
+        let site = self.choose(&name, known, api, console)?;
         if site.is_none() {
             self.unmatched.add("", host);
         }
@@ -194,12 +220,80 @@ impl Sites {
             .retain(|_, site| site.as_ref().is_some_and(|site| Some(&site.id) != fallback));
     }
 
-    /// Takes the site that Matomo knows for the host, else the fallback, else creates one if the
+    /// Whether it is worth looking up several hosts at once.
+    pub fn asks_for_hosts(&self) -> bool {
+        self.asks_in_bulk && matches!(self.rule, SiteRule::ByHost)
+    }
+
+    /// Whether a host was looked up alone since this was last asked.
+    pub fn take_miss(&mut self) -> bool {
+        std::mem::take(&mut self.missed) && self.asks_for_hosts()
+    }
+
+    /// Notes the host of a line that comes next, for [`Sites::look_up_expected`].
+    pub fn expect_host(&mut self, host: Option<&[u8]>) {
+        if let Some(host) = host
+            && !host.is_empty()
+            && host.len() <= MAX_HOST_BYTES
+            && self.expected.len() < MAX_EXPECTED_HOSTS
+            && !self.cache.contains_key(host)
+        {
+            self.expected.insert(host.to_vec(), None);
+        }
+    }
+
+    /// Looks up all expected hosts in one call.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a shutdown is requested.
+    pub fn look_up_expected(&mut self, api: &Api) -> Result<()> {
+        let hosts = std::mem::take(&mut self.expected);
+        if hosts.len() < 2 {
+            return Ok(());
+        }
+        let hosts: Vec<Vec<u8>> = hosts.into_keys().collect();
+        let names: Vec<_> = hosts
+            .iter()
+            .map(|host| String::from_utf8_lossy(host))
+            .collect();
+        match api.sites_of_hosts(&names) {
+            Ok(Some(ids)) => self.expected.extend(hosts.into_iter().zip(ids)),
+            Err(ApiError::Interrupted) => return Err(ApiError::Interrupted.into()),
+            // Looking them up one by one reports what is wrong.
+            Ok(None) | Err(_) => self.asks_in_bulk = false,
+        }
+        Ok(())
+    }
+
+    /// Takes the site that Matomo has for the host, else the fallback, else creates one if the
     /// user wants that.
-    fn look_up(&mut self, host: &str, api: &Api, console: &Console) -> Result<Option<Rc<Site>>> {
-        let id = match (api.site_of_host(host)?, &self.options.fallback) {
+    fn choose(
+        &mut self,
+        host: &str,
+        known: Option<String>,
+        api: &Api,
+        console: &Console,
+    ) -> Result<Option<Rc<Site>>> {
+        let id = match (known, &self.options.fallback) {
             (Some(id), _) => id,
             (None, Some(fallback)) => fallback.clone(),
+            (None, None) if self.options.add && !is_host_name(host) => {
+                console.debug(1, || {
+                    format!("no site for {host}: it is no valid host name")
+                });
+                return Ok(None);
+            }
+            (None, None) if self.options.add && self.created.len() >= self.options.max_added => {
+                if !std::mem::replace(&mut self.is_full, true) {
+                    console.warn_incomplete(format!(
+                        "{} sites were created, so {host} and further hosts get none: check the \
+                         hosts in the log, or raise --add-sites-max",
+                        self.created.len()
+                    ));
+                }
+                return Ok(None);
+            }
             (None, None) if self.options.add => {
                 return match api.add_site(host) {
                     Ok(id) => {
@@ -291,6 +385,33 @@ impl Sites {
     }
 }
 
+/// Whether a site may be created for this host: a name or an address, perhaps with a port. It comes
+/// from a client's request. `--log-hostname` may have a scheme.
+fn is_host_name(host: &str) -> bool {
+    let name = host
+        .strip_prefix("https://")
+        .or_else(|| host.strip_prefix("http://"))
+        .unwrap_or(host);
+    let (name, port) = match name.rsplit_once(':') {
+        Some((before, port)) if !port.ends_with(']') => (before, Some(port)),
+        _ => (name, None),
+    };
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_name = match Host::parse(name) {
+        Ok(Host::Domain(_)) => name.len() <= 253 && name.split('.').all(is_label),
+        Ok(address) => address.to_string() == name,
+        Err(_) => false,
+    };
+    is_name && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
 /// The error for a log without hosts if no option sets the site.
 pub fn no_host(log: &str, format: &str) -> Error {
     Error::of_log(format!(
@@ -306,15 +427,12 @@ mod tests {
         let site = |id: &&str| {
             let id = (*id).to_owned();
             let main_url = "https://example.org/".to_owned();
-            let timezone = None;
-            (
-                id.clone(),
-                ApiSite {
-                    id,
-                    main_url,
-                    timezone,
-                },
-            )
+            let site = ApiSite {
+                id: id.clone(),
+                main_url,
+                ..ApiSite::default()
+            };
+            (id, site)
         };
         Sites {
             options: SiteOptions::default(),
@@ -322,8 +440,12 @@ mod tests {
             sites: Vec::new(),
             hostless: None,
             cache: HashMap::default(),
+            expected: HashMap::default(),
+            asks_in_bulk: true,
+            missed: false,
             existed: BTreeSet::new(),
             created: BTreeMap::new(),
+            is_full: false,
             unmatched: UnmatchedHosts::default(),
         }
     }
@@ -345,6 +467,44 @@ mod tests {
         assert_eq!(summary.unmatched.len(), MAX_LISTED);
         assert!(summary.unmatched[0].starts_with("unrecognized site ID 00000000xxx"));
         assert!(summary.unmatched.iter().all(|name| name.len() < 400));
+    }
+
+    #[test]
+    fn sites_are_created_for_host_names_only() {
+        for host in [
+            "www.example.com",
+            "localhost",
+            "a_b.example.org:8080",
+            "192.0.2.1",
+            "[2001:db8::1]:80",
+            "xn--bcher-kva.example",
+            "https://www.example.com",
+        ] {
+            assert!(is_host_name(host), "{host}");
+        }
+        let long = "a".repeat(64);
+        for host in [
+            "",
+            "//evil/",
+            "a b",
+            "[::1",
+            "user:pw@host",
+            "user@host",
+            "a\r\nX: y",
+            "a..b",
+            "-a.example",
+            "a.example:http",
+            "a.example:",
+            "a.example/path",
+            "a%20b",
+            "0x7f.1",
+            "bücher.example",
+            "http://",
+            "<script>",
+            &long,
+        ] {
+            assert!(!is_host_name(host), "{host}");
+        }
     }
 
     #[test]

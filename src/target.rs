@@ -21,7 +21,7 @@ use crate::shutdown::Shutdown;
 pub enum TargetOptions {
     Matomo {
         client: ClientOptions,
-        token: TokenSources,
+        token: Box<TokenSources>,
     },
     Sandbox {
         /// The database that keeps its hits. `None`: they are kept in memory.
@@ -38,7 +38,7 @@ pub struct Target {
 }
 
 enum Credentials {
-    Matomo(TokenSources),
+    Matomo(Box<TokenSources>),
     /// The running sandbox, which knows its token. It stops when dropped.
     Sandbox(Sandbox),
 }
@@ -151,6 +151,11 @@ impl Target {
                          use --token-auth-file or MATOMO_TOKEN_AUTH instead",
                     );
                 }
+                if let (Some(url), true) = (client.unencrypted(), found.token.is_some()) {
+                    console.warn(format!(
+                        "the token is sent to {url} without encryption: use https"
+                    ));
+                }
                 (found.token, None)
             }
         };
@@ -169,9 +174,10 @@ impl Target {
 /// Keeps secrets from the command line and the environment out of all output.
 fn hide_secrets(token: &TokenSources, client: &Client, console: &Console) {
     let secrets = [&token.token_auth, &token.environment, &token.password];
+    let of_client = client.secrets();
     secrets
         .into_iter()
         .flatten()
-        .chain(client.passwords())
+        .chain(&of_client)
         .for_each(|secret| console.hide(secret));
 }

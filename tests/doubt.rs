@@ -126,6 +126,65 @@ fn a_deadlock_that_kept_the_second_half() {
 }
 
 #[test]
+fn addresses_without_their_end_are_found_without_their_urls() {
+    for fault in [Fault::CommitClose, Fault::Deadlock] {
+        let sandbox = assert_settled(fault);
+        let by_url = |segment: &String| segment.contains("actionUrl");
+        let calls = sandbox.log().api;
+        let mut segments = calls.iter().filter_map(|call| call.form.get("segment"));
+        assert!(!segments.any(by_url));
+    }
+}
+
+#[test]
+fn hits_whose_dates_matomo_replaces_are_found_in_the_present() {
+    for year in ["2001", "2085"] {
+        let sandbox = faulty(Live::Open, Fault::CommitClose);
+        let log = logs::log(60).replace("/2024", &format!("/{year}"));
+        import_log(&sandbox, log, "").exits(0);
+        assert_each_once(&sandbox, 60);
+    }
+}
+
+#[test]
+fn an_odd_answer_to_the_question_decides_nothing() {
+    for odd in [Fault::Html(200), Fault::Html(404), Fault::HalfJson] {
+        let sandbox = started(Options {
+            faults: Faults {
+                script: vec![None, Some(Fault::CommitClose)],
+                // The site is asked for first.
+                api: vec![None, Some(odd)],
+                ..Faults::default()
+            },
+            ..options()
+        });
+        import(&sandbox, "").exits(0);
+        assert_each_once(&sandbox, 60);
+    }
+}
+
+#[test]
+fn hits_that_a_long_visit_may_hide_are_not_sent_again() {
+    let sandbox = faulty(Live::Open, Fault::CommitClose);
+    // One visitor, whose visit shows 500 actions. Batches are of 300.
+    let ended = import_log(
+        &sandbox,
+        logs::log_of(700, 1),
+        "--recorder-max-payload-size=300",
+    );
+    let ended = ended.exits(3).says(&[
+        "100 hits of access.log:501-600 are unconfirmed",
+        "not sent again",
+    ]);
+    let summary = ended.summary();
+    assert_eq!(
+        (summary.get("imported"), summary.get("in_doubt")),
+        (600, 100)
+    );
+    assert_each_once(&sandbox, 700);
+}
+
+#[test]
 fn whole_addresses_are_found_too() {
     assert_settled_by(with_whole_addresses(Fault::CommitClose));
     assert_settled_by(with_whole_addresses(Fault::Deadlock));

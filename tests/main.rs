@@ -8,6 +8,7 @@ mod concurrency; // many recorders at once
 mod connection; // no way to Matomo
 mod doubt; // answers that never came
 mod fake_matomo; // the server of these tests
+mod hosts; // hosts without a site
 mod kindness; // what suits the server
 mod listening; // radio logs and listening sessions
 mod memory; // what a long log takes
@@ -25,4 +26,5 @@ mod sandbox; // --sandbox
 mod signals; // SIGINT, SIGTERM, SIGHUP
 mod support; // the harness
 mod token; // where it comes from, and where it never goes
+mod verify; // --verify and --repair
 mod wrong_use; // command lines that cannot be meant

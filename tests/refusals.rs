@@ -54,7 +54,8 @@ fn an_unknown_site_stops_before_anything_is_sent() {
 fn a_bad_token_stops_before_anything_is_sent() {
     let sandbox = started(options());
     let ended = import_as(&sandbox, "ffffffffffffffffffffffffffffffff", "");
-    assert_eq!(ended.exits(1).says(&["error: ", "token"]).out, "");
+    let says = ["error: ", "the token is wrong or has expired"];
+    assert_eq!(ended.exits(1).says(&says).out, "");
     assert!(sandbox.log().tracker.is_empty());
 }
 
@@ -100,6 +101,42 @@ fn bulk_tracking_switched_off_is_the_likely_cause_of_a_400() {
     assert_eq!(ended.summary().get("imported"), 0);
     assert_eq!(count(&sandbox), 0);
     assert_eq!(sandbox.log().tracker.len(), 1);
+}
+
+#[test]
+fn a_413_for_a_small_request_is_retried() {
+    let sandbox = faulty(Faults {
+        script: vec![None, Some(Fault::TooLarge), None, Some(Fault::TooLarge)],
+        ..Faults::default()
+    });
+    let ended = import(&sandbox, "--idsite=1 --recorder-max-payload-size=1").exits(0);
+    assert_eq!(ended.summary().get("imported"), 20);
+    assert_each_once(&sandbox, 20);
+}
+
+#[test]
+fn a_proxy_that_answers_413_to_everything_stops_the_import() {
+    for args in ["", "--recorder-max-payload-size=1"] {
+        let sandbox = always(Fault::TooLarge);
+        let ended = import(&sandbox, &format!("--idsite=1 {args}"))
+            .exits(1)
+            .says(&["413"]);
+        let summary = ended.summary();
+        assert_eq!((summary.get("refused"), summary.get("unsent")), (0, 20));
+    }
+}
+
+#[test]
+fn a_hit_that_always_gets_413_is_refused_if_others_are_accepted() {
+    let sandbox = faulty(Faults {
+        rules: vec![(When::UrlHolds("page-7".to_owned()), Fault::TooLarge)],
+        ..Faults::default()
+    });
+    let ended = import(&sandbox, "--idsite=1")
+        .exits(3)
+        .says(&["access.log:8"]);
+    assert_eq!(ended.summary().get("refused"), 1);
+    assert_eq!(count(&sandbox), 19);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::fake::{FakeMatomo, Fault, Faults, Options, When};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Live, Options, When};
 use rustix::process::Signal;
 
 use crate::support::http::{Response, Server};
@@ -236,4 +236,30 @@ fn a_signal_while_a_site_is_looked_up_in_midst_of_an_import_is_obeyed() {
     let ended = program.end();
     assert!(begun.elapsed() < Duration::from_secs(8), "{ended}");
     assert!(!ended.err.contains(" in import-logs"), "{ended}");
+}
+
+#[test]
+fn an_answer_that_arrives_while_the_program_is_stopped_is_read() {
+    let timeout = Duration::from_millis(500);
+    let sandbox = started(Options {
+        delay: Duration::from_millis(100),
+        live: Live::Closed,
+        ..options()
+    });
+    let folder = Folder::with_log(logs::log(20));
+    let mut program = Program::new(&folder)
+        .to(&sandbox)
+        .args("--idsite=1 --in-doubt=stop --retry-max-attempts=1 access.log")
+        .arg(format!("--request-timeout={}", timeout.as_secs_f64()))
+        .start();
+    // The request is under way, and not answered yet.
+    assert!(until(SOON, || sandbox.log().tracker.len() == 1));
+    program.signal(Signal::STOP);
+    assert!(sandbox.wait_idle(SOON));
+    // The time-out of the request passes.
+    std::thread::sleep(2 * timeout);
+    assert!(!program.has_ended());
+    program.signal(Signal::CONT);
+    let ended = program.end().exits(0);
+    assert_eq!((ended.summary().get("imported"), count(&sandbox)), (20, 20));
 }

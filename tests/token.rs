@@ -26,7 +26,8 @@ fn program(sandbox: &FakeMatomo, folder: &Folder, args: &str) -> Program {
 #[test]
 fn from_a_file() {
     let (sandbox, folder) = (sandbox(), Folder::new());
-    folder.write("token", format!("{}\n", sandbox.token().expose()));
+    let path = folder.write("token", format!("{}\n", sandbox.token().expose()));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let ended = import(&sandbox, &folder, "--token-auth-file=token").exits(0);
     assert_eq!(ended.err, "");
     assert_each_once(&sandbox, 10);
@@ -205,4 +206,36 @@ fn it_is_hidden_in_errors() {
     )
     .exits(2);
     import(&sandbox, &folder, &format!("--tokenauth={token}")).exits(2);
+}
+
+#[test]
+fn files_with_addresses_are_for_their_owner_only() {
+    let (sandbox, folder) = (sandbox(), Folder::new());
+    let token = sandbox.token().expose();
+    let written = "--output=out --rejects=rejects";
+    program(&sandbox, &folder, written)
+        .env("MATOMO_TOKEN_AUTH", token)
+        .through("umask 000")
+        .run()
+        .exits(0);
+    let program = Program::new(&folder).args("--sandbox=trial.db access.log");
+    program.through("umask 000").run().exits(0);
+    for name in ["out", "rejects", "trial.db"] {
+        let mode = fs::metadata(folder.file(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn a_failed_login_is_named() {
+    let options = Options {
+        login: Some(("admin".into(), Secret::new("correct horse"))),
+        ..options()
+    };
+    let (sandbox, folder) = (started(options), Folder::new());
+    let ended = program(&sandbox, &folder, "--login=joe --password=guessed").run();
+    ended.exits(1).says(&["login 'joe'"]).hides("guessed");
 }

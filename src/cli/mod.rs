@@ -11,8 +11,10 @@ pub mod abbreviation;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
+use crate::matomo::visit_log::VerifyMode;
 use crate::radio::Network;
 use crate::recorder::{InDoubt, ReadBackMode};
 
@@ -35,7 +37,11 @@ pub struct Cli {
     /// Log files, '-' for standard input, or quoted glob patterns (*, ?, [..])
     ///
     /// Files compressed with gzip, bzip2, zstd or xz are decompressed.
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(
+        value_name = "FILE",
+        required_unless_present_any = ["status", "forget", "forget_unconfirmed"],
+        conflicts_with_all = ["status", "forget", "forget_unconfirmed"]
+    )]
     pub files: Vec<OsString>,
     #[command(flatten, next_help_heading = "Matomo")]
     pub matomo: MatomoArgs,
@@ -93,6 +99,9 @@ pub struct SiteArgs {
     /// Create a site for each host that matches none
     #[arg(long)]
     pub add_sites_new_hosts: bool,
+    /// Maximum number of sites that --add-sites-new-hosts creates in a run
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub add_sites_max: String,
     /// Host of all hits, overriding the log
     #[arg(long, value_name = "HOST")]
     pub log_hostname: Option<String>,
@@ -185,6 +194,9 @@ pub struct ConnectionArgs {
     /// Send the hits read so far when standard input pauses for SECONDS
     #[arg(long, value_name = "SECONDS", default_value = "2")]
     pub flush_interval: String,
+    /// Seconds to wait for a program that opens a named pipe for writing
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    pub pipe_wait: String,
 }
 
 /// What is kept between runs.
@@ -199,9 +211,29 @@ pub struct StateArgs {
     /// asked whether it has them
     #[arg(long, value_name = "POLICY", default_value = "resend")]
     pub in_doubt: InDoubt,
+    /// Print what --state-dir knows: logs and how far they are imported, pending hits, and
+    /// unconfirmed lines
+    #[arg(long)]
+    pub status: bool,
+    /// Forget LOG, so that an import reads it from its beginning; may be given several times
+    #[arg(long, value_name = "LOG", action = ArgAction::Append)]
+    pub forget: Vec<PathBuf>,
+    /// Clear the list of unconfirmed lines
+    #[arg(long)]
+    pub forget_unconfirmed: bool,
+    /// Ask Matomo whether it has the hits of the logs that are already imported, instead of
+    /// importing
+    #[arg(long, value_name = "HITS", num_args = 0..=1, require_equals = true, default_missing_value = "sample")]
+    pub verify: Option<VerifyMode>,
+    /// Send the hits that --verify=all finds missing
+    #[arg(long)]
+    pub repair: bool,
     /// Ask Matomo whether it has the hits that it acknowledged [default: on with several recorders]
     #[arg(long, value_name = "WHEN")]
     pub read_back: Option<ReadBackMode>,
+    /// Maximum size of the copy of a pipe in --state-dir; K, M, G and T are units
+    #[arg(long, value_name = "SIZE", default_value = "16G")]
+    pub spool_max: String,
 }
 
 /// How a line is written.
@@ -407,10 +439,42 @@ pub struct OutputArgs {
 impl Cli {
     /// Parses a command line, program name first. The error prints itself and knows its exit
     /// status.
-    pub fn read(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let command = command();
-        let args = abbreviation::expand(&command, args);
+        let args = abbreviation::expand(&command, args.into_iter());
         Cli::from_arg_matches(&command.try_get_matches_from(args)?)
+    }
+
+    /// Parses a command line without the options that made it fail with `error`. Returns `None` if
+    /// that is not enough.
+    pub fn without_wrong_options(args: Vec<OsString>, error: &clap::Error) -> Option<Cli> {
+        let mut wrong = wrong_option(error)?;
+        let mut args = abbreviation::expand(&command(), args.into_iter());
+        loop {
+            let before = args.len();
+            args.retain(|arg| {
+                let arg = arg.to_string_lossy();
+                arg.split('=').next() != Some(&wrong)
+            });
+            if args.len() == before {
+                return None;
+            }
+            match Self::read(args.clone()) {
+                Ok(cli) => return Some(cli),
+                Err(error) => wrong = wrong_option(&error)?,
+            }
+        }
+    }
+}
+
+/// The name of the option that an error is about. `None` for `--help` and `--version`.
+fn wrong_option(error: &clap::Error) -> Option<String> {
+    match error.get(ContextKind::InvalidArg)? {
+        // With the name of its value: `--in-doubt <POLICY>`.
+        ContextValue::String(text) if error.use_stderr() => {
+            text.split([' ', '=']).next().map(str::to_owned)
+        }
+        _ => None,
     }
 }
 

@@ -25,13 +25,15 @@ use crate::format::{Field, Fields, Wanted};
 use crate::hit::HitOptions;
 use crate::hit::replay::ReplayOptions;
 use crate::import::format_selector::FormatChoice;
-use crate::import::{InputOptions, RadioOptions};
+use crate::import::{InputOptions, PipeRescue, RadioOptions, VerifyOptions};
 use crate::input::encoding::Encoding;
 use crate::input::pattern::Pattern;
+use crate::ledger::{StateCommand, TargetKey};
 use crate::matomo::auth::{self, LocalMatomo, TokenSources};
-use crate::matomo::client::ClientOptions;
+use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::RetryPolicy;
 use crate::matomo::tracking::TrackingOptions;
+use crate::matomo::visit_log::VerifyMode;
 use crate::radio::Audience;
 use crate::recorder::{DeliveryOptions, ReadBackMode};
 use crate::secret::Secret;
@@ -39,7 +41,7 @@ use crate::site::SiteOptions;
 use crate::target::TargetOptions;
 use values::{
     date, different_files, non_empty, number, patterns, positive_seconds, reject_empty, seconds,
-    variables, wrong,
+    size, variables, wrong,
 };
 
 /// Everything that a run needs to know.
@@ -67,6 +69,8 @@ pub struct Config {
     /// Append to an existing file of rejects. With a state directory, its lines are never read
     /// again.
     pub keeps_rejects: bool,
+    /// Verify the logs instead of importing them.
+    pub verify: Option<VerifyOptions>,
     /// Where the ledger is kept between runs.
     pub state_dir: Option<PathBuf>,
     pub show_progress: bool,
@@ -104,6 +108,7 @@ impl Config {
                 idsite: non_empty("--idsite", &cli.sites.idsite)?,
                 fallback: non_empty("--idsite-fallback", &cli.sites.idsite_fallback)?,
                 add: cli.sites.add_sites_new_hosts,
+                max_added: number("--add-sites-max", &cli.sites.add_sites_max)?,
                 // The sandbox always has a site 1.
                 hostless: cli.matomo.sandbox.is_some().then(|| "1".to_owned()),
                 time_zones: delivery.recorders > 1,
@@ -114,11 +119,36 @@ impl Config {
             dump_regex: cli.log_format.dump_log_regex,
             rejects: cli.output.rejects.clone(),
             keeps_rejects: requested_state_dir(&cli).is_some(),
+            verify: verify(&cli)?,
             state_dir: state_dir(&cli)?,
             show_progress: cli.output.show_progress,
             progress_delay: seconds("--show-progress-delay", &cli.output.show_progress_delay)?,
             files: cli.files,
         })
+    }
+}
+
+/// What is needed to save pipes if an option is wrong. Wrong options count as not given.
+pub fn pipe_rescue(cli: &Cli) -> PipeRescue {
+    let is_trial = cli.matomo.dry_run || cli.matomo.sandbox.is_some();
+    let is_import = !is_trial && !cli.log_format.dump_log_regex;
+    let url = cli.matomo.url.as_deref().unwrap_or_default();
+    let url = Client::parse_url(url).ok();
+    PipeRescue {
+        files: match is_import {
+            true => cli.files.clone(),
+            false => Vec::new(),
+        },
+        state_dir: requested_state_dir(cli),
+        target: url.map(|url| TargetKey::new(&url, cli.sites.idsite.as_deref())),
+        input: InputOptions {
+            encoding: Encoding::by_name(&cli.log_format.encoding).unwrap_or_default(),
+            skip: 0,
+            limit: None,
+            flush_interval: Duration::ZERO,
+            pipe_wait: Duration::ZERO,
+            spool_max: size("--spool-max", &cli.state.spool_max).unwrap_or(u64::MAX),
+        },
     }
 }
 
@@ -132,6 +162,8 @@ fn input(cli: &Cli) -> Result<InputOptions> {
             .map(|limit| number("--debug-request-limit", limit))
             .transpose()?,
         flush_interval: flush_interval.max(Duration::from_millis(10)),
+        pipe_wait: seconds("--pipe-wait", &cli.connection.pipe_wait)?,
+        spool_max: size("--spool-max", &cli.state.spool_max)?,
     })
 }
 
@@ -403,7 +435,7 @@ fn target(cli: &Cli, timeout: Duration, recorders: usize) -> Result<TargetOption
         )),
         (None, Some(_)) => Ok(TargetOptions::Matomo {
             client,
-            token: token_sources(authentication),
+            token: Box::new(token_sources(authentication, timeout)),
         }),
         // Nothing is sent, so no address is needed.
         (None, None) if cli.log_format.dump_log_regex => {
@@ -422,7 +454,7 @@ fn reads_token_and_log_from_stdin(cli: &Cli) -> bool {
         && cli.files.iter().any(|file| file == "-")
 }
 
-fn token_sources(from: &AuthenticationArgs) -> TokenSources {
+fn token_sources(from: &AuthenticationArgs, timeout: Duration) -> TokenSources {
     TokenSources {
         token_auth: from.token_auth.clone().map(Secret::new),
         token_auth_file: from.token_auth_file.clone(),
@@ -436,8 +468,51 @@ fn token_sources(from: &AuthenticationArgs) -> TokenSources {
             testmode: from.enable_testmode,
             // Set once the URL is parsed.
             host: String::new(),
+            timeout,
         },
     }
+}
+
+/// The options that work on a state directory instead of importing logs.
+///
+/// # Errors
+///
+/// If no state directory is given.
+pub fn state_command(cli: &Cli) -> Result<Option<StateCommand>> {
+    let state = &cli.state;
+    if !state.status && state.forget.is_empty() && !state.forget_unconfirmed {
+        return Ok(None);
+    }
+    let Some(dir) = requested_state_dir(cli) else {
+        return Err(Error::usage(
+            "--status, --forget and --forget-unconfirmed need --state-dir",
+        ));
+    };
+    Ok(Some(StateCommand {
+        dir,
+        show: state.status,
+        forget: state.forget.clone(),
+        forget_unconfirmed: state.forget_unconfirmed,
+    }))
+}
+
+fn verify(cli: &Cli) -> Result<Option<VerifyOptions>> {
+    let repair = cli.state.repair;
+    let Some(mode) = cli.state.verify else {
+        return match repair {
+            true => Err(Error::usage("--repair needs --verify=all")),
+            false => Ok(None),
+        };
+    };
+    if cli.matomo.dry_run || cli.matomo.sandbox.is_some() || requested_state_dir(cli).is_none() {
+        return Err(Error::usage(
+            "--verify needs the --state-dir and the --url of the import",
+        ));
+    }
+    if repair && mode != VerifyMode::All {
+        return Err(Error::usage("--repair needs --verify=all"));
+    }
+    Ok(Some(VerifyOptions { mode, repair }))
 }
 
 /// The state directory given by option or by systemd.

@@ -84,6 +84,26 @@ pub(super) fn number<T: std::str::FromStr>(option: &str, text: &str) -> Result<T
         .map_err(|_| wrong(option, text, expected))
 }
 
+/// Bytes, more than zero, with an optional unit: `500M`, `2G`.
+pub(super) fn size(option: &str, text: &str) -> Result<u64> {
+    let trimmed = text.trim();
+    let digits = trimmed.trim_end_matches(|last: char| !last.is_ascii_digit());
+    let power = match trimmed[digits.len()..].trim().to_ascii_uppercase().as_str() {
+        "" => Some(0),
+        "K" => Some(10),
+        "M" => Some(20),
+        "G" => Some(30),
+        "T" => Some(40),
+        _ => None,
+    };
+    let bytes = power.and_then(|power| digits.parse::<u64>().ok()?.checked_mul(1 << power));
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| {
+        Error::usage(format!(
+            "{option}={text}: expected a size, such as 500M or 2G"
+        ))
+    })
+}
+
 /// Seconds, with an optional fraction. Values over a year count as a year.
 pub(super) fn seconds(option: &str, text: &str) -> Result<Duration> {
     const YEAR: f64 = 31_536_000.0;

@@ -3,7 +3,7 @@
 //! As with Python's `re.match`, the regex must match from the start of the line, need not reach its
 //! end, and sees the final newline. `fancy_regex` runs most regexes in time linear in the line.
 //! Look-around and references need backtracking, which is bounded: a line that exceeds the bounds
-//! does not match.
+//! is given up.
 //!
 //! guide/formats.md, "Custom regexes".
 
@@ -13,6 +13,7 @@ mod tests;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bumpalo::Bump;
 use fancy_regex::{Captures, ParseError};
@@ -147,6 +148,10 @@ impl Format for Custom {
     fn regex(&self) -> Option<String> {
         Some(self.typed.clone())
     }
+
+    fn gave_up(&self) -> bool {
+        self.regex.gave_up.swap(false, Ordering::Relaxed)
+    }
 }
 
 /// A regex in Python's syntax, matched from the start of a line.
@@ -158,6 +163,8 @@ pub(super) struct PythonRegex {
     /// A back-reference or condition gives its group by number.
     pub refers_by_number: bool,
     pub backtracks: bool,
+    /// It took too long on a line.
+    pub gave_up: AtomicBool,
 }
 
 impl PythonRegex {
@@ -195,15 +202,18 @@ impl PythonRegex {
             names: rewritten.names,
             refers_by_number: rewritten.refers_by_number,
             backtracks: rewritten.backtracks,
+            gave_up: AtomicBool::new(false),
         })
     }
 
     /// Matches a line. Returns `None` as well if matching takes too long.
     pub fn captures<'t>(&self, text: &'t str) -> Option<Captures<'t, str>> {
-        if self.backtracks && text.len() > Self::MAX_BACKTRACKED_LINE_BYTES {
-            return None;
-        }
-        self.regex.captures(text).ok()?
+        let is_too_long = self.backtracks && text.len() > Self::MAX_BACKTRACKED_LINE_BYTES;
+        let found = (!is_too_long).then(|| self.regex.captures(text).ok());
+        found.flatten().unwrap_or_else(|| {
+            self.gave_up.store(true, Ordering::Relaxed);
+            None
+        })
     }
 }
 

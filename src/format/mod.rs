@@ -70,6 +70,12 @@ pub trait Format: Send + Sync {
     /// `None` for a JSON format, and for the W3C family before its header.
     fn regex(&self) -> Option<String>;
 
+    /// Whether a line was a misfit only because a regular expression took too long, since this was
+    /// last asked.
+    fn gave_up(&self) -> bool {
+        false
+    }
+
     /// Whether detection may take the line for this format. Stricter than [`Format::parse`].
     fn recognizes(&self, _line: &[u8]) -> bool {
         true

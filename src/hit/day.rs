@@ -32,15 +32,17 @@ pub enum HitDays {
 
 /// The time zone of a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Zone {
+pub enum Zone {
     Named(Tz),
     /// Seconds east of UTC.
     Fixed(i64),
 }
 
 impl Zone {
+    pub const UTC: Self = Self::Fixed(0);
+
     /// Reads a name as Matomo has it: `Europe/Berlin`, `UTC`, `UTC+5.5`.
-    fn parse(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         if let Ok(zone) = name.parse() {
             return Some(Self::Named(zone));
         }
@@ -48,7 +50,8 @@ impl Zone {
         (hours.abs() <= 24.0).then_some(Self::Fixed((hours * 3600.0) as i64))
     }
 
-    fn day(self, time: i64) -> i32 {
+    /// The day of a time, counted from 1970.
+    pub fn day(self, time: i64) -> i32 {
         let offset = match self {
             Self::Fixed(offset) => offset,
             Self::Named(zone) => DateTime::from_timestamp(time, 0).map_or(0, |time| {

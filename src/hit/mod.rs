@@ -16,7 +16,7 @@ use crate::format::date::DateFormat;
 use crate::format::{Field, Fields, Format, Record, whole_number};
 use crate::radio::CID_DIGITS;
 
-pub use day::{HitDays, SiteCalendar};
+pub use day::{HitDays, SiteCalendar, Zone};
 
 /// How fields become hits. Each field is the option of the same name.
 #[derive(Clone, Debug)]

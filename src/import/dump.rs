@@ -64,6 +64,7 @@ fn detect(
 ) -> Result<DetectedFormat> {
     let name = source.to_string();
     let opened = Lines::open(source, input.line_options()).and_then(|mut lines| {
+        input.wait_for_writer(&lines, shutdown)?;
         while !lines.inspect(POLL_INTERVAL)? && !shutdown.requested() {}
         Ok(lines)
     });

@@ -1,7 +1,9 @@
 //! Opens one log: looks it up in the ledger, detects its format, reads its lines, and records the
 //! result.
 
-use std::io::{self, ErrorKind};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,18 +14,20 @@ use bumpalo::Bump;
 
 use super::format_selector::BufferedLine;
 use super::ledger_handle::StateDir;
+use super::recovery::{Patience, WaitingLog};
 use super::sessions::SessionMode;
-use super::spool::{self, SpoolFile};
+use super::spool::{self, SpoolFile, SpooledPipe};
 use super::{Flow, Importer, POLL_INTERVAL};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::input::InputError;
 use crate::input::discover::{Source, is_same_file};
-use crate::input::lines::{LineEvent, LineOptions, Lines, Tee};
-use crate::ledger::{FileChange, Ledger, LogFile, LogId, LogState};
+use crate::input::lines::{LineEvent, LineOptions, Lines, Watcher};
+use crate::ledger::spool::MAX_HALF_LINE_BYTES;
+use crate::ledger::{FileChange, Ledger, LogFile, LogId, LogState, Ranges};
 use crate::recorder::LinePosition;
 use crate::report::rejects;
-use crate::report::{Counter, Row};
+use crate::report::{Console, Count, Counter, Row, grouped};
 
 /// How often to check whether the recorders are done with a log.
 const RECORDER_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -32,6 +36,14 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long recorders may be idle before their last acknowledgements are in the ledger.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Lines to look at for their hosts.
+pub(super) const MAX_LINES_AHEAD: usize = 200;
+/// So many lines of a pipe, all without a site, are set aside instead of dropped.
+const MIN_LINES_WITHOUT_SITE: u64 = 10;
+/// What to do about lines without a site.
+pub(super) const SITE_ADVICE: &str =
+    "create the site in Matomo, or give --idsite, --idsite-fallback or --add-sites-new-hosts";
+
 /// A log to be read.
 pub(super) struct Job<'s> {
     pub source: &'s Source,
@@ -39,22 +51,25 @@ pub(super) struct Job<'s> {
     pub row: Row,
     pub options: LineOptions,
     /// Copies every byte of a pipe to its spool before it is parsed.
-    pub tee: Option<Tee>,
+    pub pipe: Option<SpooledPipe>,
     pub spool: Option<SpoolFile<'s>>,
     /// What the ledger knows about it; `None` if the log is not recorded.
     pub state: Option<LogState>,
+    /// Only these lines are read.
+    pub only: Option<Ranges>,
 }
 
 impl<'s> Job<'s> {
     /// A log that is read whole and not recorded in the ledger.
-    fn new(source: &'s Source, row: Row, options: LineOptions) -> Self {
+    pub(super) fn new(source: &'s Source, row: Row, options: LineOptions) -> Self {
         Self {
             source,
             row,
             options,
-            tee: None,
+            pipe: None,
             spool: None,
             state: None,
+            only: None,
         }
     }
 
@@ -84,6 +99,8 @@ pub(super) enum ReadEnd {
     Unreadable(u64, InputError),
     /// What follows this position does not fit the options.
     Unusable(u64, Error),
+    /// The log was read to its end, but no line belongs to a site.
+    NoSite(Error),
 }
 
 /// The log that is being read.
@@ -100,6 +117,13 @@ pub(super) struct OpenLog {
     pub position: u64,
     /// Number of lines that fitted the format.
     pub fitting: u64,
+    /// Number of lines on which a regular expression took too long.
+    pub given_up: u64,
+    /// A line belongs to a site that Matomo has.
+    pub has_site: bool,
+    /// Number of hits whose date Matomo replaces, and the line of the first.
+    pub replaced_dates: u64,
+    pub first_replaced: u64,
     pub sessions: SessionMode,
     /// Why the last `#Fields:` line cannot be used; an error if a line follows it.
     pub unusable_header: Option<Error>,
@@ -124,6 +148,33 @@ impl OpenLog {
             resume.flush_passed();
         }
     }
+
+    /// Records that a line belongs to a site.
+    pub fn find_site(&mut self) {
+        if !self.has_site {
+            self.has_site = true;
+            self.release_passed();
+        }
+    }
+
+    fn release_passed(&mut self) {
+        if let Some(resume) = &mut self.resume {
+            resume.release();
+        }
+    }
+
+    /// Warns of dates that Matomo replaces by the present.
+    fn warn_of_dates(&self, console: &Console) {
+        if self.replaced_dates > 0 {
+            console.warn(format!(
+                "{}: {} lines have a date in the future or more than 20 years ago, the first is \
+                 line {}: Matomo counts them on the present day; check the dates and the time zone",
+                self.name,
+                grouped(self.replaced_dates),
+                self.first_replaced
+            ));
+        }
+    }
 }
 
 /// A log in the ledger: which lines are done, and the lines that this run found to need no
@@ -131,18 +182,25 @@ impl OpenLog {
 pub(super) struct ResumePoint {
     ledger: Arc<Ledger>,
     state: LogState,
+    /// Only these lines are read.
+    only: Option<Ranges>,
     /// Adjacent lines without a request, not yet in the ledger: one call records many lines.
     passed: Range<u64>,
     passed_lines: u64,
+    /// Such lines of a pipe none of whose lines had a site so far: if it stays so, they are not
+    /// done.
+    held: Option<Vec<(Range<u64>, u64)>>,
 }
 
 impl ResumePoint {
-    fn new(ledger: Arc<Ledger>, state: LogState) -> Self {
+    fn new(ledger: Arc<Ledger>, state: LogState, only: Option<Ranges>, holds: bool) -> Self {
         Self {
             ledger,
             state,
+            only,
             passed: 0..0,
             passed_lines: 0,
+            held: holds.then(Vec::new),
         }
     }
 
@@ -150,9 +208,20 @@ impl ResumePoint {
         self.state.log
     }
 
-    /// Returns whether an earlier run is done with the line that starts there.
+    /// Returns whether the line that starts there is not to be read: it is done, or is settled
+    /// apart.
     pub fn is_done(&self, start: u64) -> bool {
-        start < self.state.done.end() && self.state.done.contains(start)
+        match &self.only {
+            None => start < self.state.done.end() && self.state.done.contains(start),
+            Some(only) => !only.contains(start),
+        }
+    }
+
+    /// Returns whether no line from this position on is to be read.
+    fn ends_before(&self, position: u64) -> bool {
+        self.only
+            .as_ref()
+            .is_some_and(|only| only.end() <= position)
     }
 
     fn pass(&mut self, start: u64, end: u64) {
@@ -169,8 +238,23 @@ impl ResumePoint {
     fn flush_passed(&mut self) {
         if self.passed_lines > 0 {
             let (log, passed) = (self.state.log, self.passed.clone());
-            self.ledger.mark_done(log, passed, self.passed_lines);
+            match &mut self.held {
+                Some(held) => match held.last_mut() {
+                    Some((last, lines)) if last.end == passed.start => {
+                        last.end = passed.end;
+                        *lines += self.passed_lines;
+                    }
+                    _ => held.push((passed, self.passed_lines)),
+                },
+                None => self.ledger.mark_done(log, passed, self.passed_lines),
+            }
             self.passed_lines = 0;
+        }
+    }
+
+    fn release(&mut self) {
+        for (passed, lines) in self.held.take().into_iter().flatten() {
+            self.ledger.mark_done(self.state.log, passed, lines);
         }
     }
 }
@@ -240,17 +324,22 @@ impl Importer {
     /// Reads a log and records how far it was read.
     pub(super) fn import_job(&mut self, mut job: Job) -> Result<Flow> {
         let bytes_before = self.bytes.load(Ordering::Relaxed);
-        let tee = job.tee.take();
-        let is_pipe = tee.is_some();
+        let mut copy = None;
         // From here on, everything that comes through a pipe is in its spool, whatever fails.
-        let opened = match tee {
-            Some(tee) => Lines::open_pipe(job.source, tee, job.options.clone()),
+        let opened = match job.pipe.take() {
+            Some(SpooledPipe { tee, spool }) => {
+                copy = Some(spool);
+                Lines::open_pipe(job.source, tee, job.options.clone())
+            }
             None => Lines::open(job.source, job.options.clone()),
         };
         let mut lines = match opened {
             Ok(lines) => lines,
             Err(error) => {
-                self.console.warn_incomplete(error.of_file());
+                match job.spool {
+                    Some(spool) => spool.wait_for_more(&error.of_file(), &self.console),
+                    None => self.console.warn_incomplete(error.of_file()),
+                }
                 return Ok(Flow::Continue);
             }
         };
@@ -258,14 +347,18 @@ impl Importer {
         let log = job.state.as_ref().map(|state| state.log);
         let (name, spool) = (job.source.to_string(), job.spool);
         let outcome = self.read_log(job, &mut lines, bytes_before);
-        if let (true, Some(spool)) = (is_pipe, spool) {
+        if let (Some(copy), Some(spool)) = (copy, spool) {
             let (shutdown, console) = (&self.shutdown, &self.console);
             match &outcome {
                 Err(_) | Ok((Flow::Stop, _)) => {
-                    spool::save_rest(&name, &mut lines, spool.path, shutdown, console);
+                    let is_log = !outcome.as_ref().is_err_and(Error::is_about_log);
+                    spool::save_rest(&name, &mut lines, &copy, is_log, shutdown, console);
                 }
                 Ok((_, ReadEnd::Unreadable(_, error))) if spool.is_hopeless(error) => {
-                    spool::save_unreadable(&name, &mut lines, shutdown, console);
+                    spool::save_unreadable(&name, &mut lines, &copy, shutdown, console);
+                }
+                Ok((_, ReadEnd::Complete(_))) => {
+                    spool::note_half_line(&name, &copy.lock(), console);
                 }
                 Ok(_) => {}
             }
@@ -316,26 +409,67 @@ impl Importer {
     /// Settles the batches that an earlier run left pending for this log. Returns false if the
     /// file was replaced meanwhile.
     fn reconcile_job(&mut self, job: &mut Job) -> Result<bool> {
-        let (Some(state), Some(path)) = (&job.state, job.path()) else {
+        let (Some(state), Some(path), None) = (&job.state, job.path(), &job.only) else {
             return Ok(true);
         };
         let log = state.log;
-        let Some(settled) = self.reconcile_pending(log, path, &job.options, &job.row.1)? else {
+        let patience = Patience::OnlyReady;
+        let reconciliation =
+            self.reconcile_pending(log, path, &job.options, &job.row.1, patience)?;
+        if let (false, Some(handle)) = (reconciliation.held_back.is_empty(), &mut self.ledger) {
+            handle.waiting.push(WaitingLog {
+                log,
+                path: path.to_owned(),
+                row: (job.row.0, Arc::clone(&job.row.1)),
+                options: job.options.clone(),
+            });
+        }
+        if reconciliation.is_replaced {
             self.console.warn_incomplete(format!(
                 "{}: the log was replaced or truncated while its unconfirmed hits were looked up; \
                  the next run resumes with both logs",
                 job.source
             ));
             return Ok(false);
-        };
+        }
         if let Some(state) = &mut job.state {
-            state.done.extend(&settled);
+            state.done.extend(&reconciliation.done);
+            state.done.extend(&reconciliation.held_back);
         }
         Ok(true)
     }
 
+    /// Reads only these lines of a log that this run has read otherwise.
+    pub(super) fn import_missing(
+        &mut self,
+        log: LogId,
+        path: &Path,
+        row: Row,
+        options: LineOptions,
+        missing: Ranges,
+    ) -> Result<Flow> {
+        let Some(handle) = &self.ledger else {
+            return Ok(Flow::Continue);
+        };
+        let state = LogState {
+            log,
+            change: FileChange::Grown,
+            same_file: true,
+            has_more: true,
+            known_as: None,
+            done: handle.ledger.done(log),
+        };
+        let source = Source::File(path.to_owned());
+        self.import_job(Job {
+            state: Some(state),
+            only: Some(missing),
+            ..Job::new(&source, row, options)
+        })
+    }
+
     /// Waits for the first bytes: the writer of a pipe may take its time.
     fn wait_for_input(&self, lines: &mut Lines) -> std::result::Result<(), InputError> {
+        self.input.wait_for_writer(lines, &self.shutdown)?;
         while !lines.inspect(POLL_INTERVAL)? && !self.shutdown.requested() {}
         Ok(())
     }
@@ -356,6 +490,7 @@ impl Importer {
             self.input.flush_interval,
         )?;
         let is_leftover = job.is_leftover();
+        let is_pipe = job.spool.is_some() || job.source.is_pipe();
         let (number, account) = (job.row.0, Arc::clone(&job.row.1));
         let Some((mut format, mut buffered)) = selected else {
             if self.shutdown.requested() {
@@ -380,7 +515,14 @@ impl Importer {
         }
         self.processor.set_ignored_fields(format.as_ref());
         let is_rejects = match self.resume(&job, format.as_ref(), lines, &mut buffered) {
-            Ok(is_rejects) => is_rejects,
+            Ok(Some(is_rejects)) => is_rejects,
+            Ok(None) => {
+                self.console.warn_incomplete(format!(
+                    "{name}: the log was replaced or truncated while it was opened; the next run \
+                     resumes with both logs"
+                ));
+                return Ok((Flow::Continue, ReadEnd::Stopped));
+            }
             Err(error) => {
                 let end = ReadEnd::Unreadable(lines.position(), error);
                 return Ok((Flow::Continue, end));
@@ -396,7 +538,7 @@ impl Importer {
             .map(|handle| Arc::clone(&handle.ledger));
         let resume = ledger
             .zip(job.state)
-            .map(|(ledger, state)| ResumePoint::new(ledger, state));
+            .map(|(ledger, state)| ResumePoint::new(ledger, state, job.only, is_pipe));
         let sessions = self
             .processor
             .session_mode(format.as_ref(), self.selector.is_named());
@@ -410,6 +552,10 @@ impl Importer {
             resume,
             position: 0,
             fitting: 0,
+            given_up: 0,
+            has_site: false,
+            replaced_dates: 0,
+            first_replaced: 0,
             sessions,
             unusable_header: None,
             header: None,
@@ -434,7 +580,38 @@ impl Importer {
             }
         };
         log.flush_passed();
-        if log.account.file().nothing_fits() {
+        log.warn_of_dates(&self.console);
+        let outcome = match outcome {
+            Ok((flow, ReadEnd::Complete(end))) if is_pipe && has_no_site(&log) => {
+                let lines = grouped(log.account.file().get(Count::Read));
+                let error = Error::of_log(format!(
+                    "{}: none of its {lines} lines belongs to a known site",
+                    log.name
+                ));
+                match log.resume {
+                    Some(_) => return Ok((flow, ReadEnd::NoSite(error))),
+                    None => {
+                        self.console
+                            .warn_incomplete(format!("{error}; {SITE_ADVICE}"));
+                        Ok((flow, ReadEnd::Complete(end)))
+                    }
+                }
+            }
+            outcome => outcome,
+        };
+        log.release_passed();
+        let nothing_fits = log.account.file().nothing_fits();
+        if log.given_up > 0 {
+            self.console.warn(format!(
+                "{}: the regular expression takes too long on {} lines, which count as invalid: \
+                 simplify it (it may take 200,000 steps for a line; with look-around or references \
+                 a line may have 32 KiB)",
+                log.name, log.given_up
+            ));
+            if nothing_fits {
+                self.console.mark_incomplete();
+            }
+        } else if nothing_fits {
             self.console.warn_incomplete(format!(
                 "{}: no line has the format {}; check --log-format-name",
                 log.name,
@@ -454,18 +631,33 @@ impl Importer {
     ) -> Result<(Flow, ReadEnd)> {
         let mut arena = Bump::new();
         let first_read = buffered.first().map(|line| line.since);
-        for line in buffered.iter().flat_map(BufferedLine::lines) {
-            match self.processor.process_line(log, format, &line, &arena)? {
-                Flow::Continue => arena.reset(),
-                flow => return Ok((flow, ReadEnd::Stopped)),
-            }
-        }
-        drop(buffered);
+        let mut ahead = VecDeque::from(buffered);
+        self.processor.look_up_hosts(format, &ahead)?;
         let is_pipe = lines.total().is_none();
         let mut unsent_since = is_pipe.then(|| first_read.unwrap_or_else(Instant::now));
         loop {
             if self.shutdown.requested() {
                 return Ok((Flow::Stop, ReadEnd::Stopped));
+            }
+            // Where one host is new, others follow.
+            if self.processor.sites.take_miss() {
+                if ahead.is_empty() {
+                    ahead.extend(read_ahead(lines));
+                }
+                self.processor.look_up_hosts(format, &ahead)?;
+            }
+            if let Some(buffered) = ahead.pop_front() {
+                for line in buffered.lines() {
+                    match self.processor.process_line(log, format, &line, &arena)? {
+                        Flow::Continue => arena.reset(),
+                        flow => return Ok((flow, ReadEnd::Stopped)),
+                    }
+                }
+                continue;
+            }
+            let resume = log.resume.as_ref();
+            if resume.is_some_and(|resume| resume.ends_before(lines.position())) {
+                return Ok((Flow::Continue, ReadEnd::Stopped));
             }
             let flow = match lines.next(POLL_INTERVAL) {
                 Ok(LineEvent::Line(line)) => {
@@ -539,6 +731,16 @@ impl Importer {
             }
         });
         match state.change {
+            FileChange::Beginning if self.state_dir().is_none() => {
+                return Ok(FileLookup::Duplicate);
+            }
+            FileChange::Beginning => {
+                self.console.note(format!(
+                    "{name}: a copy of the beginning of {}; it has no line of its own",
+                    state.known_as.unwrap_or_default().display()
+                ));
+                return Ok(FileLookup::Skip);
+            }
             FileChange::Done | FileChange::ReadAlready if self.state_dir().is_none() => {
                 let Some(before) = state.known_as.filter(|_| state.same_file) else {
                     return Ok(FileLookup::Duplicate);
@@ -576,10 +778,17 @@ impl Importer {
             FileChange::Truncated => self.console.note(format!(
                 "{name}: truncated since the last run; reading it from the beginning"
             )),
-            _ if state.resume_at() > 0 => {
-                let line = state.resume_line();
-                self.console
-                    .note(format!("{name}: resuming at line {line}{before}"));
+            _ if !state.done.is_empty() => {
+                let done = grouped(state.done.lines());
+                let total = match is_packed {
+                    true => None,
+                    false => count_lines(path),
+                };
+                let of_total =
+                    total.map_or_else(String::new, |total| format!(" of {}", grouped(total)));
+                self.console.note(format!(
+                    "{name}: {done}{of_total} lines are done; continuing with the rest{before}"
+                ));
             }
             _ => {}
         }
@@ -653,6 +862,12 @@ impl Importer {
         handle.ledger.matches(log, file.probe()).unwrap_or(false)
     }
 
+    /// Like [`Importer::is_still`], but true for a compressed log, which would have to be read.
+    fn is_still_if_plain(&self, path: &Path, log: LogId) -> bool {
+        let is_packed = LogFile::open(path).is_ok_and(|file| file.is_some_and(|it| it.is_packed()));
+        is_packed || self.is_still(path, log)
+    }
+
     /// Shows the ledger every block before its lines are parsed: the fingerprint of the log
     /// covers what was read.
     fn watch(&self, lines: &mut Lines, state: Option<&LogState>) {
@@ -661,27 +876,31 @@ impl Importer {
         };
         let (ledger, log) = (Arc::clone(&handle.ledger), state.log);
         let shutdown = self.shutdown.clone();
-        lines.watch(Box::new(move |start, block| {
-            if let Err(error) = ledger.note_read(log, start, block) {
+        let note = move |start: u64, bytes: &[u8]| {
+            if let Err(error) = ledger.note_read(log, start, bytes) {
                 shutdown.halt(error);
             }
-        }));
+        };
+        lines.watch(match lines.total() {
+            Some(_) => Box::new(note),
+            None => whole_lines(note),
+        });
     }
 
     /// Reopens the log at the position where it resumes, and drops the lines that were read to
     /// detect the format. Does nothing for a pipe, and for a format that needs the log's header.
-    /// Returns whether the log is a file of `--rejects`.
+    /// Returns whether the log is a file of `--rejects`, or `None` if another log has its path now.
     fn resume(
         &self,
         job: &Job,
         format: &dyn Format,
         lines: &mut Lines,
         buffered: &mut Vec<BufferedLine>,
-    ) -> std::result::Result<bool, InputError> {
+    ) -> std::result::Result<Option<bool>, InputError> {
         let Some(state) = job.state.as_ref().filter(|state| {
             state.resume_at() > 0 && lines.total().is_some() && !format.has_header()
         }) else {
-            return Ok(false);
+            return Ok(Some(false));
         };
         // The first line says so for the whole log.
         let is_first_of_rejects = |line: &[u8]| rejects::format_of(line).is_some();
@@ -700,8 +919,74 @@ impl Importer {
         *lines = Lines::open(job.source, options)?;
         self.watch(lines, Some(state));
         buffered.clear();
-        Ok(is_rejects)
+        // It may have been rotated just before it was opened again.
+        let is_still = match job.path() {
+            Some(path) => self.is_still_if_plain(path, state.log),
+            None => true,
+        };
+        Ok(is_still.then_some(is_rejects))
     }
+}
+
+/// Reads the lines that are there already.
+fn read_ahead(lines: &mut Lines) -> Vec<BufferedLine> {
+    let mut ahead: Vec<BufferedLine> = Vec::new();
+    while ahead.len() < MAX_LINES_AHEAD {
+        match lines.next(Duration::ZERO) {
+            Ok(LineEvent::Line(line)) => {
+                if !ahead.last_mut().is_some_and(|last| last.add(&line)) {
+                    ahead.push(BufferedLine::new(&line));
+                }
+            }
+            Ok(LineEvent::Pause | LineEvent::End) => break,
+            Err(error) => {
+                lines.put_back(error);
+                break;
+            }
+        }
+    }
+    ahead
+}
+
+/// Whether none of at least ten lines belongs to a site, so that something is wrong with the hosts.
+fn has_no_site(log: &OpenLog) -> bool {
+    !log.has_site && log.account.file().get(Count::NoSite) >= MIN_LINES_WITHOUT_SITE
+}
+
+/// Counts the lines of a file for a message, unless that would take long.
+fn count_lines(path: &Path) -> Option<u64> {
+    const MAX_BYTES: u64 = 64 << 20;
+    let mut file = File::open(path).ok()?;
+    let mut block = vec![0; 256 << 10];
+    let (mut bytes, mut lines) = (0, 0);
+    while bytes <= MAX_BYTES {
+        match file.read(&mut block) {
+            Ok(0) => return Some(lines),
+            Ok(read) => {
+                bytes += read as u64;
+                lines += memchr::memchr_iter(b'\n', &block[..read]).count() as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// Holds back the half line at the end of a block, until the next block or the end of the log. A half
+/// line at the end of a pipe leaves the spool.
+fn whole_lines(note: impl Fn(u64, &[u8]) + Send + 'static) -> Watcher {
+    let mut held = Vec::new();
+    Box::new(move |start, block| {
+        let before = start.saturating_sub(held.len() as u64);
+        held.extend_from_slice(block);
+        let end = memchr::memrchr(b'\n', &held).map_or(0, |at| at + 1);
+        // The end of the log, or a line that is too long to be moved.
+        let is_whole = block.is_empty() || held.len() - end > MAX_HALF_LINE_BYTES as usize;
+        let end = if is_whole { held.len() } else { end };
+        note(before, &held[..end]);
+        held.drain(..end);
+    })
 }
 
 pub(super) fn unreadable(path: &Path, source: io::Error) -> Error {

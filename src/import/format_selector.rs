@@ -49,7 +49,7 @@ pub struct BufferedLine {
 }
 
 impl BufferedLine {
-    fn new(line: &Line) -> Self {
+    pub fn new(line: &Line) -> Self {
         Self {
             since: Instant::now(),
             bytes: line.bytes.to_vec(),
@@ -88,7 +88,7 @@ impl BufferedLine {
     }
 
     /// Counts the next line, if it is identical.
-    fn add(&mut self, line: &Line) -> bool {
+    pub fn add(&mut self, line: &Line) -> bool {
         let is_same = self.raw == line.raw
             && self.bytes == line.bytes
             && self.length() == line.end - line.start

@@ -1,14 +1,16 @@
 //! One line: from its bytes to tracking requests, or to the reason for dropping it.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use bumpalo::Bump;
+use chrono::Utc;
 use foldhash::fast::FixedState;
 
 use super::Flow;
-use super::file::{OpenLog, ResumePoint};
+use super::file::{MAX_LINES_AHEAD, OpenLog, ResumePoint};
+use super::format_selector::BufferedLine;
 use super::sessions::{ListenerEvent, Radio};
 use crate::error::{Error, Result};
 use crate::filter::Filters;
@@ -52,7 +54,37 @@ pub struct LineProcessor {
     pub sandbox: Option<HitStore>,
     /// Hashes visitors and user agents.
     pub hasher: FixedState,
+    pub present: Present,
     pub console: Console,
+}
+
+/// Tells which dates Matomo replaces by the present: those in the future or over 20 years ago.
+pub struct Present {
+    /// Seconds since 1970, UTC.
+    oldest: i64,
+    latest: i64,
+}
+
+impl Present {
+    const MAX_AGE_SECONDS: i64 = 20 * 365 * 86_400;
+    /// The clocks of the web server and of this machine may differ.
+    const TOLERANCE_SECONDS: i64 = 300;
+
+    pub fn now() -> Self {
+        let now = Utc::now().timestamp();
+        Self {
+            oldest: now - Self::MAX_AGE_SECONDS,
+            latest: now + Self::TOLERANCE_SECONDS,
+        }
+    }
+
+    fn is_replaced(&mut self, time: i64) -> bool {
+        // A log that is followed gets ever later lines.
+        if time > self.latest {
+            *self = Self::now();
+        }
+        !(self.oldest..=self.latest).contains(&time)
+    }
 }
 
 /// A hit that passed all filters.
@@ -126,6 +158,10 @@ impl LineProcessor {
             log.account.add(Count::Read, 1);
             let reason = match line.too_long {
                 true => Reason::TooLong,
+                false if format.gave_up() => {
+                    log.given_up += 1;
+                    Reason::GivenUp
+                }
                 false => Reason::Misfit,
             };
             self.drop_line(log, line, reason)?;
@@ -142,6 +178,31 @@ impl LineProcessor {
             return Err(log.unusable_header.take().unwrap_or_else(missing_header));
         }
         Ok(Flow::Continue)
+    }
+
+    /// Asks Matomo at once for the sites of all new hosts in lines that are about to be processed.
+    pub(super) fn look_up_hosts(
+        &mut self,
+        format: &dyn Format,
+        lines: &VecDeque<BufferedLine>,
+    ) -> Result<()> {
+        if !self.sites.asks_for_hosts() || self.hit.forced_host.is_some() {
+            return Ok(());
+        }
+        let arena = Bump::new();
+        for line in lines.iter().take(MAX_LINES_AHEAD).map(BufferedLine::line) {
+            let mut record = Record::default();
+            if line.too_long || format.parse(line.bytes, &arena, &mut record) == Fit::Misfit {
+                continue;
+            }
+            let mut request = self.hit.request(format, &record, &arena);
+            self.filters.classify(&mut request);
+            if self.filters.judge(&mut request).is_ok() {
+                self.sites.expect_host(request.host);
+            }
+        }
+        format.gave_up();
+        self.sites.look_up_expected(&self.api)
     }
 
     /// Turns a record into a hit and sends it, unless a filter drops it.
@@ -171,6 +232,13 @@ impl LineProcessor {
                 return Ok(Flow::Continue);
             }
         };
+        log.find_site();
+        if self.present.is_replaced(accepted.hit.time) {
+            if log.replaced_dates == 0 {
+                log.first_replaced = line.number;
+            }
+            log.replaced_dates += 1;
+        }
         if accepted.hit.request.is_listener {
             match self.take_listener(log, line, &accepted) {
                 ListenerEvent::NotListening => {}

@@ -7,6 +7,8 @@
 //!
 //! The other files handle what is special: [`sessions`] the lines of radio logs, [`spool`] pipes,
 //! which cannot be read twice, and [`recovery`] the batches that an interrupted run left pending.
+//! [`verify`] asks Matomo for the hits of lines that are done. [`rescue`] saves the pipes of a run that
+//! fails early.
 
 pub mod dump;
 mod file;
@@ -14,22 +16,27 @@ pub mod format_selector;
 pub mod ledger_handle;
 mod line;
 mod recovery;
+mod rescue;
 mod sessions;
 mod spool;
+mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use ledger_handle::LedgerHandle;
-pub use line::{LineProcessor, RequestWriter};
+pub use line::{LineProcessor, Present, RequestWriter};
+pub use rescue::PipeRescue;
 pub use sessions::{Radio, RadioOptions};
+pub use verify::VerifyOptions;
 
 use crate::error::Result;
 use crate::failpoint::reach;
+use crate::input::InputError;
 use crate::input::discover::Source;
 use crate::input::encoding::Encoding;
-use crate::input::lines::LineOptions;
+use crate::input::lines::{LineOptions, Lines};
 use crate::recorder::count_unsent;
 use crate::report::{Account, Console, Row};
 use crate::shutdown::Shutdown;
@@ -38,6 +45,8 @@ use format_selector::FormatSelector;
 
 /// How long to wait for input before checking whether to stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How often to check whether a named pipe has a writer.
+const WRITER_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Debug)]
 pub struct InputOptions {
@@ -49,6 +58,10 @@ pub struct InputOptions {
     pub limit: Option<u64>,
     /// `--flush-interval`: when a pipe has held lines back for this long, they are sent.
     pub flush_interval: Duration,
+    /// `--pipe-wait`: how long to wait for the writer of a named pipe.
+    pub pipe_wait: Duration,
+    /// `--spool-max`, in bytes.
+    pub spool_max: u64,
 }
 
 impl InputOptions {
@@ -58,6 +71,21 @@ impl InputOptions {
             encoding: self.encoding.clone(),
             ..LineOptions::default()
         }
+    }
+
+    /// Waits until a named pipe has a writer. Fails if none comes within `--pipe-wait`.
+    fn wait_for_writer(
+        &self,
+        lines: &Lines,
+        shutdown: &Shutdown,
+    ) -> std::result::Result<(), InputError> {
+        let begun = Instant::now();
+        while lines.is_opening() && !shutdown.wait(WRITER_POLL_INTERVAL) {
+            if begun.elapsed() >= self.pipe_wait {
+                return Err(lines.no_writer(self.pipe_wait));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -127,8 +155,7 @@ impl Importer {
         let mut remaining = sources;
         let outcome = self.import_in_order(&mut remaining, rows);
         if let Some(ledger) = &self.ledger {
-            let options = self.input.line_options();
-            ledger.save_pipes(remaining, &options, &self.shutdown, &self.console);
+            ledger.save_pipes(remaining, &self.input, &self.shutdown, &self.console);
         }
         outcome
     }
@@ -147,9 +174,12 @@ impl Importer {
             }
             *remaining = rest;
             if self.import_source(source, row)? == Flow::Stop {
-                break;
+                return Ok(());
             }
             reach("between-files");
+        }
+        if !self.shutdown.requested() {
+            self.import_waiting()?;
         }
         Ok(())
     }

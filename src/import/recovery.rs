@@ -2,17 +2,18 @@
 //! which of their hits it has. Those lines are done; the others are read as if they were new
 //! (guide/guarantees.md, "Unconfirmed batches").
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bumpalo::Bump;
 
 use super::file::OpenLog;
 use super::format_selector::BufferedLine;
+use super::ledger_handle::MAX_RUNS;
 use super::line::{LineProcessor, position};
 use super::sessions::{FinishedSession, ListenerEvent, SessionMode};
-use super::{Importer, POLL_INTERVAL};
+use super::{Flow, Importer, POLL_INTERVAL};
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::format::{Fit, Format, Record};
@@ -20,10 +21,13 @@ use crate::hit_id::HitId;
 use crate::input::InputError;
 use crate::input::discover::Source;
 use crate::input::lines::{Line, LineEvent, LineOptions, Lines};
-use crate::ledger::{BatchState, LogId, PendingBatch, Ranges};
+use crate::ledger::{BatchId, BatchState, FileId, LogId, PendingBatch, Ranges, UnconfirmedLines};
 use crate::matomo::visit_log::{LookupError, Presence};
-use crate::recorder::{Chunk, Decision, HIDDEN_HITS, LinePosition};
-use crate::report::{Account, Count, Counter, FileAccount};
+use crate::recorder::{Chunk, Decision, HIDDEN_HITS, LinePosition, UNANSWERED_LOOKUPS};
+use crate::report::{Account, Count, Counter, FileAccount, Row};
+
+/// How often a log is looked for again that was renamed while its batches were settled.
+const MAX_RENAMES: u32 = 5;
 
 /// What Matomo has of a pending batch.
 #[derive(Default)]
@@ -35,45 +39,87 @@ struct ReconciledBatch {
     ids: Vec<HitId>,
 }
 
-/// The requests of a pending batch, made again from its lines.
-struct RebuiltBatch {
-    chunk: Chunk,
+/// Requests made again from their lines.
+pub(super) struct RebuiltBatch {
+    pub chunk: Chunk,
     /// All requests carry our hit ids, not ids from the log.
-    has_hit_ids: bool,
-    groups: Vec<RebuiltGroup>,
+    pub has_hit_ids: bool,
+    pub groups: Vec<RebuiltGroup>,
+}
+
+impl RebuiltBatch {
+    fn new() -> Self {
+        Self {
+            chunk: Chunk::default(),
+            has_hit_ids: true,
+            groups: Vec::new(),
+        }
+    }
 }
 
 /// The lines of a request group, and the ids of its requests.
-struct RebuiltGroup {
-    lines: Vec<LinePosition>,
-    ids: Vec<HitId>,
+pub(super) struct RebuiltGroup {
+    pub lines: Vec<LinePosition>,
+    pub ids: Vec<HitId>,
+    /// The status of its last line.
+    pub status: Vec<u8>,
 }
 
+/// How far the batches of a log are settled.
+#[derive(Default)]
+pub(super) struct Reconciliation {
+    /// Lines that are done by that.
+    pub done: Ranges,
+    /// The other lines of settled batches: they are sent.
+    pub missing: Ranges,
+    /// Lines of batches that are not settled yet: they are left alone.
+    pub held_back: Ranges,
+    /// Whether another log has the path now.
+    pub is_replaced: bool,
+}
+
+/// A log with batches that are settled when all other logs are read.
+pub(super) struct WaitingLog {
+    pub log: LogId,
+    pub path: PathBuf,
+    pub row: Row,
+    pub options: LineOptions,
+}
+
+/// Whether to wait until a server is certainly finished with a batch, or to settle only what is
+/// ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    Wait,
+    OnlyReady,
+}
+
+/// What to do with the requests made so far, which it may take.
+pub(super) type TakeRebuilt<'t> = dyn FnMut(&mut RebuiltBatch) -> Result<()> + 't;
+
 impl Importer {
-    /// Settles the pending batches that hold lines of this log. Returns the lines that are done
-    /// by that, or `None` if another log has the path now, because settling can take a while.
+    /// Settles the batches that earlier runs left open for this log. Those that are not settled
+    /// stay open, in the ledger and in `pending`.
     pub(super) fn reconcile_pending(
         &mut self,
         log: LogId,
         path: &Path,
         options: &LineOptions,
         account: &FileAccount,
-    ) -> Result<Option<Ranges>> {
-        let mut done = Ranges::default();
-        let Some(handle) = &mut self.ledger else {
-            return Ok(Some(done));
+        patience: Patience,
+    ) -> Result<Reconciliation> {
+        let mut result = Reconciliation::default();
+        let Some(handle) = &self.ledger else {
+            return Ok(result);
         };
-        let (mut batches, others): (Vec<_>, _) = std::mem::take(&mut handle.pending)
-            .into_iter()
-            .partition(|batch: &PendingBatch| batch.lines.iter().any(|(id, ..)| *id == log));
-        handle.pending = others;
+        let of_log = |batch: &&PendingBatch| batch.lines.iter().any(|(id, ..)| *id == log);
+        let mut batches: Vec<_> = handle.pending.iter().filter(of_log).cloned().collect();
         // First those that were answered: Matomo need not be asked about their requests.
         batches.sort_by_key(|batch| batch.recorded.is_none());
         let ledger = Arc::clone(&handle.ledger);
-        let timeout = handle.timeout;
-        let has_batches = !batches.is_empty();
-        for batch in batches {
-            let Some((_, _, lines)) = batch.lines.iter().find(|(id, ..)| *id == log) else {
+        for batch in &batches {
+            let of_log = batch.lines.iter().find(|(id, ..)| *id == log);
+            let Some((_, _, lines)) = of_log else {
                 continue;
             };
             if let Some(recorded) = &batch.recorded {
@@ -82,63 +128,155 @@ impl Importer {
                 for group in &rebuilt.groups {
                     self.close_session(log, &group.lines);
                 }
+                self.remove_pending(batch.id);
                 continue;
             }
-            // After an answer the server is done with it.
-            let is_acknowledged = batch.state == BatchState::Acknowledged;
-            if !is_acknowledged && self.wait_for_server(&batch, timeout) {
-                return Ok(Some(done));
-            }
-            if !self.is_still(path, log) {
-                return Ok(None);
-            }
-            let rebuilt = self.rebuild_batch(log, path, options, lines)?;
-            // A shutdown may have cut the batch short: the next run settles it.
-            if self.shutdown.requested() {
-                return Ok(Some(done));
-            }
-            let reconciled = self.reconcile_batch(log, path, &batch, lines, &rebuilt, account)?;
-            let Some(reconciled) = reconciled else {
-                return Ok(Some(done));
+            let settled = match result.is_replaced {
+                true => None,
+                false => {
+                    let settled =
+                        self.settle_batch(log, path, options, batch, account, patience)?;
+                    // Settling can take a while.
+                    result.is_replaced = !self.is_still(path, log);
+                    settled
+                }
             };
-            let ReconciledBatch {
+            let Some(ReconciledBatch {
                 complete,
                 partial,
                 ids,
-            } = reconciled;
-            done.extend(&complete);
+            }) = settled
+            else {
+                result.held_back.extend(lines);
+                continue;
+            };
+            result.missing.extend(&lines.without(&complete));
+            result.done.extend(&complete);
             if !partial.is_empty() {
                 ledger.note_recorded_lines([(log, partial)].into(), ids.iter().collect())?;
             }
             ledger.settle(batch.id, [(log, complete)].into())?;
+            self.remove_pending(batch.id);
             reach("after-settled");
         }
-        let is_same_log = !has_batches || self.is_still(path, log);
-        Ok(is_same_log.then_some(done))
+        Ok(result)
     }
 
-    /// Waits until the server cannot be processing the batch any more. Returns whether a shutdown
-    /// is requested.
-    fn wait_for_server(&self, batch: &PendingBatch, timeout: Duration) -> bool {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        // The clock may have been set back since: never wait longer than the time-out.
-        let left = Duration::from_millis(batch.sent_at)
-            .saturating_add(timeout)
-            .saturating_sub(now)
-            .min(timeout);
-        if left > Duration::from_secs(1) {
-            self.console.note(format!(
-                "waiting {} s: the server may still be processing a request of the interrupted run",
-                left.as_secs()
-            ));
+    fn remove_pending(&mut self, id: BatchId) {
+        if let Some(handle) = &mut self.ledger {
+            handle.pending.retain(|batch| batch.id != id);
         }
-        self.shutdown.wait(left)
+    }
+
+    /// Settles one batch. Returns `None` if that has to wait, if another log has the path, or if
+    /// the run is stopping.
+    fn settle_batch(
+        &mut self,
+        log: LogId,
+        path: &Path,
+        options: &LineOptions,
+        batch: &PendingBatch,
+        account: &FileAccount,
+        patience: Patience,
+    ) -> Result<Option<ReconciledBatch>> {
+        let Some(lines) = batch.lines.iter().find(|(id, ..)| *id == log) else {
+            return Ok(None);
+        };
+        let timeout = self.ledger.as_ref().map_or(Duration::ZERO, |it| it.timeout);
+        // A server that has answered is finished.
+        let times: &[u32] = match batch.state {
+            BatchState::Acknowledged => &[0],
+            BatchState::Pending | BatchState::Unconfirmed => &UNANSWERED_LOOKUPS,
+        };
+        for (index, time) in times.iter().enumerate() {
+            let left = timeout
+                .saturating_mul(*time)
+                .saturating_sub(batch.elapsed());
+            if !left.is_zero() && patience == Patience::OnlyReady {
+                return Ok(None);
+            }
+            if left > Duration::from_secs(1) {
+                self.console.note(format!(
+                    "waiting {} s: the server may still be processing a request of the interrupted \
+                     run",
+                    left.as_secs()
+                ));
+            }
+            if self.shutdown.wait(left) || !self.is_still(path, log) {
+                return Ok(None);
+            }
+            let rebuilt = self.rebuild_batch(log, path, options, &lines.2)?;
+            // A shutdown may have cut the batch short: the next run settles it.
+            if self.shutdown.requested() {
+                return Ok(None);
+            }
+            // After the last time, what is missing does not come any more.
+            let is_last = index + 1 == times.len()
+                || batch.elapsed() >= timeout.saturating_mul(times[times.len() - 1]);
+            let reconciled =
+                self.reconcile_batch(log, path, batch, &lines.2, &rebuilt, account, is_last)?;
+            if is_last || reconciled.is_some() {
+                return Ok(reconciled);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Settles the batches that had to wait while other logs were read, and sends what Matomo does
+    /// not have of them.
+    pub(super) fn import_waiting(&mut self) -> Result<Flow> {
+        let waiting = match &mut self.ledger {
+            Some(handle) => std::mem::take(&mut handle.waiting),
+            None => return Ok(Flow::Continue),
+        };
+        for WaitingLog {
+            log,
+            path,
+            row,
+            options,
+        } in waiting
+        {
+            let mut missing = Ranges::default();
+            // It may be renamed while the batches are settled.
+            for _ in 0..MAX_RENAMES {
+                let Some(path) = self.find_log(log, &path) else {
+                    break;
+                };
+                let patience = Patience::Wait;
+                let settled = self.reconcile_pending(log, &path, &options, &row.1, patience)?;
+                missing.extend(&settled.missing);
+                if self.shutdown.requested() {
+                    return Ok(Flow::Stop);
+                }
+                if !settled.is_replaced {
+                    break;
+                }
+            }
+            if missing.is_empty() {
+                continue;
+            }
+            if let Some(path) = self.find_log(log, &path)
+                && self.import_missing(log, &path, row, options, missing)? == Flow::Stop
+            {
+                return Ok(Flow::Stop);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// Finds the file of a log, which may have been renamed in its folder.
+    fn find_log(&self, log: LogId, path: &Path) -> Option<PathBuf> {
+        if self.is_still(path, log) {
+            return Some(path.to_owned());
+        }
+        let file = self.ledger.as_ref()?.ledger.file_of(log)?;
+        renamed_file(path, &file, |path| self.is_still(path, log))
     }
 
     /// Asks Matomo which hits of a batch it has, and applies `--in-doubt` if it cannot be asked.
-    /// Returns `None` if the run is stopping and there is no answer.
+    /// Returns `None` if the run is stopping and there is no answer, and if hits are missing that
+    /// may still come.
+    #[allow(clippy::too_many_arguments)]
     fn reconcile_batch(
         &mut self,
         log: LogId,
@@ -147,17 +285,24 @@ impl Importer {
         lines: &Ranges,
         rebuilt: &RebuiltBatch,
         account: &FileAccount,
+        is_last: bool,
     ) -> Result<Option<ReconciledBatch>> {
         let requests: Vec<&[u8]> = rebuilt.chunk.requests().collect();
-        let sent_at = UNIX_EPOCH + Duration::from_millis(batch.sent_at);
-        let lookup = self
-            .processor
-            .visits
-            .find(&requests, rebuilt.has_hit_ids, sent_at);
+        let visits = &self.processor.visits;
+        let lookup = visits.find(&requests, rebuilt.has_hit_ids, batch.sent_at());
+        // The last of several runs does not wait for another one.
+        let lookup = match lookup {
+            Err(LookupError::NotNow(why)) if batch.runs + 1 >= MAX_RUNS => {
+                Err(LookupError::Never(why))
+            }
+            lookup => lookup,
+        };
         let policy = self.ledger.as_ref().map(|handle| handle.in_doubt);
+        let numbers = batch.numbers.get(&log).map(Ranges::as_numbers);
         let hits = format!(
-            "{}: {} hits of an interrupted run",
+            "{}{}: {} hits of an interrupted run",
             path.display(),
+            numbers.map_or_else(String::new, |numbers| format!(":{numbers}")),
             batch.hits
         );
         if let (BatchState::Acknowledged, Err(LookupError::Never(why))) = (batch.state, &lookup) {
@@ -178,11 +323,13 @@ impl Importer {
         let presences = match decision {
             Decision::Settle(presences) => presences,
             Decision::Resend(warning) => {
+                self.list(log, path, batch, &warning)?;
                 self.console.warn_incomplete(warning);
                 account.add(Count::Resent, lines.lines());
                 return Ok(Some(ReconciledBatch::default()));
             }
             Decision::Skip(warning) => {
+                self.list(log, path, batch, &warning)?;
                 self.console.warn_incomplete(warning);
                 account.add(Count::Read, lines.lines());
                 account.add(Count::InDoubt, lines.lines());
@@ -191,13 +338,21 @@ impl Importer {
                     ..ReconciledBatch::default()
                 }));
             }
-            Decision::Stop(message) => return Err(Error::stopped(message)),
+            Decision::Stop(message) => {
+                if let Some(handle) = &self.ledger {
+                    handle.ledger.count_run(batch.id)?;
+                }
+                return Err(Error::stopped(message));
+            }
             Decision::Leave => return Ok(None),
         };
+        if !is_last && presences.contains(&Presence::Missing) {
+            return Ok(None);
+        }
         let mut reconciled = ReconciledBatch::default();
         let mut unknown = Ranges::default();
         let mut presences = presences.into_iter();
-        for RebuiltGroup { lines, ids } in &rebuilt.groups {
+        for RebuiltGroup { lines, ids, .. } in &rebuilt.groups {
             let of_group: Vec<Presence> = presences.by_ref().take(ids.len()).collect();
             if !of_group.contains(&Presence::Missing) {
                 insert(&mut reconciled.complete, lines);
@@ -219,38 +374,72 @@ impl Importer {
             self.close_session(log, lines);
         }
         self.processor.requests.recorded.extend(&reconciled.ids);
-        self.console.note(format!(
-            "{hits} were looked up: Matomo has {} of their lines, the others are sent",
-            reconciled.complete.lines() - unknown.lines()
-        ));
+        let (there, all) = (reconciled.complete.lines() - unknown.lines(), lines.lines());
+        self.console.note(match there == all {
+            true => format!("{hits} were looked up: all {all} are there"),
+            false => format!(
+                "{hits} were looked up: Matomo has {there} of their {all} lines, the others are \
+                 sent"
+            ),
+        });
         if !unknown.is_empty() {
-            self.console.warn_incomplete(format!(
+            let warning = format!(
                 "{}: {} lines of an interrupted run are unconfirmed: {HIDDEN_HITS}",
                 path.display(),
                 unknown.lines()
-            ));
+            );
+            self.list(log, path, batch, &warning)?;
+            self.console.warn_incomplete(warning);
             account.add(Count::Read, unknown.lines());
             account.add(Count::InDoubt, unknown.lines());
         }
         Ok(Some(reconciled))
     }
 
+    /// Lists the lines of a batch in the ledger, with what becomes of them.
+    fn list(&self, log: LogId, path: &Path, batch: &PendingBatch, outcome: &str) -> Result<()> {
+        let Some(handle) = &self.ledger else {
+            return Ok(());
+        };
+        handle.ledger.list_unconfirmed(UnconfirmedLines {
+            log: path.display().to_string(),
+            lines: batch
+                .numbers
+                .get(&log)
+                .map_or_else(String::new, Ranges::as_numbers),
+            hits: batch.hits,
+            outcome: outcome.to_owned(),
+        })
+    }
+
     /// Ends the session of these lines with its last line, so that its requests stay the same.
-    fn close_session(&mut self, log: LogId, lines: &[LinePosition]) {
+    pub(super) fn close_session(&mut self, log: LogId, lines: &[LinePosition]) {
         if let Some(last) = lines.last() {
             let sessions = &mut self.processor.requests.closed_sessions;
             sessions.insert((log.number(), last.start));
         }
     }
 
-    /// Makes the requests of these lines again. Their ids are those of the first time, because
-    /// they depend on the log and the positions only.
     fn rebuild_batch(
         &mut self,
         id: LogId,
         path: &Path,
         options: &LineOptions,
         wanted: &Ranges,
+    ) -> Result<RebuiltBatch> {
+        self.rebuild_requests(id, path, options, wanted, &mut |_| Ok(()))
+    }
+
+    /// Makes the requests of these lines again. Their ids are those of the first time, because
+    /// they depend on the log and the positions only. `take` is called after each line; the
+    /// requests that it leaves are returned.
+    pub(super) fn rebuild_requests(
+        &mut self,
+        id: LogId,
+        path: &Path,
+        options: &LineOptions,
+        wanted: &Ranges,
+        take: &mut TakeRebuilt,
     ) -> Result<RebuiltBatch> {
         let source = Source::File(path.to_owned());
         let unreadable = |error: InputError| Error::stopped(error.to_string());
@@ -263,11 +452,7 @@ impl Importer {
             &self.console,
             self.input.flush_interval,
         )?;
-        let mut batch = RebuiltBatch {
-            chunk: Chunk::default(),
-            has_hit_ids: true,
-            groups: Vec::new(),
-        };
+        let mut batch = RebuiltBatch::new();
         let Some((mut format, buffered)) = selected else {
             return Ok(batch);
         };
@@ -279,12 +464,14 @@ impl Importer {
         let mut arena = Bump::new();
         for line in buffered.iter().flat_map(BufferedLine::lines) {
             processor.rebuild_line(&mut log, format, &line, wanted, &arena, &mut batch)?;
+            take(&mut batch)?;
             arena.reset();
         }
         while lines.position() < wanted.end() {
             match lines.next(POLL_INTERVAL).map_err(unreadable)? {
                 LineEvent::Line(line) => {
                     processor.rebuild_line(&mut log, format, &line, wanted, &arena, &mut batch)?;
+                    take(&mut batch)?;
                 }
                 LineEvent::Pause if self.shutdown.requested() => break,
                 LineEvent::Pause => {}
@@ -296,8 +483,28 @@ impl Importer {
             let sessions = stitcher.drain().collect();
             processor.rebuild_sessions(log.id, sessions, &mut batch);
         }
+        take(&mut batch)?;
         Ok(batch)
     }
+}
+
+/// Finds a file that was renamed in its folder.
+pub(super) fn renamed_file(
+    before: &Path,
+    file: &FileId,
+    is_right: impl Fn(&Path) -> bool,
+) -> Option<PathBuf> {
+    let folder = before.parent()?;
+    let folder = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    let mut paths = std::fs::read_dir(folder).ok()?.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let is_same = file.is_same_file(&FileId::from(&entry.metadata().ok()?));
+        is_same.then(|| before.with_file_name(entry.file_name()))
+    });
+    paths.find(|path| is_right(path))
 }
 
 /// A log with counters of its own: the lines are counted when they are read for import.
@@ -311,6 +518,10 @@ fn uncounted_log(name: String, id: LogId, sessions: SessionMode) -> OpenLog {
         resume: None,
         position: 0,
         fitting: 0,
+        given_up: 0,
+        has_site: false,
+        replaced_dates: 0,
+        first_replaced: 0,
         sessions,
         unusable_header: None,
         header: None,
@@ -362,11 +573,13 @@ impl LineProcessor {
             // A page view without a duration has the id of a plain hit.
             ListenerEvent::NotListening | ListenerEvent::NoDuration(_) => {
                 batch.has_hit_ids &= accepted.has_hit_id();
+                let status = accepted.hit.request.status.to_vec();
                 self.requests
                     .write_hit(log.id, line.start, accepted, &mut batch.chunk);
                 batch.groups.push(RebuiltGroup {
                     lines: vec![position(line)],
                     ids: vec![self.requests.ids.id(log.id, line.start, 0)],
+                    status,
                 });
             }
         }
@@ -387,6 +600,7 @@ impl LineProcessor {
             batch.groups.push(RebuiltGroup {
                 lines: session.lines.iter().map(|line| line.position).collect(),
                 ids: unknown.collect(),
+                status: Vec::new(),
             });
         }
     }

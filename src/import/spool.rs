@@ -8,20 +8,22 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::file::{Job, ReadEnd, unreadable};
+use super::file::{Job, ReadEnd, SITE_ADVICE, unreadable};
 use super::ledger_handle::StateDir;
-use super::{Flow, Importer, POLL_INTERVAL};
+use super::{Flow, Importer, InputOptions, POLL_INTERVAL};
 use crate::error::{Error, Result};
 use crate::input::InputError;
 use crate::input::discover::Source;
 use crate::input::lines::{LineOptions, Lines, Tee};
 use crate::input::reader::Keeper;
-use crate::ledger::spool::{self, Spool, SpoolContents, SpoolOrigin};
-use crate::ledger::{FileChange, Ledger, LogFile, LogId, LogState};
+use crate::ledger::spool::{self, Spool, SpoolContents, SpoolOptions, SpoolOrigin};
+use crate::ledger::{FileChange, FileId, FileProbe, Ledger, LogFile, LogId, LogState, ReadAt};
 use crate::report::{Console, Row};
 use crate::shutdown::Shutdown;
+use crate::sync::Mutex;
 
 /// When an import stops, the rest of a pipe is saved until it pauses for this long.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -37,6 +39,31 @@ pub(super) struct SpoolFile<'s> {
     pub is_open: bool,
 }
 
+/// A pipe and the spool that gets a copy of it. The thread that reads the pipe fills the spool.
+pub(super) struct SpooledPipe {
+    pub tee: Tee,
+    pub spool: SharedSpool,
+}
+
+pub(super) type SharedSpool = Arc<Mutex<Spool>>;
+
+impl InputOptions {
+    fn spool_options(&self) -> SpoolOptions {
+        SpoolOptions {
+            max_bytes: self.spool_max,
+            moves_half_line: self.encoding.unit() == 1,
+        }
+    }
+
+    /// Options for reading a pipe through a spool. Its half line is left to the next run.
+    fn spooled_line_options(&self) -> LineOptions {
+        LineOptions {
+            incomplete_last: !self.spool_options().moves_half_line,
+            ..self.line_options()
+        }
+    }
+}
+
 /// A spool that was read to its end, or as far as it ever can be.
 #[derive(Debug)]
 pub struct FinishedSpool {
@@ -46,18 +73,26 @@ pub struct FinishedSpool {
     end: u64,
     /// Why what follows cannot be read.
     problem: Option<String>,
+    /// Nothing of it is imported, as no line has a site.
+    has_no_site: bool,
 }
 
 // Reading pipes and spools.
 impl Importer {
-    /// Imports the spools that earlier runs left, before anything new. A spool whose pipe had not
-    /// ended is left for that pipe, if this run reads it.
+    /// Imports the spools that earlier runs left, before anything new. A compressed one whose pipe
+    /// had not ended is left for that pipe, if this run reads it.
     pub(super) fn import_spools(&mut self, sources: &[Source]) -> Result<Flow> {
         let Some(StateDir { path: dir, target }) = self.state_dir() else {
             return Ok(Flow::Continue);
         };
-        let left = spool::left_over(dir, target)?;
         let options = self.input.line_options();
+        for contents in spool::left_over(dir, target)? {
+            // What comes next through its pipe goes to a new spool, which begins with its half line.
+            if contents.is_open && !is_hopeless(&contents.path, &options, &self.shutdown) {
+                spool::seal(&contents.path, self.input.spool_options())?;
+            }
+        }
+        let left = spool::left_over(dir, target)?;
         for contents in &left {
             let SpoolContents { path, origin, .. } = contents;
             let source = sources
@@ -98,13 +133,14 @@ impl Importer {
                 source: &Source::File(path.clone()),
                 row: self.account.open(path.display().to_string()),
                 options: options.clone(),
-                tee: None,
+                pipe: None,
                 spool: Some(SpoolFile {
                     path,
                     is_leftover: true,
                     is_open: contents.is_open,
                 }),
                 state: Some(state),
+                only: None,
             };
             match self.import_job(job) {
                 Ok(Flow::Stop) => return Ok(Flow::Stop),
@@ -130,14 +166,15 @@ impl Importer {
         self.import_job(Job {
             source,
             row,
-            options: self.input.line_options(),
-            tee: Some(tee(spool)?),
+            options: self.input.spooled_line_options(),
+            pipe: Some(tee(spool)?),
             spool: Some(SpoolFile {
                 path: &path,
                 is_leftover: false,
                 is_open: false,
             }),
             state: Some(state),
+            only: None,
         })
     }
 
@@ -157,7 +194,8 @@ impl Importer {
                 // Compressed data cannot be continued without its beginning, even if all its
                 // lines are done.
                 Ok(Some((state, is_packed))) if is_packed || state.change != FileChange::Done => {
-                    let spool = Spool::resume(path, source.to_string())?;
+                    let options = self.input.spool_options();
+                    let spool = Spool::resume(path, source.to_string(), options)?;
                     self.console.note(format!(
                         "resuming what an earlier run read from {source} ({}): new data is \
                          appended to its {} bytes",
@@ -172,11 +210,36 @@ impl Importer {
                 Err(error) => self.console.warn_incomplete(error.to_string()),
             }
         }
-        let spool = Spool::create(dir, target, origin, source.to_string())?;
-        let state = self.identify(spool.path(), |file| file)?;
-        let (state, _) =
-            state.ok_or_else(|| unreadable(spool.path(), ErrorKind::InvalidInput.into()))?;
+        let options = self.input.spool_options();
+        let spool = Spool::create(dir, target, origin, source.to_string(), options)?;
+        let state = self.new_log(spool.path())?;
         Ok((spool, state))
+    }
+}
+
+/// A log of which nothing is known yet.
+struct Nothing;
+
+impl ReadAt for Nothing {
+    fn read_at(&mut self, _: u64, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
+impl Importer {
+    /// Adds a spool to the ledger. The half line with which it may begin is no sign of another log.
+    fn new_log(&self, path: &Path) -> Result<LogState> {
+        let failed = |error| unreadable(path, error);
+        let Some(handle) = &self.ledger else {
+            return Err(failed(ErrorKind::InvalidInput.into()));
+        };
+        handle.ledger.lookup(FileProbe {
+            path,
+            file: FileId::from(&fs::metadata(path).map_err(failed)?),
+            is_compressed: false,
+            may_be_copy: false,
+            content: &mut Nothing,
+        })
     }
 }
 
@@ -185,7 +248,9 @@ impl SpoolFile<'_> {
     /// Decides what to do with the spool when its lines are done. Returns `None` if it stays for
     /// the next run, and prints why.
     pub fn finish(self, log: LogId, end: ReadEnd, console: &Console) -> Option<FinishedSpool> {
+        let has_no_site = matches!(end, ReadEnd::NoSite(_));
         let (end, problem) = match end {
+            ReadEnd::NoSite(error) => (0, Some(error.to_string())),
             ReadEnd::Stopped => return None,
             ReadEnd::Complete(end) => (end, None),
             ReadEnd::Unreadable(end, error) if self.is_hopeless(&error) => {
@@ -206,10 +271,16 @@ impl SpoolFile<'_> {
             log,
             end,
             problem,
+            has_no_site,
         })
     }
 
-    fn wait_for_more(self, problem: &str, console: &Console) {
+    pub fn wait_for_more(self, problem: &str, console: &Console) {
+        if fs::metadata(self.path).is_ok_and(|metadata| metadata.len() == 0) {
+            // Nothing came through the pipe.
+            let _ = fs::remove_file(self.path);
+            return console.warn_incomplete(problem);
+        }
         let path = self.path.display();
         console.warn_incomplete(match self.is_open {
             true => format!("{problem}; if the pipe sends nothing more, remove {path}"),
@@ -231,6 +302,15 @@ impl FinishedSpool {
         match self.problem {
             None if is_done => spool::remove(&self.path),
             None => Ok(()),
+            Some(problem) if self.has_no_site => {
+                let name = spool::quarantine(&self.path)?;
+                console.warn_incomplete(format!(
+                    "{problem}; they are quarantined as {}: {SITE_ADVICE}, and import them by that \
+                     name",
+                    name.display()
+                ));
+                Ok(())
+            }
             Some(problem) if is_done => quarantine(&self.path, &problem, console),
             Some(problem) => {
                 // Read-only, so that no run appends to it: that would be quarantined with it.
@@ -272,7 +352,7 @@ fn failed(doing: &str, path: &Path, error: &io::Error) -> Error {
 pub(super) fn save_pipes(
     sources: &[Source],
     dir: &StateDir,
-    options: &LineOptions,
+    input: &InputOptions,
     shutdown: &Shutdown,
     console: &Console,
 ) {
@@ -280,17 +360,20 @@ pub(super) fn save_pipes(
         let Some(origin) = origin_of(source) else {
             continue;
         };
-        let opened = open_spool(source, origin, dir, options, shutdown).and_then(|spool| {
-            let path = spool.path().to_owned();
-            let lines = Lines::open_pipe(source, tee(spool)?, options.clone())
+        let opened = open_spool(source, origin, dir, input, shutdown).and_then(|spool| {
+            let SpooledPipe { tee, spool } = tee(spool)?;
+            let lines = Lines::open_pipe(source, tee, input.spooled_line_options())
                 .map_err(|error| Error::stopped(error.to_string()))?;
-            Ok((path, lines))
+            Ok((spool, lines))
         });
         match opened {
-            Ok((path, mut lines)) => {
-                save_rest(&source.to_string(), &mut lines, &path, shutdown, console);
+            Ok((spool, mut lines)) => {
+                let name = source.to_string();
+                save_rest(&name, &mut lines, &spool, true, shutdown, console);
             }
-            Err(error) => console.warn_incomplete(format!("{source} is not saved: {error}")),
+            Err(error) => console.warn_incomplete(format!(
+                "what is in {source} is lost, because it cannot be saved: {error}"
+            )),
         }
     }
 }
@@ -299,48 +382,77 @@ fn open_spool(
     source: &Source,
     origin: SpoolOrigin,
     StateDir { path: dir, target }: &StateDir,
-    options: &LineOptions,
+    input: &InputOptions,
     shutdown: &Shutdown,
 ) -> Result<Spool> {
-    match find_open(&spool::left_over(dir, target)?, origin, options, shutdown) {
-        Some(left) => Spool::resume(&left.path, source.to_string()),
-        None => Spool::create(dir, target, origin, source.to_string()),
+    let (name, options) = (source.to_string(), input.spool_options());
+    let left = spool::left_over(dir, target)?;
+    match find_open(&left, origin, &input.line_options(), shutdown) {
+        Some(left) => Spool::resume(&left.path, name, options),
+        None => Spool::create(dir, target, origin, name, options),
     }
 }
 
-fn tee(mut spool: Spool) -> Result<Tee> {
+fn tee(spool: Spool) -> Result<SpooledPipe> {
     let path = spool.path();
     let before = File::open(path).map_err(|error| unreadable(path, error))?;
-    let keeper: Keeper = Box::new(move |bytes| spool.append(bytes).map_err(io::Error::other));
-    Ok(Tee { before, keeper })
+    let spool = Arc::new(Mutex::new(spool));
+    let filled = Arc::clone(&spool);
+    let keeper: Keeper = Box::new(move |bytes| {
+        let mut spool = filled.lock();
+        spool.append(bytes).map_err(io::Error::other)
+    });
+    let tee = Tee { before, keeper };
+    Ok(SpooledPipe { tee, spool })
 }
 
 /// Reads the rest of a pipe into its spool, until the pipe ends or pauses. After a signal, only
-/// what is there already.
+/// what is there already. `is_log` is false if it does not fit the options.
 pub(super) fn save_rest(
     name: &str,
     lines: &mut Lines,
-    path: &Path,
+    spool: &SharedSpool,
+    is_log: bool,
     shutdown: &Shutdown,
     console: &Console,
 ) {
     let outcome = drain(lines, shutdown);
-    let bytes = fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if !is_log {
+        keep_whole(spool, console);
+    }
+    let mut spool = spool.lock();
+    spool.close();
+    let path = spool.path();
+    if let Err(error) = outcome {
+        return console.warn_incomplete(error.to_string());
+    }
+    if spool.length() == 0 {
+        let _ = fs::remove_file(path);
+    }
+    let path = path.display();
     match outcome {
-        Ok(_) if bytes == 0 => {
-            let _ = fs::remove_file(path);
-        }
-        Ok(true) => console.note(format!(
-            "all of {name} is saved in {}: the next run with this --state-dir finishes it",
-            path.display()
+        Ok(true) if spool.length() > 0 => console.note(format!(
+            "all of {name} is saved in {path}: the next run with this --state-dir finishes it"
         )),
-        Ok(false) => console.warn(format!(
-            "{bytes} bytes of {name} are saved in {}, and the next run with this --state-dir \
-             finishes them; pipe the rest into it (tail -c +{} of the same input)",
-            path.display(),
-            bytes.saturating_add(1)
+        Ok(true) => note_half_line(name, &spool, console),
+        _ if spool.received() > 0 => console.warn(format!(
+            "{} bytes of {name} are saved in {path}, and the next run with this --state-dir \
+             finishes them; {}",
+            spool.received(),
+            spool.rest()
         )),
-        Err(error) => console.warn_incomplete(error.to_string()),
+        _ => {}
+    }
+}
+
+/// Says that a pipe ended in the middle of a line.
+pub(super) fn note_half_line(name: &str, spool: &Spool, console: &Console) {
+    let bytes = spool.half_line();
+    if bytes > 0 {
+        console.note(format!(
+            "{name} ends in the middle of a line: its last {bytes} bytes are kept, and what the \
+             next run reads from {name} continues them"
+        ));
     }
 }
 
@@ -349,6 +461,7 @@ pub(super) fn save_rest(
 pub(super) fn save_unreadable(
     name: &str,
     lines: &mut Lines,
+    spool: &SharedSpool,
     shutdown: &Shutdown,
     console: &Console,
 ) {
@@ -356,6 +469,14 @@ pub(super) fn save_unreadable(
         Ok(true) => {}
         Ok(false) => console.warn(format!("{name} had not ended; its rest is not saved")),
         Err(error) => console.warn_incomplete(error.to_string()),
+    }
+    keep_whole(spool, console);
+}
+
+/// Keeps what is no log in one piece.
+pub(super) fn keep_whole(spool: &SharedSpool, console: &Console) {
+    if let Err(error) = spool.lock().take_half_line_back() {
+        console.warn_incomplete(error.to_string());
     }
 }
 

@@ -15,6 +15,8 @@ use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::Stream;
 
+use crate::error::Error;
+
 /// Maximum window of zstd data, as a power of two: 128 MiB, the limit of the zstd program.
 const MAX_ZSTD_WINDOW_LOG: u32 = 27;
 /// Maximum bytes of memory to decompress xz data; `xz -9` needs 65 MiB.
@@ -200,9 +202,10 @@ fn member<R: Read>(
     })
 }
 
-/// Describes errors of the compressed data. Errors of the system stay as they are.
+/// Describes errors of the compressed data. Errors of the system and of a tee stay as they are.
 fn explain(compression: Compression, error: io::Error) -> io::Error {
-    if error.raw_os_error().is_some() {
+    let is_from_tee = error.get_ref().is_some_and(|inner| inner.is::<Error>());
+    if error.raw_os_error().is_some() || is_from_tee {
         error
     } else if error.kind() == ErrorKind::UnexpectedEof {
         let text = format!("its {compression} data is truncated");

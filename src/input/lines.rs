@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::mem;
 use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
+use rustix::fs::OFlags;
 
 use super::InputError;
 use super::decompress::Decompressor;
@@ -17,6 +19,7 @@ use super::encoding::Encoding;
 use super::reader::{
     Block, Keeper, Message, OpenedSource, Reader, SharedSource, SourceFile, TeeState,
 };
+use crate::error::Error;
 
 /// How to read a log.
 #[derive(Clone, Debug)]
@@ -28,7 +31,9 @@ pub struct LineOptions {
     pub start_line: u64,
     /// Maximum bytes of a line. Longer ones are truncated.
     pub max_line: usize,
-    /// Whether to return a last line without a line break. Off for a log that may still grow.
+    /// Whether to return a last line without a line break. Off for a log that may still grow, and
+    /// for a pipe whose half line is kept for the next run: then it is returned only if it is too
+    /// long or was compressed.
     pub incomplete_last: bool,
 }
 
@@ -83,6 +88,8 @@ pub struct Lines {
     log: String,
     reader: Reader,
     read: Arc<AtomicU64>,
+    opening: Arc<Opening>,
+    has_tee: bool,
     total: Option<u64>,
     options: LineOptions,
     block: Block,
@@ -119,8 +126,16 @@ pub struct Tee {
 }
 
 /// Called with the position (decompressed bytes) and the contents of each block, before any line
-/// that ends in it is returned.
+/// that ends in it is returned, and with an empty block before a last line without a line break.
 pub type Watcher = Box<dyn FnMut(u64, &[u8]) + Send>;
+
+/// What the reading thread has found out when it opened the source.
+#[derive(Default)]
+struct Opening {
+    /// Also set if it cannot be opened.
+    is_open: AtomicBool,
+    is_packed: AtomicBool,
+}
 
 enum Refill {
     Block,
@@ -134,10 +149,7 @@ impl Lines {
     pub fn open(source: &Source, options: LineOptions) -> Result<Self, InputError> {
         let log = source.to_string();
         let opened = match source {
-            Source::Stdin => io::stdin()
-                .as_fd()
-                .try_clone_to_owned()
-                .and_then(|stdin| Self::from_file(log.clone(), File::from(stdin), options)),
+            Source::Stdin => stdin().and_then(|stdin| Self::from_file(log.clone(), stdin, options)),
             Source::File(path) => fs::metadata(path).and_then(|metadata| {
                 if metadata.is_dir() {
                     let text =
@@ -158,9 +170,11 @@ impl Lines {
     pub fn open_pipe(source: &Source, tee: Tee, options: LineOptions) -> Result<Self, InputError> {
         let log = source.to_string();
         let opened = match source {
-            Source::Stdin => io::stdin().as_fd().try_clone_to_owned().and_then(|stdin| {
-                let file = File::from(stdin);
-                Self::from_opener(log.clone(), || Ok(file), None, Some(tee), options)
+            Source::Stdin => stdin().and_then(|stdin| {
+                let open = || Ok(stdin);
+                let lines = Self::from_opener(log.clone(), open, None, Some(tee), options)?;
+                lines.opening.is_open.store(true, Ordering::Release);
+                Ok(lines)
             }),
             Source::File(path) => {
                 let path = path.clone();
@@ -175,7 +189,9 @@ impl Lines {
     pub fn from_file(log: String, file: File, options: LineOptions) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let total = metadata.is_file().then_some(metadata.len());
-        Self::from_opener(log, || Ok(file), total, None, options)
+        let lines = Self::from_opener(log, || Ok(file), total, None, options)?;
+        lines.opening.is_open.store(true, Ordering::Release);
+        Ok(lines)
     }
 
     fn from_opener(
@@ -189,13 +205,19 @@ impl Lines {
         let seek = total.is_some() && start > 0 && !options.encoding.needs_beginning();
         let read = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&read);
+        let opening = Arc::<Opening>::default();
+        let opened = Arc::downgrade(&opening);
+        let has_tee = tee.is_some();
         let open = move || {
-            let file = open_file()?;
+            let file = open_file();
+            // A writer that comes too late finds a closed pipe.
+            let opening = opened.upgrade().ok_or(ErrorKind::TimedOut)?;
+            opening.is_open.store(true, Ordering::Release);
+            let file = file?;
             let (before, tee) = match tee {
                 Some(Tee { before, keeper }) => (Some(before), Some(TeeState::new(keeper))),
                 None => (None, None),
             };
-            let has_tee = tee.is_some();
             let source = SharedSource::new(SourceFile {
                 before,
                 file,
@@ -206,6 +228,10 @@ impl Lines {
             });
             let rest = has_tee.then(|| Box::new(source.clone()) as Box<dyn Read>);
             let mut decompressor = Decompressor::new(source)?;
+            opening
+                .is_packed
+                .store(decompressor.is_compressed(), Ordering::Release);
+            drop(opening);
             let position = if seek {
                 decompressor.seek_if_plain(start)?
             } else {
@@ -218,7 +244,11 @@ impl Lines {
             })
         };
         let reader = Reader::start(options.encoding.unit(), open)?;
-        Ok(Self::new(log, reader, read, total, options))
+        Ok(Self {
+            opening,
+            has_tee,
+            ..Self::new(log, reader, read, total, options)
+        })
     }
 
     fn new(
@@ -232,6 +262,8 @@ impl Lines {
             log,
             reader,
             read,
+            opening: Arc::default(),
+            has_tee: false,
             total,
             block: Block::default(),
             taken: 0,
@@ -248,6 +280,18 @@ impl Lines {
             watcher: None,
             options,
         }
+    }
+
+    /// Whether the reading thread is still opening the source: opening a named pipe waits for its
+    /// writer.
+    pub fn is_opening(&self) -> bool {
+        self.total.is_none() && !self.opening.is_open.load(Ordering::Acquire)
+    }
+
+    /// The error for a named pipe that nothing has opened for writing.
+    pub fn no_writer(&self, waited: Duration) -> InputError {
+        let log = self.log.clone();
+        InputError::NoWriter { log, waited }
     }
 
     /// Sets the watcher. Call it before the first line is read.
@@ -294,12 +338,22 @@ impl Lines {
             match self.refill(wait, &mut deadline)? {
                 Refill::Block => {}
                 Refill::Pause => return Ok(LineEvent::Pause),
-                Refill::End if self.partial_length > 0 && self.options.incomplete_last => {
+                Refill::End if self.partial_length > 0 && self.returns_half_line() => {
+                    if let Some(watcher) = &mut self.watcher {
+                        watcher(self.position + self.partial_length, &[]);
+                    }
                     return Ok(LineEvent::Line(self.take(0, false)));
                 }
                 Refill::End => return Ok(LineEvent::End),
             }
         }
+    }
+
+    fn returns_half_line(&self) -> bool {
+        self.options.incomplete_last
+            || self.has_tee
+                && (self.partial_length > self.options.max_line as u64
+                    || self.opening.is_packed.load(Ordering::Acquire))
     }
 
     /// Reads without returning lines, so that the tee receives the rest: to the end, until nothing
@@ -476,10 +530,15 @@ impl Lines {
 
     fn failed(&mut self, source: io::Error) -> InputError {
         self.ended = true;
-        InputError::Read {
-            log: self.log.clone(),
-            position: self.position + mem::take(&mut self.partial_length),
-            source,
+        let log = self.log.clone();
+        let position = self.position + mem::take(&mut self.partial_length);
+        match source.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+            true => InputError::NotCopied { log, source },
+            false => InputError::Read {
+                log,
+                position,
+                source,
+            },
         }
     }
 
@@ -507,6 +566,19 @@ impl Lines {
             .min(block.bytes().len());
         self.block = block;
     }
+}
+
+/// Standard input. Fails if the process was started without one: the runtime opens /dev/null in its
+/// place, for reading and writing.
+fn stdin() -> io::Result<File> {
+    let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let metadata = file.metadata()?;
+    let is_null = metadata.file_type().is_char_device()
+        && fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == metadata.rdev());
+    if is_null && rustix::fs::fcntl_getfl(&file)? & OFlags::ACCMODE == OFlags::RDWR {
+        return Err(io::Error::other("it is closed; pipe a log into it"));
+    }
+    Ok(file)
 }
 
 fn thread_failed() -> io::Error {

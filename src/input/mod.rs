@@ -12,6 +12,7 @@ pub mod pattern;
 pub mod reader;
 
 use std::io::{self, ErrorKind};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -31,6 +32,18 @@ pub enum InputError {
         position: u64,
         source: io::Error,
     },
+
+    /// The copy of a pipe could not be written. The source has the whole message.
+    #[error("{log}: reading stopped: {source}")]
+    NotCopied { log: String, source: io::Error },
+
+    /// A named pipe has no writer.
+    #[error(
+        "{log}: no program opened this pipe for writing within {} s; --pipe-wait sets how long to \
+         wait for one",
+        waited.as_secs_f64()
+    )]
+    NoWriter { log: String, waited: Duration },
 
     /// The file does not contain lines.
     #[error("{log}: not a log: it begins with binary data that is not gzip, bzip2, zstd or xz")]

@@ -107,6 +107,30 @@ impl Ranges {
         self.by_start.is_empty()
     }
 
+    /// Line numbers as people write them: `3-5, 9`. Only if the positions are line numbers.
+    pub fn as_numbers(&self) -> String {
+        let parts = self.iter().map(|(range, _)| match range.end - range.start {
+            1 => range.start.to_string(),
+            _ => format!("{}-{}", range.start, range.end - 1),
+        });
+        parts.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Removes all ranges of `other`, each of which is a part of one here or not here at all. The
+    /// numbers of lines are not kept.
+    pub fn without(&self, other: &Ranges) -> Self {
+        let mut left = Self::default();
+        for (range, _) in self.iter() {
+            let mut start = range.start;
+            for (cut, _) in other.iter().filter(|(cut, _)| range.contains(&cut.start)) {
+                left.insert(start..cut.start, 1);
+                start = cut.end;
+            }
+            left.insert(start..range.end, 1);
+        }
+        left
+    }
+
     /// The number of ranges.
     pub fn len(&self) -> usize {
         self.by_start.len()

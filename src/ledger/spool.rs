@@ -6,17 +6,24 @@
 //! when all of them are, it is removed. If a run ends early, the next run for the same target
 //! finishes its spools before it reads anything new.
 //!
-//! The bytes are stored as they came, compressed or not. If a run was killed before its pipe had
-//! ended, the spool is *open*: its last line may be incomplete, or its compressed data truncated.
-//! What the next run reads from the same source is appended to it. A spool whose pipe has ended is
-//! complete, and read-only so that nothing is appended.
+//! The bytes are stored as they came, compressed or not. A spool whose pipe has ended is complete,
+//! and read-only so that nothing is appended.
 //!
-//! A spool is named `spool.TARGET.NUMBER`, or `spool.TARGET.NUMBER.PIPE` for a named pipe. One that
-//! can never be imported is quarantined: `.aside-TIME` is added to its name.
+//! A source may end in the middle of a line: `logtail` prints what is there. That half line is moved
+//! to a file of its own, with which the next spool of the same source begins.
+//!
+//! If a run was killed before its pipe had ended, the spool is *open*. The next run completes it. If
+//! it is compressed, it may be truncated: what the next run reads from the same source is appended.
+//!
+//! A spool is named `spool.TARGET.NUMBER`, or `spool.TARGET.NUMBER.PIPE` for a named pipe, and a
+//! half line `half.TARGET` or `half.TARGET.PIPE`. A spool that can never be imported is
+//! quarantined: `.aside-TIME` is added to its name.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::TargetKey;
@@ -24,8 +31,13 @@ use super::directory::{io_error, private_file, quarantine_path, sync_dir};
 use super::fingerprint::Checksum;
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
+use crate::input::decompress::Decompressor;
 
 const PREFIX: &str = "spool.";
+const HALF_PREFIX: &str = "half.";
+
+/// A half line that is longer stays in its spool, as a line that is too long.
+pub const MAX_HALF_LINE_BYTES: u64 = 1 << 20;
 
 /// The source of a spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +65,16 @@ pub struct SpoolContents {
     pub is_open: bool,
 }
 
+/// How a spool is filled.
+#[derive(Clone, Copy, Debug)]
+pub struct SpoolOptions {
+    /// `--spool-max`, in bytes.
+    pub max_bytes: u64,
+    /// Move a half line at the end of the source to a file of its own. Off for encodings in which
+    /// the byte `\n` may be a part of another character.
+    pub moves_half_line: bool,
+}
+
 /// A spool being filled.
 #[derive(Debug)]
 pub struct Spool {
@@ -60,8 +82,15 @@ pub struct Spool {
     /// The name of the source, for messages.
     source: String,
     file: File,
+    options: SpoolOptions,
     /// In bytes.
     length: u64,
+    /// The bytes of what this run read from the source. Earlier runs may have left others.
+    received: u64,
+    /// Bytes of the half line with which the source ended.
+    half_line: u64,
+    /// Nothing is appended any more.
+    is_closed: bool,
 }
 
 /// The spools of earlier runs for this target, oldest first.
@@ -88,6 +117,11 @@ pub fn of_others(dir: &Path, target: &TargetKey) -> Result<Vec<(PathBuf, Checksu
     Ok(others.map(|(path, name)| (path, name.target)).collect())
 }
 
+/// The spools for all targets.
+pub fn all_paths(dir: &Path) -> Result<Vec<PathBuf>> {
+    Ok(all(dir)?.into_iter().map(|(path, _)| path).collect())
+}
+
 /// Removes a spool whose lines are all done, see [`super::Ledger::position`].
 pub fn remove(path: &Path) -> Result<()> {
     fs::remove_file(path).map_err(|error| io_error("remove", path, &error))
@@ -101,43 +135,62 @@ pub fn quarantine(path: &Path) -> Result<PathBuf> {
 }
 
 impl Spool {
-    /// Creates a spool. The state directory must be locked, see [`super::Ledger::open`].
+    /// Creates a spool, which begins with the half line that the last one of this source left. The
+    /// state directory must be locked, see [`super::Ledger::open`].
     pub fn create(
         dir: &Path,
         target: &TargetKey,
         origin: SpoolOrigin,
         source: String,
+        options: SpoolOptions,
     ) -> Result<Self> {
         let target = target.key();
         let spools = all(dir)?;
         let ours = spools.iter().filter(|(_, name)| name.target == target);
         let last = ours.map(|(_, name)| name.number).max().unwrap_or(0);
-        let number = last.saturating_add(1);
-        let name = match origin {
-            SpoolOrigin::Stdin => format!("{PREFIX}{target}.{number}"),
-            SpoolOrigin::Pipe(pipe) => format!("{PREFIX}{target}.{number}.{pipe}"),
+        let name = SpoolName {
+            target,
+            number: last.saturating_add(1),
+            origin,
         };
-        let path = dir.join(name);
-        let file = (private_file().create_new(true).open(&path))
-            .map_err(|error| io_error("create", &path, &error))?;
+        let path = dir.join(name.to_string());
+        let half = dir.join(name.half());
+        match options.moves_half_line && half.exists() {
+            true => fs::rename(&half, &path),
+            false => private_file().create_new(true).open(&path).map(drop),
+        }
+        .map_err(|error| spool_error("create", &path, &error))?;
         sync_dir(dir)?;
-        Ok(Self {
-            path,
-            source,
-            file,
-            length: 0,
-        })
+        Self::open(&path, source, options)
     }
 
     /// Appends to an open spool of an earlier run.
-    pub fn resume(path: &Path, source: String) -> Result<Self> {
-        let failed = |error| io_error("open", path, &error);
+    pub fn resume(path: &Path, source: String, options: SpoolOptions) -> Result<Self> {
+        let spool = Self::open(path, source, options)?;
+        let failed = |error| spool_error("read", path, &error);
+        // A run that was killed while it moved the half line left it in both files.
+        if let Some(half) = spool.half_path()
+            && let Some((_, line)) = half_line(path).map_err(failed)?
+            && fs::read(&half).is_ok_and(|moved| line.starts_with(&moved))
+        {
+            remove(&half)?;
+        }
+        Ok(spool)
+    }
+
+    fn open(path: &Path, source: String, options: SpoolOptions) -> Result<Self> {
+        let failed = |error| spool_error("open", path, &error);
         let file = (private_file().append(true).open(path)).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
         Ok(Self {
             path: path.to_owned(),
             source,
-            length: file.metadata().map_err(failed)?.len(),
             file,
+            options,
+            length,
+            received: 0,
+            half_line: 0,
+            is_closed: false,
         })
     }
 
@@ -150,15 +203,50 @@ impl Spool {
         self.length
     }
 
+    /// How many bytes of what this run read from the source are saved.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The length of the half line with which the source ended.
+    pub fn half_line(&self) -> u64 {
+        self.half_line
+    }
+
+    /// Moves the half line back: it is part of data that is no log.
+    pub fn take_half_line_back(&mut self) -> Result<()> {
+        let Some(half) = self.half_path().filter(|_| self.half_line > 0) else {
+            return Ok(());
+        };
+        let move_line = || {
+            (&self.file).write_all(&fs::read(&half)?)?;
+            self.file.sync_data()?;
+            fs::remove_file(&half)
+        };
+        move_line().map_err(|error| spool_error("write", &self.path, &error))?;
+        self.length += std::mem::take(&mut self.half_line);
+        Ok(())
+    }
+
+    /// Refuses everything that follows, so that [`Spool::received`] stays as it is.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+    }
+
     /// Appends a block and syncs it. An empty block is the end of the source.
     ///
     /// On an error, as much of the block is kept as there is room for; [`Spool::length`] includes
     /// that part.
     pub fn append(&mut self, block: &[u8]) -> Result<()> {
+        if self.is_closed {
+            return Err(Error::stopped("no more of it is saved"));
+        }
         if block.is_empty() {
             return self.end();
         }
-        let mut rest = block;
+        let room = self.options.max_bytes.saturating_sub(self.length);
+        let fitting = block.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        let mut rest = &block[..fitting];
         let mut result = Ok(());
         while !rest.is_empty() && result.is_ok() {
             match self.file.write(rest) {
@@ -169,7 +257,11 @@ impl Spool {
             }
         }
         match self.file.sync_data() {
-            Ok(()) => self.length += (block.len() - rest.len()) as u64,
+            Ok(()) => {
+                let written = (fitting - rest.len()) as u64;
+                self.length += written;
+                self.received += written;
+            }
             Err(error) => {
                 // The message asks to pipe in again what follows the synced bytes.
                 let _ = self.file.set_len(self.length);
@@ -177,29 +269,147 @@ impl Spool {
             }
         }
         reach("after-spool-append");
-        result.map_err(|error| self.write_error(&error))
+        result.map_err(|error| self.write_error(&error))?;
+        match fitting < block.len() {
+            true => Err(self.limit_error()?),
+            false => Ok(()),
+        }
     }
 
-    fn end(&self) -> Result<()> {
-        let close = || {
+    /// Completes the spool: moves the half line at its end, and makes it read-only.
+    fn end(&mut self) -> Result<()> {
+        self.move_half_line()?;
+        let seal = || {
             let mut permissions = self.file.metadata()?.permissions();
             permissions.set_readonly(true);
             self.file.set_permissions(permissions)?;
             self.file.sync_all()
         };
-        close().map_err(|error| io_error("write", &self.path, &error))
+        seal().map_err(|error| spool_error("write", &self.path, &error))?;
+        self.is_closed = true;
+        Ok(())
+    }
+
+    /// The half line is in its own file before it leaves this one.
+    fn move_half_line(&mut self) -> Result<()> {
+        let Some(half) = self.half_path() else {
+            return Ok(());
+        };
+        let move_line = || -> io::Result<u64> {
+            let Some((position, line)) = half_line(&self.path)? else {
+                return Ok(0);
+            };
+            let mut file = private_file().create_new(true).open(&half)?;
+            file.write_all(&line)?;
+            file.sync_all()?;
+            if let Some(dir) = half.parent() {
+                File::open(dir)?.sync_all()?;
+            }
+            reach("after-half-line");
+            self.file.set_len(position)?;
+            Ok(line.len() as u64)
+        };
+        self.half_line = move_line().map_err(|error| spool_error("write", &half, &error))?;
+        self.length -= self.half_line;
+        Ok(())
+    }
+
+    /// Where the half line of this source is kept. `None` if it stays in the spool.
+    fn half_path(&self) -> Option<PathBuf> {
+        let name = SpoolName::parse(self.path.file_name()?.to_str()?)?;
+        (self.options.moves_half_line).then(|| self.path.with_file_name(name.half()))
     }
 
     fn write_error(&self, error: &io::Error) -> Error {
         Error::stopped(format!(
-            "cannot write {}: {error}; {} bytes of {} are saved there: free some space, then run \
-             again and pipe in the rest (tail -c +{} of the same input)",
+            "cannot write {}: {error}; {}: free some space, then run again and {}",
             self.path.display(),
-            self.length,
-            self.source,
-            self.length.saturating_add(1)
+            self.saved(),
+            self.rest()
         ))
     }
+
+    /// The spool is full. A compressed one can only be continued in the same file.
+    fn limit_error(&mut self) -> Result<Error> {
+        let is_packed = is_packed(&self.path).map_err(|error| self.write_error(&error))?;
+        let advice = match is_packed {
+            true => "raise --spool-max, then run again and",
+            false => {
+                self.end()?;
+                "run again and"
+            }
+        };
+        Ok(Error::stopped(format!(
+            "{} has reached --spool-max; {}: {advice} {}",
+            self.path.display(),
+            self.saved(),
+            self.rest()
+        )))
+    }
+
+    fn saved(&self) -> String {
+        format!(
+            "{} bytes of {} are saved there",
+            self.received(),
+            self.source
+        )
+    }
+
+    /// How to continue, in bytes of what this run read.
+    pub fn rest(&self) -> String {
+        let next = self.received().saturating_add(1);
+        format!("pipe in the rest (tail -c +{next} of the same input)")
+    }
+}
+
+/// Completes a spool that an earlier run left open. Compressed data stays open, because it may be
+/// truncated, and data whose half line cannot be moved.
+///
+/// The ledger must not look the spool up before: a fingerprint of the half line would no longer
+/// match.
+pub fn seal(path: &Path, options: SpoolOptions) -> Result<()> {
+    let failed = |error| spool_error("read", path, &error);
+    if !options.moves_half_line || is_packed(path).map_err(failed)? {
+        return Ok(());
+    }
+    Spool::resume(path, String::new(), options)?.append(b"")?;
+    match fs::metadata(path).map_err(failed)?.len() {
+        0 => remove(path),
+        _ => Ok(()),
+    }
+}
+
+fn is_packed(path: &Path) -> io::Result<bool> {
+    Ok(Decompressor::new(File::open(path)?)?.is_compressed())
+}
+
+/// The half line at the end of a spool, and its position. `None` if there is none, if it is longer
+/// than [`MAX_HALF_LINE_BYTES`], and if the spool is compressed.
+fn half_line(path: &Path) -> io::Result<Option<(u64, Vec<u8>)>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(MAX_HALF_LINE_BYTES + 1);
+    let mut end = vec![0; (length - from) as usize];
+    file.read_exact_at(&mut end, from)?;
+    let start = match memchr::memrchr(b'\n', &end) {
+        Some(at) => at + 1,
+        None if from == 0 => 0,
+        None => return Ok(None),
+    };
+    let line = end.split_off(start);
+    let is_half = (1..=MAX_HALF_LINE_BYTES).contains(&(line.len() as u64));
+    match !is_half || is_packed(path)? {
+        true => Ok(None),
+        false => Ok(Some((from + start as u64, line))),
+    }
+}
+
+/// The error for a spool that cannot be used. What is in the pipe is not saved then.
+fn spool_error(action: &str, path: &Path, error: &io::Error) -> Error {
+    Error::stopped(format!(
+        "cannot {action} {}: {error}; check that disk and the permissions of the folder",
+        path.display()
+    ))
 }
 
 /// What the name of a spool says.
@@ -210,7 +420,25 @@ struct SpoolName {
     origin: SpoolOrigin,
 }
 
+impl fmt::Display for SpoolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}.{}", self.target, self.number)?;
+        match self.origin {
+            SpoolOrigin::Stdin => Ok(()),
+            SpoolOrigin::Pipe(pipe) => write!(f, ".{pipe}"),
+        }
+    }
+}
+
 impl SpoolName {
+    /// The name of the half line's file of the same source.
+    fn half(&self) -> String {
+        match self.origin {
+            SpoolOrigin::Stdin => format!("{HALF_PREFIX}{}", self.target),
+            SpoolOrigin::Pipe(pipe) => format!("{HALF_PREFIX}{}.{pipe}", self.target),
+        }
+    }
+
     fn parse(name: &str) -> Option<Self> {
         let (target, rest) = name.strip_prefix(PREFIX)?.split_once('.')?;
         let (number, origin) = match rest.split_once('.') {
@@ -251,8 +479,13 @@ mod tests {
         TargetKey::new(&url, Some(idsite))
     }
 
+    const OPTIONS: SpoolOptions = SpoolOptions {
+        max_bytes: 1000,
+        moves_half_line: true,
+    };
+
     fn create(dir: &Path, idsite: &str, origin: SpoolOrigin) -> Spool {
-        Spool::create(dir, &target(idsite), origin, "stdin".into()).unwrap()
+        Spool::create(dir, &target(idsite), origin, "stdin".into(), OPTIONS).unwrap()
     }
 
     #[test]
@@ -298,9 +531,9 @@ mod tests {
         spool.append(b"half a l").unwrap();
         drop(spool);
         assert!(is_open());
-        let mut spool = Spool::resume(&path, "stdin".into()).unwrap();
+        let mut spool = Spool::resume(&path, "stdin".into(), OPTIONS).unwrap();
         spool.append(b"ine\n").unwrap();
-        assert_eq!(spool.length(), 12);
+        assert_eq!((spool.length(), spool.received()), (12, 4));
         spool.append(b"").unwrap();
         assert!(!is_open());
         assert_eq!(fs::read(&path).unwrap(), b"half a line\n");
@@ -316,17 +549,108 @@ mod tests {
             path: "/state/spool.1".into(),
             source: "access.fifo".into(),
             file,
-            length: 1000,
+            options: OPTIONS,
+            // An earlier run left 600 bytes.
+            length: 900,
+            received: 300,
+            half_line: 0,
+            is_closed: false,
         };
         let error = spool.append(b"more").unwrap_err().to_string();
         for part in [
             "/state/spool.1",
             "No space left",
-            "1000 bytes of access.fifo",
-            "tail -c +1001",
+            "300 bytes of access.fifo",
+            "tail -c +301",
         ] {
             assert!(error.contains(part), "{part} in {error}");
         }
-        assert_eq!(spool.length(), 1000);
+        assert_eq!((spool.length(), spool.received()), (900, 300));
+    }
+
+    /// The content of the spools of `--idsite=1`.
+    fn contents(dir: &Path) -> Vec<String> {
+        let left = left_over(dir, &target("1")).unwrap();
+        let read = |left: &SpoolContents| fs::read_to_string(&left.path).unwrap();
+        left.iter().map(read).collect()
+    }
+
+    #[test]
+    fn a_full_spool_says_how_to_continue_and_the_next_one_begins_with_its_half_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = create(dir.path(), "1", SpoolOrigin::Stdin);
+        let line = format!("{}\n", "x".repeat(299));
+        let input = line.repeat(5);
+        let error = spool.append(input.as_bytes()).unwrap_err().to_string();
+        for part in ["--spool-max", "1000 bytes of stdin", "tail -c +1001 "] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+        assert_eq!(contents(dir.path()), [line.repeat(3)]);
+        let mut next = create(dir.path(), "1", SpoolOrigin::Stdin);
+        next.append(&input.as_bytes()[1000..]).unwrap();
+        next.append(b"").unwrap();
+        assert_eq!((next.received(), next.length()), (500, 600));
+        assert_eq!(contents(dir.path()), [line.repeat(3), line.repeat(2)]);
+    }
+
+    #[test]
+    fn a_half_line_waits_for_its_own_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = SpoolOrigin::of_pipe(Path::new("/run/access.fifo"));
+        for (origin, text) in [(SpoolOrigin::Stdin, "one\nstd"), (pipe, "two\nfi")] {
+            let mut spool = create(dir.path(), "1", origin);
+            spool.append(text.as_bytes()).unwrap();
+            spool.append(b"").unwrap();
+            assert_eq!(
+                (spool.length(), spool.half_line()),
+                (4, text.len() as u64 - 4)
+            );
+        }
+        assert_eq!(contents(dir.path()), ["one\n", "two\n"]);
+        for (idsite, origin, text) in [
+            ("2", SpoolOrigin::Stdin, ""),
+            ("1", pipe, "fi"),
+            ("1", SpoolOrigin::Stdin, "std"),
+            ("1", SpoolOrigin::Stdin, ""),
+        ] {
+            let spool = create(dir.path(), idsite, origin);
+            assert_eq!(fs::read_to_string(spool.path()).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_half_line_that_was_not_moved_to_the_end_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = create(dir.path(), "1", SpoolOrigin::Stdin);
+        spool.append(b"one\ntw").unwrap();
+        // Killed after a part of it was written.
+        fs::write(spool.half_path().unwrap(), "t").unwrap();
+        let path = spool.path().to_owned();
+        drop(spool);
+        let mut spool = Spool::resume(&path, "stdin".into(), OPTIONS).unwrap();
+        spool.append(b"o\n").unwrap();
+        spool.append(b"").unwrap();
+        assert_eq!(contents(dir.path()), ["one\ntwo\n"]);
+        create(dir.path(), "1", SpoolOrigin::Stdin);
+        assert_eq!(contents(dir.path())[1], "");
+    }
+
+    #[test]
+    fn what_is_compressed_or_too_long_is_not_split() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = SpoolOptions {
+            max_bytes: u64::MAX,
+            ..OPTIONS
+        };
+        let too_long = vec![b'x'; MAX_HALF_LINE_BYTES as usize + 1];
+        for content in [&b"\x1f\x8b\x08 and more"[..], &too_long] {
+            let (stdin, source) = (SpoolOrigin::Stdin, "stdin".to_owned());
+            let spool = Spool::create(dir.path(), &target("1"), stdin, source, options);
+            let mut spool = spool.unwrap();
+            spool.append(content).unwrap();
+            spool.append(b"").unwrap();
+            assert_eq!(fs::read(spool.path()).unwrap(), content);
+            assert!(!spool.half_path().unwrap().exists());
+        }
     }
 }

@@ -3,9 +3,10 @@
 //! The token is sent in the body, never in a URL. Calls that may succeed later are retried, as
 //! `--retry-max-attempts` and `--retry-delay` say.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,9 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use thiserror::Error as ThisError;
+use url::form_urlencoded;
 
 use super::client::Client;
 use super::diagnose;
@@ -70,7 +73,7 @@ impl From<ApiError> for Error {
 }
 
 /// A site as the API returns it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct ApiSite {
     /// A number, as text.
     #[serde(rename = "idsite", deserialize_with = "response::text")]
@@ -80,6 +83,12 @@ pub struct ApiSite {
     /// `Europe/Berlin`, `UTC` or `UTC+5.5`.
     #[serde(default, deserialize_with = "response::optional_text")]
     pub timezone: Option<String>,
+    /// Addresses and ranges, separated by commas.
+    #[serde(default, deserialize_with = "response::optional_text")]
+    pub excluded_ips: Option<String>,
+    /// Parts of user agents, separated by commas.
+    #[serde(default, deserialize_with = "response::optional_text")]
+    pub excluded_user_agents: Option<String>,
 }
 
 /// One page of a query of Matomo's visitor log.
@@ -159,6 +168,8 @@ pub struct Api {
     stop: Shutdown,
     /// Matomo has answered a call, so a later 4xx may pass.
     reached: Arc<AtomicBool>,
+    /// Milliseconds of waits between attempts and between questions.
+    waited: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Api {
@@ -186,6 +197,7 @@ impl Api {
             wait,
             stop,
             reached: Arc::default(),
+            waited: Arc::default(),
         }
     }
 
@@ -197,14 +209,32 @@ impl Api {
 
     /// Returns the id of the first site that has this host among its URLs.
     pub fn site_of_host(&self, host: &str) -> ApiResult<Option<String>> {
-        #[derive(Deserialize)]
-        struct SiteId {
-            #[serde(deserialize_with = "response::text")]
-            idsite: String,
-        }
-        let method = "SitesManager.getSitesIdFromSiteUrl";
-        let ListReply(ids) = self.query::<ListReply<SiteId>>(method, &[("url", host)])?;
-        Ok(ids.into_iter().next().map(|id| id.idsite))
+        let ids: ListReply<SiteId> = self.query(SITES_OF_URL, &[("url", host)])?;
+        Ok(ids.0.into_iter().next().map(|id| id.idsite))
+    }
+
+    /// Does the same for several hosts in one call. Returns `None` if Matomo does not answer each of
+    /// the questions.
+    pub fn sites_of_hosts(
+        &self,
+        hosts: &[impl AsRef<str>],
+    ) -> ApiResult<Option<Vec<Option<String>>>> {
+        let question = |(index, host): (usize, &_)| {
+            let question = form_urlencoded::Serializer::new(String::new())
+                .append_pair("method", SITES_OF_URL)
+                .append_pair("url", AsRef::as_ref(host))
+                .finish();
+            (format!("urls[{index}]"), question)
+        };
+        let questions: Vec<(String, String)> = hosts.iter().enumerate().map(question).collect();
+        let form: Vec<(&str, &str)> = questions.iter().map(|(k, v)| (&**k, &**v)).collect();
+        let ApiReply::Json(body) = self.call_with_token("API.getBulkRequest", &form)? else {
+            return Ok(None);
+        };
+        let replies: Option<Vec<ListReply<SiteId>>> = serde_json::from_slice(&body).ok();
+        let replies = replies.filter(|replies| replies.len() == hosts.len());
+        let first = |ListReply(ids): ListReply<SiteId>| ids.into_iter().next().map(|id| id.idsite);
+        Ok(replies.map(|replies| replies.into_iter().map(first).collect()))
     }
 
     /// Returns all sites that the token has access to.
@@ -253,8 +283,13 @@ impl Api {
             ("description", "Log importer"),
             ("expireHours", "48"),
         ];
-        let advice = "check --login and --password";
-        let reply = self.with_retries(|| self.call(method, None, advice, &form))?;
+        let advice = format!("check the password of the login '{login}'");
+        let terms = CallTerms {
+            token: None,
+            unauthorized: "login or password is wrong",
+            advice: &advice,
+        };
+        let reply = self.with_retries(|| self.call(method, terms, &form))?;
         let TextReply(token) = self.parse(method, reply)?;
         match token.trim() {
             "" => Err(ApiError::Failed(format!(
@@ -296,6 +331,66 @@ impl Api {
         }
     }
 
+    /// Returns the addresses and the user agents that are excluded for all sites, as lists
+    /// separated by commas.
+    pub fn global_exclusions(&self) -> ApiResult<(String, String)> {
+        #[derive(Deserialize)]
+        struct ListText(#[serde(deserialize_with = "response::optional_text")] Option<String>);
+        let list = |method: &str| {
+            let ListText(list) = self.query(method, &[])?;
+            Ok(list.unwrap_or_default())
+        };
+        Ok((
+            list("SitesManager.getExcludedIpsGlobal")?,
+            list("SitesManager.getExcludedUserAgentsGlobal")?,
+        ))
+    }
+
+    /// Returns the number of actions of each of these days (`2026-11-15,2026-11-17`, in the site's
+    /// time zone), counted in the visitor log. `unique` differs for each call; otherwise Matomo
+    /// would return what it counted before.
+    pub fn actions_by_day(
+        &self,
+        idsite: &str,
+        days: &str,
+        unique: u64,
+    ) -> ApiResult<BTreeMap<String, u64>> {
+        let segment = format!("actions>=0;actions<={unique}");
+        let counts: Value = self.query(
+            "VisitsSummary.getActions",
+            &[
+                ("idSite", idsite),
+                ("period", "day"),
+                ("date", days),
+                ("segment", &segment),
+            ],
+        )?;
+        let counts = counts.as_object().into_iter().flatten();
+        let number = |count: &Value| match count {
+            Value::String(text) => text.parse().ok(),
+            count => count.as_u64(),
+        };
+        Ok(counts
+            .filter_map(|(day, count)| Some((day.clone(), number(count)?)))
+            .collect())
+    }
+
+    /// Waits. Fails with [`ApiError::Interrupted`] if a shutdown is requested.
+    pub fn wait(&self, time: Duration) -> ApiResult<()> {
+        let stopped = (self.wait)(time);
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(time, Ordering::Relaxed);
+        match stopped {
+            true => Err(ApiError::Interrupted),
+            false => Ok(()),
+        }
+    }
+
+    /// How long calls have waited so far instead of being answered.
+    pub fn waited(&self) -> Duration {
+        Duration::from_millis(self.waited.load(Ordering::Relaxed))
+    }
+
     fn query<T: DeserializeOwned>(&self, method: &str, form: &[(&str, &str)]) -> ApiResult<T> {
         let reply = self.with_retries(|| self.call_with_token(method, form))?;
         self.parse(method, reply)
@@ -317,32 +412,38 @@ impl Api {
     }
 
     fn call_with_token(&self, method: &str, form: &[(&str, &str)]) -> ApiResult<ApiReply> {
-        let advice = match self.token {
-            Some(_) => "check that the token is valid and has the necessary access",
-            None => "no token was sent: give one with --token-auth-file or MATOMO_TOKEN_AUTH",
+        let (unauthorized, advice) = match self.token {
+            Some(_) => (
+                "the token is wrong or has expired",
+                "check that the token is valid and has the necessary access",
+            ),
+            None => (
+                "not authorized (401)",
+                "no token was sent: give one with --token-auth-file or MATOMO_TOKEN_AUTH",
+            ),
         };
-        self.call(method, self.token.as_ref(), advice, form)
+        let terms = CallTerms {
+            token: self.token.as_ref(),
+            unauthorized,
+            advice,
+        };
+        self.call(method, terms, form)
     }
 
-    /// Makes one attempt. `advice` is what to do if Matomo refuses the call.
-    fn call(
-        &self,
-        method: &str,
-        token: Option<&Secret>,
-        advice: &str,
-        form: &[(&str, &str)],
-    ) -> ApiResult<ApiReply> {
+    /// Makes one attempt.
+    fn call(&self, method: &str, terms: CallTerms, form: &[(&str, &str)]) -> ApiResult<ApiReply> {
         let mut all = vec![("module", "API"), ("format", "json"), ("method", method)];
         if !form.iter().any(|(key, _)| *key == "filter_limit") {
             all.push(("filter_limit", "-1"));
         }
         all.extend_from_slice(form);
-        if let Some(token) = token {
+        if let Some(token) = terms.token {
             all.push(("token_auth", token.expose()));
         }
         let context = CallContext {
             method,
-            advice,
+            unauthorized: terms.unauthorized,
+            advice: terms.advice,
             reached: self.reached.load(Ordering::Relaxed),
         };
         let reply = classify(self.post(&all)?, context);
@@ -410,15 +511,20 @@ impl Api {
     }
 
     fn pause(&self, attempt: u32, retry_after: Option<Duration>) -> ApiResult<()> {
-        match (self.wait)(self.retry.wait_after(attempt, retry_after)) {
-            true => Err(ApiError::Interrupted),
-            false => Ok(()),
-        }
+        self.wait(self.retry.wait_after(attempt, retry_after))
     }
 
     fn place(&self, method: &str) -> String {
         format!("{} ({method})", redact::url(self.client.api_url()))
     }
+}
+
+const SITES_OF_URL: &str = "SitesManager.getSitesIdFromSiteUrl";
+
+#[derive(Deserialize)]
+struct SiteId {
+    #[serde(deserialize_with = "response::text")]
+    idsite: String,
 }
 
 /// A reply that is a number or a text, such as an id or a token.
@@ -466,9 +572,20 @@ impl TransientFailure {
     }
 }
 
+/// How a call is authorized.
+#[derive(Clone, Copy)]
+struct CallTerms<'a> {
+    token: Option<&'a Secret>,
+    /// See [`CallContext`].
+    unauthorized: &'a str,
+    advice: &'a str,
+}
+
 #[derive(Clone, Copy)]
 struct CallContext<'a> {
     method: &'a str,
+    /// What status 401 means.
+    unauthorized: &'a str,
     /// What to do if Matomo refuses the call.
     advice: &'a str,
     /// Matomo has answered an earlier call.
@@ -519,14 +636,19 @@ fn classify_failure(
         200..=299 if !response.complete => transient(false, None, detail),
         408 | 425 | 429 | 503 => unavailable(!from_matomo, response.retry_after, detail),
         500.. => transient(false, response.retry_after, detail),
-        _ if from_matomo => ApiReply::Refused(detail),
-        // Matomo answers a bad token with an HTML page.
-        401 if !response.challenge => {
-            ApiReply::Refused(refusal(exchange, "not authorized (401)", context))
+        // Matomo answers a bad token with an HTML page, or says only that one must be logged in.
+        401 if !response.challenge && error.as_deref().is_none_or(asks_for_login) => {
+            ApiReply::Refused(refusal(exchange, context.unauthorized, context))
         }
+        _ if from_matomo => ApiReply::Refused(detail),
         402..=499 if context.reached => transient(true, response.retry_after, detail),
         _ => ApiReply::Unusable(detail),
     }
+}
+
+/// Whether a message of Matomo is about the token itself, and not about its rights.
+fn asks_for_login(message: &str) -> bool {
+    message.contains("must be logged in") || message.contains("Unable to authenticate")
 }
 
 fn transient(untouched: bool, retry_after: Option<Duration>, detail: String) -> ApiReply {

@@ -6,9 +6,14 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+use rustix::process::{getegid, geteuid};
 
 use super::diagnose::describe_body;
 use crate::error::{Error, Result};
@@ -19,6 +24,9 @@ pub const TOKEN_VARIABLE: &str = "MATOMO_TOKEN_AUTH";
 
 /// More than any token or login needs. Keeps a wrong file (a log, a device) from being read whole.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// How often to check whether Matomo's script has ended.
+const CHILD_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The default of `--config`, relative to the program's folder.
 const DEFAULT_CONFIG: &str = "../../config/config.ini.php";
@@ -53,15 +61,12 @@ pub fn find_token(
     sources: &TokenSources,
     log_in: &dyn Fn(&str, &Secret) -> Result<Secret>,
 ) -> Result<FoundToken> {
-    let found = |token| FoundToken {
-        token: Some(token),
-        warnings: Vec::new(),
-    };
+    let found = FoundToken::without_warnings;
     if let Some(token) = &sources.token_auth {
         return Ok(found(check_token(token.expose(), "--token-auth")?));
     }
     if let Some(path) = &sources.token_auth_file {
-        return Ok(found(from_file(path)?));
+        return from_file(path);
     }
     if let Some(path) = &sources.auth_config {
         return from_config(path, log_in);
@@ -77,24 +82,35 @@ pub fn find_token(
         (None, Some(_)) => return Err(Error::usage("--password needs --login")),
         (None, None) => {}
     }
-    Ok(FoundToken {
-        token: sources.local.create_token()?,
-        warnings: Vec::new(),
-    })
+    sources.local.create_token()
+}
+
+impl FoundToken {
+    fn without_warnings(token: Secret) -> Self {
+        Self {
+            token: Some(token),
+            warnings: Vec::new(),
+        }
+    }
 }
 
 /// Reads the token from the first line of a file or of standard input.
-fn from_file(path: &Path) -> Result<Secret> {
+fn from_file(path: &Path) -> Result<FoundToken> {
     let source = format!("--token-auth-file={}", path.display());
+    let mut warnings = Vec::new();
     let text = match path == Path::new("-") {
         true => read_text(io::stdin().lock()),
-        false => File::open(path).and_then(read_text),
+        false => File::open(path).and_then(|file| {
+            warnings.extend(permission_warning(&file, &source));
+            read_text(file)
+        }),
     };
     let text = text.map_err(|e| Error::usage(format!("{source}: cannot be read: {e}")))?;
-    check_token(
-        text.trim_start().lines().next().unwrap_or_default(),
-        &source,
-    )
+    let first = text.trim_start().lines().next().unwrap_or_default();
+    Ok(FoundToken {
+        token: Some(check_token(first, &source)?),
+        warnings,
+    })
 }
 
 /// Reads section `[auth]` of an INI file: `token_auth` unless it is empty, else `login` and
@@ -125,10 +141,10 @@ fn from_config(
     })
 }
 
-/// Warns if the file's group or others may read it.
+/// Warns if the file's group or others may read it. The pipe of `<(...)` is no file.
 fn permission_warning(file: &File, source: &str) -> Option<String> {
-    let mode = file.metadata().ok()?.permissions().mode();
-    (mode & 0o044 != 0)
+    let metadata = file.metadata().ok()?;
+    (metadata.is_file() && metadata.mode() & 0o044 != 0)
         .then(|| format!("{source}: other users can read this file; protect it with \"chmod 600\""))
 }
 
@@ -208,12 +224,15 @@ pub struct LocalMatomo {
     pub testmode: bool,
     /// The host of `--url`, without port.
     pub host: String,
+    /// `--request-timeout`: how long the script may take.
+    pub timeout: Duration,
 }
 
 impl LocalMatomo {
-    /// Runs Matomo's script. Returns `None` if `--config` is not given and its default does not
-    /// exist. Fails if the file of `--config` is missing or the script creates no token.
-    fn create_token(&self) -> Result<Option<Secret>> {
+    /// Runs Matomo's script. There is no token if `--config` is not given and its default does not
+    /// exist or cannot be trusted. Fails if the file of `--config` is missing or cannot be trusted,
+    /// or if the script creates no token.
+    fn create_token(&self) -> Result<FoundToken> {
         let config = match &self.config {
             Some(path) if path.is_file() => path.clone(),
             Some(path) => {
@@ -225,10 +244,23 @@ impl LocalMatomo {
             }
             None => match default_config() {
                 Some(path) => path,
-                None => return Ok(None),
+                None => return Ok(FoundToken::default()),
             },
         };
         let script = matomo_folder(&config).join(TOKEN_SCRIPT);
+        if let Some(why) = distrust(&[&config, &script]) {
+            let text = format!(
+                "{} is not run: {why}; use --token-auth-file instead",
+                script.display()
+            );
+            return match self.config {
+                Some(_) => Err(Error::stopped(text)),
+                None => Ok(FoundToken {
+                    token: None,
+                    warnings: vec![text],
+                }),
+            };
+        }
         let file = self.run_script(&script)?;
         let token = token_of_script(Path::new(&file)).map_err(|why| {
             Error::stopped(format!(
@@ -237,7 +269,7 @@ impl LocalMatomo {
                 script.display()
             ))
         })?;
-        Ok(Some(token))
+        Ok(FoundToken::without_warnings(token))
     }
 
     /// Runs the script and returns the file name that it prints.
@@ -254,13 +286,12 @@ impl LocalMatomo {
                 script.display()
             ))
         };
-        let output = Command::new(php)
+        let mut command = Command::new(php);
+        command
             .arg(script)
             .args(self.testmode.then_some("--testmode"))
-            .arg(format!("--matomo-domain={}", self.host))
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|e| failed(e.to_string()))?;
+            .arg(format!("--matomo-domain={}", self.host));
+        let output = output(&mut command, self.timeout).map_err(failed)?;
         if !output.status.success() {
             let printed = [output.stderr, output.stdout].concat();
             return Err(failed(format!(
@@ -276,6 +307,81 @@ impl LocalMatomo {
             None => Err(failed("it printed nothing".into())),
         }
     }
+}
+
+/// Why a file must not be executed or believed: another user owns it, or may change it, or may
+/// replace it in its folder. `None` if there is no reason.
+fn distrust(files: &[&Path]) -> Option<String> {
+    let folders = files.iter().filter_map(|file| file.parent());
+    let all = folders.chain(files.iter().copied());
+    let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+    all.filter_map(|path| Some((path, path.metadata().ok()?)))
+        .find_map(|(path, metadata)| {
+            let name = path.display();
+            let is_shared = metadata.mode() & 0o020 != 0 && metadata.gid() != group;
+            match metadata.uid() {
+                owner if owner != user && owner != 0 => Some(format!(
+                    "{name} belongs to another user (uid {owner}); run this program as that user"
+                )),
+                _ if is_shared || metadata.mode() & 0o002 != 0 => {
+                    Some(format!("other users can change {name}"))
+                }
+                _ => None,
+            }
+        })
+}
+
+/// Runs a program without input. Fails if it takes longer than `limit` or prints too much.
+fn output(command: &mut Command, limit: Duration) -> std::result::Result<Output, String> {
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let (sender, receiver) = bounded(2);
+    let read = |is_stdout: bool, stream: Option<Box<dyn Read + Send>>| {
+        let sender = sender.clone();
+        thread::spawn(move || {
+            let mut text = Vec::new();
+            let stream = stream.map(|stream| stream.take(MAX_FILE_BYTES + 1));
+            // What was read before an error is enough.
+            let _ = stream.map(|mut stream| stream.read_to_end(&mut text));
+            let _ = sender.send((is_stdout, text));
+        });
+    };
+    read(true, child.stdout.take().map(|out| Box::new(out) as _));
+    read(false, child.stderr.take().map(|err| Box::new(err) as _));
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let deadline = Instant::now().checked_add(limit);
+    let late = || format!("it did not end within {} s", limit.as_secs_f64());
+    let mut wait = || {
+        for _ in 0..2 {
+            let left = deadline.map_or(limit, |end| end.saturating_duration_since(Instant::now()));
+            let (is_stdout, text) = receiver.recv_timeout(left).map_err(|_| late())?;
+            if text.len() as u64 > MAX_FILE_BYTES {
+                return Err(format!("it prints more than {MAX_FILE_BYTES} bytes"));
+            }
+            match is_stdout {
+                true => stdout = text,
+                false => stderr = text,
+            }
+        }
+        loop {
+            match child.try_wait().map_err(|error| error.to_string())? {
+                Some(status) => return Ok(status),
+                None if deadline.is_some_and(|end| Instant::now() >= end) => return Err(late()),
+                None => thread::sleep(CHILD_POLL_INTERVAL),
+            }
+        }
+    };
+    let status = wait().inspect_err(|_| {
+        // Both fail if it has just ended.
+        let _ = child.kill();
+        let _ = child.wait();
+    })?;
+    Ok(Output {
+        status,
+        stdout,
+        stderr,
+    })
 }
 
 fn default_config() -> Option<PathBuf> {

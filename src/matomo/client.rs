@@ -2,15 +2,21 @@
 //! retries.
 
 use std::fmt;
-use std::io::{ErrorKind, Read};
+use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use crossbeam_channel::bounded;
 use percent_encoding::percent_decode_str;
-use reqwest::blocking::{Body, Client as HttpClient, Response};
-use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::{Body, Client as HttpClient, RequestBuilder, Response};
+use tokio::runtime::{self, Handle};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use url::{Host, Url, form_urlencoded};
 
 use super::diagnose::{self, Peer};
@@ -31,6 +37,11 @@ const MAX_IDLE: Duration = Duration::from_secs(4);
 /// The limit for connecting, or half of `--request-timeout` if that is shorter. It expires before
 /// `--request-timeout` does, so that a failed connection is known as such.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A timer that is later than this shows that the process was stopped meanwhile: by SIGSTOP, or with
+/// its machine. Then it gets [`LATE_GRACE_PERIOD`] to read what has arrived by then.
+const MAX_DELAY: Duration = Duration::from_millis(100);
+const LATE_GRACE_PERIOD: Duration = Duration::from_secs(2);
 
 /// How much is kept of a tracker's response: its end, where the JSON follows any debug text.
 const TRACKER_RESPONSE_BYTES: usize = 1 << 20;
@@ -90,13 +101,38 @@ struct Endpoints {
     tracker: Endpoint,
     api: Endpoint,
     timeout: Duration,
+    thread: HttpThread,
+}
+
+/// The thread that sends all requests of a client. It ends when this is dropped.
+struct HttpThread {
+    handle: Handle,
+    _stop: oneshot::Sender<()>,
+}
+
+impl HttpThread {
+    fn start() -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        thread::Builder::new()
+            .name("http".to_owned())
+            // Fails when the sender is dropped.
+            .spawn(move || runtime.block_on(stopped).is_ok())?;
+        Ok(Self {
+            handle,
+            _stop: stop,
+        })
+    }
 }
 
 /// The tracker or the API, and how to reach it.
 struct Endpoint {
     http: HttpClient,
     url: Url,
-    peer: Peer,
+    peer: Arc<Peer>,
     /// See [`Exchange::endpoint`].
     path: String,
     basic_auth: Option<BasicAuth>,
@@ -128,28 +164,65 @@ impl Client {
             suffix,
         );
         let path = path_below(&main.url, &tracker_url);
-        let api_url = api_url(&api.url, suffix);
+        let api_url = api_url(&api.api, suffix);
         let tracker = Endpoint {
             path,
             ..Endpoint::new(tracker_url, &main, options, None)?
         };
         let api = Endpoint::new(api_url, &api, options, Some(&tracker))?;
+        let thread = HttpThread::start().map_err(|error| {
+            Error::stopped(format!(
+                "cannot start the thread that sends requests: {error}; check the limits of this \
+                 process (ulimit -a)"
+            ))
+        })?;
         Ok(Self {
             endpoints: Arc::new(Endpoints {
                 base: main.url,
                 tracker,
                 api,
                 timeout: options.timeout,
+                thread,
             }),
         })
     }
 
-    /// The passwords for HTTP basic authentication, from options or URLs.
-    pub fn passwords(&self) -> impl Iterator<Item = &Secret> {
+    /// Parses the value of `--url`. Returns it without credentials.
+    pub fn parse_url(typed: &str) -> Result<Url> {
+        BaseUrl::parse(typed, "--url").map(|base| base.url)
+    }
+
+    /// The passwords for HTTP basic authentication, from options or URLs, as they are and as the
+    /// header has them.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let secrets = |endpoint: &Endpoint| {
+            let (user, password) = endpoint.basic_auth.as_ref()?;
+            let request = endpoint.http.post(endpoint.url.clone());
+            let request = request.basic_auth(user, Some(password.expose())).build();
+            let header = request
+                .ok()?
+                .headers()
+                .get(AUTHORIZATION)?
+                .to_str()
+                .ok()?
+                .to_owned();
+            let encoded = header.strip_prefix("Basic ")?;
+            Some([password.clone(), Secret::new(encoded)])
+        };
+        let endpoints = [&self.endpoints.tracker, &self.endpoints.api];
+        endpoints
+            .into_iter()
+            .filter_map(secrets)
+            .flatten()
+            .collect()
+    }
+
+    /// The address of a server on another machine that is reached without TLS.
+    pub fn unencrypted(&self) -> Option<&str> {
         [&self.endpoints.tracker, &self.endpoints.api]
             .into_iter()
-            .filter_map(|endpoint| endpoint.basic_auth.as_ref())
-            .map(|(_, password)| password)
+            .find(|endpoint| endpoint.url.scheme() == "http" && !is_loopback(&endpoint.url))
+            .map(|endpoint| endpoint.peer.url.as_str())
     }
 
     /// Matomo's address, `--url`, without credentials.
@@ -192,7 +265,6 @@ impl Client {
         body: Body,
         limit: BodyLimit,
     ) -> Exchange {
-        let deadline = Instant::now().checked_add(self.endpoints.timeout);
         let mut request = endpoint
             .http
             .post(endpoint.url.clone())
@@ -201,10 +273,15 @@ impl Client {
         if let Some((user, password)) = &endpoint.basic_auth {
             request = request.basic_auth(user, Some(password.expose()));
         }
-        let result = match request.send() {
-            Ok(response) => ExchangeResult::Response(read_response(response, limit, deadline)),
-            Err(error) => diagnose::request_error(&error, &endpoint.peer),
-        };
+        let (sender, receiver) = bounded(1);
+        let (peer, limits) = (Arc::clone(&endpoint.peer), (self.endpoints.timeout, limit));
+        self.endpoints.thread.handle.spawn(async move {
+            let _ = sender.send(exchange(request, &peer, limits).await);
+        });
+        // Only a panic in that thread leaves no result.
+        let result = receiver
+            .recv()
+            .unwrap_or_else(|_| diagnose::no_response("the request was dropped", &endpoint.peer));
         Exchange {
             url: endpoint.peer.url.clone(),
             option: endpoint.peer.option,
@@ -231,12 +308,12 @@ impl Endpoint {
         };
         Ok(Self {
             http,
-            peer: Peer {
+            peer: Arc::new(Peer {
                 url: redact::url(&url),
                 host: url.host_str().unwrap_or_default().to_owned(),
                 option: base.option,
                 proxied: proxy_for(&url).is_some(),
-            },
+            }),
             path: String::new(),
             basic_auth: options
                 .basic_auth
@@ -250,7 +327,10 @@ impl Endpoint {
 /// A URL as typed, parsed and without its credentials. See guide/options.md, "Addresses".
 #[derive(Clone)]
 struct BaseUrl {
+    /// Without the name of one of Matomo's scripts.
     url: Url,
+    /// As `url`, but with `index.php` if it was typed.
+    api: Url,
     basic_auth: Option<BasicAuth>,
     /// Where it was typed: `--url` or `--api-url`.
     option: &'static str,
@@ -294,8 +374,20 @@ impl BaseUrl {
         // Neither fails for http and https.
         let _ = url.set_username("");
         let _ = url.set_password(None);
+        let without = |scripts: &[&str]| {
+            let mut url = url.clone();
+            if let Some(path) = scripts
+                .iter()
+                .find_map(|script| url.path().strip_suffix(script))
+            {
+                let path = format!("{path}/");
+                url.set_path(&path);
+            }
+            url
+        };
         Ok(Self {
-            url,
+            api: without(&["/piwik.php", "/matomo.php"]),
+            url: without(&["/piwik.php", "/matomo.php", "/index.php"]),
             basic_auth,
             option,
         })
@@ -374,7 +466,6 @@ fn http_client(url: &Url, options: &ClientOptions) -> Result<HttpClient> {
         .user_agent(USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
-        .timeout(options.timeout)
         .connect_timeout(CONNECT_TIMEOUT.min(options.timeout / 2))
         .pool_idle_timeout(MAX_IDLE)
         .pool_max_idle_per_host(options.connections.max(1));
@@ -405,10 +496,39 @@ fn http_client(url: &Url, options: &ClientOptions) -> Result<HttpClient> {
     })
 }
 
-fn read_response(
+/// Sends a request and reads the response, with a limit of time for each.
+async fn exchange(
+    request: RequestBuilder,
+    peer: &Peer,
+    (timeout, limit): (Duration, BodyLimit),
+) -> ExchangeResult {
+    match in_time(timeout, request.send()).await {
+        Some(Ok(response)) => {
+            ExchangeResult::Response(read_response(response, limit, timeout).await)
+        }
+        Some(Err(error)) => diagnose::request_error(&error, peer),
+        None => diagnose::timed_out(peer),
+    }
+}
+
+/// Waits for a result for `limit`. Returns `None` if it takes longer. Time in which the process was
+/// stopped does not count against what arrived in it.
+async fn in_time<T>(limit: Duration, result: impl Future<Output = T>) -> Option<T> {
+    let begun = Instant::now();
+    let mut result = pin!(result);
+    if let Ok(result) = timeout(limit, &mut result).await {
+        return Some(result);
+    }
+    match begun.elapsed().saturating_sub(limit) > MAX_DELAY {
+        true => timeout(LATE_GRACE_PERIOD, result).await.ok(),
+        false => None,
+    }
+}
+
+async fn read_response(
     mut response: Response,
     limit: BodyLimit,
-    deadline: Option<Instant>,
+    timeout: Duration,
 ) -> HttpResponse {
     let headers = response.headers();
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -420,7 +540,21 @@ fn read_response(
     });
     let challenge = headers.contains_key(WWW_AUTHENTICATE);
     let status = response.status().as_u16();
-    let (body, complete) = read_body(&mut response, limit, deadline);
+    let mut body = ResponseBody {
+        limit,
+        kept: Vec::new(),
+    };
+    let complete = in_time(timeout, async {
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.keep(&chunk) => {}
+                Ok(None) => break true,
+                Ok(Some(_)) | Err(_) => break false,
+            }
+        }
+    });
+    let complete = complete.await == Some(true);
+    let body = body.finish();
     HttpResponse {
         status,
         retry_after,
@@ -440,35 +574,36 @@ enum BodyLimit {
     Whole(usize),
 }
 
-/// Reads a body, using less than twice the limit in memory. Returns `false` with a body that was
-/// not read to its end.
-fn read_body(body: &mut impl Read, limit: BodyLimit, deadline: Option<Instant>) -> (Vec<u8>, bool) {
-    let mut kept = Vec::new();
-    let mut chunk = [0; 16 * 1024];
-    let complete = loop {
-        match body.read(&mut chunk) {
-            Ok(0) => break true,
-            Ok(n) => kept.extend_from_slice(&chunk[..n]),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(_) => break false,
-        }
-        match limit {
-            BodyLimit::Whole(limit) if kept.len() > limit => break false,
-            BodyLimit::Tail(limit) if kept.len() > 2 * limit => keep_tail(&mut kept, limit),
-            _ => {}
-        }
-        if deadline.is_some_and(|end| Instant::now() >= end) {
-            break false;
-        }
-    };
-    if let BodyLimit::Tail(limit) = limit {
-        keep_tail(&mut kept, limit);
-    }
-    (kept, complete)
+/// What was read of a body. Takes less than twice the limit in memory.
+struct ResponseBody {
+    limit: BodyLimit,
+    kept: Vec<u8>,
 }
 
-fn keep_tail(kept: &mut Vec<u8>, limit: usize) {
-    kept.drain(..kept.len().saturating_sub(limit));
+impl ResponseBody {
+    /// Adds a part of the body. Returns `false` if the body is too long to be read further.
+    fn keep(&mut self, part: &[u8]) -> bool {
+        for part in part.chunks(16 * 1024) {
+            self.kept.extend_from_slice(part);
+            match self.limit {
+                BodyLimit::Whole(limit) if self.kept.len() > limit => return false,
+                BodyLimit::Tail(limit) if self.kept.len() > 2 * limit => self.cut(limit),
+                _ => {}
+            }
+        }
+        true
+    }
+
+    fn cut(&mut self, limit: usize) {
+        self.kept.drain(..self.kept.len().saturating_sub(limit));
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        if let BodyLimit::Tail(limit) = self.limit {
+            self.cut(limit);
+        }
+        self.kept
+    }
 }
 
 #[cfg(test)]

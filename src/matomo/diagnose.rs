@@ -35,20 +35,31 @@ pub(super) fn request_error(error: &reqwest::Error, peer: &Peer) -> ExchangeResu
             detail: cannot_reach(cause, rejected, &root_cause(error), peer),
         };
     }
-    let url = &peer.url;
-    let timed_out = error.is_timeout();
-    let detail = match timed_out {
-        true => format!(
-            "{url} gave no answer in time; check whether the server is overloaded, or raise \
-             --request-timeout"
-        ),
-        false => format!(
-            "the connection to {url} was lost before the response arrived ({}); see the log of \
+    no_response(&root_cause(error), peer)
+}
+
+/// The result if the connection was lost before the headers of a response were read.
+pub(super) fn no_response(why: &str, peer: &Peer) -> ExchangeResult {
+    ExchangeResult::NoResponse {
+        timed_out: false,
+        detail: format!(
+            "the connection to {} was lost before the response arrived ({why}); see the log of \
              that web server",
-            root_cause(error)
+            peer.url
         ),
-    };
-    ExchangeResult::NoResponse { timed_out, detail }
+    }
+}
+
+/// The result if no response began in time.
+pub(super) fn timed_out(peer: &Peer) -> ExchangeResult {
+    ExchangeResult::NoResponse {
+        timed_out: true,
+        detail: format!(
+            "{} gave no answer in time; check whether the server is overloaded, or raise \
+             --request-timeout",
+            peer.url
+        ),
+    }
 }
 
 fn connect_failure(

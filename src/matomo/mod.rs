@@ -9,6 +9,7 @@ pub(crate) mod auth;
 pub(crate) mod client;
 mod diagnose;
 pub(crate) mod exchange;
+pub(crate) mod exclusions;
 pub(crate) mod json;
 pub(crate) mod outcome;
 mod response;

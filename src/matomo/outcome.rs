@@ -146,8 +146,9 @@ fn classify_success(
     if counts.tracked == 0 && counts.invalid >= sent && sent > 0 && !history.accepted_for_site {
         return Outcome::Stop {
             message: format!(
-                "Matomo at {url} refused all {sent} hits: the token is wrong or has no write \
-                 access to the site, or the site does not exist; check the token and --idsite"
+                "Matomo at {url} refused all {sent} hits: the token is wrong, has expired or has \
+                 no write access to the site, or the site does not exist; check the token and \
+                 --idsite"
             ),
         };
     }
@@ -200,7 +201,7 @@ fn diagnose_response(exchange: &Exchange, response: &HttpResponse) -> String {
         400 => "Matomo's BulkTracking plugin may be switched off, or a firewall in front of it \
                 refuses the request"
             .into(),
-        401 if !response.challenge => "check the token".into(),
+        401 if !response.challenge => "the token is wrong or has expired".into(),
         404 | 405 | 410 => format!(
             "there is no tracker at this address: check {} and --tracker-endpoint-path",
             exchange.option

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use reqwest::blocking::ClientBuilder;
+use reqwest::ClientBuilder;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
 use rustls::crypto::ring;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Days, NaiveDateTime};
+use clap::ValueEnum;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
@@ -90,8 +91,13 @@ struct RecordedHit {
     cip: Option<IpAddr>,
     #[serde(default, deserialize_with = "response::optional_text")]
     uid: Option<String>,
-    cid: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "response::optional_text")]
+    cid: Option<String>,
     _id: Option<IgnoredAny>,
+    #[serde(default)]
+    ua: String,
+    download: Option<IgnoredAny>,
+    e_c: Option<IgnoredAny>,
     cdt: String,
     pv_id: String,
     rec: serde_json::Value,
@@ -100,18 +106,41 @@ struct RecordedHit {
 }
 
 /// A hit to look for.
-#[derive(Debug)]
-struct SoughtHit {
-    idsite: String,
-    address: Option<IpAddr>,
+#[derive(Clone, Debug)]
+pub struct SoughtHit {
+    pub idsite: String,
+    pub address: Option<IpAddr>,
+    pub agent: String,
+    pub kind: HitKind,
     user: Option<String>,
+    /// The `cid` of a hit without an address.
+    visitor: Option<String>,
     /// The visit has the address of its first hit, and a visitor who is known by an id may have
     /// had another one then.
     may_have_other_address: bool,
     url: Option<String>,
     /// Its date, in seconds since 1970.
-    time: i64,
+    pub time: i64,
+    /// How long before its date it may have been stored, in seconds.
+    ahead: i64,
     pv_id: HitId,
+}
+
+/// Which hits are looked up to verify a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyMode {
+    /// A sample of each day, by network and kind
+    Sample,
+    /// All hits
+    All,
+}
+
+/// What Matomo counts a hit as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HitKind {
+    PageView,
+    Download,
+    Event,
 }
 
 /// When Matomo stored a hit, in seconds since 1970.
@@ -128,6 +157,9 @@ pub struct VisitLog {
     /// How the addresses of a site may be stored, after what was seen in this run.
     masks: Arc<Mutex<HashMap<String, BTreeSet<AddressMask>>>>,
     time_limit: Duration,
+    /// The time from one question to the next.
+    interval: Duration,
+    next_question: Arc<Mutex<Option<Instant>>>,
 }
 
 impl VisitLog {
@@ -136,6 +168,8 @@ impl VisitLog {
             api,
             masks: Arc::default(),
             time_limit: TIME_LIMIT,
+            interval: Duration::ZERO,
+            next_question: Arc::default(),
         }
     }
 
@@ -162,7 +196,27 @@ impl VisitLog {
             .iter()
             .map(|json| SoughtHit::parse(json))
             .collect::<Result<Vec<_>, _>>()?;
-        Search::new(self).run(&hits, seconds(sent_at))
+        self.find_hits(&hits, sent_at)
+    }
+
+    /// Like [`VisitLog::find`].
+    ///
+    /// # Errors
+    /// Matomo cannot be asked.
+    pub fn find_hits(
+        &self,
+        hits: &[SoughtHit],
+        sent_at: SystemTime,
+    ) -> Result<Vec<Presence>, LookupError> {
+        Search::new(self).run(hits, seconds(sent_at))
+    }
+
+    /// The same visitor log, with at most this many questions a minute.
+    pub fn throttled(self, questions: u32) -> Self {
+        Self {
+            interval: Duration::from_secs(60) / questions.max(1),
+            ..self
+        }
     }
 
     /// Looks up witnesses that were sent in the last minutes, in their order. About 50 of them are
@@ -170,10 +224,21 @@ impl VisitLog {
     ///
     /// # Errors
     /// Matomo cannot be asked.
-    #[allow(dead_code)]
     pub fn find_witnesses(&self, witnesses: &[Witness]) -> Result<Vec<Presence>, LookupError> {
         let hits: Vec<SoughtHit> = witnesses.iter().map(SoughtHit::from).collect();
         Search::new(self).run(&hits, seconds(SystemTime::now()))
+    }
+
+    fn ask(&self, query: &VisitQuery) -> Result<Vec<VisitRecord>, LookupError> {
+        if !self.interval.is_zero() {
+            let mut next = self.next_question.lock();
+            let now = Instant::now();
+            let at = next.map_or(now, |at| at.max(now));
+            *next = Some(at + self.interval);
+            drop(next);
+            self.api.wait(at - now)?;
+        }
+        Ok(self.api.last_visits(query)?)
     }
 
     fn masks_of(&self, idsite: &str) -> Option<BTreeSet<AddressMask>> {
@@ -201,7 +266,9 @@ impl VisitLog {
 }
 
 impl SoughtHit {
-    fn parse(json: &[u8]) -> Result<Self, LookupError> {
+    /// # Errors
+    /// It cannot be looked up.
+    pub fn parse(json: &[u8]) -> Result<Self, LookupError> {
         let never = |why: String| LookupError::Never(format!("a hit cannot be looked up: {why}"));
         let hit: RecordedHit =
             serde_json::from_slice(json).map_err(|error| never(error.to_string()))?;
@@ -213,7 +280,19 @@ impl SoughtHit {
         }
         let date = NaiveDateTime::parse_from_str(&hit.cdt, "%Y-%m-%d %H:%M:%S")
             .map_err(|_| never(format!("its date '{}' is invalid", hit.cdt)))?;
+        let has_no_address = hit.cip.is_none_or(|address| address.is_unspecified());
         Ok(Self {
+            kind: match (&hit.download, &hit.e_c) {
+                (Some(_), _) => HitKind::Download,
+                (_, Some(_)) => HitKind::Event,
+                _ => HitKind::PageView,
+            },
+            // Matomo accepts a `cid` of 16 hexadecimal digits.
+            visitor: hit.cid.clone().filter(|cid| {
+                let is_valid = cid.len() == 16 && cid.bytes().all(|b| b.is_ascii_hexdigit());
+                has_no_address && is_valid
+            }),
+            agent: hit.ua,
             may_have_other_address: hit.cip.is_none()
                 || hit.uid.is_some()
                 || hit.cid.is_some()
@@ -223,9 +302,42 @@ impl SoughtHit {
             user: hit.uid.filter(|user| !user.is_empty()),
             url: Some(hit.url),
             time: date.and_utc().timestamp(),
+            ahead: 0,
             pv_id: to_hit_id(&hit.pv_id)
                 .ok_or_else(|| never(format!("its pv_id '{}' is invalid", hit.pv_id)))?,
         })
+    }
+
+    /// The network of its address: the part that Matomo's anonymizer leaves by default.
+    pub fn network(&self) -> String {
+        let network = |address: IpAddr| {
+            let bits = if address.is_ipv4() { 16 } else { 48 };
+            format!("{}/{bits}", AddressMask::DEFAULT.apply(address))
+        };
+        self.address.map_or_else(String::new, network)
+    }
+
+    /// The same hit in another site.
+    pub fn in_site(&self, idsite: &str) -> Self {
+        Self {
+            idsite: idsite.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The same hit, which may have been sent before its date, but not by more than two days.
+    /// Matomo stores it as one of the present then.
+    pub fn sent_early(&self) -> Self {
+        Self {
+            ahead: 2 * DAY,
+            ..self.clone()
+        }
+    }
+
+    /// Whether Matomo replaces its date by the present if it is sent now.
+    pub fn is_dated_anew(&self, now: SystemTime) -> bool {
+        let now = seconds(now);
+        self.time > now || self.time <= now - MAX_AGE + DAY
     }
 
     /// When Matomo may have stored it, if it was sent at `sent_at` for the first time and `now`
@@ -270,7 +382,7 @@ impl SoughtHit {
 
     fn own_window(&self) -> Window {
         Window {
-            first: self.time,
+            first: self.time - self.ahead,
             last: self.time,
         }
     }
@@ -281,10 +393,14 @@ impl From<&Witness<'_>> for SoughtHit {
         Self {
             idsite: witness.idsite.to_owned(),
             address: Some(witness.address),
+            agent: String::new(),
+            kind: HitKind::PageView,
             user: None,
+            visitor: None,
             may_have_other_address: false,
             url: None,
             time: witness.time,
+            ahead: 0,
             pv_id: witness.pv_id,
         }
     }
@@ -326,7 +442,9 @@ impl Window {
 /// The questions for one list of hits.
 struct Search<'a> {
     log: &'a VisitLog,
-    deadline: Instant,
+    begun: Instant,
+    /// [`Api::waited`] at the beginning.
+    waited: Duration,
     found: HashSet<HitId>,
     maybe_hidden: HashSet<HitId>,
 }
@@ -354,7 +472,8 @@ impl<'a> Search<'a> {
     fn new(log: &'a VisitLog) -> Self {
         Self {
             log,
-            deadline: Instant::now() + log.time_limit,
+            begun: Instant::now(),
+            waited: log.api.waited(),
             found: HashSet::new(),
             maybe_hidden: HashSet::new(),
         }
@@ -478,13 +597,14 @@ impl<'a> Search<'a> {
         let (mut after, mut limit) = (window.first - 1, PAGE_VISITS);
         let mut wanted: HashSet<HitId> = question.hits.iter().map(|hit| hit.pv_id).collect();
         loop {
-            if Instant::now() >= self.deadline {
+            let waited = self.log.api.waited().saturating_sub(self.waited);
+            if self.begun.elapsed().saturating_sub(waited) >= self.log.time_limit {
                 return Err(LookupError::Never(format!(
                     "reading the visits of site {idsite} takes more than {} s",
                     self.log.time_limit.as_secs()
                 )));
             }
-            let visits = self.log.api.last_visits(&VisitQuery {
+            let visits = self.log.ask(&VisitQuery {
                 idsite,
                 days: &days,
                 segment: &segment,
@@ -555,6 +675,11 @@ impl<'a> Question<'a> {
     /// Adds a hit, with the conditions for its address in each of these forms and for its user.
     fn add(&mut self, hit: &'a SoughtHit, masks: &[AddressMask]) {
         self.hits.push(hit);
+        if let Some(visitor) = &hit.visitor {
+            self.conditions
+                .insert(segment_condition("visitorId", "==", visitor));
+            return;
+        }
         for (address, mask) in hit
             .address
             .iter()

@@ -40,7 +40,7 @@ use adaptive::{BatchSize, Concurrency, Controller, Semaphore};
 use buffer::Buffer;
 pub use context::Context;
 use epoch::Epochs;
-pub use in_doubt::{Decision, HIDDEN_HITS, InDoubt};
+pub use in_doubt::{Decision, HIDDEN_HITS, InDoubt, UNANSWERED_LOOKUPS};
 use queue::CHUNK_BYTES;
 pub use queue::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
 use read_back::ReadBack;

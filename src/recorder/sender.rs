@@ -13,7 +13,7 @@ use super::adaptive::{LoadSignal, Permit, RequestLoad, Semaphore};
 use super::batch::{Batch, BatchIter};
 use super::buffer::{Buffer, HitOutcome};
 use super::context::Context;
-use super::in_doubt::{Decision, HIDDEN_HITS};
+use super::in_doubt::{Decision, HIDDEN_HITS, UNANSWERED_LOOKUPS};
 use super::read_back::ReadBack;
 use super::witness::WitnessChooser;
 use crate::error::{Error, Result};
@@ -24,6 +24,10 @@ use crate::matomo::visit_log::Presence;
 
 /// Waits of this length are reported.
 const REPORTED_WAIT: Duration = Duration::from_secs(2);
+
+/// No web server has a limit below this: a 413 for a smaller body comes from a proxy or a firewall
+/// that refuses the request for another reason, which may pass.
+const MIN_BODY_LIMIT: usize = 8 << 10;
 
 /// Sends the batches of one recorder.
 pub struct Sender {
@@ -231,11 +235,15 @@ impl Sender {
         ) {
             self.acks.count_resent(buffer, &batch.requests);
         }
+        let is_small = batch.requests.len() == 1 && bytes < MIN_BODY_LIMIT;
         let load = RequestLoad {
             hits: batch.requests.len(),
             bytes,
             elapsed,
-            signal: load_signal(&outcome, batch.probe),
+            signal: match outcome {
+                Outcome::TooLarge { .. } if is_small => LoadSignal::Unrelated,
+                _ => load_signal(&outcome, batch.probe),
+            },
             is_new: std::mem::take(&mut batch.is_new),
         };
         let mut stored = None;
@@ -279,6 +287,12 @@ impl Sender {
                 retry_after,
                 detail,
             } => self.retry(batch, retry_after, detail, RetryScope::AllRecorders),
+            Outcome::TooLarge { detail } if is_small => {
+                match context.options.retry.allows_after(batch.attempts) {
+                    true => self.retry(batch, None, detail, RetryScope::ThisBatch),
+                    false => NextStep::Suspect(batch, detail),
+                }
+            }
             Outcome::TooLarge { detail } => NextStep::Split(batch, detail),
             Outcome::Stop { message } => NextStep::Stop(message),
         };
@@ -356,12 +370,10 @@ impl Sender {
         let context = Arc::clone(&self.context);
         context.console.debug(1, || unconfirmed.detail.clone());
         let timeout = context.options.timeout;
-        // When to ask, in time-outs after sending. Without a response the server may still be
-        // working; if we gave up waiting, it gets as long again.
-        let lookups: &[u32] = match (unconfirmed.unanswered_since, unconfirmed.split) {
-            (None, _) => &[0],
-            (Some(_), true) => &[1],
-            (Some(_), false) => &[1, 2],
+        // When to ask, in time-outs after sending.
+        let lookups: &[u32] = match unconfirmed.unanswered_since {
+            None => &[0],
+            Some(_) => &UNANSWERED_LOOKUPS,
         };
         for timeouts in lookups {
             if let Some(sent_at) = unconfirmed.unanswered_since {
@@ -398,10 +410,18 @@ impl Sender {
             let presences = match policy.decide(lookup, context.stop.requested(), &subject) {
                 Decision::Settle(presences) => presences,
                 Decision::Resend(warning) => {
+                    if let Err(error) = self.acks.list(buffer, &batch.requests, &warning) {
+                        self.acks.leave_unconfirmed(buffer, &batch.requests);
+                        return NextStep::Stop(error.to_string());
+                    }
                     context.console.warn_incomplete(warning);
                     return self.resend(buffer, batch, unconfirmed);
                 }
                 Decision::Skip(warning) => {
+                    if let Err(error) = self.acks.list(buffer, &batch.requests, &warning) {
+                        self.acks.leave_unconfirmed(buffer, &batch.requests);
+                        return NextStep::Stop(error.to_string());
+                    }
                     context.console.warn_incomplete(warning);
                     self.acks
                         .settle_all(buffer, &batch.requests, HitOutcome::Unconfirmed);

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
@@ -60,7 +61,9 @@ impl Console {
             return Ok(Self::standard(debug, quiet));
         };
         let open = || -> io::Result<(File, File)> {
-            let file = OpenOptions::new().append(true).create(true).open(path)?;
+            let mut options = OpenOptions::new();
+            // Messages may quote lines of the log.
+            let file = options.append(true).create(true).mode(0o600).open(path)?;
             Ok((file.try_clone()?, file))
         };
         let (out, err) = open().map_err(|error| {

@@ -123,6 +123,8 @@ pub enum Reason {
     Misfit,
     /// Longer than 1 MiB.
     TooLong,
+    /// Matching the line took too long.
+    GivenUp,
     Field,
     Date,
     NotTracking,
@@ -161,6 +163,10 @@ impl Reason {
         match self {
             Self::Misfit => (Invalid, "invalid: not in the format of the log"),
             Self::TooLong => (Invalid, "invalid: longer than 1 MiB"),
+            Self::GivenUp => (
+                Invalid,
+                "invalid: the regular expression takes too long on this line",
+            ),
             Self::Field => (Invalid, "invalid: a required field is missing or malformed"),
             Self::Date => (Invalid, "invalid: malformed date or time zone"),
             Self::NotTracking => (

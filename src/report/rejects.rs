@@ -7,6 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -60,7 +61,8 @@ struct RejectsWriter {
 }
 
 impl Rejects {
-    /// Opens the file for writing in the encoding of the logs. `appending` keeps what earlier runs
+    /// Opens the file for writing in the encoding of the logs. If it is created, only its owner may
+    /// read it, as lines hold addresses. `appending` keeps what earlier runs
     /// wrote. Fails if the file is one of the logs, holds something else, or cannot be written.
     pub fn open(
         path: &Path,
@@ -74,6 +76,7 @@ impl Rejects {
         let file = OpenOptions::new()
             .append(true)
             .create(true)
+            .mode(0o600)
             .open(path)
             .map_err(cannot)?;
         let mut begun = false;

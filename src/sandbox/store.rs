@@ -1,5 +1,7 @@
 //! The sandbox's SQLite database, made to be queried by hand.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -149,6 +151,12 @@ impl HitStore {
         };
         // With an empty name SQLite keeps the database in memory while it is small, then in a file
         // that it deletes at the end.
+        if let Some(file) = file {
+            // Only its owner may read it: hits hold addresses.
+            let mut options = OpenOptions::new();
+            let created = options.append(true).create(true).mode(0o600).open(file);
+            created.map_err(|error| failed(&error))?;
+        }
         let mut connection =
             Connection::open(file.unwrap_or(Path::new(""))).map_err(|error| failed(&error))?;
         if !create_tables(&mut connection).map_err(|error| failed(&error))? {

@@ -13,8 +13,6 @@ use url::{Url, form_urlencoded};
 use super::http::{self, Responder};
 use crate::radio::stable_hash;
 
-/// An older date needs a token.
-const MAX_AGE_WITHOUT_TOKEN: TimeDelta = TimeDelta::days(1);
 /// An older date is replaced by the current time.
 const MAX_AGE: TimeDelta = TimeDelta::days(20 * 365);
 /// The longest generation time that Matomo keeps, in milliseconds.
@@ -171,7 +169,8 @@ enum HitVerdict {
     Stored(Box<StoredHit>),
     /// Counts as tracked, but is left out on purpose: `rec=0`, `ping=1`.
     NotRecorded,
-    /// No such site, or a date or address that needs a token.
+    /// No such site, or a missing or wrong token. Matomo needs one only for addresses and past
+    /// dates, but any web page can send requests to this machine.
     Invalid,
     /// Makes Matomo reject the whole batch.
     FailsBatch,
@@ -191,9 +190,7 @@ fn judge(
         .and_then(|cdt| parse_date(&cdt))
         .filter(|date| *date <= now && now.signed_duration_since(date) < MAX_AGE);
     let address = text(&hit, "cip");
-    let is_old = date.is_some_and(|date| now.signed_duration_since(date) > MAX_AGE_WITHOUT_TOKEN);
-    let needs_token = is_old || address.is_some();
-    if needs_token && !is_authorized || !site_exists {
+    if !is_authorized || !site_exists {
         return HitVerdict::Invalid;
     }
     if integer(&hit, "rec") != Some(1) || integer(&hit, "ping") == Some(1) {
@@ -593,16 +590,15 @@ mod tests {
     }
 
     #[test]
-    fn an_address_or_an_old_date_needs_a_token() {
+    fn every_hit_needs_a_token() {
         let is_stored =
             |hit: &Value, token| matches!(verdict(hit.clone(), token), HitVerdict::Stored(_));
         let address = json!({"idsite": 1, "rec": 1, "cip": "10.0.0.1"});
         let old = json!({"idsite": 1, "rec": 1, "cdt": "2026-09-01 00:00:00"});
         let plain = json!({"idsite": 1, "rec": 1, "url": "http://a/"});
-        for hit in [&address, &old] {
+        for hit in [&address, &old, &plain] {
             assert!(is_stored(hit, true) && !is_stored(hit, false), "{hit}");
         }
-        assert!(is_stored(&plain, false));
     }
 
     #[test]

@@ -73,20 +73,38 @@ impl Job {
     /// Waits for the end of a run.
     pub fn end(&mut self, running: Running) -> Ended {
         let ended = assert_adds_up(running.end());
-        // The spool tells how much of the input has been read. It is removed when all lines are
-        // done.
-        match self.world.spooled().filter(|spooled| !spooled.is_empty()) {
-            Some(spooled) => {
-                let sample = &spooled[..spooled.len().min(1000)];
-                let mut windows = self.content.windows(sample.len());
-                let begin = windows.position(|window| window == sample);
-                self.piped =
-                    begin.unwrap_or_else(|| panic!("not in the input: {ended}")) + spooled.len();
-            }
-            None if ended.out.contains("import summary") => self.piped = self.content.len(),
-            None => {}
+        if self.from == From::Pipe {
+            self.piped = self.received();
         }
         ended
+    }
+
+    /// How much of the input the program has. Spools are removed when all their lines are done.
+    fn received(&self) -> usize {
+        let mut kept = self.world.spooled().unwrap_or_default();
+        let half = self.world.half_line();
+        // A run that was killed while it moved the half line left it in both files.
+        let last = kept.rsplit(|byte| *byte == b'\n').next();
+        if !last.is_some_and(|last| !last.is_empty() && last.starts_with(&half)) {
+            kept.extend(half);
+        }
+        let whole = kept
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let last = std::str::from_utf8(&kept[..whole])
+            .unwrap()
+            .lines()
+            .next_back();
+        let lines = match last.and_then(numbered::number_in) {
+            Some(number) => number + 1,
+            None => numbered::stored(&self.world.sandbox).len(),
+        };
+        let lines = self
+            .content
+            .split_inclusive(|byte| *byte == b'\n')
+            .take(lines);
+        lines.map(<[u8]>::len).sum::<usize>() + kept.len() - whole
     }
 
     /// Completes the import. Each line must be stored exactly once.

@@ -16,6 +16,9 @@ mod doubt; // --in-doubt
 mod kills; // killed at random moments
 mod ledgers; // damaged, locked and full state directories
 mod model; // everything in random order
+mod pipes; // pipes that are cut off
 mod resuming; // stopped and resumed
+mod settling; // what a killed run leaves
 mod spools; // pipes, when something else fails
+mod status; // --status and --forget
 mod undisturbed; // complete runs

@@ -216,7 +216,7 @@ fn a_service_that_is_stopped_resumes_with_its_stdin() {
     let mut running = world.program().arg("-").start();
     running.feed(content.as_bytes()[kept.len()..].to_vec());
     let ended = assert_adds_up(running.end()).exits(0);
-    ended.says(&[&format!("new data is appended to its {} bytes", kept.len())]);
+    ended.says(&["finishing what an earlier run read from stdin (state/spool."]);
     assert_each_once(&world.sandbox, 0..lines);
     assert_eq!(world.spooled(), None);
 }
@@ -315,7 +315,6 @@ fn pipes_are_left_out_when_an_import_resumes() {
 /// Kills an import when it has read this text of a source: the server has its complete lines, and
 /// the rest is in the spool.
 fn killed(world: &World, source: &str, text: &str) {
-    let before = world.spooled().map_or(0, |spooled| spooled.len());
     let mut program = world.program().arg(source).start();
     let writer = match source {
         "-" => {
@@ -330,11 +329,8 @@ fn killed(world: &World, source: &str, text: &str) {
             Some(pipe)
         }
     };
-    assert!(until(LONGEST, || {
-        world
-            .spooled()
-            .is_some_and(|spooled| spooled.len() == before + text.len())
-    }));
+    let is_saved = |spooled: Vec<u8>| spooled.ends_with(text.as_bytes());
+    assert!(until(LONGEST, || world.spooled().is_some_and(is_saved)));
     program.signal(Signal::KILL);
     program.end();
     drop(writer);
@@ -360,20 +356,26 @@ fn a_spool_is_continued_by_the_same_pipe_only() {
     let ended = assert_adds_up(running.end()).exits(0);
     ended.says(&[
         "finishing what an earlier run read from a named pipe",
-        "resuming what an earlier run read from stdin",
+        "finishing what an earlier run read from stdin",
     ]);
     assert_each_once(&world.sandbox, [0, 2, 3]);
     assert_eq!(world.spooled(), None);
+    let import = |pipe: &str, rest: Vec<u8>| {
+        let path = world.folder.file(pipe);
+        let writer = std::thread::spawn(move || std::fs::write(path, rest));
+        let ended = world.import(&format!("./{pipe}")).exits(0);
+        writer.join().unwrap().unwrap();
+        ended
+    };
     // A pipe continues its spool, whatever path it is named by.
     killed(&world, "two.fifo", &cut(lines[4], lines[5]));
-    let writer = {
-        let (path, rest) = (world.folder.file("two.fifo"), rest(lines[5]));
-        std::thread::spawn(move || std::fs::write(path, rest))
-    };
-    let ended = world.import("./two.fifo").exits(0);
-    ended.says(&["resuming what an earlier run read from ./two.fifo"]);
-    writer.join().unwrap().unwrap();
+    let ended = import("two.fifo", rest(lines[5]));
+    ended.says(&["finishing what an earlier run read from ./two.fifo"]);
     assert_each_once(&world.sandbox, [0, 2, 3, 4, 5]);
+    assert_eq!(world.spooled(), None);
+    // The half line of a finished spool waits for its pipe.
+    import("one.fifo", rest(lines[1]));
+    assert_each_once(&world.sandbox, 0..6);
     assert_eq!(world.spooled(), None);
 }
 
@@ -401,4 +403,41 @@ fn everything_piped_while_matomo_is_away_is_saved() {
         assert_each_once(&world.sandbox, 0..lines);
         assert_eq!(world.spooled(), None, "nothing is left");
     }
+}
+
+#[test]
+fn with_few_open_files_an_import_can_be_resumed_or_sends_nothing() {
+    let faults = || Faults {
+        rules: vec![(When::From(7), Fault::Busy(503, None))],
+        ..Faults::default()
+    };
+    let mut resumable = 0;
+    for files in [8, 10, 12, 16, 20, 24, 32] {
+        let world = world(8, faults()).args("--retry-max-attempts=1");
+        std::fs::create_dir(world.folder.file("temp")).unwrap();
+        let limited = program(&world).through(&format!("ulimit -n {files}"));
+        let temp = world.folder.file("temp");
+        let ended = assert_adds_up(limited.env("TMPDIR", temp.to_str().unwrap()).run());
+        let left = |place: PathBuf| {
+            let names = std::fs::read_dir(place)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name());
+            let is_left = |name: &std::ffi::OsString| name.to_string_lossy().contains("state");
+            names.filter(is_left).count()
+        };
+        let left = left(temp) + left(world.folder.path().to_owned());
+        world.sandbox.set_faults(Faults::default());
+        match ended.err.contains("run again with --state-dir=") {
+            true => {
+                resumable += 1;
+                assert_eq!(left, 1, "{ended}");
+                assert_finishes(&world, &ended);
+            }
+            false => {
+                assert_eq!(left, 0, "{files} files: {ended}");
+                assert!(stored(&world.sandbox).is_empty(), "{files} files: {ended}");
+            }
+        }
+    }
+    assert!(resumable > 0);
 }

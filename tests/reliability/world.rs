@@ -97,10 +97,19 @@ impl World {
 
     /// The content of all spools in the state directory, if there are any.
     pub fn spooled(&self) -> Option<Vec<u8>> {
+        self.kept("spool.")
+    }
+
+    /// The half line with which a pipe ended.
+    pub fn half_line(&self) -> Vec<u8> {
+        self.kept("half.").unwrap_or_default()
+    }
+
+    fn kept(&self, prefix: &str) -> Option<Vec<u8>> {
         let mut spools: Vec<PathBuf> = fs::read_dir(self.state_dir())
             .ok()?
             .map(|entry| entry.unwrap().path())
-            .filter(|path| name(path).starts_with("spool."))
+            .filter(|path| name(path).starts_with(prefix))
             .collect();
         spools.sort();
         let all = spools.iter().map(|path| fs::read(path).unwrap());

@@ -116,6 +116,22 @@ impl Matomo {
         if method.starts_with("Live.") {
             return visits(&seen.hits, &form);
         }
+        if method == "API.getBulkRequest" {
+            let urls = (0..).map_while(|index| form.get(&format!("urls[{index}]")));
+            let answers = urls.map(|url| {
+                let mut inner: BTreeMap<String, String> = form_urlencoded::parse(url.as_bytes())
+                    .into_owned()
+                    .collect();
+                // As if each question had been asked alone.
+                for key in ["module", "format", "filter_limit", "token_auth"] {
+                    let value = form.get(key).cloned().unwrap_or_default();
+                    inner.insert(key.to_owned(), value);
+                }
+                let method = inner["method"].clone();
+                self.call(seen, path, &method, inner)
+            });
+            return answers.collect();
+        }
         let token = form.remove("token_auth").unwrap_or_default();
         let asked = |key: &str| form.get(key).map_or("", String::as_str);
         seen.api.insert((path.to_owned(), form.clone()));

@@ -41,6 +41,25 @@ impl Program {
         }
     }
 
+    /// Runs shell commands first, which set limits or redirect its input.
+    pub fn through(mut self, shell: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{shell}; exec \"$@\""), "sh"]);
+        command.arg(self.command.get_program());
+        command.args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
+        self.command = command;
+        self
+    }
+
     /// Imports into this server, with its super user's token in the environment.
     pub fn to(self, sandbox: &FakeMatomo) -> Self {
         let token = sandbox.token().expose();
@@ -284,6 +303,14 @@ impl Ended {
     pub fn says(self, texts: &[&str]) -> Self {
         for text in texts {
             assert!(self.err.contains(text), "{text:?} is not on stderr: {self}");
+        }
+        self
+    }
+
+    #[track_caller]
+    pub fn prints(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.out.contains(text), "{text:?} is not printed: {self}");
         }
         self
     }

@@ -261,10 +261,14 @@ fn bytes_that_are_not_utf8_are_kept() {
 #[test]
 fn a_line_that_backtracks_too_much_does_not_match() {
     let format = custom(r"(?P<ip>(a|b|ab)*(?=c)) (?P<date>\S+) (?P<path>\S+) (?P<status>\d+)");
+    assert_eq!(field(&format, b"ab", "ip"), None);
+    assert!(!format.gave_up());
     assert_eq!(field(&format, "ab".repeat(500).as_bytes(), "ip"), None);
+    assert!(format.gave_up());
     let format = custom(r"(?P<ip>\S+)(?= ) (?P<date>\S+) (?P<path>\S+) (?P<status>\d+)");
     let line = format!("{} 1 / 200", "a".repeat(1 << 20));
     assert_eq!(field(&format, line.as_bytes(), "ip"), None);
+    assert!(format.gave_up());
 }
 
 #[test]

@@ -106,6 +106,19 @@ fn an_empty_token_does_not_count() {
 }
 
 #[test]
+fn a_token_file_that_others_can_read_causes_a_warning() {
+    for (mode, warned) in [(0o600, false), (0o640, true), (0o604, true)] {
+        let (_folder, path) = file(b"token\n", mode);
+        let sources = TokenSources {
+            token_auth_file: Some(path),
+            ..TokenSources::default()
+        };
+        let found = find_token(&sources, &never).unwrap();
+        assert_eq!(found.warnings.len(), usize::from(warned), "{mode:o}");
+    }
+}
+
+#[test]
 fn an_auth_config_that_others_can_read_causes_a_warning() {
     for (mode, warned) in [(0o600, false), (0o640, true), (0o604, true), (0o400, false)] {
         let (_folder, path) = file(b"[auth]\ntoken_auth = x\n", mode);
@@ -281,6 +294,7 @@ fn matomo(script: &str) -> (TempDir, LocalMatomo) {
         php_binary: "sh".into(),
         testmode: false,
         host: "stats.example.com".into(),
+        timeout: Duration::from_secs(60),
     };
     (folder, local)
 }
@@ -290,7 +304,7 @@ fn the_token_is_in_the_file_that_the_script_prints() {
     let (folder, mut local) = matomo(
         "echo \"$@\" > FOLDER/args\nprintf ' joe \\t tok en \\nmore\\n' > FOLDER/token\necho Warning\necho FOLDER/token\n",
     );
-    assert_eq!(local.create_token().unwrap(), Some(Secret::new("tok en")));
+    assert_eq!(local.create_token().unwrap(), given("tok en"));
     let args = |folder: &TempDir| fs::read_to_string(folder.path().join("args")).unwrap();
     assert_eq!(args(&folder), "--matomo-domain=stats.example.com\n");
     local.testmode = true;
@@ -342,7 +356,79 @@ fn an_explicit_config_must_exist_but_the_default_need_not() {
         ..LocalMatomo::default()
     };
     assert_eq!(named.create_token().unwrap_err().kind(), ErrorKind::Usage);
-    assert_eq!(LocalMatomo::default().create_token().unwrap(), None);
+    let found = LocalMatomo::default().create_token().unwrap();
+    assert_eq!(found, FoundToken::default());
+}
+
+#[test]
+fn a_script_that_others_can_change_is_not_run() {
+    for (changed, mode) in [
+        (TOKEN_SCRIPT, 0o646),
+        ("config/config.ini.php", 0o602),
+        ("misc/cron", 0o777),
+        ("config", 0o707),
+    ] {
+        let (folder, local) = matomo("touch FOLDER/run");
+        let path = folder.path().join(changed);
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let error = local.create_token().unwrap_err().to_string();
+        assert!(error.contains("other users can change"), "{error}");
+        assert!(error.contains(path.to_str().unwrap()), "{error}");
+        assert!(!folder.path().join("run").exists());
+    }
+}
+
+/// Only root can give a file to another user.
+#[test]
+fn a_script_of_another_user_is_not_run() {
+    let (folder, local) = matomo("touch FOLDER/run");
+    let path = folder.path().join(TOKEN_SCRIPT);
+    if std::os::unix::fs::chown(&path, Some(65_534), None).is_err() {
+        return;
+    }
+    let error = local.create_token().unwrap_err().to_string();
+    assert!(
+        error.contains("belongs to another user (uid 65534)"),
+        "{error}"
+    );
+    assert!(!folder.path().join("run").exists());
+}
+
+#[test]
+fn a_script_that_hangs_or_prints_without_end_is_killed() {
+    for (script, timeout, says) in [
+        (
+            "sleep 1000",
+            Duration::from_millis(50),
+            "did not end within",
+        ),
+        // Its child keeps the output open.
+        (
+            "sleep 1000 & exit 0",
+            Duration::from_millis(50),
+            "did not end within",
+        ),
+        (
+            "exec >&-; exec 2>&-; sleep 1000",
+            Duration::from_millis(50),
+            "did not end within",
+        ),
+        (
+            "exec yes",
+            Duration::from_secs(60),
+            "prints more than 65536 bytes",
+        ),
+        (
+            "exec yes >&2",
+            Duration::from_secs(60),
+            "prints more than 65536 bytes",
+        ),
+    ] {
+        let (_folder, local) = matomo(script);
+        let local = LocalMatomo { timeout, ..local };
+        let error = local.create_token().unwrap_err().to_string();
+        assert!(error.contains(says), "{script}: {error}");
+    }
 }
 
 #[test]

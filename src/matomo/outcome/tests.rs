@@ -121,7 +121,7 @@ fn each_response_has_its_outcome() {
         (408, "", NEW, "not processed", ""),
         (301, "", NEW, "stop", "check --url"),
         (304, "", RUNNING, "stop", ""),
-        (401, HTML, NEW, "stop", "check the token"),
+        (401, HTML, NEW, "stop", "the token is wrong or has expired"),
         (401, HTML, RUNNING, "stop", ""),
         (403, HTML, NEW, "stop", "forbids"),
         (403, HTML, RUNNING, "not processed", "forbids"),

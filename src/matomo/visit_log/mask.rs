@@ -10,6 +10,7 @@ pub struct AddressMask(u8);
 impl AddressMask {
     /// Without anonymization, and the masks that leave a part of the address.
     pub const PARTIAL: [Self; 4] = [Self(0), Self(1), Self(2), Self(3)];
+    pub const DEFAULT: Self = Self(2);
     /// Removes the whole address. All visits of a site have the same one then.
     pub const WHOLE: Self = Self(4);
 

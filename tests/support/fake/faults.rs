@@ -83,11 +83,11 @@ pub enum Fault {
     HalfJson,
     /// Stored, with PHP warnings before the JSON of the response.
     Warnings,
+    /// That many of the first hits are lost, and counted as tracked all the same: Matomo swallowed a
+    /// deadlock.
+    Swallowed(usize),
     /// That many of the first hits are lost, neither tracked nor invalid.
     Lost(usize),
-    /// That many of the first hits are lost, but the response is 200 and counts them as tracked:
-    /// Matomo swallowed a deadlock.
-    Swallowed(usize),
     /// The hits at these places are invalid.
     Invalid(Vec<usize>),
     /// Stored once, but the response counts every hit twice.

@@ -314,6 +314,7 @@ enum Condition {
     UrlBegins(String),
     UrlContains(String),
     User(String),
+    Visitor(String),
     /// The hour (UTC) of a visit's last action.
     Hour(u32),
     MinActions(usize),
@@ -357,6 +358,7 @@ impl Condition {
             ("actionUrl", "=^") => Ok(Self::UrlBegins(value)),
             ("actionUrl", "=@") => Ok(Self::UrlContains(value)),
             ("userId", "==") => Ok(Self::User(value)),
+            ("visitorId", "==") => Ok(Self::Visitor(value)),
             ("visitServerHour", "==") => value.parse().map(Self::Hour).map_err(|_| invalid()),
             ("actions", ">=") => value.parse().map(Self::MinActions).map_err(|_| invalid()),
             ("actions", "<=") => value.parse().map(Self::MaxActions).map_err(|_| invalid()),
@@ -378,6 +380,7 @@ impl Condition {
             }),
             Self::UrlBegins(wanted) => any_url(&|_, url| url.starts_with(wanted)),
             Self::UrlContains(wanted) => any_url(&|_, url| url.contains(wanted)),
+            Self::Visitor(visitor) => visit.key.1 == *visitor,
             Self::User(user) => visit.uid.as_ref() == Some(user),
             Self::Hour(hour) => visit.last_hour() == i64::from(*hour),
             Self::MinActions(least) => visit.actions() >= *least,

@@ -70,6 +70,8 @@ pub struct Options {
     pub basic_auth: Option<(String, Secret)>,
     pub live: Live,
     pub mask: Mask,
+    /// The setting for excluded addresses, as the API shows it. The tracker ignores it.
+    pub excluded_ips: String,
     /// Kinder than a real Matomo: each url has one action id.
     pub unique_actions: bool,
     /// Kinder than a real Matomo: batches of different past days that meet lose nothing.
@@ -458,6 +460,16 @@ impl Faulty {
         let store = responder.store();
         match call.method.as_str() {
             _ if role == Role::None => responder.respond(request),
+            "API.getBulkRequest" => {
+                let urls = (0..).map_while(|index| call.parameters.get(&format!("urls[{index}]")));
+                let answers = urls.map(|url| {
+                    let inner = request.clone().map(|_| Bytes::from(url.clone()));
+                    let inner = ApiRequest::read(&inner).unwrap();
+                    let answer = self.carry_out(request, &inner, None, role, responder);
+                    serde_json::from_slice::<Value>(answer.body()).unwrap()
+                });
+                json(200, &answers.collect())
+            }
             "SitesManager.addSite" if role < Role::Super => {
                 let message = "You can't access this resource as it requires 'superuser' access.";
                 api_error(401, message)
@@ -465,6 +477,10 @@ impl Faulty {
             "SitesManager.getSiteFromId" if !site_exists(store, call.get("idSite")) => {
                 unknown_site(call.get("idSite"))
             }
+            "SitesManager.getExcludedIpsGlobal" => {
+                json(200, &json!({"value": self.options.excluded_ips}))
+            }
+            "SitesManager.getExcludedUserAgentsGlobal" => json(200, &json!({"value": false})),
             "SitesManager.getSitesIdFromSiteUrl" if !host_exists(store, call.get("url")) => {
                 json(200, &json!([]))
             }

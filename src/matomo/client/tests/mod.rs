@@ -65,6 +65,9 @@ fn exactly_one_slash_joins_url_and_path() {
             "https://m/matomo/matomo.php",
         ),
         ("localhost", "/matomo.php", "http://localhost/matomo.php"),
+        ("http://m/index.php", "/piwik.php", "http://m/piwik.php"),
+        ("http://m/a/piwik.php", "/piwik.php", "http://m/a/piwik.php"),
+        ("m/matomo.php", "/piwik.php", "http://m/piwik.php"),
     ] {
         let want = format!("{want}?queuedtracking=0");
         assert_eq!(tracker_of(typed, path, None), want, "{typed} {path}");
@@ -95,8 +98,30 @@ fn api_calls_go_to_the_base_url() {
         ("http://m/matomo", "http://m/matomo/"),
         ("http://m/matomo/", "http://m/matomo/"),
         ("http://m/index.php", "http://m/index.php"),
+        ("http://m/a/piwik.php", "http://m/a/"),
+        ("http://m/matomo.php", "http://m/"),
+        ("http://m/own.php", "http://m/own.php"),
     ] {
-        assert_eq!(api_url(&base(typed).url, None).as_str(), want);
+        assert_eq!(api_url(&base(typed).api, None).as_str(), want);
+    }
+}
+
+#[test]
+fn only_an_encrypted_or_local_connection_keeps_the_token_secret() {
+    for (url, api_url, want) in [
+        ("https://m", None, None),
+        ("http://127.0.0.1:1", None, None),
+        ("localhost", None, None),
+        ("m", None, Some("http://m/piwik.php?queuedtracking=0")),
+        ("https://m", Some("http://m/api"), Some("http://m/api/")),
+    ] {
+        let options = ClientOptions {
+            api_url: api_url.map(Into::into),
+            ..options(url)
+        };
+        let client = Client::new(&options).unwrap();
+        let want = want.map(|url| url.split('?').next().unwrap());
+        assert_eq!(client.unencrypted(), want, "{url} {api_url:?}");
     }
 }
 
@@ -226,6 +251,15 @@ fn credentials_come_from_options_or_url_and_are_never_shown() {
         })
         .collect();
     assert_eq!(sent, ["am9lOnBhOnNz", "am9lOnBhOnNz", "YW5uOmdlaGVpbQ=="]);
+    // The server may echo the header.
+    for (client, secrets) in [
+        (&inside, ["pa:ss", "am9lOnBhOnNz"]),
+        (&wins, ["geheim", "YW5uOmdlaGVpbQ=="]),
+    ] {
+        for secret in secrets {
+            assert!(client.secrets().contains(&Secret::new(secret)), "{secret}");
+        }
+    }
     let shown = format!(
         "{exchanges:?} {inside:?} {wins:?} {:?}",
         ClientOptions {
@@ -415,10 +449,32 @@ fn the_end_of_a_long_tracker_response_is_kept() {
 
 #[test]
 fn a_body_is_read_up_to_its_limit() {
-    let (kept, complete) = read_body(&mut std::io::repeat(b'x'), BodyLimit::Whole(100_000), None);
+    let read = |limit, bytes: &[u8]| {
+        let mut body = ResponseBody {
+            limit,
+            kept: Vec::new(),
+        };
+        let is_complete = body.keep(bytes);
+        (body.finish(), is_complete)
+    };
+    let (kept, complete) = read(BodyLimit::Whole(100_000), &[b'x'; 1_000_000]);
     assert!(!complete && kept.len() < 200_000);
-    let (kept, complete) = read_body(&mut &b"abc"[..], BodyLimit::Whole(3), None);
-    assert_eq!((kept.as_slice(), complete), (&b"abc"[..], true));
-    let past = Instant::now();
-    assert!(!read_body(&mut std::io::repeat(b'x'), BodyLimit::Tail(10), Some(past)).1);
+    assert_eq!(read(BodyLimit::Whole(3), b"abc"), (b"abc".to_vec(), true));
+    assert_eq!(read(BodyLimit::Tail(2), b"abc"), (b"bc".to_vec(), true));
+}
+
+#[test]
+fn what_arrived_while_the_process_was_stopped_is_read() {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.unwrap();
+    let limit = Duration::from_millis(20);
+    let response = async {
+        // Nothing else runs meanwhile, as if the process was stopped.
+        thread::sleep(limit + 2 * MAX_DELAY);
+        // The task that reads the connection passes the response on.
+        tokio::task::yield_now().await;
+    };
+    assert!(runtime.block_on(in_time(limit, response)).is_some());
+    let never = std::future::pending::<()>();
+    assert!(runtime.block_on(in_time(limit, never)).is_none());
 }

@@ -1,6 +1,6 @@
 //! TLS: which certificates are trusted and sent, and what is observed of failed handshakes.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -1,0 +1,189 @@
+//! `--verify` and `--repair`: what Matomo has of the lines that were imported.
+
+use crate::listening::{SHOUTCAST_HEADER, icecast, shoutcast, sorted_hits};
+use crate::support::fake::{FakeMatomo, Options};
+use crate::support::stored::{assert_each_once, numbers, options, started};
+use crate::support::{Ended, Folder, Program, logs};
+
+/// A server, and a log of four days that was imported into it.
+struct Imported {
+    matomo: FakeMatomo,
+    folder: Folder,
+}
+
+const LINES: usize = 400;
+
+/// A hundred lines of each day. The visitors of the last day are of a network of their own.
+fn log() -> String {
+    let line = |number: usize| {
+        let line = logs::line(number, 25);
+        let line = line.replace("14/May", &format!("{}/May", 14 + number / 100));
+        match number >= 300 {
+            true => line.replacen("10.0.", "192.168.", 1),
+            false => line,
+        }
+    };
+    (0..LINES).map(line).collect()
+}
+
+impl Imported {
+    fn new(options: Options) -> Self {
+        let imported = Self {
+            matomo: started(Options {
+                timezone: Some("UTC"),
+                ..options
+            }),
+            folder: Folder::with_log(log()),
+        };
+        imported.run("").exits(0);
+        assert_each_once(&imported.matomo, LINES);
+        imported
+    }
+
+    fn run(&self, args: &str) -> Ended {
+        Program::new(&self.folder)
+            .to(&self.matomo)
+            .args("--idsite=1 --recorders=1 --state-dir=state access.log")
+            .args(args)
+            .run()
+    }
+
+    fn delete(&self, condition: &str) {
+        let delete = format!("DELETE FROM hits WHERE {condition}");
+        let deleted = self.matomo.store().read(|db| db.execute(&delete, []));
+        assert!(deleted.unwrap() > 0, "{condition}");
+    }
+
+    fn questions(&self, method: &str) -> usize {
+        let calls = self.matomo.log().api;
+        calls.iter().filter(|call| call.method == method).count()
+    }
+}
+
+#[test]
+fn days_with_as_many_actions_need_no_look_up() {
+    let imported = Imported::new(options());
+    let asked = imported.questions("Live.getLastVisitsDetails");
+    let ended = imported.run("--verify").exits(0);
+    ended.prints(&["400 hits of 1 logs", "4 of 4 days", "0 hits are missing"]);
+    assert_eq!(imported.questions("Live.getLastVisitsDetails"), asked);
+    assert_eq!(imported.questions("VisitsSummary.getActions"), 1);
+}
+
+#[test]
+fn missing_hits_are_found_and_repaired() {
+    let imported = Imported::new(options());
+    imported.delete("url LIKE '%/page-%3' AND epoch < 1715731200");
+    let sampled = imported.run("--verify").exits(3);
+    let missing = [
+        "3 of 4 days",
+        "90 hits of the other days",
+        "10 hits are missing",
+    ];
+    sampled.prints(&missing);
+    let all = imported.run("--verify=all").exits(3);
+    all.prints(&missing)
+        .prints(&["day 2024-05-14: 10 missing", "access.log:4"]);
+    assert_eq!(
+        numbers(&imported.matomo).len(),
+        LINES - 10,
+        "nothing was sent"
+    );
+
+    let repaired = imported.run("--verify=all --repair").exits(0);
+    assert_eq!(repaired.summary().get("imported"), 10, "{repaired}");
+    assert_each_once(&imported.matomo, LINES);
+    imported
+        .run("--verify=all")
+        .exits(0)
+        .prints(&["4 of 4 days"]);
+}
+
+#[test]
+fn hits_that_matomo_excludes_are_not_missing() {
+    for count_differs in [false, true] {
+        let imported = Imported::new(Options {
+            excluded_ips: "192.168.0.0/16".into(),
+            ..options()
+        });
+        imported.delete("address LIKE '192.168.%'");
+        if count_differs {
+            imported.delete("url LIKE '%/page-7'");
+        }
+        let ended = imported.run("--verify=all --repair").exits(0);
+        ended.prints(&["100 hits are left out by Matomo's settings: excluded address"]);
+        let expected: Vec<usize> = (0..300).collect();
+        assert_eq!(numbers(&imported.matomo), expected);
+    }
+}
+
+#[test]
+fn hits_in_another_site_are_found_there() {
+    let imported = Imported::new(Options::fixed(
+        &[(1, "http://www.example.com"), (2, "http://b.example")],
+        &[],
+    ));
+    let moved = "UPDATE hits SET idsite = 2 WHERE url LIKE '%/page-12'";
+    let moved = imported.matomo.store().read(|db| db.execute(moved, []));
+    assert_eq!(moved.unwrap(), 1);
+    let ended = imported.run("--verify").exits(3);
+    ended.prints(&["1 hits are missing", "into another site (2)"]);
+}
+
+#[test]
+fn a_log_that_was_not_imported_cannot_be_verified() {
+    let imported = Imported::new(options());
+    imported.folder.write("other.log", logs::log(10));
+    let ended = imported.run("other.log --verify").exits(3);
+    ended.says(&["other.log: no line of it is imported"]);
+    assert_eq!(numbers(&imported.matomo).len(), LINES);
+}
+
+#[test]
+fn without_a_ledger_nothing_can_be_verified() {
+    let folder = Folder::with_log(logs::log(1));
+    let run = |args: &str| Program::new(&folder).args(args).arg("access.log").run();
+    for args in ["--verify", "--verify --dry-run --state-dir=state"] {
+        let ended = run(&format!("--url=http://127.0.0.1:1 {args}")).exits(2);
+        ended.says(&["--verify needs the --state-dir"]);
+    }
+    for args in ["--repair", "--verify --repair --state-dir=state"] {
+        let ended = run(&format!("--url=http://127.0.0.1:1 {args}")).exits(2);
+        ended.says(&["--repair needs --verify=all"]);
+    }
+}
+
+#[test]
+fn only_the_missing_requests_of_a_listening_session_are_sent() {
+    let mut titles = SHOUTCAST_HEADER.to_owned();
+    for title in 1..=6 {
+        titles += &shoutcast("192.0.2.7", title * 900, "/stream?title=x", 900);
+    }
+    let connections = [1200, 9000, 60]
+        .iter()
+        .map(|seconds| {
+            icecast(
+                &format!("192.0.2.{}", seconds % 250),
+                40_000,
+                "/live",
+                seconds,
+            )
+        })
+        .collect();
+    for log in [titles, connections] {
+        let imported = Imported {
+            matomo: started(options()),
+            folder: Folder::with_log(log),
+        };
+        imported.run("--listening-time=events").exits(0);
+        let before = sorted_hits(&imported.matomo);
+        let is_last = "id IN (SELECT max(id) FROM hits GROUP BY visitor)";
+        imported.delete(&format!("{is_last} OR id = (SELECT min(id) FROM hits)"));
+        let ended = imported.run("--listening-time=events --verify=all --repair");
+        ended.exits(0);
+        assert_eq!(sorted_hits(&imported.matomo), before);
+        imported
+            .run("--listening-time=events --verify=all")
+            .exits(0);
+    }
+}
