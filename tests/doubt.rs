@@ -336,7 +336,8 @@ fn pages_that_all_visitors_share_are_not_stored_twice() {
         .collect();
     let ended = Program::new(&Folder::with_log(log))
         .to(&sandbox)
-        .args("--idsite=1 --recorders=8 --recorder-max-payload-size=20 --retry-delay=0 access.log")
+        .args("--idsite=1 --recorders=8 --recorder-max-payload-size=20 --retry-delay=0")
+        .args("--request-timeout=1 access.log")
         .run()
         .exits(0);
     assert_eq!(ended.summary().get("imported"), 600);
