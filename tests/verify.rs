@@ -40,12 +40,15 @@ impl Imported {
         imported
     }
 
-    fn run(&self, args: &str) -> Ended {
+    fn program(&self, args: &str) -> Program {
         Program::new(&self.folder)
             .to(&self.matomo)
-            .args("--idsite=1 --recorders=1 --state-dir=state access.log")
+            .args("--idsite=1 --recorders=1 --request-timeout=2 --state-dir=state access.log")
             .args(args)
-            .run()
+    }
+
+    fn run(&self, args: &str) -> Ended {
+        self.program(args).run()
     }
 
     fn delete(&self, condition: &str) {
@@ -98,6 +101,23 @@ fn missing_hits_are_found_and_repaired() {
         .run("--verify=all")
         .exits(0)
         .prints(&["4 of 4 days"]);
+}
+
+#[test]
+fn a_repair_that_is_killed_can_be_repeated() {
+    // Before its batch is sent, and after Matomo has stored it.
+    for (point, remaining) in [("after-intent:1", 3), ("after-answer:1", 0)] {
+        let imported = Imported::new(options());
+        imported.delete("url LIKE '%/page-%7'");
+        let killed = imported
+            .program("--verify=all --repair")
+            .env("IMPORT_LOGS_ABORT_AT", point);
+        assert_eq!(killed.run().code, None);
+        imported.run("").exits(0);
+        imported.run("--verify=all").exits(remaining);
+        imported.run("--verify=all --repair").exits(0);
+        assert_each_once(&imported.matomo, LINES);
+    }
 }
 
 #[test]
