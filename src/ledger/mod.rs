@@ -405,11 +405,6 @@ impl Ledger {
         self.begin_batch(lines.unwrap_or_default(), hits)
     }
 
-    /// Whether the next run can read it.
-    pub fn is_on_disk(&self) -> bool {
-        self.writer.is_some()
-    }
-
     /// Notes that Matomo has these hits of a batch, while the lines of the batch also need hits of
     /// other batches. The batch stays open until its lines are done.
     pub fn note_recorded(&self, batch: BatchId, hit_ids: HitIds) -> Result<()> {
