@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::io;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -27,7 +28,7 @@ use super::buffer::{Buffer, write_body};
 use super::context::Context;
 use super::epoch::Epochs;
 use super::witness::{SentHit, is_suitable};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::ledger::BatchId;
 use crate::matomo::outcome::{History, Outcome, classify};
@@ -369,7 +370,13 @@ struct Reader {
 
 impl Reader {
     fn run(mut self) {
-        if let Err(error) = self.read_back() {
+        let result = catch_unwind(AssertUnwindSafe(|| self.read_back()));
+        let result = result.unwrap_or_else(|_| {
+            Err(Error::stopped(
+                "the read-back thread panicked: this is a bug in import-logs",
+            ))
+        });
+        if let Err(error) = result {
             self.context.stop.halt(error);
         }
         self.left_out.report(&self.context);
