@@ -26,7 +26,7 @@ use crossbeam_channel::{Sender, unbounded};
 
 use self::left_out::network;
 use self::packed::Packer;
-use self::reader::Reader;
+use self::reader::WitnessReader;
 use super::buffer::Buffer;
 use super::context::Context;
 use super::epoch::Epochs;
@@ -56,11 +56,11 @@ pub enum ReadBackMode {
 #[derive(Clone)]
 pub struct ReadBack {
     sender: Sender<SentBatch>,
-    shared: Arc<Shared>,
+    shared: Arc<ReadBackState>,
 }
 
 /// What the thread shares with recorders and parser.
-pub struct Shared {
+pub struct ReadBackState {
     kept: Mutex<Kept>,
     changed: Condvar,
     /// Matomo cannot be asked.
@@ -121,7 +121,7 @@ impl ReadBack {
         context: &Arc<Context>,
         epochs: &Arc<Epochs>,
     ) -> io::Result<(Self, JoinHandle<()>)> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ReadBackState {
             kept: Mutex::default(),
             changed: Condvar::default(),
             is_off: AtomicBool::new(false),
@@ -132,14 +132,14 @@ impl ReadBack {
             counts: Counts::default(),
         });
         let (sender, inbox) = unbounded();
-        let reader = Reader::new(context, epochs, &shared, inbox);
+        let reader = WitnessReader::new(context, epochs, &shared, inbox);
         let thread = Builder::new()
             .name("read-back".to_owned())
             .spawn(move || reader.run())?;
         Ok((Self { sender, shared }, thread))
     }
 
-    pub fn shared(&self) -> &Arc<Shared> {
+    pub fn shared(&self) -> &Arc<ReadBackState> {
         &self.shared
     }
 
@@ -200,7 +200,7 @@ impl ReadBack {
     }
 }
 
-impl Shared {
+impl ReadBackState {
     /// Asks for all witnesses soon. Returns whether there are any.
     pub fn hurry(&self) -> bool {
         let has_batches = self.kept.lock().batches > 0;

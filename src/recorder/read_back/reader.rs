@@ -10,7 +10,7 @@ use zstd::bulk::decompress;
 
 use super::left_out::{LeftOut, NamedLines, network};
 use super::packed::{SentRequest, unpack};
-use super::{MAX_KEPT_BYTES, POLL_INTERVAL, SentBatch, Shared};
+use super::{MAX_KEPT_BYTES, POLL_INTERVAL, ReadBackState, SentBatch};
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::ledger::BatchId;
@@ -56,10 +56,10 @@ enum SecondOutcome {
 }
 
 /// The thread that asks Matomo.
-pub struct Reader {
+pub struct WitnessReader {
     context: Arc<Context>,
     epochs: Arc<Epochs>,
-    shared: Arc<Shared>,
+    shared: Arc<ReadBackState>,
     inbox: Receiver<SentBatch>,
     /// Batches that are not confirmed, oldest first.
     waiting: Vec<SentBatch>,
@@ -75,11 +75,11 @@ pub struct Reader {
     left_out: LeftOut,
 }
 
-impl Reader {
+impl WitnessReader {
     pub fn new(
         context: &Arc<Context>,
         epochs: &Arc<Epochs>,
-        shared: &Arc<Shared>,
+        shared: &Arc<ReadBackState>,
         inbox: Receiver<SentBatch>,
     ) -> Self {
         Self {
