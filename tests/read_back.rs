@@ -1,8 +1,9 @@
 //! Hits are read back: what Matomo acknowledged and lost is sent again, once.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::support::fake::{FakeMatomo, Fault, Faults, Live, Mask, Options};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Live, Mask, Options, TrackerCall};
 use crate::support::stored::{assert_each_once, count, number, options, seen_through, started};
 use crate::support::{Ended, Folder, Program, logs};
 
@@ -58,6 +59,37 @@ fn lost_hits_are_sent_again() {
         assert_eq!(ended.summary().get("imported"), 600);
         assert!(ended.out.contains(&format!("18 {SENT_AGAIN}")), "{ended}");
     }
+}
+
+#[test]
+fn hits_are_sent_again_in_a_request_that_is_alone() {
+    let server = losing(Live::Open, &[3], 6);
+    import(&server, 2000, "--recorders=4").exits(0);
+    assert_each_once(&server, 2000);
+    let calls = server.log().tracker;
+    let mut seen = HashSet::new();
+    let again = calls.iter().find(|call| {
+        let hits = call.requests();
+        hits.iter().any(|hit| !seen.insert(number(hit)))
+    });
+    let again = again.unwrap();
+    assert_eq!(again.hits, 6);
+    let ended = again.ended.unwrap();
+    let beside = |call: &&TrackerCall| {
+        call.number != again.number && call.began < ended && call.ended.unwrap() > again.began
+    };
+    assert_eq!(calls.iter().filter(beside).count(), 0);
+}
+
+#[test]
+fn nothing_is_sent_again_if_matomo_shows_no_hit_at_all() {
+    let server = started(Options {
+        blind_questions: usize::MAX,
+        ..options()
+    });
+    let ended = import(&server, 600, "--recorders=4 --state-dir=state").exits(0);
+    assert_eq!(server.log().sent().len(), 600);
+    ended.says(&["it shows none of them", "this run relies on its answers"]);
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub struct Pool {
     threads: Vec<JoinHandle<()>>,
     /// With `--recorders=auto`: knows the number that was found.
     auto: Option<Arc<Semaphore>>,
-    read_back: Option<Arc<read_back::Shared>>,
+    read_back: Option<Arc<read_back::ReadBackState>>,
     console: Console,
 }
 

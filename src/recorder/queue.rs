@@ -167,7 +167,7 @@ pub struct Queue {
     spread: usize,
     /// `None` if no two requests are in flight at once.
     days: Option<DayWindow>,
-    read_back: Option<Arc<read_back::Shared>>,
+    read_back: Option<Arc<read_back::ReadBackState>>,
     output: QueueOutput,
 }
 
@@ -196,7 +196,7 @@ impl Queue {
         inboxes: Vec<Sender<Chunk>>,
         emptied: Receiver<Chunk>,
         epochs: Arc<Epochs>,
-        read_back: Option<Arc<read_back::Shared>>,
+        read_back: Option<Arc<read_back::ReadBackState>>,
         max_batch_hits: usize,
         stop: Shutdown,
     ) -> Self {
