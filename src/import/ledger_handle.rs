@@ -1,7 +1,8 @@
 //! The ledger of a run: opened before it, closed or left behind at its end.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub struct LedgerHandle {
     /// Spools that were read to their end, or as far as they can be.
     pub spools: Vec<FinishedSpool>,
     /// Open files to close before the ledger of an interrupted run is written.
-    reserve: Vec<File>,
+    reserve: Vec<OwnedFd>,
 }
 
 /// The folder of `--state-dir`, and the target whose spools in it belong to this run.
@@ -235,8 +236,8 @@ fn create_folder(place: &Path) -> io::Result<PathBuf> {
 
 /// Opens as many files as writing a ledger takes, so that it can be written when the process has
 /// no file left to open.
-fn reserve_files() -> Result<Vec<File>> {
-    let files = (0..RESERVED_FILES).map(|_| File::open("/dev/null"));
+fn reserve_files() -> Result<Vec<OwnedFd>> {
+    let files = (0..RESERVED_FILES).map(|_| io::stderr().as_fd().try_clone_to_owned());
     files.collect::<io::Result<_>>().map_err(|error| {
         Error::stopped(format!(
             "this process may open too few files ({error}): raise the limit (ulimit -n) to at \
