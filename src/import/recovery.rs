@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bumpalo::Bump;
 
-use super::file::OpenLog;
 use super::format_selector::BufferedLine;
 use super::line::{LineProcessor, position};
+use super::open_log::OpenLog;
 use super::sessions::{FinishedSession, ListenerEvent, SessionMode};
 use super::{Importer, POLL_INTERVAL};
 use crate::error::{Error, Result};
