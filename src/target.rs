@@ -145,11 +145,20 @@ impl Target {
                 if let Some(token) = &found.token {
                     console.hide(token);
                 }
-                if sources.token_auth.is_some() {
-                    console.hint(
-                        "other users of this machine can see --token-auth in the process list; \
-                         use --token-auth-file or MATOMO_TOKEN_AUTH instead",
-                    );
+                for (option, is_given, instead) in [
+                    (
+                        "--token-auth",
+                        sources.token_auth.is_some(),
+                        "--token-auth-file or MATOMO_TOKEN_AUTH",
+                    ),
+                    ("--password", sources.password.is_some(), "--auth-config"),
+                ] {
+                    if is_given {
+                        console.hint(format!(
+                            "other users of this machine can see {option} in the process list; \
+                             use {instead} instead"
+                        ));
+                    }
                 }
                 if let (Some(url), true) = (client.unencrypted(), found.token.is_some()) {
                     console.warn(format!(

@@ -80,7 +80,8 @@ fn for_a_login() {
         .arg("--password=correct horse")
         .secret("correct horse")
         .run()
-        .exits(0);
+        .exits(0)
+        .says(&["hint: ", "--password in the process list", "--auth-config"]);
     assert_each_once(&sandbox, 10);
 }
 

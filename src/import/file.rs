@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,20 +13,18 @@ use bumpalo::Bump;
 
 use super::format_selector::BufferedLine;
 use super::ledger_handle::StateDir;
+use super::open_log::{OpenLog, ResumePoint};
 use super::recovery::{Patience, WaitingLog};
-use super::sessions::SessionMode;
 use super::spool::{self, SpoolFile, SpooledPipe};
 use super::{Flow, Importer, POLL_INTERVAL};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::input::InputError;
 use crate::input::discover::{Source, is_same_file};
-use crate::input::lines::{LineEvent, LineOptions, Lines, Watcher};
-use crate::ledger::spool::MAX_HALF_LINE_BYTES;
-use crate::ledger::{FileChange, Ledger, LogFile, LogId, LogState, Ranges};
-use crate::recorder::LinePosition;
+use crate::input::lines::{LineEvent, LineOptions, Lines};
+use crate::ledger::{FileChange, LogFile, LogId, LogState, Ranges};
 use crate::report::rejects;
-use crate::report::{Console, Count, Counter, Row, grouped};
+use crate::report::{Count, Counter, Row, grouped};
 
 /// How often to check whether the recorders are done with a log.
 const RECORDER_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -38,8 +35,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Lines to look at for their hosts.
 pub(super) const MAX_LINES_AHEAD: usize = 200;
-/// So many lines of a pipe, all without a site, are set aside instead of dropped.
-const MIN_LINES_WITHOUT_SITE: u64 = 10;
 /// What to do about lines without a site.
 pub(super) const SITE_ADVICE: &str =
     "create the site in Matomo, or give --idsite, --idsite-fallback or --add-sites-new-hosts";
@@ -101,162 +96,6 @@ pub(super) enum ReadEnd {
     Unusable(u64, Error),
     /// The log was read to its end, but no line belongs to a site.
     NoSite(Error),
-}
-
-/// The log that is being read.
-pub(super) struct OpenLog {
-    pub name: String,
-    /// Its index in the account.
-    pub number: u32,
-    pub account: Counter,
-    /// Distinguishes the hits of this log from those of others in their ids.
-    pub id: u64,
-    /// `None` if the log is not recorded in the ledger.
-    pub resume: Option<ResumePoint>,
-    /// The position of the line that is being read, in bytes after decompression.
-    pub position: u64,
-    /// Number of lines that fitted the format.
-    pub fitting: u64,
-    /// Number of lines on which a regular expression took too long.
-    pub given_up: u64,
-    /// A line belongs to a site that Matomo has.
-    pub has_site: bool,
-    /// Number of hits whose date Matomo replaces, and the line of the first.
-    pub replaced_dates: u64,
-    pub first_replaced: u64,
-    pub sessions: SessionMode,
-    /// Why the last `#Fields:` line cannot be used; an error if a line follows it.
-    pub unusable_header: Option<Error>,
-    /// The last `#Fields:` line, for `--rejects`.
-    pub header: Option<Arc<[u8]>>,
-    /// The name of the format, for `--rejects`.
-    pub format: &'static str,
-    /// The log is a file of `--rejects` of an earlier run.
-    pub is_rejects: bool,
-}
-
-impl OpenLog {
-    /// Records that a line is done without a request.
-    pub fn pass(&mut self, position: LinePosition) {
-        if let Some(resume) = &mut self.resume {
-            resume.pass(position.start, position.end);
-        }
-    }
-
-    fn flush_passed(&mut self) {
-        if let Some(resume) = &mut self.resume {
-            resume.flush_passed();
-        }
-    }
-
-    /// Records that a line belongs to a site.
-    pub fn find_site(&mut self) {
-        if !self.has_site {
-            self.has_site = true;
-            self.release_passed();
-        }
-    }
-
-    fn release_passed(&mut self) {
-        if let Some(resume) = &mut self.resume {
-            resume.release();
-        }
-    }
-
-    /// Warns of dates that Matomo replaces by the present.
-    fn warn_of_dates(&self, console: &Console) {
-        if self.replaced_dates > 0 {
-            console.warn(format!(
-                "{}: {} lines have a date in the future or more than 20 years ago, the first is \
-                 line {}: Matomo counts them on the present day; check the dates and the time zone",
-                self.name,
-                grouped(self.replaced_dates),
-                self.first_replaced
-            ));
-        }
-    }
-}
-
-/// A log in the ledger: which lines are done, and the lines that this run found to need no
-/// request.
-pub(super) struct ResumePoint {
-    ledger: Arc<Ledger>,
-    state: LogState,
-    /// Only these lines are read.
-    only: Option<Ranges>,
-    /// Adjacent lines without a request, not yet in the ledger: one call records many lines.
-    passed: Range<u64>,
-    passed_lines: u64,
-    /// Such lines of a pipe none of whose lines had a site so far: if it stays so, they are not
-    /// done.
-    held: Option<Vec<(Range<u64>, u64)>>,
-}
-
-impl ResumePoint {
-    fn new(ledger: Arc<Ledger>, state: LogState, only: Option<Ranges>, holds: bool) -> Self {
-        Self {
-            ledger,
-            state,
-            only,
-            passed: 0..0,
-            passed_lines: 0,
-            held: holds.then(Vec::new),
-        }
-    }
-
-    pub fn log(&self) -> LogId {
-        self.state.log
-    }
-
-    /// Returns whether the line that starts there is not to be read: it is done, or is settled
-    /// apart.
-    pub fn is_done(&self, start: u64) -> bool {
-        match &self.only {
-            None => start < self.state.done.end() && self.state.done.contains(start),
-            Some(only) => !only.contains(start),
-        }
-    }
-
-    /// Returns whether no line from this position on is to be read.
-    fn ends_before(&self, position: u64) -> bool {
-        self.only
-            .as_ref()
-            .is_some_and(|only| only.end() <= position)
-    }
-
-    fn pass(&mut self, start: u64, end: u64) {
-        if self.passed.end != start {
-            self.flush_passed();
-        }
-        if self.passed_lines == 0 {
-            self.passed.start = start;
-        }
-        self.passed.end = end;
-        self.passed_lines += 1;
-    }
-
-    fn flush_passed(&mut self) {
-        if self.passed_lines > 0 {
-            let (log, passed) = (self.state.log, self.passed.clone());
-            match &mut self.held {
-                Some(held) => match held.last_mut() {
-                    Some((last, lines)) if last.end == passed.start => {
-                        last.end = passed.end;
-                        *lines += self.passed_lines;
-                    }
-                    _ => held.push((passed, self.passed_lines)),
-                },
-                None => self.ledger.mark_done(log, passed, self.passed_lines),
-            }
-            self.passed_lines = 0;
-        }
-    }
-
-    fn release(&mut self) {
-        for (passed, lines) in self.held.take().into_iter().flatten() {
-            self.ledger.mark_done(self.state.log, passed, lines);
-        }
-    }
 }
 
 /// What the ledger says about a file.
@@ -582,7 +421,7 @@ impl Importer {
         log.flush_passed();
         log.warn_of_dates(&self.console);
         let outcome = match outcome {
-            Ok((flow, ReadEnd::Complete(end))) if is_pipe && has_no_site(&log) => {
+            Ok((flow, ReadEnd::Complete(end))) if is_pipe && log.has_no_site() => {
                 let lines = grouped(log.account.file().get(Count::Read));
                 let error = Error::of_log(format!(
                     "{}: none of its {lines} lines belongs to a known site",
@@ -883,7 +722,7 @@ impl Importer {
         };
         lines.watch(match lines.total() {
             Some(_) => Box::new(note),
-            None => whole_lines(note),
+            None => spool::whole_lines(note),
         });
     }
 
@@ -948,11 +787,6 @@ fn read_ahead(lines: &mut Lines) -> Vec<BufferedLine> {
     ahead
 }
 
-/// Whether none of at least ten lines belongs to a site, so that something is wrong with the hosts.
-fn has_no_site(log: &OpenLog) -> bool {
-    !log.has_site && log.account.file().get(Count::NoSite) >= MIN_LINES_WITHOUT_SITE
-}
-
 /// Counts the lines of a file for a message, unless that would take long.
 fn count_lines(path: &Path) -> Option<u64> {
     const MAX_BYTES: u64 = 64 << 20;
@@ -971,22 +805,6 @@ fn count_lines(path: &Path) -> Option<u64> {
         }
     }
     None
-}
-
-/// Holds back the half line at the end of a block, until the next block or the end of the log. A half
-/// line at the end of a pipe leaves the spool.
-fn whole_lines(note: impl Fn(u64, &[u8]) + Send + 'static) -> Watcher {
-    let mut held = Vec::new();
-    Box::new(move |start, block| {
-        let before = start.saturating_sub(held.len() as u64);
-        held.extend_from_slice(block);
-        let end = memchr::memrchr(b'\n', &held).map_or(0, |at| at + 1);
-        // The end of the log, or a line that is too long to be moved.
-        let is_whole = block.is_empty() || held.len() - end > MAX_HALF_LINE_BYTES as usize;
-        let end = if is_whole { held.len() } else { end };
-        note(before, &held[..end]);
-        held.drain(..end);
-    })
 }
 
 pub(super) fn unreadable(path: &Path, source: io::Error) -> Error {

@@ -1,7 +1,8 @@
 //! The ledger of a run: opened before it, closed or left behind at its end.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub struct LedgerHandle {
     /// Logs whose pending batches have to wait.
     pub(super) waiting: Vec<WaitingLog>,
     /// Open files to close before the ledger of an interrupted run is written.
-    reserve: Vec<File>,
+    reserve: Vec<OwnedFd>,
 }
 
 /// The folder of `--state-dir`, and the target whose spools in it belong to this run.
@@ -256,8 +257,8 @@ fn nothing_was_sent(account: &Account) -> bool {
 
 /// Opens as many files as writing a ledger takes, so that it can be written when the process has
 /// no file left to open.
-fn reserve_files() -> Result<Vec<File>> {
-    let files = (0..RESERVED_FILES).map(|_| File::open("/dev/null"));
+fn reserve_files() -> Result<Vec<OwnedFd>> {
+    let files = (0..RESERVED_FILES).map(|_| io::stderr().as_fd().try_clone_to_owned());
     files.collect::<io::Result<_>>().map_err(|error| {
         Error::stopped(format!(
             "this process may open too few files ({error}): raise the limit (ulimit -n) to at \

@@ -9,8 +9,9 @@ use chrono::Utc;
 use foldhash::fast::FixedState;
 
 use super::Flow;
-use super::file::{MAX_LINES_AHEAD, OpenLog, ResumePoint};
+use super::file::MAX_LINES_AHEAD;
 use super::format_selector::BufferedLine;
+use super::open_log::{OpenLog, ResumePoint};
 use super::sessions::{ListenerEvent, Radio};
 use crate::error::{Error, Result};
 use crate::filter::Filters;

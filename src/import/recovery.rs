@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bumpalo::Bump;
 
-use super::file::OpenLog;
 use super::format_selector::BufferedLine;
 use super::ledger_handle::MAX_RUNS;
 use super::line::{LineProcessor, position};
+use super::open_log::OpenLog;
 use super::sessions::{FinishedSession, ListenerEvent, SessionMode};
 use super::{Flow, Importer, POLL_INTERVAL};
 use crate::error::{Error, Result};

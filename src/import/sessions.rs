@@ -6,8 +6,8 @@ use std::hash::BuildHasher;
 use bumpalo::Bump;
 
 use super::Flow;
-use super::file::OpenLog;
 use super::line::{AcceptedHit, LineProcessor, RequestWriter, position};
+use super::open_log::OpenLog;
 use crate::error::Result;
 use crate::format::escapes::decode_hex_escapes;
 use crate::format::{Field, Format};

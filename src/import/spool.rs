@@ -17,7 +17,7 @@ use super::{Flow, Importer, InputOptions, POLL_INTERVAL};
 use crate::error::{Error, Result};
 use crate::input::InputError;
 use crate::input::discover::Source;
-use crate::input::lines::{LineOptions, Lines, Tee};
+use crate::input::lines::{LineOptions, Lines, Tee, Watcher};
 use crate::input::reader::Keeper;
 use crate::ledger::spool::{self, Spool, SpoolContents, SpoolOptions, SpoolOrigin};
 use crate::ledger::{FileChange, FileId, FileProbe, Ledger, LogFile, LogId, LogState, ReadAt};
@@ -89,7 +89,7 @@ impl Importer {
         };
         let options = self.input.line_options();
         for contents in spool::left_over(dir, target)? {
-            // What comes next through its pipe goes to a new spool, which begins with its half line.
+            // What comes next through its pipe goes to a new spool that begins with its half line.
             if contents.is_open && !is_hopeless(&contents.path, &options, &self.shutdown) {
                 spool::seal(&contents.path, self.input.spool_options())?;
             }
@@ -219,7 +219,7 @@ impl Importer {
     }
 }
 
-/// A log of which nothing is known yet.
+/// The content of a log that is not looked at.
 struct Nothing;
 
 impl ReadAt for Nothing {
@@ -348,6 +348,22 @@ fn failed(doing: &str, path: &Path, error: &io::Error) -> Error {
     Error::stopped(format!(
         "cannot {doing} {path}: {error}; check the disk, or remove the file"
     ))
+}
+
+/// Holds back the half line at the end of a block, until the next block or the end of the log. A
+/// half line at the end of a pipe leaves the spool.
+pub(super) fn whole_lines(note: impl Fn(u64, &[u8]) + Send + 'static) -> Watcher {
+    let mut held = Vec::new();
+    Box::new(move |start, block| {
+        let before = start.saturating_sub(held.len() as u64);
+        held.extend_from_slice(block);
+        let end = memchr::memrchr(b'\n', &held).map_or(0, |at| at + 1);
+        // The end of the log, or a line that is too long to be moved.
+        let is_whole = block.is_empty() || held.len() - end > spool::MAX_HALF_LINE_BYTES as usize;
+        let end = if is_whole { held.len() } else { end };
+        note(before, &held[..end]);
+        held.drain(..end);
+    })
 }
 
 /// Saves what pipes hold if the import ends before it reads them.

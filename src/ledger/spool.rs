@@ -9,11 +9,12 @@
 //! The bytes are stored as they came, compressed or not. A spool whose pipe has ended is complete,
 //! and read-only so that nothing is appended.
 //!
-//! A source may end in the middle of a line: `logtail` prints what is there. That half line is moved
-//! to a file of its own, with which the next spool of the same source begins.
+//! A source may end in the middle of a line: `logtail` prints what is there. That half line is
+//! moved to a file of its own, with which the next spool of the same source begins.
 //!
-//! If a run was killed before its pipe had ended, the spool is *open*. The next run completes it. If
-//! it is compressed, it may be truncated: what the next run reads from the same source is appended.
+//! If a run was killed before its pipe had ended, the spool is *open*. The next run completes it.
+//! If it is compressed, it may be truncated: what the next run reads from the same source is
+//! appended.
 //!
 //! A spool is named `spool.TARGET.NUMBER`, or `spool.TARGET.NUMBER.PIPE` for a named pipe, and a
 //! half line `half.TARGET` or `half.TARGET.PIPE`. A spool that can never be imported is

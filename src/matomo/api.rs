@@ -213,8 +213,8 @@ impl Api {
         Ok(ids.0.into_iter().next().map(|id| id.idsite))
     }
 
-    /// Does the same for several hosts in one call. Returns `None` if Matomo does not answer each of
-    /// the questions.
+    /// Does the same for several hosts in one call. Returns `None` if Matomo does not answer each
+    /// of the questions.
     pub fn sites_of_hosts(
         &self,
         hosts: &[impl AsRef<str>],

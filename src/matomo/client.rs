@@ -38,8 +38,8 @@ const MAX_IDLE: Duration = Duration::from_secs(4);
 /// `--request-timeout` does, so that a failed connection is known as such.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A timer that is later than this shows that the process was stopped meanwhile: by SIGSTOP, or with
-/// its machine. Then it gets [`LATE_GRACE_PERIOD`] to read what has arrived by then.
+/// A timer that is later than this shows that the process was stopped meanwhile: by SIGSTOP, or
+/// with its machine. Then it gets [`LATE_GRACE_PERIOD`] to read what has arrived by then.
 const MAX_DELAY: Duration = Duration::from_millis(100);
 const LATE_GRACE_PERIOD: Duration = Duration::from_secs(2);
 
