@@ -28,6 +28,7 @@
 //! - Each open log has a reader thread, which decompresses ahead.
 //! - Each recorder is a thread. It takes chunks of requests from a bounded channel and sends them
 //!   in batches. All requests of a visitor go to the same recorder.
+//! - The read-back thread asks Matomo whether it has what it acknowledged.
 //! - Progress is printed by a thread of its own, and an API call can run on one.
 //! - Signal handlers set a flag. All threads check it, or wait with [`shutdown::Shutdown::wait`].
 //!
@@ -36,7 +37,8 @@
 //! - Every line that is read ends in exactly one counter. `report::Account::balance` proves it at
 //!   the end of each run.
 //! - A batch is in the ledger, on disk, before it is sent. A line is done only when Matomo has
-//!   acknowledged or refused all its requests, or when it needs none.
+//!   confirmed or refused all its requests, or when it needs none.
+//! - Requests in flight together have hits of the same past day of each site.
 //! - A line that is read again becomes the same requests with the same ids (`hit_id`), so Matomo
 //!   can be asked which of them it has.
 //! - The hits of a visitor are sent in the order of the log.
@@ -52,7 +54,8 @@
 //!   session is several, which form a **request group**.
 //! - **chunk**: requests on their way to a recorder. **Batch**: requests sent in one HTTP request.
 //! - **pending**: a batch that is sent, or about to be. **Acknowledged**: Matomo said that it has
-//!   the batch. **Unconfirmed**: there was no usable answer, so Matomo may or may not have it.
+//!   the batch. **Confirmed**: Matomo showed that it has it, or is not asked. **Unconfirmed**: there
+//!   was no usable answer, so Matomo may or may not have it.
 //! - **done**: a line that no later run needs to send.
 //! - **session**: the time that a listener was connected to a mount point.
 //! - **spool**: the copy of a pipe in the state directory.

@@ -202,3 +202,36 @@ fn batches_that_were_not_confirmed_are_settled_by_the_next_run() {
     program(&folder, &server, args).run().exits(0);
     assert_each_once(&server, 200);
 }
+
+#[test]
+fn batches_are_left_to_the_next_run_while_matomo_is_away() {
+    // The site is found, then the API is in maintenance.
+    let faults = || Faults {
+        api: std::iter::once(None)
+            .chain((0..200).map(|_| Some(Fault::Busy(503, None))))
+            .collect(),
+        ..Faults::default()
+    };
+    let args = "--recorders=4 --retry-max-attempts=1";
+    for (state, exit) in [("--state-dir=state", 3), ("", 0)] {
+        let server = started(Options {
+            faults: faults(),
+            ..options()
+        });
+        let folder = Folder::with_log(logs::log_of(600, 100));
+        let run = || program(&folder, &server, args).args(state).run();
+        let ended = run().exits(exit);
+        assert_each_once(&server, 600);
+        let said = match state.is_empty() {
+            true => "this run relies on its answers",
+            false => "the next run asks whether it has their hits",
+        };
+        ended.says(&[said]);
+        if !state.is_empty() {
+            server.set_faults(Faults::default());
+            run().exits(0);
+            assert_eq!(server.log().sent().len(), 600);
+            run().exits(0).says(&["already imported to its end"]);
+        }
+    }
+}

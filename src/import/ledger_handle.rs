@@ -120,6 +120,8 @@ impl LedgerHandle {
             }
             return Ok(());
         }
+        // A spool may go only after the ledger has its lines on disk.
+        self.ledger.flush()?;
         for spool in self.spools {
             spool.close(&self.ledger, console)?;
         }

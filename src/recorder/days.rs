@@ -18,7 +18,7 @@ use super::queue::{Chunk, RequestGroup};
 use crate::hit::HitDays;
 
 /// Bytes of requests that are held back.
-pub const WINDOW_BYTES: usize = 1 << 20;
+pub const WINDOW_BYTES: usize = 512 << 10;
 
 /// Groups that open a site's day, each of another visitor: Matomo leaves some hits out without
 /// opening the day.

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use clap::ValueEnum;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use zstd::bulk::{Compressor, decompress};
+use zstd::zstd_safe::compress_bound;
 
 use super::buffer::{Buffer, write_body};
 use super::context::Context;
@@ -44,13 +45,20 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 /// once more after this time.
 const RECHECK_WAIT: Duration = Duration::from_secs(2);
 
+/// Suspects that are settled together, and how long the first one waits for others.
+const MAX_SUSPECTS: usize = 8;
+const MAX_SUSPICION: Duration = Duration::from_secs(60);
+
 /// Pause before the next question while Matomo is away.
 const AWAY_WAIT: Duration = Duration::from_secs(30);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Bytes of compressed requests that are kept. Recorders wait above this.
+/// Bytes that are kept of batches that are not confirmed. Recorders wait above this.
 const MAX_KEPT_BYTES: usize = 2 << 20;
+
+/// Bytes for each line of a batch in the ledger.
+const LEDGER_LINE_BYTES: usize = 80;
 
 const COMPRESSION_LEVEL: i32 = 1;
 
@@ -84,9 +92,10 @@ pub struct Shared {
     is_off: AtomicBool,
     /// The parser waits for the lines of a log to be done.
     is_urgent: AtomicBool,
-    /// Addresses whose hits Matomo leaves out.
+    /// Addresses whose hits Matomo leaves out, and their networks.
     left_out: Mutex<HashSet<IpAddr>>,
-    compressor: Mutex<Compressor<'static>>,
+    left_out_networks: Mutex<HashSet<IpAddr>>,
+    packer: Mutex<Packer>,
     counts: Counts,
 }
 
@@ -114,10 +123,18 @@ pub struct SentBatch {
     /// Each request with its place, compressed.
     packed: Vec<u8>,
     unpacked_bytes: usize,
+    hits: usize,
     sent_at: SystemTime,
     acknowledged: Instant,
     /// Its witness was missing. It is asked about again at this time.
     recheck: Option<Instant>,
+}
+
+impl SentBatch {
+    /// The memory that it takes, here and in the ledger.
+    fn bytes(&self) -> usize {
+        self.packed.len() + self.hits * LEDGER_LINE_BYTES
+    }
 }
 
 /// A request, with the index of its log and its line there.
@@ -142,7 +159,8 @@ impl ReadBack {
             is_off: AtomicBool::new(false),
             is_urgent: AtomicBool::new(false),
             left_out: Mutex::default(),
-            compressor: Mutex::new(Compressor::new(COMPRESSION_LEVEL)?),
+            left_out_networks: Mutex::default(),
+            packer: Mutex::new(Packer::new()?),
             counts: Counts::default(),
         });
         let (sender, inbox) = unbounded();
@@ -152,7 +170,10 @@ impl ReadBack {
             shared: Arc::clone(&shared),
             inbox,
             waiting: Vec::new(),
+            suspects: Vec::new(),
+            has_seen_hits: false,
             away_until: None,
+            left: 0,
             left_out: LeftOut::default(),
         };
         let thread = Builder::new()
@@ -165,9 +186,10 @@ impl ReadBack {
         &self.shared
     }
 
-    /// Whether Matomo leaves out hits of an address.
-    pub fn leaves_out(&self, address: IpAddr) -> bool {
-        self.shared.left_out.lock().contains(&address)
+    /// Whether Matomo leaves out hits of an address, or of its network: it may exclude all of that.
+    pub fn may_leave_out(&self, address: IpAddr) -> bool {
+        let networks = self.shared.left_out_networks.lock();
+        !networks.is_empty() && networks.contains(&network(address))
     }
 
     /// Prepares a batch that Matomo acknowledged, with the requests that it says it has. Returns
@@ -183,18 +205,19 @@ impl ReadBack {
         let has_hit_ids = |request: &u32| buffer.group(*request).has_hit_ids;
         if self.shared.is_off.load(Ordering::Relaxed)
             || !stored.iter().all(has_hit_ids)
-            || !is_suitable(buffer, first, |address| self.leaves_out(address))
+            || !is_suitable(buffer, first, |address| self.may_leave_out(address))
         {
             return None;
         }
         let witness = SentHit::parse(buffer.json(first))?;
         witness.witness()?;
-        let unpacked = pack(buffer, stored);
+        let (packed, unpacked_bytes) = self.shared.packer.lock().pack(buffer, stored).ok()?;
         Some(SentBatch {
             id,
             witness,
-            packed: self.shared.compressor.lock().compress(&unpacked).ok()?,
-            unpacked_bytes: unpacked.len(),
+            packed,
+            unpacked_bytes,
+            hits: stored.len(),
             sent_at,
             acknowledged: Instant::now(),
             recheck: None,
@@ -245,30 +268,52 @@ impl Shared {
     fn keep(&self, batch: &SentBatch) {
         let mut kept = self.kept.lock();
         kept.batches += 1;
-        kept.bytes += batch.packed.len();
+        kept.bytes += batch.bytes();
     }
 
     fn release(&self, batch: &SentBatch) {
         let mut kept = self.kept.lock();
         kept.batches -= 1;
-        kept.bytes -= batch.packed.len();
+        kept.bytes -= batch.bytes();
         drop(kept);
         self.changed.notify_all();
     }
 }
 
-/// The requests of a batch as one text.
-fn pack(buffer: &Buffer, requests: &[u32]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(buffer.batch_bytes(requests) + 16 * requests.len());
-    for request in requests {
-        let group = buffer.group(*request);
-        let json = buffer.json(*request);
-        text.extend_from_slice(&group.file.to_le_bytes());
-        text.extend_from_slice(&group.position.line.to_le_bytes());
-        text.extend_from_slice(&(json.len() as u32).to_le_bytes());
-        text.extend_from_slice(json);
+/// Compresses batches. One for all recorders, because its buffers are as large as batches.
+struct Packer {
+    compressor: Compressor<'static>,
+    text: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl Packer {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            compressor: Compressor::new(COMPRESSION_LEVEL)?,
+            text: Vec::new(),
+            packed: Vec::new(),
+        })
     }
-    text
+
+    /// Compresses the requests of a batch, each with its log and line. Returns also their size.
+    fn pack(&mut self, buffer: &Buffer, requests: &[u32]) -> io::Result<(Vec<u8>, usize)> {
+        let text = &mut self.text;
+        text.clear();
+        for request in requests {
+            let group = buffer.group(*request);
+            let json = buffer.json(*request);
+            text.extend_from_slice(&group.file.to_le_bytes());
+            text.extend_from_slice(&group.position.line.to_le_bytes());
+            text.extend_from_slice(&(json.len() as u32).to_le_bytes());
+            text.extend_from_slice(json);
+        }
+        self.packed.clear();
+        self.packed.reserve(compress_bound(text.len()));
+        let compressor = &mut self.compressor;
+        compressor.compress_to_buffer(&text[..], &mut self.packed)?;
+        Ok((self.packed.to_vec(), text.len()))
+    }
 }
 
 fn unpack(mut text: &[u8]) -> Option<Vec<SentRequest>> {
@@ -288,6 +333,12 @@ fn unpack(mut text: &[u8]) -> Option<Vec<SentRequest>> {
     Some(requests)
 }
 
+/// The hits that a batch lost.
+struct Loss {
+    batch: SentBatch,
+    requests: Vec<SentRequest>,
+}
+
 /// What became of hits that were sent again.
 enum SecondOutcome {
     /// Matomo acknowledged them. The ledger has them as this batch.
@@ -304,8 +355,15 @@ struct Reader {
     inbox: Receiver<SentBatch>,
     /// Batches that are not confirmed, oldest first.
     waiting: Vec<SentBatch>,
+    /// Batches whose witness is missing. They are settled together, because the recorders have to
+    /// wait for that.
+    suspects: Vec<SentBatch>,
+    /// Matomo has shown a hit of this run, so what it does not show is missing.
+    has_seen_hits: bool,
     /// Matomo could not be asked. It is asked again at this time.
     away_until: Option<Instant>,
+    /// Batches that are left to the next run because Matomo was away.
+    left: usize,
     left_out: LeftOut,
 }
 
@@ -319,8 +377,9 @@ impl Reader {
 
     fn read_back(&mut self) -> Result<()> {
         let mut is_open = true;
-        while is_open || !self.waiting.is_empty() {
-            let received = match (is_open, self.waiting.is_empty()) {
+        while is_open || !self.waiting.is_empty() || !self.suspects.is_empty() {
+            let is_idle = self.waiting.is_empty() && self.suspects.is_empty();
+            let received = match (is_open, is_idle) {
                 (true, true) => self.inbox.recv().map_err(RecvTimeoutError::from),
                 (true, false) => self.inbox.recv_timeout(POLL_INTERVAL),
                 (false, _) => Err(RecvTimeoutError::Disconnected),
@@ -332,36 +391,63 @@ impl Reader {
             }
             self.waiting.extend(self.inbox.try_iter());
             if self.context.stop.requested() {
-                // The next run asks about the rest.
-                return Ok(());
+                return self.finish_interrupted();
             }
             if self.away_until.is_some() && !is_open {
-                return self.give_up();
+                self.leave_to_next_run()?;
+                break;
             }
-            let due = self.take_due(is_open);
+            let is_urgent = self.shared.is_urgent.swap(false, Ordering::Relaxed)
+                || !is_open
+                || self.shared.kept.lock().bytes > MAX_KEPT_BYTES / 2;
+            let due = self.take_due(is_urgent);
             if !due.is_empty() {
                 self.ask(due)?;
+            } else if self.has_due_suspects(is_urgent) {
+                self.settle_suspects()?;
             } else if !is_open && !self.waiting.is_empty() {
                 self.context.stop.wait(POLL_INTERVAL);
+            }
+        }
+        if self.left > 0 {
+            self.context.console.warn_incomplete(format!(
+                "{} requests are not confirmed, because Matomo could not be asked: the next run \
+                 asks whether it has their hits",
+                self.left
+            ));
+        }
+        Ok(())
+    }
+
+    /// Asks once more before a run that is stopping ends. The next run asks about the rest.
+    fn finish_interrupted(&mut self) -> Result<()> {
+        // Recorders let requests in flight finish.
+        self.waiting.extend(self.inbox.iter());
+        let waiting = std::mem::take(&mut self.waiting);
+        for batches in waiting.chunks(QUESTION_WITNESSES) {
+            let Ok(presences) = self.ask_about(batches) else {
+                return Ok(());
+            };
+            for (batch, presence) in batches.iter().zip(presences) {
+                if presence == Presence::Present {
+                    self.confirm(batch)?;
+                }
             }
         }
         Ok(())
     }
 
     /// Takes the batches to ask about now, if any.
-    fn take_due(&mut self, is_open: bool) -> Vec<SentBatch> {
+    fn take_due(&mut self, is_urgent: bool) -> Vec<SentBatch> {
         let now = Instant::now();
         if self.away_until.is_some_and(|until| now < until) {
             return Vec::new();
         }
         self.away_until = None;
         let fresh = || self.waiting.iter().filter(|batch| batch.recheck.is_none());
-        let is_urgent = self.shared.is_urgent.swap(false, Ordering::Relaxed);
-        let is_due = !is_open
-            || is_urgent
+        let is_due = is_urgent
             || fresh().count() >= QUESTION_WITNESSES
-            || fresh().any(|batch| batch.acknowledged.elapsed() >= MAX_WAIT)
-            || self.shared.kept.lock().bytes > MAX_KEPT_BYTES / 2;
+            || fresh().any(|batch| batch.acknowledged.elapsed() >= MAX_WAIT);
         let (mut due, rest): (Vec<_>, _) = self
             .waiting
             .drain(..)
@@ -373,20 +459,22 @@ impl Reader {
         due
     }
 
+    /// Whether to settle suspects now.
+    fn has_due_suspects(&self, is_urgent: bool) -> bool {
+        let is_old = |batch: &SentBatch| batch.acknowledged.elapsed() >= MAX_SUSPICION;
+        let is_due = is_urgent
+            || self.suspects.len() >= MAX_SUSPECTS
+            || self.suspects.first().is_some_and(is_old);
+        is_due && !self.suspects.is_empty() && self.away_until.is_none()
+    }
+
     /// Asks whether Matomo has the witnesses of these batches.
     fn ask(&mut self, batches: Vec<SentBatch>) -> Result<()> {
         reach("before-read-back");
-        let witnesses: Vec<_> = batches
-            .iter()
-            .filter_map(|batch| batch.witness.witness())
-            .collect();
-        self.shared.counts.questions.fetch_add(1, Ordering::Relaxed);
-        // Each has one: that was checked when the batch was prepared.
-        let presences = match self.context.visits.find_witnesses(&witnesses) {
+        let presences = match self.ask_about(&batches) {
             Ok(presences) => presences,
             Err(error) => return self.fail(error, batches),
         };
-        let mut suspects = Vec::new();
         for (mut batch, presence) in batches.into_iter().zip(presences) {
             if presence == Presence::Present {
                 self.confirm(&batch)?;
@@ -394,12 +482,23 @@ impl Reader {
                 batch.recheck = Some(Instant::now() + RECHECK_WAIT);
                 self.waiting.push(batch);
             } else {
-                suspects.push(batch);
+                self.suspects.push(batch);
             }
         }
-        suspects
-            .into_iter()
-            .try_for_each(|batch| self.settle(batch))
+        Ok(())
+    }
+
+    fn ask_about(
+        &mut self,
+        batches: &[SentBatch],
+    ) -> std::result::Result<Vec<Presence>, LookupError> {
+        // Each has one: that was checked when the batch was prepared.
+        let witnesses = batches.iter().filter_map(|batch| batch.witness.witness());
+        let witnesses: Vec<_> = witnesses.collect();
+        self.shared.counts.questions.fetch_add(1, Ordering::Relaxed);
+        let presences = self.context.visits.find_witnesses(&witnesses)?;
+        self.has_seen_hits |= presences.contains(&Presence::Present);
+        Ok(presences)
     }
 
     fn confirm(&self, batch: &SentBatch) -> Result<()> {
@@ -429,7 +528,11 @@ impl Reader {
                 });
                 self.waiting.extend(batches);
                 self.away_until = Some(Instant::now() + AWAY_WAIT);
-                Ok(())
+                let is_full = self.shared.kept.lock().bytes > MAX_KEPT_BYTES / 2;
+                match is_full {
+                    true => self.leave_to_next_run(),
+                    false => Ok(()),
+                }
             }
             LookupError::Never(why) => {
                 self.waiting.extend(batches);
@@ -446,8 +549,9 @@ impl Reader {
                  run relies on its answers"
             ));
         }
-        let waiting = std::mem::take(&mut self.waiting);
-        waiting.iter().try_for_each(|batch| self.release(batch))
+        let mut batches = std::mem::take(&mut self.waiting);
+        batches.append(&mut self.suspects);
+        batches.iter().try_for_each(|batch| self.release(batch))
     }
 
     /// Whether the next run knows which batches are not confirmed.
@@ -456,89 +560,143 @@ impl Reader {
         ledger.is_some_and(|ledger| ledger.is_on_disk())
     }
 
-    /// The import has ended, and Matomo is away.
-    fn give_up(&mut self) -> Result<()> {
+    /// Matomo is away, and the import has ended or needs the memory. The next run asks about the
+    /// batches, which are in the ledger.
+    fn leave_to_next_run(&mut self) -> Result<()> {
         if !self.is_on_disk() {
             return self.rely_on_answers("it does not answer now");
         }
-        self.context.console.warn_incomplete(format!(
-            "{} requests are not confirmed, because Matomo does not answer now: the next run asks \
-             whether it has their hits",
-            self.waiting.len()
-        ));
+        let batches = self.waiting.drain(..).chain(self.suspects.drain(..));
+        for batch in batches {
+            self.shared.release(&batch);
+            self.left += 1;
+        }
         Ok(())
     }
 
-    /// Settles a batch whose witness is missing.
-    fn settle(&mut self, batch: SentBatch) -> Result<()> {
-        let unpacked = decompress(&batch.packed, batch.unpacked_bytes).ok();
-        let Some(requests) = unpacked.and_then(|text| unpack(&text)) else {
-            return self.confirm(&batch);
+    /// Settles the batches whose witness is missing: sends again what they lost, and looks it up.
+    fn settle_suspects(&mut self) -> Result<()> {
+        let mut losses: Vec<Loss> = Vec::new();
+        if !self.has_seen_hits {
+            // Perhaps it is not the hits that are missing, but the right to see them. The smallest
+            // batch costs least to look up.
+            self.suspects.sort_by_key(|batch| batch.unpacked_bytes);
+            let batch = self.suspects.remove(0);
+            losses.extend(self.find_loss(batch)?);
+            if !self.has_seen_hits {
+                let batches = losses.into_iter().map(|loss| loss.batch);
+                self.suspects.extend(batches);
+                return match self.away_until {
+                    Some(_) => Ok(()),
+                    None => self.rely_on_answers("it shows none of them"),
+                };
+            }
+        }
+        for batch in std::mem::take(&mut self.suspects) {
+            // If Matomo leaves out the hits of this address, the first batch shows it.
+            let address = batch.witness.cip;
+            if losses.iter().any(|loss| loss.batch.witness.cip == address) {
+                self.suspects.push(batch);
+                continue;
+            }
+            losses.extend(self.find_loss(batch)?);
+        }
+        if losses.is_empty() {
+            return Ok(());
+        }
+        let epochs = Arc::clone(&self.epochs);
+        let Some(alone) = epochs.acquire_alone(&self.context.stop) else {
+            return Ok(());
         };
+        let mut sent = Vec::new();
+        for loss in losses {
+            match self.send_again(&loss)? {
+                SecondOutcome::Acknowledged(again) => sent.push((loss, again)),
+                SecondOutcome::Left => self.shared.release(&loss.batch),
+            }
+        }
+        drop(alone);
+        self.settle_sent_again(&sent)
+    }
+
+    /// Looks up the hits of a batch whose witness is missing. Returns those that it lost, or `None`
+    /// if there are none and the batch is confirmed.
+    fn find_loss(&mut self, batch: SentBatch) -> Result<Option<Loss>> {
+        let unpacked = decompress(&batch.packed, batch.unpacked_bytes).ok();
+        let requests = unpacked.and_then(|text| unpack(&text)).unwrap_or_default();
         let presences = match self.find(requests.iter(), batch.sent_at) {
             Ok(presences) => presences,
-            Err(error) => return self.fail(error, vec![batch]),
+            Err(error) => return self.fail(error, vec![batch]).map(|()| None),
         };
         // Losses are always at the beginning: what is missing later was left out.
         let end = presences.iter().position(|it| *it == Presence::Present);
-        let end = end.unwrap_or(presences.len());
-        let count = |wanted| presences[..end].iter().filter(|it| **it == wanted).count();
-        self.shared
-            .counts
-            .unknown
-            .fetch_add(count(Presence::Unknown) as u64, Ordering::Relaxed);
+        // If it shows the witness after all, questions about witnesses are useless.
+        self.has_seen_hits |= end.is_some_and(|end| end > 0);
+        let first = &presences[..end.unwrap_or(presences.len())];
+        let unknown = first.iter().filter(|it| **it == Presence::Unknown).count();
+        let counts = &self.shared.counts;
+        counts.unknown.fetch_add(unknown as u64, Ordering::Relaxed);
         let missing = requests
             .into_iter()
-            .zip(&presences[..end])
+            .zip(first)
             .filter(|(_, presence)| **presence == Presence::Missing)
             .map(|(request, _)| request);
         // Matomo leaves out more hits of an address than one.
-        let (excluded, missing): (Vec<_>, Vec<_>) =
+        let (excluded, requests): (Vec<_>, Vec<_>) =
             missing.partition(|request| self.is_left_out(request));
         excluded.iter().for_each(|request| self.leave_out(request));
-        if missing.is_empty() {
-            return self.confirm(&batch);
+        if requests.is_empty() {
+            return self.confirm(&batch).map(|()| None);
         }
         self.context.console.debug(1, || {
             format!(
-                "{} of {} hits of a batch are missing before the first one present",
-                missing.len(),
+                "read-back: {} of {} hits of a batch are missing",
+                requests.len(),
                 presences.len()
             )
         });
-        let again = match self.send_again(&batch, &missing)? {
-            SecondOutcome::Acknowledged(again) => again,
-            SecondOutcome::Left => {
-                self.shared.release(&batch);
-                return Ok(());
-            }
-        };
-        let presences = match self.find_sent_again(&missing) {
-            Ok(presences) => presences,
-            Err(error) => {
-                self.confirm_in_ledger(again)?;
-                let (LookupError::Never(why) | LookupError::NotNow(why)) = error;
-                self.context.console.warn(format!(
-                    "{} hits were missing and were sent again; whether Matomo has them now is not \
-                     known: {why}",
-                    missing.len()
-                ));
-                return self.confirm(&batch);
-            }
-        };
-        for (request, presence) in missing.iter().zip(presences) {
-            let count = match presence {
-                Presence::Present => &self.shared.counts.sent_again,
-                Presence::Unknown => &self.shared.counts.unknown,
-                Presence::Missing => {
-                    self.leave_out(request);
-                    continue;
-                }
-            };
-            count.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(Loss { batch, requests }))
+    }
+
+    /// Looks up hits that were sent again. What is missing even now was left out.
+    fn settle_sent_again(&mut self, sent: &[(Loss, Option<BatchId>)]) -> Result<()> {
+        if sent.is_empty() {
+            return Ok(());
         }
-        self.confirm_in_ledger(again)?;
-        self.confirm(&batch)
+        let requests = || sent.iter().flat_map(|(loss, _)| &loss.requests);
+        let sent_at = SystemTime::now();
+        let mut lookup = self.find(requests(), sent_at);
+        let has_missing = |presences: &Vec<Presence>| presences.contains(&Presence::Missing);
+        if lookup.as_ref().is_ok_and(has_missing) && !self.context.stop.wait(RECHECK_WAIT) {
+            lookup = self.find(requests(), sent_at);
+        }
+        match lookup {
+            Ok(presences) => {
+                for (request, presence) in requests().zip(presences) {
+                    let count = match presence {
+                        Presence::Present => &self.shared.counts.sent_again,
+                        Presence::Unknown => &self.shared.counts.unknown,
+                        Presence::Missing => {
+                            self.leave_out(request);
+                            continue;
+                        }
+                    };
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Err(LookupError::Never(why) | LookupError::NotNow(why)) => {
+                self.context.console.warn(format!(
+                    "{} hits that Matomo had acknowledged and lost were sent again, and it cannot \
+                     be asked whether it has them now ({why})",
+                    requests().count()
+                ));
+            }
+        }
+        for (loss, again) in sent {
+            self.confirm_in_ledger(*again)?;
+            self.confirm(&loss.batch)?;
+        }
+        Ok(())
     }
 
     fn is_left_out(&self, request: &SentRequest) -> bool {
@@ -554,6 +712,8 @@ impl Reader {
             let mut addresses = self.shared.left_out.lock();
             if addresses.len() < MAX_LEFT_OUT_ADDRESSES {
                 addresses.insert(hit.cip);
+                let mut networks = self.shared.left_out_networks.lock();
+                networks.insert(network(hit.cip));
             }
         }
     }
@@ -567,25 +727,9 @@ impl Reader {
         self.context.visits.find(&requests, true, sent_at)
     }
 
-    /// Looks up hits that were just sent again, twice if some are missing.
-    fn find_sent_again(
-        &self,
-        requests: &[SentRequest],
-    ) -> std::result::Result<Vec<Presence>, LookupError> {
-        let sent_at = SystemTime::now();
-        let presences = self.find(requests.iter(), sent_at)?;
-        if !presences.contains(&Presence::Missing) || self.context.stop.wait(RECHECK_WAIT) {
-            return Ok(presences);
-        }
-        self.find(requests.iter(), sent_at)
-    }
-
-    /// Sends hits again while no other request is in flight.
-    fn send_again(&self, batch: &SentBatch, requests: &[SentRequest]) -> Result<SecondOutcome> {
+    /// Sends hits again. No other request is in flight.
+    fn send_again(&self, Loss { batch, requests }: &Loss) -> Result<SecondOutcome> {
         let context = &self.context;
-        let Some(_alone) = self.epochs.acquire_alone(&context.stop) else {
-            return Ok(SecondOutcome::Left);
-        };
         let policy = context.options.retry;
         let history = History {
             accepted_for_site: true,
@@ -657,6 +801,20 @@ impl Reader {
     }
 }
 
+/// The first two bytes of an IPv4 address, the first three groups of an IPv6 address.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            [first, second, 0, 0].into()
+        }
+        IpAddr::V6(address) => {
+            let [first, second, third, ..] = address.segments();
+            [first, second, third, 0, 0, 0, 0, 0].into()
+        }
+    }
+}
+
 /// The first lines of a list, and how many more there are.
 #[derive(Default)]
 struct NamedLines {
@@ -701,16 +859,8 @@ impl LeftOut {
     fn add(&mut self, request: &SentRequest, hit: &SentHit) {
         self.count += 1;
         self.lines.add(request);
-        let network = match hit.cip {
-            IpAddr::V4(address) => {
-                let [first, second, ..] = address.octets();
-                format!("{first}.{second}.0.0/16")
-            }
-            IpAddr::V6(address) => {
-                let [first, second, third, ..] = address.segments();
-                format!("{first:x}:{second:x}:{third:x}::/48")
-            }
-        };
+        let bits = if hit.cip.is_ipv4() { 16 } else { 48 };
+        let network = format!("{}/{bits}", network(hit.cip));
         let day = hit.cdt.get(..10).unwrap_or_default();
         let values = [
             ("site", hit.idsite.clone()),

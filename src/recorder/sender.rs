@@ -203,7 +203,7 @@ impl Sender {
         if let Some((read_back, chooser)) = &self.witnesses
             && !context.options.keep_order
         {
-            let left_out = |address| read_back.leaves_out(address);
+            let left_out = |address| read_back.may_leave_out(address);
             chooser.move_to_front(buffer, &mut batch.requests, left_out);
         }
         let pending = self.acks.begin(buffer, &batch.requests)?;

@@ -233,7 +233,7 @@ fn hits_with_hidden_addresses_are_looked_up_by_url() {
 /// The first batch of each day is sent alone, even if sessions only start on that day.
 #[test]
 fn sessions_that_start_on_other_days_cause_no_deadlocks() {
-    let mut log: String = (0..12)
+    let mut log: String = (0..200)
         .map(|number| icecast(&format!("10.0.0.{number}"), 40_000, "/live", 60))
         .collect();
     for number in 0..60 {
@@ -250,7 +250,7 @@ fn sessions_that_start_on_other_days_cause_no_deadlocks() {
     };
     let (ended, sandbox) =
         import_with_faults(log, faults, "--recorders=6 --recorder-max-payload-size=100");
-    assert_eq!(ended.exits(0).summary().get("imported"), 72);
+    assert_eq!(ended.exits(0).summary().get("imported"), 260);
     let log = sandbox.log();
     assert!(log.busy_peak > 1, "requests must overlap");
     assert!(log.tracker.iter().all(|call| call.status == Some(200)));
