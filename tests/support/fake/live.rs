@@ -335,7 +335,12 @@ impl Segment {
     }
 
     pub fn matches(&self, visit: &Visit, actions: &Actions, shown: Shown) -> bool {
-        let matches = |condition: &Condition| condition.matches(visit, actions, shown);
+        // Once for all conditions: there may be hundreds.
+        let address = shown.mask.of(&visit.address).parse().ok();
+        let matches = |condition: &Condition| match condition {
+            Condition::Address(wanted) => wanted.is_some() && address == *wanted,
+            other => other.matches(visit, actions, shown),
+        };
         self.0
             .iter()
             .all(|alternatives| alternatives.iter().any(matches))
@@ -372,9 +377,7 @@ impl Condition {
             of_visit.any(|action| action.url.as_ref().is_some_and(|url| matches(action, url)))
         };
         match self {
-            Self::Address(address) => {
-                address.is_some() && shown.mask.of(&visit.address).parse().ok() == *address
-            }
+            Self::Address(_) => false,
             Self::Url(wanted) => any_url(&|action, url| {
                 url == wanted && (shown.unique_actions || actions.is_found(action.row, url))
             }),
