@@ -29,6 +29,7 @@
 //! - Each recorder is a thread. It takes chunks of requests from a bounded channel and sends them
 //!   in batches. All requests of a visitor go to the same recorder.
 //! - The read-back thread asks Matomo whether it has what it acknowledged.
+//! - The ledger's thread writes the database.
 //! - Progress is printed by a thread of its own, and an API call can run on one.
 //! - Signal handlers set a flag. All threads check it, or wait with [`shutdown::Shutdown::wait`].
 //!
@@ -54,8 +55,8 @@
 //!   session is several, which form a **request group**.
 //! - **chunk**: requests on their way to a recorder. **Batch**: requests sent in one HTTP request.
 //! - **pending**: a batch that is sent, or about to be. **Acknowledged**: Matomo said that it has
-//!   the batch. **Confirmed**: Matomo showed that it has it, or is not asked. **Unconfirmed**: there
-//!   was no usable answer, so Matomo may or may not have it.
+//!   the batch. **Confirmed**: Matomo showed that it has it, or is not asked: its lines are done.
+//!   **Unconfirmed**: there was no usable answer, so Matomo may or may not have it.
 //! - **done**: a line that no later run needs to send.
 //! - **session**: the time that a listener was connected to a mount point.
 //! - **spool**: the copy of a pipe in the state directory.

@@ -40,12 +40,15 @@ impl Imported {
         imported
     }
 
-    fn run(&self, args: &str) -> Ended {
+    fn program(&self, args: &str) -> Program {
         Program::new(&self.folder)
             .to(&self.matomo)
-            .args("--idsite=1 --recorders=1 --state-dir=state access.log")
+            .args("--idsite=1 --recorders=1 --request-timeout=2 --state-dir=state access.log")
             .args(args)
-            .run()
+    }
+
+    fn run(&self, args: &str) -> Ended {
+        self.program(args).run()
     }
 
     fn delete(&self, condition: &str) {
@@ -77,6 +80,7 @@ fn missing_hits_are_found_and_repaired() {
     let sampled = imported.run("--verify").exits(3);
     let missing = [
         "3 of 4 days",
+        "10 actions fewer",
         "90 hits of the other days",
         "10 hits are missing",
     ];
@@ -97,6 +101,50 @@ fn missing_hits_are_found_and_repaired() {
         .run("--verify=all")
         .exits(0)
         .prints(&["4 of 4 days"]);
+}
+
+#[test]
+fn a_repair_that_is_killed_can_be_repeated() {
+    // Before its batch is sent, and after Matomo has stored it.
+    for (point, remaining) in [("after-intent:1", 3), ("after-answer:1", 0)] {
+        let imported = Imported::new(options());
+        imported.delete("url LIKE '%/page-%7'");
+        let killed = imported
+            .program("--verify=all --repair")
+            .env("IMPORT_LOGS_ABORT_AT", point);
+        assert_eq!(killed.run().code, None);
+        imported.run("").exits(0);
+        imported.run("--verify=all").exits(remaining);
+        imported.run("--verify=all --repair").exits(0);
+        assert_each_once(&imported.matomo, LINES);
+    }
+}
+
+#[test]
+fn a_sample_has_hits_of_every_network() {
+    let line = |number: usize| match number % 400 {
+        77 => logs::line(number, 25).replacen("10.0.", "192.168.", 1),
+        _ => logs::line(number, 25),
+    };
+    let imported = Imported {
+        matomo: started(options()),
+        folder: Folder::with_log((0..2000).map(line).collect::<String>()),
+    };
+    imported.run("").exits(0);
+    imported.delete("address LIKE '192.168.%'");
+    let ended = imported.run("--verify").exits(3);
+    let looked_up = |ended: &Ended| -> u64 {
+        let (number, _) = ended.out.split_once(" hits of the other days").unwrap();
+        number.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert!((100..500).contains(&looked_up(&ended)), "{ended}");
+    ended.prints(&["network 192.168.0.0/16", "0 present"]);
+    let ended = imported.run("--verify=all").exits(3);
+    assert_eq!(looked_up(&ended), 1995);
+    ended.prints(&[
+        "5 hits are missing",
+        "network 192.168.0.0/16: 5 missing, 0 present",
+    ]);
 }
 
 #[test]

@@ -298,7 +298,7 @@ impl Importer {
             lookup => lookup,
         };
         let policy = self.ledger.as_ref().map(|handle| handle.in_doubt);
-        let numbers = batch.numbers.get(&log).map(Ranges::as_numbers);
+        let numbers = batch.numbers.get(&log).map(Ranges::as_some_numbers);
         let hits = format!(
             "{}{}: {} hits of an interrupted run",
             path.display(),

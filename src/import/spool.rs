@@ -27,6 +27,8 @@ use crate::sync::Mutex;
 
 /// When an import stops, the rest of a pipe is saved until it pauses for this long.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// How much is saved of data that is no log.
+const MAX_UNREADABLE_BYTES: u64 = 256 << 20;
 /// The longest time spent saving the rest of a pipe.
 const MAX_SAVE_TIME: Duration = Duration::from_secs(60);
 
@@ -465,9 +467,12 @@ pub(super) fn save_unreadable(
     shutdown: &Shutdown,
     console: &Console,
 ) {
+    spool.lock().limit_to(MAX_UNREADABLE_BYTES);
     match drain(lines, shutdown) {
         Ok(true) => {}
-        Ok(false) => console.warn(format!("{name} had not ended; its rest is not saved")),
+        Err(InputError::NotCopied { .. }) | Ok(false) => {
+            console.warn(format!("{name} had not ended; its rest is not saved"));
+        }
         Err(error) => console.warn_incomplete(error.to_string()),
     }
     keep_whole(spool, console);

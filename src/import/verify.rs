@@ -142,6 +142,8 @@ impl Importer {
             .print(findings.text(logs.len(), hits, complete, days.len()));
         if findings.unexplained() > 0 && !options.repair {
             self.console.mark_incomplete();
+            self.console
+                .hint("--verify=all --repair looks up all hits and sends those that are missing");
         }
         if options.repair {
             logs.into_iter().try_for_each(|log| self.repair(log))?;
@@ -314,6 +316,7 @@ impl Verifier {
                 let counted = counts.get(&date(day.1)).copied();
                 if let Some(count) = self.days.get_mut(day) {
                     count.is_complete = counted == Some(count.hits);
+                    self.findings.fewer += counted.map_or(0, |it| count.hits.saturating_sub(it));
                     if count.is_complete {
                         let excluded = std::mem::take(&mut count.excluded);
                         excluded

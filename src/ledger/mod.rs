@@ -171,13 +171,14 @@ impl Ledger {
 
     fn new(target: &TargetKey, mut state: LedgerState, writer: Option<Writer>) -> Self {
         let (key, name) = (target.key(), target.text.clone());
-        let (logs, batches) = state.open(now());
+        let forgotten = state.open(now());
         let mut changes = vec![Change::Opened((&state).into())];
         if state.targets.insert(key, name.clone()).as_ref() != Some(&name) {
             changes.push(Change::Target(key, name));
         }
-        changes.extend(logs.into_iter().map(Change::ForgotLog));
-        changes.extend(batches.into_iter().map(Change::Closed));
+        changes.extend(forgotten.logs.into_iter().map(Change::ForgotLog));
+        changes.extend(forgotten.batches.into_iter().map(Change::Closed));
+        changes.extend(forgotten.unlisted.into_iter().map(Change::Unlisted));
         let ledger = Self {
             target: key,
             inner: Mutex::new(TrackedState::new(state)),
@@ -216,6 +217,11 @@ impl Ledger {
             "{MAX_FOLDERS} folders import-logs-state are in {} already",
             place.display()
         )))
+    }
+
+    /// Whether this ledger is kept in a state directory.
+    pub fn is_on_disk(&self) -> bool {
+        self.writer.is_some()
     }
 
     /// Random bytes that never change in this ledger. A hit identifier is computed from them and
@@ -397,11 +403,6 @@ impl Ledger {
                 numbers: entry.numbers.clone(),
             });
         self.begin_batch(lines.unwrap_or_default(), hits)
-    }
-
-    /// Whether the next run can read it.
-    pub fn is_on_disk(&self) -> bool {
-        self.writer.is_some()
     }
 
     /// Notes that Matomo has these hits of a batch, while the lines of the batch also need hits of

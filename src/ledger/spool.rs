@@ -228,6 +228,11 @@ impl Spool {
         Ok(())
     }
 
+    /// Lowers the limit: what follows is no log.
+    pub fn limit_to(&mut self, max_bytes: u64) {
+        self.options.max_bytes = self.options.max_bytes.min(max_bytes.max(self.length));
+    }
+
     /// Refuses everything that follows, so that [`Spool::received`] stays as it is.
     pub fn close(&mut self) {
         self.is_closed = true;
@@ -591,6 +596,16 @@ mod tests {
         next.append(b"").unwrap();
         assert_eq!((next.received(), next.length()), (500, 600));
         assert_eq!(contents(dir.path()), [line.repeat(3), line.repeat(2)]);
+    }
+
+    #[test]
+    fn a_limit_can_be_lowered_but_not_below_what_is_saved() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = create(dir.path(), "1", SpoolOrigin::Stdin);
+        spool.append(b"0123456789\n").unwrap();
+        spool.limit_to(5);
+        assert!(spool.append(b"more\n").is_err());
+        assert_eq!(contents(dir.path()), ["0123456789\n"]);
     }
 
     #[test]

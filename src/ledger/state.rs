@@ -255,7 +255,7 @@ impl PendingBatch {
     /// Where its lines are: `access.log: lines 3-5, 9`, for each log.
     pub fn location(&self) -> String {
         let of_log = |(log, path, _): &(LogId, PathBuf, Ranges)| {
-            let numbers = self.numbers.get(log).map(Ranges::as_numbers);
+            let numbers = self.numbers.get(log).map(Ranges::as_some_numbers);
             let numbers = numbers.map_or_else(String::new, |text| format!(": lines {text}"));
             format!("{}{numbers}", path.display())
         };
@@ -285,6 +285,15 @@ pub struct ListedLines {
     pub time: u64,
     /// Whether a run that ended has reported them.
     pub is_reported: bool,
+}
+
+/// What is no longer needed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    pub logs: Vec<LogId>,
+    pub batches: Vec<BatchId>,
+    /// Numbers of unconfirmed lines in their list.
+    pub unlisted: Vec<u64>,
 }
 
 /// What the ledger knows.
@@ -388,8 +397,8 @@ impl LedgerState {
     }
 
     /// Notes that the ledger is opened at `now` (seconds since 1970, UTC), and forgets what is no
-    /// longer needed. Returns the logs and batches that are forgotten.
-    pub fn open(&mut self, now: u64) -> (Vec<LogId>, Vec<BatchId>) {
+    /// longer needed.
+    pub fn open(&mut self, now: u64) -> Forgotten {
         if self.day != now / DAY {
             self.day = now / DAY;
             self.days += 1;
@@ -425,7 +434,20 @@ impl LedgerState {
             .map(|(id, _)| *id)
             .collect();
         self.batches.retain(|id, _| !closed.contains(id));
-        (forgotten, closed)
+        let is_old = |listed: &ListedLines| {
+            listed.is_reported && now.saturating_sub(listed.time) > MAX_LOG_AGE
+        };
+        let listed = self.unconfirmed.iter();
+        let unlisted: Vec<u64> = listed
+            .filter(|(_, listed)| is_old(listed))
+            .map(|(id, _)| *id)
+            .collect();
+        self.unconfirmed.retain(|id, _| !unlisted.contains(id));
+        Forgotten {
+            logs: forgotten,
+            batches: closed,
+            unlisted,
+        }
     }
 }
 
@@ -555,6 +577,28 @@ mod tests {
     }
 
     #[test]
+    fn unconfirmed_lines_are_listed_until_they_are_reported_and_old() {
+        let mut state = state(&[]);
+        let listed = |time: u64, is_reported: bool| ListedLines {
+            target: Checksum::of(b"target"),
+            lines: UnconfirmedLines {
+                log: "access.log".to_owned(),
+                lines: "1".to_owned(),
+                hits: 1,
+                outcome: String::new(),
+            },
+            time,
+            is_reported,
+        };
+        let old = NOW - 401 * DAY;
+        state.list(listed(old, false));
+        let second = state.list(listed(old, true));
+        state.list(listed(NOW - DAY, true));
+        assert_eq!(state.open(NOW).unlisted, [second]);
+        assert_eq!(state.unconfirmed.len(), 2);
+    }
+
+    #[test]
     fn confirming_a_batch_marks_its_lines_as_done() {
         let mut state = state(&[(1, NOW), (2, NOW)]);
         let confirmed = state.add_batch(batch(1));
@@ -575,9 +619,9 @@ mod tests {
             ..batch(1)
         });
         let other = state.add_batch(batch(1));
-        assert_eq!(state.open(NOW), (vec![], vec![]));
+        assert_eq!(state.open(NOW), Forgotten::default());
         state.confirm(other);
-        assert_eq!(state.open(NOW), (vec![], vec![recorded]));
+        assert_eq!(state.open(NOW).batches, [recorded]);
         assert!(state.batches.is_empty());
     }
 }

@@ -111,7 +111,7 @@ pub struct SoughtHit {
     pub idsite: String,
     pub address: Option<IpAddr>,
     pub agent: String,
-    pub kind: HitKind,
+    pub kind: ActionKind,
     user: Option<String>,
     /// The `cid` of a hit without an address.
     visitor: Option<String>,
@@ -137,7 +137,7 @@ pub enum VerifyMode {
 
 /// What Matomo counts a hit as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HitKind {
+pub enum ActionKind {
     PageView,
     Download,
     Event,
@@ -283,9 +283,9 @@ impl SoughtHit {
         let has_no_address = hit.cip.is_none_or(|address| address.is_unspecified());
         Ok(Self {
             kind: match (&hit.download, &hit.e_c) {
-                (Some(_), _) => HitKind::Download,
-                (_, Some(_)) => HitKind::Event,
-                _ => HitKind::PageView,
+                (Some(_), _) => ActionKind::Download,
+                (_, Some(_)) => ActionKind::Event,
+                _ => ActionKind::PageView,
             },
             // Matomo accepts a `cid` of 16 hexadecimal digits.
             visitor: hit.cid.clone().filter(|cid| {
@@ -394,7 +394,7 @@ impl From<&Witness<'_>> for SoughtHit {
             idsite: witness.idsite.to_owned(),
             address: Some(witness.address),
             agent: String::new(),
-            kind: HitKind::PageView,
+            kind: ActionKind::PageView,
             user: None,
             visitor: None,
             may_have_other_address: false,

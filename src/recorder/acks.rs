@@ -341,13 +341,37 @@ impl Acks {
         lines
     }
 
-    /// Where these requests come from: `access.log:3-5, 9`, for each file.
+    /// Where these requests come from: `access.log:3-5, 9`, for each file. With a state directory,
+    /// a long list ends early, because the ledger has all of it.
     pub fn location(&self, buffer: &Buffer, requests: &[u32]) -> String {
+        let is_listed = self
+            .context
+            .ledger
+            .as_ref()
+            .is_some_and(|it| it.is_on_disk());
         let of_file = |(file, lines): (u32, Ranges)| {
-            format!("{}:{}", self.file_name(file), lines.as_numbers())
+            let numbers = match is_listed {
+                true => lines.as_some_numbers(),
+                false => lines.as_numbers(),
+            };
+            format!("{}:{numbers}", self.file_name(file))
         };
-        let lines = self.lines(buffer, requests).into_iter();
-        lines.map(of_file).collect::<Vec<_>>().join("; ")
+        // A refused request is named by the first line of its session.
+        let lines = match requests {
+            [request] => {
+                let group = buffer.group(*request);
+                let first = group.position.line;
+                let mut lines = Ranges::default();
+                lines.insert(first..first.saturating_add(1), 1);
+                [(group.file, lines)].into()
+            }
+            _ => self.lines(buffer, requests),
+        };
+        lines
+            .into_iter()
+            .map(of_file)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     fn file_name(&self, file: u32) -> String {

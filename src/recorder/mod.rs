@@ -157,7 +157,14 @@ impl Pool {
                 read_back: shared.clone(),
                 console: context.console.clone(),
             },
-            Queue::new(inboxes, emptied, epochs, shared, context.stop.clone()),
+            Queue::new(
+                inboxes,
+                emptied,
+                epochs,
+                shared,
+                options.max_batch_hits.unwrap_or(usize::MAX),
+                context.stop.clone(),
+            ),
         ))
     }
 

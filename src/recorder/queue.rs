@@ -197,6 +197,7 @@ impl Queue {
         emptied: Receiver<Chunk>,
         epochs: Arc<Epochs>,
         read_back: Option<Arc<read_back::Shared>>,
+        max_batch_hits: usize,
         stop: Shutdown,
     ) -> Self {
         let recorders = inboxes.len();
@@ -206,7 +207,8 @@ impl Queue {
             epoch: 0,
             spread: recorders,
             read_back,
-            days: (recorders > 1).then(|| DayWindow::new(WINDOW_BYTES, SMALL_EPOCH)),
+            days: (recorders > 1)
+                .then(|| DayWindow::new(WINDOW_BYTES, SMALL_EPOCH.min(max_batch_hits))),
             output: QueueOutput::Recorders {
                 inboxes,
                 emptied,

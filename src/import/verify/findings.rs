@@ -41,6 +41,8 @@ pub struct Findings {
     pub cannot_be_looked_up: u64,
     /// Sites that have some of the missing hits.
     pub other_sites: Vec<String>,
+    /// By how much Matomo's counts of days are smaller.
+    pub fewer: u64,
     present: u64,
     unknown: u64,
     missing: u64,
@@ -128,6 +130,9 @@ impl Findings {
             complete as u64,
             &format!("of {days} days have as many actions in Matomo as in the logs"),
         );
+        if self.fewer > 0 {
+            line(self.fewer, "actions fewer are in Matomo on the other days");
+        }
         line(
             self.present,
             "hits of the other days were looked up and found",

@@ -38,6 +38,7 @@ impl Simulation {
             emptied,
             Arc::clone(&epochs),
             None,
+            usize::MAX,
             Shutdown::default(),
         );
         queue.days = queue.days.map(|_| DayWindow::new(window, small_epoch));
