@@ -210,9 +210,8 @@ pub(super) fn last_visits(
         Err(part) => return invalid_segment(&part),
     };
     let min_timestamp = call.get("minTimestamp").parse().unwrap_or(i64::MIN);
-    let mut visits = matching(store, idsite, days, |visit| {
-        visit.last > min_timestamp && segment.matches(visit, actions, shown)
-    });
+    let mut visits = matching(store, idsite, days, &segment, actions, shown);
+    visits.retain(|visit| visit.last > min_timestamp);
     match call.get("filter_sort_order") {
         "asc" => visits.sort_by_key(|visit| (visit.last, visit.id)),
         _ => visits.sort_by_key(|visit| Reverse((visit.last, visit.id))),
@@ -263,19 +262,25 @@ pub(super) fn matching(
     store: &HitStore,
     idsite: i64,
     days: [NaiveDate; 2],
-    matches: impl Fn(&Visit) -> bool,
+    segment: &Segment,
+    actions: &Actions,
+    shown: Shown,
 ) -> Vec<Visit> {
-    store
-        .read(|db| read_matching(db, idsite, days, matches))
-        .unwrap()
+    let is_excluded = |visit: &Visit| segment.excludes(visit, shown);
+    let mut visits = store
+        .read(|db| read_visits(db, idsite, days, is_excluded))
+        .unwrap();
+    visits.retain(|visit| segment.matches(visit, actions, shown));
+    visits
 }
 
-/// Only the visits that match are kept in memory.
-fn read_matching(
+/// The visits of these days, except those that are excluded although their actions are not known
+/// yet. All other requests wait meanwhile.
+fn read_visits(
     db: &Connection,
     idsite: i64,
     days: [NaiveDate; 2],
-    matches: impl Fn(&Visit) -> bool,
+    is_excluded: impl Fn(&Visit) -> bool,
 ) -> rusqlite::Result<Vec<Visit>> {
     let mut query = db.prepare_cached(
         "SELECT day, visitor, visit, id, address, uid, epoch, url, kind, pv_id, action_name, e_c, e_a, e_n, e_v
@@ -283,21 +288,23 @@ fn read_matching(
     )?;
     let [from, to] = days.map(|day| day.format("%Y-%m-%d").to_string());
     let mut rows = query.query(params![idsite, from, to])?;
-    let mut found = Vec::new();
-    let mut visit = Visit::default();
+    let mut found: Vec<Visit> = Vec::new();
+    let mut key = (String::new(), String::new(), 0);
+    let mut is_wanted = false;
     while let Some(row) = rows.next()? {
-        let key = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if visit.key != key {
-            let done = std::mem::replace(&mut visit, Visit::from_row(key, row)?);
-            if !done.actions.is_empty() && matches(&done) {
-                found.push(done);
-            }
+        let is_same = row.get::<_, i64>(2)? == key.2
+            && row.get_ref(1)?.as_str()? == key.1
+            && row.get_ref(0)?.as_str()? == key.0;
+        if !is_same {
+            key = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let visit = Visit::from_row(key.clone(), row)?;
+            is_wanted = !is_excluded(&visit);
+            found.extend(is_wanted.then_some(visit));
         }
-        visit.last = row.get(6)?;
-        visit.actions.push(Action::from_row(row)?);
-    }
-    if !visit.actions.is_empty() && matches(&visit) {
-        found.push(visit);
+        if let Some(visit) = found.last_mut().filter(|_| is_wanted) {
+            visit.last = row.get(6)?;
+            visit.actions.push(Action::from_row(row)?);
+        }
     }
     Ok(found)
 }
@@ -332,6 +339,17 @@ impl Segment {
         all.map(|part| part.split(',').map(Condition::parse).collect())
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+
+    /// Whether the address or the user of a visit alone exclude it.
+    fn excludes(&self, visit: &Visit, shown: Shown) -> bool {
+        let is_of_visitor = |c: &Condition| matches!(c, Condition::Address(_) | Condition::User(_));
+        let no_actions = Actions::default();
+        self.0.iter().any(|alternatives| {
+            let mut some = alternatives.iter();
+            alternatives.iter().all(is_of_visitor)
+                && !some.any(|condition| condition.matches(visit, &no_actions, shown))
+        })
     }
 
     pub fn matches(&self, visit: &Visit, actions: &Actions, shown: Shown) -> bool {

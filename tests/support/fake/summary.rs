@@ -43,9 +43,8 @@ impl Archive {
         let today = Utc::now().date_naive();
         let mut count = |day: NaiveDate| {
             let matching = || {
-                let visits = live::matching(store, idsite, [day, day], |visit| {
-                    segment.matches(visit, actions, shown)
-                });
+                let days = [day, day];
+                let visits = live::matching(store, idsite, days, &segment, actions, shown);
                 visits.iter().map(|visit| visit.actions() as u64).sum()
             };
             match day == today {
