@@ -28,8 +28,9 @@ fn append(world: &World, text: &str) {
 
 /// A server so slow and a log so long that most of it is unread when its first lines are stored.
 fn slow_world(lines: usize) -> World {
-    let world = World::new(Duration::from_millis(100))
-        .args("--recorders=2 --recorder-max-payload-size=2000 --read-back=off");
+    let world = World::new(Duration::from_millis(100)).args(
+        "--recorders=2 --recorder-max-payload-size=2000 --request-timeout=60 --read-back=off",
+    );
     world.folder.write("access.log", log(0..lines, lines / 3));
     world
 }
