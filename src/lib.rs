@@ -28,6 +28,7 @@
 //! - Each open log has a reader thread, which decompresses ahead.
 //! - Each recorder is a thread. It takes chunks of requests from a bounded channel and sends them
 //!   in batches. All requests of a visitor go to the same recorder.
+//! - The ledger's thread writes the database.
 //! - Progress is printed by a thread of its own, and an API call can run on one.
 //! - Signal handlers set a flag. All threads check it, or wait with [`shutdown::Shutdown::wait`].
 //!
@@ -52,7 +53,8 @@
 //!   session is several, which form a **request group**.
 //! - **chunk**: requests on their way to a recorder. **Batch**: requests sent in one HTTP request.
 //! - **pending**: a batch that is sent, or about to be. **Acknowledged**: Matomo said that it has
-//!   the batch. **Unconfirmed**: there was no usable answer, so Matomo may or may not have it.
+//!   the batch. **Confirmed**: its lines are done. **Unconfirmed**: there was no usable answer, so
+//!   Matomo may or may not have it.
 //! - **done**: a line that no later run needs to send.
 //! - **session**: the time that a listener was connected to a mount point.
 //! - **spool**: the copy of a pipe in the state directory.
@@ -121,13 +123,19 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let mut console = Console::default();
-    let exit = match configure(cli, &mut console) {
-        Ok((config, shutdown)) => run::run(config, &console, &shutdown),
-        Err(error) => {
-            console.error(error.to_string());
-            Exit::of_run(Some(&error), None, false)
-        }
+    let done = match config::state_command(&cli) {
+        Ok(Some(command)) => command.run().map(|text| {
+            console.print(text);
+            Exit::Ok
+        }),
+        Ok(None) => configure(cli, &mut console)
+            .map(|(config, shutdown)| run::run(config, &console, &shutdown)),
+        Err(error) => Err(error),
     };
+    let exit = done.unwrap_or_else(|error| {
+        console.error(error.to_string());
+        Exit::of_run(Some(&error), None, false)
+    });
     console.finish(exit);
     exit.into()
 }

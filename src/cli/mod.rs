@@ -35,7 +35,11 @@ pub struct Cli {
     /// Log files, '-' for standard input, or quoted glob patterns (*, ?, [..])
     ///
     /// Files compressed with gzip, bzip2, zstd or xz are decompressed.
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(
+        value_name = "FILE",
+        required_unless_present_any = ["status", "forget", "forget_unconfirmed"],
+        conflicts_with_all = ["status", "forget", "forget_unconfirmed"]
+    )]
     pub files: Vec<OsString>,
     #[command(flatten, next_help_heading = "Matomo")]
     pub matomo: MatomoArgs,
@@ -199,6 +203,16 @@ pub struct StateArgs {
     /// asked whether it has them
     #[arg(long, value_name = "POLICY", default_value = "resend")]
     pub in_doubt: InDoubt,
+    /// Print what --state-dir knows: logs and how far they are imported, pending hits, and
+    /// unconfirmed lines
+    #[arg(long)]
+    pub status: bool,
+    /// Forget LOG, so that an import reads it from its beginning; may be given several times
+    #[arg(long, value_name = "LOG", action = ArgAction::Append)]
+    pub forget: Vec<PathBuf>,
+    /// Clear the list of unconfirmed lines
+    #[arg(long)]
+    pub forget_unconfirmed: bool,
 }
 
 /// How a line is written.

@@ -28,6 +28,7 @@ use crate::import::format_selector::FormatChoice;
 use crate::import::{InputOptions, RadioOptions};
 use crate::input::encoding::Encoding;
 use crate::input::pattern::Pattern;
+use crate::ledger::StateCommand;
 use crate::matomo::auth::{self, LocalMatomo, TokenSources};
 use crate::matomo::client::ClientOptions;
 use crate::matomo::retry::RetryPolicy;
@@ -443,6 +444,29 @@ fn token_sources(from: &AuthenticationArgs) -> TokenSources {
             host: String::new(),
         },
     }
+}
+
+/// The options that work on a state directory instead of importing logs.
+///
+/// # Errors
+///
+/// If no state directory is given.
+pub fn state_command(cli: &Cli) -> Result<Option<StateCommand>> {
+    let state = &cli.state;
+    if !state.status && state.forget.is_empty() && !state.forget_unconfirmed {
+        return Ok(None);
+    }
+    let Some(dir) = requested_state_dir(cli) else {
+        return Err(Error::usage(
+            "--status, --forget and --forget-unconfirmed need --state-dir",
+        ));
+    };
+    Ok(Some(StateCommand {
+        dir,
+        show: state.status,
+        forget: state.forget.clone(),
+        forget_unconfirmed: state.forget_unconfirmed,
+    }))
 }
 
 /// The state directory given by option or by systemd.

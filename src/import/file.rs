@@ -12,6 +12,7 @@ use bumpalo::Bump;
 
 use super::format_selector::BufferedLine;
 use super::ledger_handle::StateDir;
+use super::recovery::{Patience, WaitingLog};
 use super::sessions::SessionMode;
 use super::spool::{self, SpoolFile};
 use super::{Flow, Importer, POLL_INTERVAL};
@@ -20,7 +21,7 @@ use crate::format::Format;
 use crate::input::InputError;
 use crate::input::discover::{Source, is_same_file};
 use crate::input::lines::{LineEvent, LineOptions, Lines, Tee};
-use crate::ledger::{FileChange, Ledger, LogFile, LogId, LogState};
+use crate::ledger::{FileChange, Ledger, LogFile, LogId, LogState, Ranges};
 use crate::recorder::LinePosition;
 use crate::report::rejects;
 use crate::report::{Counter, Row};
@@ -41,6 +42,8 @@ pub(super) struct Job<'s> {
     pub spool: Option<SpoolFile<'s>>,
     /// What the ledger knows about it; `None` if the log is not recorded.
     pub state: Option<LogState>,
+    /// Only these lines are read.
+    pub only: Option<Ranges>,
 }
 
 impl<'s> Job<'s> {
@@ -53,6 +56,7 @@ impl<'s> Job<'s> {
             tee: None,
             spool: None,
             state: None,
+            only: None,
         }
     }
 
@@ -129,16 +133,19 @@ impl OpenLog {
 pub(super) struct ResumePoint {
     ledger: Arc<Ledger>,
     state: LogState,
+    /// Only these lines are read.
+    only: Option<Ranges>,
     /// Adjacent lines without a request, not yet in the ledger: one call records many lines.
     passed: Range<u64>,
     passed_lines: u64,
 }
 
 impl ResumePoint {
-    fn new(ledger: Arc<Ledger>, state: LogState) -> Self {
+    fn new(ledger: Arc<Ledger>, state: LogState, only: Option<Ranges>) -> Self {
         Self {
             ledger,
             state,
+            only,
             passed: 0..0,
             passed_lines: 0,
         }
@@ -148,9 +155,20 @@ impl ResumePoint {
         self.state.log
     }
 
-    /// Returns whether an earlier run is done with the line that starts there.
+    /// Returns whether the line that starts there is not to be read: it is done, or is settled
+    /// apart.
     pub fn is_done(&self, start: u64) -> bool {
-        start < self.state.done.end() && self.state.done.contains(start)
+        match &self.only {
+            None => start < self.state.done.end() && self.state.done.contains(start),
+            Some(only) => !only.contains(start),
+        }
+    }
+
+    /// Returns whether no line from this position on is to be read.
+    fn ends_before(&self, position: u64) -> bool {
+        self.only
+            .as_ref()
+            .is_some_and(|only| only.end() <= position)
     }
 
     fn pass(&mut self, start: u64, end: u64) {
@@ -314,22 +332,62 @@ impl Importer {
     /// Settles the batches that an earlier run left pending for this log. Returns false if the
     /// file was replaced meanwhile.
     fn reconcile_job(&mut self, job: &mut Job) -> Result<bool> {
-        let (Some(state), Some(path)) = (&job.state, job.path()) else {
+        let (Some(state), Some(path), None) = (&job.state, job.path(), &job.only) else {
             return Ok(true);
         };
         let log = state.log;
-        let Some(settled) = self.reconcile_pending(log, path, &job.options, &job.row.1)? else {
+        let patience = Patience::OnlyReady;
+        let reconciliation =
+            self.reconcile_pending(log, path, &job.options, &job.row.1, patience)?;
+        if let (false, Some(handle)) = (reconciliation.held_back.is_empty(), &mut self.ledger) {
+            handle.waiting.push(WaitingLog {
+                log,
+                path: path.to_owned(),
+                row: (job.row.0, Arc::clone(&job.row.1)),
+                options: job.options.clone(),
+            });
+        }
+        if reconciliation.is_replaced {
             self.console.warn_incomplete(format!(
                 "{}: the log was replaced or truncated while its unconfirmed hits were looked up; \
                  the next run resumes with both logs",
                 job.source
             ));
             return Ok(false);
-        };
+        }
         if let Some(state) = &mut job.state {
-            state.done.extend(&settled);
+            state.done.extend(&reconciliation.done);
+            state.done.extend(&reconciliation.held_back);
         }
         Ok(true)
+    }
+
+    /// Reads only these lines of a log that this run has read otherwise.
+    pub(super) fn import_missing(
+        &mut self,
+        log: LogId,
+        path: &Path,
+        row: Row,
+        options: LineOptions,
+        missing: Ranges,
+    ) -> Result<Flow> {
+        let Some(handle) = &self.ledger else {
+            return Ok(Flow::Continue);
+        };
+        let state = LogState {
+            log,
+            change: FileChange::Grown,
+            same_file: true,
+            has_more: true,
+            known_as: None,
+            done: handle.ledger.done(log),
+        };
+        let source = Source::File(path.to_owned());
+        self.import_job(Job {
+            state: Some(state),
+            only: Some(missing),
+            ..Job::new(&source, row, options)
+        })
     }
 
     /// Waits for the first bytes: the writer of a pipe may take its time.
@@ -378,7 +436,14 @@ impl Importer {
         }
         self.processor.set_ignored_fields(format.as_ref());
         let is_rejects = match self.resume(&job, format.as_ref(), lines, &mut buffered) {
-            Ok(is_rejects) => is_rejects,
+            Ok(Some(is_rejects)) => is_rejects,
+            Ok(None) => {
+                self.console.warn_incomplete(format!(
+                    "{name}: the log was replaced or truncated while it was opened; the next run \
+                     resumes with both logs"
+                ));
+                return Ok((Flow::Continue, ReadEnd::Stopped));
+            }
             Err(error) => {
                 let end = ReadEnd::Unreadable(lines.position(), error);
                 return Ok((Flow::Continue, end));
@@ -394,7 +459,7 @@ impl Importer {
             .map(|handle| Arc::clone(&handle.ledger));
         let resume = ledger
             .zip(job.state)
-            .map(|(ledger, state)| ResumePoint::new(ledger, state));
+            .map(|(ledger, state)| ResumePoint::new(ledger, state, job.only));
         let sessions = self
             .processor
             .session_mode(format.as_ref(), self.selector.is_named());
@@ -465,6 +530,10 @@ impl Importer {
             if self.shutdown.requested() {
                 return Ok((Flow::Stop, ReadEnd::Stopped));
             }
+            let resume = log.resume.as_ref();
+            if resume.is_some_and(|resume| resume.ends_before(lines.position())) {
+                return Ok((Flow::Continue, ReadEnd::Stopped));
+            }
             let flow = match lines.next(POLL_INTERVAL) {
                 Ok(LineEvent::Line(line)) => {
                     if is_pipe {
@@ -530,6 +599,16 @@ impl Importer {
             }
         });
         match state.change {
+            FileChange::Beginning if self.state_dir().is_none() => {
+                return Ok(FileLookup::Duplicate);
+            }
+            FileChange::Beginning => {
+                self.console.note(format!(
+                    "{name}: a copy of the beginning of {}; it has no line of its own",
+                    state.known_as.unwrap_or_default().display()
+                ));
+                return Ok(FileLookup::Skip);
+            }
             FileChange::Done | FileChange::ReadAlready if self.state_dir().is_none() => {
                 let Some(before) = state.known_as.filter(|_| state.same_file) else {
                     return Ok(FileLookup::Duplicate);
@@ -627,6 +706,12 @@ impl Importer {
         handle.ledger.matches(log, file.probe()).unwrap_or(false)
     }
 
+    /// Like [`Importer::is_still`], but true for a compressed log, which would have to be read.
+    fn is_still_if_plain(&self, path: &Path, log: LogId) -> bool {
+        let is_packed = LogFile::open(path).is_ok_and(|file| file.is_some_and(|it| it.is_packed()));
+        is_packed || self.is_still(path, log)
+    }
+
     /// Shows the ledger every block before its lines are parsed: the fingerprint of the log
     /// covers what was read.
     fn watch(&self, lines: &mut Lines, state: Option<&LogState>) {
@@ -644,18 +729,18 @@ impl Importer {
 
     /// Reopens the log at the position where it resumes, and drops the lines that were read to
     /// detect the format. Does nothing for a pipe, and for a format that needs the log's header.
-    /// Returns whether the log is a file of `--rejects`.
+    /// Returns whether the log is a file of `--rejects`, or `None` if another log has its path now.
     fn resume(
         &self,
         job: &Job,
         format: &dyn Format,
         lines: &mut Lines,
         buffered: &mut Vec<BufferedLine>,
-    ) -> std::result::Result<bool, InputError> {
+    ) -> std::result::Result<Option<bool>, InputError> {
         let Some(state) = job.state.as_ref().filter(|state| {
             state.resume_at() > 0 && lines.total().is_some() && !format.has_header()
         }) else {
-            return Ok(false);
+            return Ok(Some(false));
         };
         // The first line says so for the whole log.
         let is_first_of_rejects = |line: &[u8]| rejects::format_of(line).is_some();
@@ -674,7 +759,12 @@ impl Importer {
         *lines = Lines::open(job.source, options)?;
         self.watch(lines, Some(state));
         buffered.clear();
-        Ok(is_rejects)
+        // It may have been rotated just before it was opened again.
+        let is_still = match job.path() {
+            Some(path) => self.is_still_if_plain(path, state.log),
+            None => true,
+        };
+        Ok(is_still.then_some(is_rejects))
     }
 }
 

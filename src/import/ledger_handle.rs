@@ -1,5 +1,7 @@
 //! The ledger of a run: opened before it, closed or left behind at its end.
 
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,17 +9,18 @@ use std::time::Duration;
 use url::Url;
 
 use super::InputOptions;
+use super::recovery::{WaitingLog, renamed_file};
 use super::spool::{self, FinishedSpool};
 use crate::error::Result;
 use crate::input::discover::Source;
 use crate::input::lines::LineOptions;
-use crate::ledger::{Ledger, PendingBatch, TargetKey};
+use crate::ledger::{BatchState, Ledger, LogId, PendingBatch, TargetKey};
 use crate::recorder::{DeliveryOptions, InDoubt};
 use crate::report::{Account, Console, Count, shell_word};
 use crate::shutdown::Shutdown;
 
-/// Number of folder names to try in one place for the ledger of an interrupted run.
-const MAX_FOLDERS: u32 = 100;
+/// A batch that so many runs could not settle is given up.
+pub(super) const MAX_RUNS: u32 = 3;
 
 /// The ledger and what an earlier run left for this one.
 pub struct LedgerHandle {
@@ -32,6 +35,8 @@ pub struct LedgerHandle {
     pub timeout: Duration,
     /// Spools that were read to their end, or as far as they can be.
     pub spools: Vec<FinishedSpool>,
+    /// Logs whose pending batches have to wait.
+    pub(super) waiting: Vec<WaitingLog>,
 }
 
 /// The folder of `--state-dir`, and the target whose spools in it belong to this run.
@@ -62,6 +67,12 @@ impl LedgerHandle {
                 for warning in opened.warnings {
                     console.warn_incomplete(warning);
                 }
+                for lines in &opened.unreported {
+                    console.warn_incomplete(format!(
+                        "in an earlier run, which ended before it could say so: {} ({}: lines {})",
+                        lines.outcome, lines.log, lines.lines
+                    ));
+                }
                 let state_dir = StateDir { path, target };
                 (opened.ledger, opened.pending, Some(state_dir))
             }
@@ -74,6 +85,7 @@ impl LedgerHandle {
             in_doubt: delivery.in_doubt,
             timeout: delivery.timeout,
             spools: Vec::new(),
+            waiting: Vec::new(),
         })
     }
 
@@ -106,7 +118,7 @@ impl LedgerHandle {
     /// An interrupted run without a state directory leaves its ledger in a folder and prints how
     /// to resume from it (guide/guarantees.md, "Interrupted runs").
     pub fn close(
-        self,
+        mut self,
         interrupted: bool,
         sources: &[Source],
         input: &InputOptions,
@@ -120,23 +132,62 @@ impl LedgerHandle {
             }
             return Ok(());
         }
-        for spool in self.spools {
+        // A spool is removed only when the ledger on disk says that it is done.
+        self.ledger.flush()?;
+        for spool in std::mem::take(&mut self.spools) {
             spool.close(&self.ledger, console)?;
         }
-        for batch in self.pending.iter().filter(|batch| batch.recorded.is_none()) {
-            let logs: Vec<String> = batch
+        self.end_batches(interrupted, console)?;
+        self.ledger.mark_reported();
+        self.ledger.close()
+    }
+
+    /// Reports the batches of earlier runs that are still open, and gives those up that no run can
+    /// settle any more.
+    fn end_batches(&self, interrupted: bool, console: &Console) -> Result<()> {
+        let is_open = |batch: &&PendingBatch| {
+            batch.recorded.is_none() && batch.state != BatchState::Unconfirmed
+        };
+        for batch in self.pending.iter().filter(is_open) {
+            let is_gone = batch
                 .lines
                 .iter()
-                .map(|(_, path, _)| path.display().to_string())
-                .collect();
+                .all(|(log, path, _)| self.is_gone(*log, path));
+            if !interrupted {
+                self.ledger.count_run(batch.id)?;
+            }
+            let runs = batch.runs + u32::from(!interrupted);
+            let subject = format!("{} hits of {}", batch.hits, batch.location());
+            if !is_gone && runs < MAX_RUNS {
+                console.warn_incomplete(format!(
+                    "{subject} are still unconfirmed since an interrupted run: import that log \
+                     again with this --state-dir"
+                ));
+                continue;
+            }
+            self.ledger.give_up(batch.id)?;
+            let why = match is_gone {
+                true => "their log is gone".to_owned(),
+                false => format!("{runs} runs could not settle them"),
+            };
             console.warn_incomplete(format!(
-                "{} hits of {} are still unconfirmed since an interrupted run: import that log \
-                 again with this --state-dir",
-                batch.hits,
-                logs.join(", ")
+                "{subject} stay unconfirmed, because {why}: Matomo may or may not have them; \
+                 --status lists them from now on"
             ));
         }
-        self.ledger.close()
+        Ok(())
+    }
+
+    /// Whether the file of a log was removed.
+    fn is_gone(&self, log: LogId, path: &Path) -> bool {
+        let is_missing = |error: io::Error| error.kind() == ErrorKind::NotFound;
+        if !fs::symlink_metadata(path).is_err_and(is_missing) {
+            return false;
+        }
+        let Some(file) = self.ledger.file_of(log) else {
+            return true;
+        };
+        renamed_file(path, &file, |_| true).is_none()
     }
 
     /// Writes the in-memory ledger beside the first log, or else to the folder for temporary
@@ -165,14 +216,8 @@ impl LedgerHandle {
             .unwrap_or(Path::new("."));
         let mut why = String::new();
         for place in [beside, &std::env::temp_dir()] {
-            let Some(dir) = (1..=MAX_FOLDERS)
-                .map(|number| folder(place, number))
-                .find(|dir| !dir.exists())
-            else {
-                continue;
-            };
-            match self.ledger.save_to(&dir) {
-                Ok(()) => {
+            match self.ledger.save_in(place) {
+                Ok(dir) => {
                     let dir = std::path::absolute(&dir).unwrap_or(dir);
                     console.note(how_to_resume(&dir, sources, input));
                     return;
@@ -197,13 +242,6 @@ fn nothing_was_sent(account: &Account) -> bool {
         Count::Resent,
     ];
     account.under_way() == 0 && sent.into_iter().all(|count| account.total(count) == 0)
-}
-
-fn folder(place: &Path, number: u32) -> PathBuf {
-    match number {
-        1 => place.join("import-logs-state"),
-        _ => place.join(format!("import-logs-state-{number}")),
-    }
 }
 
 /// The message that ends an interrupted run: which option to add, and what to leave out.

@@ -147,9 +147,12 @@ impl Importer {
             }
             *remaining = rest;
             if self.import_source(source, row)? == Flow::Stop {
-                break;
+                return Ok(());
             }
             reach("between-files");
+        }
+        if !self.shutdown.requested() {
+            self.import_waiting()?;
         }
         Ok(())
     }

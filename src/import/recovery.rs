@@ -2,17 +2,18 @@
 //! which of their hits it has. Those lines are done; the others are read as if they were new
 //! (guide/guarantees.md, "Unconfirmed batches").
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bumpalo::Bump;
 
 use super::file::OpenLog;
 use super::format_selector::BufferedLine;
+use super::ledger_handle::MAX_RUNS;
 use super::line::{LineProcessor, position};
 use super::sessions::{FinishedSession, ListenerEvent, SessionMode};
-use super::{Importer, POLL_INTERVAL};
+use super::{Flow, Importer, POLL_INTERVAL};
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::format::{Fit, Format, Record};
@@ -20,10 +21,13 @@ use crate::hit_id::HitId;
 use crate::input::InputError;
 use crate::input::discover::Source;
 use crate::input::lines::{Line, LineEvent, LineOptions, Lines};
-use crate::ledger::{LogId, PendingBatch, Ranges};
-use crate::matomo::visit_log::find_recorded;
-use crate::recorder::{Chunk, Decision, LinePosition};
-use crate::report::{Account, Count, Counter, FileAccount};
+use crate::ledger::{BatchId, BatchState, FileId, LogId, PendingBatch, Ranges, UnconfirmedLines};
+use crate::matomo::visit_log::{LookupError, find_recorded};
+use crate::recorder::{Chunk, Decision, LinePosition, UNANSWERED_LOOKUPS};
+use crate::report::{Account, Count, Counter, FileAccount, Row};
+
+/// How often a log is looked for again that was renamed while its batches were settled.
+const MAX_RENAMES: u32 = 5;
 
 /// What Matomo has of a pending batch.
 #[derive(Default)]
@@ -49,31 +53,58 @@ struct RebuiltGroup {
     ids: Vec<HitId>,
 }
 
+/// How far the batches of a log are settled.
+#[derive(Default)]
+pub(super) struct Reconciliation {
+    /// Lines that are done by that.
+    pub done: Ranges,
+    /// The other lines of settled batches: they are sent.
+    pub missing: Ranges,
+    /// Lines of batches that are not settled yet: they are left alone.
+    pub held_back: Ranges,
+    /// Whether another log has the path now.
+    pub is_replaced: bool,
+}
+
+/// A log with batches that are settled when all other logs are read.
+pub(super) struct WaitingLog {
+    pub log: LogId,
+    pub path: PathBuf,
+    pub row: Row,
+    pub options: LineOptions,
+}
+
+/// Whether to wait until a server is certainly finished with a batch, or to settle only what is
+/// ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    Wait,
+    OnlyReady,
+}
+
 impl Importer {
-    /// Settles the pending batches that hold lines of this log. Returns the lines that are done
-    /// by that, or `None` if another log has the path now, because settling can take a while.
+    /// Settles the batches that earlier runs left open for this log. Those that are not settled
+    /// stay open, in the ledger and in `pending`.
     pub(super) fn reconcile_pending(
         &mut self,
         log: LogId,
         path: &Path,
         options: &LineOptions,
         account: &FileAccount,
-    ) -> Result<Option<Ranges>> {
-        let mut done = Ranges::default();
-        let Some(handle) = &mut self.ledger else {
-            return Ok(Some(done));
+        patience: Patience,
+    ) -> Result<Reconciliation> {
+        let mut result = Reconciliation::default();
+        let Some(handle) = &self.ledger else {
+            return Ok(result);
         };
-        let (mut batches, others): (Vec<_>, _) = std::mem::take(&mut handle.pending)
-            .into_iter()
-            .partition(|batch: &PendingBatch| batch.lines.iter().any(|(id, ..)| *id == log));
-        handle.pending = others;
+        let of_log = |batch: &&PendingBatch| batch.lines.iter().any(|(id, ..)| *id == log);
+        let mut batches: Vec<_> = handle.pending.iter().filter(of_log).cloned().collect();
         // First those that were answered: Matomo need not be asked about their requests.
         batches.sort_by_key(|batch| batch.recorded.is_none());
         let ledger = Arc::clone(&handle.ledger);
-        let timeout = handle.timeout;
-        let has_batches = !batches.is_empty();
-        for batch in batches {
-            let Some((_, _, lines)) = batch.lines.iter().find(|(id, ..)| *id == log) else {
+        for batch in &batches {
+            let of_log = batch.lines.iter().find(|(id, ..)| *id == log);
+            let Some((_, _, lines)) = of_log else {
                 continue;
             };
             if let Some(recorded) = &batch.recorded {
@@ -82,61 +113,155 @@ impl Importer {
                 for group in &rebuilt.groups {
                     self.close_session(log, &group.lines);
                 }
+                self.remove_pending(batch.id);
                 continue;
             }
-            if self.wait_for_server(&batch, timeout) {
-                return Ok(Some(done));
-            }
-            if !self.is_still(path, log) {
-                return Ok(None);
-            }
-            let rebuilt = self.rebuild_batch(log, path, options, lines)?;
-            // A shutdown may have cut the batch short: the next run settles it.
-            if self.shutdown.requested() {
-                return Ok(Some(done));
-            }
-            let reconciled = self.reconcile_batch(log, path, &batch, lines, &rebuilt, account)?;
-            let Some(reconciled) = reconciled else {
-                return Ok(Some(done));
+            let settled = match result.is_replaced {
+                true => None,
+                false => {
+                    let settled =
+                        self.settle_batch(log, path, options, batch, account, patience)?;
+                    // Settling can take a while.
+                    result.is_replaced = !self.is_still(path, log);
+                    settled
+                }
             };
-            let ReconciledBatch {
+            let Some(ReconciledBatch {
                 complete,
                 partial,
                 ids,
-            } = reconciled;
-            done.extend(&complete);
+            }) = settled
+            else {
+                result.held_back.extend(lines);
+                continue;
+            };
+            result.missing.extend(&lines.without(&complete));
+            result.done.extend(&complete);
             if !partial.is_empty() {
                 ledger.note_recorded_lines([(log, partial)].into(), ids.iter().collect())?;
             }
             ledger.settle(batch.id, [(log, complete)].into())?;
+            self.remove_pending(batch.id);
             reach("after-settled");
         }
-        let is_same_log = !has_batches || self.is_still(path, log);
-        Ok(is_same_log.then_some(done))
+        Ok(result)
     }
 
-    /// Waits until the server cannot be processing the batch any more. Returns whether a shutdown
-    /// is requested.
-    fn wait_for_server(&self, batch: &PendingBatch, timeout: Duration) -> bool {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        // The clock may have been set back since: never wait longer than the time-out.
-        let left = Duration::from_millis(batch.sent_at)
-            .saturating_add(timeout)
-            .saturating_sub(now)
-            .min(timeout);
-        if left > Duration::from_secs(1) {
-            self.console.note(format!(
-                "waiting {} s: the server may still be processing a request of the interrupted run",
-                left.as_secs()
-            ));
+    fn remove_pending(&mut self, id: BatchId) {
+        if let Some(handle) = &mut self.ledger {
+            handle.pending.retain(|batch| batch.id != id);
         }
-        self.shutdown.wait(left)
+    }
+
+    /// Settles one batch. Returns `None` if that has to wait, if another log has the path, or if
+    /// the run is stopping.
+    fn settle_batch(
+        &mut self,
+        log: LogId,
+        path: &Path,
+        options: &LineOptions,
+        batch: &PendingBatch,
+        account: &FileAccount,
+        patience: Patience,
+    ) -> Result<Option<ReconciledBatch>> {
+        let Some(lines) = batch.lines.iter().find(|(id, ..)| *id == log) else {
+            return Ok(None);
+        };
+        let timeout = self.ledger.as_ref().map_or(Duration::ZERO, |it| it.timeout);
+        // A server that has answered is finished.
+        let times: &[u32] = match batch.state {
+            BatchState::Acknowledged => &[0],
+            BatchState::Pending | BatchState::Unconfirmed => &UNANSWERED_LOOKUPS,
+        };
+        for (index, time) in times.iter().enumerate() {
+            let left = timeout
+                .saturating_mul(*time)
+                .saturating_sub(batch.elapsed());
+            if !left.is_zero() && patience == Patience::OnlyReady {
+                return Ok(None);
+            }
+            if left > Duration::from_secs(1) {
+                self.console.note(format!(
+                    "waiting {} s: the server may still be processing a request of the interrupted \
+                     run",
+                    left.as_secs()
+                ));
+            }
+            if self.shutdown.wait(left) || !self.is_still(path, log) {
+                return Ok(None);
+            }
+            let rebuilt = self.rebuild_batch(log, path, options, &lines.2)?;
+            // A shutdown may have cut the batch short: the next run settles it.
+            if self.shutdown.requested() {
+                return Ok(None);
+            }
+            // After the last time, what is missing does not come any more.
+            let is_last = index + 1 == times.len()
+                || batch.elapsed() >= timeout.saturating_mul(times[times.len() - 1]);
+            let reconciled =
+                self.reconcile_batch(log, path, batch, &lines.2, &rebuilt, account, is_last)?;
+            if is_last || reconciled.is_some() {
+                return Ok(reconciled);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Settles the batches that had to wait while other logs were read, and sends what Matomo does
+    /// not have of them.
+    pub(super) fn import_waiting(&mut self) -> Result<Flow> {
+        let waiting = match &mut self.ledger {
+            Some(handle) => std::mem::take(&mut handle.waiting),
+            None => return Ok(Flow::Continue),
+        };
+        for WaitingLog {
+            log,
+            path,
+            row,
+            options,
+        } in waiting
+        {
+            let mut missing = Ranges::default();
+            // It may be renamed while the batches are settled.
+            for _ in 0..MAX_RENAMES {
+                let Some(path) = self.find_log(log, &path) else {
+                    break;
+                };
+                let patience = Patience::Wait;
+                let settled = self.reconcile_pending(log, &path, &options, &row.1, patience)?;
+                missing.extend(&settled.missing);
+                if self.shutdown.requested() {
+                    return Ok(Flow::Stop);
+                }
+                if !settled.is_replaced {
+                    break;
+                }
+            }
+            if missing.is_empty() {
+                continue;
+            }
+            if let Some(path) = self.find_log(log, &path)
+                && self.import_missing(log, &path, row, options, missing)? == Flow::Stop
+            {
+                return Ok(Flow::Stop);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// Finds the file of a log, which may have been renamed in its folder.
+    fn find_log(&self, log: LogId, path: &Path) -> Option<PathBuf> {
+        if self.is_still(path, log) {
+            return Some(path.to_owned());
+        }
+        let file = self.ledger.as_ref()?.ledger.file_of(log)?;
+        renamed_file(path, &file, |path| self.is_still(path, log))
     }
 
     /// Asks Matomo which hits of a batch it has, and applies `--in-doubt` if it cannot be asked.
-    /// Returns `None` if the run is stopping and there is no answer.
+    /// Returns `None` if the run is stopping and there is no answer, and if hits are missing that
+    /// may still come.
+    #[allow(clippy::too_many_arguments)]
     fn reconcile_batch(
         &mut self,
         log: LogId,
@@ -145,13 +270,23 @@ impl Importer {
         lines: &Ranges,
         rebuilt: &RebuiltBatch,
         account: &FileAccount,
+        is_last: bool,
     ) -> Result<Option<ReconciledBatch>> {
         let requests: Vec<&[u8]> = rebuilt.chunk.requests().collect();
         let lookup = find_recorded(&self.processor.api, &requests, rebuilt.has_hit_ids);
+        // The last of several runs does not wait for another one.
+        let lookup = match lookup {
+            Err(LookupError::NotNow(why)) if batch.runs + 1 >= MAX_RUNS => {
+                Err(LookupError::Never(why))
+            }
+            lookup => lookup,
+        };
         let policy = self.ledger.as_ref().map(|handle| handle.in_doubt);
+        let numbers = batch.numbers.get(&log).map(Ranges::as_some_numbers);
         let hits = format!(
-            "{}: {} hits of an interrupted run",
+            "{}{}: {} hits of an interrupted run",
             path.display(),
+            numbers.map_or_else(String::new, |numbers| format!(":{numbers}")),
             batch.hits
         );
         let decision = policy.unwrap_or_default().decide(
@@ -162,11 +297,13 @@ impl Importer {
         let recorded = match decision {
             Decision::Settle(recorded) => recorded,
             Decision::Resend(warning) => {
+                self.list(log, path, batch, &warning)?;
                 self.console.warn_incomplete(warning);
                 account.add(Count::Resent, lines.lines());
                 return Ok(Some(ReconciledBatch::default()));
             }
             Decision::Skip(warning) => {
+                self.list(log, path, batch, &warning)?;
                 self.console.warn_incomplete(warning);
                 account.add(Count::Read, lines.lines());
                 account.add(Count::InDoubt, lines.lines());
@@ -175,9 +312,17 @@ impl Importer {
                     ..ReconciledBatch::default()
                 }));
             }
-            Decision::Stop(message) => return Err(Error::stopped(message)),
+            Decision::Stop(message) => {
+                if let Some(handle) = &self.ledger {
+                    handle.ledger.count_run(batch.id)?;
+                }
+                return Err(Error::stopped(message));
+            }
             Decision::Leave => return Ok(None),
         };
+        if !is_last && recorded.contains(&false) {
+            return Ok(None);
+        }
         let mut reconciled = ReconciledBatch::default();
         let mut recorded = recorded.into_iter();
         for RebuiltGroup { lines, ids } in &rebuilt.groups {
@@ -200,6 +345,22 @@ impl Importer {
             reconciled.complete.lines()
         ));
         Ok(Some(reconciled))
+    }
+
+    /// Lists the lines of a batch in the ledger, with what becomes of them.
+    fn list(&self, log: LogId, path: &Path, batch: &PendingBatch, outcome: &str) -> Result<()> {
+        let Some(handle) = &self.ledger else {
+            return Ok(());
+        };
+        handle.ledger.list_unconfirmed(UnconfirmedLines {
+            log: path.display().to_string(),
+            lines: batch
+                .numbers
+                .get(&log)
+                .map_or_else(String::new, Ranges::as_numbers),
+            hits: batch.hits,
+            outcome: outcome.to_owned(),
+        })
     }
 
     /// Ends the session of these lines with its last line, so that its requests stay the same.
@@ -265,6 +426,25 @@ impl Importer {
         }
         Ok(batch)
     }
+}
+
+/// Finds a file that was renamed in its folder.
+pub(super) fn renamed_file(
+    before: &Path,
+    file: &FileId,
+    is_right: impl Fn(&Path) -> bool,
+) -> Option<PathBuf> {
+    let folder = before.parent()?;
+    let folder = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    let mut paths = std::fs::read_dir(folder).ok()?.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let is_same = file.is_same_file(&FileId::from(&entry.metadata().ok()?));
+        is_same.then(|| before.with_file_name(entry.file_name()))
+    });
+    paths.find(|path| is_right(path))
 }
 
 /// A log with counters of its own: the lines are counted when they are read for import.

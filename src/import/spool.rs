@@ -105,6 +105,7 @@ impl Importer {
                     is_open: contents.is_open,
                 }),
                 state: Some(state),
+                only: None,
             };
             match self.import_job(job) {
                 Ok(Flow::Stop) => return Ok(Flow::Stop),
@@ -138,6 +139,7 @@ impl Importer {
                 is_open: false,
             }),
             state: Some(state),
+            only: None,
         })
     }
 

@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::directory::{io_error, private_file, quarantine_path, sync_dir};
 use super::fingerprint::Checksum;
 use super::ranges::{LogRanges, Ranges};
-use super::state::{BatchEntry, BatchId, BatchState, HitIds, KnownLog, LedgerState, LogId, Salt};
+use super::state::{
+    BatchEntry, BatchId, BatchState, HitIds, KnownLog, LedgerState, ListedLines, LogId, Salt,
+    UnconfirmedLines,
+};
 use super::{Unmerged, legacy};
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
@@ -26,6 +29,9 @@ pub const NAME: &str = "ledger.db";
 /// Its name while it is created.
 const NEW: &str = "ledger.db.new";
 const WAL: &str = "ledger.db-wal";
+const NEW_WAL: &str = "ledger.db.new-wal";
+/// The lock is held in the process, so the WAL needs no shared memory.
+const WAL_MODE: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;";
 /// The label in the name of a damaged database.
 const QUARANTINE_LABEL: &str = "broken";
 
@@ -33,9 +39,6 @@ const QUARANTINE_LABEL: &str = "broken";
 const META: u64 = 1;
 /// Lists of lines move from `batches` to `done`, so they are sealed with the same number.
 const LINES: u64 = 0;
-
-const PENDING: &str = "pending";
-const ACKNOWLEDGED: &str = "acknowledged";
 
 /// The version of the tables. A newer one is refused.
 const VERSION: i64 = 1;
@@ -63,17 +66,40 @@ CREATE TABLE done (
 CREATE TABLE batches (
   id INTEGER PRIMARY KEY,
   state TEXT NOT NULL,
+  runs INTEGER NOT NULL,
   batch TEXT NOT NULL,
   lines TEXT NOT NULL,
   recorded TEXT
+);
+-- For people: lines that Matomo may or may not have.
+CREATE TABLE unconfirmed (
+  id INTEGER PRIMARY KEY,
+  target TEXT NOT NULL,
+  log TEXT NOT NULL,
+  lines TEXT NOT NULL,
+  hits INTEGER NOT NULL,
+  outcome TEXT NOT NULL,
+  time INTEGER NOT NULL,
+  reported INTEGER NOT NULL
 );
 ";
 
 /// What the ledger knows about itself.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Meta {
+pub struct Meta {
     salt: Salt,
-    opened: u64,
+    day: u64,
+    days: u64,
+}
+
+impl From<&LedgerState> for Meta {
+    fn from(state: &LedgerState) -> Self {
+        Self {
+            salt: state.salt,
+            day: state.day,
+            days: state.days,
+        }
+    }
 }
 
 /// A change of the ledger that is written to the database.
@@ -81,7 +107,7 @@ struct Meta {
 pub enum Change {
     /// For [`super::writer::Writer::flush`], which waits for all changes before it.
     Nothing,
-    Opened(Salt, u64),
+    Opened(Meta),
     Target(Checksum, String),
     /// What is known of a log, except for its lines. Precedes all changes about lines of the log
     /// that were not read before.
@@ -95,7 +121,9 @@ pub enum Change {
     Done(LogRanges),
     /// A batch is about to be sent.
     Began(BatchId, BatchEntry),
-    Acknowledged(BatchId),
+    BatchState(BatchId, BatchState),
+    /// A run has ended without settling a batch of an earlier one.
+    CountedRun(BatchId),
     /// Matomo has these hits of a batch and no others. The lines of the batch also need hits of
     /// other batches.
     Recorded(BatchId, HitIds),
@@ -103,6 +131,11 @@ pub enum Change {
     Confirmed(BatchId),
     /// A batch is closed, and no line is done by that.
     Closed(BatchId),
+    Listed(u64, ListedLines),
+    /// All lines listed for a target are reported.
+    Reported(Checksum),
+    /// Some lines are not listed any more.
+    Unlisted(u64),
 }
 
 /// The open database.
@@ -150,44 +183,45 @@ impl Database {
         }
     }
 
-    /// Creates the database with this state.
+    /// Creates the database with this state. The directory has none yet.
     ///
     /// # Errors
     ///
-    /// If the directory has one already, or it cannot be written.
+    /// If it cannot be written.
     pub fn create(dir: &Path, state: &LedgerState) -> Result<()> {
         let (path, new) = (dir.join(NAME), dir.join(NEW));
-        if exists(&path)? {
-            return Err(Error::stopped(format!(
-                "{} holds a ledger already: use another directory for this one",
-                dir.display()
-            )));
-        }
-        let _ = fs::remove_file(&new);
-        (private_file().create_new(true).open(&new))
+        let remove_incomplete = || {
+            let _ = fs::remove_file(&new);
+            let _ = fs::remove_file(dir.join(NEW_WAL));
+        };
+        remove_incomplete();
+        let file = (private_file().create_new(true).open(&new))
             .map_err(|error| io_error("write", &path, &error))?;
         let write = || {
             let mut connection = connect(dir, NEW)?;
-            // A crash leaves a file that the next run removes, so there is no need to roll back.
-            connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL;")?;
+            // A crash leaves a file that the next run removes. It is synced once, at the end.
+            connection.execute_batch(&format!("PRAGMA synchronous = OFF; {WAL_MODE}"))?;
             let transaction = connection.transaction()?;
             transaction.execute_batch(SCHEMA)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             for change in changes_to(state) {
                 write(&transaction, &change)?;
             }
+            transaction.execute("DELETE FROM sqlite_sequence", [])?;
             transaction.execute(
-                "INSERT OR REPLACE INTO sqlite_sequence VALUES ('logs', ?)",
+                "INSERT INTO sqlite_sequence VALUES ('logs', ?)",
                 [state.next_log.saturating_sub(1)],
             )?;
-            transaction.commit()
+            transaction.commit()?;
+            connection.close().map_err(|(_, error)| error)
         };
         let written = write().map_err(|error| failed("write", &path, &error));
-        if written.is_err() {
-            // On a full disk an incomplete file only takes up space. The first error is reported.
-            let _ = fs::remove_file(&new);
-        }
-        written?;
+        let synced = written.and_then(|()| {
+            file.sync_all()
+                .map_err(|error| io_error("sync", &path, &error))
+        });
+        // On a full disk an incomplete file only takes up space. The first error is reported.
+        synced.inspect_err(|_| remove_incomplete())?;
         reach("before-rename");
         fs::rename(&new, &path).map_err(|error| io_error("rename", &new, &error))?;
         sync_dir(dir)?;
@@ -197,9 +231,7 @@ impl Database {
 
     fn connect(dir: &Path) -> rusqlite::Result<Self> {
         let connection = connect(dir, NAME)?;
-        connection.execute_batch(
-            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
-        )?;
+        connection.execute_batch(&format!("{WAL_MODE} PRAGMA synchronous = FULL;"))?;
         Ok(Self {
             connection,
             path: dir.join(NAME),
@@ -220,16 +252,14 @@ impl Database {
         let meta: Meta =
             connection.query_row("SELECT meta FROM meta", [], |row| sealed(META, row, 0))?;
         let mut state = LedgerState::new(meta.salt);
-        state.opened = meta.opened;
+        (state.day, state.days) = (meta.day, meta.days);
         state.next_log = connection.query_row(
             "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'logs'",
             [],
             |row| row.get(0),
         )?;
         self.each("SELECT target, name FROM targets", |row| {
-            let target = Checksum::parse(row.get::<_, String>(0)?.as_bytes());
-            let target = target.ok_or_else(|| damage("not a target"))?;
-            state.targets.insert(target, row.get(1)?);
+            state.targets.insert(target(row, 0)?, row.get(1)?);
             Ok(())
         })?;
         self.each("SELECT id, log, done FROM logs", |row| {
@@ -247,17 +277,37 @@ impl Database {
             Ok(())
         })?;
         self.each(
-            "SELECT id, batch, lines, recorded, state FROM batches",
+            "SELECT id, batch, lines, recorded, state, runs FROM batches",
             |row| {
                 let id: u64 = row.get(0)?;
                 let mut entry: BatchEntry = sealed(id, row, 1)?;
                 entry.lines = sealed(LINES, row, 2)?;
                 entry.recorded = sealed_if_any(id, row, 3)?;
-                if row.get::<_, String>(4)? == ACKNOWLEDGED {
-                    entry.state = BatchState::Acknowledged;
-                }
+                let name: String = row.get(4)?;
+                let mut states = BatchState::ALL.into_iter();
+                let state_of_batch = states.find(|state| state.name() == name);
+                entry.state = state_of_batch.ok_or_else(|| damage("not a state"))?;
+                entry.runs = row.get(5)?;
                 state.next_batch = state.next_batch.max(id.saturating_add(1));
                 state.batches.insert(BatchId(id), entry);
+                Ok(())
+            },
+        )?;
+        self.each(
+            "SELECT id, log, lines, hits, outcome, time, reported, target FROM unconfirmed",
+            |row| {
+                let listed = ListedLines {
+                    target: target(row, 7)?,
+                    lines: UnconfirmedLines {
+                        log: row.get(1)?,
+                        lines: row.get(2)?,
+                        hits: row.get(3)?,
+                        outcome: row.get(4)?,
+                    },
+                    time: row.get(5)?,
+                    is_reported: row.get(6)?,
+                };
+                state.unconfirmed.insert(row.get(0)?, listed);
                 Ok(())
             },
         )?;
@@ -297,7 +347,7 @@ impl Database {
 
 /// All changes that lead to a state.
 fn changes_to(state: &LedgerState) -> impl Iterator<Item = Change> {
-    let opened = Change::Opened(state.salt, state.opened);
+    let opened = Change::Opened(state.into());
     let targets = state.targets.iter();
     let targets = targets.map(|(target, name)| Change::Target(*target, name.clone()));
     let logs = state.logs.iter().flat_map(|(log, known)| {
@@ -308,6 +358,9 @@ fn changes_to(state: &LedgerState) -> impl Iterator<Item = Change> {
     });
     let batches = state.batches.iter();
     let batches = batches.map(|(batch, entry)| Change::Began(*batch, entry.clone()));
+    let listed = state.unconfirmed.iter();
+    let listed = listed.map(|(id, lines)| Change::Listed(*id, lines.clone()));
+    let batches = batches.chain(listed);
     std::iter::once(opened)
         .chain(targets)
         .chain(logs)
@@ -320,13 +373,9 @@ fn write(transaction: &Transaction, change: &Change) -> rusqlite::Result<()> {
     };
     match change {
         Change::Nothing => Ok(()),
-        Change::Opened(salt, opened) => {
-            let meta = Meta {
-                salt: *salt,
-                opened: *opened,
-            };
+        Change::Opened(meta) => {
             let sql = "INSERT OR REPLACE INTO meta VALUES (?, ?)";
-            execute(sql, params![META, seal(META, &meta)?])
+            execute(sql, params![META, seal(META, meta)?])
         }
         Change::Target(target, name) => {
             let sql = "INSERT OR REPLACE INTO targets VALUES (?, ?)";
@@ -348,13 +397,11 @@ fn write(transaction: &Transaction, change: &Change) -> rusqlite::Result<()> {
             execute(sql, params![seal(LINES, lines)?])
         }
         Change::Began(batch, entry) => execute(
-            "INSERT INTO batches VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)",
             params![
                 batch.0,
-                match entry.state {
-                    BatchState::Pending => PENDING,
-                    BatchState::Acknowledged => ACKNOWLEDGED,
-                },
+                entry.state.name(),
+                entry.runs,
                 seal(batch.0, entry)?,
                 seal(LINES, &entry.lines)?,
                 entry
@@ -364,9 +411,13 @@ fn write(transaction: &Transaction, change: &Change) -> rusqlite::Result<()> {
                     .transpose()?,
             ],
         ),
-        Change::Acknowledged(batch) => {
+        Change::BatchState(batch, state) => {
             let sql = "UPDATE batches SET state = ? WHERE id = ?";
-            execute(sql, params![ACKNOWLEDGED, batch.0])
+            execute(sql, params![state.name(), batch.0])
+        }
+        Change::CountedRun(batch) => {
+            let sql = "UPDATE batches SET runs = runs + 1 WHERE id = ?";
+            execute(sql, params![batch.0])
         }
         Change::Recorded(batch, ids) => {
             let sql = "UPDATE batches SET recorded = ? WHERE id = ?";
@@ -377,6 +428,27 @@ fn write(transaction: &Transaction, change: &Change) -> rusqlite::Result<()> {
             execute(sql, params![batch.0])?;
             write(transaction, &Change::Closed(*batch))
         }
+        Change::Listed(id, listed) => {
+            let lines = &listed.lines;
+            execute(
+                "INSERT INTO unconfirmed VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                params![
+                    id,
+                    listed.target.to_string(),
+                    lines.log,
+                    lines.lines,
+                    lines.hits,
+                    lines.outcome,
+                    listed.time,
+                    listed.is_reported,
+                ],
+            )
+        }
+        Change::Reported(target) => {
+            let sql = "UPDATE unconfirmed SET reported = 1 WHERE target = ? AND NOT reported";
+            execute(sql, params![target.to_string()])
+        }
+        Change::Unlisted(id) => execute("DELETE FROM unconfirmed WHERE id = ?", params![id]),
         Change::Closed(batch) => execute("DELETE FROM batches WHERE id = ?", params![batch.0]),
     }
 }
@@ -387,6 +459,11 @@ fn seal(id: u64, value: &impl Serialize) -> rusqlite::Result<String> {
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let text = format!("{id} {json}");
     Ok(format!("{} {json}", Checksum::of(text.as_bytes())))
+}
+
+fn target(row: &Row, column: usize) -> rusqlite::Result<Checksum> {
+    let text: String = row.get(column)?;
+    Checksum::parse(text.as_bytes()).ok_or_else(|| damage("not a target"))
 }
 
 /// Reads a sealed column.

@@ -47,6 +47,19 @@ impl StateLock {
             .mode(0o700)
             .create(dir)
             .map_err(|error| io_error("create", dir, &error))?;
+        Self::lock(dir)
+    }
+
+    /// Locks a new directory. Returns `None` if there is something with that name.
+    pub fn create(dir: &Path) -> Result<Option<Self>> {
+        match DirBuilder::new().mode(0o700).create(dir) {
+            Ok(()) => Self::lock(dir).map(Some),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(io_error("create", dir, &error)),
+        }
+    }
+
+    fn lock(dir: &Path) -> Result<Self> {
         check(dir)?;
         let path = dir.join(LOCK_NAME);
         let mut options = private_file();
@@ -70,11 +83,33 @@ impl StateLock {
     }
 }
 
+/// Removes a directory that was made in vain, with the lock file in it.
+pub fn remove_dir(dir: &Path) {
+    let _ = fs::remove_file(dir.join(LOCK_NAME));
+    let _ = fs::remove_dir(dir);
+}
+
+/// Fails if another user can replace a folder that is created in this one.
+pub fn check_place(place: &Path) -> Result<()> {
+    let metadata = fs::metadata(place).map_err(|error| io_error("read", place, &error))?;
+    let is_sticky = metadata.mode() & 0o1000 != 0;
+    match is_foreign(&metadata) || metadata.mode() & 0o002 != 0 && !is_sticky {
+        true => Err(Error::stopped(format!(
+            "other users can rename folders in {}",
+            place.display()
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Whether it belongs to a user other than this one and root.
+fn is_foreign(metadata: &Metadata) -> bool {
+    ![geteuid().as_raw(), 0].contains(&metadata.uid())
+}
+
 /// Refuses a directory that another user could have prepared or can change.
 fn check(dir: &Path) -> Result<()> {
     let failed = |error| io_error("read", dir, &error);
-    let me = geteuid().as_raw();
-    let is_foreign = |metadata: &Metadata| ![me, 0].contains(&metadata.uid());
     let refused = |path: &Path, what: String, remedy: String| {
         Err(Error::stopped(format!(
             "{} {what}, so the state directory is not safe: {remedy}, or use another --state-dir",
@@ -90,7 +125,8 @@ fn check(dir: &Path) -> Result<()> {
             metadata.uid()
         };
         let take_over = format!(
-            "if nothing in it is theirs, take it over with `chown -Rh {me} {}`",
+            "if nothing in it is theirs, take it over with `chown -Rh {} {}`",
+            geteuid().as_raw(),
             quoted(dir)
         );
         return refused(

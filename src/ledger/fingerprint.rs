@@ -7,6 +7,9 @@
 //! They identify a log by themselves only while it is empty.
 //!
 //! A copy of a log has the same content, compressed or not, so it is the same log.
+//!
+//! Samples at growing positions, one for each power of two, recognize a file that is shorter than
+//! the log: a copy of its beginning.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -254,6 +257,101 @@ impl TailChecksum {
     }
 }
 
+/// Checksums of the bytes before the positions 32, 64, 128 and so on, each of at most
+/// [`MAX_SAMPLE_BYTES`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Samples(Vec<Option<Checksum>>);
+
+impl Samples {
+    const FIRST: u64 = 32;
+
+    /// Adds those of `other` that are missing here.
+    pub fn extend(&mut self, other: &Self) {
+        let missing = other.0.len().saturating_sub(self.0.len());
+        self.0.extend(std::iter::repeat_n(None, missing));
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine = mine.or(*theirs);
+        }
+    }
+
+    /// Takes the samples in a block that begins at `start` and comes after the bytes of `before`.
+    fn add(&mut self, start: u64, block: &[u8], before: &[u8]) {
+        let end = start.saturating_add(block.len() as u64);
+        for (index, position) in Self::positions() {
+            if position > end {
+                break;
+            }
+            if position <= start {
+                continue;
+            }
+            let inside = &block[..(position - start) as usize];
+            let wanted = Self::length(position);
+            let outside = wanted.saturating_sub(inside.len());
+            let Some(outside) = before
+                .len()
+                .checked_sub(outside)
+                .map(|from| &before[from..])
+            else {
+                continue;
+            };
+            let inside = &inside[inside.len().saturating_sub(wanted)..];
+            let checksum = Checksum::of(&[outside, inside].concat());
+            if self.0.len() <= index {
+                self.0.resize(index + 1, None);
+            }
+            self.0[index] = Some(checksum);
+        }
+    }
+
+    /// Whether the last sample in the first bytes of a file, at most [`MAX_SAMPLE_BYTES`], matches. Returns `false` if there is
+    /// none.
+    pub fn match_beginning(&self, bytes: &[u8]) -> bool {
+        let samples = Self::positions().zip(&self.0);
+        let mut inside = samples.take_while(|((_, position), _)| *position <= bytes.len() as u64);
+        let last = inside
+            .by_ref()
+            .filter_map(|((_, at), sum)| Some((at, (*sum)?)));
+        last.last()
+            .is_some_and(|(at, sum)| Checksum::of(&bytes[..at as usize]) == sum)
+    }
+
+    /// The position of the last sample in a file of this length, if it matches.
+    pub fn last_match(&self, file: &mut dyn ReadAt, length: u64) -> io::Result<Option<u64>> {
+        let samples = Self::positions().zip(&self.0);
+        let inside = samples.take_while(|((_, position), _)| *position <= length);
+        let last = inside
+            .filter_map(|((_, at), sum)| Some((at, (*sum)?)))
+            .last();
+        let Some((position, checksum)) = last else {
+            return Ok(None);
+        };
+        let mut bytes = vec![0; Self::length(position)];
+        let count = file.read_at(position - bytes.len() as u64, &mut bytes)?;
+        Ok((count == bytes.len() && Checksum::of(&bytes) == checksum).then_some(position))
+    }
+
+    /// How many bytes the sample at a position covers.
+    fn length(position: u64) -> usize {
+        usize::try_from(position).map_or(MAX_SAMPLE_BYTES, |it| it.min(MAX_SAMPLE_BYTES))
+    }
+
+    fn positions() -> impl Iterator<Item = (usize, u64)> {
+        let positions = std::iter::successors(Some(Self::FIRST), |it| it.checked_mul(2));
+        positions.enumerate()
+    }
+}
+
+/// The checksums of what was read of a log.
+#[derive(Debug)]
+pub struct ReadChecksums {
+    pub tail: TailChecksum,
+    /// If it grew.
+    pub head: Option<HeadChecksum>,
+    /// New ones.
+    pub samples: Samples,
+}
+
 /// Follows the blocks read from one log, to update its head and tail checksums.
 #[derive(Debug)]
 pub struct ChecksumTracker {
@@ -265,6 +363,7 @@ pub struct ChecksumTracker {
     tail: Vec<u8>,
     position: u64,
     moved: bool,
+    samples: Samples,
 }
 
 impl ChecksumTracker {
@@ -277,6 +376,7 @@ impl ChecksumTracker {
             tail: Vec::new(),
             position: 0,
             moved: false,
+            samples: Samples::default(),
         }
     }
 
@@ -294,6 +394,7 @@ impl ChecksumTracker {
         if start != self.position {
             self.tail.clear();
         }
+        self.samples.add(start, block, &self.tail);
         let last = &block[block.len().saturating_sub(MAX_SAMPLE_BYTES)..];
         let kept = self.tail.len().min(MAX_SAMPLE_BYTES - last.len());
         self.tail.drain(..self.tail.len() - kept);
@@ -302,14 +403,18 @@ impl ChecksumTracker {
         self.moved |= !block.is_empty();
     }
 
-    /// The tail, and the head if it grew. Returns `None` if nothing was read since the last call.
-    pub fn take_changes(&mut self) -> Option<(TailChecksum, Option<HeadChecksum>)> {
+    /// What changed since the last call. Returns `None` if nothing was read.
+    pub fn take_changes(&mut self) -> Option<ReadChecksums> {
         if !std::mem::take(&mut self.moved) {
             return None;
         }
         let grew = std::mem::take(&mut self.head_grew);
         let tail = TailChecksum::new(self.position, &self.tail);
-        Some((tail, grew.then(|| HeadChecksum::of(&self.head))))
+        Some(ReadChecksums {
+            tail,
+            head: grew.then(|| HeadChecksum::of(&self.head)),
+            samples: std::mem::take(&mut self.samples),
+        })
     }
 }
 
@@ -398,8 +503,19 @@ mod tests {
             let grew = start > known && known < MAX_SAMPLE_BYTES;
             let head = grew.then(|| HeadChecksum::of(&log[..start]));
             let tail = TailChecksum::new(start as u64, &log[..start]);
-            prop_assert_eq!(tracker.take_changes(), Some((tail, head)));
-            prop_assert_eq!(tracker.take_changes(), None);
+            let read = tracker.take_changes().unwrap();
+            prop_assert_eq!((read.tail, read.head), (tail, head));
+            prop_assert!(tracker.take_changes().is_none());
+            let mut whole = Samples::default();
+            whole.add(0, &log[..start], &[]);
+            prop_assert_eq!(&read.samples, &whole);
+            let length = start as u64;
+            let last = (length >= 32).then(|| 1 << length.ilog2());
+            let mut file = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut file, &log).unwrap();
+            prop_assert_eq!(whole.last_match(&mut file, length).unwrap(), last);
+            let beginning = &log[..start.min(MAX_SAMPLE_BYTES)];
+            prop_assert_eq!(whole.match_beginning(beginning), last.is_some());
         }
 
         #[test]
@@ -421,6 +537,10 @@ mod tests {
         let mut tracker = ChecksumTracker::new(LogId(1), b"abc".to_vec());
         tracker.add(100, b"xyz");
         let tail = TailChecksum::new(103, b"xyz");
-        assert_eq!(tracker.take_changes(), Some((tail, None)));
+        let read = tracker.take_changes().unwrap();
+        assert_eq!(
+            (read.tail, read.head, read.samples),
+            (tail, None, Samples::default())
+        );
     }
 }

@@ -13,8 +13,11 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::clock::SentAt;
 use super::directory::{io_error, sync_dir};
-use super::fingerprint::{Checksum, Fingerprint, HeadChecksum, TailChecksum};
+use super::fingerprint::{
+    Checksum, Fingerprint, HeadChecksum, ReadChecksums, Samples, TailChecksum,
+};
 use super::ranges::{LogRanges, Ranges};
 use super::state::{BatchEntry, BatchId, BatchState, HitIds, KnownLog, LedgerState, LogId, Salt};
 use crate::error::{Error, Result};
@@ -80,7 +83,6 @@ struct Log {
 #[derive(Deserialize)]
 struct State {
     salt: String,
-    opened: u64,
     next_log: u64,
     next_batch: u64,
     targets: BTreeMap<Checksum, String>,
@@ -95,6 +97,13 @@ struct Envelope<'a> {
     checksum: Checksum,
     #[serde(borrow)]
     state: &'a RawValue,
+}
+
+/// Whether the directory has a ledger of an earlier version.
+pub fn exists(dir: &Path) -> bool {
+    [SNAPSHOT, OLD_SNAPSHOT]
+        .iter()
+        .any(|name| dir.join(name).exists())
 }
 
 /// Reads the ledger in this directory, if there is one of an earlier version. Changes nothing.
@@ -215,13 +224,12 @@ fn read_snapshot(path: &Path) -> Result<Option<(u64, LedgerState)>> {
         let known = KnownLog {
             tail: log.tail,
             done: log.done,
-            ..KnownLog::new(log.fingerprint)
+            ..KnownLog::new(log.fingerprint, 0)
         };
         (id, known)
     });
     let batches = state.pending.into_iter();
     let state = LedgerState {
-        opened: state.opened,
         next_log: state.next_log,
         next_batch: state.next_batch,
         targets: state.targets,
@@ -251,11 +259,12 @@ fn parse_record(line: &[u8]) -> Option<Record> {
 fn convert(entry: Entry) -> BatchEntry {
     BatchEntry {
         target: entry.target,
-        sent_at: entry.sent_at,
+        sent: SentAt::of_wall_clock(entry.sent_at),
         hits: entry.hits,
         numbers: LogRanges::new(),
         lines: entry.lines,
         state: BatchState::Pending,
+        runs: 0,
         recorded: entry.recorded,
     }
 }
@@ -268,12 +277,16 @@ fn apply(state: &mut LedgerState, record: Record, path: &Path) -> Result<()> {
             state.next_log = state.next_log.max(log.0.saturating_add(1));
             match state.logs.get_mut(&log) {
                 Some(known) => known.fingerprint = fingerprint,
-                None => drop(state.logs.insert(log, KnownLog::new(fingerprint))),
+                None => drop(state.logs.insert(log, KnownLog::new(fingerprint, 0))),
             }
         }
         Record::Read { log, tail, head } => {
             if let Some(known) = state.logs.get_mut(&log) {
-                known.note_read(tail, head);
+                known.note_read(ReadChecksums {
+                    tail,
+                    head,
+                    samples: Samples::default(),
+                });
             }
         }
         Record::MarkedDone { lines } => state.mark_done(&lines),

@@ -17,6 +17,9 @@ use super::{Ledger, TrackedState, now};
 use crate::error::{Error, Result};
 use crate::input::decompress::Decompressor;
 
+/// How much of two files is compared at once.
+const COMPARED_BYTES: usize = 64 * 1024;
+
 /// How far from a position the end of its line is searched.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
@@ -49,6 +52,8 @@ pub struct FileProbe<'a> {
     pub path: &'a Path,
     pub file: FileId,
     pub is_compressed: bool,
+    /// Whether it may be a shorter copy of a known log. A spool is none.
+    pub may_be_copy: bool,
     pub content: &'a mut dyn ReadAt,
 }
 
@@ -59,6 +64,21 @@ impl FileProbe<'_> {
         let count = self.content.read_at(0, &mut bytes)?;
         bytes.truncate(count);
         Ok(bytes)
+    }
+
+    /// The number of decompressed bytes.
+    fn length(&mut self) -> io::Result<u64> {
+        if !self.is_compressed {
+            return Ok(self.file.size);
+        }
+        let mut buffer = vec![0; COMPARED_BYTES];
+        let mut length = 0;
+        loop {
+            match self.content.read_at(length, &mut buffer)? {
+                0 => return Ok(length),
+                count => length += count as u64,
+            }
+        }
     }
 
     /// Whether there is a byte at `position`.
@@ -72,6 +92,7 @@ pub struct LogFile {
     path: PathBuf,
     id: FileId,
     content: LogContent,
+    may_grow: bool,
 }
 
 enum LogContent {
@@ -110,11 +131,14 @@ impl LogFile {
             path: path.to_owned(),
             id: FileId::from(&metadata),
             content,
+            may_grow: false,
         }))
     }
 
-    /// Accepts truncated compressed data, because the rest may follow.
+    /// For a spool, or to find a log again: accepts truncated compressed data, because the rest may
+    /// follow.
     pub fn growing(mut self) -> Self {
+        self.may_grow = true;
         if let LogContent::Compressed(file) = &mut self.content {
             file.may_grow = true;
         }
@@ -131,6 +155,7 @@ impl LogFile {
             path: &self.path,
             file: self.id,
             is_compressed: self.is_packed(),
+            may_be_copy: !self.may_grow,
             content: match &mut self.content {
                 LogContent::Plain(file) => file,
                 LogContent::Compressed(file) => file,
@@ -200,6 +225,8 @@ pub enum FileChange {
     Truncated,
     /// All lines are done.
     Done,
+    /// A shorter copy of a log that is there as well. It has nothing of its own.
+    Beginning,
     /// Already read in this run, from a copy or from the same file before it was renamed. Whatever
     /// else this file contains is left for the next run.
     ReadAlready,
@@ -283,9 +310,29 @@ impl Ledger {
         // The fingerprint of the log before is not up to date until then.
         self.write_checksums(&mut self.lock());
         let compared = (self.compare(&mut probe)).map_err(|error| unreadable(&path, &error))?;
+        let shorter = match compared.known {
+            None if probe.may_be_copy => self.find_longer(&mut probe, &compared.beginning),
+            _ => Ok(None),
+        };
+        let shorter = shorter.map_err(|error| unreadable(&path, &error))?;
         let mut inner = self.lock();
+        let day = inner.state.days;
         let Some((log, known)) = compared.known else {
-            return Ok(self.add(&mut inner, path, &probe.file, compared.beginning, None));
+            let copied = match shorter {
+                None => None,
+                Some((log, known, None)) => {
+                    return Ok(LogState {
+                        log,
+                        change: FileChange::Beginning,
+                        same_file: known.fingerprint.file.is_same_file(&probe.file),
+                        has_more: false,
+                        known_as: Some(known.fingerprint.path.0),
+                        done: known.done,
+                    });
+                }
+                Some((_, known, Some(shared))) => Some((known.fingerprint.path.0, shared)),
+            };
+            return Ok(self.add(&mut inner, path, &probe.file, compared.beginning, copied));
         };
         let head = HeadChecksum::of(&compared.beginning);
         let before = known.fingerprint;
@@ -326,6 +373,7 @@ impl Ledger {
             };
             if let Some(known) = inner.state.logs.get_mut(&log) {
                 known.fingerprint = fingerprint;
+                known.day = day;
                 self.write_later(Change::Log(log, known.without_lines()));
             }
             inner.tracker = Some(ChecksumTracker::new(log, compared.beginning));
@@ -369,7 +417,8 @@ impl Ledger {
             end: None,
         };
         let log = inner.state.add_log(fingerprint.clone());
-        self.write_later(Change::Log(log, KnownLog::new(fingerprint)));
+        let known = KnownLog::new(fingerprint, inner.state.days);
+        self.write_later(Change::Log(log, known));
         inner.tracker = Some(ChecksumTracker::new(log, beginning));
         if !done.is_empty() {
             let lines = LogRanges::from([(log, done.clone())]);
@@ -442,6 +491,49 @@ impl Ledger {
         })
     }
 
+    /// Finds a log of which the file is only the beginning, so far as that goes. Also returns the
+    /// lines that they share and that are done; `None` if the file has no others.
+    fn find_longer(
+        &self,
+        probe: &mut FileProbe,
+        beginning: &[u8],
+    ) -> io::Result<Option<(LogId, KnownLog, Option<Ranges>)>> {
+        let candidates: Vec<_> = {
+            let inner = self.lock();
+            let logs = self.of_target(&inner.state.logs);
+            logs.filter(|(_, log)| log.samples.match_beginning(beginning))
+                .map(|(id, log)| (*id, log.clone()))
+                .collect()
+        };
+        if candidates.is_empty() {
+            return Ok(None);
+        }
+        let length = probe.length()?;
+        let mut best: Option<(u64, LogId, KnownLog)> = None;
+        for (id, log) in candidates {
+            if log.read_position() > length
+                && let Some(position) = log.samples.last_match(probe.content, length)?
+                && best.as_ref().is_none_or(|(before, ..)| *before < position)
+            {
+                best = Some((position, id, log));
+            }
+        }
+        let Some((position, id, log)) = best else {
+            return Ok(None);
+        };
+        let differs_at = match log.still_in_its_file(&probe.file) {
+            Some(mut file) => {
+                first_difference(probe.content, file.probe().content, position, length)?
+            }
+            None => Some(position),
+        };
+        let shared = match differs_at {
+            Some(end) => Some(log.lines_before(probe, end)?),
+            None => None,
+        };
+        Ok(Some((id, log, shared)))
+    }
+
     /// Finds the log whose lines were all done when the file was exactly as it is now. Saves
     /// decompressing the file. Checks the ranges as well, because records of them may have been
     /// damaged since.
@@ -509,6 +601,42 @@ impl KnownLog {
         Ok(matches && (done_end <= self.read_position() || probe.has_byte_at(done_end - 1)?))
     }
 
+    /// Opens the file in which the log was last seen, if it still has the log and is another one than
+    /// `than`.
+    fn still_in_its_file(&self, than: &FileId) -> Option<LogFile> {
+        let mut file = LogFile::open(&self.fingerprint.path.0).ok()??;
+        let mut probe = file.probe();
+        let is_log = !probe.file.is_same_file(than) && self.continues_in(&mut probe).ok()?;
+        is_log.then_some(file)
+    }
+
+    /// The lines before a position that are done. The number of lines is counted in the file.
+    fn lines_before(&self, probe: &mut FileProbe, end: u64) -> io::Result<Ranges> {
+        let mut buffer = vec![0; COMPARED_BYTES];
+        let (mut position, mut lines, mut line_end) = (0, 0, 0);
+        while position < end {
+            let count = probe.content.read_at(position, &mut buffer)?;
+            let rest = usize::try_from(end - position).unwrap_or(usize::MAX);
+            let bytes = &buffer[..count.min(rest)];
+            for at in memchr::memchr_iter(b'\n', bytes) {
+                lines += 1;
+                line_end = position + at as u64 + 1;
+            }
+            if count == 0 {
+                break;
+            }
+            position += count as u64;
+        }
+        let mut shared = Ranges::default();
+        if self.done.first_gap() >= line_end {
+            shared.insert(0..line_end, lines);
+        } else {
+            let whole = self.done.iter().filter(|(range, _)| range.end <= line_end);
+            whole.for_each(|(range, lines)| shared.insert(range, lines));
+        }
+        Ok(shared)
+    }
+
     /// The whole lines that this log shares with a file that begins like it. Returns `None` if some
     /// of them are not done. A last line without its line end does not count, because it may
     /// continue in the file.
@@ -540,13 +668,38 @@ impl KnownLog {
     }
 }
 
+/// The first position from `start` to `end` at which two files differ.
+fn first_difference(
+    one: &mut dyn ReadAt,
+    other: &mut dyn ReadAt,
+    start: u64,
+    end: u64,
+) -> io::Result<Option<u64>> {
+    let (mut ours, mut theirs) = (vec![0; COMPARED_BYTES], vec![0; COMPARED_BYTES]);
+    let mut position = start;
+    while position < end {
+        let count = one.read_at(position, &mut ours)?;
+        let of_other = other.read_at(position, &mut theirs)?;
+        let pairs = ours[..count].iter().zip(&theirs[..of_other]);
+        let same = pairs.take_while(|(one, other)| one == other).count();
+        if same < count {
+            return Ok(Some(position + same as u64));
+        }
+        if count == 0 {
+            break;
+        }
+        position += count as u64;
+    }
+    Ok(None)
+}
+
 /// Whether the file in which a log was last seen is still there, unchanged.
 fn is_unchanged(log: &Fingerprint) -> bool {
     let now = std::fs::metadata(&log.path.0).map(|metadata| FileId::from(&metadata));
     now.is_ok_and(|now| now == log.file)
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 

@@ -21,6 +21,7 @@
 //! writes it to the `Database`. Only the beginning of a batch waits for the disk: what a crash loses
 //! of the rest, the next run asks Matomo about.
 
+mod clock;
 mod database;
 mod directory;
 mod fingerprint;
@@ -29,13 +30,14 @@ mod lookup;
 mod ranges;
 pub mod spool;
 mod state;
+mod status;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -44,16 +46,24 @@ use url::Url;
 pub use self::fingerprint::FileId;
 pub use self::lookup::{FileChange, FileProbe, LogFile, LogState, ReadAt};
 pub use self::ranges::{LogRanges, Ranges};
-pub use self::state::{BatchId, BatchLines, BatchState, HitIds, LogId, PendingBatch};
+pub use self::state::{
+    BatchId, BatchLines, BatchState, HitIds, LogId, PendingBatch, UnconfirmedLines,
+};
 
+pub use self::status::StateCommand;
+
+use self::clock::SentAt;
 use self::database::{Change, Database};
-use self::directory::StateLock;
+use self::directory::{StateLock, check_place, remove_dir};
 use self::fingerprint::{Checksum, ChecksumTracker};
-use self::state::{BatchEntry, LedgerState, Salt};
+use self::state::{BatchEntry, LedgerState, ListedLines, Salt};
 use self::writer::Writer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::sync::Mutex;
+
+/// Number of folder names to try in one place for the ledger of an interrupted run.
+const MAX_FOLDERS: u32 = 100;
 
 /// After so many ranges, the lines that are done are written anew, all in one list.
 const MAX_UNMERGED_RANGES: usize = 200_000;
@@ -101,6 +111,8 @@ pub struct OpenedLedger {
     pub warnings: Vec<String>,
     /// The batches of this target that earlier runs left open, oldest first.
     pub pending: Vec<PendingBatch>,
+    /// Unconfirmed lines that an earlier run listed, but did not get to report.
+    pub unreported: Vec<UnconfirmedLines>,
 }
 
 /// The ledger of one target. Its methods may be called from several threads.
@@ -136,11 +148,18 @@ impl Ledger {
         }
         let ledger = Self::new(target, state, Some(Writer::start(database, lock)?));
         ledger.lock().unmerged = unmerged;
-        let pending = ledger.lock().state.pending_for(target.key());
+        let (pending, unreported) = {
+            let state = &ledger.lock().state;
+            let listed = state.unconfirmed.values();
+            let unreported = listed.filter(|it| it.target == target.key() && !it.is_reported);
+            let unreported = unreported.map(|it| it.lines.clone()).collect();
+            (state.pending_for(target.key()), unreported)
+        };
         Ok(OpenedLedger {
             ledger,
             warnings,
             pending,
+            unreported,
         })
     }
 
@@ -152,13 +171,14 @@ impl Ledger {
 
     fn new(target: &TargetKey, mut state: LedgerState, writer: Option<Writer>) -> Self {
         let (key, name) = (target.key(), target.text.clone());
-        let (logs, batches) = state.open(now());
-        let mut changes = vec![Change::Opened(state.salt, state.opened)];
+        let forgotten = state.open(now());
+        let mut changes = vec![Change::Opened((&state).into())];
         if state.targets.insert(key, name.clone()).as_ref() != Some(&name) {
             changes.push(Change::Target(key, name));
         }
-        changes.extend(logs.into_iter().map(Change::ForgotLog));
-        changes.extend(batches.into_iter().map(Change::Closed));
+        changes.extend(forgotten.logs.into_iter().map(Change::ForgotLog));
+        changes.extend(forgotten.batches.into_iter().map(Change::Closed));
+        changes.extend(forgotten.unlisted.into_iter().map(Change::Unlisted));
         let ledger = Self {
             target: key,
             inner: Mutex::new(TrackedState::new(state)),
@@ -170,16 +190,38 @@ impl Ledger {
         ledger
     }
 
-    /// Writes a ledger that was only in memory to a directory, so that the next run can resume.
+    /// Writes a ledger that was only in memory to a new folder `import-logs-state` in this one, so
+    /// that the next run can resume. If the name is taken, it gets a number. Returns its path.
     ///
     /// # Errors
     ///
-    /// If the directory contains a ledger already, or cannot be written.
-    pub fn save_to(&self, dir: &Path) -> Result<()> {
-        let _lock = StateLock::take(dir)?;
-        let mut inner = self.lock();
-        self.write_tracked(&mut inner);
-        Database::create(dir, &inner.state)
+    /// If other users can replace that folder, or it cannot be written. Then it is removed.
+    pub fn save_in(&self, place: &Path) -> Result<PathBuf> {
+        check_place(place)?;
+        for number in 1..=MAX_FOLDERS {
+            let dir = place.join(match number {
+                1 => "import-logs-state".to_owned(),
+                _ => format!("import-logs-state-{number}"),
+            });
+            let Some(lock) = StateLock::create(&dir).inspect_err(|_| remove_dir(&dir))? else {
+                continue;
+            };
+            let mut inner = self.lock();
+            self.write_tracked(&mut inner);
+            let saved = Database::create(&dir, &inner.state);
+            drop(lock);
+            saved.inspect_err(|_| remove_dir(&dir))?;
+            return Ok(dir);
+        }
+        Err(Error::stopped(format!(
+            "{MAX_FOLDERS} folders import-logs-state are in {} already",
+            place.display()
+        )))
+    }
+
+    /// Whether this ledger is kept in a state directory.
+    pub fn is_on_disk(&self) -> bool {
+        self.writer.is_some()
     }
 
     /// Random bytes that never change in this ledger. A hit identifier is computed from them and
@@ -247,11 +289,12 @@ impl Ledger {
         let BatchLines { bytes, numbers } = lines.into();
         let entry = BatchEntry {
             target: self.target,
-            sent_at: now_ms(),
+            sent: SentAt::now(),
             hits,
             numbers,
             lines: bytes,
             state: BatchState::Pending,
+            runs: 0,
             recorded: None,
         };
         let batch = inner.state.add_batch(entry.clone());
@@ -270,7 +313,7 @@ impl Ledger {
         if let Some(entry) = inner.state.batches.get_mut(&batch) {
             entry.state = BatchState::Acknowledged;
         }
-        self.write(inner, Change::Acknowledged(batch))
+        self.write(inner, Change::BatchState(batch, BatchState::Acknowledged))
     }
 
     /// Marks the lines of a batch as done: Matomo has it, or it was given up and reported.
@@ -280,6 +323,71 @@ impl Ledger {
             inner.unmerged.add(&lines);
         }
         self.write(inner, Change::Confirmed(batch))
+    }
+
+    /// Notes that a run has ended without settling a batch of an earlier one.
+    pub fn count_run(&self, batch: BatchId) -> Result<()> {
+        let mut inner = self.lock();
+        if let Some(entry) = inner.state.batches.get_mut(&batch) {
+            entry.runs = entry.runs.saturating_add(1);
+        }
+        self.write(inner, Change::CountedRun(batch))
+    }
+
+    /// Gives up a batch of an earlier run: it was reported with its lines, and no run has to settle
+    /// it. If its log is read again, it is settled even so.
+    pub fn give_up(&self, batch: BatchId) -> Result<()> {
+        let mut inner = self.lock();
+        if let Some(entry) = inner.state.batches.get_mut(&batch) {
+            entry.state = BatchState::Unconfirmed;
+        }
+        self.write(inner, Change::BatchState(batch, BatchState::Unconfirmed))
+    }
+
+    /// Lists lines that Matomo may or may not have, before that is reported.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be written.
+    pub fn list_unconfirmed(&self, lines: UnconfirmedLines) -> Result<()> {
+        let listed = ListedLines {
+            target: self.target,
+            lines,
+            time: now(),
+            is_reported: false,
+        };
+        let id = self.lock().state.list(listed.clone());
+        match &self.writer {
+            Some(writer) => writer.write_and_wait(Change::Listed(id, listed)),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that all unconfirmed lines of this target are reported.
+    pub fn mark_reported(&self) {
+        let mut inner = self.lock();
+        let listed = inner.state.unconfirmed.values_mut();
+        let mut is_changed = false;
+        for listed in listed.filter(|it| it.target == self.target && !it.is_reported) {
+            listed.is_reported = true;
+            is_changed = true;
+        }
+        if is_changed {
+            self.write_later(Change::Reported(self.target));
+        }
+    }
+
+    /// The file in which a log was last seen.
+    pub fn file_of(&self, log: LogId) -> Option<FileId> {
+        let inner = self.lock();
+        inner.state.logs.get(&log).map(|log| log.fingerprint.file)
+    }
+
+    /// The lines of a log that are done.
+    pub fn done(&self, log: LogId) -> Ranges {
+        let inner = self.lock();
+        let known = inner.state.logs.get(&log);
+        known.map_or_else(Ranges::default, |known| known.done.clone())
     }
 
     /// Notes that Matomo has these hits of a batch, while the lines of the batch also need hits of
@@ -373,11 +481,11 @@ impl Ledger {
     fn write_checksums(&self, inner: &mut TrackedState) {
         let tracker = inner.tracker.as_mut();
         let changes = tracker.and_then(|it| Some((it.log, it.take_changes()?)));
-        let Some((log, (tail, head))) = changes else {
+        let Some((log, read)) = changes else {
             return;
         };
         if let Some(known) = inner.state.logs.get_mut(&log) {
-            known.note_read(tail, head);
+            known.note_read(read);
             self.write_later(Change::Log(log, known.without_lines()));
         }
     }

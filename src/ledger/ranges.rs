@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::state::LogId;
 
+/// So many ranges of line numbers are shown in a message.
+const MAX_NUMBERS: usize = 20;
+
 /// The positions of lines in one or more logs.
 pub type LogRanges = BTreeMap<LogId, Ranges>;
 
@@ -107,6 +110,46 @@ impl Ranges {
         self.by_start.is_empty()
     }
 
+    /// Line numbers as people write them: `3-5, 9`. Only if the positions are line numbers.
+    pub fn as_numbers(&self) -> String {
+        let parts = self.iter().map(|(range, _)| match range.end - range.start {
+            1 => range.start.to_string(),
+            _ => format!("{}-{}", range.start, range.end - 1),
+        });
+        parts.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Like [`Ranges::as_numbers`], but only the first of many.
+    pub fn as_some_numbers(&self) -> String {
+        let Some((next, _)) = self.iter().nth(MAX_NUMBERS) else {
+            return self.as_numbers();
+        };
+        let mut first = Self::default();
+        let all = self.iter().take(MAX_NUMBERS);
+        all.for_each(|(range, lines)| first.insert(range, lines));
+        let last = self.end().saturating_sub(1);
+        format!(
+            "{} and others from {} to {last}",
+            first.as_numbers(),
+            next.start
+        )
+    }
+
+    /// Removes all ranges of `other`, each of which is a part of one here or not here at all. The
+    /// numbers of lines are not kept.
+    pub fn without(&self, other: &Ranges) -> Self {
+        let mut left = Self::default();
+        for (range, _) in self.iter() {
+            let mut start = range.start;
+            for (cut, _) in other.iter().filter(|(cut, _)| range.contains(&cut.start)) {
+                left.insert(start..cut.start, 1);
+                start = cut.end;
+            }
+            left.insert(start..range.end, 1);
+        }
+        left
+    }
+
     /// The number of ranges.
     pub fn len(&self) -> usize {
         self.by_start.len()
@@ -189,6 +232,20 @@ mod tests {
             all.insert(start..end, 1);
         }
         all
+    }
+
+    #[test]
+    fn line_numbers_are_written_as_people_write_them() {
+        assert_eq!(
+            of(&[(3, 6), (9, 10), (12, 14)]).as_numbers(),
+            "3-5, 9, 12-13"
+        );
+        let many = of(&(0..25).map(|n| (2 * n + 1, 2 * n + 2)).collect::<Vec<_>>());
+        let text = many.as_some_numbers();
+        assert!(text.starts_with("1, 3, 5, "), "{text}");
+        assert!(text.ends_with(", 39 and others from 41 to 49"), "{text}");
+        let cut = of(&[(0, 30), (50, 60)]).without(&of(&[(0, 10), (20, 25), (50, 60)]));
+        assert_eq!(cut, of(&[(10, 20), (25, 30)]));
     }
 
     #[test]

@@ -88,6 +88,11 @@ pub fn of_others(dir: &Path, target: &TargetKey) -> Result<Vec<(PathBuf, Checksu
     Ok(others.map(|(path, name)| (path, name.target)).collect())
 }
 
+/// The spools for all targets.
+pub fn all_paths(dir: &Path) -> Result<Vec<PathBuf>> {
+    Ok(all(dir)?.into_iter().map(|(path, _)| path).collect())
+}
+
 /// Removes a spool whose lines are all done, see [`super::Ledger::position`].
 pub fn remove(path: &Path) -> Result<()> {
     fs::remove_file(path).map_err(|error| io_error("remove", path, &error))

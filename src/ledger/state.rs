@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-use super::fingerprint::{Checksum, Fingerprint, HeadChecksum, TailChecksum};
+use super::clock::SentAt;
+use super::fingerprint::{Checksum, Fingerprint, ReadChecksums, Samples, TailChecksum};
 use super::ranges::{LogRanges, Ranges};
 use crate::error::{Error, Result};
 use crate::hit_id::HitId;
@@ -21,6 +23,9 @@ const MAX_LOG_AGE: u64 = 400 * DAY;
 /// kept: all lines of a log that is still in use would be sent again.
 const MANY_LOGS: usize = 10_000;
 const MAX_LOG_AGE_IF_MANY: u64 = 30 * DAY;
+/// A clock can be wrong for some runs, so a log is forgotten only if the ledger was opened on so
+/// many days since the log was seen.
+const MIN_DAYS_IN_USE: u64 = 30;
 
 /// The number of a log in this ledger. It is never reused, so a hit identifier may depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -88,16 +93,21 @@ pub struct KnownLog {
     pub fingerprint: Fingerprint,
     /// `None` if nothing was read yet.
     pub tail: Option<TailChecksum>,
+    pub samples: Samples,
+    /// On which of the days of [`LedgerState::days`] it was last seen.
+    pub day: u64,
     /// Stored apart, as it changes more often.
     #[serde(skip)]
     pub done: Ranges,
 }
 
 impl KnownLog {
-    pub fn new(fingerprint: Fingerprint) -> Self {
+    pub fn new(fingerprint: Fingerprint, day: u64) -> Self {
         Self {
             fingerprint,
             tail: None,
+            samples: Samples::default(),
+            day,
             done: Ranges::default(),
         }
     }
@@ -106,7 +116,8 @@ impl KnownLog {
     pub fn without_lines(&self) -> Self {
         Self {
             tail: self.tail,
-            ..Self::new(self.fingerprint.clone())
+            samples: self.samples.clone(),
+            ..Self::new(self.fingerprint.clone(), self.day)
         }
     }
 
@@ -116,7 +127,12 @@ impl KnownLog {
     }
 
     /// Takes the checksums of what was read. The tail and the head only grow.
-    pub fn note_read(&mut self, tail: TailChecksum, head: Option<HeadChecksum>) {
+    pub fn note_read(&mut self, read: ReadChecksums) {
+        let ReadChecksums {
+            tail,
+            head,
+            samples,
+        } = read;
         if self.tail.is_none_or(|old| old.position < tail.position) {
             self.tail = Some(tail);
         }
@@ -124,6 +140,7 @@ impl KnownLog {
         if let Some(head) = head.filter(|head| head.length > old_head.length) {
             *old_head = head;
         }
+        self.samples.extend(&samples);
     }
 }
 
@@ -162,6 +179,20 @@ pub enum BatchState {
     Pending,
     /// Matomo has answered that it has the batch.
     Acknowledged,
+    /// Given up: it could not be settled, which was reported.
+    Unconfirmed,
+}
+
+impl BatchState {
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Acknowledged, Self::Unconfirmed];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Acknowledged => "acknowledged",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
 }
 
 /// An open batch as the ledger stores it.
@@ -169,8 +200,8 @@ pub enum BatchState {
 pub struct BatchEntry {
     /// The checksum of the target.
     pub target: Checksum,
-    /// Milliseconds since 1970 (UTC).
-    pub sent_at: u64,
+    /// Just before it was sent.
+    pub sent: SentAt,
     /// The number of hits.
     pub hits: u64,
     /// The numbers of the lines, for people. May be incomplete.
@@ -180,6 +211,9 @@ pub struct BatchEntry {
     pub lines: LogRanges,
     #[serde(skip)]
     pub state: BatchState,
+    /// How many runs have ended without settling it, after the one that sent it.
+    #[serde(skip)]
+    pub runs: u32,
     /// Hits that Matomo is known to have although the lines are not done.
     #[serde(skip)]
     pub recorded: Option<HitIds>,
@@ -191,11 +225,15 @@ pub struct BatchEntry {
 pub struct PendingBatch {
     pub id: BatchId,
     pub state: BatchState,
-    /// Just before it was sent: milliseconds since 1970 (UTC), by a clock that may have been set
-    /// since.
-    pub sent_at: u64,
+    /// How many runs have ended without settling it, after the one that sent it.
+    pub runs: u32,
+    sent: SentAt,
+    /// When this run learnt of it.
+    known_since: Instant,
     /// The number of hits.
     pub hits: u64,
+    /// The numbers of its lines, for people. May be incomplete.
+    pub numbers: LogRanges,
     /// For each log: its number, where it was last seen, and its lines in the batch.
     pub lines: Vec<(LogId, PathBuf, Ranges)>,
     /// Set if the batch was answered: Matomo has these of its hits and no others. Its lines are not
@@ -203,38 +241,101 @@ pub struct PendingBatch {
     pub recorded: Option<HitIds>,
 }
 
+impl PendingBatch {
+    /// How long ago it was sent, at least.
+    pub fn elapsed(&self) -> Duration {
+        self.sent.elapsed(self.known_since)
+    }
+
+    /// Where its lines are: `access.log: lines 3-5, 9`, for each log.
+    pub fn location(&self) -> String {
+        let of_log = |(log, path, _): &(LogId, PathBuf, Ranges)| {
+            let numbers = self.numbers.get(log).map(Ranges::as_some_numbers);
+            let numbers = numbers.map_or_else(String::new, |text| format!(": lines {text}"));
+            format!("{}{numbers}", path.display())
+        };
+        let logs: Vec<String> = self.lines.iter().map(of_log).collect();
+        logs.join("; ")
+    }
+}
+
+/// Lines that Matomo may or may not have, and what became of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnconfirmedLines {
+    pub log: String,
+    /// Their numbers: `3-5, 9`.
+    pub lines: String,
+    /// The number of hits.
+    pub hits: u64,
+    /// What was reported: why they are unconfirmed, and whether they were sent again.
+    pub outcome: String,
+}
+
+/// Unconfirmed lines as the ledger lists them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedLines {
+    pub target: Checksum,
+    pub lines: UnconfirmedLines,
+    /// Seconds since 1970 (UTC).
+    pub time: u64,
+    /// Whether a run that ended has reported them.
+    pub is_reported: bool,
+}
+
+/// What is no longer needed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    pub logs: Vec<LogId>,
+    pub batches: Vec<BatchId>,
+    /// Numbers of unconfirmed lines in their list.
+    pub unlisted: Vec<u64>,
+}
+
 /// What the ledger knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerState {
     pub salt: Salt,
-    /// When the ledger was last opened, in seconds since 1970 (UTC).
-    pub opened: u64,
+    /// When the ledger was last opened, in days since 1970 (UTC).
+    pub day: u64,
+    /// On how many days it was opened.
+    pub days: u64,
     pub next_log: u64,
     pub next_batch: u64,
     /// The text of each target, for people and for messages.
     pub targets: BTreeMap<Checksum, String>,
     pub logs: BTreeMap<LogId, KnownLog>,
     pub batches: BTreeMap<BatchId, BatchEntry>,
+    pub unconfirmed: BTreeMap<u64, ListedLines>,
 }
 
 impl LedgerState {
     pub fn new(salt: Salt) -> Self {
         Self {
             salt,
-            opened: 0,
+            day: 0,
+            days: 0,
             next_log: 1,
             next_batch: 1,
             targets: BTreeMap::new(),
             logs: BTreeMap::new(),
             batches: BTreeMap::new(),
+            unconfirmed: BTreeMap::new(),
         }
     }
 
     pub fn add_log(&mut self, fingerprint: Fingerprint) -> LogId {
         let log = LogId(self.next_log);
         self.next_log += 1;
-        self.logs.insert(log, KnownLog::new(fingerprint));
+        self.logs.insert(log, KnownLog::new(fingerprint, self.days));
         log
+    }
+
+    /// Lists unconfirmed lines. Returns their number in the list.
+    pub fn list(&mut self, lines: ListedLines) -> u64 {
+        let last = self.unconfirmed.last_key_value();
+        let id = last.map_or(1, |(id, _)| id.saturating_add(1));
+        self.unconfirmed.insert(id, lines);
+        id
     }
 
     pub fn add_batch(&mut self, entry: BatchEntry) -> BatchId {
@@ -251,8 +352,11 @@ impl LedgerState {
         ours.map(|(id, entry)| PendingBatch {
             id: *id,
             state: entry.state,
-            sent_at: entry.sent_at,
+            runs: entry.runs,
+            sent: entry.sent.clone(),
+            known_since: Instant::now(),
             hits: entry.hits,
+            numbers: entry.numbers.clone(),
             recorded: entry.recorded.clone(),
             lines: (entry.lines.iter())
                 .filter_map(|(log, ranges)| {
@@ -279,50 +383,66 @@ impl LedgerState {
         Some(lines)
     }
 
+    /// Whether no run has to send these lines.
     fn are_done(&self, lines: &LogRanges) -> bool {
         lines.iter().all(|(log, lines)| {
             let known = self.logs.get(log);
-            known.is_some_and(|known| known.done.contains_all(lines))
+            known.is_none_or(|known| known.done.contains_all(lines))
         })
     }
 
     /// Notes that the ledger is opened at `now` (seconds since 1970, UTC), and forgets what is no
-    /// longer needed. Returns the logs and batches that are forgotten.
-    ///
-    /// One run with a wrong clock must not forget logs that are in use, so a log also has to be too
-    /// old by the time of the run before.
-    pub fn open(&mut self, now: u64) -> (Vec<LogId>, Vec<BatchId>) {
-        let credible = now.min(self.opened);
-        self.opened = now;
-        // Another batch has made the lines done.
+    /// longer needed.
+    pub fn open(&mut self, now: u64) -> Forgotten {
+        if self.day != now / DAY {
+            self.day = now / DAY;
+            self.days += 1;
+        }
+        let days = self.days;
+        let is_pending = |state: &Self, log: &LogId| {
+            let mut entries = state.batches.values();
+            let is_given_up = |entry: &BatchEntry| entry.state == BatchState::Unconfirmed;
+            entries.any(|entry| entry.lines.contains_key(log) && !is_given_up(entry))
+        };
+        let mut by_age: Vec<_> = (self.logs.iter())
+            .map(|(id, log)| (log.fingerprint.seen, log.day, *id))
+            .collect();
+        by_age.sort_unstable();
+        let too_many = by_age.len().saturating_sub(MANY_LOGS);
+        let mut forgotten = Vec::new();
+        for (index, (seen, day, log)) in by_age.into_iter().enumerate() {
+            let max_age = match index < too_many {
+                true => MAX_LOG_AGE_IF_MANY,
+                false => MAX_LOG_AGE,
+            };
+            let is_old =
+                now.saturating_sub(seen) > max_age && days.saturating_sub(day) >= MIN_DAYS_IN_USE;
+            if is_old && !is_pending(self, &log) {
+                self.logs.remove(&log);
+                forgotten.push(log);
+            }
+        }
+        // Another batch has made the lines done, or their log is forgotten.
         let entries = self.batches.iter();
         let closed: Vec<BatchId> = entries
             .filter(|(_, entry)| self.are_done(&entry.lines))
             .map(|(id, _)| *id)
             .collect();
         self.batches.retain(|id, _| !closed.contains(id));
-        let is_pending = |state: &Self, log: &LogId| {
-            let mut entries = state.batches.values();
-            entries.any(|entry| entry.lines.contains_key(log))
+        let is_old = |listed: &ListedLines| {
+            listed.is_reported && now.saturating_sub(listed.time) > MAX_LOG_AGE
         };
-        let mut by_age: Vec<_> = (self.logs.iter())
-            .map(|(id, log)| (log.fingerprint.seen, *id))
+        let listed = self.unconfirmed.iter();
+        let unlisted: Vec<u64> = listed
+            .filter(|(_, listed)| is_old(listed))
+            .map(|(id, _)| *id)
             .collect();
-        by_age.sort_unstable();
-        let too_many = by_age.len().saturating_sub(MANY_LOGS);
-        let mut forgotten = Vec::new();
-        for (index, (seen, log)) in by_age.into_iter().enumerate() {
-            let max_age = match index < too_many {
-                true => MAX_LOG_AGE_IF_MANY,
-                false => MAX_LOG_AGE,
-            };
-            let is_old = credible.saturating_sub(seen) > max_age;
-            if is_old && !is_pending(self, &log) {
-                self.logs.remove(&log);
-                forgotten.push(log);
-            }
+        self.unconfirmed.retain(|id, _| !unlisted.contains(id));
+        Forgotten {
+            logs: forgotten,
+            batches: closed,
+            unlisted,
         }
-        (forgotten, closed)
     }
 }
 
@@ -350,13 +470,13 @@ mod tests {
             seen,
             end: None,
         };
-        KnownLog::new(fingerprint)
+        KnownLog::new(fingerprint, 0)
     }
 
     /// A state with logs of these numbers and times of last being seen.
     fn state(logs: &[(u64, u64)]) -> LedgerState {
         let mut state = LedgerState::new(Salt([7; 16]));
-        state.opened = NOW;
+        state.days = 100;
         for &(log, last) in logs {
             state.logs.insert(LogId(log), seen(log, last));
         }
@@ -376,11 +496,12 @@ mod tests {
     fn batch(log: u64) -> BatchEntry {
         BatchEntry {
             target: Checksum::of(b"target"),
-            sent_at: NOW * 1000,
+            sent: SentAt::default(),
             hits: 1,
             numbers: LogRanges::new(),
             lines: lines(log),
             state: BatchState::Pending,
+            runs: 0,
             recorded: None,
         }
     }
@@ -403,13 +524,30 @@ mod tests {
     }
 
     #[test]
-    fn one_run_with_a_wrong_clock_forgets_nothing() {
-        for wrong in [0, NOW + 10_000 * DAY] {
-            let mut state = state(&[(1, NOW - DAY)]);
-            state.open(wrong);
-            state.open(NOW + DAY);
-            assert_eq!(known(&state), [1], "clock at {wrong}");
+    fn runs_with_a_wrong_clock_forget_nothing() {
+        // Some runs are in the future, or the log was seen by a clock that was behind.
+        for (log_seen, wrong) in [(NOW, NOW + 10_000 * DAY), (NOW - 500 * DAY, NOW)] {
+            let mut state = LedgerState::new(Salt([7; 16]));
+            state.open(log_seen);
+            let log = state.add_log(seen(1, log_seen).fingerprint);
+            for run in 0..20 {
+                state.open(wrong + run * DAY);
+            }
+            assert!(state.logs.contains_key(&log), "{log_seen}");
+            for run in 0..500 {
+                state.open(wrong + run * DAY);
+            }
+            assert!(state.logs.is_empty());
         }
+    }
+
+    #[test]
+    fn runs_of_one_day_count_once() {
+        let mut state = LedgerState::new(Salt([7; 16]));
+        for second in 0..100 {
+            state.open(NOW + second);
+        }
+        assert_eq!((state.days, state.day), (1, 20_000));
     }
 
     #[test]
@@ -434,6 +572,28 @@ mod tests {
     }
 
     #[test]
+    fn unconfirmed_lines_are_listed_until_they_are_reported_and_old() {
+        let mut state = state(&[]);
+        let listed = |time: u64, is_reported: bool| ListedLines {
+            target: Checksum::of(b"target"),
+            lines: UnconfirmedLines {
+                log: "access.log".to_owned(),
+                lines: "1".to_owned(),
+                hits: 1,
+                outcome: String::new(),
+            },
+            time,
+            is_reported,
+        };
+        let old = NOW - 401 * DAY;
+        state.list(listed(old, false));
+        let second = state.list(listed(old, true));
+        state.list(listed(NOW - DAY, true));
+        assert_eq!(state.open(NOW).unlisted, [second]);
+        assert_eq!(state.unconfirmed.len(), 2);
+    }
+
+    #[test]
     fn confirming_a_batch_marks_its_lines_as_done() {
         let mut state = state(&[(1, NOW), (2, NOW)]);
         let confirmed = state.add_batch(batch(1));
@@ -454,9 +614,9 @@ mod tests {
             ..batch(1)
         });
         let other = state.add_batch(batch(1));
-        assert_eq!(state.open(NOW), (vec![], vec![]));
+        assert_eq!(state.open(NOW), Forgotten::default());
         state.confirm(other);
-        assert_eq!(state.open(NOW), (vec![], vec![recorded]));
+        assert_eq!(state.open(NOW).batches, [recorded]);
         assert!(state.batches.is_empty());
     }
 }

@@ -1,12 +1,12 @@
 //! Records what becomes of each batch and line: in the ledger, in the account and on the console.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::buffer::{Buffer, HitOutcome};
 use super::context::Context;
 use crate::error::Result;
-use crate::ledger::{BatchId, BatchLines, LogId};
+use crate::ledger::{BatchId, BatchLines, LogId, Ranges, UnconfirmedLines};
 use crate::matomo::outcome::{Acknowledged, Refused};
 use crate::report::Count;
 
@@ -271,23 +271,72 @@ impl Acks {
             .try_for_each(|(line, original)| rejects.add(&file, line.line, reason, original))
     }
 
-    /// Where these requests come from: `file:line`, or the first and the last line.
-    pub fn location(&self, buffer: &Buffer, requests: &[u32]) -> String {
-        let lines = || {
-            requests
-                .iter()
-                .map(|request| buffer.group(*request))
-                .map(|group| (group.file, group.position.line))
+    /// Lists the lines of unconfirmed requests in the ledger, with what becomes of them. What is
+    /// reported is on disk first.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn list(&self, buffer: &Buffer, requests: &[u32], outcome: &str) -> Result<()> {
+        let Some(ledger) = &self.context.ledger else {
+            return Ok(());
         };
-        let (Some(first), Some(last)) = (lines().min(), lines().max()) else {
-            return String::new();
-        };
-        let name = |file| self.file_name(file);
-        match (first, last) {
-            (first, last) if first == last => format!("{}:{}", name(first.0), first.1),
-            ((file, from), (same, to)) if file == same => format!("{}:{from}-{to}", name(file)),
-            ((file, from), (other, to)) => format!("{}:{from} to {}:{to}", name(file), name(other)),
+        for (file, lines) in self.lines(buffer, requests) {
+            let hits = requests.iter();
+            let hits = hits.filter(|request| buffer.group(**request).file == file);
+            ledger.list_unconfirmed(UnconfirmedLines {
+                log: self.file_name(file),
+                lines: lines.as_numbers(),
+                hits: hits.count() as u64,
+                outcome: outcome.to_owned(),
+            })?;
         }
+        Ok(())
+    }
+
+    /// The numbers of the lines of these requests, for each file.
+    fn lines(&self, buffer: &Buffer, requests: &[u32]) -> BTreeMap<u32, Ranges> {
+        let mut lines: BTreeMap<u32, Ranges> = BTreeMap::new();
+        for request in requests {
+            let group = buffer.group(*request);
+            let of_file = lines.entry(group.file).or_default();
+            for position in group.positions() {
+                of_file.insert(position.line..position.line.saturating_add(1), 1);
+            }
+        }
+        lines
+    }
+
+    /// Where these requests come from: `access.log:3-5, 9`, for each file. With a state directory,
+    /// a long list ends early, because the ledger has all of it.
+    pub fn location(&self, buffer: &Buffer, requests: &[u32]) -> String {
+        let is_listed = self
+            .context
+            .ledger
+            .as_ref()
+            .is_some_and(|it| it.is_on_disk());
+        let of_file = |(file, lines): (u32, Ranges)| {
+            let numbers = match is_listed {
+                true => lines.as_some_numbers(),
+                false => lines.as_numbers(),
+            };
+            format!("{}:{numbers}", self.file_name(file))
+        };
+        // A refused request is named by the first line of its session.
+        let lines = match requests {
+            [request] => {
+                let group = buffer.group(*request);
+                let first = group.position.line;
+                let mut lines = Ranges::default();
+                lines.insert(first..first.saturating_add(1), 1);
+                [(group.file, lines)].into()
+            }
+            _ => self.lines(buffer, requests),
+        };
+        lines
+            .into_iter()
+            .map(of_file)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     fn file_name(&self, file: u32) -> String {

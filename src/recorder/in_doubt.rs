@@ -5,6 +5,11 @@ use clap::ValueEnum;
 
 use crate::matomo::visit_log::LookupError;
 
+/// When Matomo is asked which hits it has of a request that it has not answered, in time-outs since
+/// the request was sent. The server may still be working on it, so what is missing is sent again
+/// only after the last time.
+pub const UNANSWERED_LOOKUPS: [u32; 2] = [1, 2];
+
 /// The policy for unconfirmed hits that Matomo cannot be asked about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum InDoubt {

@@ -33,7 +33,7 @@ use crate::shutdown::Shutdown;
 use adaptive::{BatchSize, Concurrency, Controller, Semaphore};
 use buffer::Buffer;
 pub use context::Context;
-pub use in_doubt::{Decision, InDoubt};
+pub use in_doubt::{Decision, InDoubt, UNANSWERED_LOOKUPS};
 use queue::CHUNK_BYTES;
 pub use queue::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
 use sender::Sender;

@@ -13,7 +13,7 @@ use super::adaptive::{LoadSignal, Permit, RequestLoad, Semaphore};
 use super::batch::{Batch, BatchIter};
 use super::buffer::{Buffer, HitOutcome};
 use super::context::Context;
-use super::in_doubt::Decision;
+use super::in_doubt::{Decision, UNANSWERED_LOOKUPS};
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::matomo::api::ApiError;
@@ -331,12 +331,10 @@ impl Sender {
         let context = Arc::clone(&self.context);
         context.console.debug(1, || unconfirmed.detail.clone());
         let timeout = context.options.timeout;
-        // When to ask, in time-outs after sending. Without a response the server may still be
-        // working; if we gave up waiting, it gets as long again.
-        let lookups: &[u32] = match (unconfirmed.unanswered_since, unconfirmed.split) {
-            (None, _) => &[0],
-            (Some(_), true) => &[1],
-            (Some(_), false) => &[1, 2],
+        // When to ask, in time-outs after sending.
+        let lookups: &[u32] = match unconfirmed.unanswered_since {
+            None => &[0],
+            Some(_) => &UNANSWERED_LOOKUPS,
         };
         for timeouts in lookups {
             if let Some(sent_at) = unconfirmed.unanswered_since {
@@ -373,10 +371,18 @@ impl Sender {
             let recorded = match policy.decide(lookup, context.stop.requested(), &subject) {
                 Decision::Settle(recorded) => recorded,
                 Decision::Resend(warning) => {
+                    if let Err(error) = self.acks.list(buffer, &batch.requests, &warning) {
+                        self.acks.leave_unconfirmed(buffer, &batch.requests);
+                        return NextStep::Stop(error.to_string());
+                    }
                     context.console.warn_incomplete(warning);
                     return self.resend(buffer, batch, unconfirmed);
                 }
                 Decision::Skip(warning) => {
+                    if let Err(error) = self.acks.list(buffer, &batch.requests, &warning) {
+                        self.acks.leave_unconfirmed(buffer, &batch.requests);
+                        return NextStep::Stop(error.to_string());
+                    }
                     context.console.warn_incomplete(warning);
                     self.acks
                         .settle_all(buffer, &batch.requests, HitOutcome::Unconfirmed);

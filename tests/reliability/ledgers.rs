@@ -1,11 +1,15 @@
 //! The state directory: full, locked, damaged or of a newer version; and when it is used.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::fake::{Faults, Options};
+use crate::support::fake::{Fault, Faults, Options, When};
 use rusqlite::Connection;
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::process::geteuid;
 
 use super::numbered::{assert_each_once, log};
 use super::world::{World, assert_adds_up};
@@ -209,4 +213,138 @@ fn spools_of_another_site_are_reported() {
         "or remove the file",
     ]);
     assert_each_once(&world.sandbox, 20..40);
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_state_directory_that_others_can_change_is_refused_with_the_command_that_helps() {
+    let world = world();
+    let dir = world.state_dir();
+    fs::create_dir(&dir).unwrap();
+    for mode in [0o777, 0o775, 0o1777] {
+        set_mode(&dir, mode);
+        let expected = ["state can be changed by other users", "`chmod go-w state`"];
+        world.import("access.log").exits(1).says(&expected);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    }
+    set_mode(&dir, 0o755);
+    world.import("access.log").exits(0);
+    assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn links_in_a_state_directory_are_refused_and_not_followed() {
+    for name in [
+        "lock",
+        "ledger.db",
+        "ledger.db.new",
+        "ledger.db-wal",
+        "spool.x",
+    ] {
+        let world = world();
+        let (dir, victim) = (world.state_dir(), world.folder.file("victim"));
+        fs::create_dir(&dir).unwrap();
+        set_mode(&dir, 0o700);
+        fs::write(&victim, "precious").unwrap();
+        symlink(&victim, dir.join(name)).unwrap();
+        let command = format!("`rm state/{name}`");
+        let expected = ["is a link", &command];
+        world.import("access.log").exits(1).says(&expected);
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_each_once(&world.sandbox, 0..0);
+    }
+}
+
+#[test]
+fn a_named_pipe_in_a_state_directory_does_not_block_the_run() {
+    let world = world();
+    let dir = world.state_dir();
+    fs::create_dir(&dir).unwrap();
+    set_mode(&dir, 0o700);
+    mkfifoat(CWD, dir.join("ledger.db"), Mode::from_raw_mode(0o600)).unwrap();
+    world
+        .import("access.log")
+        .exits(1)
+        .says(&["is not a plain file"]);
+}
+
+/// Whether this test can give files to other users. Says so if not.
+fn is_root() -> bool {
+    let is_root = geteuid().is_root();
+    if !is_root {
+        eprintln!("skipped: only root can give files away");
+    }
+    is_root
+}
+
+#[test]
+fn a_state_directory_of_another_user_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let world = world();
+    let dir = world.state_dir();
+    fs::create_dir(&dir).unwrap();
+    set_mode(&dir, 0o700);
+    chown(&dir, Some(65534), None).unwrap();
+    let expected = [
+        "state belongs to another user (uid 65534)",
+        "`chown -Rh 0 state`",
+        "another --state-dir",
+    ];
+    world.import("access.log").exits(1).says(&expected);
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    chown(&dir, Some(0), None).unwrap();
+    world.import("access.log").exits(0);
+    assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn a_link_of_another_user_to_a_state_directory_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let world = world();
+    let ours = world.folder.file("ours");
+    fs::create_dir(&ours).unwrap();
+    set_mode(&ours, 0o700);
+    symlink(&ours, world.state_dir()).unwrap();
+    world.import("access.log").exits(0);
+    lchown(world.state_dir(), Some(65534), None).unwrap();
+    world
+        .import("access.log")
+        .exits(1)
+        .says(&["belongs to another user"]);
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing_in_a_folder_of_another_user() {
+    let world = World::new(Duration::ZERO);
+    let world = world.args("--recorders=1 --recorder-max-payload-size=10 --retry-max-attempts=1");
+    let (foreign, temporary) = (world.folder.file("logs"), world.folder.file("tmp"));
+    fs::create_dir(&foreign).unwrap();
+    fs::create_dir(&temporary).unwrap();
+    world.folder.write("logs/access.log", log(0..LINES, 50));
+    // Others can write to it, or own it.
+    set_mode(&foreign, 0o777);
+    let run = || {
+        world.sandbox.set_faults(Faults {
+            rules: vec![(When::From(3), Fault::Busy(503, None))],
+            ..Faults::default()
+        });
+        let program = world.without_ledger().arg("logs/access.log");
+        let program = program.env("TMPDIR", temporary.to_str().unwrap());
+        let ended = assert_adds_up(program.run()).exits(1);
+        ended.says(&["--state-dir=", "tmp/import-logs-state"]);
+        assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1);
+    };
+    run();
+    set_mode(&foreign, 0o755);
+    if is_root() {
+        chown(&foreign, Some(65534), None).unwrap();
+        run();
+    }
 }

@@ -17,5 +17,7 @@ mod kills; // killed at random moments
 mod ledgers; // damaged, locked and full state directories
 mod model; // everything in random order
 mod resuming; // stopped and resumed
+mod settling; // what a killed run leaves
 mod spools; // pipes, when something else fails
+mod status; // --status and --forget
 mod undisturbed; // complete runs

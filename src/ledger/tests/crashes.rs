@@ -156,16 +156,18 @@ fn a_ledger_in_memory_can_be_saved_to_disk() {
     assert_eq!(import(&ledger, &path), 10);
     append(&path, &numbered(10..15));
     let salt = ledger.salt();
-    let state = dir.path().join("state");
-    ledger.save_to(&state).unwrap();
+    let state = ledger.save_in(dir.path()).unwrap();
+    assert_eq!(state, dir.path().join("import-logs-state"));
     drop(ledger);
     let opened = open(&state);
     assert_eq!(opened.ledger.salt(), salt);
     assert_eq!(import(&opened.ledger, &path), 5);
     drop(opened);
     let another = Ledger::in_memory(&target("1")).unwrap();
-    let error = another.save_to(&state).unwrap_err().to_string();
-    assert!(error.contains("holds a ledger already"), "{error}");
+    // Something else has the next name.
+    std::os::unix::fs::symlink("/nowhere", dir.path().join("import-logs-state-2")).unwrap();
+    let state = another.save_in(dir.path()).unwrap();
+    assert_eq!(state, dir.path().join("import-logs-state-3"));
 }
 
 #[test]

@@ -110,9 +110,13 @@ fn a_truncated_database_is_found() {
     let whole = fs::read(scene.database()).unwrap();
     for length in (0..whole.len()).step_by(512) {
         fs::write(scene.database(), &whole[..length]).unwrap();
-        let error = scene.check("").unwrap_or_default();
-        assert!(error.contains("is damaged"), "{length}: {error}");
-        scene.forget_damage();
+        if let Some(error) = scene.check(&length.to_string()) {
+            assert!(error.contains("is damaged"), "{length}: {error}");
+            scene.forget_damage();
+        } else {
+            // The last page may be free.
+            assert!(length + 4096 > whole.len(), "{length}");
+        }
     }
 }
 

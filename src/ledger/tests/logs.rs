@@ -127,6 +127,7 @@ fn a_compressed_log_that_is_done_is_not_decompressed_again() {
         path,
         file: FileId::from(&fs::metadata(path).unwrap()),
         is_compressed: true,
+        may_be_copy: true,
         content: &mut Unreadable,
     });
     assert_eq!(state.unwrap().change, FileChange::Done);
@@ -161,12 +162,74 @@ fn a_log_truncated_to_nothing_starts_over_each_time() {
 }
 
 #[test]
-fn a_shorter_log_with_the_same_beginning_is_another_log() {
+fn a_beginning_of_a_known_log_has_nothing_of_its_own() {
     let logs = Logs::new();
-    append(&logs.path("log"), &numbered(0..100));
+    let text = numbered(0..1000);
+    append(&logs.path("log"), &text);
+    assert_eq!(logs.run("log").1, 1000);
+    // A copy that is still being made, of any length.
+    for length in [40, 1000, 5000, 20_000, text.len() - 1] {
+        fs::write(logs.path("log.1"), &text[..length]).unwrap();
+        let results = logs.run_all(&["log", "log.1"]);
+        assert_eq!(results[1], (FileChange::Beginning, 0), "{length}");
+    }
+    fs::write(logs.path("log.1"), &text).unwrap();
+    fs::write(logs.path("log"), numbered(1000..1010)).unwrap();
+    let results = logs.run_all(&["log", "log.1"]);
+    assert_eq!(
+        results,
+        [(FileChange::Truncated, 10), (FileChange::Done, 0)]
+    );
+}
+
+#[test]
+fn a_compressed_beginning_of_a_known_log_has_nothing_of_its_own() {
+    let logs = Logs::new();
+    append(&logs.path("log"), &numbered(0..1000));
+    append(&logs.path("begin"), &numbered(0..700));
     logs.run("log");
-    fs::write(logs.path("log"), numbered(0..90)).unwrap();
-    assert_eq!(logs.run("log"), (FileChange::Truncated, 90));
+    compress(&logs.path("begin"), &logs.path("log.1.gz"));
+    let results = logs.run_all(&["log", "log.1.gz"]);
+    assert_eq!(results[1], (FileChange::Beginning, 0));
+}
+
+#[test]
+fn a_beginning_of_a_log_of_this_run_has_nothing_of_its_own() {
+    let logs = Logs::new();
+    append(&logs.path("log"), &numbered(0..1000));
+    append(&logs.path("log.1"), &numbered(0..900));
+    let results = logs.run_all(&["log", "log.1"]);
+    assert_eq!(
+        results,
+        [(FileChange::New, 1000), (FileChange::Beginning, 0)]
+    );
+}
+
+#[test]
+fn a_shorter_copy_that_has_grown_on_its_own_loses_nothing() {
+    let logs = Logs::new();
+    append(&logs.path("log"), &numbered(0..1000));
+    logs.run("log");
+    append(&logs.path("copy"), &numbered(0..600));
+    append(&logs.path("copy"), &numbered(5000..5100));
+    let results = logs.run_all(&["log", "copy"]);
+    assert_eq!(results[1], (FileChange::Copied, 100));
+    append(&logs.path("copy"), &numbered(5100..5110));
+    assert_eq!(logs.run("copy"), (FileChange::Grown, 10));
+}
+
+#[test]
+fn what_cannot_be_compared_with_a_log_that_is_gone_is_read() {
+    let logs = Logs::new();
+    append(&logs.path("log"), &numbered(0..1000));
+    logs.run("log");
+    fs::write(logs.path("log"), numbered(0..900)).unwrap();
+    let (change, sent) = logs.run("log");
+    // Only the lines before the last sample are certainly the same.
+    assert!(
+        change == FileChange::Copied && (1..450).contains(&sent),
+        "{sent}"
+    );
 }
 
 #[test]
@@ -364,6 +427,7 @@ fn a_log_that_cannot_be_read_is_named_in_the_error() {
         path,
         file: FileId::from(&fs::metadata(path).unwrap()),
         is_compressed: true,
+        may_be_copy: true,
         content: &mut Truncated,
     };
     let error = ledger.lookup(probe).unwrap_err().to_string();
@@ -392,6 +456,7 @@ fn the_log_of_a_pending_batch_is_found_again() {
             path,
             file,
             is_compressed: false,
+            may_be_copy: true,
             content: &mut File::open(path).unwrap(),
         };
         opened.ledger.matches(*log, probe).unwrap()

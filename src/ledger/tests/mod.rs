@@ -75,6 +75,7 @@ fn lookup_as(ledger: &Ledger, path: &Path, file: FileId) -> LogState {
         path,
         file,
         is_compressed: path.extension().is_some_and(|extension| extension == "gz"),
+        may_be_copy: true,
         content: &mut content,
     };
     ledger.lookup(probe).unwrap()
@@ -110,7 +111,10 @@ fn line(log: LogId, range: Range<u64>) -> LogRanges {
 /// Sends all lines of a log that are not done in one batch. Returns their number.
 fn import(ledger: &Ledger, path: &Path) -> usize {
     let state = lookup(ledger, path);
-    if matches!(state.change, FileChange::Done | FileChange::ReadAlready) {
+    if matches!(
+        state.change,
+        FileChange::Done | FileChange::ReadAlready | FileChange::Beginning
+    ) {
         return 0;
     }
     let content = decompress(path);

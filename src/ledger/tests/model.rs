@@ -167,7 +167,10 @@ impl Model {
         let mut batches = 0;
         for path in self.logs() {
             let state = lookup(&ledger, &path);
-            if matches!(state.change, FileChange::Done | FileChange::ReadAlready) {
+            if matches!(
+                state.change,
+                FileChange::Done | FileChange::ReadAlready | FileChange::Beginning
+            ) {
                 continue;
             }
             let content = decompress(&path);
@@ -212,6 +215,7 @@ fn matches(ledger: &Ledger, log: LogId, path: &Path) -> bool {
         path,
         file: FileId::from(&fs::metadata(path).unwrap()),
         is_compressed: false,
+        may_be_copy: true,
         content: &mut InMemory(decompress(path)),
     };
     ledger.matches(log, probe).unwrap()
