@@ -86,17 +86,15 @@ fn if_matomo_cannot_be_asked_nothing_is_lost_and_possible_duplicates_are_listed(
 
 /// The numbers of the lines that were reported as possible duplicates.
 fn listed(messages: &str) -> BTreeSet<usize> {
-    let place = Regex::new(r"access\.log:(\d+)(?:-(\d+))? are unconfirmed").unwrap();
+    let place = Regex::new(r"access\.log:([-, \d]+) are unconfirmed").unwrap();
     let mut numbers = BTreeSet::new();
     for found in place.captures_iter(messages) {
-        let end = |group| {
-            found
-                .get(group)
-                .map(|m| m.as_str().parse::<usize>().unwrap())
-        };
-        let first = end(1).unwrap();
-        // Lines are counted from 1, numbers from 0.
-        numbers.extend(first - 1..end(2).unwrap_or(first));
+        for part in found[1].split(", ") {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            // Lines are counted from 1, numbers from 0.
+            let first = first.parse::<usize>().unwrap() - 1;
+            numbers.extend(first..last.parse().unwrap());
+        }
     }
     numbers
 }
