@@ -86,17 +86,14 @@ fn if_matomo_cannot_be_asked_nothing_is_lost_and_possible_duplicates_are_listed(
 
 /// The numbers of the lines that were reported as possible duplicates.
 fn listed(messages: &str) -> BTreeSet<usize> {
-    let place = Regex::new(r"access\.log:(\d+)(?:-(\d+))? are unconfirmed").unwrap();
-    let mut numbers = BTreeSet::new();
-    for found in place.captures_iter(messages) {
-        let end = |group| {
-            found
-                .get(group)
-                .map(|m| m.as_str().parse::<usize>().unwrap())
-        };
-        let first = end(1).unwrap();
-        // Lines are counted from 1, numbers from 0.
-        numbers.extend(first - 1..end(2).unwrap_or(first));
-    }
-    numbers
+    let places = Regex::new(r"access\.log:([\d, -]+) are unconfirmed").unwrap();
+    let ranges = |found: regex::Captures| -> Vec<usize> {
+        let ranges = found[1].split(", ").map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            // Lines are counted from 1, numbers from 0.
+            first.parse::<usize>().unwrap() - 1..last.parse().unwrap()
+        });
+        ranges.flatten().collect()
+    };
+    places.captures_iter(messages).flat_map(ranges).collect()
 }
