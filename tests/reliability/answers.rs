@@ -6,7 +6,7 @@ use crate::support::fake::{Fault, Faults, Options, Tokens, When};
 use import_logs::secret::Secret;
 
 use super::job::at_once;
-use super::numbered::{assert_each_once, faults, log};
+use super::numbered::{assert_each_once, faults, log, stored};
 use super::world::{TIMEOUT, World, assert_adds_up};
 use crate::support::stored::options;
 use crate::support::{Ended, Program};
@@ -185,11 +185,13 @@ fn hits_acknowledged_before_the_server_went_down_are_not_sent_again() {
             "--recorders={recorders} --recorder-max-payload-size=10"
         ));
         let ended: Ended = world.import("access.log").exits(1);
-        let summary = ended.summary();
-        assert_eq!(summary.get("imported"), 50, "{ended}");
+        // The first hits of a day are a batch of their own.
+        let there = stored(&world.sandbox).len() as u64;
+        assert!((5..=50).contains(&there), "{ended}");
+        assert_eq!(ended.summary().get("imported"), there, "{ended}");
         world.sandbox.set_faults(Faults::default());
         let summary = world.import("access.log").exits(0).summary();
-        assert_eq!(summary.get("imported"), LINES as u64 - 50);
+        assert_eq!(summary.get("imported"), LINES as u64 - there);
         assert_each_once(&world.sandbox, 0..LINES);
     }
 }

@@ -86,15 +86,14 @@ fn if_matomo_cannot_be_asked_nothing_is_lost_and_possible_duplicates_are_listed(
 
 /// The numbers of the lines that were reported as possible duplicates.
 fn listed(messages: &str) -> BTreeSet<usize> {
-    let place = Regex::new(r"access\.log:([-, \d]+) are unconfirmed").unwrap();
-    let mut numbers = BTreeSet::new();
-    for found in place.captures_iter(messages) {
-        for part in found[1].split(", ") {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
+    let places = Regex::new(r"access\.log:([\d, -]+) are unconfirmed").unwrap();
+    let ranges = |found: regex::Captures| -> Vec<usize> {
+        let ranges = found[1].split(", ").map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
             // Lines are counted from 1, numbers from 0.
-            let first = first.parse::<usize>().unwrap() - 1;
-            numbers.extend(first..last.parse().unwrap());
-        }
-    }
-    numbers
+            first.parse::<usize>().unwrap() - 1..last.parse().unwrap()
+        });
+        ranges.flatten().collect()
+    };
+    places.captures_iter(messages).flat_map(ranges).collect()
 }
