@@ -186,10 +186,13 @@ fn hits_acknowledged_before_the_server_went_down_are_not_sent_again() {
         ));
         let ended: Ended = world.import("access.log").exits(1);
         let summary = ended.summary();
-        assert_eq!(summary.get("imported"), 50, "{ended}");
+        // Several recorders send the first hits of a day alone, so not all requests are full.
+        let imported = summary.get("imported");
+        let expected = if recorders == 1 { 50..=50 } else { 5..=50 };
+        assert!(expected.contains(&imported), "{ended}");
         world.sandbox.set_faults(Faults::default());
         let summary = world.import("access.log").exits(0).summary();
-        assert_eq!(summary.get("imported"), LINES as u64 - 50);
+        assert_eq!(summary.get("imported"), LINES as u64 - imported);
         assert_each_once(&world.sandbox, 0..LINES);
     }
 }
