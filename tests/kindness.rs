@@ -216,7 +216,7 @@ fn crowded_above_four() -> FakeMatomo {
 #[test]
 fn auto_finds_how_many_requests_at_once_suit_the_server() {
     let sandbox = crowded_above_four();
-    let args = "--recorders=auto --recorder-max-payload-size=5";
+    let args = "--recorders=auto --recorder-max-payload-size=5 --read-back=off";
     let ended = import(&sandbox, log_of(2000, 400), args);
     assert_each_once(&sandbox, 2000);
     let settled: usize = ended
