@@ -28,6 +28,7 @@
 //! - Each open log has a reader thread, which decompresses ahead.
 //! - Each recorder is a thread. It takes chunks of requests from a bounded channel and sends them
 //!   in batches. All requests of a visitor go to the same recorder.
+//! - One thread does the input and output of all HTTP requests; their senders wait for it.
 //! - Progress is printed by a thread of its own, and an API call can run on one.
 //! - Signal handlers set a flag. All threads check it, or wait with [`shutdown::Shutdown::wait`].
 //!
