@@ -30,6 +30,7 @@
 //!   in batches. All requests of a visitor go to the same recorder.
 //! - The read-back thread asks Matomo whether it has what it acknowledged.
 //! - The ledger's thread writes the database.
+//! - One thread does the input and output of all HTTP requests; their senders wait for it.
 //! - Progress is printed by a thread of its own, and an API call can run on one.
 //! - Signal handlers set a flag. All threads check it, or wait with [`shutdown::Shutdown::wait`].
 //!

@@ -8,8 +8,8 @@
 //!
 //! The other files handle what is special: [`sessions`] the lines of radio logs, [`spool`] pipes,
 //! which cannot be read twice, and [`recovery`] the batches that an interrupted run left pending.
-//! [`verify`] asks Matomo for the hits of lines that are done. [`rescue`] saves the pipes of a run that
-//! fails early.
+//! [`verify`] asks Matomo for the hits of lines that are done. [`rescue`] saves the pipes of a run
+//! that fails early.
 
 pub mod dump;
 mod file;

@@ -1,5 +1,5 @@
 //! Saves pipes if a run fails before its ledger is open: wrong options, a missing file, a URL that
-//! cannot be used. Whoever filled the pipe may not be able to do so again.
+//! cannot be used. What was in a pipe cannot be read again.
 
 use std::ffi::OsString;
 use std::fs;

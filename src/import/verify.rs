@@ -154,7 +154,7 @@ impl Importer {
         Ok(())
     }
 
-    /// The logs of which the ledger has lines.
+    /// The logs that have lines in the ledger.
     fn verified_logs<'s>(&self, sources: &'s [Source]) -> Result<Vec<VerifiedLog<'s>>> {
         let mut logs = Vec::new();
         for source in sources {

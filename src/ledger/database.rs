@@ -105,7 +105,7 @@ impl From<&LedgerState> for Meta {
 /// A change of the ledger that is written to the database.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// For [`super::writer::Writer::flush`], which waits for all changes before it.
+    /// For [`super::writer::LedgerWriter::flush`], which waits for all changes before it.
     Nothing,
     Opened(Meta),
     Target(Checksum, String),
@@ -147,8 +147,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the database in a locked directory and reads it. If there is none, it is created, from
-    /// the files of an earlier version if there are any.
+    /// Opens the database in a locked directory and reads it. A missing one is created, from the
+    /// files of an earlier version if there are any.
     ///
     /// # Errors
     ///
@@ -552,7 +552,7 @@ fn quarantine(dir: &Path, error: &rusqlite::Error) -> Error {
     if let Err(error) = fs::rename(&path, &broken) {
         return io_error("rename", &path, &error);
     }
-    // There is none if the last run closed the database.
+    // The last run removed it if it closed the database.
     let _ = fs::rename(dir.join(WAL), broken_wal);
     Error::stopped(format!(
         "{} is damaged ({error}) and kept as {}; {}",

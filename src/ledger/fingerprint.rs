@@ -304,8 +304,8 @@ impl Samples {
         }
     }
 
-    /// Whether the last sample in the first bytes of a file, at most [`MAX_SAMPLE_BYTES`], matches. Returns `false` if there is
-    /// none.
+    /// Whether the last sample in the first bytes of a file, at most [`MAX_SAMPLE_BYTES`], matches.
+    /// Returns `false` without a sample.
     pub fn match_beginning(&self, bytes: &[u8]) -> bool {
         let samples = Self::positions().zip(&self.0);
         let mut inside = samples.take_while(|((_, position), _)| *position <= bytes.len() as u64);

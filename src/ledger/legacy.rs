@@ -27,7 +27,7 @@ const OLD_SNAPSHOT: &str = "ledger.json.old";
 const JOURNAL_PREFIX: &str = "journal.";
 
 #[derive(Deserialize)]
-enum Record {
+enum LegacyRecord {
     #[serde(rename = "journal")]
     Header { salt: String },
     #[serde(rename = "seen")]
@@ -246,7 +246,7 @@ fn parse_salt(text: &str) -> Option<Salt> {
 }
 
 /// Reads a line of a journal. Returns `None` if it was torn or damaged.
-fn parse_record(line: &[u8]) -> Option<Record> {
+fn parse_record(line: &[u8]) -> Option<LegacyRecord> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let (checksum, rest) = line.split_at_checked(Checksum::HEX_DIGITS)?;
     let json = rest.strip_prefix(b" ")?;
@@ -269,18 +269,18 @@ fn convert(entry: Entry) -> BatchEntry {
     }
 }
 
-fn apply(state: &mut LedgerState, record: Record, path: &Path) -> Result<()> {
+fn apply(state: &mut LedgerState, record: LegacyRecord, path: &Path) -> Result<()> {
     match record {
-        Record::Header { salt } if parse_salt(&salt) == Some(state.salt) => {}
-        Record::Header { .. } => return Err(damaged(path, "it belongs to another ledger")),
-        Record::Seen { log, fingerprint } => {
+        LegacyRecord::Header { salt } if parse_salt(&salt) == Some(state.salt) => {}
+        LegacyRecord::Header { .. } => return Err(damaged(path, "it belongs to another ledger")),
+        LegacyRecord::Seen { log, fingerprint } => {
             state.next_log = state.next_log.max(log.0.saturating_add(1));
             match state.logs.get_mut(&log) {
                 Some(known) => known.fingerprint = fingerprint,
                 None => drop(state.logs.insert(log, KnownLog::new(fingerprint, 0))),
             }
         }
-        Record::Read { log, tail, head } => {
+        LegacyRecord::Read { log, tail, head } => {
             if let Some(known) = state.logs.get_mut(&log) {
                 known.note_read(ReadChecksums {
                     tail,
@@ -289,18 +289,18 @@ fn apply(state: &mut LedgerState, record: Record, path: &Path) -> Result<()> {
                 });
             }
         }
-        Record::MarkedDone { lines } => state.mark_done(&lines),
-        Record::Pending { batch, entry } => {
+        LegacyRecord::MarkedDone { lines } => state.mark_done(&lines),
+        LegacyRecord::Pending { batch, entry } => {
             state.next_batch = state.next_batch.max(batch.0.saturating_add(1));
             state.batches.insert(batch, convert(entry));
         }
-        Record::Confirmed { batch } => drop(state.confirm(batch)),
-        Record::Recorded { batch, hit_ids } => {
+        LegacyRecord::Confirmed { batch } => drop(state.confirm(batch)),
+        LegacyRecord::Recorded { batch, hit_ids } => {
             if let Some(entry) = state.batches.get_mut(&batch) {
                 entry.recorded = Some(hit_ids);
             }
         }
-        Record::Settled { batch, found } => {
+        LegacyRecord::Settled { batch, found } => {
             state.batches.remove(&batch);
             state.mark_done(&found);
         }

@@ -52,7 +52,7 @@ pub struct FileProbe<'a> {
     pub path: &'a Path,
     pub file: FileId,
     pub is_compressed: bool,
-    /// Whether it may be a shorter copy of a known log. A spool is none.
+    /// Whether it may be a shorter copy of a known log. A spool never is.
     pub may_be_copy: bool,
     pub content: &'a mut dyn ReadAt,
 }
@@ -491,7 +491,7 @@ impl Ledger {
         })
     }
 
-    /// Finds a log of which the file is only the beginning, so far as that goes. Also returns the
+    /// Finds a log that begins with all of this file. Also returns the
     /// lines that they share and that are done; `None` if the file has no others.
     fn find_longer(
         &self,
@@ -601,8 +601,8 @@ impl KnownLog {
         Ok(matches && (done_end <= self.read_position() || probe.has_byte_at(done_end - 1)?))
     }
 
-    /// Opens the file in which the log was last seen, if it still has the log and is another one than
-    /// `than`.
+    /// Opens the file in which the log was last seen, if it still has the log and is another one
+    /// than `than`.
     fn still_in_its_file(&self, than: &FileId) -> Option<LogFile> {
         let mut file = LogFile::open(&self.fingerprint.path.0).ok()??;
         let mut probe = file.probe();

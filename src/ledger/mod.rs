@@ -3,9 +3,9 @@
 //!
 //! For each log, recognized by its content (see `fingerprint`), the ledger keeps the lines that are
 //! done: all lines before a position, and ranges after it, in decompressed bytes. Recorders may
-//! therefore send batches in any order. A batch is *pending* from before it is sent until Matomo has
-//! answered, then *acknowledged*, and *confirmed* when its lines are done. A batch that is open when
-//! the ledger is opened was left by an interrupted run: the importer asks Matomo about it.
+//! therefore send batches in any order. A batch is *pending* from before it is sent until Matomo
+//! has answered, then *acknowledged*, and *confirmed* when its lines are done. A batch that is open
+//! when the ledger is opened was left by an interrupted run: the importer asks Matomo about it.
 //!
 //! The steps for a log:
 //!
@@ -13,13 +13,13 @@
 //! 2. [`Ledger::note_read`] takes each block before its lines are processed.
 //! 3. [`Ledger::mark_done`] takes lines that need no request.
 //! 4. [`Ledger::begin_batch`] takes a batch before it is sent; [`Ledger::confirm`],
-//!    [`Ledger::settle`] or [`Ledger::forget`] close it. [`Ledger::acknowledge`] comes in between if
-//!    the answer is not proof enough, and [`Ledger::note_recorded`] if its lines need other batches
-//!    as well.
+//!    [`Ledger::settle`] or [`Ledger::forget`] close it. [`Ledger::acknowledge`] comes in between
+//!    if the answer is not proof enough, and [`Ledger::note_recorded`] if its lines need other
+//!    batches as well.
 //!
-//! Each change is applied to the `LedgerState` in memory and sent to the `Writer`, whose thread
-//! writes it to the `Database`. Only the beginning of a batch waits for the disk: what a crash loses
-//! of the rest, the next run asks Matomo about.
+//! Each change is applied to the `LedgerState` in memory and sent to the `LedgerWriter`, whose
+//! thread writes it to the `Database`. Only the beginning of a batch waits for the disk: what a
+//! crash loses of the rest, the next run asks Matomo about.
 
 mod clock;
 mod database;
@@ -121,7 +121,7 @@ pub struct Ledger {
     target: Checksum,
     inner: Mutex<TrackedState>,
     /// `None` for a run without a state directory.
-    writer: Option<Writer>,
+    writer: Option<LedgerWriter>,
 }
 
 impl Ledger {
@@ -146,7 +146,7 @@ impl Ledger {
                 path.display()
             ));
         }
-        let ledger = Self::new(target, state, Some(Writer::start(database, lock)?));
+        let ledger = Self::new(target, state, Some(LedgerWriter::start(database, lock)?));
         ledger.lock().unmerged = unmerged;
         let (pending, unreported) = {
             let state = &ledger.lock().state;
@@ -169,7 +169,7 @@ impl Ledger {
         Ok(Self::new(target, LedgerState::new(Salt::random()?), None))
     }
 
-    fn new(target: &TargetKey, mut state: LedgerState, writer: Option<Writer>) -> Self {
+    fn new(target: &TargetKey, mut state: LedgerState, writer: Option<LedgerWriter>) -> Self {
         let (key, name) = (target.key(), target.text.clone());
         let forgotten = state.open(now());
         let mut changes = vec![Change::Opened((&state).into())];

@@ -135,7 +135,7 @@ impl Ranges {
         )
     }
 
-    /// Removes all ranges of `other`, each of which is a part of one here or not here at all. The
+    /// Removes all ranges of `other`. Each is a part of a range here, or not here at all. The
     /// numbers of lines are not kept.
     pub fn without(&self, other: &Ranges) -> Self {
         let mut left = Self::default();

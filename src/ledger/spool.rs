@@ -389,8 +389,8 @@ fn is_packed(path: &Path) -> io::Result<bool> {
     Ok(Decompressor::new(File::open(path)?)?.is_compressed())
 }
 
-/// The half line at the end of a spool, and its position. `None` if there is none, if it is longer
-/// than [`MAX_HALF_LINE_BYTES`], and if the spool is compressed.
+/// The half line at the end of a spool, and its position. `None` if the spool ends with a whole
+/// line or is compressed, or if the half line is longer than [`MAX_HALF_LINE_BYTES`].
 fn half_line(path: &Path) -> io::Result<Option<(u64, Vec<u8>)>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();

@@ -1,5 +1,5 @@
-//! `--status`, `--forget` and `--forget-unconfirmed`: shows people what a state directory knows, and
-//! removes parts of it.
+//! `--status`, `--forget` and `--forget-unconfirmed`: shows people what a state directory knows,
+//! and removes parts of it.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

@@ -20,7 +20,7 @@ const MAX_LAZY_CHANGES: usize = 1000;
 type Ticket = u64;
 
 #[derive(Debug)]
-pub struct Writer {
+pub struct LedgerWriter {
     shared: Arc<Shared>,
     /// `None` once it has ended.
     thread: Option<JoinHandle<()>>,
@@ -28,7 +28,7 @@ pub struct Writer {
 
 #[derive(Debug, Default)]
 struct Shared {
-    queue: Mutex<Queue>,
+    queue: Mutex<ChangeQueue>,
     /// Notified when a change is to be written.
     arrived: Condvar,
     /// Notified when a commit has ended.
@@ -36,7 +36,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct ChangeQueue {
     /// The changes that are not committed yet, with the tickets of those that are waited for.
     changes: VecDeque<(Change, Option<Ticket>)>,
     /// How many changes have arrived.
@@ -54,7 +54,7 @@ struct Queue {
     is_broken: bool,
 }
 
-impl Writer {
+impl LedgerWriter {
     /// Starts the thread. It holds the lock of the directory until it ends.
     pub fn start(mut database: Database, lock: StateLock) -> Result<Self> {
         let shared = Arc::new(Shared::default());
@@ -116,7 +116,7 @@ impl Writer {
     }
 }
 
-impl Queue {
+impl ChangeQueue {
     fn push(&mut self, change: Change, is_awaited: bool) -> Ticket {
         self.arrived += 1;
         let ticket = is_awaited.then_some(self.arrived);
@@ -125,7 +125,7 @@ impl Queue {
     }
 }
 
-impl Drop for Writer {
+impl Drop for LedgerWriter {
     /// Writes what is left, and closes the database.
     fn drop(&mut self) {
         self.shared.queue.lock().is_closing = true;
@@ -137,7 +137,7 @@ impl Drop for Writer {
 }
 
 impl Shared {
-    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+    fn wake(&self, mut queue: MutexGuard<'_, ChangeQueue>) {
         queue.is_urgent = true;
         drop(queue);
         self.arrived.notify_all();

@@ -71,7 +71,7 @@ pub enum Presence {
     Unknown,
 }
 
-/// A hit that stands for its batch.
+/// A hit that represents its batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Witness<'a> {
     pub idsite: &'a str,

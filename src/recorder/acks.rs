@@ -83,9 +83,9 @@ impl Acks {
         }
     }
 
-    /// Closes each batch whose lines are all settled: it is read back or confirmed in the ledger. If
-    /// only a part of a line's requests was sent, the batch stays open, so that the next run asks
-    /// Matomo first.
+    /// Closes each batch whose lines are all settled: it is read back or confirmed in the ledger.
+    /// If only a part of a line's requests was sent, the batch stays open, so that the next run
+    /// asks Matomo first.
     ///
     /// # Errors
     /// The ledger cannot be written.

@@ -17,12 +17,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// hits of a later epoch: recorders cannot wait for each other in a circle.
 #[derive(Debug, Default)]
 pub struct Epochs {
-    progress: Mutex<Progress>,
+    progress: Mutex<EpochProgress>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Progress {
+struct EpochProgress {
     /// Epochs with groups on their way, in order, and the number of these groups.
     under_way: VecDeque<(u64, usize)>,
     /// Recorders that are sending.
@@ -31,7 +31,7 @@ struct Progress {
     is_alone: bool,
 }
 
-impl Progress {
+impl EpochProgress {
     fn has_begun(&self, epoch: u64) -> bool {
         self.under_way
             .front()

@@ -171,8 +171,8 @@ pub struct Queue {
     output: QueueOutput,
 }
 
-/// Requests for one recorder in an epoch of which nothing more comes. Each request has a cost of
-/// its own.
+/// Requests for one recorder in an epoch that has ended. Fewer are not worth a request of their
+/// own.
 const MIN_SPREAD_REQUESTS: usize = 250;
 
 #[derive(Debug)]

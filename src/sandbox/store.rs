@@ -96,10 +96,10 @@ const CONNECTION_BATCH: usize = 1000;
 /// A handle on the database. Clones share it.
 #[derive(Clone)]
 pub struct HitStore {
-    database: Arc<Mutex<Database>>,
+    database: Arc<Mutex<SharedStore>>,
 }
 
-struct Database {
+struct SharedStore {
     connection: Connection,
     /// Connections not yet written.
     unwritten: Vec<ListenerConnection>,
@@ -163,7 +163,7 @@ impl HitStore {
             return Err(failed(&"it is a database of another program"));
         }
         Ok(Self {
-            database: Arc::new(Mutex::new(Database {
+            database: Arc::new(Mutex::new(SharedStore {
                 connection,
                 unwritten: Vec::new(),
                 on_write_error: None,
@@ -295,7 +295,7 @@ impl HitStore {
     }
 }
 
-impl Database {
+impl SharedStore {
     fn flush(&mut self) -> rusqlite::Result<()> {
         if self.unwritten.is_empty() {
             return Ok(());
@@ -320,7 +320,7 @@ impl Database {
     }
 }
 
-impl Drop for Database {
+impl Drop for SharedStore {
     fn drop(&mut self) {
         // There is nothing left to report an error to.
         let _ = self.flush();

@@ -354,7 +354,7 @@ impl WitnessReader {
     }
 
     /// Looks up the hits of a batch whose witness is missing. Returns those that it lost, or `None`
-    /// if there are none and the batch is confirmed.
+    /// if it lost nothing and the batch is confirmed.
     fn find_loss(&mut self, batch: SentBatch) -> Result<Option<Loss>> {
         let unpacked = decompress(&batch.packed, batch.unpacked_bytes).ok();
         let requests = unpacked.and_then(|text| unpack(&text)).unwrap_or_default();
