@@ -57,7 +57,7 @@ use self::database::{Change, Database};
 use self::directory::{StateLock, check_place, remove_dir};
 use self::fingerprint::{Checksum, ChecksumTracker};
 use self::state::{BatchEntry, LedgerState, ListedLines, Salt};
-use self::writer::Writer;
+use self::writer::LedgerWriter;
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::sync::Mutex;

@@ -344,24 +344,28 @@ impl Segment {
     /// Whether the address or the user of a visit alone exclude it.
     fn excludes(&self, visit: &Visit, shown: Shown) -> bool {
         let is_of_visitor = |c: &Condition| matches!(c, Condition::Address(_) | Condition::User(_));
-        let no_actions = Actions::default();
-        self.0.iter().any(|alternatives| {
-            let mut some = alternatives.iter();
-            alternatives.iter().all(is_of_visitor)
-                && !some.any(|condition| condition.matches(visit, &no_actions, shown))
-        })
+        let of_visitor = |alternatives: &&Vec<Condition>| alternatives.iter().all(is_of_visitor);
+        let alternatives = self.0.iter().filter(of_visitor);
+        !Self::all_match(alternatives, visit, &Actions::default(), shown)
     }
 
     pub fn matches(&self, visit: &Visit, actions: &Actions, shown: Shown) -> bool {
+        Self::all_match(self.0.iter(), visit, actions, shown)
+    }
+
+    fn all_match<'c>(
+        mut conditions: impl Iterator<Item = &'c Vec<Condition>>,
+        visit: &Visit,
+        actions: &Actions,
+        shown: Shown,
+    ) -> bool {
         // Once for all conditions: there may be hundreds.
         let address = shown.mask.of(&visit.address).parse().ok();
         let matches = |condition: &Condition| match condition {
             Condition::Address(wanted) => wanted.is_some() && address == *wanted,
             other => other.matches(visit, actions, shown),
         };
-        self.0
-            .iter()
-            .all(|alternatives| alternatives.iter().any(matches))
+        conditions.all(|alternatives| alternatives.iter().any(matches))
     }
 }
 
