@@ -315,6 +315,10 @@ impl Importer {
                 ..ReconciledBatch::default()
             }));
         }
+        if let (BatchState::Acknowledged, Err(LookupError::NotNow(_))) = (batch.state, &lookup) {
+            // It is most likely there, so nothing has to wait for it.
+            return Ok(None);
+        }
         let decision = policy.unwrap_or_default().decide(
             lookup,
             self.shutdown.requested(),

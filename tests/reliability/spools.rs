@@ -72,7 +72,12 @@ fn a_pipe_is_saved_while_a_pending_batch_cannot_be_settled() {
         let program = world.program().args(args).arg("-");
         let ended = assert_adds_up(program.stdin(&content[kept.len()..]).run()).exits(1);
         ended.says(&["are unconfirmed"]);
-        assert_eq!(world.spooled().unwrap(), content.as_bytes());
+        let spooled = world.spooled().unwrap();
+        match args {
+            "--in-doubt=resend" => assert_eq!(spooled, content.as_bytes()),
+            // The pipe is imported, with the half line with which the first one ended.
+            _ => assert!(kept.starts_with(&spooled)),
+        }
         world.sandbox.set_faults(Faults::default());
         // The batch that cannot be asked about was never sent.
         assert_adds_up(world.program().arg("-").stdin("").run());
