@@ -163,7 +163,7 @@ impl Ledger {
         })
     }
 
-    /// A ledger for a run without a state directory. It is only kept if [`Ledger::save_to`] is
+    /// A ledger for a run without a state directory. It is only kept if [`Ledger::save_in`] is
     /// called.
     pub fn in_memory(target: &TargetKey) -> Result<Self> {
         Ok(Self::new(target, LedgerState::new(Salt::random()?), None))
