@@ -1,20 +1,18 @@
 //! Formats of web hosts, proxies and clouds; see guide/formats.md, "Cloud formats".
 
 use super::date::DateFormat;
-use super::text::{
-    DATE, HOST, HOST_PORT, IP, IP_PORT, LENGTH, NO_METHOD, REFERRER, REQUEST, STATUS, TextSpec,
-    USER_AGENT, USERID, WORD,
-};
+use super::text::TextSpec;
 
 /// Application load balancers log their type first. The date is in UTC, so what follows the
 /// fraction of a second is skipped.
 const ELB_DATE: &str = r"(?:\S+\s+)?(?P<date>[\d-]+T[\d:]+)\.\S*";
-const ELB_TIME: &str = r"(?P<generation_time_secs>\S+)";
 /// The request is for a whole URL.
 const ELB_TARGET: &str = r#""\S+\s+\w+://(?P<host>[^\s/]*):\d+(?P<path>/.*?)\s+\S+""#;
+/// An address and its port: an IPv6 address has no brackets.
+const IP_PORT: &str = r"(?P<ip>[\w*.:-]+):\d+";
 
 /// The prefix that syslog adds.
-const SYSLOG: &str = r".*?:";
+const SYSLOG: &str = r"(?:.*?:\s+)??";
 const HAPROXY_DATE: &str = r"\[(?P<date>[^\s\].]+)\.\d+\]";
 /// Frontend, backend and timers, then the status.
 const HAPROXY_STATUS: &str = r".*?\s+(?P<status>\d{3})";
@@ -23,58 +21,64 @@ const HAPROXY_LENGTH: &str = r"(?P<length>[+-]?\d+)";
 /// The captured cookies of request and response (`-` if none), then the state of the proxy.
 const HAPROXY_STATE: &str = r"\S+\s+\S+.*?";
 
-/// Times such as `2 s` are captured too, but are not numbers, so the hit has none.
-const GANDI_TIME: &str = r"\((?P<generation_time_secs>[^)]*)\)";
-
 /// The formats of this family.
 pub static SPECS: [TextSpec; 5] = [
     TextSpec {
         name: "s3",
-        parts: &[
-            WORD, HOST, DATE, IP, USERID, WORD, WORD, WORD, REQUEST, STATUS, WORD, LENGTH, WORD,
-            WORD, WORD, REFERRER, USER_AGENT,
-        ],
+        template: concat!(
+            r#"<-> <host> [<date> <timezone>] <ip> <userid> <-> <-> <-> "<request>" <status> <-> "#,
+            r#"<length> <-> <-> <-> "<referrer>" "<user_agent>""#
+        ),
+        pieces: &[],
         dates: DateFormat::Clf,
-        scan: None,
     },
     TextSpec {
         name: "elb",
-        parts: &[
-            ELB_DATE, WORD, IP_PORT, WORD, WORD, ELB_TIME, WORD, STATUS, WORD, WORD, LENGTH,
-            ELB_TARGET, USER_AGENT, WORD, WORD,
+        template: concat!(
+            r#"<elb_date> <-> <ip_port> <-> <-> <generation_time_secs> <-> <status> <-> <-> "#,
+            r#"<length> <elb_target> "<user_agent>" <-> <->"#
+        ),
+        pieces: &[
+            ("elb_date", ELB_DATE),
+            ("elb_target", ELB_TARGET),
+            ("ip_port", IP_PORT),
         ],
         dates: DateFormat::IsoSeconds,
-        scan: None,
     },
     TextSpec {
         name: "ovh",
-        parts: &[
-            IP, HOST_PORT, USERID, DATE, NO_METHOD, STATUS, LENGTH, REFERRER, USER_AGENT,
-        ],
+        template: concat!(
+            r#"<ip> <host> <userid> [<date> <timezone>] "<request_without_method>" <status> "#,
+            r#"<length> "<referrer>" "<user_agent>""#
+        ),
+        pieces: &[],
         dates: DateFormat::Clf,
-        scan: None,
     },
     TextSpec {
         name: "haproxy",
-        parts: &[
-            SYSLOG,
-            IP_PORT,
-            HAPROXY_DATE,
-            HAPROXY_STATUS,
-            HAPROXY_LENGTH,
-            HAPROXY_STATE,
-            REQUEST,
+        template: concat!(
+            r#"<syslog><ip_port> <haproxy_date> <haproxy_status> <haproxy_length> "#,
+            r#"<haproxy_state> "<request>""#
+        ),
+        pieces: &[
+            ("syslog", SYSLOG),
+            ("ip_port", IP_PORT),
+            ("haproxy_date", HAPROXY_DATE),
+            ("haproxy_status", HAPROXY_STATUS),
+            ("haproxy_length", HAPROXY_LENGTH),
+            ("haproxy_state", HAPROXY_STATE),
         ],
         dates: DateFormat::Clf,
-        scan: None,
     },
     TextSpec {
         name: "gandi",
-        parts: &[
-            HOST, IP, WORD, USERID, DATE, GANDI_TIME, REQUEST, STATUS, LENGTH, REFERRER, USER_AGENT,
-        ],
+        // Times such as `2 s` are captured too, but are not numbers, so the hit has none.
+        template: concat!(
+            r#"<host> <ip> <-> <userid> [<date> <timezone>] (<generation_time_secs>) "<request>" "#,
+            r#"<status> <length> "<referrer>" "<user_agent>""#
+        ),
+        pieces: &[],
         dates: DateFormat::Clf,
-        scan: None,
     },
 ];
 
@@ -227,7 +231,7 @@ mod tests {
         check(
             "ovh",
             OVH[1],
-            &[("host", "www.example.com"), ("length", "-")],
+            &[("host", "www.example.com:80"), ("length", "-")],
         );
     }
 

@@ -2,10 +2,12 @@
 
 use bumpalo::Bump;
 
+use super::address::looks_like_address;
+use super::family::{self, Family};
 use super::registry::{self, FormatOptions};
 use super::w3c;
-use super::{Fit, Format, Record};
-use crate::error::Result;
+use super::{Field, Fit, Format, Record};
+use crate::error::{Error, Result};
 use crate::report::rejects;
 
 /// Lines that decide, not counting blank lines and comments. If none of them fits a format, more
@@ -40,6 +42,8 @@ pub struct Detector {
     /// A line was neither blank nor a comment.
     saw_data: bool,
     hint: Option<String>,
+    /// Why the columns of the last header cannot be used.
+    header_error: Option<Error>,
     /// The format that the first line names, in a file written by `--rejects`.
     named: Option<Box<dyn Format>>,
     options: FormatOptions,
@@ -49,8 +53,31 @@ pub struct Detector {
 struct FormatCandidate {
     format: Box<dyn Format>,
     kind: CandidateKind,
-    /// Lines that fit.
+    /// Lines that fit this format best.
     fits: usize,
+    /// Lines that this format or its family can read.
+    reads: usize,
+    /// How it reads the last line. `None`: not at all.
+    reading: Option<Reading>,
+}
+
+/// How well a line fits a format. The best comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Reading {
+    /// The address looks like one, and the host does not.
+    is_plausible: bool,
+    /// Nothing follows the last field.
+    is_whole: bool,
+}
+
+impl Reading {
+    fn of(record: &Record) -> Self {
+        let looks_like_address = |field| record.get(field).is_some_and(looks_like_address);
+        Self {
+            is_plausible: looks_like_address(Field::Ip) && !looks_like_address(Field::Host),
+            is_whole: record.is_whole(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +100,15 @@ impl FormatCandidate {
             format,
             kind,
             fits: 0,
+            reads: 0,
+            reading: None,
         }
+    }
+
+    /// Whether this format and another read a log together.
+    fn is_related(&self, other: &FormatCandidate) -> bool {
+        let names = family::names(self.format.name());
+        names.is_some_and(|names| names.contains(&other.format.name()))
     }
 }
 
@@ -126,24 +161,45 @@ impl Detector {
         } else {
             self.try_w3c();
         }
-        let mut fits_any = false;
         for candidate in &mut self.candidates {
             let format = &candidate.format;
             let mut record = Record::default();
-            let fits = format.recognizes(line)
-                && format.parse(line, &self.arena, &mut record) == Fit::Record;
+            let fits = format.parse(line, &self.arena, &mut record) == Fit::Record
+                && format.recognizes(line, &record);
+            candidate.reading = fits.then(|| Reading::of(&record));
             if fits && candidate.kind == CandidateKind::W3c && candidate.fits == 0 {
                 let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
                 let name = format.name();
                 self.hint = w3c::iis_hint(name, &self.options.w3c, &headers, &[line]);
             }
-            candidate.fits += usize::from(fits);
-            fits_any |= fits;
         }
+        let fits_any = self.count_best();
         self.arena.reset();
         self.fitting += usize::from(fits_any);
         self.filled += usize::from(fits_any || !comment);
         self.is_enough()
+    }
+
+    /// Counts the last line for the formats that read it best and for their families. Returns
+    /// whether there are any.
+    fn count_best(&mut self) -> bool {
+        let readings = self.candidates.iter().map(|candidate| candidate.reading);
+        let Some(best) = readings.max().flatten() else {
+            return false;
+        };
+        for place in 0..self.candidates.len() {
+            let candidate = &self.candidates[place];
+            let is_best = candidate.reading == Some(best);
+            let reads = is_best
+                || self
+                    .candidates
+                    .iter()
+                    .any(|other| other.reading == Some(best) && candidate.is_related(other));
+            let candidate = &mut self.candidates[place];
+            candidate.fits += usize::from(is_best);
+            candidate.reads += usize::from(reads);
+        }
+        true
     }
 
     fn is_enough(&self) -> bool {
@@ -153,6 +209,11 @@ impl Detector {
     /// Whether all lines so far were blank or comments.
     pub fn saw_nothing(&self) -> bool {
         !self.saw_data && self.named.is_none()
+    }
+
+    /// Why the log's header cannot be used, if it looks like one of the W3C family.
+    pub fn header_error(&mut self) -> Option<Error> {
+        self.header_error.take()
     }
 
     /// A warning about the unit of `time-taken` in a W3C log.
@@ -165,20 +226,7 @@ impl Detector {
         if self.named.is_some() {
             return self.named;
         }
-        // Of equally rich formats, the first in the table.
-        let richest = |candidates: &[FormatCandidate], json: bool| {
-            let is_eligible = |candidate: &FormatCandidate| {
-                candidate.fits > 0
-                    && candidate.fits * 2 >= self.fitting
-                    && (candidate.kind == CandidateKind::Json || !json)
-            };
-            let candidates = candidates.iter().enumerate().rev();
-            candidates
-                .filter(|(_, candidate)| is_eligible(candidate))
-                .max_by_key(|(_, candidate)| candidate.format.richness())
-                .map(|(place, _)| place)
-        };
-        let place = richest(&self.candidates, true).or_else(|| richest(&self.candidates, false))?;
+        let place = self.best(true).or_else(|| self.best(false))?;
         let found = self.candidates.swap_remove(place);
         match self.w3c_headers {
             // Later headers may have changed the columns, but the import starts at the first line.
@@ -189,8 +237,29 @@ impl Detector {
                 }
                 Some(format)
             }
-            _ => Some(found.format),
+            _ => Some(Family::of(found.format, &self.options)),
         }
+    }
+
+    /// The candidate that reads the most lines, and of several the one with the most fields among
+    /// those that at least half of the lines fit best. Of equally rich formats, the first in the
+    /// table. With `json`, only a JSON format that reads half of the lines.
+    fn best(&self, json: bool) -> Option<usize> {
+        let candidates = || {
+            let candidates = self.candidates.iter().enumerate();
+            candidates.filter(|(_, candidate)| {
+                let is_json = candidate.kind == CandidateKind::Json;
+                candidate.reads > 0 && (!json || is_json && candidate.fits * 2 >= self.fitting)
+            })
+        };
+        let most = candidates().map(|(_, candidate)| candidate.reads).max()?;
+        let key = |candidate: &FormatCandidate| match candidate.fits * 2 >= most {
+            true => (usize::MAX, candidate.format.richness()),
+            false => (candidate.fits, candidate.format.richness()),
+        };
+        let best = candidates().filter(|(_, candidate)| candidate.reads == most);
+        let best = best.rev().max_by_key(|(_, candidate)| key(candidate));
+        best.map(|(place, _)| place)
     }
 
     /// Only the last `#Fields:` line before the first line of data counts.
@@ -226,14 +295,18 @@ impl Detector {
             };
             for header in &headers {
                 // A header that cannot be used leaves the format without columns.
-                let _ = format.header(header);
+                let result = format.header(header);
+                self.header_error = self.header_error.take().or(result.err());
             }
             if format.ready() {
+                self.header_error = None;
                 self.w3c_headers = Some(headers.len());
                 self.candidates.push(FormatCandidate {
                     format: Box::new(format),
                     kind: CandidateKind::W3c,
                     fits: 0,
+                    reads: 0,
+                    reading: None,
                 });
             }
         }

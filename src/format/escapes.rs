@@ -1,4 +1,4 @@
-//! Escapes in fields: `%HH`, for formats that encode blanks, and `\xHH`.
+//! Escapes in fields: `%HH`, for formats that encode blanks, and those with a backslash.
 
 use bumpalo::Bump;
 
@@ -29,35 +29,39 @@ pub fn decode_percent(text: &mut [u8]) -> usize {
     to
 }
 
-/// Decodes `\xHH`, which Icecast 2.5 and nginx write for bytes that are not plain text. An escaped
-/// backslash (`\\x41`) and other escapes stay as they are. Returns `None` if there is nothing to
-/// decode.
-pub fn decode_hex_escapes<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
-    memchr::memmem::find(text, b"\\x")?;
-    let decoded = arena.alloc_slice_copy(text);
-    let (mut from, mut to) = (0, 0);
-    while from < text.len() {
-        // The number of bytes to copy, or the byte that four of them encode.
-        let (plain, byte) = match text[from..] {
-            [b'\\', b'x', high, low, ..] => (2, hex_byte(high, low)),
-            // The second backslash does not begin an escape.
-            [b'\\', b'\\', ..] => (2, None),
-            _ => (1, None),
+/// Undoes the escapes that Apache, nginx and Icecast write in quoted values: `\"`, `\\`, `\b`,
+/// `\n`, `\r`, `\t`, `\v` and `\xHH`. Returns `None` if there are none, or if a backslash begins
+/// anything else: then the server does not escape, and the text is as it was sent.
+pub fn undo_escapes<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
+    memchr::memchr(b'\\', text)?;
+    let decoded = arena.alloc_slice_fill_copy(text.len(), 0);
+    let (mut rest, mut length) = (text, 0);
+    while !rest.is_empty() {
+        let (byte, after) = match *rest {
+            [b'\\', b'x', high, low, ref after @ ..] => (hex_byte(high, low)?, after),
+            [b'\\', escape, ref after @ ..] => (unescaped(escape)?, after),
+            [b'\\'] => return None,
+            [byte, ref after @ ..] => (byte, after),
+            [] => break,
         };
-        match byte {
-            Some(byte) => {
-                decoded[to] = byte;
-                from += 4;
-                to += 1;
-            }
-            None => {
-                decoded[to..to + plain].copy_from_slice(&text[from..from + plain]);
-                from += plain;
-                to += plain;
-            }
-        }
+        decoded[length] = byte;
+        length += 1;
+        rest = after;
     }
-    Some(&decoded[..to])
+    Some(&decoded[..length])
+}
+
+/// The byte that a backslash and this letter mean.
+fn unescaped(escape: u8) -> Option<u8> {
+    Some(match escape {
+        b'"' | b'\\' => escape,
+        b'b' => 0x08,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'v' => 0x0b,
+        _ => return None,
+    })
 }
 
 /// The byte that two hexadecimal digits encode.
@@ -105,30 +109,40 @@ mod tests {
         assert_eq!(decoded("Mozilla/5.0+(X11)", 1), None);
     }
 
-    fn hex_decoded(text: &str) -> Option<Vec<u8>> {
-        decode_hex_escapes(text.as_bytes(), &Bump::new()).map(<[u8]>::to_vec)
+    fn unescaped(text: &str) -> Option<Vec<u8>> {
+        undo_escapes(text.as_bytes(), &Bump::new()).map(<[u8]>::to_vec)
     }
 
     #[test]
-    fn hex_escapes_are_decoded() {
+    fn escapes_are_undone() {
         for (text, bytes) in [
             (r"caf\xC3\xa9", "café".as_bytes()),
             (r"\x22quoted\x22", b"\"quoted\""),
-            (r"\xff", b"\xff"),
-            (r"\\x41\x42", br"\\x41B"),
-            (r"\\\x41", br"\\A"),
-            (r"\xg1\x4", br"\xg1\x4"),
-            (r"\x\x41", br"\xA"),
+            (r#"a \"b\""#, b"a \"b\""),
+            (r"\xff\b\n\r\t\v", b"\xff\x08\n\r\t\x0b"),
+            (r"\\x41\x42", br"\x41B"),
+            (r"\\\x41", br"\A"),
             (r"\x5cx41", br"\x41"),
-            (r"\n\x41\", b"\\nA\\"),
+            (r"C:\\x", br"C:\x"),
         ] {
-            assert_eq!(hex_decoded(text).as_deref(), Some(bytes), "{text}");
+            assert_eq!(unescaped(text).as_deref(), Some(bytes), "{text}");
         }
     }
 
     #[test]
-    fn text_without_hex_escapes_is_not_copied() {
-        assert_eq!(hex_decoded(r"Mozilla/5.0 \\ \n"), None);
+    fn text_of_a_server_that_does_not_escape_stays() {
+        for text in [
+            "Mozilla/5.0",
+            r"C:\Program Files\",
+            r"\xg1 \x22",
+            r"\x4",
+            r"\x",
+            r"\",
+            r"\n\a",
+            r"\u00e9",
+        ] {
+            assert_eq!(unescaped(text), None, "{text}");
+        }
     }
 
     proptest! {
@@ -140,7 +154,7 @@ mod tests {
             for text in [&text[..], dense.as_bytes()] {
                 let decoded = percent_decoded(text, 2, &arena).unwrap_or(text);
                 prop_assert!(decoded.len() <= text.len());
-                prop_assert!(decode_hex_escapes(text, &arena).unwrap_or(text).len() <= text.len());
+                prop_assert!(undo_escapes(text, &arena).unwrap_or(text).len() <= text.len());
             }
         }
 
@@ -149,7 +163,7 @@ mod tests {
             let encoded: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
             prop_assert_eq!(decoded(&encoded, 1), Some(bytes.clone()));
             let encoded = encoded.replace('%', r"\x");
-            prop_assert_eq!(hex_decoded(&encoded), Some(bytes));
+            prop_assert_eq!(unescaped(&encoded), Some(bytes));
         }
     }
 }

@@ -319,7 +319,7 @@ impl Format for JsonFormat {
         None
     }
 
-    fn recognizes(&self, line: &[u8]) -> bool {
+    fn recognizes(&self, line: &[u8], _record: &Record) -> bool {
         let arena = Bump::new();
         let Some(mut members) = Members::of(line, &arena) else {
             return false;

@@ -1,17 +1,19 @@
 //! Log formats: each parses a line's bytes into a [`Record`].
 //!
-//! [`registry`] lists the formats, [`detect`] finds out which one a log has. Most text formats are
-//! one regex, made of parts ([`text`]); the common ones have a hand-written scanner in front of it
-//! ([`ncsa`]). [`json`] formats are tables of keys. The [`w3c`] family takes its columns from the
-//! log.
+//! [`registry`] lists the formats, [`detect`] finds out which one a log has. A text format is a
+//! template ([`text`], [`layout`]); related ones read a log together ([`family`]). [`json`] formats
+//! are tables of keys. The [`w3c`] family takes its columns from the log.
 
+mod address;
 pub mod cloud;
 pub mod custom;
 pub mod date;
 pub mod detect;
 pub mod escapes;
+mod family;
 mod icecast;
 pub mod json;
+mod layout;
 pub mod ncsa;
 mod record;
 pub mod registry;
@@ -76,8 +78,9 @@ pub trait Format: Send + Sync {
         false
     }
 
-    /// Whether detection may take the line for this format. Stricter than [`Format::parse`].
-    fn recognizes(&self, _line: &[u8]) -> bool {
+    /// Whether detection may take a line that was parsed for this format. Stricter than
+    /// [`Format::parse`].
+    fn recognizes(&self, _line: &[u8], _record: &Record) -> bool {
         true
     }
 

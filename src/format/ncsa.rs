@@ -1,269 +1,42 @@
 //! The NCSA family: the common log format and its extensions; see guide/formats.md, "Web server
 //! formats".
-//!
-//! Most logs have these formats, and nearly all of their lines are plain. A hand-written scanner
-//! reads those; see [`scan`]. All other lines go to the regex.
-
-use memchr::memchr;
 
 use super::date::DateFormat;
-use super::text::{
-    DATE, HOST_PORT, IP, LENGTH, REFERRER, REQUEST, STATUS, TextSpec, USER_AGENT, USERID, WORD,
-};
-use super::{Field, Record};
+use super::text::TextSpec;
 
 /// The formats of this family.
 pub static SPECS: [TextSpec; 4] = [
     TextSpec {
         name: "common",
-        parts: &[IP, WORD, USERID, DATE, REQUEST, STATUS, LENGTH],
+        template: r#"<ip> <-> <userid> [<date> <timezone>] "<request>" <status> <length>"#,
+        pieces: &[],
         dates: DateFormat::Clf,
-        scan: Some(|line, record| scan(line, NcsaParts::COMMON, record).is_some()),
     },
     TextSpec {
         name: "common_vhost",
-        parts: &[HOST_PORT, IP, WORD, USERID, DATE, REQUEST, STATUS, LENGTH],
+        template: r#"<host> <ip> <-> <userid> [<date> <timezone>] "<request>" <status> <length>"#,
+        pieces: &[],
         dates: DateFormat::Clf,
-        scan: Some(|line, record| scan(line, NcsaParts::COMMON.with_host(), record).is_some()),
     },
     TextSpec {
         name: "ncsa_extended",
-        parts: &[
-            IP, WORD, USERID, DATE, REQUEST, STATUS, LENGTH, REFERRER, USER_AGENT,
-        ],
+        template: concat!(
+            r#"<ip> <-> <userid> [<date> <timezone>] "<request>" <status> <length> "#,
+            r#""<referrer>" "<user_agent>""#
+        ),
+        pieces: &[],
         dates: DateFormat::Clf,
-        scan: Some(|line, record| scan(line, NcsaParts::EXTENDED, record).is_some()),
     },
     TextSpec {
         name: "common_complete",
-        parts: &[
-            HOST_PORT, IP, WORD, USERID, DATE, REQUEST, STATUS, LENGTH, REFERRER, USER_AGENT,
-        ],
+        template: concat!(
+            r#"<host> <ip> <-> <userid> [<date> <timezone>] "<request>" <status> <length> "#,
+            r#""<referrer>" "<user_agent>""#
+        ),
+        pieces: &[],
         dates: DateFormat::Clf,
-        scan: Some(|line, record| scan(line, NcsaParts::EXTENDED.with_host(), record).is_some()),
     },
 ];
-
-/// Which parts a format adds to the common log format.
-#[derive(Clone, Copy)]
-pub(super) struct NcsaParts {
-    host: bool,
-    referrer_and_agent: bool,
-    session_time: bool,
-}
-
-impl NcsaParts {
-    const COMMON: NcsaParts = NcsaParts {
-        host: false,
-        referrer_and_agent: false,
-        session_time: false,
-    };
-    const EXTENDED: NcsaParts = NcsaParts {
-        referrer_and_agent: true,
-        ..NcsaParts::COMMON
-    };
-    pub(super) const ICECAST: NcsaParts = NcsaParts {
-        session_time: true,
-        ..NcsaParts::EXTENDED
-    };
-
-    const fn with_host(self) -> NcsaParts {
-        NcsaParts { host: true, ..self }
-    }
-}
-
-/// Scans a usual line: single blanks between the parts, a request of three words, no quote inside a
-/// quoted field. Returns `None` for any other line, and leaves the record alone.
-///
-/// It agrees with the regex. Unquoted fields are greedy and a blank follows them, so they end at
-/// the first blank. The path and quoted fields are lazy, so the shortest value that lets the rest
-/// match wins. The scanner takes the shortest possible value (one word, or up to the first quote)
-/// or gives up.
-#[inline(always)]
-pub(super) fn scan<'a>(line: &'a [u8], parts: NcsaParts, record: &mut Record<'a>) -> Option<()> {
-    // Without control characters, the blank is the only white space.
-    if !line
-        .iter()
-        .fold(true, |plain, byte| plain & (*byte >= b' '))
-    {
-        return None;
-    }
-    let mut rest = Rest(line);
-    let host = match parts.host {
-        true => Some(rest.host()?),
-        false => None,
-    };
-    let ip = rest.ip()?;
-    rest.word()?;
-    let userid = rest.word()?;
-    let (date, timezone) = rest.date()?;
-    rest.expect(b'"')?;
-    let method = rest.word()?;
-    let path = rest.long_word()?;
-    let protocol = rest.word()?;
-    if protocol.len() < 2 || !protocol.ends_with(b"\"") {
-        return None;
-    }
-    let status = rest.word()?;
-    if !status.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let length = match parts.referrer_and_agent {
-        true => rest.word()?,
-        false => rest.word_or_end(),
-    };
-    if length.is_empty() {
-        return None;
-    }
-    if parts.referrer_and_agent {
-        rest.expect(b'"')?;
-        let referrer = rest.quoted()?;
-        rest.expect(b' ')?;
-        rest.expect(b'"')?;
-        let user_agent = rest.quoted()?;
-        if parts.session_time {
-            rest.expect(b' ')?;
-            record.set(Field::SessionTime, rest.session_time()?);
-        }
-        record.set(Field::Referrer, referrer);
-        record.set(Field::UserAgent, user_agent);
-    }
-    if let Some(host) = host {
-        record.set(Field::Host, host);
-    }
-    record.set(Field::Ip, ip);
-    record.set(Field::Userid, userid);
-    record.set(Field::Date, date);
-    record.set(Field::Timezone, timezone);
-    record.set(Field::Method, method);
-    record.set(Field::Path, path);
-    record.set(Field::Status, status);
-    record.set(Field::Length, length);
-    Some(())
-}
-
-/// The rest of a line without control characters. Each method takes a part and the blank after it.
-struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    fn expect(&mut self, byte: u8) -> Option<()> {
-        self.0 = self.0.strip_prefix(&[byte])?;
-        Some(())
-    }
-
-    /// Takes `length` bytes and a blank.
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (part, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest.strip_prefix(b" ")?;
-        Some(part)
-    }
-
-    /// Takes a short word: `memchr` would take longer to start than to find the blank.
-    fn word(&mut self) -> Option<&'a [u8]> {
-        match self.0.iter().position(|byte| *byte == b' ')? {
-            0 => None,
-            length => self.take(length),
-        }
-    }
-
-    fn long_word(&mut self) -> Option<&'a [u8]> {
-        match memchr(b' ', self.0)? {
-            0 => None,
-            length => self.take(length),
-        }
-    }
-
-    /// Takes a word, or the rest of the line. Either may be empty.
-    fn word_or_end(&mut self) -> &'a [u8] {
-        let length = memchr(b' ', self.0).unwrap_or(self.0.len());
-        let (word, rest) = self.0.split_at(length);
-        self.0 = rest.strip_prefix(b" ").unwrap_or(rest);
-        word
-    }
-
-    fn ip(&mut self) -> Option<&'a [u8]> {
-        match self.run(|byte| IN_IP[usize::from(byte)]) {
-            0 => None,
-            length => self.take(length),
-        }
-    }
-
-    /// Takes a host, which may be empty, and skips its port.
-    fn host(&mut self) -> Option<&'a [u8]> {
-        let length = self.run(|byte| IN_HOST[usize::from(byte)]);
-        let (host, rest) = self.0.split_at(length);
-        self.0 = rest;
-        let mut port = 0;
-        if self.expect(b':').is_some() {
-            port = self.run(|byte| byte.is_ascii_digit());
-            if port == 0 {
-                return None;
-            }
-        }
-        self.take(port)?;
-        Some(host)
-    }
-
-    /// Takes `[14/May/2024:06:25:24 +0200]`. It must have this length, so the brackets need no
-    /// search.
-    fn date(&mut self) -> Option<(&'a [u8], &'a [u8])> {
-        let part = self.take(28)?;
-        let (date, timezone) = (&part[1..21], &part[22..27]);
-        let blank = |bytes: &[u8]| bytes.iter().fold(false, |any, byte| any | (*byte == b' '));
-        let usual = part[0] == b'['
-            && part[21] == b' '
-            && part[27] == b']'
-            && !blank(date)
-            && !blank(timezone);
-        usual.then_some((date, timezone))
-    }
-
-    /// Takes everything up to the next quote, and the quote.
-    fn quoted(&mut self) -> Option<&'a [u8]> {
-        let length = memchr(b'"', self.0)?;
-        let (part, rest) = self.0.split_at(length);
-        self.0 = &rest[1..];
-        Some(part)
-    }
-
-    /// Takes seconds or `-`. The last field needs no blank after it.
-    fn session_time(&mut self) -> Option<&'a [u8]> {
-        match self.run(|byte| byte.is_ascii_digit()) {
-            0 => self.0.starts_with(b"-").then(|| &self.0[..1]),
-            length => Some(&self.0[..length]),
-        }
-    }
-
-    /// Counts the leading bytes of a kind.
-    fn run(&self, kind: impl Fn(u8) -> bool) -> usize {
-        self.0
-            .iter()
-            .position(|byte| !kind(*byte))
-            .unwrap_or(self.0.len())
-    }
-}
-
-/// The bytes that [`IP`] and the host in [`HOST_PORT`] match.
-static IN_IP: [bool; 256] = word_bytes_and(b"*.:-", false);
-static IN_HOST: [bool; 256] = word_bytes_and(b".-", true);
-
-/// The bytes that `\w` matches, and more.
-const fn word_bytes_and(more: &[u8], beyond_ascii: bool) -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric()
-            || byte as u8 == b'_'
-            || (beyond_ascii && byte >= 0x80);
-        byte += 1;
-    }
-    let mut index = 0;
-    while index < more.len() {
-        table[more[index] as usize] = true;
-        index += 1;
-    }
-    table
-}
 
 #[cfg(test)]
 mod tests {
@@ -273,9 +46,10 @@ mod tests {
     use proptest::test_runner::{Config, TestRunner};
 
     use super::*;
+    use crate::format::layout::Layout;
     use crate::format::testing::{mutated_lines, values};
     use crate::format::text::TextFormat;
-    use crate::format::{Fit, Format, icecast};
+    use crate::format::{Field, Fit, Format, Record, icecast};
 
     const LINES: [&str; 10] = [
         r#"203.0.113.9 - - [14/May/2024:06:25:24 +0200] "GET /index.html HTTP/1.1" 200 5120"#,
@@ -290,7 +64,7 @@ mod tests {
         r#"198.51.100.8 - - [14/May/2024:07:00:09 +0200] "GET /live.ogg?sid=7 HTTP/1.0" 200 40960 "-" "Lavf/60" 2"#,
     ];
 
-    /// The formats that use the scanner.
+    /// The formats of web servers and Icecast.
     fn specs() -> impl Iterator<Item = &'static TextSpec> {
         SPECS.iter().chain([&icecast::ORDINARY])
     }
@@ -304,15 +78,11 @@ mod tests {
     fn read(name: &str, line: &str) -> Option<Vec<(&'static str, String)>> {
         let (format, arena) = (format(name), Bump::new());
         let (mut by_regex, mut by_all) = (Record::default(), Record::default());
-        let fit = format.search(line.as_bytes(), &mut by_regex);
-        assert_eq!(
-            fit,
-            format.parse(line.as_bytes(), &arena, &mut by_all),
-            "{line}"
-        );
-        if fit == Fit::Misfit {
+        let found = format.search(line.as_bytes(), &arena, &mut by_regex);
+        if format.parse(line.as_bytes(), &arena, &mut by_all) == Fit::Misfit {
             return None;
         }
+        assert!(found.is_some(), "{line}");
         assert_eq!(values(&by_regex), values(&by_all), "{line}");
         Some(values(&by_all))
     }
@@ -347,15 +117,13 @@ mod tests {
         let host = |line: &str| field("common_vhost", line, "host");
         let tail = r#" 203.0.113.9 - - [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5"#;
         for (written, want) in [
-            ("www.example.com:80", Some("www.example.com")),
+            ("www.example.com:80", Some("www.example.com:80")),
             ("a_b-c.d", Some("a_b-c.d")),
-            ("büro.example:80", Some("büro.example")),
-            (":443", Some("")),
+            ("büro.example:80", Some("büro.example:80")),
+            (":443", Some(":443")),
             ("", Some("")),
-            ("www.example.com:", None),
-            ("www.example.com:http", None),
-            ("www example.com", None),
-            ("[::1]:80", None),
+            ("[::1]:80", Some("[::1]:80")),
+            ("*.example.com:443", Some("*.example.com:443")),
         ] {
             assert_eq!(
                 host(&format!("{written}{tail}")).as_deref(),
@@ -392,8 +160,94 @@ mod tests {
         assert_eq!(path(r#"GET /a"b HTTP/1.1"#).as_deref(), Some("/a\"b"));
         assert_eq!(path("GET   /a\t HTTP/1.1").as_deref(), Some("/a"));
         assert_eq!(path("GET  HTTP/1.1").as_deref(), Some(""));
-        assert_eq!(path("GET /a"), None);
-        assert_eq!(path("-"), None);
+    }
+
+    #[test]
+    fn a_request_may_lack_its_protocol_or_be_none() {
+        let request = |request: &str| {
+            let line = format!(r#"::1 - - [14/May/2024:06:25:24 +0200] "{request}" 400 5"#);
+            let values = read("common", &line).unwrap();
+            let value = |wanted| values.iter().find(|(name, _)| *name == wanted).cloned();
+            (value("method").map(|it| it.1), value("path").unwrap().1)
+        };
+        let get = Some("GET".to_owned());
+        assert_eq!(request("GET /a"), (get.clone(), "/a".to_owned()));
+        assert_eq!(request("GET /a "), (get, "/a".to_owned()));
+        for odd in ["-", "", "<BADREQ>", "GET", " GET /a"] {
+            assert_eq!(request(odd), (None, odd.to_owned()), "{odd}");
+        }
+        assert_eq!(request(r"\x16\x03"), (None, "\x16\x03".to_owned()));
+    }
+
+    #[test]
+    fn an_escaped_quote_does_not_end_a_value() {
+        let line = r#"::1 - - [14/May/2024:06:25:24 +0200] "GET /caf\xc3\xa9?q=\"a b\" HTTP/1.1" 200 5 "http://r/?q=\"a\"" "Tab 10\" Build/A1 \t C:\\x""#;
+        let values = |wanted| field("ncsa_extended", line, wanted);
+        assert_eq!(values("path").as_deref(), Some("/café?q=\"a b\""));
+        assert_eq!(values("referrer").as_deref(), Some("http://r/?q=\"a\""));
+        assert_eq!(
+            values("user_agent").as_deref(),
+            Some("Tab 10\" Build/A1 \t C:\\x")
+        );
+    }
+
+    #[test]
+    fn a_server_that_does_not_escape_may_write_backslashes() {
+        let with = |quoted: &str| {
+            let line =
+                format!(r#"::1 - - [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5 {quoted}"#);
+            ["referrer", "user_agent"].map(|name| field("ncsa_extended", &line, name).unwrap())
+        };
+        assert_eq!(
+            with(r#""C:\Program Files\" "UA""#),
+            [r"C:\Program Files\", "UA"]
+        );
+        assert_eq!(with(r#""-" "UA\a\"b" "-""#), ["-", r#"UA\a\"b"#]);
+        assert_eq!(with(r#""-" "UA\""#), ["-", r"UA\"]);
+    }
+
+    #[test]
+    fn a_user_name_may_have_blanks() {
+        let user = |user: &str| {
+            let line =
+                format!(r#"::1 - {user} [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5"#);
+            field("common", &line, "userid")
+        };
+        for name in [
+            "john doe",
+            "CN=Jane Doe,O=Example",
+            "- -",
+            "a  b",
+            "x [y] z",
+            "\"\"",
+        ] {
+            assert_eq!(user(name).as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn addresses_may_be_a_list() {
+        let ip = |ip: &str| {
+            let line = format!(r#"{ip} - - [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5"#);
+            field("common", &line, "ip")
+        };
+        for list in [
+            "203.0.113.9, 10.0.0.4",
+            "203.0.113.9,10.0.0.4",
+            "a,  b, c",
+            "[::1]:80",
+        ] {
+            assert_eq!(ip(list).as_deref(), Some(list));
+        }
+    }
+
+    #[test]
+    fn a_line_that_begins_with_a_host_does_not_fit() {
+        let line = LINES[4];
+        assert!(line.starts_with("www.example.com 203.0.113.9 "));
+        assert_eq!(read("ncsa_extended", line), None);
+        assert_eq!(read("common", line), None);
+        assert!(read("common_complete", line).is_some());
     }
 
     #[test]
@@ -469,18 +323,21 @@ mod tests {
             let outcome = runner.run(&mutated_lines(own), |line| {
                 let (mut by_regex, mut by_scan, mut by_all) =
                     (Record::default(), Record::default(), Record::default());
-                let fit = format.search(&line, &mut by_regex);
-                let is_scanned = spec.scan.is_some_and(|scan| scan(&line, &mut by_scan));
-                assert_eq!(format.parse(&line, &arena, &mut by_all), fit);
-                if is_scanned {
-                    assert_eq!(fit, Fit::Record);
+                let found = format.search(&line, &arena, &mut by_regex);
+                let scan =
+                    Layout::new(spec.template, spec.pieces).scan(&line, &arena, &mut by_scan);
+                if scan.is_some() {
+                    assert_eq!(scan, found);
                     assert_eq!(values(&by_scan), values(&by_regex));
-                } else {
-                    assert_eq!(values(&by_scan), [], "the record is left alone");
+                }
+                let fit = format.parse(&line, &arena, &mut by_all);
+                if fit == Fit::Record {
+                    assert!(found.is_some());
+                    assert_eq!(values(&by_all), values(&by_regex));
                 }
                 lines.set(lines.get() + 1);
                 fitting.set(fitting.get() + u32::from(fit == Fit::Record));
-                scanned.set(scanned.get() + u32::from(is_scanned));
+                scanned.set(scanned.get() + u32::from(scan.is_some()));
                 Ok(())
             });
             outcome.unwrap();

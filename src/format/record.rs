@@ -86,6 +86,7 @@ impl Fields {
 pub struct Record<'a> {
     values: [Option<&'a [u8]>; FIELDS.len()],
     raw_agent: Option<&'a [u8]>,
+    rest: &'a [u8],
     extras: Vec<(&'a str, &'a [u8])>,
 }
 
@@ -110,6 +111,20 @@ impl<'a> Record<'a> {
 
     pub fn set_raw_agent(&mut self, raw: &'a [u8]) {
         self.raw_agent = Some(raw);
+    }
+
+    /// What follows the last field in the line.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    pub fn set_rest(&mut self, rest: &'a [u8]) {
+        self.rest = rest;
+    }
+
+    /// Whether nothing follows the last field in the line.
+    pub fn is_whole(&self) -> bool {
+        self.rest.trim_ascii().is_empty()
     }
 
     /// Sets an extra. Call it only for names in [`Wanted`].

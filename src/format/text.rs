@@ -1,132 +1,119 @@
-//! Text formats: each is a [`TextSpec`], a list of the parts of a line; see guide/formats.md, "Text
-//! formats".
-//!
-//! White space separates the parts. They make up one regex, in Python's syntax so that
-//! `--dump-log-regex` can print it.
+//! Text formats: each is a [`TextSpec`], whose template says how a line is laid out; see
+//! guide/formats.md, "Text formats".
 
 use std::sync::{Mutex, OnceLock};
 
 use bumpalo::Bump;
 use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
 
+use super::address::looks_like_address;
 use super::date::DateFormat;
+use super::layout::{Layout, Slot, set};
 use super::{Field, Fit, Format, Record};
-
-/// An unquoted field without a name.
-pub const WORD: &str = r"\S+";
-pub const IP: &str = r"(?P<ip>[\w*.:-]+)";
-pub const IP_PORT: &str = r"(?P<ip>[\w*.:-]+):\d+";
-/// `\w` matches non-ASCII letters in Python. Here the regex matches bytes, so it needs the range.
-pub const HOST: &str = r"(?P<host>[\w.\x80-\xff-]*)";
-pub const HOST_PORT: &str = r"(?P<host>[\w.\x80-\xff-]*)(?::\d+)?";
-pub const USERID: &str = r"(?P<userid>\S+)";
-/// The time zone may be empty.
-pub const DATE: &str = r"\[(?P<date>\S+)\s+(?P<timezone>\S*)\]";
-/// The path may contain blanks: it ends where one word and a quote follow.
-pub const REQUEST: &str = r#""(?P<method>\S+)\s+(?P<path>.*?)\s+\S+""#;
-/// [`REQUEST`] for a format without `method`.
-pub const NO_METHOD: &str = r#""\S+\s+(?P<path>.*?)\s+\S+""#;
-pub const STATUS: &str = r"(?P<status>\d+)";
-pub const LENGTH: &str = r"(?P<length>\S+)";
-pub const REFERRER: &str = r#""(?P<referrer>.*?)""#;
-pub const USER_AGENT: &str = r#""(?P<user_agent>.*?)""#;
-
-/// A hand-written scanner for the usual lines of a format. Returns `true` only if the regex would
-/// match with the same values; otherwise it leaves the record alone.
-pub type Scan = for<'a> fn(&'a [u8], &mut Record<'a>) -> bool;
 
 /// A text format as data.
 #[derive(Debug)]
 pub struct TextSpec {
     pub name: &'static str,
-    /// A regex for each part, in the order of the line. Every capture group is named after a
-    /// [`Field`].
-    pub parts: &'static [&'static str],
+    /// See [`Layout`].
+    pub template: &'static str,
+    /// The names in the template that are regular expressions, in Python's syntax.
+    pub pieces: &'static [(&'static str, &'static str)],
     pub dates: DateFormat,
-    /// Tried before the regex.
-    pub scan: Option<Scan>,
 }
 
 /// Reads the lines of one [`TextSpec`].
 #[derive(Debug)]
 pub struct TextFormat {
     spec: &'static TextSpec,
-    pattern: String,
-    /// The field of each group, in the order of the groups.
-    fields: Vec<Field>,
-    /// Compiled when a line first needs it. Most runs use one format, and most lines only its
-    /// scanner.
+    layout: Layout,
+    /// Compiled when a line first needs it. Most runs use one format, and most of its lines are
+    /// scanned.
     matcher: OnceLock<CompiledRegex>,
 }
 
 #[derive(Debug)]
 struct CompiledRegex {
     regex: Regex,
+    /// What becomes of each group, and whether it is between quotes.
+    groups: Vec<(Slot, bool)>,
     /// Reused, so that a line costs no allocation. No thread waits for the lock.
     locations: Mutex<CaptureLocations>,
 }
 
 impl TextFormat {
     pub fn new(spec: &'static TextSpec) -> TextFormat {
-        let pattern = spec.parts.join(r"\s+");
-        let fields = pattern
-            .split("(?P<")
-            .filter_map(|group| group.split_once('>'))
-            .filter_map(|(name, _)| Field::from_name(name))
-            .collect();
         TextFormat {
             spec,
-            pattern,
-            fields,
+            layout: Layout::new(spec.template, spec.pieces),
             matcher: OnceLock::new(),
         }
     }
 
-    /// Parses a line with the regex alone.
-    pub(super) fn search<'a>(&self, line: &'a [u8], record: &mut Record<'a>) -> Fit {
+    /// Parses a line with the regex alone. Returns the length of what it matched.
+    pub(super) fn search<'a>(
+        &self,
+        line: &'a [u8],
+        arena: &'a Bump,
+        record: &mut Record<'a>,
+    ) -> Option<usize> {
         let matcher = self
             .matcher
-            .get_or_init(|| CompiledRegex::new(&self.pattern));
+            .get_or_init(|| CompiledRegex::new(&self.layout));
         match matcher.locations.try_lock() {
-            Ok(mut locations) => self.capture(&matcher.regex, &mut locations, line, record),
+            Ok(mut locations) => matcher.capture(&mut locations, line, arena, record),
             // Another thread uses them, or panicked while it did.
             Err(_) => {
                 let mut locations = matcher.regex.capture_locations();
-                self.capture(&matcher.regex, &mut locations, line, record)
+                matcher.capture(&mut locations, line, arena, record)
             }
         }
     }
 
-    fn capture<'a>(
-        &self,
-        regex: &Regex,
-        locations: &mut CaptureLocations,
-        line: &'a [u8],
-        record: &mut Record<'a>,
-    ) -> Fit {
-        if regex.captures_read(locations, line).is_none() {
-            return Fit::Misfit;
+    /// Whether a host precedes the address, so that the line has another format.
+    fn begins_with_host(&self, line: &[u8], record: &Record) -> bool {
+        let address = record.get(Field::Ip).unwrap_or_default();
+        if !self.layout.begins_with_address() || looks_like_address(address) {
+            return false;
         }
-        for (index, field) in self.fields.iter().enumerate() {
-            if let Some((start, end)) = locations.get(index + 1) {
-                record.set(*field, &line[start..end]);
-            }
-        }
-        Fit::Record
+        let rest = line[address.len()..].trim_ascii_start();
+        let second = rest.split(u8::is_ascii_whitespace).next();
+        second.is_some_and(looks_like_address)
     }
 }
 
 impl CompiledRegex {
-    fn new(pattern: &str) -> CompiledRegex {
+    fn new(layout: &Layout) -> CompiledRegex {
+        let (regex, groups) = layout.regex();
         // Without Unicode, `\S` and `.` also match bytes that are not UTF-8. No line contains a
-        // line feed; letting `.` match it anyway spares the scanners a check.
-        let regex = RegexBuilder::new(&format!("^{pattern}"))
+        // line feed; letting `.` match it anyway spares the scanner a check.
+        let regex = RegexBuilder::new(&regex)
             .unicode(false)
             .dot_matches_new_line(true)
             .build()
             .expect("the regexes of built-in formats are valid: a test compiles every one");
         let locations = Mutex::new(regex.capture_locations());
-        CompiledRegex { regex, locations }
+        CompiledRegex {
+            regex,
+            groups,
+            locations,
+        }
+    }
+
+    fn capture<'a>(
+        &self,
+        locations: &mut CaptureLocations,
+        line: &'a [u8],
+        arena: &'a Bump,
+        record: &mut Record<'a>,
+    ) -> Option<usize> {
+        let found = self.regex.captures_read(locations, line)?;
+        for (index, (slot, is_quoted)) in self.groups.iter().enumerate() {
+            if let Some((start, end)) = locations.get(index + 1) {
+                set(*slot, &line[start..end], *is_quoted, arena, record);
+            }
+        }
+        Some(found.end())
     }
 }
 
@@ -135,10 +122,17 @@ impl Format for TextFormat {
         self.spec.name
     }
 
-    fn parse<'a>(&'a self, line: &'a [u8], _arena: &'a Bump, record: &mut Record<'a>) -> Fit {
-        match self.spec.scan {
-            Some(scan) if scan(line, record) => Fit::Record,
-            _ => self.search(line, record),
+    fn parse<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Fit {
+        let length = self.layout.scan(line, arena, record).or_else(|| {
+            *record = Record::default();
+            self.search(line, arena, record)
+        });
+        match length {
+            Some(length) if !self.begins_with_host(line, record) => {
+                record.set_rest(&line[length..]);
+                Fit::Record
+            }
+            _ => Fit::Misfit,
         }
     }
 
@@ -147,11 +141,11 @@ impl Format for TextFormat {
     }
 
     fn fields(&self) -> &[Field] {
-        &self.fields
+        self.layout.fields()
     }
 
     fn regex(&self) -> Option<String> {
-        Some(self.pattern.clone())
+        Some(self.layout.python_regex())
     }
 }
 
@@ -162,14 +156,9 @@ mod tests {
 
     static TEST_SPEC: TextSpec = TextSpec {
         name: "test",
-        parts: &[IP, WORD, STATUS],
+        template: "<ip> <-> <status>",
+        pieces: &[],
         dates: DateFormat::Clf,
-        scan: Some(|line, record| {
-            if line == b"scanned" {
-                record.set(Field::Ip, b"x");
-            }
-            line == b"scanned"
-        }),
     };
 
     #[test]
@@ -180,13 +169,13 @@ mod tests {
             let fit = format.parse(line, &arena, &mut record);
             (fit == Fit::Record).then(|| values(&record))
         };
-        assert_eq!(read(b"scanned"), Some(vec![("ip", "x".to_owned())]));
+        let want = vec![("ip", "::1".to_owned()), ("status", "200".to_owned())];
+        assert_eq!(read(b"::1 - 200 more"), Some(want.clone()));
         assert!(
             format.matcher.get().is_none(),
             "no line has needed the regex"
         );
-        let want = vec![("ip", "::1".to_owned()), ("status", "200".to_owned())];
-        assert_eq!(read(b"::1 - 200 more"), Some(want));
+        assert_eq!(read(b"::1\t-  200 more"), Some(want));
         assert_eq!(
             read(b" ::1 - 200"),
             None,
@@ -197,21 +186,48 @@ mod tests {
     }
 
     #[test]
-    fn the_regex_joins_the_parts_in_python_syntax() {
+    fn what_follows_the_last_field_is_the_rest() {
+        let (format, arena) = (TextFormat::new(&TEST_SPEC), Bump::new());
+        for (line, rest) in [
+            ("::1 - 200", ""),
+            ("::1 - 200x y", "x y"),
+            ("::1  - 200 z", " z"),
+        ] {
+            let mut record = Record::default();
+            format.parse(line.as_bytes(), &arena, &mut record);
+            assert_eq!(record.rest(), rest.as_bytes());
+        }
+    }
+
+    #[test]
+    fn the_regex_is_in_python_syntax() {
         let format = TextFormat::new(&TEST_SPEC);
-        let want = r"(?P<ip>[\w*.:-]+)\s+\S+\s+(?P<status>\d+)";
+        let want = r"(?P<ip>(?:\S+,\s+)*\S+)\s+\S+\s+(?P<status>\d+)";
         assert_eq!(format.regex().as_deref(), Some(want));
     }
 
     #[test]
     fn a_line_is_read_while_another_thread_reads_one() {
-        let (format, mut record) = (TextFormat::new(&TEST_SPEC), Record::default());
-        assert_eq!(
-            format.search(b"::1 - 200", &mut Record::default()),
-            Fit::Record
-        );
+        let (format, arena) = (TextFormat::new(&TEST_SPEC), Bump::new());
+        let search = |line| {
+            let mut record = Record::default();
+            format.search(line, &arena, &mut record)?;
+            record.get(Field::Status)
+        };
+        assert_eq!(search(b"::1 - 200"), Some(&b"200"[..]));
         let _busy = format.matcher.get().map(|matcher| matcher.locations.lock());
-        assert_eq!(format.search(b"::1 - 404", &mut record), Fit::Record);
-        assert_eq!(record.get(Field::Status), Some(&b"404"[..]));
+        assert_eq!(search(b"::1 - 404"), Some(&b"404"[..]));
+    }
+
+    #[test]
+    fn a_host_before_the_address_does_not_fit() {
+        let (format, arena) = (TextFormat::new(&TEST_SPEC), Bump::new());
+        let fits = |line: &str| {
+            format.parse(line.as_bytes(), &arena, &mut Record::default()) == Fit::Record
+        };
+        assert!(fits("www.example.com - 200"));
+        assert!(fits("203.0.113.9 192.0.2.4 200"));
+        assert!(!fits("www.example.com 192.0.2.4 200"));
+        assert!(!fits("- [2001:db8::1]:443 200"));
     }
 }

@@ -224,7 +224,11 @@ impl FormatSelector {
             return Ok(None);
         }
         let hint = detector.hint();
+        let header_error = detector.header_error();
         let Some(format) = detector.decide() else {
+            if let Some(error) = header_error {
+                return Err(Error::of_log(format!("{log}: {error}")));
+            }
             let count: u64 = buffered.iter().map(|line| line.count).sum();
             return Err(Error::of_log(format!(
                 "{log}: no format fits its first {count} lines; name it with --log-format-name \

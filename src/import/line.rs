@@ -224,7 +224,7 @@ impl LineProcessor {
         // If its site cannot be looked up, the import stops with this line.
         let count_unsent = |log: &OpenLog| log.account.add(Count::Unsent, 1);
         let accepted = self
-            .accept(log, &mut request, arena)
+            .accept(log, &mut request)
             .inspect_err(|_| count_unsent(log))?;
         let accepted = match accepted {
             Ok(accepted) => accepted,
@@ -263,14 +263,13 @@ impl LineProcessor {
     }
 
     /// Passes a request through the filters and finds its site, or gives the reason to drop it.
-    pub(super) fn accept<'k, 'l>(
+    pub(super) fn accept<'k>(
         &mut self,
         log: &OpenLog,
-        request: &'k mut LoggedRequest<'l>,
-        arena: &'l Bump,
+        request: &'k mut LoggedRequest,
     ) -> Result<std::result::Result<AcceptedHit<'k>, Reason>> {
         if log.sessions.is_on()
-            && let Err(reason) = self.prepare_listener(request, arena)
+            && let Err(reason) = self.prepare_listener(request)
         {
             return Ok(Err(reason));
         }

@@ -565,7 +565,7 @@ impl LineProcessor {
         }
         let format = &*format;
         let mut request = self.hit.request(format, &record, arena);
-        let Ok(accepted) = self.accept(log, &mut request, arena)? else {
+        let Ok(accepted) = self.accept(log, &mut request)? else {
             return Ok(());
         };
         let event = match accepted.hit.request.is_listener {

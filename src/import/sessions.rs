@@ -3,13 +3,10 @@
 
 use std::hash::BuildHasher;
 
-use bumpalo::Bump;
-
 use super::Flow;
 use super::line::{AcceptedHit, LineProcessor, RequestWriter, position};
 use super::open_log::OpenLog;
 use crate::error::Result;
-use crate::format::escapes::decode_hex_escapes;
 use crate::format::{Field, Format};
 use crate::hit::{Hit, HitDays, LoggedRequest};
 use crate::hit_id::HitId;
@@ -131,21 +128,15 @@ impl LineProcessor {
         ));
     }
 
-    /// Prepares a line of a radio log for the filters: decodes fields, finds a visitor id where
-    /// the log hides the address, and sets whether the line is a listener's.
-    pub(super) fn prepare_listener<'l>(
+    /// Prepares a line of a radio log for the filters: finds a visitor id where the log hides the
+    /// address, and sets whether the line is a listener's.
+    pub(super) fn prepare_listener(
         &self,
-        request: &mut LoggedRequest<'l>,
-        arena: &'l Bump,
+        request: &mut LoggedRequest,
     ) -> std::result::Result<(), Reason> {
         let Some(radio) = &self.radio else {
             return Ok(());
         };
-        request.referrer = decode_hex_escapes(request.referrer, arena).unwrap_or(request.referrer);
-        if let Some(agent) = decode_hex_escapes(request.user_agent, arena) {
-            request.raw_agent.get_or_insert(request.user_agent);
-            request.user_agent = agent;
-        }
         if let ClientAddress::Hidden(cid) = ClientAddress::read(request.ip) {
             request.cid = Some(cid);
         }
