@@ -2,6 +2,7 @@
 
 use super::date::DateFormat;
 use super::text::TextSpec;
+use super::{Field, Record};
 
 /// Application load balancers log their type first. The date is in UTC, so what follows the
 /// fraction of a second is skipped.
@@ -21,6 +22,9 @@ const HAPROXY_LENGTH: &str = r"(?P<length>[+-]?\d+)";
 /// The captured cookies of request and response (`-` if none), then the state of the proxy.
 const HAPROXY_STATE: &str = r"\S+\s+\S+.*?";
 
+/// HAProxy cuts a line that is too long, within its last field.
+const HAPROXY_END: &str = r#"(?:"|$)"#;
+
 /// The formats of this family.
 pub static SPECS: [TextSpec; 5] = [
     TextSpec {
@@ -31,6 +35,7 @@ pub static SPECS: [TextSpec; 5] = [
         ),
         pieces: &[],
         dates: DateFormat::Clf,
+        adjust: Some(drop_bucket),
     },
     TextSpec {
         name: "elb",
@@ -44,6 +49,7 @@ pub static SPECS: [TextSpec; 5] = [
             ("ip_port", IP_PORT),
         ],
         dates: DateFormat::IsoSeconds,
+        adjust: None,
     },
     TextSpec {
         name: "ovh",
@@ -53,12 +59,13 @@ pub static SPECS: [TextSpec; 5] = [
         ),
         pieces: &[],
         dates: DateFormat::Clf,
+        adjust: None,
     },
     TextSpec {
         name: "haproxy",
         template: concat!(
             r#"<syslog><ip_port> <haproxy_date> <haproxy_status> <haproxy_length> "#,
-            r#"<haproxy_state> "<request>""#
+            r#"<haproxy_state> "<request><haproxy_end>"#
         ),
         pieces: &[
             ("syslog", SYSLOG),
@@ -67,8 +74,10 @@ pub static SPECS: [TextSpec; 5] = [
             ("haproxy_status", HAPROXY_STATUS),
             ("haproxy_length", HAPROXY_LENGTH),
             ("haproxy_state", HAPROXY_STATE),
+            ("haproxy_end", HAPROXY_END),
         ],
         dates: DateFormat::Clf,
+        adjust: None,
     },
     TextSpec {
         name: "gandi",
@@ -79,8 +88,31 @@ pub static SPECS: [TextSpec; 5] = [
         ),
         pieces: &[],
         dates: DateFormat::Clf,
+        adjust: None,
     },
 ];
+
+/// Drops the bucket from the path of a path-style request to S3: it is the host already.
+fn drop_bucket<'a>(line: &'a [u8], record: &mut Record<'a>) {
+    const KEY: usize = 8;
+    let bucket = record.get(Field::Host).unwrap_or_default();
+    let path = record.get(Field::Path).unwrap_or_default();
+    let within = |text: &'a [u8]| {
+        let rest = text.strip_prefix(bucket)?;
+        matches!(rest.first(), None | Some(b'/' | b'?')).then_some(rest)
+    };
+    let Some(rest) = path.strip_prefix(b"/").and_then(within) else {
+        return;
+    };
+    let mut words = line
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
+    // A virtual host's folder may have the name of the bucket. Then its key begins with it, too.
+    let key = words.nth(KEY).unwrap_or_default();
+    if within(key).is_none() {
+        record.set(Field::Path, if rest.is_empty() { b"/" } else { rest });
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -181,6 +213,26 @@ mod tests {
     }
 
     #[test]
+    fn s3_does_not_repeat_the_bucket_of_a_path_style_request() {
+        let path = |bucket: &str, key: &str, path: &str| {
+            let line = S3[1].replace(" my_bucket ", &format!(" {bucket} "));
+            let line = line
+                .replace(" key ", &format!(" {key} "))
+                .replace("/key ", path);
+            field("s3", &line.replace("HTTP", " HTTP"), "path").unwrap()
+        };
+        assert_eq!(path("b", "a/x.txt", "/b/a/x.txt?v=1"), "/a/x.txt?v=1");
+        assert_eq!(path("b", "-", "/b?list-type=2"), "?list-type=2");
+        assert_eq!(path("b", "-", "/b"), "/");
+        assert_eq!(path("b", "x", "/bb/x"), "/bb/x");
+        assert_eq!(
+            path("b", "b/x", "/b/x"),
+            "/b/x",
+            "a folder of a virtual host"
+        );
+    }
+
+    #[test]
     fn elb_takes_classic_and_application_load_balancers() {
         check(
             "elb",
@@ -275,6 +327,22 @@ mod tests {
         }
         let early = HAPROXY[0].replace(" 7456 ", " +7456 ");
         check("haproxy", &early, &[("status", "200"), ("length", "+7456")]);
+    }
+
+    #[test]
+    fn haproxy_needs_no_prefix_and_may_cut_the_request() {
+        let plain = HAPROXY[0].split_once("]: ").unwrap().1;
+        check(
+            "haproxy",
+            plain,
+            &[("ip", "2001:db8::9"), ("path", "/user/?id=3")],
+        );
+        let cut = plain.split_once(" HTTP/1.1").unwrap().0;
+        check(
+            "haproxy",
+            cut,
+            &[("method", "GET"), ("path", "/user/?id=3")],
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(super) static ORDINARY: TextSpec = TextSpec {
     ),
     pieces: &[],
     dates: DateFormat::Clf,
+    adjust: None,
 };
 
 /// The format `icecast2`. Lines that do not fit the ordinary format are tried as `CLF-ESC`.

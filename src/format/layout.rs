@@ -188,10 +188,10 @@ impl Layout {
                     regex += &format!("(?P<{}>{})", field.name(), shape.regex());
                 }
                 Part::Value(Slot::Request, _) => {
-                    regex += r"(?P<method>\S+)\s+(?P<path>.*?)\s+\S+";
+                    regex += r"(?P<method>\S+)\s+(?P<path>.*?)\s+\S+\s*";
                 }
                 Part::Value(Slot::RequestWithoutMethod, _) => {
-                    regex += r"\S+\s+(?P<path>.*?)\s+\S+";
+                    regex += r"\S+\s+(?P<path>.*?)\s+\S+\s*";
                 }
                 Part::Regex(piece) => regex += piece,
             }
@@ -243,7 +243,7 @@ impl Shape {
         let digits = || text.iter().take_while(|byte| byte.is_ascii_digit()).count();
         match self {
             Shape::Word => not_empty(word(text).unwrap_or(text.len())),
-            Shape::Host => text.iter().position(|byte| !is_in_host(*byte)),
+            Shape::Host => not_empty(text.iter().position(|byte| !is_in_host(*byte))?),
             Shape::Addresses => {
                 let mut length = not_empty(word(text)?)?;
                 while text[..length].ends_with(b",") {

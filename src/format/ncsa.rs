@@ -11,12 +11,14 @@ pub static SPECS: [TextSpec; 4] = [
         template: r#"<ip> <-> <userid> [<date> <timezone>] "<request>" <status> <length>"#,
         pieces: &[],
         dates: DateFormat::Clf,
+        adjust: None,
     },
     TextSpec {
         name: "common_vhost",
         template: r#"<host> <ip> <-> <userid> [<date> <timezone>] "<request>" <status> <length>"#,
         pieces: &[],
         dates: DateFormat::Clf,
+        adjust: None,
     },
     TextSpec {
         name: "ncsa_extended",
@@ -26,6 +28,7 @@ pub static SPECS: [TextSpec; 4] = [
         ),
         pieces: &[],
         dates: DateFormat::Clf,
+        adjust: None,
     },
     TextSpec {
         name: "common_complete",
@@ -35,6 +38,7 @@ pub static SPECS: [TextSpec; 4] = [
         ),
         pieces: &[],
         dates: DateFormat::Clf,
+        adjust: None,
     },
 ];
 

@@ -49,12 +49,28 @@ pub fn names() -> Vec<&'static str> {
         .collect()
 }
 
+/// The name of the format that a name or an alias means.
+pub fn resolved(name: &str) -> &str {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+    alias.map_or(name, |(_, name)| name)
+}
+
+/// Other names by which users know formats.
+const ALIASES: [(&str, &str); 5] = [
+    ("combined", "ncsa_extended"),
+    ("apache", "ncsa_extended"),
+    ("nginx", "ncsa_extended"),
+    ("vhost_combined", "common_complete"),
+    ("icecast", "icecast2"),
+];
+
 /// Returns a format by its name.
 ///
 /// # Errors
 ///
 /// Returns a usage error if there is no such format, or if `--w3c-fields` lacks a required column.
 pub fn by_name(name: &str, options: &FormatOptions) -> Result<Box<dyn Format>> {
+    let name = resolved(name);
     if let Some(dialect) = w3c::dialects().iter().find(|dialect| dialect.name == name) {
         return Ok(Box::new(dialect.open(&options.w3c)?));
     }

@@ -20,7 +20,12 @@ pub struct TextSpec {
     /// The names in the template that are regular expressions, in Python's syntax.
     pub pieces: &'static [(&'static str, &'static str)],
     pub dates: DateFormat,
+    /// Corrects a record where a template cannot say what a value means.
+    pub adjust: Option<Adjust>,
 }
+
+/// Takes the line and what was read of it.
+pub type Adjust = for<'a> fn(&'a [u8], &mut Record<'a>);
 
 /// Reads the lines of one [`TextSpec`].
 #[derive(Debug)]
@@ -130,6 +135,9 @@ impl Format for TextFormat {
         match length {
             Some(length) if !self.begins_with_host(line, record) => {
                 record.set_rest(&line[length..]);
+                if let Some(adjust) = self.spec.adjust {
+                    adjust(line, record);
+                }
                 Fit::Record
             }
             _ => Fit::Misfit,
@@ -159,6 +167,7 @@ mod tests {
         template: "<ip> <-> <status>",
         pieces: &[],
         dates: DateFormat::Clf,
+        adjust: None,
     };
 
     #[test]

@@ -49,15 +49,20 @@ fn without_escapes((mut fields, time): ParsedLine) -> ParsedLine {
     (fields, time)
 }
 
-/// Whether the request of a line has a method, a path and a protocol.
-fn has_whole_request(line: &[u8], own: &ParsedLine) -> bool {
+/// Whether the request of a line has a path and a protocol, and a method if the format has one.
+fn has_whole_request(format: &dyn Format, line: &[u8], own: &ParsedLine) -> bool {
     let value = |wanted| own.0.iter().find(|(field, _)| *field == wanted);
     let path = value(Field::Path).map_or(&b""[..], |(_, path)| path);
-    let ends: Vec<usize> = memchr::memmem::find_iter(line, path)
-        .map(|at| at + path.len())
-        .collect();
-    let blank = |end: &usize| line.get(*end).is_some_and(u8::is_ascii_whitespace);
-    !path.is_empty() && !path.contains(&b'"') && ends.iter().all(blank)
+    let before = match value(Field::Method) {
+        Some((_, method)) => [b"\"", &method[..], b" ", path].concat(),
+        None if format.has(Field::Method) => return false,
+        None => path.to_vec(),
+    };
+    let Some(place) = memchr::memmem::rfind(line, &before) else {
+        return false;
+    };
+    let after = &line[place + before.len()..];
+    after.starts_with(b" ") && after.len() > 1 && !after[1..].starts_with(b"\"")
 }
 
 /// The text after a label in the output.
@@ -103,7 +108,11 @@ fn a_dumped_regex_captures_what_its_format_does() {
                 Ok(given) => {
                     let theirs = captured(given, &pipeline.hit, line).map(with_status);
                     let is_text = is_text(pipeline.format.as_ref());
-                    if is_text && !own.as_ref().is_some_and(|own| has_whole_request(line, own)) {
+                    if is_text
+                        && !own.as_ref().is_some_and(|own| {
+                            has_whole_request(pipeline.format.as_ref(), line, own)
+                        })
+                    {
                         continue;
                     }
                     let theirs = theirs.map(|it| if is_text { without_escapes(it) } else { it });
@@ -117,7 +126,7 @@ fn a_dumped_regex_captures_what_its_format_does() {
                 ),
             }
         }
-        assert!(fitting >= 10, "{}: {fitting}", fixture.name);
+        assert!(fitting >= 7, "{}: {fitting}", fixture.name);
     }
 }
 
@@ -139,7 +148,7 @@ fn a_dumped_regex_captures_the_same_in_mutated_lines() {
                 let is_text = is_text(format);
                 let is_whole = own
                     .as_ref()
-                    .is_some_and(|own| has_whole_request(&line, own));
+                    .is_some_and(|own| has_whole_request(format, &line, own));
                 if !is_text {
                     proptest::prop_assert_eq!(theirs, own, "{}", section.name);
                 } else if is_whole {
