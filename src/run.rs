@@ -190,6 +190,7 @@ fn setup(
             selector,
             processor,
             ledger,
+            invalid_in_small_logs: Default::default(),
             account: Arc::clone(&account),
             bytes,
             console: console.clone(),

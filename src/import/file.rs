@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bumpalo::Bump;
 
 use super::format_selector::BufferedLine;
+use super::invalid::InvalidLines;
 use super::ledger_handle::StateDir;
 use super::open_log::{OpenLog, ResumePoint};
 use super::recovery::{Patience, WaitingLog};
@@ -391,6 +392,7 @@ impl Importer {
             resume,
             position: 0,
             fitting: 0,
+            invalid: InvalidLines::default(),
             given_up: 0,
             has_site: false,
             replaced_dates: 0,
@@ -439,7 +441,6 @@ impl Importer {
             outcome => outcome,
         };
         log.release_passed();
-        let nothing_fits = log.account.file().nothing_fits();
         if log.given_up > 0 {
             self.console.warn(format!(
                 "{}: the regular expression takes too long on {} lines, which count as invalid: \
@@ -447,16 +448,8 @@ impl Importer {
                  a line may have 32 KiB)",
                 log.name, log.given_up
             ));
-            if nothing_fits {
-                self.console.mark_incomplete();
-            }
-        } else if nothing_fits {
-            self.console.warn_incomplete(format!(
-                "{}: no line has the format {}; check --log-format-name",
-                log.name,
-                format.name()
-            ));
         }
+        self.judge_invalid(&log, format.name());
         outcome
     }
 

@@ -370,6 +370,7 @@ impl LineProcessor {
         if self.rejects.is_some() && format.has_header() && is_fields_line(line.bytes) {
             log.header = Some(line.raw.into());
         }
+        log.invalid.add_header(line);
         let was_ready = format.ready();
         if let Err(error) = format.header(line.bytes) {
             log.unusable_header = Some(error.at_line(&log.name, line.number));
@@ -413,6 +414,9 @@ impl LineProcessor {
     }
 
     fn drop_line(&self, log: &mut OpenLog, line: &Line, reason: Reason) -> Result<()> {
+        if reason.count() == Count::Invalid {
+            log.invalid.add(line, reason);
+        }
         // Written before the line counts as done, so that it cannot get lost in between.
         if reason.count() == Count::Invalid
             && let Some(rejects) = &self.rejects

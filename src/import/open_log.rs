@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::invalid::InvalidLines;
 use super::sessions::SessionMode;
 use crate::error::Error;
 use crate::ledger::{Ledger, LogId, LogState, Ranges};
@@ -26,6 +27,7 @@ pub(super) struct OpenLog {
     pub position: u64,
     /// Number of lines that fitted the format.
     pub fitting: u64,
+    pub invalid: InvalidLines,
     /// Number of lines on which a regular expression took too long.
     pub given_up: u64,
     /// A line belongs to a site that Matomo has.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bumpalo::Bump;
 
 use super::format_selector::BufferedLine;
+use super::invalid::InvalidLines;
 use super::ledger_handle::MAX_RUNS;
 use super::line::{LineProcessor, position};
 use super::open_log::OpenLog;
@@ -522,6 +523,7 @@ fn uncounted_log(name: String, id: LogId, sessions: SessionMode) -> OpenLog {
         resume: None,
         position: 0,
         fitting: 0,
+        invalid: InvalidLines::default(),
         given_up: 0,
         has_site: false,
         replaced_dates: 0,

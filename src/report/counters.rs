@@ -256,15 +256,6 @@ impl FileAccount {
         sum(Count::IGNORED.map(|(count, _)| self.get(count)))
     }
 
-    /// Whether none of more than ten lines is in the expected format, so that this is most likely
-    /// another kind of log (guide/options.md, "Exit status"). Header lines do not count.
-    pub fn nothing_fits(&self) -> bool {
-        let [read, header, skipped, invalid] =
-            [Count::Read, Count::Header, Count::Skipped, Count::Invalid]
-                .map(|count| self.get(count));
-        read > 10 && invalid > 0 && sum([header, skipped, invalid]) == read
-    }
-
     fn balance(&self) -> Result<(), String> {
         let ends = Count::all().filter(|count| count.is_outcome());
         let ended = sum(ends.clone().map(|count| self.get(count)));
