@@ -177,7 +177,7 @@ fn setup(
             .as_ref()
             .map(|sandbox| sandbox.store().clone()),
         hasher: FixedState::default(),
-        present: Present::now(),
+        present: Present::new(target.client.clock().clone()),
         console: console.clone(),
     };
     Ok(Run {
@@ -259,6 +259,9 @@ impl Run {
         };
         // An import that failed before its first line has nothing to sum up.
         let is_import = outcome.is_ok() && !self.verifying;
+        if let Some(warning) = target.client.clock().warning() {
+            console.warn(warning);
+        }
         if is_import || account.total(Count::Read) > 0 {
             let listening = radio.map_or_else(String::new, |radio| listening(radio, account));
             console.print(format!("{}{listening}", summary.text()));

@@ -340,25 +340,3 @@ fn an_empty_file_is_passed_over_without_a_word() {
     assert_each_once(&sandbox, 5);
     assert_eq!(ended.err, "");
 }
-
-#[test]
-fn dates_that_matomo_replaces_are_named_once() {
-    let sandbox = sandbox();
-    let log = logs::log(6).replace("14/May/2024:00:00:02", "14/May/2094:00:00:02");
-    let log = log.replace("14/May/2024:00:00:04", "14/May/2001:00:00:04");
-    let folder = Folder::with_log(log);
-    let program = Program::new(&folder)
-        .to(&sandbox)
-        .args("--idsite=1 access.log");
-    let ended = program.run().exits(0);
-    let ended = ended.says(&[
-        "access.log: 2 lines have a date in the future",
-        "first is line 3:",
-    ]);
-    assert_eq!(ended.err.lines().count(), 1, "{ended}");
-    let folder = Folder::with_log(logs::log(6));
-    let program = Program::new(&folder)
-        .to(&sandbox)
-        .args("--idsite=1 access.log");
-    assert_eq!(program.run().exits(0).err, "");
-}

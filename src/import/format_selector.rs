@@ -17,7 +17,7 @@ use crate::report::Console;
 use crate::shutdown::Shutdown;
 
 /// Bytes of lines, raw and decoded, that are buffered until the format is known.
-const MAX_BUFFERED_BYTES: usize = 16 << 20;
+pub(super) const MAX_BUFFERED_BYTES: usize = 16 << 20;
 
 #[derive(Debug)]
 pub enum FormatChoice {
@@ -100,7 +100,7 @@ impl BufferedLine {
     }
 
     /// Bytes of memory.
-    fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         size_of::<Self>() + self.bytes.len() + self.raw.len()
     }
 }

@@ -127,6 +127,10 @@ pub enum Reason {
     GivenUp,
     Field,
     Date,
+    /// Ahead of the present: Matomo would replace it.
+    DateAhead,
+    /// Too long ago: Matomo would replace it.
+    DateTooOld,
     NotTracking,
     PathExcluded,
     PathNotIncluded,
@@ -169,6 +173,8 @@ impl Reason {
             ),
             Self::Field => (Invalid, "invalid: a required field is missing or malformed"),
             Self::Date => (Invalid, "invalid: malformed date or time zone"),
+            Self::DateAhead => (Invalid, "invalid: date is more than a day ahead"),
+            Self::DateTooOld => (Invalid, "invalid: date is more than 20 years ago"),
             Self::NotTracking => (
                 Invalid,
                 "invalid: not a tracking request (--replay-tracking)",
