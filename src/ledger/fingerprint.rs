@@ -213,11 +213,14 @@ impl<'a> HeadMatcher<'a> {
 
     /// Whether the file begins like the log with that head. It may have grown since.
     pub fn matches(&mut self, head: &HeadChecksum) -> bool {
-        let Some(bytes) = self.bytes.get(..head.length) else {
-            return false;
-        };
-        let checksum = self.checksums.entry(head.length);
-        *checksum.or_insert_with(|| Checksum::of(bytes)) == head.checksum
+        self.checksum(head.length) == Some(head.checksum)
+    }
+
+    /// The checksum of the first bytes. `None` if there are not so many.
+    fn checksum(&mut self, length: usize) -> Option<Checksum> {
+        let bytes = self.bytes.get(..length)?;
+        let checksum = self.checksums.entry(length);
+        Some(*checksum.or_insert_with(|| Checksum::of(bytes)))
     }
 }
 
@@ -306,14 +309,15 @@ impl Samples {
 
     /// Whether the last sample in the first bytes of a file, at most [`MAX_SAMPLE_BYTES`], matches.
     /// Returns `false` without a sample.
-    pub fn match_beginning(&self, bytes: &[u8]) -> bool {
+    pub fn match_beginning(&self, beginning: &mut HeadMatcher) -> bool {
+        let length = beginning.bytes.len() as u64;
         let samples = Self::positions().zip(&self.0);
-        let mut inside = samples.take_while(|((_, position), _)| *position <= bytes.len() as u64);
+        let mut inside = samples.take_while(|((_, position), _)| *position <= length);
         let last = inside
             .by_ref()
             .filter_map(|((_, at), sum)| Some((at, (*sum)?)));
         last.last()
-            .is_some_and(|(at, sum)| Checksum::of(&bytes[..at as usize]) == sum)
+            .is_some_and(|(at, sum)| beginning.checksum(at as usize) == Some(sum))
     }
 
     /// The position of the last sample in a file of this length, if it matches.
@@ -515,7 +519,7 @@ mod tests {
             io::Write::write_all(&mut file, &log).unwrap();
             prop_assert_eq!(whole.last_match(&mut file, length).unwrap(), last);
             let beginning = &log[..start.min(MAX_SAMPLE_BYTES)];
-            prop_assert_eq!(whole.match_beginning(beginning), last.is_some());
+            prop_assert_eq!(whole.match_beginning(&mut HeadMatcher::new(beginning)), last.is_some());
         }
 
         #[test]

@@ -399,7 +399,11 @@ impl Ledger {
         copied: Option<(PathBuf, Ranges)>,
     ) -> LogState {
         let mut logs = inner.state.logs.values().map(|log| &log.fingerprint);
-        let before = logs.rfind(|it| it.target == self.target && it.path.0 == path);
+        // Paths are compared as texts, since there may be many.
+        let is_before = |it: &&Fingerprint| {
+            it.target == self.target && it.path.0.as_os_str() == path.as_os_str()
+        };
+        let before = logs.rfind(is_before);
         let (change, known_as, done) = match copied {
             None => (
                 FileChange::of_unknown(before, file),
@@ -501,7 +505,8 @@ impl Ledger {
         let candidates: Vec<_> = {
             let inner = self.lock();
             let logs = self.of_target(&inner.state.logs);
-            logs.filter(|(_, log)| log.samples.match_beginning(beginning))
+            let mut matcher = HeadMatcher::new(beginning);
+            logs.filter(|(_, log)| log.samples.match_beginning(&mut matcher))
                 .map(|(id, log)| (*id, log.clone()))
                 .collect()
         };
