@@ -201,6 +201,7 @@ fn w3c_options(format: &LogFormatArgs, wanted: &Wanted) -> Result<W3cOptions> {
         time_taken_millisecs: format.w3c_time_taken_millisecs,
         iis_time_taken_secs: format.iis_time_taken_secs,
         wanted: wanted.clone(),
+        columns: Default::default(),
     })
 }
 

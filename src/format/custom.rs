@@ -13,6 +13,7 @@ mod tests;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bumpalo::Bump;
@@ -22,10 +23,11 @@ use super::date::{DateFormat, Strptime};
 use super::{Field, Fit, Format, Record, Wanted};
 use crate::error::{Error, Result};
 
-/// A format given as a regex.
+/// A format given as a regex. Clones share the compiled regex.
+#[derive(Clone, Debug)]
 pub struct Custom {
     typed: String,
-    regex: PythonRegex,
+    regex: Arc<PythonRegex>,
     /// The groups to keep, by number.
     groups: Vec<(usize, RecordKey)>,
     fields: Vec<Field>,
@@ -33,6 +35,7 @@ pub struct Custom {
 }
 
 /// Where a record keeps the value of a group.
+#[derive(Clone, Debug)]
 enum RecordKey {
     Field(Field),
     Extra(String),
@@ -75,7 +78,7 @@ impl Custom {
         };
         Ok(Custom {
             typed: typed.to_string(),
-            regex,
+            regex: Arc::new(regex),
             groups,
             fields,
             dates,

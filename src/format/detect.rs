@@ -23,6 +23,9 @@ const MAX_HEADERS: usize = 100;
 #[derive(Default)]
 pub struct Detector {
     candidates: Vec<FormatCandidate>,
+    /// The candidate that reads all lines so far as well as can be, and the lines that other text
+    /// formats have not looked at for that reason: they cannot win unless it fails on a line.
+    leader: Option<Leader>,
     /// The first comments, and the last `#Fields:` line before a format of the W3C family became a
     /// candidate.
     headers: Vec<Vec<u8>>,
@@ -61,6 +64,11 @@ struct FormatCandidate {
     reading: Option<Reading>,
 }
 
+struct Leader {
+    place: usize,
+    deferred: Vec<Vec<u8>>,
+}
+
 /// How well a line fits a format. The best comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Reading {
@@ -71,6 +79,11 @@ struct Reading {
 }
 
 impl Reading {
+    const BEST: Self = Self {
+        is_plausible: true,
+        is_whole: true,
+    };
+
     fn of(record: &Record) -> Self {
         let looks_like_address = |field| record.get(field).is_some_and(looks_like_address);
         Self {
@@ -105,6 +118,14 @@ impl FormatCandidate {
         }
     }
 
+    /// How this format reads a line.
+    fn reading(&self, line: &[u8], arena: &Bump) -> Option<Reading> {
+        let mut record = Record::default();
+        let fits = self.format.parse(line, arena, &mut record) == Fit::Record
+            && self.format.recognizes(line, &record);
+        fits.then(|| Reading::of(&record))
+    }
+
     /// Whether this format and another read a log together.
     fn is_related(&self, other: &FormatCandidate) -> bool {
         let names = family::names(self.format.name());
@@ -118,7 +139,7 @@ impl Detector {
     /// Returns a usage error if `--w3c-fields` lacks a required column.
     pub fn new(options: &FormatOptions) -> Result<Self> {
         // Rejects bad options of the W3C family even if the log has no header.
-        registry::all(options)?;
+        registry::check(options)?;
         // ovh looks like other formats.
         let candidates = registry::without_header(&options.wanted)
             .into_iter()
@@ -161,23 +182,96 @@ impl Detector {
         } else {
             self.try_w3c();
         }
-        for candidate in &mut self.candidates {
-            let format = &candidate.format;
-            let mut record = Record::default();
-            let fits = format.parse(line, &self.arena, &mut record) == Fit::Record
-                && format.recognizes(line, &record);
-            candidate.reading = fits.then(|| Reading::of(&record));
+        let leader = self.leader.as_ref().map(|leader| leader.place);
+        for (place, candidate) in self.candidates.iter_mut().enumerate() {
+            let is_deferred = leader.is_some_and(|leader| leader != place);
+            if is_deferred && candidate.kind == CandidateKind::Text {
+                candidate.reading = None;
+                continue;
+            }
+            candidate.reading = candidate.reading(line, &self.arena);
+            let fits = candidate.reading.is_some();
             if fits && candidate.kind == CandidateKind::W3c && candidate.fits == 0 {
                 let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
-                let name = format.name();
+                let name = candidate.format.name();
                 self.hint = w3c::iis_hint(name, &self.options.w3c, &headers, &[line]);
             }
         }
+        match &mut self.leader {
+            Some(leader) if self.candidates[leader.place].reading == Some(Reading::BEST) => {
+                leader.deferred.push(line.to_vec());
+            }
+            Some(_) => {
+                self.read_with_text_formats(line);
+                // Nothing reads a comment in a W3C log.
+                if !comment || self.candidates.iter().any(|it| it.reading.is_some()) {
+                    self.drop_leader();
+                    self.read_with_text_formats(line);
+                }
+            }
+            None => {}
+        }
+        let is_first = self.fitting == 0;
         let fits_any = self.count_best();
         self.arena.reset();
         self.fitting += usize::from(fits_any);
         self.filled += usize::from(fits_any || !comment);
+        if is_first && fits_any {
+            self.choose_leader();
+        }
         self.is_enough()
+    }
+
+    /// Called after the first line that fits any format. The candidates that read it as well are
+    /// not richer than the leader, so they lose to it as long as it reads each line.
+    fn choose_leader(&mut self) {
+        let best = self.best(false);
+        let best = best.filter(|it| self.candidates[*it].reading == Some(Reading::BEST));
+        self.leader = best.map(|place| Leader {
+            place,
+            deferred: Vec::new(),
+        });
+    }
+
+    /// Lets the other text formats look at the lines that they have not seen. Changes the readings
+    /// of text formats.
+    fn drop_leader(&mut self) {
+        let Some(leader) = self.leader.take() else {
+            return;
+        };
+        for line in leader.deferred {
+            self.read_with_text_formats(&line);
+            self.count_deferred(leader.place);
+            self.arena.reset();
+        }
+    }
+
+    /// Counts a line for the text formats that had not seen it. The leader and its relatives have
+    /// counted it already.
+    fn count_deferred(&mut self, leader: usize) {
+        let is_best = |candidate: &FormatCandidate| {
+            candidate.kind == CandidateKind::Text && candidate.reading == Some(Reading::BEST)
+        };
+        for place in (0..self.candidates.len()).filter(|place| *place != leader) {
+            let candidate = &self.candidates[place];
+            let fits = is_best(candidate);
+            let reads = fits
+                || self
+                    .candidates
+                    .iter()
+                    .any(|other| is_best(other) && candidate.is_related(other));
+            let was_counted = candidate.is_related(&self.candidates[leader]);
+            let candidate = &mut self.candidates[place];
+            candidate.fits += usize::from(fits);
+            candidate.reads += usize::from(reads && !was_counted);
+        }
+    }
+
+    fn read_with_text_formats(&mut self, line: &[u8]) {
+        let texts = self.candidates.iter_mut();
+        for candidate in texts.filter(|candidate| candidate.kind == CandidateKind::Text) {
+            candidate.reading = candidate.reading(line, &self.arena);
+        }
     }
 
     /// Counts the last line for the formats that read it best and for their families. Returns
@@ -315,6 +409,9 @@ impl Detector {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+
     use super::*;
     use crate::format::Field;
     use crate::format::w3c::W3cOptions;
@@ -550,5 +647,51 @@ mod tests {
         assert_found(&[&named("custom"), EXTENDED], Some("ncsa_extended"));
         assert_found(&[EXTENDED, &named("common")], Some("ncsa_extended"));
         assert_found(&["# format: common", EXTENDED], Some("ncsa_extended"));
+    }
+
+    #[test]
+    fn a_leader_changes_no_decision() {
+        let pool = [
+            COMMON,
+            EXTENDED,
+            COMPLETE,
+            ICECAST,
+            ELB,
+            NGINX,
+            FIELDS,
+            "# a comment",
+            "",
+            "odd",
+            "2024-05-14 06:25:24 203.0.113.9 /a 200 5",
+            r#"203.0.113.9 - - [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5 "http://trunca"#,
+            r#"www.example.com 203.0.113.9 - - [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5"#,
+        ];
+        let lines = prop::collection::vec(prop::sample::select(pool.to_vec()), 1..30);
+        // Most logs have only a few kinds of lines.
+        let kinds = prop::collection::vec(prop::sample::select(pool.to_vec()), 1..4);
+        let repeated =
+            kinds.prop_flat_map(|kinds| prop::collection::vec(prop::sample::select(kinds), 1..30));
+        let mut runner = TestRunner::new(Config {
+            failure_persistence: None,
+            ..Config::default()
+        });
+        let outcome = runner.run(&prop_oneof![lines, repeated], |lines| {
+            let decide = |has_leader: bool| {
+                let mut detector = Detector::new(&FormatOptions::default()).unwrap();
+                for line in &lines {
+                    let is_enough = detector.look(line.as_bytes());
+                    if !has_leader {
+                        detector.leader = None;
+                    }
+                    if is_enough {
+                        break;
+                    }
+                }
+                (detector.fitting, detector.decide().map(|it| it.name()))
+            };
+            prop_assert_eq!(decide(true), decide(false));
+            Ok(())
+        });
+        outcome.unwrap();
     }
 }

@@ -16,11 +16,22 @@ pub struct FormatOptions {
     pub w3c: W3cOptions,
 }
 
+/// Checks the options.
+///
+/// # Errors
+///
+/// Returns a usage error if `--w3c-fields` lacks a required column.
+pub fn check(options: &FormatOptions) -> Result<()> {
+    let mut dialects = w3c::dialects().iter();
+    dialects.try_for_each(|dialect| dialect.open(&options.w3c).map(drop))
+}
+
 /// All formats, in the order that breaks ties in detection.
 ///
 /// # Errors
 ///
 /// Returns a usage error if `--w3c-fields` lacks a required column.
+#[cfg(test)]
 pub fn all(options: &FormatOptions) -> Result<Vec<Box<dyn Format>>> {
     let mut formats = without_header(&options.wanted);
     for dialect in w3c::dialects() {

@@ -1,7 +1,8 @@
 //! Text formats: each is a [`TextSpec`], whose template says how a line is laid out; see
 //! guide/formats.md, "Text formats".
 
-use std::sync::{Mutex, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bumpalo::Bump;
 use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
@@ -10,6 +11,7 @@ use super::address::looks_like_address;
 use super::date::DateFormat;
 use super::layout::{Layout, Slot, set};
 use super::{Field, Fit, Format, Record};
+use crate::sync;
 
 /// A text format as data.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ pub struct TextFormat {
     layout: Layout,
     /// Compiled when a line first needs it. Most runs use one format, and most of its lines are
     /// scanned.
-    matcher: OnceLock<CompiledRegex>,
+    matcher: OnceLock<Arc<CompiledRegex>>,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,7 @@ impl TextFormat {
     ) -> Option<usize> {
         let matcher = self
             .matcher
-            .get_or_init(|| CompiledRegex::new(&self.layout));
+            .get_or_init(|| CompiledRegex::shared(self.spec, &self.layout));
         match matcher.locations.try_lock() {
             Ok(mut locations) => matcher.capture(&mut locations, line, arena, record),
             // Another thread uses them, or panicked while it did.
@@ -87,7 +89,20 @@ impl TextFormat {
     }
 }
 
+/// The regexes compiled so far, by template. Each log gets formats of its own, and compiling their
+/// regexes takes longer than reading a small log.
+static COMPILED: sync::Mutex<BTreeMap<&str, Arc<CompiledRegex>>> =
+    sync::Mutex::new(BTreeMap::new());
+
 impl CompiledRegex {
+    fn shared(spec: &TextSpec, layout: &Layout) -> Arc<CompiledRegex> {
+        let mut compiled = COMPILED.lock();
+        let regex = compiled
+            .entry(spec.template)
+            .or_insert_with(|| Arc::new(CompiledRegex::new(layout)));
+        Arc::clone(regex)
+    }
+
     fn new(layout: &Layout) -> CompiledRegex {
         let (regex, groups) = layout.regex();
         // Without Unicode, `\S` and `.` also match bytes that are not UTF-8. No line contains a

@@ -11,12 +11,16 @@ mod tests;
 
 pub use dialect::{Dialect, dialects};
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use bumpalo::Bump;
 
 use super::custom::{PythonRegex, RegexError};
 use super::date::DateFormat;
 use super::{Field, Fit, Format, Record, Wanted};
 use crate::error::{Error, Result};
+use crate::sync::Mutex;
 use columns::LogColumns;
 use dialect::is_standard_name;
 
@@ -35,7 +39,7 @@ const REQUIRED: [Field; 5] = [
 pub struct W3c {
     dialect: &'static Dialect,
     options: W3cOptions,
-    columns: Option<LogColumns>,
+    columns: Option<Arc<LogColumns>>,
 }
 
 impl W3c {
@@ -60,13 +64,16 @@ impl W3c {
     /// Sets the columns for the following lines. The error is a text for the user.
     fn set_columns(&mut self, names: &[u8]) -> std::result::Result<(), String> {
         // IIS repeats its header whenever it starts.
-        let is_same = |columns: &LogColumns| columns.names() == names;
+        let is_same = |columns: &Arc<LogColumns>| columns.names() == names;
         if self.columns.as_ref().is_some_and(is_same) {
             return Ok(());
         }
         // After any header, even an invalid one, the old columns no longer apply.
         self.columns = None;
-        let columns = LogColumns::new(self.dialect, &self.options, names)?;
+        let columns = self
+            .options
+            .columns
+            .get(self.dialect, &self.options, names)?;
         let missing: Vec<String> = REQUIRED
             .into_iter()
             .filter(|field| !columns.fields().contains(field))
@@ -111,11 +118,15 @@ impl Format for W3c {
     }
 
     fn fields(&self) -> &[Field] {
-        self.columns.as_ref().map_or(&[], LogColumns::fields)
+        self.columns
+            .as_ref()
+            .map_or(&[], |columns| columns.fields())
     }
 
     fn richness(&self) -> usize {
-        self.columns.as_ref().map_or(0, LogColumns::richness)
+        self.columns
+            .as_ref()
+            .map_or(0, |columns| columns.richness())
     }
 
     fn regex(&self) -> Option<String> {
@@ -175,6 +186,38 @@ pub struct W3cOptions {
     pub iis_time_taken_secs: bool,
     /// The groups of `regexes` that custom variables need.
     pub wanted: Wanted,
+    pub columns: ColumnsCache,
+}
+
+/// The columns of the headers so far: many logs have the same. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct ColumnsCache(Arc<Mutex<HashMap<HeaderKey, Arc<LogColumns>>>>);
+
+/// The name of a dialect, and the names in a header.
+type HeaderKey = (&'static str, Vec<u8>);
+
+impl ColumnsCache {
+    /// So many headers are kept.
+    const MAX_HEADERS: usize = 32;
+
+    fn get(
+        &self,
+        dialect: &'static Dialect,
+        options: &W3cOptions,
+        names: &[u8],
+    ) -> std::result::Result<Arc<LogColumns>, String> {
+        let key = (dialect.name, names.to_vec());
+        let mut headers = self.0.lock();
+        if let Some(columns) = headers.get(&key) {
+            return Ok(Arc::clone(columns));
+        }
+        let columns = Arc::new(LogColumns::new(dialect, options, names)?);
+        if headers.len() >= Self::MAX_HEADERS {
+            headers.clear();
+        }
+        headers.insert(key, Arc::clone(&columns));
+        Ok(columns)
+    }
 }
 
 impl W3cOptions {

@@ -34,6 +34,8 @@ pub enum FormatChoice {
 #[derive(Debug)]
 pub struct FormatSelector {
     choice: FormatChoice,
+    /// The format of a regex.
+    custom: Option<Custom>,
     options: FormatOptions,
 }
 
@@ -114,7 +116,17 @@ impl FormatSelector {
     /// Returns an error if the format's name, its regex, or an option of the W3C family is
     /// invalid.
     pub fn new(choice: FormatChoice, options: FormatOptions) -> Result<Self> {
-        let selector = Self { choice, options };
+        let custom = match &choice {
+            FormatChoice::Regex { regex, dates, .. } => {
+                Some(Custom::new(regex, Some(dates.clone()), &options.wanted)?)
+            }
+            FormatChoice::Detect | FormatChoice::Named(_) => None,
+        };
+        let selector = Self {
+            choice,
+            custom,
+            options,
+        };
         match &selector.choice {
             FormatChoice::Detect => drop(Detector::new(&selector.options)?),
             _ => drop(selector.given()?),
@@ -147,14 +159,10 @@ impl FormatSelector {
 
     /// The format that the user names. `None` if it is to be detected.
     pub fn given(&self) -> Result<Option<Box<dyn Format>>> {
-        Ok(match &self.choice {
-            FormatChoice::Detect => None,
-            FormatChoice::Named(name) => Some(registry::by_name(name, &self.options)?),
-            FormatChoice::Regex { regex, dates, .. } => Some(Box::new(Custom::new(
-                regex,
-                Some(dates.clone()),
-                &self.options.wanted,
-            )?)),
+        Ok(match (&self.choice, &self.custom) {
+            (_, Some(custom)) => Some(Box::new(custom.clone())),
+            (FormatChoice::Named(name), None) => Some(registry::by_name(name, &self.options)?),
+            (_, None) => None,
         })
     }
 

@@ -147,7 +147,10 @@ fn read(
     // An incomplete unit.
     let mut partial: Vec<u8> = Vec::with_capacity(unit);
     while let Ok(mut buffer) = buffers.recv() {
-        buffer.resize(BLOCK_BYTES, 0);
+        if buffer.is_empty() {
+            // The system hands out zeros, page by page as they are written to.
+            buffer = vec![0; BLOCK_BYTES];
+        }
         let mut length = partial.len();
         buffer[..length].copy_from_slice(&partial);
         let at_end = loop {
