@@ -188,6 +188,7 @@ impl Importer {
             }
         };
         let total_bytes = lines.total();
+        let is_pipe = total_bytes.is_none();
         let log = job.state.as_ref().map(|state| state.log);
         let (name, spool) = (job.source.to_string(), job.spool);
         let outcome = self.read_log(job, &mut lines, bytes_before);
@@ -218,9 +219,8 @@ impl Importer {
         if let Some(total) = total_bytes {
             self.bytes.store(bytes_before + total, Ordering::Relaxed);
         }
-        // A batch holds lines of one log, so this log's are sent before those of the next.
-        let queue = &mut self.processor.queue;
-        if flow != Flow::Stop && self.ledger.is_some() && queue.flush().is_err() {
+        // So may what comes after it. The lines of files share batches.
+        if is_pipe && flow != Flow::Stop && self.processor.queue.flush().is_err() {
             return Ok(Flow::Stop);
         }
         Ok(flow)
@@ -235,6 +235,10 @@ impl Importer {
     ) -> Result<(Flow, ReadEnd)> {
         if !self.reconcile_job(&mut job)? {
             return Ok((Flow::Continue, ReadEnd::Stopped));
+        }
+        // A pipe may take its time.
+        if lines.total().is_none() && self.processor.queue.flush().is_err() {
+            return Ok((Flow::Stop, ReadEnd::Stopped));
         }
         self.watch(lines, job.state.as_ref());
         if let Err(error) = self.wait_for_input(lines) {

@@ -187,7 +187,8 @@ impl Importer {
             }
             reach("between-files");
         }
-        if !self.shutdown.requested() {
+        // Settling what had to wait may take long.
+        if !self.shutdown.requested() && self.processor.queue.flush().is_ok() {
             self.import_waiting()?;
         }
         Ok(())

@@ -38,6 +38,8 @@ struct ReconciledBatch {
     /// Lines some of whose requests Matomo has, and the ids of these requests.
     partial: Ranges,
     ids: Vec<HitId>,
+    /// The number of hits of these lines.
+    hits: u64,
 }
 
 /// Requests made again from their lines.
@@ -129,7 +131,7 @@ impl Importer {
                 for group in &rebuilt.groups {
                     self.close_session(log, &group.lines);
                 }
-                self.remove_pending(batch.id);
+                self.remove_pending(batch.id, log, 0);
                 continue;
             }
             let settled = match result.is_replaced {
@@ -146,6 +148,7 @@ impl Importer {
                 complete,
                 partial,
                 ids,
+                hits,
             }) = settled
             else {
                 result.held_back.extend(lines);
@@ -156,17 +159,24 @@ impl Importer {
             if !partial.is_empty() {
                 ledger.note_recorded_lines([(log, partial)].into(), ids.iter().collect())?;
             }
-            ledger.settle(batch.id, [(log, complete)].into())?;
-            self.remove_pending(batch.id);
+            ledger.settle_log(batch.id, log, complete, hits)?;
+            self.remove_pending(batch.id, log, hits);
             reach("after-settled");
         }
         Ok(result)
     }
 
-    fn remove_pending(&mut self, id: BatchId) {
-        if let Some(handle) = &mut self.ledger {
-            handle.pending.retain(|batch| batch.id != id);
+    /// Removes the lines of a log, and their hits, from a batch that is pending.
+    fn remove_pending(&mut self, id: BatchId, log: LogId, hits: u64) {
+        let Some(handle) = &mut self.ledger else {
+            return;
+        };
+        if let Some(batch) = handle.pending.iter_mut().find(|batch| batch.id == id) {
+            batch.lines.retain(|(other, ..)| *other != log);
+            batch.numbers.remove(&log);
+            batch.hits = batch.hits.saturating_sub(hits);
         }
+        handle.pending.retain(|batch| !batch.lines.is_empty());
     }
 
     /// Settles one batch. Returns `None` if that has to wait, if another log has the path, or if
@@ -214,10 +224,16 @@ impl Importer {
             // After the last time, what is missing does not come any more.
             let is_last = index + 1 == times.len()
                 || batch.elapsed() >= timeout.saturating_mul(times[times.len() - 1]);
+            let hits = match batch.lines.len() {
+                1 => batch.hits,
+                _ => rebuilt.chunk.ends.len() as u64,
+            };
+            let mut of_log = batch.clone();
+            of_log.hits = hits;
             let reconciled =
-                self.reconcile_batch(log, path, batch, &lines.2, &rebuilt, account, is_last)?;
+                self.reconcile_batch(log, path, &of_log, &lines.2, &rebuilt, account, is_last)?;
             if is_last || reconciled.is_some() {
-                return Ok(reconciled);
+                return Ok(reconciled.map(|reconciled| ReconciledBatch { hits, ..reconciled }));
             }
         }
         Ok(None)

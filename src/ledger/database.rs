@@ -131,6 +131,8 @@ pub enum Change {
     Confirmed(BatchId),
     /// A batch is closed, and no line is done by that.
     Closed(BatchId),
+    /// The lines of some logs in a batch are settled. This is the rest.
+    Reduced(BatchId, BatchEntry),
     Listed(u64, ListedLines),
     /// All lines listed for a target are reported.
     Reported(Checksum),
@@ -427,6 +429,11 @@ fn write(transaction: &Transaction, change: &Change) -> rusqlite::Result<()> {
             let sql = "INSERT INTO done (lines) SELECT lines FROM batches WHERE id = ?";
             execute(sql, params![batch.0])?;
             write(transaction, &Change::Closed(*batch))
+        }
+        Change::Reduced(batch, rest) => {
+            let sql = "UPDATE batches SET batch = ?, lines = ? WHERE id = ?";
+            let (entry, lines) = (seal(batch.0, rest)?, seal(LINES, &rest.lines)?);
+            execute(sql, params![entry, lines, batch.0])
         }
         Change::Listed(id, listed) => {
             let lines = &listed.lines;

@@ -435,6 +435,21 @@ impl Ledger {
         self.write(inner, Change::Closed(batch))
     }
 
+    /// Like [`Ledger::settle`], for the lines of one log and their hits. A batch with lines of other
+    /// logs stays open with those.
+    pub fn settle_log(&self, batch: BatchId, log: LogId, found: Ranges, hits: u64) -> Result<()> {
+        let mut inner = self.lock();
+        inner
+            .state
+            .mark_done(&LogRanges::from([(log, found.clone())]));
+        inner.marked_done.entry(log).or_default().extend(&found);
+        let change = match inner.state.take_log(batch, log, hits) {
+            Some(rest) => Change::Reduced(batch, rest),
+            None => Change::Closed(batch),
+        };
+        self.write(inner, change)
+    }
+
     /// Closes a batch that was not sent, or that Matomo certainly did not process.
     pub fn forget(&self, batch: BatchId) -> Result<()> {
         self.settle(batch, LogRanges::new())

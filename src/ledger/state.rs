@@ -381,6 +381,22 @@ impl LedgerState {
         }
     }
 
+    /// Takes the lines of a log and their hits out of a batch. Returns the rest, or closes the batch
+    /// if there is none.
+    pub fn take_log(&mut self, batch: BatchId, log: LogId, hits: u64) -> Option<BatchEntry> {
+        let entry = self.batches.get_mut(&batch)?;
+        entry.lines.remove(&log);
+        entry.numbers.remove(&log);
+        entry.hits = entry.hits.saturating_sub(hits);
+        match entry.lines.is_empty() {
+            true => {
+                self.batches.remove(&batch);
+                None
+            }
+            false => Some(entry.clone()),
+        }
+    }
+
     /// Closes a batch whose lines are done, and returns them.
     pub fn confirm(&mut self, batch: BatchId) -> Option<LogRanges> {
         let lines = self.batches.remove(&batch)?.lines;
@@ -609,6 +625,21 @@ mod tests {
         assert_eq!(state.confirm(confirmed), None);
         assert_eq!(state.logs[&LogId(1)].done.first_gap(), 10);
         assert!(state.logs[&LogId(2)].done.is_empty() && state.batches.len() == 1);
+    }
+
+    #[test]
+    fn a_batch_of_several_logs_is_open_until_each_is_settled() {
+        let mut state = state(&[(1, NOW), (2, NOW)]);
+        let mut both = batch(1);
+        both.hits = 5;
+        both.lines.extend(lines(2));
+        let id = state.add_batch(both);
+        let rest = state.take_log(id, LogId(1), 3).unwrap();
+        assert_eq!((rest.lines, rest.hits), (lines(2), 2));
+        assert_eq!(state.batches[&id].lines, lines(2));
+        assert_eq!(state.take_log(id, LogId(2), 2), None);
+        assert_eq!(state.take_log(id, LogId(2), 2), None);
+        assert!(state.batches.is_empty());
     }
 
     #[test]

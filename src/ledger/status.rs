@@ -142,18 +142,22 @@ fn of_target(text: &mut String, target: Checksum, state: &LedgerState) {
             let _ = writeln!(text, "  {title}");
         }
         for entry in entries {
-            for log in entry.lines.keys() {
+            for (place, log) in entry.lines.keys().enumerate() {
                 let path = state
                     .logs
                     .get(log)
                     .map(|known| name(&known.fingerprint.path.0));
                 let numbers = entry.numbers.get(log).map(Ranges::as_numbers);
+                let path = path.unwrap_or_default();
+                let numbers = numbers.unwrap_or_else(|| "without numbers".to_owned());
+                if place > 0 {
+                    let _ = writeln!(text, "    {path}: lines {numbers}, in the same request");
+                    continue;
+                }
                 let _ = writeln!(
                     text,
-                    "    {}: {} hits of lines {}; {}, sent {}",
-                    path.unwrap_or_default(),
+                    "    {path}: {} hits of lines {numbers}; {}, sent {}",
                     entry.hits,
-                    numbers.unwrap_or_else(|| "without numbers".to_owned()),
                     entry.state.name(),
                     time(entry.sent.wall / 1000),
                 );

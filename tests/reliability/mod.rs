@@ -19,6 +19,7 @@ mod model; // everything in random order
 mod pipes; // pipes that are cut off
 mod resuming; // stopped and resumed
 mod settling; // what a killed run leaves
+mod shared_batches; // lines of several logs in one batch
 mod spools; // pipes, when something else fails
 mod status; // --status and --forget
 mod undisturbed; // complete runs
