@@ -61,7 +61,7 @@ static TABLES: [KeyTable; 3] = [
     // nginx has no JSON format of its own. Users write one whose keys are named as our fields.
     KeyTable {
         name: "nginx_json",
-        dates: DateFormat::Iso8601,
+        dates: DateFormat::Json,
         keys: &[
             key("ip", Field::Ip),
             key("host", Field::Host),
@@ -91,7 +91,7 @@ static TABLES: [KeyTable; 3] = [
     },
     KeyTable {
         name: "traefik_json",
-        dates: DateFormat::Iso8601,
+        dates: DateFormat::Json,
         keys: &[
             key("ClientHost", Field::Ip),
             key("ClientUsername", Field::Userid),
@@ -119,13 +119,14 @@ static TABLES: [KeyTable; 3] = [
     },
     KeyTable {
         name: "caddy_json",
-        dates: DateFormat::EpochSeconds,
+        dates: DateFormat::Json,
         keys: &[
             key("ts", Field::Date),
             Key {
                 name: "request",
                 holds: Holds::Object(&[
-                    // Caddy before 2.7 has no `client_ip`.
+                    // Caddy before 2.7 has no `client_ip`, before 2.5 only `remote_addr`.
+                    holding("remote_addr", Holds::Fallback(Field::Ip)),
                     holding("remote_ip", Holds::Fallback(Field::Ip)),
                     key("client_ip", Field::Ip),
                     key("method", Field::Method),
@@ -146,7 +147,7 @@ static TABLES: [KeyTable; 3] = [
             key("status", Field::Status),
         ],
         uncounted: &[],
-        detected_by: &["request", "user_id", "resp_headers"],
+        detected_by: &["request", "ts", "status", "duration"],
         detected_by_any: &[],
     },
 ];
@@ -309,10 +310,9 @@ impl Format for JsonFormat {
         &self.fields
     }
 
-    /// A date in ISO 8601 contains its time zone.
+    /// A date may contain its time zone.
     fn has(&self, field: Field) -> bool {
-        self.fields.contains(&field)
-            || (field == Field::Timezone && matches!(self.table.dates, DateFormat::Iso8601))
+        self.fields.contains(&field) || field == Field::Timezone
     }
 
     fn regex(&self) -> Option<String> {

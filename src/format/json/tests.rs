@@ -269,6 +269,20 @@ fn detection_recognizes_each_format_by_its_keys() {
     }
     let other = br#"{"msg": "started", "level": "info", "time": "2024-05-14T11:39:31Z"}"#;
     assert!(!recognizes("traefik_json", other));
+    let old = CADDY[0]
+        .replace(
+            r#""remote_ip": "203.0.113.1", "client_ip": "203.0.113.9""#,
+            r#""remote_addr": "203.0.113.9:5""#,
+        )
+        .replace(r#", "resp_headers": {"Server": ["Caddy"]}"#, "");
+    assert!(
+        recognizes("caddy_json", old.as_bytes()),
+        "before version 2.5"
+    );
+    assert_eq!(
+        field("caddy_json", &old, "ip").as_deref(),
+        Some("203.0.113.9:5")
+    );
     assert!(
         !recognizes("nginx_json", NGINX[1].as_bytes()),
         "the line has no referrer"
