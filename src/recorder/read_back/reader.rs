@@ -24,8 +24,12 @@ use crate::recorder::witness::SentHit;
 /// Witnesses in one question.
 const QUESTION_WITNESSES: usize = 50;
 
-/// How long a witness waits for others to be asked about together.
-const MAX_WAIT: Duration = Duration::from_secs(5);
+/// How long a witness waits for others to be asked about together: this many times as long as the
+/// last question took, within these limits. A question costs about the same whatever it asks, so a
+/// slow server is asked less often.
+const WAIT_FACTOR: u32 = 100;
+const MIN_WAIT: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// A witness may be missing only because a transaction or a replica is late. It is asked about
 /// once more after this time.
@@ -68,6 +72,8 @@ pub struct WitnessReader {
     suspects: Vec<SentBatch>,
     /// Matomo has shown a hit of this run, so what it does not show is missing.
     has_seen_hits: bool,
+    /// How long a witness waits for others.
+    wait: Duration,
     /// Matomo could not be asked. It is asked again at this time.
     away_until: Option<Instant>,
     /// Batches that are left to the next run because Matomo was away.
@@ -90,6 +96,7 @@ impl WitnessReader {
             waiting: Vec::new(),
             suspects: Vec::new(),
             has_seen_hits: false,
+            wait: MIN_WAIT,
             away_until: None,
             left: 0,
             left_out: LeftOut::default(),
@@ -181,7 +188,7 @@ impl WitnessReader {
         let fresh = || self.waiting.iter().filter(|batch| batch.recheck.is_none());
         let is_due = is_urgent
             || fresh().count() >= QUESTION_WITNESSES
-            || fresh().any(|batch| batch.acknowledged.elapsed() >= MAX_WAIT);
+            || fresh().any(|batch| batch.acknowledged.elapsed() >= self.wait);
         let (mut due, rest): (Vec<_>, _) = self
             .waiting
             .drain(..)
@@ -230,7 +237,9 @@ impl WitnessReader {
         let witnesses = batches.iter().filter_map(|batch| batch.witness.witness());
         let witnesses: Vec<_> = witnesses.collect();
         self.shared.counts.questions.fetch_add(1, Ordering::Relaxed);
+        let begun = Instant::now();
         let presences = self.context.visits.find_witnesses(&witnesses)?;
+        self.wait = (begun.elapsed() * WAIT_FACTOR).clamp(MIN_WAIT, MAX_WAIT);
         self.has_seen_hits |= presences.contains(&Presence::Present);
         Ok(presences)
     }
