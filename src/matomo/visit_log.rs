@@ -22,6 +22,7 @@ use serde::{Deserialize, Deserializer};
 use self::mask::AddressMask;
 use super::api::{Api, ApiError, VisitQuery, VisitRecord, segment_condition};
 use super::response;
+use crate::failpoint;
 use crate::hit_id::{self, HitId};
 use crate::sync::Mutex;
 
@@ -226,7 +227,7 @@ impl VisitLog {
     /// Matomo cannot be asked.
     pub fn find_witnesses(&self, witnesses: &[Witness]) -> Result<Vec<Presence>, LookupError> {
         let hits: Vec<SoughtHit> = witnesses.iter().map(SoughtHit::from).collect();
-        Search::new(self).run(&hits, seconds(SystemTime::now()))
+        Search::new(self).run(&hits, seconds(failpoint::now()))
     }
 
     fn ask(&self, query: &VisitQuery) -> Result<Vec<VisitRecord>, LookupError> {
@@ -480,7 +481,7 @@ impl<'a> Search<'a> {
     }
 
     fn run(mut self, hits: &'a [SoughtHit], sent_at: i64) -> Result<Vec<Presence>, LookupError> {
-        let now = seconds(SystemTime::now());
+        let now = seconds(failpoint::now());
         // Hits of the present are looked up last, since some of them are found before.
         let mut groups: BTreeMap<(bool, &str), (Vec<&SoughtHit>, Window)> = BTreeMap::new();
         for hit in hits {

@@ -12,7 +12,7 @@ use super::left_out::{LeftOut, NamedLines, network};
 use super::packed::{SentRequest, unpack};
 use super::{MAX_KEPT_BYTES, POLL_INTERVAL, ReadBackState, SentBatch};
 use crate::error::{Error, Result};
-use crate::failpoint::reach;
+use crate::failpoint::{self, reach};
 use crate::ledger::BatchId;
 use crate::matomo::outcome::{History, Outcome, classify};
 use crate::matomo::visit_log::{LookupError, Presence};
@@ -398,7 +398,7 @@ impl WitnessReader {
             return Ok(());
         }
         let requests = || sent.iter().flat_map(|(loss, _)| &loss.requests);
-        let sent_at = SystemTime::now();
+        let sent_at = failpoint::now();
         let mut lookup = self.find(requests(), sent_at);
         let has_missing = |presences: &Vec<Presence>| presences.contains(&Presence::Missing);
         if lookup.as_ref().is_ok_and(has_missing) && !self.context.stop.wait(RECHECK_WAIT) {
