@@ -342,22 +342,24 @@ impl SoughtHit {
     }
 
     /// When Matomo may have stored it, if it was sent at `sent_at` for the first time and `now`
-    /// for the last. Matomo replaces a date in the future, and one of more than 20 years ago, by
-    /// the present.
-    fn windows(&self, sent_at: i64, now: i64) -> (Option<Window>, Option<Window>) {
+    /// for the last: at its own date, or in the present, by which Matomo replaces a date in the
+    /// future, and one of more than 20 years ago. The third is its own date as well, if it is in
+    /// the future only because the clock of this machine is behind.
+    fn windows(&self, sent_at: i64, now: i64) -> [Option<Window>; 3] {
         let own = self.own_window();
         let present = Window {
             first: sent_at.min(now) - CLOCK_SKEW,
             last: now,
         };
         let oldest = sent_at - MAX_AGE;
-        if self.time > sent_at - CLOCK_SKEW || self.time <= oldest - DAY {
+        if self.time > present.first || self.time <= oldest - DAY {
             // The present includes its own date, if that is just now.
-            (None, Some(present))
+            let future = (self.time > present.last).then_some(own);
+            [None, Some(present), future]
         } else if self.time <= oldest + DAY {
-            (Some(own), Some(present))
+            [Some(own), Some(present), None]
         } else {
-            (Some(own), None)
+            [Some(own), None, None]
         }
     }
 
@@ -482,24 +484,23 @@ impl<'a> Search<'a> {
 
     fn run(mut self, hits: &'a [SoughtHit], sent_at: i64) -> Result<Vec<Presence>, LookupError> {
         let now = seconds(failpoint::now());
-        // Hits of the present are looked up last, since some of them are found before.
-        let mut groups: BTreeMap<(bool, &str), (Vec<&SoughtHit>, Window)> = BTreeMap::new();
+        // Hits of the present are looked up after the others, since some of them are found before.
+        let mut groups: BTreeMap<(usize, &str), (Vec<&SoughtHit>, Window)> = BTreeMap::new();
         for hit in hits {
-            let (own, present) = hit.windows(sent_at, now);
-            for (is_present, window) in [(false, own), (true, present)] {
+            for (place, window) in hit.windows(sent_at, now).into_iter().enumerate() {
                 let Some(window) = window else { continue };
                 let (hits, all) = groups
-                    .entry((is_present, &hit.idsite))
+                    .entry((place, &hit.idsite))
                     .or_insert_with(|| (Vec::new(), window));
                 hits.push(hit);
                 all.extend(window);
             }
         }
-        for ((is_present, idsite), (hits, window)) in groups {
+        for ((place, idsite), (hits, window)) in groups {
             let scope = Scope {
                 idsite,
                 window,
-                is_present,
+                is_present: place == 1,
             };
             self.search(scope, hits)?;
         }
