@@ -325,7 +325,12 @@ impl Importer {
             &format!("{hits} are unconfirmed"),
         );
         let presences = match decision {
-            Decision::Settle(presences) => presences,
+            Decision::Settle(presences) => {
+                if presences.contains(&Presence::Present) {
+                    self.processor.visits.note_shown();
+                }
+                presences
+            }
             Decision::Resend(warning) => {
                 self.list(log, path, batch, &warning)?;
                 self.console.warn_incomplete(warning);

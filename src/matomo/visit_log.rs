@@ -12,6 +12,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Days, NaiveDateTime};
@@ -157,6 +158,7 @@ pub struct VisitLog {
     api: Api,
     /// How the addresses of a site may be stored, after what was seen in this run.
     masks: Arc<Mutex<HashMap<String, BTreeSet<AddressMask>>>>,
+    has_shown: Arc<AtomicBool>,
     time_limit: Duration,
     /// The time from one question to the next.
     interval: Duration,
@@ -168,6 +170,7 @@ impl VisitLog {
         Self {
             api,
             masks: Arc::default(),
+            has_shown: Arc::default(),
             time_limit: TIME_LIMIT,
             interval: Duration::ZERO,
             next_question: Arc::default(),
@@ -210,6 +213,16 @@ impl VisitLog {
         sent_at: SystemTime,
     ) -> Result<Vec<Presence>, LookupError> {
         Search::new(self).run(hits, seconds(sent_at))
+    }
+
+    /// Notes that it has shown hits of an earlier run.
+    pub fn note_shown(&self) {
+        self.has_shown.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has shown hits of an earlier run.
+    pub fn has_shown(&self) -> bool {
+        self.has_shown.load(Ordering::Relaxed)
     }
 
     /// The same visitor log, with at most this many questions a minute.

@@ -112,6 +112,17 @@ fn a_clock_that_is_years_behind_the_log_doubles_nothing() {
 }
 
 #[test]
+fn a_line_that_matomo_loses_while_it_works_for_a_killed_run_is_sent_again() {
+    let world = faulty(Fault::CommitLate(Duration::from_millis(700)), 1.5);
+    world.folder.write("access.log", log(0..10, A_DAY));
+    kill(&world, world.program().arg("access.log"));
+    // The only line of this run, and of another day.
+    world.folder.write("other.log", line(A_DAY, A_DAY));
+    world.import("access.log other.log").exits(0);
+    assert_each_once(&world.sandbox, (0..10).chain([A_DAY]));
+}
+
+#[test]
 fn hits_that_never_arrived_are_sent_once_the_server_is_finished() {
     let world = killed(Fault::Stall(Duration::from_secs(600)), 0.5);
     let ended = world.import("access.log").exits(0);

@@ -66,7 +66,7 @@ pub struct WitnessReader {
     /// Batches whose witness is missing. They are settled together, because the recorders have to
     /// wait for that.
     suspects: Vec<SentBatch>,
-    /// Matomo has shown a hit of this run, so what it does not show is missing.
+    /// Matomo has shown a hit of this run or of an interrupted one, so what it does not show is missing.
     has_seen_hits: bool,
     /// Matomo could not be asked. It is asked again at this time.
     away_until: Option<Instant>,
@@ -311,6 +311,7 @@ impl WitnessReader {
     /// Settles the batches whose witness is missing: sends again what they lost, and looks it up.
     fn settle_suspects(&mut self) -> Result<()> {
         let mut losses: Vec<Loss> = Vec::new();
+        self.has_seen_hits |= self.context.visits.has_shown();
         if !self.has_seen_hits {
             // Perhaps it is not the hits that are missing, but the right to see them. The smallest
             // batch costs least to look up.
