@@ -12,7 +12,7 @@ use super::left_out::{LeftOut, NamedLines, network};
 use super::packed::{SentRequest, unpack};
 use super::{MAX_KEPT_BYTES, POLL_INTERVAL, ReadBackState, SentBatch};
 use crate::error::{Error, Result};
-use crate::failpoint::reach;
+use crate::failpoint::{self, reach};
 use crate::ledger::BatchId;
 use crate::matomo::outcome::{History, Outcome, classify};
 use crate::matomo::visit_log::{LookupError, Presence};
@@ -70,7 +70,7 @@ pub struct WitnessReader {
     /// Batches whose witness is missing. They are settled together, because the recorders have to
     /// wait for that.
     suspects: Vec<SentBatch>,
-    /// Matomo has shown a hit of this run, so what it does not show is missing.
+    /// Matomo has shown a hit of this run or of an interrupted one, so what it does not show is missing.
     has_seen_hits: bool,
     /// How long a witness waits for others.
     wait: Duration,
@@ -320,6 +320,7 @@ impl WitnessReader {
     /// Settles the batches whose witness is missing: sends again what they lost, and looks it up.
     fn settle_suspects(&mut self) -> Result<()> {
         let mut losses: Vec<Loss> = Vec::new();
+        self.has_seen_hits |= self.context.visits.has_shown();
         if !self.has_seen_hits {
             // Perhaps it is not the hits that are missing, but the right to see them. The smallest
             // batch costs least to look up.
@@ -407,7 +408,7 @@ impl WitnessReader {
             return Ok(());
         }
         let requests = || sent.iter().flat_map(|(loss, _)| &loss.requests);
-        let sent_at = SystemTime::now();
+        let sent_at = failpoint::now();
         let mut lookup = self.find(requests(), sent_at);
         let has_missing = |presences: &Vec<Presence>| presences.contains(&Presence::Missing);
         if lookup.as_ref().is_ok_and(has_missing) && !self.context.stop.wait(RECHECK_WAIT) {
