@@ -5,10 +5,12 @@
 //! days a hit touches (guide/guarantees.md, "Avoiding deadlocks").
 
 use std::cell::Cell;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use chrono::{DateTime, Offset, TimeZone};
 use chrono_tz::Tz;
+
+use crate::failpoint;
 
 const DAY: i64 = 86_400;
 
@@ -101,7 +103,7 @@ impl SiteCalendar {
     /// The day of a time, if that day is past.
     fn past_day(&self, time: i64) -> Option<i32> {
         self.past_day_at(time, || {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let now = failpoint::now().duration_since(UNIX_EPOCH);
             now.map_or(0, |now| now.as_secs() as i64)
         })
     }
@@ -128,6 +130,8 @@ impl SiteCalendar {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     fn time(text: &str) -> i64 {

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use bumpalo::Bump;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use foldhash::fast::FixedState;
 
 use super::Flow;
@@ -14,6 +14,7 @@ use super::format_selector::BufferedLine;
 use super::open_log::{OpenLog, ResumePoint};
 use super::sessions::{ListenerEvent, Radio};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::filter::Filters;
 use crate::format::w3c::is_fields_line;
 use crate::format::{Field, Fields, Fit, Format, Record};
@@ -72,7 +73,7 @@ impl Present {
     const TOLERANCE_SECONDS: i64 = 300;
 
     pub fn now() -> Self {
-        let now = Utc::now().timestamp();
+        let now = DateTime::<Utc>::from(failpoint::now()).timestamp();
         Self {
             oldest: now - Self::MAX_AGE_SECONDS,
             latest: now + Self::TOLERANCE_SECONDS,

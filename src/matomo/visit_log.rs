@@ -12,6 +12,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Days, NaiveDateTime};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Deserializer};
 use self::mask::AddressMask;
 use super::api::{Api, ApiError, VisitQuery, VisitRecord, segment_condition};
 use super::response;
+use crate::failpoint;
 use crate::hit_id::{self, HitId};
 use crate::sync::Mutex;
 
@@ -156,6 +158,7 @@ pub struct VisitLog {
     api: Api,
     /// How the addresses of a site may be stored, after what was seen in this run.
     masks: Arc<Mutex<HashMap<String, BTreeSet<AddressMask>>>>,
+    has_shown: Arc<AtomicBool>,
     time_limit: Duration,
     /// The time from one question to the next.
     interval: Duration,
@@ -167,6 +170,7 @@ impl VisitLog {
         Self {
             api,
             masks: Arc::default(),
+            has_shown: Arc::default(),
             time_limit: TIME_LIMIT,
             interval: Duration::ZERO,
             next_question: Arc::default(),
@@ -211,6 +215,16 @@ impl VisitLog {
         Search::new(self).run(hits, seconds(sent_at))
     }
 
+    /// Notes that it has shown hits of an earlier run.
+    pub fn note_shown(&self) {
+        self.has_shown.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has shown hits of an earlier run.
+    pub fn has_shown(&self) -> bool {
+        self.has_shown.load(Ordering::Relaxed)
+    }
+
     /// The same visitor log, with at most this many questions a minute.
     pub fn throttled(self, questions: u32) -> Self {
         Self {
@@ -226,7 +240,7 @@ impl VisitLog {
     /// Matomo cannot be asked.
     pub fn find_witnesses(&self, witnesses: &[Witness]) -> Result<Vec<Presence>, LookupError> {
         let hits: Vec<SoughtHit> = witnesses.iter().map(SoughtHit::from).collect();
-        Search::new(self).run(&hits, seconds(SystemTime::now()))
+        Search::new(self).run(&hits, seconds(failpoint::now()))
     }
 
     fn ask(&self, query: &VisitQuery) -> Result<Vec<VisitRecord>, LookupError> {
@@ -341,22 +355,24 @@ impl SoughtHit {
     }
 
     /// When Matomo may have stored it, if it was sent at `sent_at` for the first time and `now`
-    /// for the last. Matomo replaces a date in the future, and one of more than 20 years ago, by
-    /// the present.
-    fn windows(&self, sent_at: i64, now: i64) -> (Option<Window>, Option<Window>) {
+    /// for the last: at its own date, or in the present, by which Matomo replaces a date in the
+    /// future, and one of more than 20 years ago. The third is its own date as well, if it is in
+    /// the future only because the clock of this machine is behind.
+    fn windows(&self, sent_at: i64, now: i64) -> [Option<Window>; 3] {
         let own = self.own_window();
         let present = Window {
             first: sent_at.min(now) - CLOCK_SKEW,
             last: now,
         };
         let oldest = sent_at - MAX_AGE;
-        if self.time > sent_at - CLOCK_SKEW || self.time <= oldest - DAY {
+        if self.time > present.first || self.time <= oldest - DAY {
             // The present includes its own date, if that is just now.
-            (None, Some(present))
+            let future = (self.time > present.last).then_some(own);
+            [None, Some(present), future]
         } else if self.time <= oldest + DAY {
-            (Some(own), Some(present))
+            [Some(own), Some(present), None]
         } else {
-            (Some(own), None)
+            [Some(own), None, None]
         }
     }
 
@@ -480,25 +496,24 @@ impl<'a> Search<'a> {
     }
 
     fn run(mut self, hits: &'a [SoughtHit], sent_at: i64) -> Result<Vec<Presence>, LookupError> {
-        let now = seconds(SystemTime::now());
-        // Hits of the present are looked up last, since some of them are found before.
-        let mut groups: BTreeMap<(bool, &str), (Vec<&SoughtHit>, Window)> = BTreeMap::new();
+        let now = seconds(failpoint::now());
+        // Hits of the present are looked up after the others, since some of them are found before.
+        let mut groups: BTreeMap<(usize, &str), (Vec<&SoughtHit>, Window)> = BTreeMap::new();
         for hit in hits {
-            let (own, present) = hit.windows(sent_at, now);
-            for (is_present, window) in [(false, own), (true, present)] {
+            for (place, window) in hit.windows(sent_at, now).into_iter().enumerate() {
                 let Some(window) = window else { continue };
                 let (hits, all) = groups
-                    .entry((is_present, &hit.idsite))
+                    .entry((place, &hit.idsite))
                     .or_insert_with(|| (Vec::new(), window));
                 hits.push(hit);
                 all.extend(window);
             }
         }
-        for ((is_present, idsite), (hits, window)) in groups {
+        for ((place, idsite), (hits, window)) in groups {
             let scope = Scope {
                 idsite,
                 window,
-                is_present,
+                is_present: place == 1,
             };
             self.search(scope, hits)?;
         }
