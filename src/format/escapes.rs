@@ -60,6 +60,19 @@ pub fn decode_hex_escapes<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> 
     Some(&decoded[..to])
 }
 
+/// Reads bytes that are not UTF-8 as Latin-1, since clients send either. Valid parts stay.
+pub fn latin_1_as_utf_8<'a>(text: &'a [u8], arena: &'a Bump) -> &'a [u8] {
+    if str::from_utf8(text).is_ok() {
+        return text;
+    }
+    let mut decoded = String::new();
+    for chunk in text.utf8_chunks() {
+        decoded.push_str(chunk.valid());
+        decoded.extend(chunk.invalid().iter().copied().map(char::from));
+    }
+    arena.alloc_str(&decoded).as_bytes()
+}
+
 /// The byte that two hexadecimal digits encode.
 fn hex_byte(high: u8, low: u8) -> Option<u8> {
     let digit = |digit: u8| char::from(digit).to_digit(16);
@@ -129,6 +142,20 @@ mod tests {
     #[test]
     fn text_without_hex_escapes_is_not_copied() {
         assert_eq!(hex_decoded(r"Mozilla/5.0 \\ \n"), None);
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_latin_1() {
+        let arena = Bump::new();
+        let read = |text| {
+            str::from_utf8(latin_1_as_utf_8(text, &arena))
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(read(b"caf\xe9"), "café");
+        assert_eq!(read(b"caf\xc3\xa9 \xe9"), "café é");
+        assert_eq!(read(b"\x85"), "\u{85}");
+        assert_eq!(read("€".as_bytes()), "€");
     }
 
     proptest! {
