@@ -4,7 +4,6 @@
 
 mod values;
 
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +16,7 @@ use crate::cli::{
     AuthenticationArgs, Cli, ConnectionArgs, FilterArgs, ListeningTime, LogFormatArgs,
 };
 use crate::error::{Error, Result};
-use crate::filter::{Bots, Extensions, Filters, Hosts, Paths};
+use crate::filter::{Bots, Extensions, Filters, HostPattern, HostSet, Hosts, Paths};
 use crate::format::date::Strptime;
 use crate::format::registry::FormatOptions;
 use crate::format::w3c::{self, W3cOptions};
@@ -27,7 +26,6 @@ use crate::hit::replay::ReplayOptions;
 use crate::import::format_selector::FormatChoice;
 use crate::import::{InputOptions, PipeRescue, RadioOptions, VerifyOptions};
 use crate::input::encoding::Encoding;
-use crate::input::pattern::Pattern;
 use crate::ledger::{StateCommand, TargetKey};
 use crate::matomo::auth::{self, LocalMatomo, TokenSources};
 use crate::matomo::client::{Client, ClientOptions};
@@ -266,9 +264,6 @@ fn filters(cli: &Cli) -> Result<Filters> {
     for value in include_path {
         reject_empty("--include-path", value)?;
     }
-    let exact = |hosts: &[String]| -> HashSet<Vec<u8>> {
-        hosts.iter().map(|host| host.clone().into_bytes()).collect()
-    };
     let limit =
         |option, text: &Option<String>| text.as_deref().map(|text| date(option, text)).transpose();
     Ok(Filters {
@@ -277,9 +272,9 @@ fn filters(cli: &Cli) -> Result<Filters> {
             &cli.requests.add_download_extensions,
         ),
         hosts: Hosts {
-            patterns: hostname.iter().map(Pattern::new).collect(),
-            included: exact(include_host),
-            excluded: exact(exclude_host),
+            patterns: hostname.iter().map(|it| HostPattern::new(it)).collect(),
+            included: HostSet::new(include_host),
+            excluded: HostSet::new(exclude_host),
             empty_is_none: cli.sites.idsite.is_some(),
         },
         paths: Paths {

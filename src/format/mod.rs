@@ -20,7 +20,7 @@ pub(crate) mod testing;
 pub(crate) mod text;
 pub mod w3c;
 
-pub use record::{Field, Fields, Record, Wanted, whole_number};
+pub use record::{Field, Fields, Record, Wanted, is_absent, whole_number};
 
 use bumpalo::Bump;
 

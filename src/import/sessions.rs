@@ -16,8 +16,8 @@ use crate::hit_id::HitId;
 use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
 use crate::radio::{
-    Audience, ClientAddress, ClientRole, Continuation, ListenerLine, ListeningStats, MemoryUse,
-    SessionRequest, SessionRequestKind, Stitched, Stitcher,
+    Audience, ClientRole, Continuation, ListenerLine, ListeningStats, MemoryUse, SessionRequest,
+    SessionRequestKind, Stitched, Stitcher,
 };
 use crate::recorder::{Chunk, LinePosition, RequestGroup};
 use crate::report::rejects::Original;
@@ -131,8 +131,8 @@ impl LineProcessor {
         ));
     }
 
-    /// Prepares a line of a radio log for the filters: decodes fields, finds a visitor id where
-    /// the log hides the address, and sets whether the line is a listener's.
+    /// Prepares a line of a radio log for the filters: decodes fields, and sets whether the line is
+    /// a listener's.
     pub(super) fn prepare_listener<'l>(
         &self,
         request: &mut LoggedRequest<'l>,
@@ -146,12 +146,9 @@ impl LineProcessor {
             request.raw_agent.get_or_insert(request.user_agent);
             request.user_agent = agent;
         }
-        if let ClientAddress::Hidden(cid) = ClientAddress::read(request.ip) {
-            request.cid = Some(cid);
-        }
         let method = request.record.get(Field::Method);
         let audience = &radio.options.audience;
-        match audience.judge(method, request.path, request.ip)? {
+        match audience.judge(method, request.path, request.address.as_bytes())? {
             ClientRole::Listener => {
                 request.is_listener = ListenerLine::read(0, None, method, request.status)
                     != ListenerLine::NotListening;
@@ -185,7 +182,8 @@ impl LineProcessor {
         let mut mode = std::mem::replace(&mut log.sessions, SessionMode::Off);
         let finished = match &mut mode {
             SessionMode::Titles(stitcher) => {
-                let listener = (request.ip, request.user_agent, request.path);
+                let address = request.address.as_bytes();
+                let listener = (address, request.user_agent, request.path);
                 let key = self.hasher.hash_one(listener);
                 let last = (log.id, line.start);
                 let continuation = match self.requests.closed_sessions.contains(&last) {
@@ -219,7 +217,9 @@ impl LineProcessor {
             .as_ref()
             .map_or(&everyone, |radio| &radio.options.audience);
         let method = request.record.get(Field::Method);
-        if audience.judge(method, request.path, request.ip) != Ok(ClientRole::Listener) {
+        if audience.judge(method, request.path, request.address.as_bytes())
+            != Ok(ClientRole::Listener)
+        {
             return Ok(());
         }
         let session = match listener_line(hit) {
@@ -235,7 +235,9 @@ impl LineProcessor {
         if audience.judge_length(session.seconds()).is_err() {
             return Ok(());
         }
-        let listener = self.hasher.hash_one((request.ip, request.user_agent));
+        let listener = self
+            .hasher
+            .hash_one((request.address.as_bytes(), request.user_agent));
         if let Some(radio) = &mut self.radio {
             radio.stats.add(request.path, session, listener);
         }
@@ -254,7 +256,9 @@ impl LineProcessor {
             template: self.requests.writer.session_template(&accepted.hit),
             group: self.request_group(log, position(line), accepted),
             mount: request.path.to_vec(),
-            listener: self.hasher.hash_one((request.ip, request.user_agent)),
+            listener: self
+                .hasher
+                .hash_one((request.address.as_bytes(), request.user_agent)),
         }
     }
 
