@@ -38,8 +38,8 @@ use crate::secret::Secret;
 use crate::site::SiteOptions;
 use crate::target::TargetOptions;
 use values::{
-    date, different_files, non_empty, number, patterns, positive_seconds, reject_empty, seconds,
-    size, variables, wrong,
+    date, different_files, non_empty, number, path_patterns, positive_seconds, reject_empty,
+    seconds, size, variables, wrong,
 };
 
 /// Everything that a run needs to know.
@@ -73,6 +73,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     pub show_progress: bool,
     pub progress_delay: Duration,
+    /// What is odd about the options.
+    pub warnings: Vec<String>,
 }
 
 impl Config {
@@ -86,6 +88,7 @@ impl Config {
         let tracking = tracking(&cli)?;
         let hit = hit(&cli)?;
         let wanted = wanted_fields(&tracking);
+        let mut warnings = Vec::new();
         Ok(Config {
             input: input(&cli)?,
             format: FormatOptions {
@@ -94,7 +97,7 @@ impl Config {
             },
             choice: format_choice(&cli.log_format)?,
             ignored_groups: ignored_groups(&cli.log_format)?,
-            filters: filters(&cli)?,
+            filters: filters(&cli, &mut warnings)?,
             replay: cli.requests.replay_tracking.then(|| ReplayOptions {
                 tracker_file: cli.requests.replay_tracking_expected_tracker_file.clone(),
                 add_to_date: hit.add_to_date,
@@ -122,6 +125,7 @@ impl Config {
             show_progress: cli.output.show_progress,
             progress_delay: seconds("--show-progress-delay", &cli.output.show_progress_delay)?,
             files: cli.files,
+            warnings,
         })
     }
 }
@@ -240,7 +244,7 @@ fn hit(cli: &Cli) -> Result<HitOptions> {
     })
 }
 
-fn filters(cli: &Cli) -> Result<Filters> {
+fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
     let FilterArgs {
         enable_static,
         enable_bots,
@@ -278,8 +282,8 @@ fn filters(cli: &Cli) -> Result<Filters> {
             empty_is_none: cli.sites.idsite.is_some(),
         },
         paths: Paths {
-            excluded: patterns("--exclude-path-from", exclude_path, exclude_path_from)?,
-            included: patterns("--include-path-from", include_path, include_path_from)?,
+            excluded: path_patterns("--exclude-path", exclude_path, exclude_path_from, warnings)?,
+            included: path_patterns("--include-path", include_path, include_path_from, warnings)?,
         },
         bots: Bots::new(useragent_exclude)?,
         keep_errors: *enable_http_errors || cli.requests.replay_tracking,

@@ -47,14 +47,33 @@ pub(super) fn variables(option: &str, lists: &[String]) -> Result<Vec<(String, S
         .collect()
 }
 
-/// Patterns given as options, then those in files, one per line. Blank lines and surrounding
-/// blanks are ignored.
-pub(super) fn patterns(option: &str, given: &[String], files: &[PathBuf]) -> Result<Vec<Pattern>> {
-    let mut patterns: Vec<Pattern> = given.iter().map(Pattern::new).collect();
+/// Patterns for paths given as options, then those in files, one per line. Blank lines and
+/// surrounding blanks are ignored. Adds a warning for each pattern that can never match.
+pub(super) fn path_patterns(
+    option: &str,
+    given: &[String],
+    files: &[PathBuf],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Pattern>> {
+    let mut patterns = Vec::new();
+    let mut add = |source: &str, pattern: &str| {
+        if !pattern.starts_with(['/', '*', '?', '[']) {
+            warnings.push(format!(
+                "{source}: the pattern '{pattern}' matches no path, since paths begin with a slash: \
+                 write '/{pattern}' or '*/{pattern}'"
+            ));
+        }
+        patterns.push(Pattern::new(pattern));
+    };
+    given.iter().for_each(|pattern| add(option, pattern));
+    let option = format!("{option}-from");
     for file in files {
-        let text = read_text(option, file)?;
+        let text = read_text(&option, file)?;
         let lines = text.lines().map(str::trim);
-        patterns.extend(lines.filter(|line| !line.is_empty()).map(Pattern::new));
+        let source = format!("{option}={}", file.display());
+        lines
+            .filter(|line| !line.is_empty())
+            .for_each(|line| add(&source, line));
     }
     Ok(patterns)
 }
