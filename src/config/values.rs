@@ -48,7 +48,7 @@ pub(super) fn variables(option: &str, lists: &[String]) -> Result<Vec<(String, S
 }
 
 /// Patterns for paths given as options, then those in files, one per line. Blank lines and
-/// surrounding blanks are ignored. Adds a warning for each pattern that can never match.
+/// surrounding blanks are ignored. Adds a warning if some of an option or a file can never match.
 pub(super) fn path_patterns(
     option: &str,
     given: &[String],
@@ -56,24 +56,29 @@ pub(super) fn path_patterns(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Pattern>> {
     let mut patterns = Vec::new();
-    let mut add = |source: &str, pattern: &str| {
-        if !pattern.starts_with(['/', '*', '?', '[']) {
+    let mut add = |source: &str, texts: &[&str]| {
+        let is_hopeless = |text: &&&str| !text.starts_with(['/', '*', '?', '[']);
+        let mut hopeless = texts.iter().filter(is_hopeless);
+        if let Some(first) = hopeless.next() {
+            let more = match hopeless.count() {
+                0 => String::new(),
+                more => format!(" ({more} more like it)"),
+            };
             warnings.push(format!(
-                "{source}: the pattern '{pattern}' matches no path, since paths begin with a slash: \
-                 write '/{pattern}' or '*/{pattern}'"
+                "{source}: the pattern '{first}' matches no path{more}, since paths begin with a \
+                 slash: write '/{first}' or '*/{first}'"
             ));
         }
-        patterns.push(Pattern::new(pattern));
+        patterns.extend(texts.iter().map(Pattern::new));
     };
-    given.iter().for_each(|pattern| add(option, pattern));
+    let given: Vec<&str> = given.iter().map(String::as_str).collect();
+    add(option, &given);
     let option = format!("{option}-from");
     for file in files {
         let text = read_text(&option, file)?;
         let lines = text.lines().map(str::trim);
-        let source = format!("{option}={}", file.display());
-        lines
-            .filter(|line| !line.is_empty())
-            .for_each(|line| add(&source, line));
+        let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+        add(&format!("{option}={}", file.display()), &lines);
     }
     Ok(patterns)
 }
