@@ -88,6 +88,10 @@ fn setup(
     shutdown: &Shutdown,
 ) -> Result<Run> {
     let started = Instant::now();
+    config
+        .warnings
+        .into_iter()
+        .for_each(|warning| console.warn(warning));
     let selector = FormatSelector::new(config.choice, config.format);
     let target = Target::new(config.server, console);
     let save_pipes = |_: &Error| rescue.save(console, shutdown);

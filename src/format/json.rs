@@ -12,7 +12,7 @@ use memchr::memchr2;
 
 use self::reader::{Members, Value, first_element, number_length};
 use super::date::DateFormat;
-use super::{Field, Fit, Format, Record, Wanted};
+use super::{Field, Fit, Format, Record, Wanted, is_absent};
 
 /// A JSON format as data.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ struct Key {
 #[derive(Clone, Copy, Debug)]
 enum Holds {
     Field(Field),
-    /// The field, unless another key holds it.
+    /// The field, unless another key holds it and its value is neither empty nor `-`.
     Fallback(Field),
     /// The field in milliseconds, written in nanoseconds.
     Nanoseconds(Field),
@@ -395,7 +395,7 @@ impl<'a, 'r> ObjectFields<'a, 'r> {
     /// Returns `None` if a required field is missing.
     fn finish(self) -> Option<()> {
         if let Some((field, text)) = self.fallback
-            && self.record.get(field).is_none()
+            && self.record.get(field).is_none_or(is_absent)
         {
             self.record.set(field, text);
         }

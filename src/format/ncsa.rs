@@ -51,6 +51,7 @@ mod tests {
 
     use super::*;
     use crate::format::address::looks_like_address;
+    use crate::format::escapes::latin_1_as_utf_8;
     use crate::format::layout::Layout;
     use crate::format::testing::{mutated_lines, values};
     use crate::format::text::TextFormat;
@@ -395,8 +396,9 @@ mod tests {
             let line = [&before[..], &referrer_out, b"\" \"", &agent_out, b"\""].concat();
             let (arena, mut record) = (Bump::new(), Record::default());
             assert_eq!(format.parse(&line, &arena, &mut record), Fit::Record);
-            assert_eq!(record.get(Field::Referrer), Some(&referrer[..]));
-            assert_eq!(record.get(Field::UserAgent), Some(&agent[..]));
+            for (field, value) in [(Field::Referrer, &referrer), (Field::UserAgent, &agent)] {
+                assert_eq!(record.get(field), Some(latin_1_as_utf_8(value, &arena)));
+            }
             assert!(record.is_whole());
             Ok(())
         });

@@ -350,7 +350,10 @@ impl Importer {
         };
         account.begin();
         if format.ready() {
-            self.processor.check_fields(&name, format.as_ref())?;
+            self.processor
+                .check_host(&name, format.as_ref(), &buffered)?;
+            self.processor
+                .warn_of_missing_groups(&name, format.as_ref());
         }
         self.processor.set_ignored_fields(format.as_ref());
         let is_rejects = match self.resume(&job, format.as_ref(), lines, &mut buffered) {

@@ -13,8 +13,8 @@ use crate::hit_id::HitId;
 use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
 use crate::radio::{
-    Audience, ClientAddress, ClientRole, Continuation, ListenerLine, ListeningStats, MemoryUse,
-    SessionRequest, SessionRequestKind, Stitched, Stitcher,
+    Audience, ClientRole, Continuation, ListenerLine, ListeningStats, MemoryUse, SessionRequest,
+    SessionRequestKind, Stitched, Stitcher,
 };
 use crate::recorder::{Chunk, LinePosition, RequestGroup};
 use crate::report::rejects::Original;
@@ -128,8 +128,7 @@ impl LineProcessor {
         ));
     }
 
-    /// Prepares a line of a radio log for the filters: finds a visitor id where the log hides the
-    /// address, and sets whether the line is a listener's.
+    /// Prepares a line of a radio log for the filters: sets whether it is a listener's.
     pub(super) fn prepare_listener(
         &self,
         request: &mut LoggedRequest,
@@ -137,12 +136,9 @@ impl LineProcessor {
         let Some(radio) = &self.radio else {
             return Ok(());
         };
-        if let ClientAddress::Hidden(cid) = ClientAddress::read(request.ip) {
-            request.cid = Some(cid);
-        }
         let method = request.record.get(Field::Method);
         let audience = &radio.options.audience;
-        match audience.judge(method, request.path, request.ip)? {
+        match audience.judge(method, request.path, request.address.as_bytes())? {
             ClientRole::Listener => {
                 request.is_listener = ListenerLine::read(0, None, method, request.status)
                     != ListenerLine::NotListening;
@@ -176,7 +172,8 @@ impl LineProcessor {
         let mut mode = std::mem::replace(&mut log.sessions, SessionMode::Off);
         let finished = match &mut mode {
             SessionMode::Titles(stitcher) => {
-                let listener = (request.ip, request.user_agent, request.path);
+                let address = request.address.as_bytes();
+                let listener = (address, request.user_agent, request.path);
                 let key = self.hasher.hash_one(listener);
                 let last = (log.id, line.start);
                 let continuation = match self.requests.closed_sessions.contains(&last) {
@@ -210,7 +207,9 @@ impl LineProcessor {
             .as_ref()
             .map_or(&everyone, |radio| &radio.options.audience);
         let method = request.record.get(Field::Method);
-        if audience.judge(method, request.path, request.ip) != Ok(ClientRole::Listener) {
+        if audience.judge(method, request.path, request.address.as_bytes())
+            != Ok(ClientRole::Listener)
+        {
             return Ok(());
         }
         let session = match listener_line(hit) {
@@ -226,7 +225,9 @@ impl LineProcessor {
         if audience.judge_length(session.seconds()).is_err() {
             return Ok(());
         }
-        let listener = self.hasher.hash_one((request.ip, request.user_agent));
+        let listener = self
+            .hasher
+            .hash_one((request.address.as_bytes(), request.user_agent));
         if let Some(radio) = &mut self.radio {
             radio.stats.add(request.path, session, listener);
         }
@@ -245,7 +246,9 @@ impl LineProcessor {
             template: self.requests.writer.session_template(&accepted.hit),
             group: self.request_group(log, position(line), accepted),
             mount: request.path.to_vec(),
-            listener: self.hasher.hash_one((request.ip, request.user_agent)),
+            listener: self
+                .hasher
+                .hash_one((request.address.as_bytes(), request.user_agent)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Asks Matomo which hits it has: reads its visitor log and looks for the identifiers of the hits
 //! (`pv_id`).
 //!
-//! Visits are selected by address. Matomo may store an address without its end, and does not say
+//! Visits are selected by address, or by visitor id if the log has no address. Matomo may store an address without its end, and does not say
 //! so, so a question names each form that the address may have, until an answer shows which form
 //! it is. See guide/guarantees.md, "Unconfirmed batches".
 
@@ -78,6 +78,8 @@ pub enum Presence {
 pub struct Witness<'a> {
     pub idsite: &'a str,
     pub address: IpAddr,
+    /// The `cid` of a hit without an address.
+    pub visitor: Option<&'a str>,
     /// Its date, in seconds since 1970.
     pub time: i64,
     pub pv_id: HitId,
@@ -301,11 +303,10 @@ impl SoughtHit {
                 (_, Some(_)) => ActionKind::Event,
                 _ => ActionKind::PageView,
             },
-            // Matomo accepts a `cid` of 16 hexadecimal digits.
-            visitor: hit.cid.clone().filter(|cid| {
-                let is_valid = cid.len() == 16 && cid.bytes().all(|b| b.is_ascii_hexdigit());
-                has_no_address && is_valid
-            }),
+            visitor: hit
+                .cid
+                .clone()
+                .filter(|cid| has_no_address && is_visitor_id(cid)),
             agent: hit.ua,
             may_have_other_address: hit.cip.is_none()
                 || hit.uid.is_some()
@@ -412,8 +413,8 @@ impl From<&Witness<'_>> for SoughtHit {
             agent: String::new(),
             kind: ActionKind::PageView,
             user: None,
-            visitor: None,
-            may_have_other_address: false,
+            visitor: witness.visitor.map(str::to_owned),
+            may_have_other_address: witness.visitor.is_some(),
             url: None,
             time: witness.time,
             ahead: 0,
@@ -425,6 +426,11 @@ impl From<&Witness<'_>> for SoughtHit {
 fn valid_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.and_then(|text| text.parse().ok()))
+}
+
+/// Whether Matomo accepts a `cid`.
+pub fn is_visitor_id(cid: &str) -> bool {
+    cid.len() == 16 && cid.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 fn to_hit_id(text: &str) -> Option<HitId> {
@@ -481,6 +487,8 @@ struct Question<'a> {
     hits: Vec<&'a SoughtHit>,
     /// The addresses in the conditions, each with the masks that make it from one of the hits'.
     forms: HashMap<IpAddr, BTreeSet<AddressMask>>,
+    /// The hits that are selected by visitor id. They say nothing about addresses.
+    by_visitor: HashSet<HitId>,
     by_url: bool,
 }
 
@@ -661,7 +669,7 @@ impl<'a> Search<'a> {
                 && wanted.remove(&id)
             {
                 self.found.insert(id);
-                has_hit = true;
+                has_hit |= !question.by_visitor.contains(&id);
             }
         }
         let address = visit.ip.as_deref().and_then(|ip| ip.parse().ok());
@@ -693,6 +701,7 @@ impl<'a> Question<'a> {
         if let Some(visitor) = &hit.visitor {
             self.conditions
                 .insert(segment_condition("visitorId", "==", visitor));
+            self.by_visitor.insert(hit.pv_id);
             return;
         }
         for (address, mask) in hit

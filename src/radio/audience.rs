@@ -1,6 +1,5 @@
 //! Decides who is a listener: not the source client, the administrator or a relay
-//! (guide/listening.md, "Which lines"). Identifies a listener whose address the server hashes or
-//! masks.
+//! (guide/listening.md, "Which lines").
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -127,39 +126,6 @@ fn canonical(network: IpNet) -> IpNet {
         .map_or(network, IpNet::V4)
 }
 
-/// The contents of a log's address field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAddress {
-    /// An IPv4 or IPv6 address.
-    Address,
-    /// `-` or empty.
-    Unknown,
-    /// A hash, a name or a masked address. It cannot be sent as `cip`, but it still identifies the
-    /// visitor, by this `cid`: hexadecimal digits, the same in every run.
-    Hidden([u8; CID_DIGITS]),
-}
-
-/// Hexadecimal digits of a `cid`, Matomo's visitor id.
-pub const CID_DIGITS: usize = 16;
-
-impl ClientAddress {
-    /// Reads the field as it is in the log.
-    pub fn read(ip: &[u8]) -> Self {
-        if ip.is_empty() || ip == b"-" {
-            return Self::Unknown;
-        }
-        if std::str::from_utf8(ip).is_ok_and(|text| text.parse::<IpAddr>().is_ok()) {
-            return Self::Address;
-        }
-        match ip.first_chunk::<CID_DIGITS>() {
-            Some(digits) if ip.iter().all(u8::is_ascii_hexdigit) => {
-                Self::Hidden(digits.map(|digit| digit.to_ascii_lowercase()))
-            }
-            _ => Self::Hidden(hexadecimal(stable_hash(ip.iter().copied()))),
-        }
-    }
-}
-
 /// FNV-1a, because it is the same in every run, version and machine.
 pub fn stable_hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
     bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -167,17 +133,8 @@ pub fn stable_hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
     })
 }
 
-fn hexadecimal(number: u64) -> [u8; CID_DIGITS] {
-    std::array::from_fn(|index| {
-        let digit = number >> (4 * (CID_DIGITS - 1 - index)) & 0xf;
-        b"0123456789abcdef"[digit as usize]
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn relays(networks: &[&str]) -> Audience {
@@ -328,67 +285,9 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_recognized() {
-        for ip in [
-            "192.0.2.1",
-            "2001:db8::42",
-            "::1",
-            "::ffff:192.0.2.1",
-            "1234:5678:9abc:def0:1234:5678:9abc:def0",
-        ] {
-            assert_eq!(
-                ClientAddress::read(ip.as_bytes()),
-                ClientAddress::Address,
-                "{ip}"
-            );
-        }
-        assert_eq!(ClientAddress::read(b"-"), ClientAddress::Unknown);
-        assert_eq!(ClientAddress::read(b""), ClientAddress::Unknown);
-    }
-
-    #[test]
-    fn the_id_of_a_hashed_address_is_its_first_digits() {
-        assert_eq!(
-            ClientAddress::read(b"0123456789ABCDEFfedcba9876543210"),
-            ClientAddress::Hidden(*b"0123456789abcdef")
-        );
-        assert_eq!(
-            ClientAddress::read(b"ffffffffffffffff"),
-            ClientAddress::Hidden(*b"ffffffffffffffff")
-        );
-    }
-
-    #[test]
-    fn the_id_of_other_text_is_a_stable_hash() {
-        // The published test vectors of FNV-1a.
-        assert_eq!(
-            ClientAddress::read(b"foobar"),
-            ClientAddress::Hidden(*b"85944171f73967e8")
-        );
-        assert_eq!(
-            ClientAddress::read(b"a"),
-            ClientAddress::Hidden(*b"af63dc4c8601ec8c")
-        );
-        for ip in [
-            "192.0.2.*",
-            "deadbeef",
-            "radio.example.org",
-            "sha256:0123456789abcdef",
-            "_1",
-        ] {
-            assert!(
-                matches!(ClientAddress::read(ip.as_bytes()), ClientAddress::Hidden(_)),
-                "{ip}"
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_address_field_can_be_read(text in prop::collection::vec(any::<u8>(), 0..100)) {
-            if let ClientAddress::Hidden(cid) = ClientAddress::read(&text) {
-                prop_assert!(cid.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')));
-            }
-        }
+    fn the_hash_is_fnv_1a() {
+        // The published test vectors.
+        assert_eq!(stable_hash(*b"foobar"), 0x8594_4171_f739_67e8);
+        assert_eq!(stable_hash(*b"a"), 0xaf63_dc4c_8601_ec8c);
     }
 }

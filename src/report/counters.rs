@@ -55,10 +55,12 @@ pub enum Count {
     Resent,
     /// Also counted: downloads, including those that a later filter drops.
     Downloads,
+    /// Also counted: accepted without an address, so the visitor has an id instead.
+    NoAddress,
 }
 
 /// All variants, in the order of their declaration, each with a text to follow a number.
-const COUNTS: [(Count, &str); Count::Downloads as usize + 1] = [
+const COUNTS: [(Count, &str); Count::NoAddress as usize + 1] = [
     (Count::Read, "lines read"),
     (Count::Header, "header lines"),
     (Count::Skipped, "skipped"),
@@ -78,6 +80,7 @@ const COUNTS: [(Count, &str); Count::Downloads as usize + 1] = [
     (Count::Unsent, "not yet sent"),
     (Count::Resent, "sent again"),
     (Count::Downloads, "downloads"),
+    (Count::NoAddress, "without an address"),
 ];
 
 impl Count {
@@ -113,7 +116,10 @@ impl Count {
 
     /// Whether this is a final outcome of a line.
     fn is_outcome(self) -> bool {
-        !matches!(self, Self::Read | Self::Resent | Self::Downloads)
+        !matches!(
+            self,
+            Self::Read | Self::Resent | Self::Downloads | Self::NoAddress
+        )
     }
 }
 
@@ -128,6 +134,7 @@ pub enum Reason {
     Field,
     Date,
     NotTracking,
+    NoPage,
     PathExcluded,
     PathNotIncluded,
     HostExcluded,
@@ -139,6 +146,7 @@ pub enum Reason {
     Relay,
     TooShort,
     HttpError,
+    NoRequest,
     HttpRedirect,
     NoSite,
     Hostname,
@@ -173,6 +181,10 @@ impl Reason {
                 Invalid,
                 "invalid: not a tracking request (--replay-tracking)",
             ),
+            Self::NoPage => (
+                Filtered,
+                "filtered: request to the server or for a tunnel, not for a page (OPTIONS *, CONNECT)",
+            ),
             Self::PathExcluded => (Filtered, "filtered: path matches --exclude-path"),
             Self::PathNotIncluded => (Filtered, "filtered: path matches no --include-path"),
             Self::HostExcluded => (Filtered, "filtered: host is in --exclude-host"),
@@ -193,6 +205,7 @@ impl Reason {
                 HttpErrors,
                 "HTTP error (imported with --enable-http-errors)",
             ),
+            Self::NoRequest => (HttpErrors, "not an HTTP request (never imported)"),
             Self::HttpRedirect => (
                 HttpRedirects,
                 "HTTP redirect (imported with --enable-http-redirects)",

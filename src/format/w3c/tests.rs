@@ -103,8 +103,7 @@ fn invalid_values_do_not_fit_and_quotes_are_allowed() {
     for misfit in [
         "2024-05-14 06:00:01 203.0.113.1 - GET /a - 200 - - A/1 - www.example.com",
         "2024-05-14 06:00:01 203.0.113.2 - GET /a - - 5 1 A/1 - www.example.com",
-        "2024-05-14 06:00:01 203.0.113.3 - OPTIONS * - 200 5 1 A/1 - www.example.com",
-        "2024-05-14 06:00:01 203.0.113.4 - GET http://x/a - 200 5 1 A/1 - www.example.com",
+        "2024-05-14 06:00:01 203.0.113.4 - GET \"/a\" - 200 5 1 A/1 - www.example.com",
         "2024-05-14 06:00:01 203.0.113.7 - GET /a - 200 5 1 A/1 -",
         " 2024-05-14 06:00:01 203.0.113.7 - GET /a - 200 5 1 A/1 - www.example.com",
         "not a line",
@@ -132,6 +131,63 @@ fn invalid_values_do_not_fit_and_quotes_are_allowed() {
             "generation_time_secs=0.0004",
         ],
     );
+}
+
+#[test]
+fn any_target_is_a_path() {
+    let format = plain(
+        "w3c_extended",
+        "#Fields: date time c-ip cs-uri-stem sc-status",
+    );
+    for path in ["*", "http://x/a", "index.html", "-", "/a"] {
+        let line = format!("2024-05-14 06:00:01 203.0.113.3 {path} 200");
+        let fields = read(&format, &line).unwrap();
+        assert!(fields.contains(&format!("path={path}")), "{fields:?}");
+    }
+}
+
+#[test]
+fn the_address_that_another_column_replaces_counts_where_that_has_none() {
+    let options = |map: &[(&str, &str)], regexes: &[(&str, &str)]| {
+        let owned = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter();
+            let pairs = pairs.map(|(one, other)| ((*one).to_owned(), (*other).to_owned()));
+            pairs.collect()
+        };
+        W3cOptions {
+            map: owned(map),
+            regexes: owned(regexes),
+            ..W3cOptions::default()
+        }
+    };
+    let mapped = options(&[("X-Forwarded-For", "c-ip")], &[]);
+    let by_regex = options(&[], &[("X-Forwarded-For", r"(?P<ip>\S+)")]);
+    for options in [mapped, by_regex] {
+        for columns in [
+            "date time c-ip X-Forwarded-For cs-uri-stem sc-status",
+            "date time X-Forwarded-For c-ip cs-uri-stem sc-status",
+        ] {
+            let mut format = dialects()[0].open(&options).unwrap();
+            format
+                .header(format!("#Fields: {columns}").as_bytes())
+                .unwrap();
+            for (forwarded, ip) in [
+                (
+                    "203.0.113.12:4455,+203.0.113.99",
+                    "203.0.113.12:4455,+203.0.113.99",
+                ),
+                ("-", "10.0.0.1"),
+            ] {
+                let line = format!("2024-05-14 06:00:01 {columns}")
+                    .replace("date time ", "")
+                    .replace("c-ip", "10.0.0.1")
+                    .replace("X-Forwarded-For", forwarded)
+                    .replace("cs-uri-stem sc-status", "/a 200");
+                let fields = read(&format, &line).unwrap();
+                assert!(fields.contains(&format!("ip={ip}")), "{line}: {fields:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ const TIME: i64 = 1_794_902_400;
 struct Visit {
     ip: &'static str,
     user: &'static str,
+    visitor: &'static str,
     url: &'static str,
     last: i64,
     pv_ids: Vec<String>,
@@ -29,6 +30,7 @@ fn visit(ip: &'static str, pv_id: &str) -> Visit {
     Visit {
         ip,
         user: "",
+        visitor: "",
         url: "http://h/page",
         last: TIME,
         pv_ids: vec![pv_id.to_owned()],
@@ -45,6 +47,7 @@ impl Visit {
         match condition.split_once(['=']) {
             Some(("visitIp", address)) => decoded(&address[1..]) == self.ip,
             Some(("userId", user)) => decoded(&user[1..]) == self.user,
+            Some(("visitorId", visitor)) => decoded(&visitor[1..]) == self.visitor,
             Some(("actionUrl", url)) if url.starts_with('^') => {
                 self.url.starts_with(&decoded(&url[1..]))
             }
@@ -415,6 +418,7 @@ fn witnesses_of_a_site_are_one_question() {
     ]);
     let witness = |idsite, address: &str, pv_id: &[u8; 6]| Witness {
         idsite,
+        visitor: None,
         address: address.parse().unwrap(),
         time: TIME,
         pv_id: *pv_id,
@@ -426,6 +430,39 @@ fn witnesses_of_a_site_are_one_question() {
     ]);
     assert_eq!(found.unwrap(), [Present, Present, Missing]);
     assert_eq!(f.segments().len(), 2);
+}
+
+#[test]
+fn hits_without_an_address_are_found_by_visitor_id() {
+    let of_id = Visit {
+        visitor: "0123456789abcdef",
+        ..visit("0.0.0.0", "aaaaaa")
+    };
+    let f = fixture(vec![of_id, visit("203.7.0.0", "bbbbbb")]);
+    let without_address = |pv_id| {
+        let mut hit = hit("0.0.0.0", pv_id);
+        hit["cid"] = json!("0123456789abcdef");
+        hit
+    };
+    let with_address = hit("203.7.1.2", "bbbbbb");
+    let found = f.find(&[without_address("aaaaaa"), with_address.clone()]);
+    assert_eq!(found, [Present, Present]);
+    let [segment] = &f.segments()[..] else {
+        panic!("one question is enough");
+    };
+    assert!(segment.contains("visitorId==0123456789abcdef"), "{segment}");
+    // The visit of the first does not say that Matomo stores no addresses.
+    assert_eq!(f.find(&[with_address]), [Present]);
+    let last = f.segments().pop();
+    assert_eq!(last.as_deref(), Some("visitIp==203.7.0.0"));
+    let witness = Witness {
+        idsite: "1",
+        address: "0.0.0.0".parse().unwrap(),
+        visitor: Some("0123456789abcdef"),
+        time: TIME,
+        pv_id: *b"aaaaaa",
+    };
+    assert_eq!(f.log.find_witnesses(&[witness]).unwrap(), [Present]);
 }
 
 #[test]

@@ -337,9 +337,12 @@ impl WitnessReader {
             }
         }
         for batch in std::mem::take(&mut self.suspects) {
-            // If Matomo leaves out the hits of this address, the first batch shows it.
-            let address = batch.witness.cip;
-            if losses.iter().any(|loss| loss.batch.witness.cip == address) {
+            // If Matomo leaves out the hits of this visitor, the first batch shows it.
+            let visitor = |batch: &SentBatch| (batch.witness.cip, batch.witness.cid.clone());
+            if losses
+                .iter()
+                .any(|loss| visitor(&loss.batch) == visitor(&batch))
+            {
                 self.suspects.push(batch);
                 continue;
             }
@@ -454,7 +457,8 @@ impl WitnessReader {
         if let Some(hit) = SentHit::parse(&request.json) {
             self.left_out.add(request, &hit);
             let mut addresses = self.shared.left_out.lock();
-            if addresses.len() < MAX_LEFT_OUT_ADDRESSES {
+            // Visitors without an address share the unspecified one.
+            if addresses.len() < MAX_LEFT_OUT_ADDRESSES && !hit.cip.is_unspecified() {
                 addresses.insert(hit.cip);
                 let mut networks = self.shared.left_out_networks.lock();
                 networks.insert(network(hit.cip));

@@ -61,8 +61,8 @@ fn has_whole_request(format: &dyn Format, line: &[u8], own: &ParsedLine) -> bool
     let Some(place) = memchr::memmem::rfind(line, &before) else {
         return false;
     };
-    let after = &line[place + before.len()..];
-    after.starts_with(b" ") && after.len() > 1 && !after[1..].starts_with(b"\"")
+    let protocol = regex::bytes::Regex::new(r#"(?-u)^\s+[A-Za-z]+/[\d.]+\s*"(?:\s|$)"#).unwrap();
+    protocol.is_match(&line[place + before.len()..])
 }
 
 /// The text after a label in the output.
