@@ -386,18 +386,27 @@ pub(super) fn set<'a>(
 /// words is the protocol, which is not kept. A request that was cut off, and one of HTTP 0.9, has
 /// none. What has no method is no request, and is kept whole as the path.
 pub(super) fn split_request(request: &[u8]) -> (Option<&[u8]>, &[u8]) {
-    let Some(end) = request.iter().position(u8::is_ascii_whitespace) else {
+    let Some(end) = request.iter().position(is_blank).filter(|end| *end > 0) else {
         return (None, request);
     };
-    if end == 0 {
-        return (None, request);
-    }
     let (method, rest) = request.split_at(end);
-    let rest = rest.trim_ascii();
-    let path = match rest.iter().rposition(u8::is_ascii_whitespace) {
-        Some(blank) => rest[..blank].trim_ascii_end(),
+    let rest = trimmed(rest);
+    let path = match rest.iter().rposition(is_blank) {
+        Some(blank) => trimmed(&rest[..blank]),
         None if rest.starts_with(b"HTTP/") => b"",
         None => rest,
     };
     (Some(method), path)
+}
+
+/// White space as `\s` in a regular expression.
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | b' ')
+}
+
+fn trimmed(mut text: &[u8]) -> &[u8] {
+    while let [b'\t'..=b'\r' | b' ', rest @ ..] | [rest @ .., b'\t'..=b'\r' | b' '] = text {
+        text = rest;
+    }
+    text
 }

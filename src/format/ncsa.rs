@@ -351,15 +351,11 @@ mod tests {
                 }
                 let mut record = Record::default();
                 let fit = format.parse(&line, &arena, &mut record);
-                let words: Vec<&[u8]> = line.split(|byte| byte.is_ascii_whitespace()).collect();
-                let begins_with_host = spec.name != "common_vhost"
-                    && spec.name != "common_complete"
-                    && words
-                        .iter()
-                        .skip(1)
-                        .find(|word| !word.is_empty())
-                        .is_some_and(|word| looks_like_address(word))
-                    && !looks_like_address(words[0]);
+                let words: Vec<&[u8]> = line.split(u8::is_ascii_whitespace).collect();
+                let mut before_date = words.iter().take_while(|word| !word.starts_with(b"["));
+                let begins_with_host = !spec.name.starts_with("common_")
+                    && !looks_like_address(words[0])
+                    && before_date.any(|word| looks_like_address(word));
                 assert_eq!(fit == Fit::Record, !begins_with_host);
                 fitting.set(fitting.get() + 1);
                 Ok(())

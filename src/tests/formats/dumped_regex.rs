@@ -61,7 +61,8 @@ fn has_whole_request(format: &dyn Format, line: &[u8], own: &ParsedLine) -> bool
     let Some(place) = memchr::memmem::rfind(line, &before) else {
         return false;
     };
-    let protocol = regex::bytes::Regex::new(r#"(?-u)^\s+[A-Za-z]+/[\d.]+\s*"(?:\s|$)"#).unwrap();
+    let protocol =
+        regex::bytes::Regex::new(r#"(?-u)^\s+[A-Za-z]+/[\d.]+\s*"(?:\s+[^\s"]|$)"#).unwrap();
     protocol.is_match(&line[place + before.len()..])
 }
 
