@@ -103,6 +103,11 @@ proptest! {
         let lines = in_pieces(&log, &lengths, options);
         prop_assert_eq!(lines, by_definition(&data, start, max_line));
     }
+}
+
+proptest! {
+    // Each case starts threads.
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_log_that_is_resumed_at_any_line_gives_the_rest(
