@@ -95,8 +95,6 @@ pub struct Lines {
     total: Option<u64>,
     options: LineOptions,
     block: Block,
-    /// Whether `block` contains `\r`.
-    has_cr: bool,
     /// Bytes of `block` that were returned or saved.
     taken: usize,
     /// NUL bytes before the line that were passed over, and a `\n` of the line end before it.
@@ -288,7 +286,6 @@ impl Lines {
             has_tee: false,
             total,
             block: Block::default(),
-            has_cr: false,
             taken: 0,
             skipped: 0,
             partial: Vec::new(),
@@ -362,7 +359,7 @@ impl Lines {
             }
             let rest = &self.block.bytes()[self.taken..];
             let end = match self.after_cr {
-                false => self.options.encoding.line_end(rest, self.has_cr),
+                false => self.options.encoding.line_end(rest, self.block.has_cr),
                 true => self.line_feed_after_cr(rest),
             };
             if let Some(end) = end {
@@ -652,7 +649,6 @@ impl Lines {
         if let Some(watcher) = &mut self.watcher {
             watcher(block.position, bytes);
         }
-        self.has_cr = memchr::memchr(b'\r', bytes).is_some();
         let before = self.options.start.saturating_sub(block.position);
         self.taken = usize::try_from(before)
             .unwrap_or(usize::MAX)

@@ -32,6 +32,8 @@ pub(super) struct Block {
     length: usize,
     /// Position of the first byte in the log.
     pub(super) position: u64,
+    /// Whether it contains `\r`. Found out here, since the parser has more to do.
+    pub(super) has_cr: bool,
 }
 
 impl Block {
@@ -173,6 +175,7 @@ fn read(
         }
         if length > 0 {
             let block = Block {
+                has_cr: memchr::memchr(b'\r', &buffer[..length]).is_some(),
                 buffer,
                 length,
                 position,
