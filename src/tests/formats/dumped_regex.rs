@@ -62,7 +62,8 @@ fn has_whole_request(format: &dyn Format, line: &[u8], own: &ParsedLine) -> bool
         return false;
     };
     let protocol =
-        regex::bytes::Regex::new(r#"(?-u)^\s+[A-Za-z]+/[\d.]+\s*"(?:\s+[^\s"]|$)"#).unwrap();
+        regex::bytes::Regex::new(r#"(?-u)^\s+[A-Za-z]+/[\d.]+\s*"(?:\s+(?:[^\s"]|"\S)|$)"#)
+            .unwrap();
     protocol.is_match(&line[place + before.len()..])
 }
 
