@@ -140,7 +140,29 @@ impl LogColumns {
     }
 
     /// Parses a line. Returns `false` if it does not fit.
+    ///
+    /// Columns are separated by runs of blanks. If some are missing then, each blank separates two
+    /// columns: some servers write nothing for a missing value.
     pub fn read<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> bool {
+        if self.read_columns(line, arena, record) {
+            return true;
+        }
+        match with_dashes(line, header_names(&self.names).count(), arena) {
+            Some(line) => {
+                *record = Record::default();
+                self.read_columns(line, arena, record)
+            }
+            None => false,
+        }
+    }
+
+    /// Parses a line whose columns are all there.
+    pub(super) fn read_columns<'a>(
+        &'a self,
+        line: &'a [u8],
+        arena: &'a Bump,
+        record: &mut Record<'a>,
+    ) -> bool {
         let Some(columns) = &self.columns else {
             return self.read_by_regex(line, arena, record);
         };
@@ -267,6 +289,34 @@ fn set_field<'a>(record: &mut Record<'a>, field: Field, value: &'a [u8], is_fall
     if !(yields && record.get(field).is_some_and(|other| !is_absent(other))) {
         record.set(field, value);
     }
+}
+
+/// Writes a dash for each missing value of a line with fewer than `columns` columns. Returns `None`
+/// if none is missing, or if the line still has fewer.
+fn with_dashes<'a>(line: &[u8], columns: usize, arena: &'a Bump) -> Option<&'a [u8]> {
+    let values = header_names(line).count();
+    if values == 0 || values >= columns {
+        return None;
+    }
+    let mut whole = Vec::with_capacity(line.len() + columns);
+    let (mut cells, mut is_empty, mut is_quoted) = (1, true, false);
+    for byte in line {
+        if is_blank(*byte) && !is_quoted {
+            if is_empty {
+                whole.push(b'-');
+            }
+            cells += 1;
+            is_empty = true;
+        } else {
+            is_quoted ^= *byte == b'"';
+            is_empty = false;
+        }
+        whole.push(*byte);
+    }
+    if is_empty {
+        whole.push(b'-');
+    }
+    (cells >= columns).then(|| &*arena.alloc_slice_copy(&whole))
 }
 
 /// The names of columns in a header.

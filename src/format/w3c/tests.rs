@@ -72,6 +72,40 @@ fn assert_reads(format: &W3c, line: &str, expected: &[&str]) {
 }
 
 #[test]
+fn an_empty_column_is_an_absent_field() {
+    let format = plain(
+        "w3c_extended",
+        "#Fields: date time c-ip cs-username cs-uri-stem sc-status cs(User-Agent)",
+    );
+    let day = "2024-05-14 06:00:02";
+    let read = |line: &str| read(&format, line).map(|values| values.join(" "));
+    let want = |user: &str, agent: &str| {
+        let agent = if agent == "-" { "user_agent=-" } else { agent };
+        Some(format!(
+            "ip=::1 date=2024-05-14 time=06:00:02 path=/a status=200 userid={user} {agent}"
+        ))
+    };
+    let whole = want("al", "user_agent=M/5");
+    assert_eq!(read(&format!("{day} ::1 al /a 200 M/5")), whole);
+    assert_eq!(
+        read(&format!("{day}  ::1 \t al  /a 200 M/5")),
+        whole,
+        "runs of blanks"
+    );
+    assert_eq!(
+        read(&format!("{day} ::1  /a 200 M/5")),
+        want("-", "user_agent=M/5")
+    );
+    assert_eq!(read(&format!("{day} ::1 al /a 200 ")), want("al", "-"));
+    assert_eq!(
+        read(&format!("{day} ::1  /a 200 ").replace(' ', "\t")),
+        want("-", "-")
+    );
+    assert_eq!(read(&format!("{day} ::1 al /a  M/5")), None, "no status");
+    assert_eq!(read(&format!("{day} ::1 al /a 200")), None, "cut off");
+}
+
+#[test]
 fn w3c_extended_has_seconds_and_skips_unknown_columns() {
     assert_reads(
         &plain("w3c_extended", W3C),
@@ -860,7 +894,7 @@ fn by_columns<'a>(
     arena: &'a Bump,
 ) -> Option<Vec<(Field, &'a [u8])>> {
     let mut record = Record::default();
-    let fits = columns.read(line, arena, &mut record);
+    let fits = columns.read_columns(line, arena, &mut record);
     let value = |field: Field| Some((field, record.get(field)?));
     fits.then(|| Field::all().filter_map(value).collect())
 }
