@@ -302,6 +302,7 @@ fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
         relays: radio.relay.clone(),
         min_seconds: number("--minimum-listening", &radio.minimum_listening)?,
         keep_admin: radio.enable_icecast_admin,
+        keep_relay_agents: radio.enable_relays,
     };
     // A replayed log is a log of Matomo's web server, not of a radio server.
     let is_off = radio.listening_time == ListeningTime::Off || cli.requests.replay_tracking;

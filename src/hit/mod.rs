@@ -231,7 +231,7 @@ impl HitOptions {
                 get(Field::EventAction),
                 get(Field::EventName),
             ),
-            session_time: get(Field::SessionTime),
+            session_time: self.session_time(request.record),
         }
     }
 
@@ -255,6 +255,11 @@ impl HitOptions {
         (-62_135_596_800..253_402_300_800)
             .contains(&time)
             .then_some(time)
+    }
+
+    /// The duration of a listener's connection, as in the log.
+    pub fn session_time<'a>(&self, record: &Record<'a>) -> Option<&'a [u8]> {
+        self.get(record, Field::SessionTime)
     }
 
     fn get<'a>(&self, record: &Record<'a>, field: Field) -> Option<&'a [u8]> {

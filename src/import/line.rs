@@ -235,6 +235,9 @@ impl LineProcessor {
         let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(reason) => {
+                if matches!(reason, Reason::Relay | Reason::RelayAgent) {
+                    self.count_relay(&log.sessions, &request);
+                }
                 self.drop_line(log, line, reason)?;
                 return Ok(Flow::Continue);
             }
@@ -278,7 +281,7 @@ impl LineProcessor {
         request: &'k mut LoggedRequest,
     ) -> Result<std::result::Result<AcceptedHit<'k>, Reason>> {
         if log.sessions.is_on()
-            && let Err(reason) = self.prepare_listener(request)
+            && let Err(reason) = self.prepare_listener(&log.sessions, request)
         {
             return Ok(Err(reason));
         }

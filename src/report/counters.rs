@@ -143,7 +143,12 @@ pub enum Reason {
     TooNew,
     SourceClient,
     AdminPage,
+    Playlist,
+    WebFile,
+    /// `HEAD` and other methods that get no stream.
+    NoStream,
     Relay,
+    RelayAgent,
     TooShort,
     HttpError,
     NoRequest,
@@ -199,7 +204,24 @@ impl Reason {
                 Filtered,
                 "filtered: admin or status page (imported with --enable-icecast-admin)",
             ),
+            Self::Playlist => (
+                Filtered,
+                "filtered: playlist (imported with --enable-icecast-admin)",
+            ),
+            Self::WebFile => (
+                Filtered,
+                "filtered: web page or web file of the streaming server \
+                 (imported with --enable-icecast-admin)",
+            ),
+            Self::NoStream => (
+                Filtered,
+                "filtered: HEAD, OPTIONS or STATS request (imported with --enable-icecast-admin)",
+            ),
             Self::Relay => (Filtered, "filtered: address is in --relay"),
+            Self::RelayAgent => (
+                Filtered,
+                "filtered: user agent of a relay (imported with --enable-relays)",
+            ),
             Self::TooShort => (Filtered, "filtered: shorter than --minimum-listening"),
             Self::HttpError => (
                 HttpErrors,
