@@ -188,7 +188,7 @@ fn setup(
             .as_ref()
             .map(|sandbox| sandbox.store().clone()),
         hasher: FixedState::default(),
-        present: Present::now(),
+        present: Present::new(target.client.clock().clone()),
         console: console.clone(),
     };
     Ok(Run {
@@ -201,6 +201,7 @@ fn setup(
             selector,
             processor,
             ledger,
+            invalid_in_small_logs: Default::default(),
             account: Arc::clone(&account),
             bytes,
             console: console.clone(),
@@ -269,6 +270,9 @@ impl Run {
         };
         // An import that failed before its first line has nothing to sum up.
         let is_import = outcome.is_ok() && !self.verifying;
+        if let Some(warning) = target.client.clock().warning() {
+            console.warn(warning);
+        }
         if is_import || account.total(Count::Read) > 0 {
             let listening = radio.map_or_else(String::new, |radio| listening(radio, account));
             console.print(format!("{}{listening}", summary.text()));

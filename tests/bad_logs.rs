@@ -244,9 +244,89 @@ fn a_log_of_another_format_than_named_is_told() {
     let ended = import(&folder, &sandbox, "--log-format-name=nginx_json access.log");
     let ended = ended
         .exits(3)
-        .says(&["access.log: ", "nginx_json", "--log-format-name"]);
+        .says(&[
+            "access.log: 11 of 11 lines",
+            "nginx_json",
+            "--log-format-name",
+        ])
+        .says(&["these lines have the format ncsa_extended"]);
     assert_eq!(ended.summary().get("invalid"), 11);
     assert_eq!(count(&sandbox), 0);
+}
+
+const ODD: &str = "\u{1b}[31m24/Jan/2024 - no line of any log\n";
+
+#[test]
+fn many_invalid_lines_are_named_and_change_the_exit_status() {
+    let mostly_odd = ODD.repeat(95) + &logs::log(5);
+    let few = logs::log(95) + &ODD.repeat(9);
+    let tenth = logs::log(90) + &ODD.repeat(10);
+    let less = logs::log(91) + &ODD.repeat(10);
+    let blank = logs::log(20) + &"\n# comment\n".repeat(40) + &ODD.repeat(2);
+    for (log, options, status) in [
+        (&mostly_odd, "", 3),
+        (&mostly_odd, "--quiet", 3),
+        (&mostly_odd, "--log-format-name=ncsa_extended", 3),
+        (&mostly_odd, "--max-invalid=95", 3),
+        (&mostly_odd, "--max-invalid=96%", 0),
+        (&mostly_odd, "--max-invalid=100", 0),
+        (&few, "", 0),
+        (&tenth, "", 3),
+        (&less, "", 0),
+        (&less, "--max-invalid=0", 3),
+        (&blank, "", 0),
+    ] {
+        for is_pipe in [false, true] {
+            let folder = Folder::with_log(log);
+            let sandbox = sandbox();
+            let program = Program::new(&folder).to(&sandbox).args("--idsite=1");
+            let program = match is_pipe {
+                true => program.args(options).args("-").stdin(log),
+                false => program.args(options).args("access.log"),
+            };
+            let ended = program.run().exits(status);
+            if status == 3 {
+                let first = log.lines().position(|line| line == ODD.trim_end()).unwrap() + 1;
+                let place = format!(":{first} (not in the format of the log)");
+                let odd = log.matches(ODD).count();
+                let of_all = format!(": {odd} of {} lines are invalid", log.lines().count());
+                let ended = ended.says(&[&place, &of_all]);
+                assert!(!ended.err.contains('\u{1b}'), "{ended}");
+            } else {
+                assert_eq!(ended.err, "", "{options}");
+            }
+        }
+    }
+}
+
+#[test]
+fn invalid_lines_in_many_short_logs_are_judged_together() {
+    let folder = Folder::new();
+    for number in 0..5 {
+        folder.write(&format!("{number}.log"), logs::log(1) + &ODD.repeat(2));
+    }
+    import(&folder, &sandbox(), "*.log").exits(3).says(&[
+        "10 of 15 lines of short logs are invalid",
+        "0.log:2 (not in the format of the log)",
+    ]);
+    import(&folder, &sandbox(), "1.log 2.log").exits(0);
+}
+
+#[test]
+fn lines_that_replaying_passes_over_are_not_invalid_enough_for_a_warning() {
+    let tracked = logs::page(
+        "/piwik.php?idsite=1&rec=1&url=http://www.example.com/a",
+        0,
+        1,
+    );
+    let folder = Folder::with_log(tracked + &logs::log(50));
+    let sandbox = sandbox();
+    let ended = Program::new(&folder)
+        .to(&sandbox)
+        .args("--replay-tracking access.log")
+        .run()
+        .exits(0);
+    assert_eq!(ended.summary().get("invalid"), 50);
 }
 
 #[test]
@@ -270,26 +350,4 @@ fn an_empty_file_is_passed_over_without_a_word() {
     let ended = import(&folder, &sandbox, "access.log good.log").exits(0);
     assert_each_once(&sandbox, 5);
     assert_eq!(ended.err, "");
-}
-
-#[test]
-fn dates_that_matomo_replaces_are_named_once() {
-    let sandbox = sandbox();
-    let log = logs::log(6).replace("14/May/2024:00:00:02", "14/May/2094:00:00:02");
-    let log = log.replace("14/May/2024:00:00:04", "14/May/2001:00:00:04");
-    let folder = Folder::with_log(log);
-    let program = Program::new(&folder)
-        .to(&sandbox)
-        .args("--idsite=1 access.log");
-    let ended = program.run().exits(0);
-    let ended = ended.says(&[
-        "access.log: 2 lines have a date in the future",
-        "first is line 3:",
-    ]);
-    assert_eq!(ended.err.lines().count(), 1, "{ended}");
-    let folder = Folder::with_log(logs::log(6));
-    let program = Program::new(&folder)
-        .to(&sandbox)
-        .args("--idsite=1 access.log");
-    assert_eq!(program.run().exits(0).err, "");
 }

@@ -163,12 +163,13 @@ fn addresses_without_their_end_are_found_without_their_urls() {
 
 #[test]
 fn hits_whose_dates_matomo_replaces_are_found_in_the_present() {
-    for year in ["2001", "2085"] {
-        let sandbox = faulty(Live::Open, Fault::CommitClose);
-        let log = logs::log(60).replace("/2024", &format!("/{year}"));
-        import_log(&sandbox, log, "").exits(0);
-        assert_each_once(&sandbox, 60);
-    }
+    let sandbox = faulty(Live::Open, Fault::CommitClose);
+    // Slightly ahead.
+    let date = chrono::Utc::now() + chrono::TimeDelta::hours(23);
+    let date = date.format("[%d/%b/%Y:%H:").to_string();
+    let log = logs::log(60).replace("[14/May/2024:00:", &date);
+    import_log(&sandbox, log, "").exits(0);
+    assert_each_once(&sandbox, 60);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod bad_logs; // no logs, or none that can be read
 mod command_lines; // as they stand in cron tables and pipes
 mod concurrency; // many recorders at once
 mod connection; // no way to Matomo
+mod dates;
 mod doubt; // answers that never came
 mod fake_matomo; // the server of these tests
 mod hosts; // hosts without a site

@@ -425,6 +425,9 @@ pub struct OutputArgs {
     /// Write invalid and refused lines to FILE, with the reason, to be corrected and imported again
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
+    /// Exit with status 3 if so many of a log's lines are invalid; 100: never
+    #[arg(long, value_name = "PERCENT", default_value = "10")]
+    pub max_invalid: String,
     /// Print what the program does; twice: also each invalid or filtered line
     #[arg(short, long, action = ArgAction::Count)]
     pub debug: u8,

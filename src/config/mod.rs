@@ -38,8 +38,8 @@ use crate::secret::Secret;
 use crate::site::SiteOptions;
 use crate::target::TargetOptions;
 use values::{
-    date, different_files, non_empty, number, path_patterns, positive_seconds, reject_empty,
-    seconds, size, variables, wrong,
+    date, different_files, non_empty, number, path_patterns, percent, positive_seconds,
+    reject_empty, seconds, size, variables, wrong,
 };
 
 /// Everything that a run needs to know.
@@ -147,6 +147,7 @@ pub fn pipe_rescue(cli: &Cli) -> PipeRescue {
             encoding: Encoding::by_name(&cli.log_format.encoding).unwrap_or_default(),
             skip: 0,
             limit: None,
+            max_invalid: 100,
             flush_interval: Duration::ZERO,
             pipe_wait: Duration::ZERO,
             spool_max: size("--spool-max", &cli.state.spool_max).unwrap_or(u64::MAX),
@@ -163,6 +164,7 @@ fn input(cli: &Cli) -> Result<InputOptions> {
         limit: limit
             .map(|limit| number("--debug-request-limit", limit))
             .transpose()?,
+        max_invalid: percent("--max-invalid", &cli.output.max_invalid)?,
         flush_interval: flush_interval.max(Duration::from_millis(10)),
         pipe_wait: seconds("--pipe-wait", &cli.connection.pipe_wait)?,
         spool_max: size("--spool-max", &cli.state.spool_max)?,

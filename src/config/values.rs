@@ -108,6 +108,14 @@ pub(super) fn number<T: std::str::FromStr>(option: &str, text: &str) -> Result<T
         .map_err(|_| wrong(option, text, expected))
 }
 
+/// A whole number up to 100, with or without a percent sign.
+pub(super) fn percent(option: &str, text: &str) -> Result<u8> {
+    let number = text.trim().trim_end_matches('%').trim_end().parse().ok();
+    number
+        .filter(|number| *number <= 100)
+        .ok_or_else(|| wrong(option, text, "expected a percentage from 0 to 100"))
+}
+
 /// Bytes, more than zero, with an optional unit: `500M`, `2G`.
 pub(super) fn size(option: &str, text: &str) -> Result<u64> {
     let trimmed = text.trim();

@@ -9,8 +9,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
+use chrono::DateTime;
 
-use super::format_selector::BufferedLine;
+use super::format_selector::{BufferedLine, MAX_BUFFERED_BYTES};
+use super::invalid::InvalidLines;
 use super::ledger_handle::StateDir;
 use super::open_log::{OpenLog, ResumePoint};
 use super::recovery::{Patience, WaitingLog};
@@ -31,6 +33,9 @@ const RECORDER_POLL_INTERVAL: Duration = Duration::from_millis(20);
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long recorders may be idle before their last acknowledgements are in the ledger.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// If so many lines at the beginning of a log are dated ahead, and no other, the import stops.
+const MAX_LINES_AHEAD_OF_TIME: u32 = 100;
 
 /// Lines to look at for their hosts.
 pub(super) const MAX_LINES_AHEAD: usize = 200;
@@ -393,10 +398,10 @@ impl Importer {
             resume,
             position: 0,
             fitting: 0,
+            invalid: InvalidLines::default(),
             given_up: 0,
             has_site: false,
-            replaced_dates: 0,
-            first_replaced: 0,
+            takes_any_date: false,
             sessions,
             unusable_header: None,
             header: None,
@@ -421,7 +426,6 @@ impl Importer {
             }
         };
         log.flush_passed();
-        log.warn_of_dates(&self.console);
         let outcome = match outcome {
             Ok((flow, ReadEnd::Complete(end))) if is_pipe && log.has_no_site() => {
                 let lines = grouped(log.account.file().get(Count::Read));
@@ -441,7 +445,6 @@ impl Importer {
             outcome => outcome,
         };
         log.release_passed();
-        let nothing_fits = log.account.file().nothing_fits();
         if log.given_up > 0 {
             self.console.warn(format!(
                 "{}: the regular expression takes too long on {} lines, which count as invalid: \
@@ -449,16 +452,8 @@ impl Importer {
                  a line may have 32 KiB)",
                 log.name, log.given_up
             ));
-            if nothing_fits {
-                self.console.mark_incomplete();
-            }
-        } else if nothing_fits {
-            self.console.warn_incomplete(format!(
-                "{}: no line has the format {}; check --log-format-name",
-                log.name,
-                format.name()
-            ));
         }
+        self.judge_invalid(&log, format.name());
         outcome
     }
 
@@ -474,6 +469,7 @@ impl Importer {
         let first_read = buffered.first().map(|line| line.since);
         let mut ahead = VecDeque::from(buffered);
         self.processor.look_up_hosts(format, &ahead)?;
+        self.check_first_dates(log, format, &mut ahead, lines)?;
         let is_pipe = lines.total().is_none();
         let mut unsent_since = is_pipe.then(|| first_read.unwrap_or_else(Instant::now));
         loop {
@@ -482,7 +478,7 @@ impl Importer {
             }
             // Where one host is new, others follow.
             if self.processor.sites.take_miss() {
-                if ahead.is_empty() {
+                if ahead.len() <= 1 {
                     ahead.extend(read_ahead(lines));
                 }
                 self.processor.look_up_hosts(format, &ahead)?;
@@ -534,6 +530,99 @@ impl Importer {
                 .store(bytes_before + lines.bytes_read(), Ordering::Relaxed);
         }
     }
+}
+
+// The dates at the beginning of a log.
+impl Importer {
+    /// Stops the import if all lines at the beginning of a log are dated ahead: a clock or a time
+    /// zone is wrong, and with the right one the lines can be imported. `ahead` gets the lines that
+    /// are read for that: usually one.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if all are.
+    fn check_first_dates(
+        &mut self,
+        log: &OpenLog,
+        format: &dyn Format,
+        ahead: &mut VecDeque<BufferedLine>,
+        lines: &mut Lines,
+    ) -> Result<()> {
+        if log.resume.as_ref().is_some_and(|resume| !resume.is_new()) {
+            return Ok(());
+        }
+        // The columns may be named by a header that is not processed yet.
+        let mut with_header = match format.ready() {
+            true => None,
+            false => self.selector.given()?,
+        };
+        let mut arena = Bump::new();
+        let (mut skipped, mut bytes, mut next, mut dated) = (self.processor.skip, 0, 0, 0);
+        loop {
+            while next >= ahead.len() {
+                match lines.next(POLL_INTERVAL) {
+                    _ if self.shutdown.requested() => return Ok(()),
+                    Ok(LineEvent::Line(line)) => {
+                        let line = BufferedLine::new(&line);
+                        bytes += line.size();
+                        ahead.push_back(line);
+                    }
+                    // Nothing of it is to be sent so far.
+                    Ok(LineEvent::Pause) => {}
+                    Ok(LineEvent::End) => return Ok(()),
+                    Err(error) => {
+                        lines.put_back(error);
+                        return Ok(());
+                    }
+                }
+            }
+            if bytes > MAX_BUFFERED_BYTES {
+                return Ok(());
+            }
+            for line in ahead[next].lines() {
+                if skipped > 0 {
+                    skipped -= 1;
+                    continue;
+                }
+                if let Some(format) = &mut with_header
+                    && line.bytes.starts_with(b"#")
+                {
+                    // An unusable header is reported when its line is processed.
+                    let _ = format.header(line.bytes);
+                    continue;
+                }
+                let format = with_header.as_deref().unwrap_or(format);
+                let dates = self.processor.is_ahead(format, &line, &arena)?;
+                arena.reset();
+                match dates {
+                    // Identical lines have no date either.
+                    None => break,
+                    Some((false, _)) => return Ok(()),
+                    Some((true, time)) => {
+                        dated += 1;
+                        if dated == MAX_LINES_AHEAD_OF_TIME {
+                            return Err(dates_ahead(&log.name, time, self.processor.now()));
+                        }
+                    }
+                }
+            }
+            next += 1;
+        }
+    }
+}
+
+fn dates_ahead(log: &str, time: i64, now: i64) -> Error {
+    let text = |time: i64| {
+        let time = DateTime::from_timestamp(time, 0).unwrap_or_default();
+        time.format("%Y-%m-%d %H:%M:%S UTC")
+    };
+    Error::of_log(format!(
+        "{log}: its first {MAX_LINES_AHEAD_OF_TIME} lines are all dated ahead ({}, and now it is \
+         {}), so nothing of it is imported: check the clocks of the server and of this machine, \
+         --log-timezone and --add-to-date, and run again",
+        text(time),
+        text(now)
+    ))
 }
 
 // The log in the ledger.

@@ -3,19 +3,21 @@
 
 use std::time::{Duration, Instant};
 
+use bumpalo::Bump;
+
 use super::POLL_INTERVAL;
 use crate::error::{Error, Result};
-use crate::format::Format;
 use crate::format::custom::Custom;
 use crate::format::date::Strptime;
 use crate::format::detect::Detector;
 use crate::format::registry::{self, FormatOptions};
+use crate::format::{Fit, Format, Record};
 use crate::input::lines::{Line, LineEvent, Lines};
 use crate::report::Console;
 use crate::shutdown::Shutdown;
 
 /// Bytes of lines, raw and decoded, that are buffered until the format is known.
-const MAX_BUFFERED_BYTES: usize = 16 << 20;
+pub(super) const MAX_BUFFERED_BYTES: usize = 16 << 20;
 
 #[derive(Debug)]
 pub enum FormatChoice {
@@ -98,7 +100,7 @@ impl BufferedLine {
     }
 
     /// Bytes of memory.
-    fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         size_of::<Self>() + self.bytes.len() + self.raw.len()
     }
 }
@@ -177,6 +179,28 @@ impl FormatSelector {
         match &self.choice {
             FormatChoice::Regex { date_format, .. } => Some(date_format),
             _ => None,
+        }
+    }
+
+    /// The format that most of these lines have, below these headers.
+    pub fn fitting_format(&self, headers: &[Vec<u8>], lines: &[Vec<u8>]) -> Option<&'static str> {
+        let mut detector = Detector::new(&self.options).ok()?;
+        for line in headers.iter().chain(lines) {
+            detector.look(line);
+        }
+        let format = detector.decide()?;
+        let fits = |line: &&Vec<u8>| {
+            format.parse(line, &Bump::new(), &mut Record::default()) == Fit::Record
+        };
+        (lines.iter().filter(fits).count() * 2 >= lines.len()).then(|| format.name())
+    }
+
+    /// What to do about lines that the format does not fit.
+    pub fn advice(&self) -> &'static str {
+        match &self.choice {
+            FormatChoice::Named(_) => "check --log-format-name",
+            FormatChoice::Regex { .. } => "check --log-format-regex",
+            FormatChoice::Detect => "--rejects=FILE writes them to a file, with the reasons",
         }
     }
 

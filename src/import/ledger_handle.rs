@@ -301,6 +301,7 @@ mod tests {
             encoding: Encoding::default(),
             skip,
             limit,
+            max_invalid: 10,
             flush_interval: Duration::ZERO,
             pipe_wait: Duration::ZERO,
             spool_max: 0,

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bumpalo::Bump;
-use chrono::{DateTime, Utc};
 use foldhash::fast::FixedState;
 
 use super::Flow;
@@ -15,7 +14,6 @@ use super::format_selector::BufferedLine;
 use super::open_log::{OpenLog, ResumePoint};
 use super::sessions::{ListenerEvent, Radio};
 use crate::error::{Error, Result};
-use crate::failpoint;
 use crate::filter::Filters;
 use crate::format::w3c::is_fields_line;
 use crate::format::{Field, Fields, Fit, Format, Record};
@@ -24,6 +22,7 @@ use crate::hit::{Hit, HitOptions, LoggedRequest, Site};
 use crate::hit_id::{HitId, HitIdGenerator};
 use crate::input::lines::Line;
 use crate::matomo::api::Api;
+use crate::matomo::clock::ServerClock;
 use crate::matomo::tracking::Writer;
 use crate::matomo::visit_log::VisitLog;
 use crate::recorder::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
@@ -61,32 +60,51 @@ pub struct LineProcessor {
     pub console: Console,
 }
 
-/// Tells which dates Matomo replaces by the present: those in the future or over 20 years ago.
+/// Judges dates. Matomo replaces those in the future, and those of more than 20 years ago, by the
+/// present.
 pub struct Present {
+    clock: ServerClock,
+    /// That of the clock when the limits were set.
+    offset: i64,
     /// Seconds since 1970, UTC.
     oldest: i64,
     latest: i64,
 }
 
 impl Present {
-    const MAX_AGE_SECONDS: i64 = 20 * 365 * 86_400;
-    /// The clocks of the web server and of this machine may differ.
-    const TOLERANCE_SECONDS: i64 = 300;
+    const MAX_AGE_SECONDS: i64 = 7_300 * 86_400;
+    /// A hit that is slightly ahead is counted on the right day, or nearly so.
+    const MAX_AHEAD_SECONDS: i64 = 86_400;
 
-    pub fn now() -> Self {
-        let now = DateTime::<Utc>::from(failpoint::now()).timestamp();
-        Self {
-            oldest: now - Self::MAX_AGE_SECONDS,
-            latest: now + Self::TOLERANCE_SECONDS,
-        }
+    pub fn new(clock: ServerClock) -> Self {
+        let mut present = Self {
+            clock,
+            offset: 0,
+            oldest: 0,
+            latest: 0,
+        };
+        present.set_limits();
+        present
     }
 
-    fn is_replaced(&mut self, time: i64) -> bool {
-        // A log that is followed gets ever later lines.
-        if time > self.latest {
-            *self = Self::now();
+    fn set_limits(&mut self) {
+        self.offset = self.clock.offset();
+        let now = self.clock.now();
+        self.oldest = now.saturating_sub(Self::MAX_AGE_SECONDS);
+        self.latest = now.saturating_add(Self::MAX_AHEAD_SECONDS);
+    }
+
+    /// Returns why a date is not sent, in seconds since 1970.
+    fn judge(&mut self, time: i64) -> std::result::Result<(), Reason> {
+        // Time passes, and the server's clock may be known only now.
+        if self.offset != self.clock.offset() || !(self.oldest..=self.latest).contains(&time) {
+            self.set_limits();
         }
-        !(self.oldest..=self.latest).contains(&time)
+        match time {
+            _ if time > self.latest => Err(Reason::DateAhead),
+            _ if time < self.oldest => Err(Reason::DateTooOld),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -246,12 +264,6 @@ impl LineProcessor {
         if accepted.hit.request.address.is_id() && accepted.replayed_visitor().is_none() {
             log.account.add(Count::NoAddress, 1);
         }
-        if self.present.is_replaced(accepted.hit.time) {
-            if log.replaced_dates == 0 {
-                log.first_replaced = line.number;
-            }
-            log.replaced_dates += 1;
-        }
         if accepted.hit.request.is_listener {
             match self.take_listener(log, line, &accepted) {
                 ListenerEvent::NotListening => {}
@@ -300,6 +312,12 @@ impl LineProcessor {
         let Some(site) = site else {
             return Ok(Err(Reason::NoSite));
         };
+        // Not before the site is known: an answer of the server says what time it is there.
+        if !log.takes_any_date
+            && let Err(reason) = self.present.judge(time)
+        {
+            return Ok(Err(reason));
+        }
         Ok(Ok(AcceptedHit {
             hit: self.hit.hit(request, time, site),
             arguments,
@@ -331,6 +349,42 @@ impl LineProcessor {
         };
         self.filters.judge_dated(request, time)?;
         Ok((time, arguments))
+    }
+
+    /// Whether the date of a line is ahead, and the date. `None` if the line has none.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if Matomo cannot be asked for the site of the line.
+    pub(super) fn is_ahead(
+        &mut self,
+        format: &dyn Format,
+        line: &Line,
+        arena: &Bump,
+    ) -> Result<Option<(bool, i64)>> {
+        let mut record = Record::default();
+        if line.too_long || format.parse(line.bytes, arena, &mut record) == Fit::Misfit {
+            format.gave_up();
+            return Ok(None);
+        }
+        let Some(time) = self.hit.time(&record, format.dates()) else {
+            return Ok(None);
+        };
+        // The answer about the site says what time it is on the server.
+        if !self.present.clock.is_known() && self.sites.asks_for_hosts() {
+            let mut request = self.hit.request(format, &record, arena);
+            self.filters.classify(&mut request);
+            if self.filters.judge(&mut request).is_ok() {
+                self.sites.of_host(request.host, &self.api, &self.console)?;
+            }
+        }
+        let is_ahead = self.present.judge(time) == Err(Reason::DateAhead);
+        Ok(Some((is_ahead, time)))
+    }
+
+    /// The time by which dates are judged, in seconds since 1970.
+    pub(super) fn now(&self) -> i64 {
+        self.present.clock.now()
     }
 
     /// What a recorder needs to know about a line. The number of its requests is set when they
@@ -382,6 +436,7 @@ impl LineProcessor {
         if self.rejects.is_some() && format.has_header() && is_fields_line(line.bytes) {
             log.header = Some(line.raw.into());
         }
+        log.invalid.add_header(line);
         let was_ready = format.ready();
         if let Err(error) = format.header(line.bytes) {
             log.unusable_header = Some(error.at_line(&log.name, line.number));
@@ -451,6 +506,9 @@ impl LineProcessor {
     }
 
     fn drop_line(&self, log: &mut OpenLog, line: &Line, reason: Reason) -> Result<()> {
+        if reason.count() == Count::Invalid {
+            log.invalid.add(line, reason);
+        }
         // Written before the line counts as done, so that it cannot get lost in between.
         if reason.count() == Count::Invalid
             && let Some(rejects) = &self.rejects

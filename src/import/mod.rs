@@ -8,12 +8,14 @@
 //!
 //! The other files handle what is special: [`sessions`] the lines of radio logs, [`spool`] pipes,
 //! which cannot be read twice, and [`recovery`] the batches that an interrupted run left pending.
-//! [`verify`] asks Matomo for the hits of lines that are done. [`rescue`] saves the pipes of a run
-//! that fails early. [`oldest_first`] puts the files of a pattern in order.
+//! [`verify`] asks Matomo for the hits of lines that are done. [`invalid`] warns of logs that mostly
+//! do not fit. [`rescue`] saves the pipes of a run that fails early. [`oldest_first`] puts the files
+//! of a pattern in order.
 
 pub mod dump;
 mod file;
 pub mod format_selector;
+mod invalid;
 pub mod ledger_handle;
 mod line;
 mod oldest_first;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+pub use invalid::InvalidInSmallLogs;
 pub use ledger_handle::LedgerHandle;
 pub use line::{LineProcessor, Present, RequestWriter};
 pub use oldest_first::OldestFirst;
@@ -60,6 +63,8 @@ pub struct InputOptions {
     /// `--debug-request-limit`: each log ends before its line of this number that fits the
     /// format.
     pub limit: Option<u64>,
+    /// `--max-invalid`, in percent: more invalid lines of a log cause a warning. 100 is off.
+    pub max_invalid: u8,
     /// `--flush-interval`: when a pipe has held lines back for this long, they are sent.
     pub flush_interval: Duration,
     /// `--pipe-wait`: how long to wait for the writer of a named pipe.
@@ -100,6 +105,7 @@ pub struct Importer {
     pub processor: LineProcessor,
     /// `None` for a dry run and for the sandbox.
     pub ledger: Option<LedgerHandle>,
+    pub invalid_in_small_logs: InvalidInSmallLogs,
     pub account: Arc<Account>,
     /// Compressed bytes read of all logs, for the progress report.
     pub bytes: Arc<AtomicU64>,
@@ -133,6 +139,7 @@ impl Importer {
     /// Returns the error that stopped the import.
     pub fn run(&mut self, sources: &[Source]) -> Result<()> {
         let outcome = self.import_all(sources);
+        self.judge_small_logs();
         let queue = &mut self.processor.queue;
         if self.shutdown.requested() || queue.flush().is_err() {
             count_unsent(&self.account, queue.unsent());

@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::invalid::InvalidLines;
 use super::sessions::SessionMode;
 use crate::error::Error;
 use crate::ledger::{Ledger, LogId, LogState, Ranges};
 use crate::recorder::LinePosition;
-use crate::report::{Console, Count, Counter, grouped};
+use crate::report::{Count, Counter};
 
 /// So many lines of a pipe, all without a site, are set aside instead of dropped.
 const MIN_LINES_WITHOUT_SITE: u64 = 10;
@@ -26,13 +27,13 @@ pub(super) struct OpenLog {
     pub position: u64,
     /// Number of lines that fitted the format.
     pub fitting: u64,
+    pub invalid: InvalidLines,
     /// Number of lines on which a regular expression took too long.
     pub given_up: u64,
     /// A line belongs to a site that Matomo has.
     pub has_site: bool,
-    /// Number of hits whose date Matomo replaces, and the line of the first.
-    pub replaced_dates: u64,
-    pub first_replaced: u64,
+    /// Its lines were sent, perhaps by a version that also sent dates which Matomo replaces.
+    pub takes_any_date: bool,
     pub sessions: SessionMode,
     /// Why the last `#Fields:` line cannot be used; an error if a line follows it.
     pub unusable_header: Option<Error>,
@@ -77,19 +78,6 @@ impl OpenLog {
     pub fn has_no_site(&self) -> bool {
         !self.has_site && self.account.file().get(Count::NoSite) >= MIN_LINES_WITHOUT_SITE
     }
-
-    /// Warns of dates that Matomo replaces by the present.
-    pub fn warn_of_dates(&self, console: &Console) {
-        if self.replaced_dates > 0 {
-            console.warn(format!(
-                "{}: {} lines have a date in the future or more than 20 years ago, the first is \
-                 line {}: Matomo counts them on the present day; check the dates and the time zone",
-                self.name,
-                grouped(self.replaced_dates),
-                self.first_replaced
-            ));
-        }
-    }
 }
 
 /// A log in the ledger: which lines are done, and the lines that this run found to need no
@@ -130,6 +118,11 @@ impl ResumePoint {
             None => start < self.state.done.end() && self.state.done.contains(start),
             Some(only) => !only.contains(start),
         }
+    }
+
+    /// Returns whether nothing of the log was done by an earlier run.
+    pub fn is_new(&self) -> bool {
+        self.only.is_none() && self.state.done.first_gap() == 0
     }
 
     /// Returns whether no line from this position on is to be read.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bumpalo::Bump;
 
 use super::format_selector::BufferedLine;
+use super::invalid::InvalidLines;
 use super::ledger_handle::MAX_RUNS;
 use super::line::{LineProcessor, position};
 use super::open_log::OpenLog;
@@ -529,10 +530,10 @@ fn uncounted_log(name: String, id: LogId, sessions: SessionMode) -> OpenLog {
         resume: None,
         position: 0,
         fitting: 0,
+        invalid: InvalidLines::default(),
         given_up: 0,
         has_site: false,
-        replaced_dates: 0,
-        first_replaced: 0,
+        takes_any_date: true,
         sessions,
         unusable_header: None,
         header: None,

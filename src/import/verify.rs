@@ -268,10 +268,13 @@ impl Verifier {
 
     /// Counts hits by site and day.
     fn count(&mut self, batch: &mut RebuiltBatch) -> Result<()> {
+        let now = self.api.clock().now();
         for json in batch.chunk.requests() {
             self.hits += 1;
             // Others are counted when they are to be looked up.
-            if let Ok(hit) = SoughtHit::parse(json) {
+            if let Ok(hit) = SoughtHit::parse(json)
+                && !hit.is_dated_anew(now)
+            {
                 let day = self.day_of(&hit)?;
                 let reason = self
                     .site(&hit.idsite)?
@@ -337,7 +340,7 @@ impl Verifier {
         batch: &mut RebuiltBatch,
         missing: &mut MissingLines,
     ) -> Result<()> {
-        let now = failpoint::now();
+        let now = self.api.clock().now();
         let mut hits = Vec::new();
         // The group of each hit, and its id.
         let mut places = Vec::new();

@@ -19,6 +19,7 @@ use thiserror::Error as ThisError;
 use url::form_urlencoded;
 
 use super::client::Client;
+use super::clock::ServerClock;
 use super::diagnose;
 use super::exchange::{ConnectFailure, Exchange, ExchangeResult, HttpResponse};
 use super::response;
@@ -199,6 +200,11 @@ impl Api {
             reached: Arc::default(),
             waited: Arc::default(),
         }
+    }
+
+    /// The clock of the server.
+    pub fn clock(&self) -> &ServerClock {
+        self.client.clock()
     }
 
     /// Returns the site with an id. Fails with [`ApiError::Refused`] if it does not exist or the

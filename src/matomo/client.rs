@@ -12,13 +12,14 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use crossbeam_channel::bounded;
 use percent_encoding::percent_decode_str;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Body, Client as HttpClient, RequestBuilder, Response};
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use url::{Host, Url, form_urlencoded};
 
+use super::clock::ServerClock;
 use super::diagnose::{self, Peer};
 use super::exchange::{Exchange, ExchangeResult, HttpResponse, parse_retry_after};
 use super::tls::{self, TlsOptions};
@@ -101,6 +102,7 @@ struct Endpoints {
     tracker: Endpoint,
     api: Endpoint,
     timeout: Duration,
+    clock: ServerClock,
     thread: HttpThread,
 }
 
@@ -182,6 +184,7 @@ impl Client {
                 tracker,
                 api,
                 timeout: options.timeout,
+                clock: ServerClock::default(),
                 thread,
             }),
         })
@@ -235,6 +238,11 @@ impl Client {
         &self.endpoints.api.url
     }
 
+    /// The clock of the server.
+    pub fn clock(&self) -> &ServerClock {
+        &self.endpoints.clock
+    }
+
     /// POSTs a batch of tracking requests, given as JSON.
     pub fn track(&self, body: Bytes) -> Exchange {
         self.post(
@@ -275,8 +283,9 @@ impl Client {
         }
         let (sender, receiver) = bounded(1);
         let (peer, limits) = (Arc::clone(&endpoint.peer), (self.endpoints.timeout, limit));
+        let clock = self.clock().clone();
         self.endpoints.thread.handle.spawn(async move {
-            let _ = sender.send(exchange(request, &peer, limits).await);
+            let _ = sender.send(exchange(request, &peer, limits, &clock).await);
         });
         // Only a panic in that thread leaves no result.
         let result = receiver
@@ -501,9 +510,13 @@ async fn exchange(
     request: RequestBuilder,
     peer: &Peer,
     (timeout, limit): (Duration, BodyLimit),
+    clock: &ServerClock,
 ) -> ExchangeResult {
     match in_time(timeout, request.send()).await {
         Some(Ok(response)) => {
+            let date = response.headers().get(DATE);
+            let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+            date.into_iter().for_each(|date| clock.set(date));
             ExchangeResult::Response(read_response(response, limit, timeout).await)
         }
         Some(Err(error)) => diagnose::request_error(&error, peer),

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Days, NaiveDateTime};
 use clap::ValueEnum;
@@ -214,7 +214,7 @@ impl VisitLog {
         hits: &[SoughtHit],
         sent_at: SystemTime,
     ) -> Result<Vec<Presence>, LookupError> {
-        Search::new(self).run(hits, seconds(sent_at))
+        Search::new(self).run(hits, sent_at)
     }
 
     /// Notes that it has shown hits of an earlier run.
@@ -242,7 +242,7 @@ impl VisitLog {
     /// Matomo cannot be asked.
     pub fn find_witnesses(&self, witnesses: &[Witness]) -> Result<Vec<Presence>, LookupError> {
         let hits: Vec<SoughtHit> = witnesses.iter().map(SoughtHit::from).collect();
-        Search::new(self).run(&hits, seconds(failpoint::now()))
+        Search::new(self).run(&hits, failpoint::now())
     }
 
     fn ask(&self, query: &VisitQuery) -> Result<Vec<VisitRecord>, LookupError> {
@@ -349,9 +349,8 @@ impl SoughtHit {
         }
     }
 
-    /// Whether Matomo replaces its date by the present if it is sent now.
-    pub fn is_dated_anew(&self, now: SystemTime) -> bool {
-        let now = seconds(now);
+    /// Whether Matomo replaces its date by the present if it is sent now, by the server's clock.
+    pub fn is_dated_anew(&self, now: i64) -> bool {
         self.time > now || self.time <= now - MAX_AGE + DAY
     }
 
@@ -437,11 +436,6 @@ fn to_hit_id(text: &str) -> Option<HitId> {
     <[u8; hit_id::LENGTH]>::try_from(text.as_bytes()).ok()
 }
 
-fn seconds(time: SystemTime) -> i64 {
-    let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX)
-}
-
 impl Window {
     fn extend(&mut self, other: Self) {
         self.first = self.first.min(other.first);
@@ -503,8 +497,16 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn run(mut self, hits: &'a [SoughtHit], sent_at: i64) -> Result<Vec<Presence>, LookupError> {
-        let now = seconds(failpoint::now());
+    /// Matomo stores hits by its own clock. If the clock of this machine was set back since they
+    /// were sent, they seem to have been sent later than now.
+    fn run(
+        mut self,
+        hits: &'a [SoughtHit],
+        sent_at: SystemTime,
+    ) -> Result<Vec<Presence>, LookupError> {
+        let clock = self.log.api.clock();
+        let now = clock.now();
+        let sent_at = clock.at(sent_at).min(now);
         // Hits of the present are looked up after the others, since some of them are found before.
         let mut groups: BTreeMap<(usize, &str), (Vec<&SoughtHit>, Window)> = BTreeMap::new();
         for hit in hits {

@@ -133,6 +133,10 @@ pub enum Reason {
     GivenUp,
     Field,
     Date,
+    /// Ahead of the present: Matomo would replace it.
+    DateAhead,
+    /// Too long ago: Matomo would replace it.
+    DateTooOld,
     NotTracking,
     NoPage,
     PathExcluded,
@@ -182,6 +186,8 @@ impl Reason {
             ),
             Self::Field => (Invalid, "invalid: a required field is missing or malformed"),
             Self::Date => (Invalid, "invalid: malformed date or time zone"),
+            Self::DateAhead => (Invalid, "invalid: date is more than a day ahead"),
+            Self::DateTooOld => (Invalid, "invalid: date is more than 20 years ago"),
             Self::NotTracking => (
                 Invalid,
                 "invalid: not a tracking request (--replay-tracking)",
@@ -289,15 +295,6 @@ impl FileAccount {
     /// Number of lines that the summary calls "ignored".
     pub fn ignored(&self) -> u64 {
         sum(Count::IGNORED.map(|(count, _)| self.get(count)))
-    }
-
-    /// Whether none of more than ten lines is in the expected format, so that this is most likely
-    /// another kind of log (guide/options.md, "Exit status"). Header lines do not count.
-    pub fn nothing_fits(&self) -> bool {
-        let [read, header, skipped, invalid] =
-            [Count::Read, Count::Header, Count::Skipped, Count::Invalid]
-                .map(|count| self.get(count));
-        read > 10 && invalid > 0 && sum([header, skipped, invalid]) == read
     }
 
     fn balance(&self) -> Result<(), String> {

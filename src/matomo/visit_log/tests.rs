@@ -7,6 +7,7 @@ use url::form_urlencoded;
 
 use super::*;
 use crate::matomo::client::{Client, ClientOptions};
+use crate::matomo::clock::seconds;
 use crate::matomo::retry::RetryPolicy;
 use crate::shutdown::Shutdown;
 use crate::tests::server::{Server, TestRequest, reply};
@@ -499,4 +500,30 @@ fn some_hits_cannot_be_looked_up() {
     let failed = f.log.find(&[json.as_bytes()], false, SystemTime::now());
     assert!(matches!(failed, Err(LookupError::Never(_))));
     assert!(f.segments().is_empty());
+}
+
+#[test]
+fn the_present_is_that_of_the_servers_clock() {
+    const HOUR: i64 = 3600;
+    let now = seconds(SystemTime::now());
+    // The server is three hours behind, so a hit of two hours ago is of its future.
+    let f = fixture(vec![Visit {
+        last: now - 3 * HOUR,
+        ..visit("203.5.0.0", "aaaaaa")
+    }]);
+    let ahead = [hit_at("203.5.113.7", "aaaaaa", now - 30 * 60)];
+    f.log
+        .api
+        .clock()
+        .set(SystemTime::now() - Duration::from_secs(3 * HOUR as u64));
+    assert_eq!(f.find(&ahead), [Present]);
+    // The clock of this machine was three hours ahead when the hit was sent.
+    let f = fixture(vec![Visit {
+        last: now - 60,
+        ..visit("203.5.0.0", "aaaaaa")
+    }]);
+    f.log.api.clock().set(SystemTime::now());
+    let sent_at = SystemTime::now() + Duration::from_secs(3 * HOUR as u64);
+    let ahead = [hit_at("203.5.113.7", "aaaaaa", now + HOUR)];
+    assert_eq!(f.log.find_at(&ahead, sent_at).unwrap(), [Present]);
 }

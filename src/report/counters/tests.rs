@@ -130,30 +130,6 @@ fn only_what_the_server_did_not_take_as_sent_makes_a_run_incomplete() {
 }
 
 #[test]
-fn a_log_of_more_than_ten_lines_without_a_well_formed_one_is_told_from_others() {
-    let cases: [(&[(Count, u64)], bool); 5] = [
-        (&[(Count::Read, 11), (Count::Invalid, 11)], true),
-        (
-            &[(Count::Read, 11), (Count::Header, 4), (Count::Invalid, 7)],
-            true,
-        ),
-        (&[(Count::Read, 10), (Count::Invalid, 10)], false),
-        (
-            &[(Count::Read, 11), (Count::Invalid, 10), (Count::Bots, 1)],
-            false,
-        ),
-        (&[(Count::Read, 11), (Count::Header, 11)], false),
-    ];
-    for (counts, expected) in cases {
-        let file = FileAccount::new("access.log".into());
-        for &(count, lines) in counts {
-            file.add(count, lines);
-        }
-        assert_eq!(file.nothing_fits(), expected, "{counts:?}");
-    }
-}
-
-#[test]
 fn a_sum_does_not_wrap_around() {
     let file = FileAccount::new("access.log".into());
     file.add(Count::Bots, u64::MAX);

@@ -20,7 +20,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -121,6 +121,7 @@ impl FakeMatomo {
             archive: Mutex::default(),
             asked: AtomicUsize::new(0),
             hold: Hold::default(),
+            ahead: Mutex::default(),
             recorder: Recorder::new(options.keep_log),
             options,
         });
@@ -151,6 +152,11 @@ impl FakeMatomo {
     /// What was seen so far; single calls only with [`Options::keep_log`].
     pub fn log(&self) -> Log {
         self.faulty.recorder.log()
+    }
+
+    /// Sets how far the clock in its answers is ahead of this machine's.
+    pub fn set_ahead(&self, ahead: TimeDelta) {
+        *self.faulty.ahead.lock().unwrap() = ahead;
     }
 
     /// Replaces the faults. Scripts start over.
@@ -213,6 +219,8 @@ struct Faulty {
     /// Questions about visits.
     asked: AtomicUsize,
     hold: Hold,
+    /// How far the clock in its answers is ahead of this machine's.
+    ahead: Mutex<TimeDelta>,
 }
 
 /// Keeps questions about visits waiting.
@@ -243,8 +251,13 @@ impl Hook for Faulty {
         responder: Arc<Responder>,
     ) -> HookFuture {
         // PHP finishes a request after its client hung up; the server drops this future then.
+        let date = SystemTime::from(Utc::now() + *self.ahead.lock().unwrap());
+        let date = httpdate::fmt_http_date(date);
         let response = tokio::spawn(async move { self.respond(request, &responder).await });
-        Box::pin(async move { response.await.ok().flatten() })
+        Box::pin(async move {
+            let response = response.await.ok().flatten();
+            response.map(|response| with_header(response, "date", &date))
+        })
     }
 }
 
