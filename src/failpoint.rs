@@ -1,16 +1,27 @@
-//! Points where a test can abort the process, as if the power had failed.
+//! Points where a test can abort the process, as if the power had failed, and a clock that a test
+//! can set.
 //!
 //! `IMPORT_LOGS_ABORT_AT=NAME` aborts the process when it first reaches the failpoint of that
 //! name, `IMPORT_LOGS_ABORT_AT=NAME:N` when it reaches it for the Nth time.
 //!
-//! Only builds with the feature `failpoints` read the variable, and only tests turn the feature on:
-//! the package lists itself with it among its dev-dependencies.
+//! `IMPORT_LOGS_CLOCK=FILE` puts the clock ahead by the seconds in that file, or back if they are
+//! negative. The file is read each time, so a test can set the clock of a run.
+//!
+//! Only builds with the feature `failpoints` read these variables, and only tests turn the feature
+//! on: the package lists itself with it among its dev-dependencies.
 
 use bytes::Bytes;
 use reqwest::Body;
 
 #[cfg(feature = "failpoints")]
-pub use self::armed::{reach, request_body};
+pub use self::armed::{now, reach, request_body};
+
+/// The time of day.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
 
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
@@ -25,11 +36,13 @@ pub fn request_body(bytes: Bytes) -> Body {
 #[cfg(feature = "failpoints")]
 mod armed {
     use std::convert::Infallible;
+    use std::ffi::OsString;
+    use std::fs;
     use std::pin::Pin;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::task::{Context, Poll, ready};
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use hyper::body::{Frame, SizeHint};
     use tokio::time::{Sleep, sleep};
@@ -37,6 +50,7 @@ mod armed {
     use super::{Body, Bytes};
 
     const VARIABLE: &str = "IMPORT_LOGS_ABORT_AT";
+    const CLOCK: &str = "IMPORT_LOGS_CLOCK";
 
     /// Reached when the first half of a tracking request's body is sent.
     const IN_BODY: &str = "in-body";
@@ -82,6 +96,23 @@ mod armed {
     pub fn reach(name: &str) {
         if abort_at().is_some_and(|point| point.reach(name)) {
             std::process::abort();
+        }
+    }
+
+    /// The time of day, by the clock that the environment names.
+    pub fn now() -> SystemTime {
+        static FILE: OnceLock<Option<OsString>> = OnceLock::new();
+
+        let now = SystemTime::now();
+        let Some(file) = FILE.get_or_init(|| std::env::var_os(CLOCK)) else {
+            return now;
+        };
+        let ahead = fs::read_to_string(file).unwrap_or_default();
+        let ahead: i64 = ahead.trim().parse().unwrap_or(0);
+        let shift = Duration::from_secs(ahead.unsigned_abs());
+        match ahead < 0 {
+            true => now.checked_sub(shift).unwrap_or(SystemTime::UNIX_EPOCH),
+            false => now + shift,
         }
     }
 

@@ -14,9 +14,10 @@ use crate::hit_id::HitIdGenerator;
 use crate::import::dump;
 use crate::import::format_selector::FormatSelector;
 use crate::import::{
-    ImportEnd, Importer, LedgerHandle, LineProcessor, PipeRescue, Present, Radio, RequestWriter,
+    ImportEnd, Importer, LedgerHandle, LineProcessor, OldestFirst, PipeRescue, Present, Radio,
+    RequestWriter,
 };
-use crate::input::discover::{Source, discover};
+use crate::input::discover::{Source, discover_sorted, drop_repetitions};
 use crate::ledger::Ledger;
 use crate::matomo::tracking::Writer;
 use crate::radio::ListeningStats;
@@ -88,14 +89,24 @@ fn setup(
     shutdown: &Shutdown,
 ) -> Result<Run> {
     let started = Instant::now();
+    config
+        .warnings
+        .into_iter()
+        .for_each(|warning| console.warn(warning));
     let selector = FormatSelector::new(config.choice, config.format);
     let target = Target::new(config.server, console);
     let save_pipes = |_: &Error| rescue.save(console, shutdown);
     let selector = selector.inspect_err(save_pipes)?;
     let target = target.inspect_err(save_pipes)?;
-    let sources = discover(&config.files, &mut |warning| {
-        console.warn_incomplete(warning)
-    });
+    let mut oldest_first = OldestFirst::new(&selector, &config.input.encoding);
+    let mut sources = discover_sorted(
+        &config.files,
+        &mut |paths| oldest_first.sort(paths),
+        &mut |warning| console.warn_incomplete(warning),
+    );
+    if let Some(repetitions) = drop_repetitions(&mut sources) {
+        console.note(repetitions);
+    }
     let ledger = match config.dry_run || target.is_sandbox() {
         true => None,
         false => {

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use url::Host;
 
 use crate::error::{Error, Result};
-use crate::hit::{HitDays, Site, SiteCalendar};
+use crate::hit::{HitDays, Site, SiteCalendar, host};
 use crate::matomo::api::{Api, ApiError, ApiSite};
 use crate::matomo::tracking::NO_HOST;
 use crate::report::Console;
@@ -140,8 +140,8 @@ impl Sites {
         Ok(sites)
     }
 
-    /// The site of a hit by its host. Returns `None` if the host has none; the summary lists such
-    /// hosts.
+    /// The site of a hit by its host, else by its host without the port. Returns `None` if it has
+    /// none; the summary lists such hosts.
     ///
     /// # Errors
     ///
@@ -174,16 +174,11 @@ impl Sites {
             }
             return Ok(fallback.map(|id| self.add_existing(&id, api)));
         }
-        let known = self.expected.remove(host);
-        let name = String::from_utf8_lossy(host);
-        let known = match known {
-            Some(known) => known,
-            None => {
-                self.missed = true;
-                api.site_of_host(&name)?
-            }
-        };
-        let site = self.choose(&name, known, api, console)?;
+        let mut known = self.look_up(host, api)?;
+        if let (None, (bare, Some(_))) = (&known, host::split(host)) {
+            known = self.look_up(bare, api)?;
+        }
+        let site = self.choose(&String::from_utf8_lossy(host), known, api, console)?;
         if site.is_none() {
             self.unmatched.add("", host);
         }
@@ -192,6 +187,15 @@ impl Sites {
         }
         self.cache.insert(host.to_vec(), site.clone());
         Ok(site)
+    }
+
+    /// The ID of the site that Matomo has for a host.
+    fn look_up(&mut self, host: &[u8], api: &Api) -> Result<Option<String>> {
+        if let Some(known) = self.expected.remove(host) {
+            return Ok(known);
+        }
+        self.missed = true;
+        Ok(api.site_of_host(&String::from_utf8_lossy(host))?)
     }
 
     /// The site of a replayed request by its `idsite`. Returns `None` if Matomo does not have it.
@@ -235,10 +239,14 @@ impl Sites {
         if let Some(host) = host
             && !host.is_empty()
             && host.len() <= MAX_HOST_BYTES
-            && self.expected.len() < MAX_EXPECTED_HOSTS
             && !self.cache.contains_key(host)
         {
-            self.expected.insert(host.to_vec(), None);
+            // With a port, and without.
+            for name in [host, host::split(host).0] {
+                if self.expected.len() < MAX_EXPECTED_HOSTS {
+                    self.expected.insert(name.to_vec(), None);
+                }
+            }
         }
     }
 

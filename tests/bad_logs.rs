@@ -86,6 +86,17 @@ fn a_program() {
     assert_passed_over(&folder, "access.log", &["access.log: ", "binary"]);
 }
 
+#[test]
+fn an_archive() {
+    let folder = Folder::new();
+    folder.write("logs.zip", b"PK\x03\x04\x14\0\0\0\x08\0");
+    let words = [
+        "logs.zip: a zip archive",
+        "unzip -p logs.zip | import-logs ... -",
+    ];
+    assert_passed_over(&folder, "logs.zip", &words);
+}
+
 const FIELDS: &str = "#Fields: date time c-ip cs-uri-stem sc-status\n";
 const UNUSABLE: &str = "#Fields: date time c-ip sc-status\n";
 

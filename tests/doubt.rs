@@ -99,6 +99,31 @@ fn stored_while_the_front_end_gave_up() {
 }
 
 #[test]
+fn hits_without_an_address_are_looked_up_by_visitor_id() {
+    for mask in [Mask::default(), Mask::Off] {
+        let sandbox = started(Options {
+            faults: in_second_batch(Fault::CommitClose),
+            mask,
+            ..options()
+        });
+        let ended = import_log(&sandbox, logs::named(60, 25), "").exits(0);
+        let ended = ended.prints(&["60 lines without an address"]);
+        assert_eq!(ended.summary().get("imported"), 60, "{ended}");
+        assert_each_once(&sandbox, 60);
+        let asked = sandbox.log().api.into_iter().any(|call| {
+            let segment = call.form.get("segment");
+            segment.is_some_and(|segment| segment.contains("visitorId=="))
+        });
+        assert!(asked, "Matomo was not asked");
+        assert_eq!(
+            sandbox.log().sent().len(),
+            60,
+            "nothing had to be sent again"
+        );
+    }
+}
+
+#[test]
 fn closed_before_the_body_was_read() {
     assert_settled(Fault::Refuse);
 }

@@ -62,6 +62,20 @@ fn lost_hits_are_sent_again() {
 }
 
 #[test]
+fn lost_hits_without_an_address_are_sent_again() {
+    for mask in [Mask::default(), Mask::Off] {
+        let server = started(Options {
+            mask,
+            ..losing_options(Live::Open, &[3, 7, 12], 6)
+        });
+        let folder = Folder::with_log(logs::named(600, 100));
+        let ended = program(&folder, &server, "--recorders=4").run().exits(0);
+        assert_each_once(&server, 600);
+        assert!(ended.out.contains(&format!("18 {SENT_AGAIN}")), "{ended}");
+    }
+}
+
+#[test]
 fn hits_are_sent_again_in_a_request_that_is_alone() {
     let server = losing(Live::Open, &[3], 6);
     import(&server, 2000, "--recorders=4").exits(0);

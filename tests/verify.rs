@@ -28,12 +28,16 @@ fn log() -> String {
 
 impl Imported {
     fn new(options: Options) -> Self {
+        Self::of(options, log())
+    }
+
+    fn of(options: Options, log: String) -> Self {
         let imported = Self {
             matomo: started(Options {
                 timezone: Some("UTC"),
                 ..options
             }),
-            folder: Folder::with_log(log()),
+            folder: Folder::with_log(log),
         };
         imported.run("").exits(0);
         assert_each_once(&imported.matomo, LINES);
@@ -101,6 +105,17 @@ fn missing_hits_are_found_and_repaired() {
         .run("--verify=all")
         .exits(0)
         .prints(&["4 of 4 days"]);
+}
+
+#[test]
+fn missing_hits_without_an_address_are_found_and_repaired() {
+    let log = log().replace("10.0.", "client-");
+    let imported = Imported::of(options(), log);
+    imported.delete("url LIKE '%/page-%3' AND epoch < 1715731200");
+    let all = imported.run("--verify=all").exits(3);
+    all.prints(&["10 hits are missing", "access.log:4"]);
+    imported.run("--verify=all --repair").exits(0);
+    assert_each_once(&imported.matomo, LINES);
 }
 
 #[test]

@@ -143,3 +143,21 @@ fn an_output_file_that_cannot_be_written_is_named() {
         &["--output=none/messages.txt"],
     );
 }
+
+#[test]
+fn a_pattern_that_matches_no_path_is_named() {
+    let folder = Folder::with_log(logs::log(5));
+    folder.write("patterns", "/page-1*\nother/*\n");
+    let ended = Program::new(&folder)
+        .to(&sandbox())
+        .args("--idsite=1 access.log --exclude-path=private/* --include-path=*")
+        .args("--exclude-path-from=patterns")
+        .run()
+        .exits(0)
+        .says(&[
+            "--exclude-path: the pattern 'private/*' matches no path",
+            "--exclude-path-from=patterns: the pattern 'other/*' matches no path",
+        ]);
+    assert_eq!(ended.err.matches("matches no path").count(), 2, "{ended}");
+    assert_eq!(ended.summary().get("imported"), 4);
+}

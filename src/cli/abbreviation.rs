@@ -6,12 +6,13 @@ use clap::Command;
 
 /// Options that the script does not have. They do not make an abbreviation ambiguous, so a new
 /// option never breaks an old command line (guide/options.md, "Abbreviations").
-const NEW_OPTIONS: [&str; 20] = [
+const NEW_OPTIONS: [&str; 21] = [
     "auth-config",
     "ca-certificate",
     "client-certificate",
     "client-key",
     "enable-icecast-admin",
+    "enable-relays",
     "flush-interval",
     "in-doubt",
     "keep-order",

@@ -387,7 +387,10 @@ pub struct RadioArgs {
     /// IP address or network of a relay, whose sessions are not listeners
     #[arg(long, value_name = "ADDRESS")]
     pub relay: Vec<Network>,
-    /// Import requests of source clients and for admin and status pages
+    /// Count relays whose user agent is a streaming server's as listeners
+    #[arg(long)]
+    pub enable_relays: bool,
+    /// Import requests that are no listener's: source clients, pages, playlists, HEAD
     #[arg(long)]
     pub enable_icecast_admin: bool,
 }

@@ -4,7 +4,6 @@
 
 mod values;
 
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +16,7 @@ use crate::cli::{
     AuthenticationArgs, Cli, ConnectionArgs, FilterArgs, ListeningTime, LogFormatArgs,
 };
 use crate::error::{Error, Result};
-use crate::filter::{Bots, Extensions, Filters, Hosts, Paths};
+use crate::filter::{Bots, Extensions, Filters, HostPattern, HostSet, Hosts, Paths};
 use crate::format::date::Strptime;
 use crate::format::registry::FormatOptions;
 use crate::format::w3c::{self, W3cOptions};
@@ -27,7 +26,6 @@ use crate::hit::replay::ReplayOptions;
 use crate::import::format_selector::FormatChoice;
 use crate::import::{InputOptions, PipeRescue, RadioOptions, VerifyOptions};
 use crate::input::encoding::Encoding;
-use crate::input::pattern::Pattern;
 use crate::ledger::{StateCommand, TargetKey};
 use crate::matomo::auth::{self, LocalMatomo, TokenSources};
 use crate::matomo::client::{Client, ClientOptions};
@@ -40,8 +38,8 @@ use crate::secret::Secret;
 use crate::site::SiteOptions;
 use crate::target::TargetOptions;
 use values::{
-    date, different_files, non_empty, number, patterns, percent, positive_seconds, reject_empty,
-    seconds, size, variables, wrong,
+    date, different_files, non_empty, number, path_patterns, percent, positive_seconds,
+    reject_empty, seconds, size, variables, wrong,
 };
 
 /// Everything that a run needs to know.
@@ -75,6 +73,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     pub show_progress: bool,
     pub progress_delay: Duration,
+    /// What is odd about the options.
+    pub warnings: Vec<String>,
 }
 
 impl Config {
@@ -88,6 +88,7 @@ impl Config {
         let tracking = tracking(&cli)?;
         let hit = hit(&cli)?;
         let wanted = wanted_fields(&tracking);
+        let mut warnings = Vec::new();
         Ok(Config {
             input: input(&cli)?,
             format: FormatOptions {
@@ -96,7 +97,7 @@ impl Config {
             },
             choice: format_choice(&cli.log_format)?,
             ignored_groups: ignored_groups(&cli.log_format)?,
-            filters: filters(&cli)?,
+            filters: filters(&cli, &mut warnings)?,
             replay: cli.requests.replay_tracking.then(|| ReplayOptions {
                 tracker_file: cli.requests.replay_tracking_expected_tracker_file.clone(),
                 add_to_date: hit.add_to_date,
@@ -124,6 +125,7 @@ impl Config {
             show_progress: cli.output.show_progress,
             progress_delay: seconds("--show-progress-delay", &cli.output.show_progress_delay)?,
             files: cli.files,
+            warnings,
         })
     }
 }
@@ -245,7 +247,7 @@ fn hit(cli: &Cli) -> Result<HitOptions> {
     })
 }
 
-fn filters(cli: &Cli) -> Result<Filters> {
+fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
     let FilterArgs {
         enable_static,
         enable_bots,
@@ -269,9 +271,6 @@ fn filters(cli: &Cli) -> Result<Filters> {
     for value in include_path {
         reject_empty("--include-path", value)?;
     }
-    let exact = |hosts: &[String]| -> HashSet<Vec<u8>> {
-        hosts.iter().map(|host| host.clone().into_bytes()).collect()
-    };
     let limit =
         |option, text: &Option<String>| text.as_deref().map(|text| date(option, text)).transpose();
     Ok(Filters {
@@ -280,14 +279,14 @@ fn filters(cli: &Cli) -> Result<Filters> {
             &cli.requests.add_download_extensions,
         ),
         hosts: Hosts {
-            patterns: hostname.iter().map(Pattern::new).collect(),
-            included: exact(include_host),
-            excluded: exact(exclude_host),
+            patterns: hostname.iter().map(|it| HostPattern::new(it)).collect(),
+            included: HostSet::new(include_host),
+            excluded: HostSet::new(exclude_host),
             empty_is_none: cli.sites.idsite.is_some(),
         },
         paths: Paths {
-            excluded: patterns("--exclude-path-from", exclude_path, exclude_path_from)?,
-            included: patterns("--include-path-from", include_path, include_path_from)?,
+            excluded: path_patterns("--exclude-path", exclude_path, exclude_path_from, warnings)?,
+            included: path_patterns("--include-path", include_path, include_path_from, warnings)?,
         },
         bots: Bots::new(useragent_exclude)?,
         keep_errors: *enable_http_errors || cli.requests.replay_tracking,
@@ -306,6 +305,7 @@ fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
         relays: radio.relay.clone(),
         min_seconds: number("--minimum-listening", &radio.minimum_listening)?,
         keep_admin: radio.enable_icecast_admin,
+        keep_relay_agents: radio.enable_relays,
     };
     // A replayed log is a log of Matomo's web server, not of a radio server.
     let is_off = radio.listening_time == ListeningTime::Off || cli.requests.replay_tracking;

@@ -47,14 +47,38 @@ pub(super) fn variables(option: &str, lists: &[String]) -> Result<Vec<(String, S
         .collect()
 }
 
-/// Patterns given as options, then those in files, one per line. Blank lines and surrounding
-/// blanks are ignored.
-pub(super) fn patterns(option: &str, given: &[String], files: &[PathBuf]) -> Result<Vec<Pattern>> {
-    let mut patterns: Vec<Pattern> = given.iter().map(Pattern::new).collect();
+/// Patterns for paths given as options, then those in files, one per line. Blank lines and
+/// surrounding blanks are ignored. Adds a warning if some of an option or a file can never match.
+pub(super) fn path_patterns(
+    option: &str,
+    given: &[String],
+    files: &[PathBuf],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Pattern>> {
+    let mut patterns = Vec::new();
+    let mut add = |source: &str, texts: &[&str]| {
+        let is_hopeless = |text: &&&str| !text.starts_with(['/', '*', '?', '[']);
+        let mut hopeless = texts.iter().filter(is_hopeless);
+        if let Some(first) = hopeless.next() {
+            let more = match hopeless.count() {
+                0 => String::new(),
+                more => format!(" ({more} more like it)"),
+            };
+            warnings.push(format!(
+                "{source}: the pattern '{first}' matches no path{more}, since paths begin with a \
+                 slash: write '/{first}' or '*/{first}'"
+            ));
+        }
+        patterns.extend(texts.iter().map(Pattern::new));
+    };
+    let given: Vec<&str> = given.iter().map(String::as_str).collect();
+    add(option, &given);
+    let option = format!("{option}-from");
     for file in files {
-        let text = read_text(option, file)?;
+        let text = read_text(&option, file)?;
         let lines = text.lines().map(str::trim);
-        patterns.extend(lines.filter(|line| !line.is_empty()).map(Pattern::new));
+        let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+        add(&format!("{option}={}", file.display()), &lines);
     }
     Ok(patterns)
 }

@@ -5,13 +5,13 @@
 
 mod agent;
 mod extension;
+mod host;
 
 pub use agent::Bots;
 pub use extension::Extensions;
+pub use host::{HostPattern, HostSet, Hosts};
 
-use std::collections::HashSet;
-
-use crate::hit::LoggedRequest;
+use crate::hit::{LoggedRequest, TargetKind};
 use crate::input::pattern::Pattern;
 use crate::report::Reason;
 
@@ -51,11 +51,17 @@ impl Filters {
         if !self.hosts.matches_hostname(request) {
             return Err(Reason::Hostname);
         }
+        if request.target == TargetKind::NoRequest {
+            return Err(Reason::NoRequest);
+        }
         if request.is_error() && !self.keep_errors {
             return Err(Reason::HttpError);
         }
         if request.is_redirect() && !self.keep_redirects {
             return Err(Reason::HttpRedirect);
+        }
+        if request.target == TargetKind::NoPage {
+            return Err(Reason::NoPage);
         }
         self.paths.judge(request.path)?;
         if request.file.is_static || (!request.is_listener && extension::is_robots(request.path)) {
@@ -84,57 +90,6 @@ impl Filters {
     }
 }
 
-/// `--hostname`, `--include-host` and `--exclude-host`. A request without a host passes.
-#[derive(Debug, Default)]
-pub struct Hosts {
-    /// `--hostname`. Empty accepts all hosts.
-    pub patterns: Vec<Pattern>,
-    /// Exact hosts. Empty includes all.
-    pub included: HashSet<Vec<u8>>,
-    pub excluded: HashSet<Vec<u8>>,
-    /// An empty host counts as no host. Set with `--idsite`, since no host is needed to find the
-    /// site.
-    pub empty_is_none: bool,
-}
-
-impl Hosts {
-    pub fn matches_hostname(&self, request: &LoggedRequest) -> bool {
-        match self.host(request) {
-            Some(host) if !self.patterns.is_empty() => {
-                self.patterns.iter().any(|pattern| pattern.matches(host))
-            }
-            _ => true,
-        }
-    }
-
-    pub fn judge(&self, request: &LoggedRequest) -> Result<(), Reason> {
-        if self.included.is_empty() && self.excluded.is_empty() {
-            return Ok(());
-        }
-        let host = self.host(request);
-        let url_host = match host {
-            Some(_) => None,
-            None => host_of_url(request.path).map(lowercase),
-        };
-        let Some(host) = host.or(url_host.as_deref()) else {
-            return Ok(());
-        };
-        if self.excluded.contains(host) {
-            return Err(Reason::HostExcluded);
-        }
-        if !self.included.is_empty() && !self.included.contains(host) {
-            return Err(Reason::HostNotIncluded);
-        }
-        Ok(())
-    }
-
-    fn host<'a>(&self, request: &LoggedRequest<'a>) -> Option<&'a [u8]> {
-        request
-            .host
-            .filter(|host| !(self.empty_is_none && host.is_empty()))
-    }
-}
-
 /// `--include-path` and `--exclude-path`, and the files of patterns. They match the path without
 /// query.
 #[derive(Debug, Default)]
@@ -153,58 +108,5 @@ impl Paths {
             return Err(Reason::PathNotIncluded);
         }
         Ok(())
-    }
-}
-
-/// The host of a path that is a whole URL, as in the log of a proxy. Without user, port and
-/// brackets.
-fn host_of_url(path: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = path.split_at(memchr::memmem::find(path, b"://")?);
-    let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
-    if !scheme.first()?.is_ascii_alphabetic() || !scheme.iter().all(is_scheme) {
-        return None;
-    }
-    let authority = rest[3..].split(|byte| b"/?#".contains(byte)).next()?;
-    let host = authority.rsplit(|byte| *byte == b'@').next()?;
-    let host = match host.strip_prefix(b"[") {
-        Some(address) => address.split(|byte| *byte == b']').next()?,
-        None => host.split(|byte| *byte == b':').next()?,
-    };
-    (!host.is_empty()).then_some(host)
-}
-
-fn lowercase(host: &[u8]) -> Vec<u8> {
-    match std::str::from_utf8(host) {
-        Ok(text) => text.to_lowercase().into_bytes(),
-        Err(_) => host.to_ascii_lowercase(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_host_of_a_url_has_no_user_port_or_brackets() {
-        for (path, host) in [
-            ("http://www.example.com/x", Some("www.example.com")),
-            (
-                "http://WWW.Example.com:80?x=http://y/",
-                Some("www.example.com"),
-            ),
-            ("http://user:pw@h@x.y./", Some("x.y.")),
-            ("https://[2001:DB8::1]:8/x", Some("2001:db8::1")),
-            ("http://a_b.c#d", Some("a_b.c")),
-            ("http://MÜNCHEN.de", Some("münchen.de")),
-            ("http://127.1:99999/", Some("127.1")),
-            ("http:///x", None),
-            ("://x/", None),
-            ("1http://x/", None),
-            ("/to/http://x/", None),
-            ("x.y:443", None),
-        ] {
-            let found = host_of_url(path.as_bytes()).map(lowercase);
-            assert_eq!(found.as_deref(), host.map(str::as_bytes), "{path}");
-        }
     }
 }

@@ -1,35 +1,112 @@
-//! What looks like an address.
+//! Reads the address field of a line, whatever the format.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
-/// Whether a text is an IPv4 or IPv6 address, or a list that begins with one. Each may have
-/// brackets, a port and a zone.
-pub fn looks_like_address(text: &[u8]) -> bool {
-    let first = text.split(|byte| *byte == b',').next().unwrap_or_default();
-    let Ok(first) = std::str::from_utf8(first) else {
-        return false;
-    };
-    if let Some((inner, _port)) = first.strip_prefix('[').and_then(|it| it.split_once(']')) {
-        return is_v6(inner);
-    }
-    match first.split_once(':') {
-        None => is_v4(first),
-        Some((address, port)) if !port.contains(':') => is_v4(address),
-        Some(_) => is_v6(first),
+/// What a log calls an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoggedAddress<'a> {
+    /// An IPv4 or IPv6 address as logged, without port, brackets and zone.
+    Ip(&'a [u8]),
+    /// A host name, a hash or a masked address.
+    Other(&'a [u8]),
+}
+
+impl<'a> LoggedAddress<'a> {
+    /// Reads the first address of a list. Returns `None` if the field is empty or `-`.
+    pub fn first(field: &'a [u8]) -> Option<Self> {
+        if is_dotted_quad(field) {
+            return Some(Self::Ip(field));
+        }
+        let entries = field.split(|byte| *byte == b',').map(trimmed);
+        let first = entries.into_iter().find(|entry| !is_absent(entry))?;
+        let text = without_port(first);
+        let address = Some(without_zone(text)).filter(|address| is_ip(address));
+        Some(match address.or_else(|| nine_groups(text)) {
+            Some(address) => Self::Ip(address),
+            None => Self::Other(text),
+        })
     }
 }
 
-fn is_v4(text: &str) -> bool {
-    text.parse::<Ipv4Addr>().is_ok()
+/// Whether a field is an IP address, or a list that begins with one.
+pub fn looks_like_address(field: &[u8]) -> bool {
+    matches!(LoggedAddress::first(field), Some(LoggedAddress::Ip(_)))
 }
 
-fn is_v6(text: &str) -> bool {
-    let (address, _zone) = text.split_once('%').unwrap_or((text, ""));
-    address.parse::<Ipv6Addr>().is_ok()
+/// Whether a text is an IPv4 address, without leading zeros. Nearly all addresses are.
+fn is_dotted_quad(text: &[u8]) -> bool {
+    let (mut dots, mut digits, mut number) = (0, 0, 0_u32);
+    for byte in text {
+        match byte {
+            b'0'..=b'9' if digits == 0 || (number > 0 && digits < 3) => {
+                number = number * 10 + u32::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' if digits > 0 && number <= 255 && dots < 3 => {
+                dots += 1;
+                (digits, number) = (0, 0);
+            }
+            _ => return false,
+        }
+    }
+    dots == 3 && digits > 0 && number <= 255
+}
+
+fn is_ip(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| text.parse::<IpAddr>().is_ok())
+}
+
+/// Whether an entry says nothing. Proxies write `unknown` into lists.
+fn is_absent(entry: &[u8]) -> bool {
+    matches!(entry, b"" | b"-") || entry.eq_ignore_ascii_case(b"unknown")
+}
+
+/// Removes blanks and quotes around an entry. W3C logs write a blank as a plus.
+fn trimmed(mut entry: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'+' | b'"', rest @ ..] | [rest @ .., b' ' | b'\t' | b'+' | b'"'] =
+        entry
+    {
+        entry = rest;
+    }
+    entry
+}
+
+/// Removes brackets and port: `[2001:db8::1]:443`, `192.0.2.1:443`.
+fn without_port(address: &[u8]) -> &[u8] {
+    if let Some(inner) = address.strip_prefix(b"[") {
+        let end = memchr::memchr(b']', inner);
+        return end.map_or(address, |end| &inner[..end]);
+    }
+    match memchr::memrchr(b':', address) {
+        Some(colon)
+            if !address[..colon].contains(&b':')
+                && address[colon + 1..].iter().all(u8::is_ascii_digit) =>
+        {
+            &address[..colon]
+        }
+        _ => address,
+    }
+}
+
+/// Removes the zone: `fe80::1%eth0`.
+fn without_zone(address: &[u8]) -> &[u8] {
+    match memchr::memchr(b'%', address) {
+        Some(percent) => &address[..percent],
+        None => address,
+    }
+}
+
+/// A full IPv6 address before a port that no bracket separates.
+fn nine_groups(text: &[u8]) -> Option<&[u8]> {
+    let (address, port) = text.split_at(memchr::memrchr(b':', text)?);
+    let is_v6 = str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+    (is_v6 && port[1..].iter().all(u8::is_ascii_digit)).then_some(address)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -57,6 +134,16 @@ mod tests {
             "a:b:c",
         ] {
             assert!(!looks_like_address(text.as_bytes()), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_scan_agrees_with_the_parser(text in "[0-9.]{0,16}", quad in any::<std::net::Ipv4Addr>()) {
+            for text in [text, quad.to_string()] {
+                let is_v4 = text.parse::<std::net::Ipv4Addr>().is_ok();
+                prop_assert_eq!(is_dotted_quad(text.as_bytes()), is_v4, "{}", text);
+            }
         }
     }
 }

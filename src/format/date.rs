@@ -35,10 +35,8 @@ pub enum DateFormat {
     W3c,
     /// `2024-05-14T23:39:43` in `date`, in UTC.
     IsoSeconds,
-    /// `2024-05-14T06:25:24.123+02:00` in `date`. Fraction and offset are optional; `Z` is UTC.
-    Iso8601,
-    /// `1715668174.8155608` in `date`: seconds since 1970 in UTC.
-    EpochSeconds,
+    /// Whatever loggers write into a JSON log, in `date`; see [`json_date`].
+    Json,
     /// `--log-date-format`, for `date`, or for `date`, a blank and `time` if the line has both. An
     /// offset in the date wins over `timezone`.
     Strptime(Strptime),
@@ -68,8 +66,11 @@ impl DateFormat {
                 Some(Moment { local, offset })
             }
             DateFormat::IsoSeconds => iso_seconds(date).map(in_utc),
-            DateFormat::Iso8601 => iso_8601(date),
-            DateFormat::EpochSeconds => epoch_seconds(date).map(in_utc),
+            DateFormat::Json => {
+                let Moment { local, offset } = json_date(date)?;
+                let offset = offset.or(timezone(record)?);
+                Some(Moment { local, offset })
+            }
             DateFormat::Strptime(format) => {
                 let Moment { local, offset } = match record.get(Field::Time) {
                     Some(time) => format.read(&[date, b" ", time].concat()),
@@ -88,7 +89,7 @@ impl DateFormat {
             DateFormat::Clf => Some("%d/%b/%Y:%H:%M:%S"),
             DateFormat::W3c => Some("%Y-%m-%d %H:%M:%S"),
             DateFormat::IsoSeconds => Some("%Y-%m-%dT%H:%M:%S"),
-            DateFormat::Iso8601 | DateFormat::EpochSeconds | DateFormat::Strptime(_) => None,
+            DateFormat::Json | DateFormat::Strptime(_) => None,
         }
     }
 }
@@ -150,30 +151,83 @@ fn iso_seconds(text: &[u8]) -> Option<i64> {
     Some(iso_day(&text[..middle])? + iso_second_of_day(&text[middle + 1..])?)
 }
 
-/// `2024-05-14T06:25:24.123+02:00`
-fn iso_8601(text: &[u8]) -> Option<Moment> {
-    let time = text.iter().position(|byte| matches!(byte, b'T' | b't'))?;
-    let is_zone = |byte: &u8| matches!(byte, b'+' | b'-' | b'Z' | b'z');
-    let clock = text[time..].iter().position(is_zone);
-    let (clock, zone) = text.split_at(clock.map_or(text.len(), |length| time + length));
-    let offset = match zone {
-        b"" => None,
-        b"Z" | b"z" => Some(0),
-        _ => Some(numeric_zone(zone)?),
-    };
-    let local = iso_seconds(without_fraction(clock)?)?;
+/// The date of a JSON log:
+///
+/// - a time since 1970 in UTC: seconds, milliseconds, microseconds or nanoseconds
+/// - `2024-05-14T06:25:24.123+02:00`, with a blank or `T`, any fraction and any offset
+/// - `2024/05/14 06:25:24.123`, as Go's and Caddy's loggers write it
+/// - `14/May/2024:06:25:24 +0200`
+fn json_date(text: &[u8]) -> Option<Moment> {
+    let text = text.trim_ascii();
+    if let Some(seconds) = epoch_seconds(text) {
+        return Some(in_utc(seconds));
+    }
+    if text.get(2) == Some(&b'/') {
+        let (date, zone) = text.split_at_checked("14/May/2024:06:25:24".len())?;
+        return Some(Moment {
+            local: usual_clf(date)?,
+            offset: written_zone(zone)?,
+        });
+    }
+    let time = text
+        .iter()
+        .position(|byte| matches!(byte, b'T' | b't' | b' '))?;
+    let (day, clock) = (&text[..time], &text[time + 1..]);
+    let is_clock = |byte: &u8| byte.is_ascii_digit() || b":.,".contains(byte);
+    let end = clock.iter().position(|byte| !is_clock(byte));
+    let (clock, zone) = clock.split_at(end.unwrap_or(clock.len()));
+    let offset = written_zone(zone)?;
+    let local = json_day(day)? + iso_second_of_day(without_fraction(clock)?)?;
     Some(Moment { local, offset })
 }
 
-/// `1715668174.8155608`, a JSON number, rounded down to whole seconds.
+/// `2024-05-14` or `2024/05/14`
+fn json_day(day: &[u8]) -> Option<i64> {
+    match *day {
+        [y1, y2, y3, y4, b'/', m1, m2, b'/', d1, d2] => {
+            iso_day(&[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2])
+        }
+        _ => iso_day(day),
+    }
+}
+
+/// The offset behind a date, perhaps after a blank: `Some(None)` if there is none, `None` if it
+/// cannot be read.
+fn written_zone(zone: &[u8]) -> Option<Option<i32>> {
+    Some(match zone.trim_ascii_start() {
+        b"" => None,
+        b"Z" | b"z" | b"UTC" | b"GMT" => Some(0),
+        zone => Some(numeric_zone(zone)?),
+    })
+}
+
+/// `1715668174.8155608`, `1715668174815` and so on, rounded down to whole seconds. The unit follows
+/// from the size: seconds reach until the year 5138, milliseconds begin in 1973.
 fn epoch_seconds(text: &[u8]) -> Option<i64> {
-    let seconds: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    const UNITS: [(f64, i64); 4] = [
+        (1e11, 1),
+        (1e14, 1_000),
+        (1e17, 1_000_000),
+        (f64::INFINITY, 1_000_000_000),
+    ];
+    let is_of_number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+    if !text.iter().all(is_of_number) {
+        return None;
+    }
+    let text = std::str::from_utf8(text).ok()?;
+    let number: f64 = text.parse().ok()?;
+    let (_, unit) = UNITS.into_iter().find(|(limit, _)| number.abs() < *limit)?;
+    // A double does not hold all nanoseconds.
+    let seconds = match text.parse::<i64>() {
+        Ok(whole) => whole.div_euclid(unit) as f64,
+        Err(_) => (number / unit as f64).floor(),
+    };
     let first = days_from_civil(1, 1, 1) * SECONDS_A_DAY;
     let end = days_from_civil(10_000, 1, 1) * SECONDS_A_DAY;
     // Both bounds are far below 2^53, so doubles hold all seconds between them exactly.
     (first as f64..end as f64)
         .contains(&seconds)
-        .then(|| seconds.floor() as i64)
+        .then_some(seconds as i64)
 }
 
 /// The time zone of a record, in seconds east of UTC: `Some(None)` if it has none, `None` if it
@@ -205,10 +259,10 @@ fn numeric_zone(zone: &[u8]) -> Option<i32> {
     (i64::from(offset).abs() < SECONDS_A_DAY).then_some(offset)
 }
 
-/// The text before the decimal point, or all of it. Returns `None` if anything but digits follows
-/// the point.
+/// The text before the decimal point or comma, or all of it. Returns `None` if anything but digits
+/// follows it.
 pub fn without_fraction(text: &[u8]) -> Option<&[u8]> {
-    let Some(point) = text.iter().position(|&byte| byte == b'.') else {
+    let Some(point) = text.iter().position(|byte| matches!(byte, b'.' | b',')) else {
         return Some(text);
     };
     let is_fraction = text[point + 1..].iter().all(u8::is_ascii_digit);
@@ -272,6 +326,7 @@ fn days_in_month(year: i32, month: u32) -> u32 {
 /// - A weekday may also be abbreviated for `%A`, and a month for `%B`.
 /// - `%d` takes any number of blanks before the number.
 /// - `%p` must agree with `%H`, `%j` must be a day of the year, and `%y` is ignored beside `%Y`.
+/// - `%s` is a time since 1970 in UTC, and the whole date.
 /// - `%z` has no seconds and may be `z`. There are no weeks (`%U`, `%W`, `%V`, `%G`).
 /// - Case is ignored for ASCII letters only; `\x1c` to `\x1f` are not white space.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -294,9 +349,11 @@ enum DatePart {
     Fraction,
     /// `UTC` or `GMT`.
     Utc,
+    /// A number: the time since 1970 in UTC.
+    Epoch,
 }
 
-const DIRECTIVES: &str = "%a %A %w %u %d %b %B %m %y %Y %H %I %p %M %S %f %z %Z %j %c %x %X %%";
+const DIRECTIVES: &str = "%a %A %w %u %d %b %B %m %y %Y %H %I %p %M %S %f %z %Z %j %s %c %x %X %%";
 
 const fn number(numeric: Numeric, least: usize) -> DatePart {
     DatePart::Number(Item::Numeric(numeric, Pad::None), least)
@@ -363,6 +420,11 @@ impl Strptime {
             }
             parts.extend(read);
         }
+        if parts.contains(&DatePart::Epoch) && parts.len() > 1 {
+            return Err(Error::usage(format!(
+                "--log-date-format={format}: %s is a whole date; nothing goes with it"
+            )));
+        }
         parts.dedup_by(|next, last| *next == DatePart::Space && *last == DatePart::Space);
         Ok(Strptime {
             parts: Cow::Owned(parts),
@@ -372,12 +434,18 @@ impl Strptime {
     /// Whether the format contains an offset from UTC.
     pub fn has_zone(&self) -> bool {
         let offset = name(Fixed::TimezoneOffsetZ);
-        self.parts.contains(&offset) || self.parts.contains(&DatePart::Utc)
+        let parts = &self.parts;
+        [&offset, &DatePart::Utc, &DatePart::Epoch]
+            .iter()
+            .any(|part| parts.contains(part))
     }
 
     /// Reads a whole text. Returns `None` if it does not match or is not a day of the years 1 to
     /// 9999.
     pub fn read(&self, text: &[u8]) -> Option<Moment> {
+        if let [DatePart::Epoch] = *self.parts {
+            return epoch_seconds(text).map(in_utc);
+        }
         let mut rest = std::str::from_utf8(text).ok()?;
         let mut parsed = Parsed::new();
         for part in self.parts.iter() {
@@ -439,6 +507,7 @@ fn directive(letter: char) -> Option<DatePart> {
         'f' => DatePart::Fraction,
         'z' => name(Fixed::TimezoneOffsetZ),
         'Z' => DatePart::Utc,
+        's' => DatePart::Epoch,
         'j' => number(Numeric::Ordinal, 1),
         '%' => DatePart::Literal('%'),
         _ => return None,
@@ -467,6 +536,8 @@ impl DatePart {
             DatePart::Number(item, _) | DatePart::Name(item) => {
                 parse_and_remainder(parsed, text, [item].into_iter()).ok()
             }
+            // The only part of its format, which does not read it by parts.
+            DatePart::Epoch => None,
             DatePart::Fraction => Some(&text[digits(6)..]).filter(|rest| rest.len() < text.len()),
             DatePart::Utc => {
                 let (zone, rest) = text.split_at_checked(3)?;

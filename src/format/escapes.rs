@@ -32,6 +32,8 @@ pub fn decode_percent(text: &mut [u8]) -> usize {
 /// Undoes the escapes that Apache, nginx and Icecast write in quoted values: `\"`, `\\`, `\b`,
 /// `\n`, `\r`, `\t`, `\v` and `\xHH`. Returns `None` if there are none, or if a backslash begins
 /// anything else: then the server does not escape, and the text is as it was sent.
+///
+/// Bytes that are not UTF-8 then become Latin-1.
 pub fn undo_escapes<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
     memchr::memchr(b'\\', text)?;
     let decoded = arena.alloc_slice_fill_copy(text.len(), 0);
@@ -48,7 +50,7 @@ pub fn undo_escapes<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
         length += 1;
         rest = after;
     }
-    Some(&decoded[..length])
+    Some(latin_1_as_utf_8(&decoded[..length], arena))
 }
 
 /// The byte that a backslash and this letter mean.
@@ -62,6 +64,19 @@ fn unescaped(escape: u8) -> Option<u8> {
         b'v' => 0x0b,
         _ => return None,
     })
+}
+
+/// Reads bytes that are not UTF-8 as Latin-1, since clients send either. Valid parts stay.
+pub fn latin_1_as_utf_8<'a>(text: &'a [u8], arena: &'a Bump) -> &'a [u8] {
+    if str::from_utf8(text).is_ok() {
+        return text;
+    }
+    let mut decoded = String::new();
+    for chunk in text.utf8_chunks() {
+        decoded.push_str(chunk.valid());
+        decoded.extend(chunk.invalid().iter().copied().map(char::from));
+    }
+    arena.alloc_str(&decoded).as_bytes()
 }
 
 /// The byte that two hexadecimal digits encode.
@@ -119,7 +134,7 @@ mod tests {
             (r"caf\xC3\xa9", "café".as_bytes()),
             (r"\x22quoted\x22", b"\"quoted\""),
             (r#"a \"b\""#, b"a \"b\""),
-            (r"\xff\b\n\r\t\v", b"\xff\x08\n\r\t\x0b"),
+            (r"\xff\b\n\r\t\v", "ÿ\u{8}\n\r\t\u{b}".as_bytes()),
             (r"\\x41\x42", br"\x41B"),
             (r"\\\x41", br"\A"),
             (r"\x5cx41", br"\x41"),
@@ -145,6 +160,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn bytes_that_are_not_utf_8_are_latin_1() {
+        let arena = Bump::new();
+        let read = |text| {
+            str::from_utf8(latin_1_as_utf_8(text, &arena))
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(read(b"caf\xe9"), "café");
+        assert_eq!(read(b"caf\xc3\xa9 \xe9"), "café é");
+        assert_eq!(read(b"\x85"), "\u{85}");
+        assert_eq!(read("€".as_bytes()), "€");
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_decoded_without_growing(
@@ -163,7 +192,8 @@ mod tests {
             let encoded: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
             prop_assert_eq!(decoded(&encoded, 1), Some(bytes.clone()));
             let encoded = encoded.replace('%', r"\x");
-            prop_assert_eq!(unescaped(&encoded), Some(bytes));
+            let want = latin_1_as_utf_8(&bytes, &Bump::new()).to_vec();
+            prop_assert_eq!(unescaped(&encoded), Some(want));
         }
     }
 }

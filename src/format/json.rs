@@ -12,7 +12,7 @@ use memchr::memchr2;
 
 use self::reader::{Members, Value, first_element, number_length};
 use super::date::DateFormat;
-use super::{Field, Fit, Format, Record, Wanted};
+use super::{Field, Fit, Format, Record, Wanted, is_absent};
 
 /// A JSON format as data.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ struct Key {
 #[derive(Clone, Copy, Debug)]
 enum Holds {
     Field(Field),
-    /// The field, unless another key holds it.
+    /// The field, unless another key holds it and its value is neither empty nor `-`.
     Fallback(Field),
     /// The field in milliseconds, written in nanoseconds.
     Nanoseconds(Field),
@@ -61,7 +61,7 @@ static TABLES: [KeyTable; 3] = [
     // nginx has no JSON format of its own. Users write one whose keys are named as our fields.
     KeyTable {
         name: "nginx_json",
-        dates: DateFormat::Iso8601,
+        dates: DateFormat::Json,
         keys: &[
             key("ip", Field::Ip),
             key("host", Field::Host),
@@ -91,7 +91,7 @@ static TABLES: [KeyTable; 3] = [
     },
     KeyTable {
         name: "traefik_json",
-        dates: DateFormat::Iso8601,
+        dates: DateFormat::Json,
         keys: &[
             key("ClientHost", Field::Ip),
             key("ClientUsername", Field::Userid),
@@ -119,13 +119,14 @@ static TABLES: [KeyTable; 3] = [
     },
     KeyTable {
         name: "caddy_json",
-        dates: DateFormat::EpochSeconds,
+        dates: DateFormat::Json,
         keys: &[
             key("ts", Field::Date),
             Key {
                 name: "request",
                 holds: Holds::Object(&[
-                    // Caddy before 2.7 has no `client_ip`.
+                    // Caddy before 2.7 has no `client_ip`, before 2.5 only `remote_addr`.
+                    holding("remote_addr", Holds::Fallback(Field::Ip)),
                     holding("remote_ip", Holds::Fallback(Field::Ip)),
                     key("client_ip", Field::Ip),
                     key("method", Field::Method),
@@ -146,7 +147,7 @@ static TABLES: [KeyTable; 3] = [
             key("status", Field::Status),
         ],
         uncounted: &[],
-        detected_by: &["request", "user_id", "resp_headers"],
+        detected_by: &["request", "ts", "status", "duration"],
         detected_by_any: &[],
     },
 ];
@@ -309,10 +310,9 @@ impl Format for JsonFormat {
         &self.fields
     }
 
-    /// A date in ISO 8601 contains its time zone.
+    /// A date may contain its time zone.
     fn has(&self, field: Field) -> bool {
-        self.fields.contains(&field)
-            || (field == Field::Timezone && matches!(self.table.dates, DateFormat::Iso8601))
+        self.fields.contains(&field) || field == Field::Timezone
     }
 
     fn regex(&self) -> Option<String> {
@@ -395,7 +395,7 @@ impl<'a, 'r> ObjectFields<'a, 'r> {
     /// Returns `None` if a required field is missing.
     fn finish(self) -> Option<()> {
         if let Some((field, text)) = self.fallback
-            && self.record.get(field).is_none()
+            && self.record.get(field).is_none_or(is_absent)
         {
             self.record.set(field, text);
         }

@@ -24,6 +24,9 @@ use super::{Field, Record};
 /// rest of the line does not fit then, at the first quote with which it does.
 const QUOTED: &str = r#"(?:[^"\\]|\\.)*|.*?"#;
 
+/// The same for a request: if it has a protocol, it ends there.
+const REQUEST: &str = r#"\S+\s.*?\s[A-Za-z]+/[\d.]+\s*|(?:[^"\\]|\\.)*|.*?"#;
+
 /// The layout of a line.
 #[derive(Debug)]
 pub struct Layout {
@@ -71,6 +74,8 @@ enum Shape {
     Parenthesized,
     /// Anything up to a closing quote.
     Quoted,
+    /// The same, with a protocol at the end if it has one.
+    Request,
 }
 
 impl Layout {
@@ -148,7 +153,7 @@ impl Layout {
                     let length = shape.length(rest)?;
                     let (value, after) = rest.split_at(length);
                     rest = after;
-                    set(*slot, value, matches!(shape, Shape::Quoted), arena, record);
+                    set(*slot, value, shape.is_quoted(), arena, record);
                 }
                 Part::Regex(_) => return None,
             }
@@ -164,7 +169,7 @@ impl Layout {
                 Part::Text(text) => regex += &escaped(text),
                 Part::Value(Slot::Skip, shape) => regex += &format!("(?:{})", shape.regex()),
                 Part::Value(slot, shape) => {
-                    groups.push((*slot, matches!(shape, Shape::Quoted)));
+                    groups.push((*slot, shape.is_quoted()));
                     regex += &format!("({})", shape.regex());
                 }
                 Part::Regex(piece) => {
@@ -188,10 +193,10 @@ impl Layout {
                     regex += &format!("(?P<{}>{})", field.name(), shape.regex());
                 }
                 Part::Value(Slot::Request, _) => {
-                    regex += r"(?P<method>\S+)\s+(?P<path>.*?)\s+\S+\s*";
+                    regex += r"(?P<method>\S+)\s+(?P<path>.*?)\s+[A-Za-z]+/[\d.]+\s*";
                 }
                 Part::Value(Slot::RequestWithoutMethod, _) => {
-                    regex += r"\S+\s+(?P<path>.*?)\s+\S+\s*";
+                    regex += r"\S+\s+(?P<path>.*?)\s+[A-Za-z]+/[\d.]+\s*";
                 }
                 Part::Regex(piece) => regex += piece,
             }
@@ -224,6 +229,7 @@ impl Shape {
     /// The shape of a value, by what it is and by the template after it.
     fn of(slot: Slot, is_quoted: bool, after: &str) -> Self {
         match (slot, after.bytes().next()) {
+            (Slot::Request | Slot::RequestWithoutMethod, _) => Shape::Request,
             _ if is_quoted => Shape::Quoted,
             (Slot::Field(Field::Ip), _) => Shape::Addresses,
             (Slot::Field(Field::Host), _) => Shape::Host,
@@ -269,6 +275,11 @@ impl Shape {
                 (text[end] == byte).then_some(end)
             }
             Shape::Parenthesized => memchr(b')', text),
+            Shape::Request => {
+                let length = Shape::Quoted.length(text)?;
+                // Without a protocol, the request may end at a later quote.
+                ends_with_protocol(&text[..length]).then_some(length)
+            }
             Shape::Quoted => {
                 let mut length = memchr2(b'"', b'\\', text)?;
                 while text[length] == b'\\' {
@@ -278,6 +289,10 @@ impl Shape {
                 Some(length)
             }
         }
+    }
+
+    fn is_quoted(self) -> bool {
+        matches!(self, Shape::Quoted | Shape::Request)
     }
 
     fn regex(self) -> &'static str {
@@ -293,8 +308,31 @@ impl Shape {
             Shape::Until(_) => r"\S*",
             Shape::Parenthesized => r"[^)]*",
             Shape::Quoted => QUOTED,
+            Shape::Request => REQUEST,
         }
     }
+}
+
+/// Whether the last word of a request is a protocol, as in `HTTP/1.1`, and two words precede it.
+fn ends_with_protocol(request: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (
+        request.iter().position(|byte| *byte == b' '),
+        request.iter().rposition(|byte| *byte == b' '),
+    ) else {
+        return false;
+    };
+    let protocol = &request[last + 1..];
+    let Some(slash) = protocol.iter().position(|byte| *byte == b'/') else {
+        return false;
+    };
+    let (name, version) = (&protocol[..slash], &protocol[slash + 1..]);
+    let is_version = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    0 < first
+        && first < last
+        && !name.is_empty()
+        && name.iter().all(u8::is_ascii_alphabetic)
+        && !version.is_empty()
+        && version.iter().all(is_version)
 }
 
 fn is_in_host(byte: u8) -> bool {
@@ -348,18 +386,27 @@ pub(super) fn set<'a>(
 /// words is the protocol, which is not kept. A request that was cut off, and one of HTTP 0.9, has
 /// none. What has no method is no request, and is kept whole as the path.
 pub(super) fn split_request(request: &[u8]) -> (Option<&[u8]>, &[u8]) {
-    let Some(end) = request.iter().position(u8::is_ascii_whitespace) else {
+    let Some(end) = request.iter().position(is_blank).filter(|end| *end > 0) else {
         return (None, request);
     };
-    if end == 0 {
-        return (None, request);
-    }
     let (method, rest) = request.split_at(end);
-    let rest = rest.trim_ascii();
-    let path = match rest.iter().rposition(u8::is_ascii_whitespace) {
-        Some(blank) => rest[..blank].trim_ascii_end(),
+    let rest = trimmed(rest);
+    let path = match rest.iter().rposition(is_blank) {
+        Some(blank) => trimmed(&rest[..blank]),
         None if rest.starts_with(b"HTTP/") => b"",
         None => rest,
     };
     (Some(method), path)
+}
+
+/// White space as `\s` in a regular expression.
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | b' ')
+}
+
+fn trimmed(mut text: &[u8]) -> &[u8] {
+    while let [b'\t'..=b'\r' | b' ', rest @ ..] | [rest @ .., b'\t'..=b'\r' | b' '] = text {
+        text = rest;
+    }
+    text
 }

@@ -4,7 +4,7 @@
 //! template ([`text`], [`layout`]); related ones read a log together ([`family`]). [`json`] formats
 //! are tables of keys. The [`w3c`] family takes its columns from the log.
 
-mod address;
+pub(crate) mod address;
 pub mod cloud;
 pub mod custom;
 pub mod date;
@@ -22,7 +22,7 @@ pub(crate) mod testing;
 pub(crate) mod text;
 pub mod w3c;
 
-pub use record::{Field, Fields, Record, Wanted, whole_number};
+pub use record::{Field, Fields, Record, Wanted, is_absent, whole_number};
 
 use bumpalo::Bump;
 

@@ -50,6 +50,8 @@ mod tests {
     use proptest::test_runner::{Config, TestRunner};
 
     use super::*;
+    use crate::format::address::looks_like_address;
+    use crate::format::escapes::latin_1_as_utf_8;
     use crate::format::layout::Layout;
     use crate::format::testing::{mutated_lines, values};
     use crate::format::text::TextFormat;
@@ -304,6 +306,99 @@ mod tests {
             Some("-")
         );
         assert_eq!(read("icecast2", LINES[2]), None);
+    }
+
+    /// A line of a server that does not escape, with a whole request and a user of one word.
+    fn plain_regex(name: &str) -> regex::bytes::Regex {
+        let host = match name {
+            "common_vhost" | "common_complete" => r"(?P<host>[\w.\x80-\xff-]*)(?::\d+)?\s+",
+            _ => "",
+        };
+        let quoted = match name {
+            "common" | "common_vhost" => "",
+            _ => r#"\s+"(?P<referrer>.*?)"\s+"(?P<user_agent>.*?)""#,
+        };
+        let seconds = if name == "icecast2" {
+            r"\s+(?P<session_time>\d+|-)"
+        } else {
+            ""
+        };
+        let regex = format!(
+            r#"^{host}(?P<ip>[\w*.:-]+)\s+\S+\s+(?P<userid>\S+)\s+\[(?P<date>\S+)\s+(?P<timezone>\S*)\]\s+"(?P<method>\S+)\s+(?P<path>.*?)\s+\S+"\s+(?P<status>\d+)\s+(?P<length>\S+){quoted}{seconds}"#
+        );
+        let mut builder = regex::bytes::RegexBuilder::new(&regex);
+        builder
+            .unicode(false)
+            .dot_matches_new_line(true)
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_plain_line_still_fits() {
+        for spec in specs() {
+            let (format, plain, arena) =
+                (TextFormat::new(spec), plain_regex(spec.name), Bump::new());
+            let fitting = Cell::new(0);
+            let mut runner = TestRunner::new(Config {
+                cases: 4000,
+                failure_persistence: None,
+                ..Config::default()
+            });
+            let outcome = runner.run(&mutated_lines(&LINES), |line| {
+                if !plain.is_match(&line) {
+                    return Ok(());
+                }
+                let mut record = Record::default();
+                let fit = format.parse(&line, &arena, &mut record);
+                let words: Vec<&[u8]> = line.split(u8::is_ascii_whitespace).collect();
+                let mut before_date = words.iter().take_while(|word| !word.starts_with(b"["));
+                let begins_with_host = !spec.name.starts_with("common_")
+                    && !looks_like_address(words[0])
+                    && before_date.any(|word| looks_like_address(word));
+                assert_eq!(fit == Fit::Record, !begins_with_host);
+                fitting.set(fitting.get() + 1);
+                Ok(())
+            });
+            outcome.unwrap();
+            assert!(fitting.get() > 400, "{}: {}", spec.name, fitting.get());
+        }
+    }
+
+    /// Any text, escaped as servers do it, is read back, wherever quotes and backslashes are.
+    #[test]
+    fn no_value_ends_at_an_escaped_quote() {
+        let format = format("ncsa_extended");
+        let value =
+            || proptest::collection::vec(proptest::sample::select(&b"ab \\\"\t\xe9x/2"[..]), 0..20);
+        let mut runner = TestRunner::new(Config {
+            cases: 2000,
+            failure_persistence: None,
+            ..Config::default()
+        });
+        let escaped = |value: &[u8]| -> Vec<u8> {
+            let escape = |byte: &u8| match byte {
+                b'"' => b"\\\"".to_vec(),
+                b'\\' => br"\\".to_vec(),
+                b'\t' => br"\t".to_vec(),
+                0x80.. => format!(r"\x{byte:02x}").into_bytes(),
+                _ => vec![*byte],
+            };
+            value.iter().flat_map(escape).collect()
+        };
+        let outcome = runner.run(&(value(), value()), |(referrer, agent)| {
+            let before = br#"::1 - - [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5 ""#;
+            let (referrer_out, agent_out) = (escaped(&referrer), escaped(&agent));
+            let line = [&before[..], &referrer_out, b"\" \"", &agent_out, b"\""].concat();
+            let (arena, mut record) = (Bump::new(), Record::default());
+            assert_eq!(format.parse(&line, &arena, &mut record), Fit::Record);
+            for (field, value) in [(Field::Referrer, &referrer), (Field::UserAgent, &agent)] {
+                assert_eq!(record.get(field), Some(latin_1_as_utf_8(value, &arena)));
+            }
+            assert!(record.is_whole());
+            Ok(())
+        });
+        outcome.unwrap();
     }
 
     /// Also checks that enough lines fit, and that the scanner reads enough of them.

@@ -150,6 +150,11 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Whether a value says that there is none.
+pub fn is_absent(value: &[u8]) -> bool {
+    matches!(value, b"" | b"-" | b"\"-\"")
+}
+
 /// The number in a field. Returns `None` if it has anything but ASCII digits or exceeds `u64`.
 pub fn whole_number(text: &[u8]) -> Option<u64> {
     if text.is_empty() {

@@ -77,15 +77,16 @@ impl TextFormat {
         }
     }
 
-    /// Whether a host precedes the address, so that the line has another format.
+    /// Whether the first field is no address, but one follows before the date: then the line begins
+    /// with a host or a prefix, and has another format.
     fn begins_with_host(&self, line: &[u8], record: &Record) -> bool {
         let address = record.get(Field::Ip).unwrap_or_default();
         if !self.layout.begins_with_address() || looks_like_address(address) {
             return false;
         }
-        let rest = line[address.len()..].trim_ascii_start();
-        let second = rest.split(u8::is_ascii_whitespace).next();
-        second.is_some_and(looks_like_address)
+        let words = line[address.len()..].split(u8::is_ascii_whitespace);
+        let mut before_date = words.take_while(|word| !word.starts_with(b"["));
+        before_date.any(looks_like_address)
     }
 }
 
@@ -252,6 +253,6 @@ mod tests {
         assert!(fits("www.example.com - 200"));
         assert!(fits("203.0.113.9 192.0.2.4 200"));
         assert!(!fits("www.example.com 192.0.2.4 200"));
-        assert!(!fits("- [2001:db8::1]:443 200"));
+        assert!(!fits("- 2001:db8::1 200"));
     }
 }

@@ -5,10 +5,12 @@
 //! days a hit touches (guide/guarantees.md, "Avoiding deadlocks").
 
 use std::cell::Cell;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use chrono::{DateTime, Offset, TimeZone};
 use chrono_tz::Tz;
+
+use crate::failpoint;
 
 const DAY: i64 = 86_400;
 
@@ -22,9 +24,10 @@ const MARGIN: i64 = 3600;
 /// The days of a request, or of all requests of a listening session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HitDays {
-    /// The present day, or one that Matomo replaces by it. Matomo notes nothing for it.
+    /// The present day. Matomo notes nothing for it.
     Today,
-    /// A single past day, counted from 1970.
+    /// A single past day, counted from 1970. A day of the future counts as past: if the clock of
+    /// this machine is behind, it is one.
     Past(i32),
     /// More than one day, at least one of them past.
     Several,
@@ -98,10 +101,10 @@ impl SiteCalendar {
         }
     }
 
-    /// The day of a time, if that day is past.
+    /// The day of a time, unless that is the present one.
     fn past_day(&self, time: i64) -> Option<i32> {
         self.past_day_at(time, || {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let now = failpoint::now().duration_since(UNIX_EPOCH);
             now.map_or(0, |now| now.as_secs() as i64)
         })
     }
@@ -119,7 +122,8 @@ impl SiteCalendar {
             },
         };
         if let Some(zone) = self.zone.filter(|_| !last.is_past) {
-            last.is_past = last.day < zone.day(now() + MARGIN);
+            let now = now();
+            last.is_past = last.day < zone.day(now + MARGIN) || last.day > zone.day(now);
         }
         self.last.set(Some(last));
         last.is_past.then_some(last.day)
@@ -128,6 +132,8 @@ impl SiteCalendar {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     fn time(text: &str) -> i64 {
@@ -159,16 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn today_and_the_future_are_not_past() {
+    fn only_today_is_not_past() {
         let now = "2026-11-29T12:00:00Z";
-        for at in [
-            "2026-11-29T00:00:00Z",
-            "2026-11-29T12:00:00Z",
-            "2036-01-01T00:00:00Z",
-        ] {
+        for at in ["2026-11-29T00:00:00Z", "2026-11-29T23:59:59Z"] {
             assert_eq!(past_day("UTC", at, now), None, "{at}");
         }
         assert_eq!(past_day("UTC", "2026-11-28T23:59:59Z", now), Some(13));
+        assert_eq!(past_day("UTC", "2026-11-30T00:00:00Z", now), Some(15));
     }
 
     #[test]
@@ -206,6 +209,6 @@ mod tests {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let now = now.as_secs() as i64;
         assert_eq!(calendar.days(midnight, now + DAY), HitDays::Several);
-        assert_eq!(calendar.days(now + DAY, now + 2 * DAY), HitDays::Today);
+        assert_eq!(calendar.days(now + DAY, now + 2 * DAY), HitDays::Several);
     }
 }

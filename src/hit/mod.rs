@@ -4,8 +4,11 @@
 //! all that most filters need. Its date is read and its site looked up only if those filters keep
 //! it; [`HitOptions::hit`] then makes the [`Hit`].
 
+mod address;
 mod day;
+pub mod host;
 pub mod replay;
+mod request_target;
 
 use std::rc::Rc;
 
@@ -14,9 +17,14 @@ use chrono_tz::Tz;
 
 use crate::format::date::DateFormat;
 use crate::format::{Field, Fields, Format, Record, whole_number};
-use crate::radio::CID_DIGITS;
 
+pub use address::ClientAddress;
 pub use day::{HitDays, SiteCalendar, Zone};
+pub use request_target::TargetKind;
+use request_target::{RequestParts, RequestTarget};
+
+/// Milliseconds of the longest generation time that is sent, one day. No page takes longer.
+const MAX_GENERATION_TIME: f64 = 86_400_000.0;
 
 /// How fields become hits. Each field is the option of the same name.
 #[derive(Clone, Debug)]
@@ -80,24 +88,26 @@ pub struct LoggedRequest<'a> {
     /// The fields as parsed, for custom variables, and the format that parsed them.
     pub record: &'a Record<'a>,
     pub format: &'a dyn Format,
-    pub ip: &'a [u8],
-    /// Without the query.
+    pub address: ClientAddress<'a>,
+    /// Whether the request is for a page.
+    pub target: TargetKind,
+    /// The scheme of a request for a whole URL, in lower case.
+    pub scheme: Option<&'a [u8]>,
+    /// Without the query. Begins with a slash.
     pub path: &'a [u8],
     /// Without the delimiter; may be empty.
     pub query: &'a [u8],
-    /// What follows the last dot of the path, in its original case; the whole path if it has no
-    /// dot.
+    /// What follows the last dot of the path, in its original case; the whole path if it has none.
     pub extension: &'a [u8],
     pub status: &'a [u8],
-    /// Lower case, without surrounding dots or quotes. `None` if the log has no host.
+    /// As [`host::normalize`] returns it, or as typed. Empty if the line has none, `None` if the
+    /// log has none.
     pub host: Option<&'a [u8]>,
     /// Empty if the log has `-` or none.
     pub referrer: &'a [u8],
     pub user_agent: &'a [u8],
     /// The user agent as logged, if the format decodes it.
     pub raw_agent: Option<&'a [u8]>,
-    /// Replaces the address as visitor ID if the log hides the address.
-    pub cid: Option<[u8; CID_DIGITS]>,
     /// Set for a radio listener: neither a download nor a static file, whatever the mount point's
     /// name.
     pub is_listener: bool,
@@ -118,7 +128,7 @@ pub struct Hit<'a> {
     pub userid: Option<&'a [u8]>,
     /// Bytes.
     pub length: u64,
-    /// Milliseconds; finite and above 0.
+    /// Milliseconds; above 0 and at most a day.
     pub generation_time: Option<f64>,
     pub event: Option<Event<'a>>,
     pub session_time: Option<&'a [u8]>,
@@ -142,7 +152,7 @@ impl<'a> LoggedRequest<'a> {
     }
 
     pub fn is_error(&self) -> bool {
-        matches!(self.status.first(), Some(b'4' | b'5'))
+        is_error(self.status)
     }
 
     /// A 304 answers a visitor whose browser has the page already; it is not a redirect.
@@ -160,25 +170,38 @@ impl HitOptions {
         arena: &'a Bump,
     ) -> LoggedRequest<'a> {
         let get = |field| self.get(record, field);
+        let status = get(Field::Status).unwrap_or_default();
         let (path, query) = self.path_and_query(record, arena);
-        let host = match &self.forced_host {
-            Some(host) => Some(arena.alloc_str(host).as_bytes()),
-            None => get(Field::Host).map(|host| tidy_host(host, arena)),
+        let parts = RequestParts {
+            method: get(Field::Method),
+            path,
+            query,
+            is_error: is_error(status),
         };
+        let target = RequestTarget::read(parts, arena);
+        // A slash that is not in the log is no part of the name.
+        let name = match target.scheme.is_some() || path.starts_with(b"/") {
+            true => target.path,
+            false => &target.path[1..],
+        };
+        let path = target.path;
+        let user_agent = unquoted(get(Field::UserAgent).unwrap_or_default());
+        let address = get(Field::Ip).and_then(ClientAddress::read);
         let referrer = unquoted(get(Field::Referrer).unwrap_or_default());
         LoggedRequest {
             record,
             format,
-            ip: get(Field::Ip).unwrap_or_default(),
+            address: address.unwrap_or_else(|| ClientAddress::of_agent(user_agent)),
+            target: target.kind,
+            scheme: target.scheme,
             path,
             query,
-            extension: memchr::memrchr(b'.', path).map_or(path, |dot| &path[dot + 1..]),
-            status: get(Field::Status).unwrap_or_default(),
-            host,
+            extension: memchr::memrchr(b'.', path).map_or(name, |dot| &path[dot + 1..]),
+            status,
+            host: self.host(record, target.host, arena),
             referrer: if referrer == b"-" { b"" } else { referrer },
-            user_agent: unquoted(get(Field::UserAgent).unwrap_or_default()),
+            user_agent,
             raw_agent: record.raw_agent(),
-            cid: None,
             is_listener: false,
             file: FileKind::default(),
             is_download: false,
@@ -194,8 +217,10 @@ impl HitOptions {
             request,
             time,
             site,
+            // A user of only dashes, blanks and quotes is none.
             userid: get(Field::Userid)
-                .filter(|user| *user != b"-" && user.iter().any(|byte| *byte != b'"')),
+                .map(<[u8]>::trim_ascii)
+                .filter(|user| user.iter().any(|byte| !b"- \"".contains(byte))),
             // HAProxy writes `+4096` if it logs a response before its end.
             length: get(Field::Length)
                 .and_then(|length| whole_number(length.strip_prefix(b"+").unwrap_or(length)))
@@ -206,7 +231,7 @@ impl HitOptions {
                 get(Field::EventAction),
                 get(Field::EventName),
             ),
-            session_time: get(Field::SessionTime),
+            session_time: self.session_time(request.record),
         }
     }
 
@@ -232,11 +257,33 @@ impl HitOptions {
             .then_some(time)
     }
 
+    /// The duration of a listener's connection, as in the log.
+    pub fn session_time<'a>(&self, record: &Record<'a>) -> Option<&'a [u8]> {
+        self.get(record, Field::SessionTime)
+    }
+
     fn get<'a>(&self, record: &Record<'a>, field: Field) -> Option<&'a [u8]> {
         if self.ignored.contains(field) {
             None
         } else {
             record.get(field)
+        }
+    }
+
+    /// The host that the user gave, else that of the log, else that of the request's target.
+    fn host<'a>(
+        &self,
+        record: &Record<'a>,
+        of_target: &'a [u8],
+        arena: &'a Bump,
+    ) -> Option<&'a [u8]> {
+        if let Some(host) = &self.forced_host {
+            return Some(arena.alloc_str(host).as_bytes());
+        }
+        let normalize = |host| host::normalize(host, arena);
+        match self.get(record, Field::Host).map(normalize) {
+            None | Some(b"") if !of_target.is_empty() => Some(normalize(of_target)),
+            host => host,
         }
     }
 
@@ -264,7 +311,7 @@ impl HitOptions {
         number(Field::GenerationTimeMilli, 1.0)
             .or_else(|| number(Field::GenerationTimeMicro, 0.001))
             .or_else(|| number(Field::GenerationTimeSecs, 1000.0))
-            .filter(|time| time.is_finite() && *time > 0.0)
+            .filter(|time| *time > 0.0 && *time <= MAX_GENERATION_TIME)
     }
 }
 
@@ -288,20 +335,16 @@ fn event<'a>(
     })
 }
 
+/// 4xx and 5xx, and 000: the client left before there was a response.
+fn is_error(status: &[u8]) -> bool {
+    matches!(status.first(), Some(b'4' | b'5')) || status == b"000"
+}
+
 fn unquoted(text: &[u8]) -> &[u8] {
     match text {
         [b'"', inner @ .., b'"'] => inner,
         _ => text,
     }
-}
-
-/// Lower-cases a host, then strips surrounding dots, then surrounding quotes.
-fn tidy_host<'a>(host: &'a [u8], arena: &'a Bump) -> &'a [u8] {
-    let mut host = lowercase(host, arena);
-    while let [b'.', rest @ ..] | [rest @ .., b'.'] = host {
-        host = rest;
-    }
-    unquoted(host)
 }
 
 /// Lower-cases ASCII letters, and all other letters if the text is valid UTF-8.

@@ -102,6 +102,10 @@ impl Arguments {
         let Ok(mut request) = serde_json::from_slice::<Map<String, Value>>(own) else {
             return own.to_vec();
         };
+        if self.visitor().is_some() {
+            // It replaces the address of the line.
+            request.remove("cid");
+        }
         for (key, value) in *self.0 {
             let keep_own = match key.as_str() {
                 "idsite" => true,

@@ -2,8 +2,7 @@
 //! result.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -359,7 +358,10 @@ impl Importer {
         };
         account.begin();
         if format.ready() {
-            self.processor.check_fields(&name, format.as_ref())?;
+            self.processor
+                .check_host(&name, format.as_ref(), &buffered)?;
+            self.processor
+                .warn_of_missing_groups(&name, format.as_ref());
         }
         self.processor.set_ignored_fields(format.as_ref());
         let is_rejects = match self.resume(&job, format.as_ref(), lines, &mut buffered) {
@@ -714,7 +716,7 @@ impl Importer {
                 let done = grouped(state.done.lines());
                 let total = match is_packed {
                     true => None,
-                    false => count_lines(path),
+                    false => count_lines(path, self.input.line_options()),
                 };
                 let of_total =
                     total.map_or_else(String::new, |total| format!(" of {}", grouped(total)));
@@ -880,21 +882,18 @@ fn read_ahead(lines: &mut Lines) -> Vec<BufferedLine> {
     ahead
 }
 
-/// Counts the lines of a file for a message, unless that would take long.
-fn count_lines(path: &Path) -> Option<u64> {
+/// Counts the complete lines of a file for a message, unless that would take long.
+fn count_lines(path: &Path, options: LineOptions) -> Option<u64> {
     const MAX_BYTES: u64 = 64 << 20;
-    let mut file = File::open(path).ok()?;
-    let mut block = vec![0; 256 << 10];
-    let (mut bytes, mut lines) = (0, 0);
-    while bytes <= MAX_BYTES {
-        match file.read(&mut block) {
-            Ok(0) => return Some(lines),
-            Ok(read) => {
-                bytes += read as u64;
-                lines += memchr::memchr_iter(b'\n', &block[..read]).count() as u64;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return None,
+    let options = LineOptions {
+        incomplete_last: false,
+        ..options
+    };
+    let mut lines = Lines::open(&Source::File(path.to_owned()), options).ok()?;
+    while lines.total()? <= MAX_BYTES && lines.position() <= MAX_BYTES {
+        match lines.next(POLL_INTERVAL).ok()? {
+            LineEvent::Line(_) | LineEvent::Pause => {}
+            LineEvent::End => return Some(lines.number() - 1),
         }
     }
     None

@@ -166,6 +166,17 @@ impl FormatSelector {
         })
     }
 
+    /// Detects the format of a log with these first lines, if they show one.
+    pub fn detect_in(&self, lines: impl Iterator<Item = Vec<u8>>) -> Option<Box<dyn Format>> {
+        let mut detector = Detector::new(&self.options).ok()?;
+        for line in lines {
+            if detector.look(&line) {
+                break;
+            }
+        }
+        detector.decide()
+    }
+
     /// Returns whether the user names the format.
     pub fn is_named(&self) -> bool {
         !matches!(self.choice, FormatChoice::Detect)

@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::BuildHasher;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bumpalo::Bump;
@@ -17,7 +18,7 @@ use crate::filter::Filters;
 use crate::format::w3c::is_fields_line;
 use crate::format::{Field, Fields, Fit, Format, Record};
 use crate::hit::replay::{Arguments, ReplayOptions};
-use crate::hit::{Hit, HitOptions, LoggedRequest};
+use crate::hit::{Hit, HitOptions, LoggedRequest, Site};
 use crate::hit_id::{HitId, HitIdGenerator};
 use crate::input::lines::Line;
 use crate::matomo::api::Api;
@@ -119,6 +120,10 @@ impl AcceptedHit<'_> {
     pub fn has_hit_id(&self) -> bool {
         !self.arguments.as_ref().is_some_and(Arguments::has_pv_id)
     }
+
+    fn replayed_visitor(&self) -> Option<&str> {
+        self.arguments.as_ref().and_then(Arguments::visitor)
+    }
 }
 
 impl LineProcessor {
@@ -145,7 +150,7 @@ impl LineProcessor {
         if resume.is_some_and(|resume| resume.is_done(line.start)) {
             // An earlier run is done with it, but a header describes the lines after it.
             if is_header {
-                self.take_header(log, format, line)?;
+                self.take_header(log, format, line);
             }
             return Ok(Flow::Continue);
         }
@@ -154,7 +159,7 @@ impl LineProcessor {
             log.account.add(Count::Read, 1);
             log.account.add(Count::Skipped, 1);
             if is_header {
-                self.take_header(log, format, line)?;
+                self.take_header(log, format, line);
             }
             log.pass(position(line));
             return Ok(Flow::Continue);
@@ -172,7 +177,7 @@ impl LineProcessor {
         if is_header {
             log.account.add(Count::Read, 1);
             log.account.add(Count::Header, 1);
-            self.take_header(log, format, line)?;
+            self.take_header(log, format, line);
             log.pass(position(line));
         } else if format.ready() || line.bytes.trim_ascii().is_empty() {
             log.account.add(Count::Read, 1);
@@ -248,11 +253,17 @@ impl LineProcessor {
         let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(reason) => {
+                if matches!(reason, Reason::Relay | Reason::RelayAgent) {
+                    self.count_relay(&log.sessions, &request);
+                }
                 self.drop_line(log, line, reason)?;
                 return Ok(Flow::Continue);
             }
         };
         log.find_site();
+        if accepted.hit.request.address.is_id() && accepted.replayed_visitor().is_none() {
+            log.account.add(Count::NoAddress, 1);
+        }
         if accepted.hit.request.is_listener {
             match self.take_listener(log, line, &accepted) {
                 ListenerEvent::NotListening => {}
@@ -282,7 +293,7 @@ impl LineProcessor {
         request: &'k mut LoggedRequest,
     ) -> Result<std::result::Result<AcceptedHit<'k>, Reason>> {
         if log.sessions.is_on()
-            && let Err(reason) = self.prepare_listener(request)
+            && let Err(reason) = self.prepare_listener(&log.sessions, request)
         {
             return Ok(Err(reason));
         }
@@ -296,7 +307,7 @@ impl LineProcessor {
         };
         let site = match &arguments {
             Some(arguments) => self.sites.of_id(arguments.idsite().unwrap_or_default()),
-            None => self.sites.of_host(request.host, &self.api, &self.console)?,
+            None => self.site_of_host(log, request)?,
         };
         let Some(site) = site else {
             return Ok(Err(Reason::NoSite));
@@ -311,6 +322,14 @@ impl LineProcessor {
             hit: self.hit.hit(request, time, site),
             arguments,
         }))
+    }
+
+    fn site_of_host(&mut self, log: &OpenLog, request: &LoggedRequest) -> Result<Option<Rc<Site>>> {
+        let format = request.format;
+        if request.host.is_none() && !format.has(Field::Host) && self.sites.needs_host() {
+            return Err(site::no_host(&log.name, format.name()));
+        }
+        self.sites.of_host(request.host, &self.api, &self.console)
     }
 
     /// Returns the time of a request that passes all filters (seconds since 1970, UTC), and its
@@ -377,11 +396,8 @@ impl LineProcessor {
         accepted: &AcceptedHit,
     ) -> RequestGroup {
         let hit = &accepted.hit;
-        let visitor = accepted
-            .arguments
-            .as_ref()
-            .and_then(Arguments::visitor)
-            .map(str::as_bytes);
+        let address = hit.request.address.as_bytes();
+        let visitor = accepted.replayed_visitor().map(str::as_bytes);
         RequestGroup {
             file: log.number,
             log: log.resume.as_ref().map(ResumePoint::log),
@@ -393,7 +409,7 @@ impl LineProcessor {
             agent: self.hasher.hash_one(hit.request.user_agent),
             visitor: self
                 .hasher
-                .hash_one(visitor.unwrap_or(hit.userid.unwrap_or(hit.request.ip))),
+                .hash_one(visitor.unwrap_or(hit.userid.unwrap_or(address))),
             has_hit_ids: accepted.has_hit_id(),
             originals: Vec::new(),
         }
@@ -416,12 +432,7 @@ impl LineProcessor {
         })
     }
 
-    fn take_header(
-        &mut self,
-        log: &mut OpenLog,
-        format: &mut dyn Format,
-        line: &Line,
-    ) -> Result<()> {
+    fn take_header(&mut self, log: &mut OpenLog, format: &mut dyn Format, line: &Line) {
         if self.rejects.is_some() && format.has_header() && is_fields_line(line.bytes) {
             log.header = Some(line.raw.into());
         }
@@ -431,15 +442,47 @@ impl LineProcessor {
             log.unusable_header = Some(error.at_line(&log.name, line.number));
         }
         self.set_ignored_fields(format);
-        match format.ready() && !was_ready {
-            true => self.check_fields(&log.name, format),
-            false => Ok(()),
+        if format.ready() && !was_ready {
+            self.warn_of_missing_groups(&log.name, format);
         }
     }
 
-    /// Checks the fields of a format once they are known: it must have a host, unless the options
-    /// give one, and should have the fields of `--ignore-groups`.
-    pub(super) fn check_fields(&mut self, name: &str, format: &dyn Format) -> Result<()> {
+    /// Refuses a log without hosts if no option gives one, unless a line of the sample is a request
+    /// for a whole URL.
+    ///
+    /// # Errors
+    ///
+    /// The log has no host.
+    pub(super) fn check_host(
+        &self,
+        name: &str,
+        format: &dyn Format,
+        sample: &[BufferedLine],
+    ) -> Result<()> {
+        let may_have_host = format.has(Field::Host)
+            || self.hit.forced_host.is_some()
+            || self.replay.is_some()
+            || !self.sites.needs_host();
+        if may_have_host || sample.is_empty() {
+            return Ok(());
+        }
+        let arena = Bump::new();
+        let has_host = |line: &Line| {
+            let mut record = Record::default();
+            !line.too_long
+                && format.parse(line.bytes, &arena, &mut record) == Fit::Record
+                && self.hit.request(format, &record, &arena).host.is_some()
+        };
+        let has_host = sample.iter().any(|line| has_host(&line.line()));
+        format.gave_up();
+        match has_host {
+            true => Ok(()),
+            false => Err(site::no_host(name, format.name())),
+        }
+    }
+
+    /// Warns of fields of `--ignore-groups` that a format lacks, once its fields are known.
+    pub(super) fn warn_of_missing_groups(&mut self, name: &str, format: &dyn Format) {
         for (index, group) in self.ignored_groups.iter().enumerate() {
             if format.field(group).is_none_or(|field| !format.has(field))
                 && self.missing_groups.insert((index, format.name()))
@@ -450,12 +493,6 @@ impl LineProcessor {
                 ));
             }
         }
-        let needs_host =
-            self.hit.forced_host.is_none() && self.replay.is_none() && self.sites.needs_host();
-        if needs_host && !format.has(Field::Host) {
-            return Err(site::no_host(name, format.name()));
-        }
-        Ok(())
     }
 
     /// Applies `--ignore-groups` to the fields that the format has now. A header may add others.

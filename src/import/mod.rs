@@ -9,8 +9,8 @@
 //! The other files handle what is special: [`sessions`] the lines of radio logs, [`spool`] pipes,
 //! which cannot be read twice, and [`recovery`] the batches that an interrupted run left pending.
 //! [`verify`] asks Matomo for the hits of lines that are done. [`invalid`] warns of logs that mostly
-//! do not fit. [`rescue`] saves the pipes of a run
-//! that fails early.
+//! do not fit. [`rescue`] saves the pipes of a run that fails early. [`oldest_first`] puts the files
+//! of a pattern in order.
 
 pub mod dump;
 mod file;
@@ -18,6 +18,7 @@ pub mod format_selector;
 mod invalid;
 pub mod ledger_handle;
 mod line;
+mod oldest_first;
 mod open_log;
 mod recovery;
 mod rescue;
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 pub use invalid::InvalidInSmallLogs;
 pub use ledger_handle::LedgerHandle;
 pub use line::{LineProcessor, Present, RequestWriter};
+pub use oldest_first::OldestFirst;
 pub use rescue::PipeRescue;
 pub use sessions::{Radio, RadioOptions};
 pub use verify::VerifyOptions;

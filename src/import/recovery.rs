@@ -216,11 +216,13 @@ impl Importer {
             if self.shutdown.wait(left) || !self.is_still(path, log) {
                 return Ok(None);
             }
-            let rebuilt = self.rebuild_batch(log, path, options, &lines.2)?;
-            // A shutdown may have cut the batch short: the next run settles it.
-            if self.shutdown.requested() {
+            let rebuilt = self.rebuild_batch(log, path, options, &lines.2);
+            // The lines may be those of another log, which was rotated in just now, and a shutdown
+            // may have cut the batch short: the next run settles it.
+            if self.shutdown.requested() || !self.is_still(path, log) {
                 return Ok(None);
             }
+            let rebuilt = rebuilt?;
             // After the last time, what is missing does not come any more.
             let is_last = index + 1 == times.len()
                 || batch.elapsed() >= timeout.saturating_mul(times[times.len() - 1]);
@@ -342,7 +344,12 @@ impl Importer {
             &format!("{hits} are unconfirmed"),
         );
         let presences = match decision {
-            Decision::Settle(presences) => presences,
+            Decision::Settle(presences) => {
+                if presences.contains(&Presence::Present) {
+                    self.processor.visits.note_shown();
+                }
+                presences
+            }
             Decision::Resend(warning) => {
                 self.list(log, path, batch, &warning)?;
                 self.console.warn_incomplete(warning);

@@ -13,8 +13,8 @@ use crate::hit_id::HitId;
 use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
 use crate::radio::{
-    Audience, ClientAddress, ClientRole, Continuation, ListenerLine, ListeningStats, MemoryUse,
-    SessionRequest, SessionRequestKind, Stitched, Stitcher,
+    Audience, ClientRequest, ClientRole, Continuation, ListenerLine, ListeningStats, MemoryUse,
+    SessionRequest, SessionRequestKind, Stitched, Stitcher, StreamServer, mount_point,
 };
 use crate::recorder::{Chunk, LinePosition, RequestGroup};
 use crate::report::rejects::Original;
@@ -37,8 +37,8 @@ pub struct Radio {
 pub(super) enum SessionMode {
     /// As plain hits.
     Off,
-    /// As plain hits, because the log may not be Icecast's. The sandbox stores the sessions, so
-    /// that the summary can show them.
+    /// As plain hits, because the log was only detected as Icecast's. The sandbox stores the
+    /// sessions, so that the summary can show them.
     Noted,
     /// A line is a session (Icecast).
     Whole,
@@ -50,6 +50,13 @@ impl SessionMode {
     /// Returns whether a listener's line becomes a page view and events.
     pub fn is_on(&self) -> bool {
         matches!(self, Self::Whole | Self::Titles(_))
+    }
+
+    fn server(&self) -> StreamServer {
+        match self {
+            Self::Titles(_) => StreamServer::Shoutcast,
+            Self::Off | Self::Noted | Self::Whole => StreamServer::Icecast,
+        }
     }
 }
 
@@ -128,28 +135,42 @@ impl LineProcessor {
         ));
     }
 
-    /// Prepares a line of a radio log for the filters: finds a visitor id where the log hides the
-    /// address, and sets whether the line is a listener's.
+    /// Prepares a line of a radio log for the filters: sets whether it is a listener's. The path of
+    /// a listener becomes the name of its mount point.
     pub(super) fn prepare_listener(
         &self,
+        mode: &SessionMode,
         request: &mut LoggedRequest,
     ) -> std::result::Result<(), Reason> {
         let Some(radio) = &self.radio else {
             return Ok(());
         };
-        if let ClientAddress::Hidden(cid) = ClientAddress::read(request.ip) {
-            request.cid = Some(cid);
-        }
-        let method = request.record.get(Field::Method);
-        let audience = &radio.options.audience;
-        match audience.judge(method, request.path, request.ip)? {
-            ClientRole::Listener => {
-                request.is_listener = ListenerLine::read(0, None, method, request.status)
-                    != ListenerLine::NotListening;
-            }
-            ClientRole::Admin => {}
+        let client = client_request(mode, request);
+        let role = radio.options.audience.judge(&client)?;
+        request.is_listener = role == ClientRole::Listener
+            && ListenerLine::read(0, None, client.method, request.status)
+                != ListenerLine::NotListening;
+        if request.is_listener {
+            request.path = mount_point(request.path);
         }
         Ok(())
+    }
+
+    /// Counts a line of a relay, which is left out of the listening figures, if it is that of a
+    /// connection to a stream.
+    pub(super) fn count_relay(&mut self, mode: &SessionMode, request: &LoggedRequest) {
+        let client = client_request(mode, request);
+        let time = self.hit.time(request.record, request.format.dates());
+        let (Some(radio), Some(time), true) = (&mut self.radio, time, client.is_connection())
+        else {
+            return;
+        };
+        let session_time = self.hit.session_time(request.record);
+        match ListenerLine::read(time, session_time, client.method, request.status) {
+            ListenerLine::Session(session) => radio.stats.count_relay(session.seconds()),
+            ListenerLine::NoDuration => radio.stats.count_relay(0),
+            ListenerLine::NotListening => {}
+        }
     }
 
     /// Reads a listener's line that passed the filters as a session or a title of one.
@@ -176,7 +197,8 @@ impl LineProcessor {
         let mut mode = std::mem::replace(&mut log.sessions, SessionMode::Off);
         let finished = match &mut mode {
             SessionMode::Titles(stitcher) => {
-                let listener = (request.ip, request.user_agent, request.path);
+                let address = request.address.as_bytes();
+                let listener = (address, request.user_agent, request.path);
                 let key = self.hasher.hash_one(listener);
                 let last = (log.id, line.start);
                 let continuation = match self.requests.closed_sessions.contains(&last) {
@@ -209,9 +231,13 @@ impl LineProcessor {
             .radio
             .as_ref()
             .map_or(&everyone, |radio| &radio.options.audience);
-        let method = request.record.get(Field::Method);
-        if audience.judge(method, request.path, request.ip) != Ok(ClientRole::Listener) {
-            return Ok(());
+        match audience.judge(&client_request(&log.sessions, request)) {
+            Ok(ClientRole::Listener) => {}
+            Err(Reason::Relay | Reason::RelayAgent) => {
+                self.count_relay(&log.sessions, request);
+                return Ok(());
+            }
+            _ => return Ok(()),
         }
         let session = match listener_line(hit) {
             ListenerLine::Session(session) => session,
@@ -226,11 +252,15 @@ impl LineProcessor {
         if audience.judge_length(session.seconds()).is_err() {
             return Ok(());
         }
-        let listener = self.hasher.hash_one((request.ip, request.user_agent));
+        let listener = self
+            .hasher
+            .hash_one((request.address.as_bytes(), request.user_agent));
         if let Some(radio) = &mut self.radio {
-            radio.stats.add(request.path, session, listener);
+            radio
+                .stats
+                .add(mount_point(request.path), session, listener);
         }
-        let mount = String::from_utf8_lossy(request.path);
+        let mount = String::from_utf8_lossy(mount_point(request.path));
         store.add_connection(&mount, session.start(), session.seconds(), listener)
     }
 
@@ -245,7 +275,9 @@ impl LineProcessor {
             template: self.requests.writer.session_template(&accepted.hit),
             group: self.request_group(log, position(line), accepted),
             mount: request.path.to_vec(),
-            listener: self.hasher.hash_one((request.ip, request.user_agent)),
+            listener: self
+                .hasher
+                .hash_one((request.address.as_bytes(), request.user_agent)),
         }
     }
 
@@ -334,6 +366,16 @@ impl LineProcessor {
         if let SessionMode::Titles(stitcher) = &log.sessions {
             log.account.add(Count::Unsent, stitcher.lines() as u64);
         }
+    }
+}
+
+fn client_request<'a>(mode: &SessionMode, request: &'a LoggedRequest<'a>) -> ClientRequest<'a> {
+    ClientRequest {
+        server: mode.server(),
+        method: request.record.get(Field::Method),
+        path: request.path,
+        ip: request.address.as_bytes(),
+        user_agent: request.user_agent,
     }
 }
 

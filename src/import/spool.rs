@@ -17,6 +17,7 @@ use super::{Flow, Importer, InputOptions, POLL_INTERVAL};
 use crate::error::{Error, Result};
 use crate::input::InputError;
 use crate::input::discover::Source;
+use crate::input::line_ends::last_line_end;
 use crate::input::lines::{LineOptions, Lines, Tee, Watcher};
 use crate::input::reader::Keeper;
 use crate::ledger::spool::{self, Spool, SpoolContents, SpoolOptions, SpoolOrigin};
@@ -357,7 +358,9 @@ pub(super) fn whole_lines(note: impl Fn(u64, &[u8]) + Send + 'static) -> Watcher
     Box::new(move |start, block| {
         let before = start.saturating_sub(held.len() as u64);
         held.extend_from_slice(block);
-        let end = memchr::memrchr(b'\n', &held).map_or(0, |at| at + 1);
+        // After a `\r` at the end, `\n` may follow.
+        let decided = held.strip_suffix(b"\r").unwrap_or(&held);
+        let end = last_line_end(decided).unwrap_or(0);
         // The end of the log, or a line that is too long to be moved.
         let is_whole = block.is_empty() || held.len() - end > spool::MAX_HALF_LINE_BYTES as usize;
         let end = if is_whole { held.len() } else { end };

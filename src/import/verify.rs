@@ -9,7 +9,7 @@ mod findings;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use chrono::NaiveDate;
 use foldhash::fast::FixedState;
@@ -19,6 +19,7 @@ use super::Importer;
 use super::file::Job;
 use super::recovery::{RebuiltBatch, RebuiltGroup};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::hit::Zone;
 use crate::hit_id::HitId;
 use crate::input::discover::Source;
@@ -292,7 +293,7 @@ impl Verifier {
 
     /// Asks Matomo how many actions the days have that are past.
     fn compare_counts(&mut self) -> Result<()> {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        let since_1970 = failpoint::now().duration_since(UNIX_EPOCH);
         let since_1970 = since_1970.unwrap_or_default();
         // Makes the segment of each question a new one.
         let mut unique = since_1970.as_millis() as u64;
@@ -408,7 +409,7 @@ impl Verifier {
     }
 
     fn presences(&mut self, hits: &[SoughtHit]) -> Result<Vec<Presence>> {
-        let mut presences = match self.visits.find_hits(hits, SystemTime::now()) {
+        let mut presences = match self.visits.find_hits(hits, failpoint::now()) {
             Ok(presences) => presences,
             // Some visits take too long to read.
             Err(LookupError::Never(_)) if self.findings.has_answers() => {
@@ -424,7 +425,7 @@ impl Verifier {
         let missing = (0..hits.len()).filter(|at| presences[*at] == Presence::Missing);
         let missing: Vec<usize> = missing.collect();
         let early: Vec<SoughtHit> = missing.iter().map(|at| hits[*at].sent_early()).collect();
-        match self.visits.find_hits(&early, SystemTime::now()) {
+        match self.visits.find_hits(&early, failpoint::now()) {
             Ok(found) => missing
                 .into_iter()
                 .zip(found)
@@ -453,7 +454,7 @@ impl Verifier {
                 .filter(|hit| hit.idsite != site.id)
                 .map(|hit| hit.in_site(&site.id))
                 .collect();
-            let found = self.visits.find_hits(&others, SystemTime::now());
+            let found = self.visits.find_hits(&others, failpoint::now());
             if found.is_ok_and(|found| found.contains(&Presence::Present)) {
                 self.findings.other_sites.push(site.id);
             }

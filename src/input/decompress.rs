@@ -15,6 +15,7 @@ use flate2::bufread::GzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::Stream;
 
+use super::encoding::may_have_utf16_bom;
 use crate::error::Error;
 
 /// Maximum window of zstd data, as a power of two: 128 MiB, the limit of the zstd program.
@@ -23,7 +24,7 @@ const MAX_ZSTD_WINDOW_LOG: u32 = 27;
 const MAX_XZ_BYTES: u64 = 256 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Compression {
+pub enum Compression {
     Gzip,
     Bzip2,
     Zstd,
@@ -79,6 +80,23 @@ impl<R: Read> Decompressor<R> {
     /// Whether the input is compressed.
     pub fn is_compressed(&self) -> bool {
         !matches!(self.0, DecompressorState::Plain(_))
+    }
+
+    /// The compression of the first member. Call it before the first read.
+    pub fn compression(&self) -> Option<Compression> {
+        match self.0 {
+            DecompressorState::Between(_, compression) => Some(compression),
+            _ => None,
+        }
+    }
+
+    /// Whether the input is not compressed and begins with a byte order mark of UTF-16. Call it
+    /// before the first read. Blocks only for as many bytes as it needs.
+    pub fn has_utf16_bom(&mut self) -> io::Result<bool> {
+        let DecompressorState::Plain(input) = &mut self.0 else {
+            return Ok(false);
+        };
+        Ok(may_have_utf16_bom(input.peek(1)?) && may_have_utf16_bom(input.peek(2)?))
     }
 
     /// Moves to the next member or to the end. Zeros between members are skipped; tapes and block

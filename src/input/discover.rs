@@ -1,5 +1,7 @@
 //! Turns names on the command line into sources (guide/options.md, "Log files").
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata};
@@ -52,6 +54,15 @@ impl fmt::Display for Source {
 /// that exists is a file, and any other name is a pattern, whose matches are sorted by bytes. Calls
 /// `warn` for each name without a file; such a warning makes the exit status 3.
 pub fn discover(names: &[OsString], warn: &mut dyn FnMut(String)) -> Vec<Source> {
+    discover_sorted(names, &mut |_| {}, warn)
+}
+
+/// Like [`discover`], but `sort` puts the matches of each pattern in order.
+pub fn discover_sorted(
+    names: &[OsString],
+    sort: &mut dyn FnMut(&mut [PathBuf]),
+    warn: &mut dyn FnMut(String),
+) -> Vec<Source> {
     let mut sources = Vec::new();
     for name in names {
         if name == "-" {
@@ -67,11 +78,12 @@ pub fn discover(names: &[OsString], warn: &mut dyn FnMut(String)) -> Vec<Source>
                     warn(format!("{name}: no such file; check the name"));
                     continue;
                 }
-                let matches = expand(name, warn);
+                let mut matches = expand(name, warn);
                 if matches.is_empty() {
                     let name = name.display();
                     warn(format!("{name}: no file matches this pattern"));
                 }
+                sort(&mut matches);
                 sources.extend(matches.into_iter().map(Source::File));
             }
             // Opening it reports other errors.
@@ -79,6 +91,41 @@ pub fn discover(names: &[OsString], warn: &mut dyn FnMut(String)) -> Vec<Source>
         }
     }
     sources
+}
+
+/// Keeps only the first source of each regular file, whatever its names. Returns a message if there
+/// are others.
+pub fn drop_repetitions(sources: &mut Vec<Source>) -> Option<String> {
+    let mut seen: HashMap<(u64, u64), String> = HashMap::new();
+    let mut message = None;
+    let mut dropped = 0;
+    sources.retain(|source| {
+        let Source::File(path) = source else {
+            return true;
+        };
+        let Some(identity) = fs::metadata(path).ok().and_then(identity) else {
+            return true;
+        };
+        let name = source.to_string();
+        let first = match seen.entry(identity) {
+            Entry::Vacant(entry) => {
+                entry.insert(name);
+                return true;
+            }
+            Entry::Occupied(entry) => entry.into_mut(),
+        };
+        dropped += 1;
+        message.get_or_insert_with(|| match *first == name {
+            true => format!("{name}: named more than once; it is read once"),
+            false => format!("{name}: this is the same file as {first}; it is read once"),
+        });
+        false
+    });
+    let message = message?;
+    Some(match dropped {
+        1 => message,
+        _ => format!("{message}; in all, {dropped} names are repetitions"),
+    })
 }
 
 /// Whether two paths name the same regular file.
@@ -274,6 +321,47 @@ mod tests {
         let dir = dir(&["a.log", "b.log"]);
         let (sources, _) = found(&dir, &["b.log", "-", "*.log", "b.log"]);
         assert_eq!(sources, ["b.log", "stdin", "a.log", "b.log", "b.log"]);
+    }
+
+    #[test]
+    fn a_pattern_has_its_own_order() {
+        let dir = dir(&["a.log", "b.log", "c.log"]);
+        let names = ["b.log", "*.log"].map(|name| dir.path().join(name).into_os_string());
+        let reverse = &mut |matches: &mut [PathBuf]| matches.reverse();
+        let sources = discover_sorted(&names, reverse, &mut |warning| panic!("{warning}"));
+        let want = ["b.log", "c.log", "b.log", "a.log"];
+        assert_eq!(
+            sources,
+            want.map(|name| Source::File(dir.path().join(name)))
+        );
+    }
+
+    #[test]
+    fn a_file_is_read_once_whatever_its_names() {
+        let dir = dir(&["a.log", "b.log", "c.log"]);
+        fs::hard_link(dir.path().join("b.log"), dir.path().join("link.log")).unwrap();
+        let file = |name: &str| Source::File(dir.path().join(name));
+        let dropped = |names: &[&str]| {
+            let mut sources: Vec<Source> = names.iter().map(|name| file(name)).collect();
+            let message = drop_repetitions(&mut sources);
+            let base = format!("{}/", dir.path().display());
+            (sources, message.map(|message| message.replace(&base, "")))
+        };
+        let (sources, message) = dropped(&["b.log", "a.log", "c.log", "none.log", "none.log"]);
+        assert_eq!((sources.len(), message), (5, None));
+        let (sources, message) = dropped(&["b.log", "a.log", "b.log"]);
+        assert_eq!(sources, [file("b.log"), file("a.log")]);
+        assert_eq!(
+            message.unwrap(),
+            "b.log: named more than once; it is read once"
+        );
+        let (sources, message) = dropped(&["b.log", "link.log", "b.log"]);
+        assert_eq!(sources, [file("b.log")]);
+        assert_eq!(
+            message.unwrap(),
+            "link.log: this is the same file as b.log; it is read once; in all, 2 names are \
+             repetitions"
+        );
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! Bytes that are invalid in the encoding stay, so that they can be percent-encoded in URLs and
 //! become U+FFFD elsewhere.
+//!
+//! A byte order mark of UTF-16 wins over the name. Lines end at `\n`, `\r\n` and `\r`, as in
+//! Python's text mode.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -30,6 +33,19 @@ enum CodeTable {
 enum Endian {
     Little,
     Big,
+}
+
+/// Where a line ends in a slice, and the bytes of its line end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LineEnd {
+    pub(super) start: usize,
+    pub(super) length: usize,
+}
+
+/// Whether a log that begins with these bytes may have a byte order mark of UTF-16: it has one, or
+/// its only byte begins one.
+pub fn may_have_utf16_bom(first: &[u8]) -> bool {
+    matches!(first, [0xff | 0xfe] | [0xff, 0xfe, ..] | [0xfe, 0xff, ..])
 }
 
 impl Encoding {
@@ -89,23 +105,79 @@ impl Encoding {
         self.0 == CodeTable::Utf16(None)
     }
 
-    /// Determines the byte order from the first bytes of the log. Without a byte order mark, it is
-    /// little-endian. Returns whether it is big-endian.
-    pub(super) fn set_byte_order(&mut self, first: &[u8]) -> bool {
-        let big = self.needs_beginning() && first.starts_with(b"\xfe\xff");
-        if self.needs_beginning() {
-            self.0 = CodeTable::Utf16(Some(if big { Endian::Big } else { Endian::Little }));
+    /// The encoding of a log that begins with these bytes. A byte order mark of UTF-16 decides
+    /// against every other encoding, since text in no other begins with it. `utf-16` without a mark
+    /// is little-endian.
+    pub(super) fn of_log(&self, first: &[u8]) -> Self {
+        let marked = match first {
+            [0xfe, 0xff, ..] => Some(Endian::Big),
+            [0xff, 0xfe, ..] => Some(Endian::Little),
+            _ => None,
+        };
+        match (&self.0, marked) {
+            (CodeTable::Utf16(Some(_)), _) => self.clone(),
+            (_, Some(_)) => Self(CodeTable::Utf16(marked)),
+            (CodeTable::Utf16(None), None) => Self(CodeTable::Utf16(Some(Endian::Little))),
+            (_, None) => self.clone(),
         }
-        big
     }
 
-    /// Position of the first line break. The slice begins with a whole unit.
+    pub(super) fn is_big_endian(&self) -> bool {
+        self.0 == CodeTable::Utf16(Some(Endian::Big))
+    }
+
+    /// The first line end: `\n`, `\r\n` or `\r`. A `\r` at the end of the slice is none yet, because
+    /// `\n` may follow. `has_cr` is whether the slice may contain `\r`: without, the search is
+    /// faster. The slice begins with a whole unit.
     #[inline]
-    pub(super) fn line_end(&self, bytes: &[u8]) -> Option<usize> {
+    pub(super) fn line_end(&self, bytes: &[u8], has_cr: bool) -> Option<LineEnd> {
         match self.0 {
-            CodeTable::Utf16(endian) => line_end_utf16(bytes, endian == Some(Endian::Big)),
-            _ => memchr::memchr(b'\n', bytes),
+            CodeTable::Utf16(_) => self.line_end_utf16(bytes),
+            _ if has_cr => line_end_with_cr(bytes),
+            _ => memchr::memchr(b'\n', bytes).map(|start| LineEnd { start, length: 1 }),
         }
+    }
+
+    /// `\n` in this encoding.
+    pub(super) fn line_feed(&self) -> &'static [u8] {
+        match self.0 {
+            CodeTable::Utf16(Some(Endian::Big)) => b"\0\n",
+            CodeTable::Utf16(_) => b"\n\0",
+            _ => b"\n",
+        }
+    }
+
+    /// `\r` in this encoding.
+    pub(super) fn carriage_return(&self) -> &'static [u8] {
+        match self.0 {
+            CodeTable::Utf16(Some(Endian::Big)) => b"\0\r",
+            CodeTable::Utf16(_) => b"\r\0",
+            _ => b"\r",
+        }
+    }
+
+    /// The text before a `\r` at the end.
+    pub(super) fn strip_cr<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let is_whole = bytes.len().is_multiple_of(self.unit());
+        is_whole.then(|| bytes.strip_suffix(self.carriage_return()))?
+    }
+
+    fn line_end_utf16(&self, bytes: &[u8]) -> Option<LineEnd> {
+        let offset = usize::from(self.is_big_endian());
+        let mut found = memchr::memchr2_iter(b'\n', b'\r', bytes)
+            .filter_map(|at| at.checked_sub(offset).filter(|start| start % 2 == 0));
+        found.find_map(|start| {
+            let (unit, after) = bytes[start..].split_at_checked(2)?;
+            if unit == self.line_feed() {
+                return Some(LineEnd { start, length: 2 });
+            }
+            let length = match after.starts_with(self.line_feed()) {
+                true => 4,
+                false => 2,
+            };
+            let is_end = unit == self.carriage_return() && !after.is_empty();
+            is_end.then_some(LineEnd { start, length })
+        })
     }
 
     /// The first line of a log without the byte order mark.
@@ -173,12 +245,15 @@ fn without_punctuation(name: &str) -> String {
         .collect()
 }
 
-fn line_end_utf16(bytes: &[u8], big: bool) -> Option<usize> {
-    memchr::memchr_iter(b'\n', bytes).find_map(|at| {
-        let start = if big { at.checked_sub(1)? } else { at };
-        let zero = if big { start } else { at + 1 };
-        (start % 2 == 0 && bytes.get(zero) == Some(&0)).then_some(start)
-    })
+#[inline]
+fn line_end_with_cr(bytes: &[u8]) -> Option<LineEnd> {
+    let start = memchr::memchr2(b'\n', b'\r', bytes)?;
+    let length = match &bytes[start..] {
+        [b'\r', b'\n', ..] => 2,
+        [b'\r'] => return None,
+        _ => 1,
+    };
+    Some(LineEnd { start, length })
 }
 
 fn decode_single(line: &[u8], upper: &[Option<char>], buffer: &mut Vec<u8>) {

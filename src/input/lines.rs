@@ -5,17 +5,18 @@ use std::io::{self, ErrorKind, Read};
 use std::mem;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 use rustix::fs::OFlags;
 
 use super::InputError;
-use super::decompress::Decompressor;
+use super::archive::Archive;
+use super::decompress::{Compression, Decompressor};
 use super::discover::Source;
-use super::encoding::Encoding;
+use super::encoding::{Encoding, LineEnd};
 use super::reader::{
     Block, Keeper, Message, OpenedSource, Reader, SharedSource, SourceFile, TeeState,
 };
@@ -33,7 +34,8 @@ pub struct LineOptions {
     pub max_line: usize,
     /// Whether to return a last line without a line break. Off for a log that may still grow, and
     /// for a pipe whose half line is kept for the next run: then it is returned only if it is too
-    /// long or was compressed.
+    /// long, was compressed or is UTF-16. A `\r` at the end of a log that may still grow is not a
+    /// line break yet, because `\n` may follow.
     pub incomplete_last: bool,
 }
 
@@ -53,14 +55,14 @@ impl Default for LineOptions {
 /// One line of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// The text in UTF-8, without its line break (`\n` or `\r\n`). Bytes that are invalid in the
-    /// encoding of the log are unchanged.
+    /// The text in UTF-8, without its line end (`\n`, `\r\n` or `\r`) and without the NUL bytes
+    /// before it. Bytes that are invalid in the encoding of the log are unchanged.
     pub bytes: &'a [u8],
-    /// The bytes in the log, without `\n`. Always little-endian for UTF-16 with a byte order mark.
+    /// The same bytes in the encoding of the options. `utf-16` is little-endian here.
     pub raw: &'a [u8],
     /// From 1.
     pub number: u64,
-    /// Position of the line, in decompressed bytes.
+    /// Position of the line, in decompressed bytes: the end of the one before.
     pub start: u64,
     /// Position of the next line, in decompressed bytes.
     pub end: u64,
@@ -93,18 +95,24 @@ pub struct Lines {
     total: Option<u64>,
     options: LineOptions,
     block: Block,
-    /// Bytes of `block` that were reswapped.
+    /// Bytes of `block` that were returned or saved.
     taken: usize,
+    /// NUL bytes before the line that were passed over, and a `\n` of the line end before it.
+    skipped: u64,
     /// The beginning of a line from earlier blocks, truncated to the maximum length of a line.
     partial: Vec<u8>,
     /// Length of that beginning before it was truncated.
     partial_length: u64,
+    /// A `\r` follows that beginning. Whether it ends with `\n`, the next block shows.
+    after_cr: bool,
+    /// The last byte before `options.start` is `\r`, and the next one is not known.
+    resumes_after_cr: bool,
     /// A line assembled from several blocks.
     assembled: Vec<u8>,
     /// A decoded line.
     decoded: Vec<u8>,
-    /// A line in big-endian UTF-16, swapped for [`Line::raw`].
-    swapped: Option<Vec<u8>>,
+    /// What [`Line::raw`] is.
+    raw: RawText,
     /// Position of the next line.
     position: u64,
     number: u64,
@@ -126,7 +134,8 @@ pub struct Tee {
 }
 
 /// Called with the position (decompressed bytes) and the contents of each block, before any line
-/// that ends in it is returned, and with an empty block before a last line without a line break.
+/// that ends in it is returned, and with an empty block before a last line that only the end of the
+/// log shows to be complete.
 pub type Watcher = Box<dyn FnMut(u64, &[u8]) + Send>;
 
 /// What the reading thread has found out when it opened the source.
@@ -134,7 +143,17 @@ pub type Watcher = Box<dyn FnMut(u64, &[u8]) + Send>;
 struct Opening {
     /// Also set if it cannot be opened.
     is_open: AtomicBool,
-    is_packed: AtomicBool,
+    compression: OnceLock<Compression>,
+}
+
+/// How [`Line::raw`] is made.
+enum RawText {
+    /// As it is in the log.
+    AsIs,
+    /// From big-endian to little-endian UTF-16.
+    Swapped(Vec<u8>),
+    /// Decoded: the log has another encoding than the options say.
+    Decoded,
 }
 
 enum Refill {
@@ -201,7 +220,7 @@ impl Lines {
         tee: Option<Tee>,
         options: LineOptions,
     ) -> io::Result<Self> {
-        let start = options.start;
+        let (start, unit) = (options.start, options.encoding.unit());
         let seek = total.is_some() && start > 0 && !options.encoding.needs_beginning();
         let read = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&read);
@@ -228,11 +247,12 @@ impl Lines {
             });
             let rest = has_tee.then(|| Box::new(source.clone()) as Box<dyn Read>);
             let mut decompressor = Decompressor::new(source)?;
-            opening
-                .is_packed
-                .store(decompressor.is_compressed(), Ordering::Release);
+            if let Some(compression) = decompressor.compression() {
+                let _ = opening.compression.set(compression);
+            }
             drop(opening);
-            let position = if seek {
+            // UTF-16 is read from its byte order mark on.
+            let position = if seek && (unit > 1 || !decompressor.has_utf16_bom()?) {
                 decompressor.seek_if_plain(start)?
             } else {
                 0
@@ -243,7 +263,7 @@ impl Lines {
                 rest,
             })
         };
-        let reader = Reader::start(options.encoding.unit(), open)?;
+        let reader = Reader::start(unit, open)?;
         Ok(Self {
             opening,
             has_tee,
@@ -267,11 +287,14 @@ impl Lines {
             total,
             block: Block::default(),
             taken: 0,
+            skipped: 0,
             partial: Vec::new(),
             partial_length: 0,
+            after_cr: false,
+            resumes_after_cr: false,
             assembled: Vec::new(),
             decoded: Vec::new(),
-            swapped: None,
+            raw: RawText::AsIs,
             position: options.start,
             number: options.start_line,
             ended: false,
@@ -331,29 +354,76 @@ impl Lines {
     pub fn next(&mut self, wait: Duration) -> Result<LineEvent<'_>, InputError> {
         let mut deadline = None;
         loop {
+            if self.block.bytes().get(self.taken) == Some(&0) {
+                self.skip_zeros();
+            }
             let rest = &self.block.bytes()[self.taken..];
-            if let Some(length) = self.options.encoding.line_end(rest) {
-                return Ok(LineEvent::Line(self.take(length, true)));
+            let end = match self.after_cr {
+                false => self.options.encoding.line_end(rest, self.block.has_cr),
+                true => self.line_feed_after_cr(rest),
+            };
+            if let Some(end) = end {
+                return Ok(LineEvent::Line(self.take(end, true)));
             }
             match self.refill(wait, &mut deadline)? {
                 Refill::Block => {}
                 Refill::Pause => return Ok(LineEvent::Pause),
-                Refill::End if self.partial_length > 0 && self.returns_half_line() => {
-                    if let Some(watcher) = &mut self.watcher {
-                        watcher(self.position + self.partial_length, &[]);
-                    }
-                    return Ok(LineEvent::Line(self.take(0, false)));
-                }
-                Refill::End => return Ok(LineEvent::End),
+                Refill::End => return Ok(self.last_line()),
             }
         }
+    }
+
+    /// What ends a line after `\r`: `\n`, or nothing.
+    #[cold]
+    fn line_feed_after_cr(&self, rest: &[u8]) -> Option<LineEnd> {
+        let line_feed = self.options.encoding.line_feed();
+        let length = match rest.starts_with(line_feed) {
+            true => line_feed.len(),
+            false => 0,
+        };
+        (!rest.is_empty()).then_some(LineEnd { start: 0, length })
+    }
+
+    /// Passes over NUL bytes at the beginning of a line: a hole. Writers that keep their position
+    /// leave one when a log is truncated.
+    #[cold]
+    fn skip_zeros(&mut self) {
+        if self.partial_length > 0 || self.after_cr {
+            return;
+        }
+        let zeros = count_zeros(&self.block.bytes()[self.taken..]);
+        // In UTF-16, a zero byte may be half of a character.
+        let hole = zeros - zeros % self.options.encoding.unit();
+        self.taken += hole;
+        self.skipped += hole as u64;
+    }
+
+    /// The line at the end of the log, if there is one that is complete.
+    fn last_line(&mut self) -> LineEvent<'_> {
+        let terminated = self.after_cr;
+        let is_complete = match terminated {
+            true => self.options.incomplete_last || self.has_tee,
+            false => self.partial_length > 0 && self.returns_half_line(),
+        };
+        if !is_complete {
+            return LineEvent::End;
+        }
+        if let Some(watcher) = &mut self.watcher {
+            watcher(self.position + self.skipped + self.partial_length, &[]);
+        }
+        let end = LineEnd {
+            start: 0,
+            length: 0,
+        };
+        LineEvent::Line(self.take(end, terminated))
     }
 
     fn returns_half_line(&self) -> bool {
         self.options.incomplete_last
             || self.has_tee
                 && (self.partial_length > self.options.max_line as u64
-                    || self.opening.is_packed.load(Ordering::Acquire))
+                    || self.opening.compression.get().is_some()
+                    || self.options.encoding.unit() > 1)
     }
 
     /// Reads without returning lines, so that the tee receives the rest: to the end, until nothing
@@ -411,37 +481,42 @@ impl Lines {
     }
 
     /// Inspects the first bytes, before the first line is read. Returns `false` if none arrive
-    /// within `wait`. Fails if the log is binary, or as [`Lines::next`] does.
+    /// within `wait`. Fails if the log is binary or an archive, or as [`Lines::next`] does.
     pub fn inspect(&mut self, wait: Duration) -> Result<bool, InputError> {
-        // UTF-16 text has a NUL next to each ASCII letter.
-        if self.options.encoding.unit() > 1 {
-            return Ok(true);
+        self.peek(wait)?;
+        let first = &self.block.bytes()[self.taken..];
+        if let Some(archive) = Archive::of(first) {
+            let is_file = self.total.is_some() && self.log != Source::Stdin.to_string();
+            let file = is_file.then_some(self.log.as_str());
+            return Err(InputError::Archive {
+                log: self.log.clone(),
+                archive,
+                command: archive.command(self.opening.compression.get().copied(), file),
+            });
         }
-        let first = self.peek(wait)?;
-        let has_bytes = !first.is_empty();
-        if looks_binary(first) {
+        // UTF-16 text has a NUL next to each ASCII letter.
+        if self.options.encoding.unit() == 1 && looks_binary(first) {
             let log = self.log.clone();
             return Err(InputError::Binary { log });
         }
-        Ok(has_bytes || self.ended)
+        Ok(!first.is_empty() || self.ended)
     }
 
-    /// Returns the line that ends after `length` more bytes.
+    /// Returns the line that ends there in the rest of the block.
     #[inline]
-    fn take(&mut self, length: usize, terminated: bool) -> Line<'_> {
+    fn take(&mut self, line_end: LineEnd, terminated: bool) -> Line<'_> {
         let longest = self.options.max_line;
-        let from = self.taken;
+        let (from, length) = (self.taken, line_end.start);
         let raw_length = self.partial_length + length as u64;
         let too_long = raw_length > longest as u64;
-        let line_end = if terminated {
-            self.options.encoding.unit()
-        } else {
-            0
-        };
+        let mut end_length = line_end.length;
+        if mem::take(&mut self.after_cr) {
+            end_length += self.options.encoding.unit();
+        }
         let start = self.position;
-        let end = start + raw_length + line_end as u64;
+        let end = start + mem::take(&mut self.skipped) + raw_length + end_length as u64;
         let number = self.number;
-        self.taken = from + length + line_end;
+        self.taken = from + length + line_end.length;
         self.position = end;
         self.number = number.saturating_add(1);
 
@@ -459,20 +534,19 @@ impl Lines {
         if start == 0 {
             bytes = self.options.encoding.without_bom(bytes);
         }
-        let raw = match &mut self.swapped {
-            None => bytes,
-            Some(swapped) => {
+        let in_log = bytes;
+        bytes = self.options.encoding.decode(bytes, &mut self.decoded);
+        let raw = match &mut self.raw {
+            RawText::AsIs => in_log,
+            RawText::Decoded => bytes,
+            RawText::Swapped(swapped) => {
                 swapped.clear();
-                swapped.extend_from_slice(bytes);
+                swapped.extend_from_slice(in_log);
                 let (units, _) = swapped.as_chunks_mut::<2>();
                 units.iter_mut().for_each(|unit| unit.reverse());
                 swapped
             }
         };
-        bytes = self.options.encoding.decode(bytes, &mut self.decoded);
-        if !too_long {
-            bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-        }
         Line {
             bytes,
             raw,
@@ -493,7 +567,11 @@ impl Lines {
         wait: Duration,
         deadline: &mut Option<Instant>,
     ) -> Result<Refill, InputError> {
-        let rest = &self.block.bytes()[self.taken..];
+        let mut rest = &self.block.bytes()[self.taken..];
+        if let Some(text) = self.options.encoding.strip_cr(rest) {
+            rest = text;
+            self.after_cr = true;
+        }
         let more = rest.len().min(self.options.max_line - self.partial.len());
         self.partial.extend_from_slice(&rest[..more]);
         self.partial_length += rest.len() as u64;
@@ -531,7 +609,11 @@ impl Lines {
     fn failed(&mut self, source: io::Error) -> InputError {
         self.ended = true;
         let log = self.log.clone();
-        let position = self.position + mem::take(&mut self.partial_length);
+        let mut position = self.position + mem::take(&mut self.skipped);
+        position += mem::take(&mut self.partial_length);
+        if mem::take(&mut self.after_cr) {
+            position += self.options.encoding.unit() as u64;
+        }
         match source.get_ref().is_some_and(|inner| inner.is::<Error>()) {
             true => InputError::NotCopied { log, source },
             false => InputError::Read {
@@ -552,20 +634,50 @@ impl Lines {
 
     /// Makes this the current block, from `options.start` on.
     fn set_block(&mut self, block: Block) {
+        let bytes = block.bytes();
         if block.position == 0 {
-            self.swapped = (self.options.encoding)
-                .set_byte_order(block.bytes())
-                .then(Vec::new);
+            let named = mem::take(&mut self.options.encoding);
+            self.options.encoding = named.of_log(bytes);
+            self.raw = match named.unit() == self.options.encoding.unit() {
+                false => RawText::Decoded,
+                true if named.needs_beginning() && self.options.encoding.is_big_endian() => {
+                    RawText::Swapped(Vec::new())
+                }
+                true => RawText::AsIs,
+            };
         }
         if let Some(watcher) = &mut self.watcher {
-            watcher(block.position, block.bytes());
+            watcher(block.position, bytes);
         }
         let before = self.options.start.saturating_sub(block.position);
         self.taken = usize::try_from(before)
             .unwrap_or(usize::MAX)
-            .min(block.bytes().len());
+            .min(bytes.len());
+        let encoding = &self.options.encoding;
+        let (before, rest) = bytes.split_at(self.taken);
+        if !before.is_empty() {
+            self.resumes_after_cr = before.ends_with(encoding.carriage_return());
+        }
+        // The log ended with that `\r` when its lines were read.
+        if !rest.is_empty()
+            && mem::take(&mut self.resumes_after_cr)
+            && rest.starts_with(encoding.line_feed())
+        {
+            self.taken += encoding.unit();
+            self.skipped += encoding.unit() as u64;
+        }
         self.block = block;
     }
+}
+
+/// The number of NUL bytes at the beginning. Fast over holes of gigabytes.
+fn count_zeros(bytes: &[u8]) -> usize {
+    const CHUNK_BYTES: usize = 4096;
+    let is_hole = |chunk: &&[u8]| chunk.iter().fold(0, |all, byte| all | byte) == 0;
+    let chunks = bytes.chunks_exact(CHUNK_BYTES).take_while(is_hole);
+    let whole = chunks.count() * CHUNK_BYTES;
+    let rest = bytes[whole..].iter().take_while(|byte| **byte == 0);
+    whole + rest.count()
 }
 
 /// Standard input. Fails if the process was started without one: the runtime opens /dev/null in its

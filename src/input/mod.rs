@@ -2,11 +2,15 @@
 //!
 //! [`discover`] turns names into sources. A thread in [`reader`] reads a source in blocks, through
 //! [`decompress`]. [`lines`] splits the blocks into lines, each with its number and its position in
-//! decompressed bytes, and [`encoding`] converts a line to UTF-8.
+//! decompressed bytes, and [`encoding`] converts a line to UTF-8. [`archive`] recognizes archives,
+//! which are refused. [`head`] reads only the first lines of a file.
 
+pub mod archive;
 pub mod decompress;
 pub mod discover;
 pub mod encoding;
+pub mod head;
+pub mod line_ends;
 pub mod lines;
 pub mod pattern;
 pub mod reader;
@@ -15,6 +19,8 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use thiserror::Error;
+
+use archive::Archive;
 
 /// Why a log could not be read, or not to its end. The import continues with the next log and exits
 /// with status 3.
@@ -48,12 +54,20 @@ pub enum InputError {
     /// The file does not contain lines.
     #[error("{log}: not a log: it begins with binary data that is not gzip, bzip2, zstd or xz")]
     Binary { log: String },
+
+    /// The file is an archive of files.
+    #[error("{log}: a {archive} archive, not a log; import the logs in it with: {command}")]
+    Archive {
+        log: String,
+        archive: Archive,
+        command: String,
+    },
 }
 
 impl InputError {
     /// Whether reading the same bytes again will fail in the same way.
     pub fn is_lasting(&self) -> bool {
-        matches!(self, Self::Binary { .. })
+        matches!(self, Self::Binary { .. } | Self::Archive { .. })
             || self.is_truncated()
             || self.is(ErrorKind::InvalidData)
     }

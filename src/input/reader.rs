@@ -17,6 +17,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 
+use super::encoding::may_have_utf16_bom;
+
 /// Bytes of a block.
 pub(super) const BLOCK_BYTES: usize = 256 * 1024;
 /// Number of blocks: one is being read, one waits, one is with the parser.
@@ -30,6 +32,8 @@ pub(super) struct Block {
     length: usize,
     /// Position of the first byte in the log.
     pub(super) position: u64,
+    /// Whether it contains `\r`. Found out here, since the parser has more to do.
+    pub(super) has_cr: bool,
 }
 
 impl Block {
@@ -67,7 +71,8 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Starts the thread. The thread opens the log, since opening a named pipe without a writer
-    /// blocks. The length of all blocks but the last is a multiple of `unit` bytes.
+    /// blocks. The length of all blocks but the last is a multiple of `unit` bytes, or of two if the
+    /// log has a byte order mark of UTF-16.
     pub(super) fn start(
         unit: usize,
         open: impl FnOnce() -> io::Result<OpenedSource> + Send + 'static,
@@ -140,12 +145,12 @@ fn copy_rest(mut rest: Box<dyn Read>, sender: &Sender<Message>) -> Message {
 fn read(
     log: &mut dyn Read,
     mut position: u64,
-    unit: usize,
+    mut unit: usize,
     buffers: &Receiver<Vec<u8>>,
     sender: &Sender<Message>,
 ) -> io::Result<()> {
     // An incomplete unit.
-    let mut partial: Vec<u8> = Vec::with_capacity(unit);
+    let mut partial: Vec<u8> = Vec::new();
     while let Ok(mut buffer) = buffers.recv() {
         if buffer.is_empty() {
             // The system hands out zeros, page by page as they are written to.
@@ -157,6 +162,9 @@ fn read(
             match log.read(&mut buffer[length..])? {
                 0 => break true,
                 read => length += read,
+            }
+            if position == 0 && may_have_utf16_bom(&buffer[..length]) {
+                unit = 2;
             }
             if length >= unit {
                 break false;
@@ -170,6 +178,7 @@ fn read(
         }
         if length > 0 {
             let block = Block {
+                has_cr: memchr::memchr(b'\r', &buffer[..length]).is_some(),
                 buffer,
                 length,
                 position,

@@ -16,6 +16,7 @@ use super::state::{KnownLog, LogId};
 use super::{Ledger, TrackedState, now};
 use crate::error::{Error, Result};
 use crate::input::decompress::Decompressor;
+use crate::input::line_ends::{LineCounter, last_line_end};
 
 /// How much of two files is compared at once.
 const COMPARED_BYTES: usize = 64 * 1024;
@@ -618,23 +619,21 @@ impl KnownLog {
     /// The lines before a position that are done. The number of lines is counted in the file.
     fn lines_before(&self, probe: &mut FileProbe, end: u64) -> io::Result<Ranges> {
         let mut buffer = vec![0; COMPARED_BYTES];
-        let (mut position, mut lines, mut line_end) = (0, 0, 0);
+        let mut position = 0;
+        let mut found = LineCounter::default();
         while position < end {
             let count = probe.content.read_at(position, &mut buffer)?;
             let rest = usize::try_from(end - position).unwrap_or(usize::MAX);
-            let bytes = &buffer[..count.min(rest)];
-            for at in memchr::memchr_iter(b'\n', bytes) {
-                lines += 1;
-                line_end = position + at as u64 + 1;
-            }
+            found.add(&buffer[..count.min(rest)]);
             if count == 0 {
                 break;
             }
             position += count as u64;
         }
+        let line_end = found.end();
         let mut shared = Ranges::default();
         if self.done.first_gap() >= line_end {
-            shared.insert(0..line_end, lines);
+            shared.insert(0..line_end, found.lines());
         } else {
             let whole = self.done.iter().filter(|(range, _)| range.end <= line_end);
             whole.for_each(|(range, lines)| shared.insert(range, lines));
@@ -652,16 +651,20 @@ impl KnownLog {
             let count = probe.content.read_at(from, &mut bytes).ok()?;
             (count == bytes.len()).then_some(bytes)
         };
-        if read.saturating_sub(gap) > MAX_LINE_BYTES || bytes(gap, read.max(gap))?.contains(&b'\n')
-        {
+        if read.saturating_sub(gap) > MAX_LINE_BYTES {
+            return None;
+        }
+        let after = bytes(gap, read.max(gap))?;
+        // A `\r` at the end is no line end yet.
+        if last_line_end(after.strip_suffix(b"\r").unwrap_or(&after)).is_some() {
             return None;
         }
         let from = gap.saturating_sub(MAX_LINE_BYTES);
         let before = bytes(from, gap)?;
-        let end = match before.iter().rposition(|byte| *byte == b'\n') {
+        let end = match last_line_end(&before) {
             // In UTF-16 a zero byte follows the line feed.
-            Some(last) if last + 2 >= before.len() => gap,
-            Some(last) => from + last as u64 + 1,
+            Some(end) if end + 1 >= before.len() => gap,
+            Some(end) => from + end as u64,
             None if from == 0 => 0,
             None => return None,
         };

@@ -39,7 +39,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use url::Url;
 
@@ -59,7 +59,7 @@ use self::fingerprint::{Checksum, ChecksumTracker};
 use self::state::{BatchEntry, LedgerState, ListedLines, Salt};
 use self::writer::LedgerWriter;
 use crate::error::{Error, Result};
-use crate::failpoint::reach;
+use crate::failpoint::{self, reach};
 use crate::sync::Mutex;
 
 /// Number of folder names to try in one place for the ledger of an interrupted run.
@@ -583,7 +583,7 @@ fn now() -> u64 {
 
 /// Milliseconds since 1970 (UTC).
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = failpoint::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     })

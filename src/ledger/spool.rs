@@ -33,6 +33,7 @@ use super::fingerprint::Checksum;
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::input::decompress::Decompressor;
+use crate::input::line_ends::last_line_end;
 
 const PREFIX: &str = "spool.";
 const HALF_PREFIX: &str = "half.";
@@ -171,7 +172,7 @@ impl Spool {
         let failed = |error| spool_error("read", path, &error);
         // A run that was killed while it moved the half line left it in both files.
         if let Some(half) = spool.half_path()
-            && let Some((_, line)) = half_line(path).map_err(failed)?
+            && let Some((_, line)) = half_line(path, false).map_err(failed)?
             && fs::read(&half).is_ok_and(|moved| line.starts_with(&moved))
         {
             remove(&half)?;
@@ -248,7 +249,7 @@ impl Spool {
             return Err(Error::stopped("no more of it is saved"));
         }
         if block.is_empty() {
-            return self.end();
+            return self.end(true);
         }
         let room = self.options.max_bytes.saturating_sub(self.length);
         let fitting = block.len().min(usize::try_from(room).unwrap_or(usize::MAX));
@@ -282,9 +283,10 @@ impl Spool {
         }
     }
 
-    /// Completes the spool: moves the half line at its end, and makes it read-only.
-    fn end(&mut self) -> Result<()> {
-        self.move_half_line()?;
+    /// Completes the spool: moves the half line at its end, and makes it read-only. `is_end` is
+    /// whether the source has ended, so that a `\r` at the end is a line end.
+    fn end(&mut self, is_end: bool) -> Result<()> {
+        self.move_half_line(is_end)?;
         let seal = || {
             let mut permissions = self.file.metadata()?.permissions();
             permissions.set_readonly(true);
@@ -297,12 +299,12 @@ impl Spool {
     }
 
     /// The half line is in its own file before it leaves this one.
-    fn move_half_line(&mut self) -> Result<()> {
+    fn move_half_line(&mut self, is_end: bool) -> Result<()> {
         let Some(half) = self.half_path() else {
             return Ok(());
         };
         let move_line = || -> io::Result<u64> {
-            let Some((position, line)) = half_line(&self.path)? else {
+            let Some((position, line)) = half_line(&self.path, is_end)? else {
                 return Ok(0);
             };
             let mut file = private_file().create_new(true).open(&half)?;
@@ -335,13 +337,14 @@ impl Spool {
         ))
     }
 
-    /// The spool is full. A compressed one can only be continued in the same file.
+    /// The spool is full. A compressed one, or one in UTF-16, can only be continued in the same file.
     fn limit_error(&mut self) -> Result<Error> {
-        let is_packed = is_packed(&self.path).map_err(|error| self.write_error(&error))?;
-        let advice = match is_packed {
+        let keeps_half_line =
+            keeps_half_line(&self.path).map_err(|error| self.write_error(&error))?;
+        let advice = match keeps_half_line {
             true => "raise --spool-max, then run again and",
             false => {
-                self.end()?;
+                self.end(false)?;
                 "run again and"
             }
         };
@@ -369,42 +372,49 @@ impl Spool {
 }
 
 /// Completes a spool that an earlier run left open. Compressed data stays open, because it may be
-/// truncated, and data whose half line cannot be moved.
+/// truncated, and data whose half line cannot be moved, such as UTF-16.
 ///
 /// The ledger must not look the spool up before: a fingerprint of the half line would no longer
 /// match.
 pub fn seal(path: &Path, options: SpoolOptions) -> Result<()> {
     let failed = |error| spool_error("read", path, &error);
-    if !options.moves_half_line || is_packed(path).map_err(failed)? {
+    if !options.moves_half_line || keeps_half_line(path).map_err(failed)? {
         return Ok(());
     }
-    Spool::resume(path, String::new(), options)?.append(b"")?;
+    Spool::resume(path, String::new(), options)?.end(false)?;
     match fs::metadata(path).map_err(failed)?.len() {
         0 => remove(path),
         _ => Ok(()),
     }
 }
 
-fn is_packed(path: &Path) -> io::Result<bool> {
-    Ok(Decompressor::new(File::open(path)?)?.is_compressed())
+/// Whether the bytes at the end of a spool are no line that can be read by itself.
+fn keeps_half_line(path: &Path) -> io::Result<bool> {
+    let mut data = Decompressor::new(File::open(path)?)?;
+    Ok(data.is_compressed() || data.has_utf16_bom()?)
 }
 
 /// The half line at the end of a spool, and its position. `None` if the spool ends with a whole
-/// line or is compressed, or if the half line is longer than [`MAX_HALF_LINE_BYTES`].
-fn half_line(path: &Path) -> io::Result<Option<(u64, Vec<u8>)>> {
+/// line, is compressed or is UTF-16, or if the half line is longer than [`MAX_HALF_LINE_BYTES`].
+/// A `\r` at the end is a line end only if `is_end`: otherwise `\n` may follow.
+fn half_line(path: &Path, is_end: bool) -> io::Result<Option<(u64, Vec<u8>)>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let from = length.saturating_sub(MAX_HALF_LINE_BYTES + 1);
     let mut end = vec![0; (length - from) as usize];
     file.read_exact_at(&mut end, from)?;
-    let start = match memchr::memrchr(b'\n', &end) {
-        Some(at) => at + 1,
+    let decided = match end.strip_suffix(b"\r") {
+        Some(before) if !is_end => before,
+        _ => &end,
+    };
+    let start = match last_line_end(decided) {
+        Some(start) => start,
         None if from == 0 => 0,
         None => return Ok(None),
     };
     let line = end.split_off(start);
     let is_half = (1..=MAX_HALF_LINE_BYTES).contains(&(line.len() as u64));
-    match !is_half || is_packed(path)? {
+    match !is_half || keeps_half_line(path)? {
         true => Ok(None),
         false => Ok(Some((from + start as u64, line))),
     }

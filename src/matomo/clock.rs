@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::failpoint;
+
 /// No answer had a date so far.
 const UNKNOWN: i64 = i64::MIN;
 /// A difference of so many seconds between the clocks is reported.
@@ -33,7 +35,7 @@ impl Default for ServerClock {
 impl ServerClock {
     /// Takes the date of an answer that has just arrived.
     pub fn set(&self, date: SystemTime) {
-        let offset = seconds(date) - seconds(SystemTime::now());
+        let offset = seconds(date) - seconds(failpoint::now());
         self.0.offset.store(offset, Relaxed);
     }
 
@@ -51,7 +53,7 @@ impl ServerClock {
 
     /// The time on the server, in seconds since 1970.
     pub fn now(&self) -> i64 {
-        self.at(SystemTime::now())
+        self.at(failpoint::now())
     }
 
     /// The time on the server at a time of this machine, in seconds since 1970.

@@ -6,7 +6,7 @@
 pub enum InvalidBytes {
     /// As U+FFFD, in text.
     Replaced,
-    /// As `%XX`, in URLs.
+    /// As `%XX`, in URLs, and control characters too.
     PercentEncoded,
 }
 
@@ -44,7 +44,10 @@ fn push_chunks(
     valid: impl Fn(&mut Vec<u8>, &[u8]),
 ) {
     for chunk in text.utf8_chunks() {
-        valid(out, chunk.valid().as_bytes());
+        match invalid {
+            InvalidBytes::PercentEncoded => push_without_controls(out, chunk.valid(), &valid),
+            InvalidBytes::Replaced => valid(out, chunk.valid().as_bytes()),
+        }
         match invalid {
             InvalidBytes::PercentEncoded => chunk
                 .invalid()
@@ -56,6 +59,19 @@ fn push_chunks(
             InvalidBytes::Replaced => {}
         }
     }
+}
+
+/// Appends a part of a URL, with control characters as `%XX`.
+fn push_without_controls(out: &mut Vec<u8>, text: &str, valid: impl Fn(&mut Vec<u8>, &[u8])) {
+    let mut rest = text;
+    while let Some((at, control)) = rest.char_indices().find(|(_, char)| char.is_control()) {
+        let (plain, after) = rest.split_at(at);
+        let (control, after) = after.split_at(control.len_utf8());
+        valid(out, plain.as_bytes());
+        control.bytes().for_each(|byte| push_percent(out, byte));
+        rest = after;
+    }
+    valid(out, rest.as_bytes());
 }
 
 /// Whether a text is ASCII that needs no escaping in JSON, as nearly all text in logs is. Reads
@@ -70,18 +86,18 @@ pub fn is_plain(text: &[u8]) -> bool {
     }
 }
 
-/// Nonzero if one of the bytes is a control character, `"`, `\` or not ASCII.
+/// Nonzero if one of the bytes is a control character, DEL included, `"`, `\` or not ASCII.
 fn odd_bits(word: [u8; 8]) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let word = u64::from_le_bytes(word);
     let below = |word: u64, least: u64| word.wrapping_sub(ONES * least) & !word & HIGH;
     let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    word & HIGH | below(word, 0x20) | is(b'"') | is(b'\\')
+    word & HIGH | below(word, 0x20) | is(b'"') | is(b'\\') | is(0x7f)
 }
 
 fn is_plain_byte(byte: u8) -> bool {
-    (0x20..0x80).contains(&byte) && byte != b'"' && byte != b'\\'
+    (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\'
 }
 
 /// Appends `text`, which is valid UTF-8, and escapes what JSON requires.
@@ -142,6 +158,13 @@ mod tests {
         let mut out = Vec::new();
         push_url(&mut out, b"/caf\xe9?\xc3\xa9");
         assert_eq!(out, "/caf%E9?é".as_bytes());
+    }
+
+    #[test]
+    fn control_characters_in_urls_are_percent_encoded() {
+        let mut out = Vec::new();
+        push_url(&mut out, b"/a\x01\t\"\x7f\xc2\x85\xe9");
+        assert_eq!(out, b"/a%01%09\\\"%7F%C2%85%E9");
     }
 
     #[test]

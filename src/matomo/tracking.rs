@@ -7,13 +7,13 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::format::Field;
-use crate::hit::{Hit, LoggedRequest};
+use crate::hit::{ClientAddress, Hit, LoggedRequest};
 use crate::hit_id::HitId;
 use crate::matomo::json;
 use crate::radio::{SessionRequest, SessionRequestKind};
 
 pub use members::NO_HOST;
-use members::{CustomVariables, IdAndDate, PagePath, is_rooted, origin, push_encoded, truncate};
+use members::{CustomVariables, IdAndDate, PagePath, origin, push_encoded, truncate};
 
 /// Bytes of a session's event that are repeated unshortened. Nothing that a browser sends exceeds
 /// it.
@@ -112,7 +112,7 @@ impl Writer {
         let request = hit.request;
         let request = LoggedRequest {
             host: request.host.map(shorten),
-            ip: shorten(request.ip),
+            scheme: request.scheme.map(shorten),
             path: shorten(request.path),
             query: shorten(request.query),
             referrer: shorten(request.referrer),
@@ -189,14 +189,15 @@ impl Writer {
         let url = url..out.len();
         out.extend_from_slice(b"\",\"urlref\":\"");
         json::push_url(out, truncate(request.referrer));
-        match &request.cid {
-            Some(cid) => {
-                out.extend_from_slice(b"\",\"cid\":\"");
-                out.extend_from_slice(cid);
-            }
-            None => {
+        match &request.address {
+            ClientAddress::Ip(address) => {
                 out.extend_from_slice(b"\",\"cip\":\"");
-                json::push_text(out, request.ip);
+                out.extend_from_slice(address);
+            }
+            // Without `cip`, Matomo takes the address of this machine.
+            ClientAddress::Id(digits) => {
+                out.extend_from_slice(b"\",\"cip\":\"0.0.0.0\",\"cid\":\"");
+                out.extend_from_slice(digits);
             }
         }
         out.extend_from_slice(b"\",\"ua\":\"");
@@ -273,13 +274,13 @@ impl Writer {
     }
 }
 
-/// The beginning of the requests for one site and host, up to the path in the URL.
+/// The beginning of the requests for one site, scheme and host, up to the path in the URL.
 #[derive(Debug)]
 struct RequestPrefix {
     /// Index of the site.
     site: u32,
+    scheme: Option<Vec<u8>>,
     host: Option<Vec<u8>>,
-    is_rooted: bool,
     text: Vec<u8>,
     /// Position of the URL in `text`.
     url_at: usize,
@@ -297,8 +298,8 @@ impl RequestPrefix {
         json::push_url(&mut text, &origin(request, site));
         Self {
             site: site.index,
+            scheme: request.scheme.map(<[u8]>::to_vec),
             host: request.host.map(<[u8]>::to_vec),
-            is_rooted: is_rooted(request),
             text,
             url_at,
         }
@@ -306,7 +307,7 @@ impl RequestPrefix {
 
     fn fits(&self, hit: &Hit) -> bool {
         self.site == hit.site.index
-            && self.is_rooted == is_rooted(hit.request)
+            && self.scheme.as_deref() == hit.request.scheme
             && self.host.as_deref() == hit.request.host
     }
 }

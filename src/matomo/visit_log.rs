@@ -1,7 +1,7 @@
 //! Asks Matomo which hits it has: reads its visitor log and looks for the identifiers of the hits
 //! (`pv_id`).
 //!
-//! Visits are selected by address. Matomo may store an address without its end, and does not say
+//! Visits are selected by address, or by visitor id if the log has no address. Matomo may store an address without its end, and does not say
 //! so, so a question names each form that the address may have, until an answer shows which form
 //! it is. See guide/guarantees.md, "Unconfirmed batches".
 
@@ -12,6 +12,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Days, NaiveDateTime};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Deserializer};
 use self::mask::AddressMask;
 use super::api::{Api, ApiError, VisitQuery, VisitRecord, segment_condition};
 use super::response;
+use crate::failpoint;
 use crate::hit_id::{self, HitId};
 use crate::sync::Mutex;
 
@@ -76,6 +78,8 @@ pub enum Presence {
 pub struct Witness<'a> {
     pub idsite: &'a str,
     pub address: IpAddr,
+    /// The `cid` of a hit without an address.
+    pub visitor: Option<&'a str>,
     /// Its date, in seconds since 1970.
     pub time: i64,
     pub pv_id: HitId,
@@ -156,6 +160,7 @@ pub struct VisitLog {
     api: Api,
     /// How the addresses of a site may be stored, after what was seen in this run.
     masks: Arc<Mutex<HashMap<String, BTreeSet<AddressMask>>>>,
+    has_shown: Arc<AtomicBool>,
     time_limit: Duration,
     /// The time from one question to the next.
     interval: Duration,
@@ -167,6 +172,7 @@ impl VisitLog {
         Self {
             api,
             masks: Arc::default(),
+            has_shown: Arc::default(),
             time_limit: TIME_LIMIT,
             interval: Duration::ZERO,
             next_question: Arc::default(),
@@ -211,6 +217,16 @@ impl VisitLog {
         Search::new(self).run(hits, sent_at)
     }
 
+    /// Notes that it has shown hits of an earlier run.
+    pub fn note_shown(&self) {
+        self.has_shown.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has shown hits of an earlier run.
+    pub fn has_shown(&self) -> bool {
+        self.has_shown.load(Ordering::Relaxed)
+    }
+
     /// The same visitor log, with at most this many questions a minute.
     pub fn throttled(self, questions: u32) -> Self {
         Self {
@@ -226,7 +242,7 @@ impl VisitLog {
     /// Matomo cannot be asked.
     pub fn find_witnesses(&self, witnesses: &[Witness]) -> Result<Vec<Presence>, LookupError> {
         let hits: Vec<SoughtHit> = witnesses.iter().map(SoughtHit::from).collect();
-        Search::new(self).run(&hits, SystemTime::now())
+        Search::new(self).run(&hits, failpoint::now())
     }
 
     fn ask(&self, query: &VisitQuery) -> Result<Vec<VisitRecord>, LookupError> {
@@ -287,11 +303,10 @@ impl SoughtHit {
                 (_, Some(_)) => ActionKind::Event,
                 _ => ActionKind::PageView,
             },
-            // Matomo accepts a `cid` of 16 hexadecimal digits.
-            visitor: hit.cid.clone().filter(|cid| {
-                let is_valid = cid.len() == 16 && cid.bytes().all(|b| b.is_ascii_hexdigit());
-                has_no_address && is_valid
-            }),
+            visitor: hit
+                .cid
+                .clone()
+                .filter(|cid| has_no_address && is_visitor_id(cid)),
             agent: hit.ua,
             may_have_other_address: hit.cip.is_none()
                 || hit.uid.is_some()
@@ -340,22 +355,24 @@ impl SoughtHit {
     }
 
     /// When Matomo may have stored it, if it was sent at `sent_at` for the first time and `now`
-    /// for the last. Matomo replaces a date in the future, and one of more than 20 years ago, by
-    /// the present.
-    fn windows(&self, sent_at: i64, now: i64) -> (Option<Window>, Option<Window>) {
+    /// for the last: at its own date, or in the present, by which Matomo replaces a date in the
+    /// future, and one of more than 20 years ago. The third is its own date as well, if it is in
+    /// the future only because the clock of this machine is behind.
+    fn windows(&self, sent_at: i64, now: i64) -> [Option<Window>; 3] {
         let own = self.own_window();
         let present = Window {
             first: sent_at.min(now) - CLOCK_SKEW,
             last: now,
         };
         let oldest = sent_at - MAX_AGE;
-        if self.time > sent_at - CLOCK_SKEW || self.time <= oldest - DAY {
+        if self.time > present.first || self.time <= oldest - DAY {
             // The present includes its own date, if that is just now.
-            (None, Some(present))
+            let future = (self.time > present.last).then_some(own);
+            [None, Some(present), future]
         } else if self.time <= oldest + DAY {
-            (Some(own), Some(present))
+            [Some(own), Some(present), None]
         } else {
-            (Some(own), None)
+            [Some(own), None, None]
         }
     }
 
@@ -395,8 +412,8 @@ impl From<&Witness<'_>> for SoughtHit {
             agent: String::new(),
             kind: ActionKind::PageView,
             user: None,
-            visitor: None,
-            may_have_other_address: false,
+            visitor: witness.visitor.map(str::to_owned),
+            may_have_other_address: witness.visitor.is_some(),
             url: None,
             time: witness.time,
             ahead: 0,
@@ -408,6 +425,11 @@ impl From<&Witness<'_>> for SoughtHit {
 fn valid_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.and_then(|text| text.parse().ok()))
+}
+
+/// Whether Matomo accepts a `cid`.
+pub fn is_visitor_id(cid: &str) -> bool {
+    cid.len() == 16 && cid.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 fn to_hit_id(text: &str) -> Option<HitId> {
@@ -459,6 +481,8 @@ struct Question<'a> {
     hits: Vec<&'a SoughtHit>,
     /// The addresses in the conditions, each with the masks that make it from one of the hits'.
     forms: HashMap<IpAddr, BTreeSet<AddressMask>>,
+    /// The hits that are selected by visitor id. They say nothing about addresses.
+    by_visitor: HashSet<HitId>,
     by_url: bool,
 }
 
@@ -483,24 +507,23 @@ impl<'a> Search<'a> {
         let clock = self.log.api.clock();
         let now = clock.now();
         let sent_at = clock.at(sent_at).min(now);
-        // Hits of the present are looked up last, since some of them are found before.
-        let mut groups: BTreeMap<(bool, &str), (Vec<&SoughtHit>, Window)> = BTreeMap::new();
+        // Hits of the present are looked up after the others, since some of them are found before.
+        let mut groups: BTreeMap<(usize, &str), (Vec<&SoughtHit>, Window)> = BTreeMap::new();
         for hit in hits {
-            let (own, present) = hit.windows(sent_at, now);
-            for (is_present, window) in [(false, own), (true, present)] {
+            for (place, window) in hit.windows(sent_at, now).into_iter().enumerate() {
                 let Some(window) = window else { continue };
                 let (hits, all) = groups
-                    .entry((is_present, &hit.idsite))
+                    .entry((place, &hit.idsite))
                     .or_insert_with(|| (Vec::new(), window));
                 hits.push(hit);
                 all.extend(window);
             }
         }
-        for ((is_present, idsite), (hits, window)) in groups {
+        for ((place, idsite), (hits, window)) in groups {
             let scope = Scope {
                 idsite,
                 window,
-                is_present,
+                is_present: place == 1,
             };
             self.search(scope, hits)?;
         }
@@ -648,7 +671,7 @@ impl<'a> Search<'a> {
                 && wanted.remove(&id)
             {
                 self.found.insert(id);
-                has_hit = true;
+                has_hit |= !question.by_visitor.contains(&id);
             }
         }
         let address = visit.ip.as_deref().and_then(|ip| ip.parse().ok());
@@ -680,6 +703,7 @@ impl<'a> Question<'a> {
         if let Some(visitor) = &hit.visitor {
             self.conditions
                 .insert(segment_condition("visitorId", "==", visitor));
+            self.by_visitor.insert(hit.pv_id);
             return;
         }
         for (address, mask) in hit

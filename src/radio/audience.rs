@@ -1,12 +1,12 @@
-//! Decides who is a listener: not the source client, the administrator or a relay
-//! (guide/listening.md, "Which lines"). Identifies a listener whose address the server hashes or
-//! masks.
+//! Decides who is a listener: not the source client, the administrator, a relay or a reader of
+//! playlists (guide/listening.md, "Which lines").
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::mount::{StreamServer, page};
 use crate::report::Reason;
 
 /// Who counts as a listener.
@@ -16,8 +16,23 @@ pub struct Audience {
     pub relays: Vec<Network>,
     /// `--minimum-listening`, in seconds.
     pub min_seconds: u64,
-    /// `--enable-icecast-admin`: keep lines of source clients and the server's own pages.
+    /// `--enable-icecast-admin`: keep lines that are no connections of listeners: those of source
+    /// clients, of the server's own pages and playlists, and of other methods.
     pub keep_admin: bool,
+    /// `--enable-relays`: a relay that only its user agent shows counts as a listener.
+    pub keep_relay_agents: bool,
+}
+
+/// What [`Audience::judge`] needs to know of a line.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientRequest<'a> {
+    pub server: StreamServer,
+    /// `None` if the format has no method.
+    pub method: Option<&'a [u8]>,
+    /// Without the query.
+    pub path: &'a [u8],
+    pub ip: &'a [u8],
+    pub user_agent: &'a [u8],
 }
 
 /// The client behind a line that is kept.
@@ -29,33 +44,39 @@ pub enum ClientRole {
     Admin,
 }
 
+impl ClientRequest<'_> {
+    /// Why this is no connection to a mount point. `None` if it is one.
+    fn no_connection(&self) -> Option<Reason> {
+        match self.method {
+            Some(b"SOURCE" | b"PUT") => Some(Reason::SourceClient),
+            Some(b"HEAD" | b"OPTIONS" | b"STATS") => Some(Reason::NoStream),
+            _ => page(self.server, self.path),
+        }
+    }
+
+    /// Whether this asks for a stream, whoever the client is.
+    pub fn is_connection(&self) -> bool {
+        self.no_connection().is_none()
+    }
+}
+
 impl Audience {
-    /// Judges a line before its duration is known. `method` is `None` if the format has no method.
-    /// `path` has no query.
+    /// Judges a line before its duration is known.
     ///
     /// # Errors
     ///
     /// The reason to drop the line.
-    pub fn judge(
-        &self,
-        method: Option<&[u8]>,
-        path: &[u8],
-        ip: &[u8],
-    ) -> Result<ClientRole, Reason> {
-        if self.is_relay(ip) {
+    pub fn judge(&self, request: &ClientRequest) -> Result<ClientRole, Reason> {
+        if self.is_relay(request.ip) {
             return Err(Reason::Relay);
         }
-        let reason = if matches!(method, Some(b"SOURCE" | b"PUT")) {
-            Reason::SourceClient
-        } else if is_admin_page(path) {
-            Reason::AdminPage
-        } else {
-            return Ok(ClientRole::Listener);
-        };
-        if self.keep_admin {
-            Ok(ClientRole::Admin)
-        } else {
-            Err(reason)
+        if !self.keep_relay_agents && is_relay_agent(request.user_agent) {
+            return Err(Reason::RelayAgent);
+        }
+        match request.no_connection() {
+            None => Ok(ClientRole::Listener),
+            Some(_) if self.keep_admin => Ok(ClientRole::Admin),
+            Some(reason) => Err(reason),
         }
     }
 
@@ -86,9 +107,25 @@ impl Audience {
     }
 }
 
-/// Matches `/admin/*` and `/status*.xsl`.
-fn is_admin_page(path: &[u8]) -> bool {
-    path.starts_with(b"/admin/") || (path.starts_with(b"/status") && path.ends_with(b".xsl"))
+/// Whether a user agent is that of a streaming server, which passes on the stream: `Icecast 2.4.4`,
+/// `icecast2`, `Steamcast/1.0`, `SHOUTcast DNAS/...`. A player may have such a word in its name.
+fn is_relay_agent(user_agent: &[u8]) -> bool {
+    let after = |name: &[u8]| {
+        let (begin, rest) = user_agent.split_at_checked(name.len())?;
+        begin.eq_ignore_ascii_case(name).then_some(rest)
+    };
+    if let Some(rest) = after(b"icecast").or_else(|| after(b"steamcast")) {
+        let version = rest.trim_ascii_start();
+        let version = version.strip_prefix(b"/").unwrap_or(version);
+        let is_kh = version.len() >= 3 && version[..3].eq_ignore_ascii_case(b"-kh");
+        return is_kh || version.first().is_none_or(u8::is_ascii_digit);
+    }
+    let is_dnas = |rest: &[u8]| {
+        let rest = rest.to_ascii_lowercase();
+        let mut names = ["dnas", "distributed network audio server"].iter();
+        names.any(|name| memchr::memmem::find(&rest, name.as_bytes()).is_some())
+    };
+    after(b"shoutcast").is_some_and(is_dnas)
 }
 
 /// An IP address or network, as in `--relay`.
@@ -127,39 +164,6 @@ fn canonical(network: IpNet) -> IpNet {
         .map_or(network, IpNet::V4)
 }
 
-/// The contents of a log's address field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAddress {
-    /// An IPv4 or IPv6 address.
-    Address,
-    /// `-` or empty.
-    Unknown,
-    /// A hash, a name or a masked address. It cannot be sent as `cip`, but it still identifies the
-    /// visitor, by this `cid`: hexadecimal digits, the same in every run.
-    Hidden([u8; CID_DIGITS]),
-}
-
-/// Hexadecimal digits of a `cid`, Matomo's visitor id.
-pub const CID_DIGITS: usize = 16;
-
-impl ClientAddress {
-    /// Reads the field as it is in the log.
-    pub fn read(ip: &[u8]) -> Self {
-        if ip.is_empty() || ip == b"-" {
-            return Self::Unknown;
-        }
-        if std::str::from_utf8(ip).is_ok_and(|text| text.parse::<IpAddr>().is_ok()) {
-            return Self::Address;
-        }
-        match ip.first_chunk::<CID_DIGITS>() {
-            Some(digits) if ip.iter().all(u8::is_ascii_hexdigit) => {
-                Self::Hidden(digits.map(|digit| digit.to_ascii_lowercase()))
-            }
-            _ => Self::Hidden(hexadecimal(stable_hash(ip.iter().copied()))),
-        }
-    }
-}
-
 /// FNV-1a, because it is the same in every run, version and machine.
 pub fn stable_hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
     bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -167,17 +171,8 @@ pub fn stable_hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
     })
 }
 
-fn hexadecimal(number: u64) -> [u8; CID_DIGITS] {
-    std::array::from_fn(|index| {
-        let digit = number >> (4 * (CID_DIGITS - 1 - index)) & 0xf;
-        b"0123456789abcdef"[digit as usize]
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn relays(networks: &[&str]) -> Audience {
@@ -187,13 +182,25 @@ mod tests {
         }
     }
 
+    const PLAYER: &[u8] = b"VLC/3.0.20 LibVLC/3.0.20";
+
+    fn request<'a>(method: Option<&'a str>, path: &'a str, ip: &'a str) -> ClientRequest<'a> {
+        ClientRequest {
+            server: StreamServer::Icecast,
+            method: method.map(str::as_bytes),
+            path: path.as_bytes(),
+            ip: ip.as_bytes(),
+            user_agent: PLAYER,
+        }
+    }
+
     fn is_relay(network: &str, ip: &str) -> bool {
-        let verdict = relays(&[network]).judge(Some(b"GET"), b"/live", ip.as_bytes());
+        let verdict = relays(&[network]).judge(&request(Some("GET"), "/live", ip));
         verdict == Err(Reason::Relay)
     }
 
     #[test]
-    fn source_clients_and_server_pages_are_not_listeners() {
+    fn source_clients_pages_and_other_methods_are_no_connections() {
         let dropping = Audience::default();
         let keeping = Audience {
             keep_admin: true,
@@ -202,43 +209,97 @@ mod tests {
         for (method, path, reason) in [
             ("SOURCE", "/live.mp3", Reason::SourceClient),
             ("PUT", "/live.mp3", Reason::SourceClient),
+            ("HEAD", "/live.mp3", Reason::NoStream),
+            ("OPTIONS", "/live.mp3", Reason::NoStream),
+            ("STATS", "/", Reason::NoStream),
+            ("GET", "/", Reason::WebFile),
+            ("GET", "/index.html", Reason::WebFile),
+            ("GET", "/live.m3u", Reason::Playlist),
             ("GET", "/admin/stats.xml", Reason::AdminPage),
             ("GET", "/admin/", Reason::AdminPage),
             ("GET", "/status.xsl", Reason::AdminPage),
-            ("GET", "/status2.xsl", Reason::AdminPage),
-            ("GET", "/status-json.xsl", Reason::AdminPage),
             ("POST", "/status_version.xsl", Reason::AdminPage),
         ] {
-            let judge = |audience: &Audience| {
-                audience.judge(Some(method.as_bytes()), path.as_bytes(), b"192.0.2.1")
-            };
-            assert_eq!(judge(&dropping), Err(reason), "{method} {path}");
-            assert_eq!(judge(&keeping), Ok(ClientRole::Admin), "{method} {path}");
+            let request = request(Some(method), path, "192.0.2.1");
+            assert_eq!(dropping.judge(&request), Err(reason), "{method} {path}");
+            assert_eq!(
+                keeping.judge(&request),
+                Ok(ClientRole::Admin),
+                "{method} {path}"
+            );
+            assert!(!request.is_connection());
         }
     }
 
     #[test]
     fn everyone_else_may_be_a_listener() {
         let audience = Audience::default();
-        for path in [
-            "/live.mp3",
-            "/adminradio",
-            "/admin",
-            "/live/admin/",
-            "/status",
-            "/status.mp3",
-            "/my/status.xsl",
-            "/",
-            "",
-        ] {
-            for method in [Some(&b"GET"[..]), Some(b"HEAD"), Some(b"source"), None] {
-                assert_eq!(
-                    audience.judge(method, path.as_bytes(), b"192.0.2.1"),
-                    Ok(ClientRole::Listener),
-                    "{path}"
-                );
+        for path in ["/live.mp3", "/adminradio", "/admin", "/status-quo.mp3"] {
+            for method in [
+                Some("GET"),
+                Some("POST"),
+                Some("source"),
+                Some("head"),
+                None,
+            ] {
+                let request = request(method, path, "192.0.2.1");
+                assert_eq!(audience.judge(&request), Ok(ClientRole::Listener), "{path}");
+                assert!(request.is_connection());
             }
         }
+    }
+
+    #[test]
+    fn user_agents_of_streaming_servers_are_those_of_relays() {
+        let verdict = |agent: &str, keep_relay_agents| {
+            let audience = Audience {
+                keep_relay_agents,
+                ..Audience::default()
+            };
+            audience.judge(&ClientRequest {
+                user_agent: agent.as_bytes(),
+                ..request(Some("GET"), "/live", "192.0.2.1")
+            })
+        };
+        for agent in [
+            "Icecast 2.4.4",
+            "Icecast 2.4.0-kh15",
+            "Icecast/2.5",
+            "icecast2",
+            "ICECAST",
+            "Icecast-KH 2.4",
+            "Icecast-kh",
+            "Steamcast/1.0",
+            "SHOUTcast DNAS/posix(linux x64) v2.6.1.777",
+            "Shoutcast/2.6 (DNAS)",
+            "SHOUTcast Distributed Network Audio Server/Linux v1.9.8",
+        ] {
+            assert_eq!(verdict(agent, false), Err(Reason::RelayAgent), "{agent}");
+            assert_eq!(verdict(agent, true), Ok(ClientRole::Listener), "{agent}");
+        }
+        for agent in [
+            "",
+            "-",
+            "IcecastPlayer/1.0",
+            "Icecast Radio/2",
+            "Icecast-Player",
+            "My Icecast 2.4.4",
+            "Steamcaster/1",
+            "SHOUTcast Radio/3.1 (iPhone)",
+            "WinampMPEG/5.9, Ultravox/2.1",
+            "StreamTheWorld/1.0",
+            "ice",
+        ] {
+            assert_eq!(verdict(agent, false), Ok(ClientRole::Listener), "{agent}");
+        }
+    }
+
+    #[test]
+    fn relays_of_the_options_are_dropped_even_if_other_relays_are_kept() {
+        let mut audience = relays(&["192.0.2.1"]);
+        audience.keep_relay_agents = true;
+        let request = request(None, "/live", "192.0.2.1");
+        assert_eq!(audience.judge(&request), Err(Reason::Relay));
     }
 
     #[test]
@@ -265,18 +326,10 @@ mod tests {
     fn all_relays_are_dropped_even_if_admin_lines_are_kept() {
         let mut audience = relays(&["192.0.2.1", "10.0.0.0/8"]);
         audience.keep_admin = true;
-        assert_eq!(
-            audience.judge(None, b"/admin/stats.xml", b"10.0.0.1"),
-            Err(Reason::Relay)
-        );
-        assert_eq!(
-            audience.judge(None, b"/live", b"192.0.2.1"),
-            Err(Reason::Relay)
-        );
-        assert_eq!(
-            audience.judge(None, b"/live", b"192.0.2.2"),
-            Ok(ClientRole::Listener)
-        );
+        let judge = |path, ip| audience.judge(&request(None, path, ip));
+        assert_eq!(judge("/admin/stats.xml", "10.0.0.1"), Err(Reason::Relay));
+        assert_eq!(judge("/live", "192.0.2.1"), Err(Reason::Relay));
+        assert_eq!(judge("/live", "192.0.2.2"), Ok(ClientRole::Listener));
     }
 
     #[test]
@@ -290,11 +343,11 @@ mod tests {
         ] {
             assert!(!is_relay("0.0.0.0/0", ip), "{ip}");
         }
-        assert!(
-            relays(&["0.0.0.0/0"])
-                .judge(None, b"/live", b"\xff\xfe")
-                .is_ok()
-        );
+        let garbled = ClientRequest {
+            ip: b"\xff\xfe",
+            ..request(None, "/live", "")
+        };
+        assert!(relays(&["0.0.0.0/0"]).judge(&garbled).is_ok());
     }
 
     #[test]
@@ -328,67 +381,9 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_recognized() {
-        for ip in [
-            "192.0.2.1",
-            "2001:db8::42",
-            "::1",
-            "::ffff:192.0.2.1",
-            "1234:5678:9abc:def0:1234:5678:9abc:def0",
-        ] {
-            assert_eq!(
-                ClientAddress::read(ip.as_bytes()),
-                ClientAddress::Address,
-                "{ip}"
-            );
-        }
-        assert_eq!(ClientAddress::read(b"-"), ClientAddress::Unknown);
-        assert_eq!(ClientAddress::read(b""), ClientAddress::Unknown);
-    }
-
-    #[test]
-    fn the_id_of_a_hashed_address_is_its_first_digits() {
-        assert_eq!(
-            ClientAddress::read(b"0123456789ABCDEFfedcba9876543210"),
-            ClientAddress::Hidden(*b"0123456789abcdef")
-        );
-        assert_eq!(
-            ClientAddress::read(b"ffffffffffffffff"),
-            ClientAddress::Hidden(*b"ffffffffffffffff")
-        );
-    }
-
-    #[test]
-    fn the_id_of_other_text_is_a_stable_hash() {
-        // The published test vectors of FNV-1a.
-        assert_eq!(
-            ClientAddress::read(b"foobar"),
-            ClientAddress::Hidden(*b"85944171f73967e8")
-        );
-        assert_eq!(
-            ClientAddress::read(b"a"),
-            ClientAddress::Hidden(*b"af63dc4c8601ec8c")
-        );
-        for ip in [
-            "192.0.2.*",
-            "deadbeef",
-            "radio.example.org",
-            "sha256:0123456789abcdef",
-            "_1",
-        ] {
-            assert!(
-                matches!(ClientAddress::read(ip.as_bytes()), ClientAddress::Hidden(_)),
-                "{ip}"
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_address_field_can_be_read(text in prop::collection::vec(any::<u8>(), 0..100)) {
-            if let ClientAddress::Hidden(cid) = ClientAddress::read(&text) {
-                prop_assert!(cid.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')));
-            }
-        }
+    fn the_hash_is_fnv_1a() {
+        // The published test vectors.
+        assert_eq!(stable_hash(*b"foobar"), 0x8594_4171_f739_67e8);
+        assert_eq!(stable_hash(*b"a"), 0xaf63_dc4c_8601_ec8c);
     }
 }

@@ -3,18 +3,20 @@
 //! Icecast writes a line when a listener leaves. [`ListenerLine`] reads it back into a
 //! [`Session`](session::Session), which becomes several requests for Matomo. SHOUTcast writes a
 //! line for each title, and [`Stitcher`] joins the titles of a listener to one session.
-//! [`Audience`] decides who counts as a listener, [`ClientAddress`] how to identify one, and
+//! [`Audience`] decides who counts as a listener, and [`mount_point`] names the stream.
 //! [`ListeningStats`] collects the figures of the summary.
 
 mod audience;
 mod distribution;
+mod mount;
 mod peak;
 mod report;
 mod session;
 mod stats;
 mod stitch;
 
-pub use audience::{Audience, CID_DIGITS, ClientAddress, ClientRole, Network, stable_hash};
+pub use audience::{Audience, ClientRequest, ClientRole, Network, stable_hash};
+pub use mount::{StreamServer, mount_point};
 pub use session::{ListenerLine, SessionRequest, SessionRequestKind};
 pub use stats::ListeningStats;
 pub use stitch::{Continuation, MemoryUse, Stitched, Stitcher};

@@ -30,6 +30,16 @@ pub struct ListeningReport {
     pub estimated: bool,
     /// Sessions of unknown length. No other figure includes them.
     pub no_duration: u64,
+    /// No other figure includes them.
+    pub relays: RelayReport,
+}
+
+/// The lines of relays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RelayReport {
+    /// Lines of connections to a stream.
+    pub lines: u64,
+    pub seconds: u64,
 }
 
 /// The figures of one mount point, or of several together (guide/listening.md, "Measures").
@@ -86,7 +96,7 @@ impl MountReport {
 impl ListeningReport {
     /// The whole part, to append to the summary. Empty if the log has no listeners.
     pub fn text(&self) -> String {
-        if self.all.sessions == 0 && self.no_duration == 0 {
+        if self.all.sessions == 0 && self.no_duration == 0 && self.relays.lines == 0 {
             return String::new();
         }
         let mut text = heading("Listening summary");
@@ -98,6 +108,15 @@ impl ListeningReport {
                 "\n    {} connections without usable duration \
                  (a page view alone, in no figure above)",
                 self.no_duration
+            );
+        }
+        if self.relays.lines > 0 {
+            let _ = writeln!(
+                text,
+                "\n    {} log lines of relays with {} hours \
+                 (in no figure above; --enable-relays counts those that --relay does not name)",
+                self.relays.lines,
+                hours(self.relays.seconds)
             );
         }
         self.write_days(&mut text);
@@ -285,6 +304,29 @@ Listening summary
         assert!(text.contains("    0 connections\n"), "{text}");
         assert!(
             text.contains("    1 connections without usable duration"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn relays_are_counted_with_their_hours_and_nowhere_else() {
+        let mut stats = collect(&[("/live", 0, 3600, 1)]);
+        let mut expected = stats.report();
+        stats.count_relay(9000);
+        stats.count_relay(0);
+        expected.relays = RelayReport {
+            lines: 2,
+            seconds: 9000,
+        };
+        assert_eq!(stats.report(), expected);
+        let line = "\n    2 log lines of relays with 2.50 hours (in no figure above; \
+                    --enable-relays counts those that --relay does not name)\n";
+        assert!(stats.report().text().contains(line));
+        let mut only_relays = ListeningStats::default();
+        only_relays.count_relay(3600);
+        let text = only_relays.report().text();
+        assert!(
+            text.contains("    0 connections\n\n    1 log lines of relays"),
             "{text}"
         );
     }

@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 
 use super::distribution::Distribution;
 use super::peak::PeakTracker;
-use super::report::{DayReport, ListeningReport, MountReport};
+use super::report::{DayReport, ListeningReport, MountReport, RelayReport};
 use super::session::Session;
 
 /// Number of a mount point: below [`MAX_MOUNTS`], [`OTHERS`] or [`ALL`]. Takes 10 bits.
@@ -45,6 +45,7 @@ pub struct ListeningStats {
     peaks: PeakTracker,
     days: DailySeconds,
     no_duration: u64,
+    relays: RelayReport,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,6 +72,12 @@ impl ListeningStats {
     /// Counts a session of unknown length.
     pub fn count_no_duration(&mut self) {
         self.no_duration = self.no_duration.saturating_add(1);
+    }
+
+    /// Counts a line of a relay, which is in no other figure. 0 seconds if its length is unknown.
+    pub fn count_relay(&mut self, seconds: u64) {
+        self.relays.lines = self.relays.lines.saturating_add(1);
+        self.relays.seconds = self.relays.seconds.saturating_add(seconds);
     }
 
     /// All figures so far. Takes half a second for a million sessions.
@@ -123,6 +130,7 @@ impl ListeningStats {
             days,
             estimated: self.distribution.is_estimated(),
             no_duration: self.no_duration,
+            relays: self.relays,
         }
     }
 

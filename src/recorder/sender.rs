@@ -17,7 +17,7 @@ use super::in_doubt::{Decision, HIDDEN_HITS, UNANSWERED_LOOKUPS};
 use super::read_back::ReadBack;
 use super::witness::WitnessChooser;
 use crate::error::{Error, Result};
-use crate::failpoint::reach;
+use crate::failpoint::{self, reach};
 use crate::matomo::api::ApiError;
 use crate::matomo::outcome::{Acknowledged, History, Outcome, classify};
 use crate::matomo::visit_log::Presence;
@@ -214,7 +214,7 @@ impl Sender {
         let had_success = server.acknowledged() > 0;
         let body = buffer.batch_body(&batch.requests, context.token.as_ref());
         let bytes = body.len();
-        let (sent_at, sent_at_date) = (Instant::now(), SystemTime::now());
+        let (sent_at, sent_at_date) = (Instant::now(), failpoint::now());
         let exchange = context.client.track(body);
         let elapsed = sent_at.elapsed();
         reach("after-answer");

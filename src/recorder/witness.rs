@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::buffer::Buffer;
 use crate::hit_id::HitId;
-use crate::matomo::visit_log::Witness;
+use crate::matomo::visit_log::{Witness, is_visitor_id};
 
 /// A visit shows its first 500 actions, and hits of an earlier run count among them.
 const MAX_EARLIER_HITS: u16 = 400;
@@ -127,7 +127,7 @@ impl WitnessChooser {
     }
 }
 
-/// Whether Matomo can be asked about a hit by its address, and has to have it.
+/// Whether Matomo can be asked about a hit by its address or `cid`, and has to have it.
 pub fn is_suitable(buffer: &Buffer, request: u32, left_out: impl Fn(IpAddr) -> bool) -> bool {
     suitability(buffer, request, &left_out) != Suitability::Unsuitable
 }
@@ -136,13 +136,16 @@ fn suitability(buffer: &Buffer, request: u32, left_out: &impl Fn(IpAddr) -> bool
     let json = buffer.json(request);
     if !buffer.group(request).has_hit_ids
         // The visit of a visitor known by an id may have another address.
-        || ["uid", "cid", "_id", "recMode", "ping"].iter().any(|name| member(json, name).is_some())
+        || ["uid", "_id", "recMode", "ping"].iter().any(|name| member(json, name).is_some())
         || !member(json, "rec").is_some_and(|rec| rec.starts_with(b"1") || rec.starts_with(b"\"1\""))
     {
         return Suitability::Unsuitable;
     }
+    let has_id = member(json, "cid").is_some();
     match address(json) {
-        Some(address) if !address.is_unspecified() && !left_out(address) => {}
+        // It is looked up by the `cid`.
+        Some(address) if address.is_unspecified() && has_id => {}
+        Some(address) if !address.is_unspecified() && !has_id && !left_out(address) => {}
         _ => return Suitability::Unsuitable,
     }
     let agent = member(json, "ua").unwrap_or_default();
@@ -207,6 +210,7 @@ fn network(json: &[u8]) -> Option<&[u8]> {
 pub struct SentHit {
     pub idsite: String,
     pub cip: IpAddr,
+    pub cid: Option<String>,
     #[serde(default)]
     pub ua: String,
     /// Its date, in UTC.
@@ -224,6 +228,7 @@ impl SentHit {
         Some(Witness {
             idsite: &self.idsite,
             address: self.cip,
+            visitor: self.cid.as_deref().filter(|cid| is_visitor_id(cid)),
             time: date.and_utc().timestamp(),
             pv_id: HitId::try_from(self.pv_id.as_bytes()).ok()?,
         })
@@ -331,6 +336,15 @@ mod tests {
             assert!(!is_suitable(&buffer, 0, left_out), "{unsuitable}");
             assert!(is_suitable(&buffer, 1, left_out));
         }
+    }
+
+    #[test]
+    fn a_hit_with_an_id_instead_of_an_address_is_a_witness() {
+        let json = hit("0.0.0.0", BROWSER, r#","cid":"0123456789abcdef""#);
+        assert!(is_suitable(&buffer(&[(1, json.clone())]), 0, |_| true));
+        let sent = SentHit::parse(json.as_bytes()).unwrap();
+        let visitor = sent.witness().and_then(|witness| witness.visitor);
+        assert_eq!(visitor, Some("0123456789abcdef"));
     }
 
     #[test]

@@ -55,10 +55,12 @@ pub enum Count {
     Resent,
     /// Also counted: downloads, including those that a later filter drops.
     Downloads,
+    /// Also counted: accepted without an address, so the visitor has an id instead.
+    NoAddress,
 }
 
 /// All variants, in the order of their declaration, each with a text to follow a number.
-const COUNTS: [(Count, &str); Count::Downloads as usize + 1] = [
+const COUNTS: [(Count, &str); Count::NoAddress as usize + 1] = [
     (Count::Read, "lines read"),
     (Count::Header, "header lines"),
     (Count::Skipped, "skipped"),
@@ -78,6 +80,7 @@ const COUNTS: [(Count, &str); Count::Downloads as usize + 1] = [
     (Count::Unsent, "not yet sent"),
     (Count::Resent, "sent again"),
     (Count::Downloads, "downloads"),
+    (Count::NoAddress, "without an address"),
 ];
 
 impl Count {
@@ -113,7 +116,10 @@ impl Count {
 
     /// Whether this is a final outcome of a line.
     fn is_outcome(self) -> bool {
-        !matches!(self, Self::Read | Self::Resent | Self::Downloads)
+        !matches!(
+            self,
+            Self::Read | Self::Resent | Self::Downloads | Self::NoAddress
+        )
     }
 }
 
@@ -132,6 +138,7 @@ pub enum Reason {
     /// Too long ago: Matomo would replace it.
     DateTooOld,
     NotTracking,
+    NoPage,
     PathExcluded,
     PathNotIncluded,
     HostExcluded,
@@ -140,9 +147,15 @@ pub enum Reason {
     TooNew,
     SourceClient,
     AdminPage,
+    Playlist,
+    WebFile,
+    /// `HEAD` and other methods that get no stream.
+    NoStream,
     Relay,
+    RelayAgent,
     TooShort,
     HttpError,
+    NoRequest,
     HttpRedirect,
     NoSite,
     Hostname,
@@ -179,6 +192,10 @@ impl Reason {
                 Invalid,
                 "invalid: not a tracking request (--replay-tracking)",
             ),
+            Self::NoPage => (
+                Filtered,
+                "filtered: request to the server or for a tunnel, not for a page (OPTIONS *, CONNECT)",
+            ),
             Self::PathExcluded => (Filtered, "filtered: path matches --exclude-path"),
             Self::PathNotIncluded => (Filtered, "filtered: path matches no --include-path"),
             Self::HostExcluded => (Filtered, "filtered: host is in --exclude-host"),
@@ -193,12 +210,30 @@ impl Reason {
                 Filtered,
                 "filtered: admin or status page (imported with --enable-icecast-admin)",
             ),
+            Self::Playlist => (
+                Filtered,
+                "filtered: playlist (imported with --enable-icecast-admin)",
+            ),
+            Self::WebFile => (
+                Filtered,
+                "filtered: web page or web file of the streaming server \
+                 (imported with --enable-icecast-admin)",
+            ),
+            Self::NoStream => (
+                Filtered,
+                "filtered: HEAD, OPTIONS or STATS request (imported with --enable-icecast-admin)",
+            ),
             Self::Relay => (Filtered, "filtered: address is in --relay"),
+            Self::RelayAgent => (
+                Filtered,
+                "filtered: user agent of a relay (imported with --enable-relays)",
+            ),
             Self::TooShort => (Filtered, "filtered: shorter than --minimum-listening"),
             Self::HttpError => (
                 HttpErrors,
                 "HTTP error (imported with --enable-http-errors)",
             ),
+            Self::NoRequest => (HttpErrors, "not an HTTP request (never imported)"),
             Self::HttpRedirect => (
                 HttpRedirects,
                 "HTTP redirect (imported with --enable-http-redirects)",

@@ -79,7 +79,7 @@ impl SummaryInput<'_> {
             (Count::Imported, "requests imported successfully"),
             (Count::Downloads, "requests were downloads"),
         ];
-        let problems = [
+        let others = [
             (Count::Refused, "requests refused by the server"),
             (Count::Lost, "requests lost by the server"),
             (
@@ -91,9 +91,13 @@ impl SummaryInput<'_> {
                 "requests in doubt: not sent again, perhaps not imported",
             ),
             (Count::Unsent, "requests not yet sent"),
+            (
+                Count::NoAddress,
+                "lines without an address: their visitors have an id instead",
+            ),
         ];
-        let problems = problems.into_iter().filter(|(count, _)| total(*count) > 0);
-        for (count, words) in certain.into_iter().chain(problems) {
+        let others = others.into_iter().filter(|(count, _)| total(*count) > 0);
+        for (count, words) in certain.into_iter().chain(others) {
             line(text, 1, total(count), words);
         }
         let files = self.account.files();

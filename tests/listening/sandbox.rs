@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{icecast, rows};
+use super::{PLAYER, icecast, rows};
 use crate::support::folder::fixture;
 use crate::support::{Ended, Folder, Program};
 
@@ -147,6 +147,40 @@ fn only_listeners_count_in_a_detected_log() {
     assert_eq!(stored_listening(&folder), only);
     let unmeasured = "1 connections without usable duration";
     assert!(listening_summary(&ended).contains(unmeasured), "{ended}");
+}
+
+#[test]
+fn one_mount_point_has_one_row_and_relays_have_none() {
+    let relay = |seconds: i64| {
+        icecast("192.0.2.9", 7200, "/live", seconds).replace(PLAYER, "Icecast 2.4.4")
+    };
+    let log = [
+        icecast("192.0.2.1", 7200, "/live", 60),
+        icecast("192.0.2.2", 7200, "//live/;?x", 60),
+        icecast("192.0.2.3", 7200, "/live;stream.mp3", 60),
+        icecast("192.0.2.4", 7200, "/live.m3u", 60),
+        icecast("192.0.2.5", 7200, "/", 60),
+        icecast("192.0.2.6", 7200, "/live", 60).replace("GET", "HEAD"),
+        relay(5400),
+        relay(3600),
+        relay(3600).replace("/live", "/status-json.xsl"),
+    ];
+    let live = |figures| BTreeMap::from([("/live".to_owned(), figures)]);
+    let (without_relays, with_relays) = (live((3, 180, 3)), live((5, 9180, 4)));
+    for args in ["", "--log-format-name=icecast2"] {
+        let folder = Folder::with_log(log.concat());
+        let ended = import(&folder, args);
+        assert_eq!(printed_listening(&ended), without_relays);
+        assert_eq!(stored_listening(&folder), without_relays);
+        let relays = "\n    2 log lines of relays with 2.50 hours (";
+        assert!(listening_summary(&ended).contains(relays), "{ended}");
+
+        let folder = Folder::with_log(log.concat());
+        let ended = import(&folder, &format!("--enable-relays {args}"));
+        assert_eq!(printed_listening(&ended), with_relays);
+        assert_eq!(stored_listening(&folder), with_relays);
+        assert!(!listening_summary(&ended).contains("relays"), "{ended}");
+    }
 }
 
 #[test]

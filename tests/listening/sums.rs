@@ -1,4 +1,5 @@
-//! For any log, the sum of the event values equals the seconds of the summary and of the log.
+//! For any log, the sum of the event values equals the seconds of the summary and of the log, and
+//! the hours of relays are counted apart.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -19,6 +20,8 @@ struct Line {
     agent: &'static str,
     duration: String,
 }
+
+const RELAY: &str = "Icecast/2.4.4";
 
 /// 30 days in seconds.
 const MAX_SESSION_SECONDS: i64 = 30 * 86_400;
@@ -54,11 +57,20 @@ fn line() -> impl Strategy<Value = Line> {
             ),
             end,
             select(&["GET", "GET", "GET", "GET", "HEAD", "SOURCE"][..]),
-            select(&["/live.mp3", "/jazz", "/jazz?x=1", "/status.xsl", "/"][..]),
+            select(
+                &[
+                    "/live.mp3",
+                    "/jazz",
+                    "//jazz/;?x=1",
+                    "/status.xsl",
+                    "/live.m3u",
+                    "/",
+                ][..],
+            ),
         ),
         (
             select(&["200", "200", "200", "206", "304", "302", "404"][..]),
-            select(&["VLC", "Winamp", "curl"][..]),
+            select(&["VLC", "Winamp", "curl", RELAY][..]),
             duration(),
         ),
     )
@@ -105,25 +117,36 @@ impl Line {
         format!("{address} - {end} {mount} {status} {agent} 5 {duration} 128\n")
     }
 
-    /// The seconds of the session, or 0 if it does not count. SHOUTcast logs have no method.
-    fn seconds(&self, has_method: bool) -> u64 {
-        let listens = matches!(self.status, "200" | "206")
-            && self.agent != "curl"
-            && self.mount != "/status.xsl"
-            && (!has_method || self.method == "GET");
+    /// Whether the line is that of a connection to a stream. SHOUTcast logs have no method, and
+    /// SHOUTcast streams from `/`.
+    fn connects(&self, is_shoutcast: bool) -> bool {
+        matches!(self.status, "200" | "206")
+            && !matches!(self.mount, "/status.xsl" | "/live.m3u")
+            && (is_shoutcast || (self.method == "GET" && self.mount != "/"))
+    }
+
+    /// The seconds of the line, or 0 if they cannot be used.
+    fn seconds(&self) -> u64 {
         let whole = self.duration.split('.').next().unwrap();
         let seconds = whole.parse::<i64>().unwrap_or(-1);
         let usable = (0..=MAX_SESSION_SECONDS).contains(&seconds) && self.end - seconds >= EARLIEST;
-        if listens && usable {
-            seconds.unsigned_abs()
-        } else {
-            0
-        }
+        if usable { seconds.unsigned_abs() } else { 0 }
     }
 }
 
-/// Imports the log, and checks the seconds that were sent and those of the summary.
-fn check_sums(log: String, args: &str, seconds: u64) -> Result<(), TestCaseError> {
+/// Imports the log, and checks the seconds that were sent and those of the summary. `connections`
+/// are the lines of listeners, bots and relays.
+fn check_sums<'l>(
+    log: String,
+    args: &str,
+    connections: impl Iterator<Item = &'l Line> + Clone,
+) -> Result<(), TestCaseError> {
+    let listeners = connections.clone();
+    let listeners = listeners.filter(|line| !matches!(line.agent, RELAY | "curl"));
+    let seconds: u64 = listeners.map(Line::seconds).sum();
+    let relays = connections.filter(|line| line.agent == RELAY);
+    let relays = relays.map(Line::seconds).collect::<Vec<_>>();
+    let relay_hours = relays.iter().sum::<u64>() as f64 / 3600.0;
     let sandbox = sandbox();
     let ended = Program::new(&Folder::with_log(log))
         .to(&sandbox)
@@ -134,6 +157,16 @@ fn check_sums(log: String, args: &str, seconds: u64) -> Result<(), TestCaseError
     let summary = rows(&ended.out).last().map_or(0, |all| all.seconds);
     let sent = seconds_sent(&stored(&sandbox));
     prop_assert_eq!((sent, summary), (seconds, seconds), "{}", ended);
+    let relay_line = format!(
+        "\n    {} log lines of relays with {relay_hours:.2} hours (",
+        relays.len()
+    );
+    prop_assert_eq!(
+        ended.out.contains(&relay_line),
+        !relays.is_empty(),
+        "{}",
+        ended
+    );
     Ok(())
 }
 
@@ -142,16 +175,16 @@ proptest! {
 
     #[test]
     fn sums_of_any_icecast_log_agree(lines in prop::collection::vec(line(), 1..40), recorders in 1..4) {
-        let seconds = lines.iter().map(|line| line.seconds(true)).sum();
+        let connections = lines.iter().filter(|line| line.connects(false));
         let log = lines.iter().map(Line::icecast).collect();
-        check_sums(log, &format!("--log-format-name=icecast2 --recorders={recorders}"), seconds)?;
+        check_sums(log, &format!("--log-format-name=icecast2 --recorders={recorders}"), connections)?;
     }
 
     #[test]
     fn sums_of_any_shoutcast_log_agree(lines in prop::collection::vec(line(), 1..40), payload in 1..20) {
-        let seconds = lines.iter().map(|line| line.seconds(false)).sum();
+        let connections = lines.iter().filter(|line| line.connects(true));
         let log = SHOUTCAST_HEADER.to_owned() + &lines.iter().map(Line::shoutcast).collect::<String>();
-        check_sums(log, &format!("--log-format-name=shoutcast --recorder-max-payload-size={payload}"), seconds)?;
+        check_sums(log, &format!("--log-format-name=shoutcast --recorder-max-payload-size={payload}"), connections)?;
     }
 }
 

@@ -394,3 +394,42 @@ fn a_copy_that_is_still_being_made_is_not_imported() {
     world.import("access.log access.log.1").exits(0);
     assert_each_once(&world.sandbox, 0..1010);
 }
+
+#[test]
+fn a_line_end_that_is_written_in_two_pieces_is_one() {
+    for end in ["\r", "\r\n", "\n"] {
+        let world = world();
+        let text = log(0..6, A_DAY).replace('\n', end);
+        for length in 1..=text.len() {
+            let is_next_to_end = |at: usize| text.as_bytes()[..at].ends_with(b"\r");
+            if is_next_to_end(length) || is_next_to_end(length - 1) || length == text.len() {
+                world.folder.write("access.log", &text[..length]);
+                let ended = world.import("access.log").exits(0);
+                assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
+            }
+        }
+        // A carriage return at the end is no line end yet.
+        let complete = if end == "\r" { 5 } else { 6 };
+        assert_each_once(&world.sandbox, 0..complete);
+    }
+}
+
+#[test]
+fn the_hole_of_a_truncated_log_costs_no_line() {
+    let world = world();
+    world.folder.write("access.log", log(0..A_DAY, A_DAY));
+    world.import("access.log").exits(0);
+    // The writer keeps its position.
+    let file = fs::File::create(world.folder.file("access.log")).unwrap();
+    let mut position = 100_000;
+    for lines in [
+        log(A_DAY..2 * A_DAY, A_DAY),
+        log(2 * A_DAY..3 * A_DAY, A_DAY),
+    ] {
+        std::os::unix::fs::FileExt::write_all_at(&file, lines.as_bytes(), position).unwrap();
+        position += lines.len() as u64;
+        let ended = world.import("access.log").exits(0);
+        assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
+    }
+    assert_each_once(&world.sandbox, 0..3 * A_DAY);
+}

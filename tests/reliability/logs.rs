@@ -6,7 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::numbered::line;
+use super::numbered::line_since;
 use crate::support::folder::gzip;
 
 /// Lines in a day.
@@ -28,6 +28,8 @@ pub struct Logs {
     rest: Option<(usize, String)>,
     rotated: Vec<Log>,
     next: usize,
+    /// The time of the first line.
+    since: i64,
     /// The beginning of each log.
     heading: String,
     /// Lines that were deleted, perhaps before they were read.
@@ -35,8 +37,9 @@ pub struct Logs {
 }
 
 impl Logs {
-    pub fn new(folder: &Path, heading: String) -> Self {
+    pub fn new(folder: &Path, since: i64, heading: String) -> Self {
         Self {
+            since,
             heading,
             folder: folder.to_owned(),
             current: Log::default(),
@@ -67,7 +70,7 @@ impl Logs {
     pub fn append(&mut self, count: u64) {
         self.finish_line();
         for _ in 0..count {
-            self.write(&line(self.next, A_DAY));
+            self.write(&line_since(self.since, self.next, A_DAY));
             self.current.numbers.push(self.next);
             self.next += 1;
         }
@@ -76,7 +79,7 @@ impl Logs {
     /// Writes a part of a line.
     pub fn append_part(&mut self, percent: u64) {
         self.finish_line();
-        let whole = line(self.next, A_DAY);
+        let whole = line_since(self.since, self.next, A_DAY);
         let cut = 1 + (whole.len() - 2) * percent as usize / 100;
         self.write(&whole[..cut]);
         self.rest = Some((self.next, whole[cut..].to_owned()));

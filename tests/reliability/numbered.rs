@@ -9,15 +9,20 @@ use chrono::{DateTime, TimeDelta};
 use crate::support::logs::AGENT;
 
 /// The first second of the first day.
-const BEGIN: i64 = 1_714_521_600;
+pub const BEGIN: i64 = 1_714_521_600;
 /// The number of addresses.
 const VISITORS: usize = 97;
 
 /// The line with this number and its line end, in format ncsa_extended. Each day has `a_day` lines.
 pub fn line(number: usize, a_day: usize) -> String {
+    line_since(BEGIN, number, a_day)
+}
+
+/// The same, with another first second.
+pub fn line_since(begin: i64, number: usize, a_day: usize) -> String {
     let (day, within) = (number / a_day, number % a_day);
     let second = 86_400 * day + 86_399 * within / a_day;
-    let time = DateTime::from_timestamp(BEGIN, 0).unwrap() + TimeDelta::seconds(second as i64);
+    let time = DateTime::from_timestamp(begin, 0).unwrap() + TimeDelta::seconds(second as i64);
     // Adjacent lines have different addresses.
     let visitor = number * 31 % VISITORS;
     format!(

@@ -123,6 +123,49 @@ fn a_line_that_is_cut_between_two_pipes_is_imported_once() {
 }
 
 #[test]
+fn lines_that_end_in_a_carriage_return_are_imported_once_wherever_a_pipe_is_cut() {
+    let world = World::new(Duration::ZERO);
+    let text = log(0..60, 60).replace('\n', "\r");
+    let line = text.find('\r').unwrap() + 1;
+    let mut rest = text.as_str();
+    // The last byte of a pipe may be the end of its line.
+    for length in [20, line - 20, line, 500, 1, 1000, 0, 333, text.len()] {
+        let (now, later) = rest.split_at(length.min(rest.len()));
+        let ended = piped(&world, "", now).exits(0);
+        assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
+        assert_eq!(world.spooled(), None, "{ended}");
+        rest = later;
+    }
+    assert_each_once(&world.sandbox, 0..60);
+}
+
+#[test]
+fn a_killed_run_that_saved_half_of_a_line_end_is_resumed() {
+    let text = log(0..60, 60).replace('\n', "\r\n");
+    let (at, _) = text.match_indices('\n').nth(20).unwrap();
+    let (first, second) = text.split_at(at);
+    let world = World::new(Duration::ZERO);
+    killed(&world, first);
+    let ended = piped(&world, "", second).exits(0);
+    assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
+    assert_each_once(&world.sandbox, 0..60);
+    assert_eq!(world.spooled(), None);
+}
+
+#[test]
+fn a_pipe_in_utf16_ends_with_its_last_line() {
+    let text = format!("\u{feff}{}", log(0..60, 60));
+    for text in [&text as &str, text.trim_end()] {
+        let world = World::new(Duration::ZERO);
+        let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let ended = piped(&world, "", &bytes).exits(0);
+        assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
+        assert_eq!(world.spooled(), None, "{ended}");
+        assert_each_once(&world.sandbox, 0..60);
+    }
+}
+
+#[test]
 fn the_half_line_of_a_pipe_that_could_not_be_sent_is_continued() {
     let args = "--retry-max-attempts=1 --recorder-max-payload-size=5 --keep-order";
     let world = World::new(Duration::ZERO).args(args);

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 use super::numbered::{assert_each_once, line, log, stored as stored_numbers};
 use super::world::{World, assert_adds_up};
+use crate::support::Program;
 use crate::support::clock::{LONGEST, until};
 use crate::support::logs::AGENT;
 use crate::support::stored::options;
@@ -18,20 +19,30 @@ const A_DAY: usize = 50;
 /// A run that is killed while the server, which has this fault, works on the first batch of a log
 /// with 30 lines.
 fn killed(fault: Fault, timeout: f64) -> World {
+    let world = faulty(fault, timeout);
+    world.folder.write("access.log", log(0..30, A_DAY));
+    kill(&world, world.program().arg("access.log"));
+    world
+}
+
+/// A server with this fault, and batches of ten lines.
+fn faulty(fault: Fault, timeout: f64) -> World {
     let world = World::faulty(Faults {
         script: vec![Some(fault)],
         ..Faults::default()
     });
     let args = format!("--recorders=1 --recorder-max-payload-size=10 --request-timeout={timeout}");
-    let world = world.args(&args);
-    world.folder.write("access.log", log(0..30, A_DAY));
+    world.args(&args)
+}
+
+/// Kills the program while the server works on its first batch.
+fn kill(world: &World, program: Program) {
     let calls = world.calls();
-    let mut running = world.program().arg("access.log").start();
+    let mut running = program.start();
     // The site, and the batch.
     assert!(until(LONGEST, || world.calls() >= calls + 2));
     running.signal(Signal::KILL);
     assert!(until(LONGEST, || running.has_ended()));
-    world
 }
 
 /// The batch is stored, but its response never comes.
@@ -75,6 +86,40 @@ fn missing_hits_of_a_killed_run_are_looked_up_once_more_before_they_are_sent_aga
     world.import("access.log").exits(0);
     assert!(world.sandbox.wait_idle(LONGEST));
     assert_each_once(&world.sandbox, 0..30);
+}
+
+#[test]
+fn a_clock_that_is_years_behind_the_log_doubles_nothing() {
+    for set_right in [false, true] {
+        let world = faulty(stored(), 0.5);
+        world.folder.write("access.log", log(0..30, A_DAY));
+        world
+            .folder
+            .write("clock", (-20 * 366 * 86_400).to_string());
+        let program = || {
+            world
+                .program()
+                .env("IMPORT_LOGS_CLOCK", "clock")
+                .arg("access.log")
+        };
+        kill(&world, program());
+        if set_right {
+            world.folder.write("clock", "0");
+        }
+        assert_adds_up(program().run()).exits(0);
+        assert_each_once(&world.sandbox, 0..30);
+    }
+}
+
+#[test]
+fn a_line_that_matomo_loses_while_it_works_for_a_killed_run_is_sent_again() {
+    let world = faulty(Fault::CommitLate(Duration::from_millis(700)), 1.5);
+    world.folder.write("access.log", log(0..10, A_DAY));
+    kill(&world, world.program().arg("access.log"));
+    // The only line of this run, and of another day.
+    world.folder.write("other.log", line(A_DAY, A_DAY));
+    world.import("access.log other.log").exits(0);
+    assert_each_once(&world.sandbox, (0..10).chain([A_DAY]));
 }
 
 #[test]

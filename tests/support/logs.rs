@@ -31,6 +31,11 @@ pub fn log_of(lines: usize, visitors: usize) -> String {
     (0..lines).map(|number| line(number, visitors)).collect()
 }
 
+/// The lines of [`log_of`], with names for the addresses.
+pub fn named(lines: usize, visitors: usize) -> String {
+    log_of(lines, visitors).replace("10.0.", "client-")
+}
+
 /// A line of the format common_complete.
 pub fn hosted(host: &str, number: usize) -> String {
     format!("{host} {}", line(number, 25))

@@ -1,12 +1,14 @@
 //! Reads JSON as logs contain it.
 //!
 //! Some servers depart from the standard, and their lines must not be lost: strings may contain
-//! bytes that are not UTF-8, raw control characters, and nginx's `\xHH` (that byte); a lone
-//! surrogate becomes U+FFFD; `NaN` and `Infinity` are numbers, as in Python. The rest of the
+//! bytes that are not UTF-8, raw control characters, and nginx's `\xHH` (that byte, in Latin-1 if
+//! such bytes are not UTF-8); a lone surrogate becomes U+FFFD; `NaN` and `Infinity` are numbers, as in Python. The rest of the
 //! grammar is enforced. Nothing recurses, so deep nesting needs no stack.
 
 use bumpalo::Bump;
 use memchr::{memchr, memchr2};
+
+use crate::format::escapes::latin_1_as_utf_8;
 
 /// The value of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -363,5 +365,5 @@ fn unescape<'a>(raw: &'a [u8], arena: &'a Bump) -> Option<&'a [u8]> {
         }
     }
     write(cursor.rest());
-    Some(&buffer[..length])
+    Some(latin_1_as_utf_8(&buffer[..length], arena))
 }

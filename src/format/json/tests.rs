@@ -269,6 +269,20 @@ fn detection_recognizes_each_format_by_its_keys() {
     }
     let other = br#"{"msg": "started", "level": "info", "time": "2024-05-14T11:39:31Z"}"#;
     assert!(!recognizes("traefik_json", other));
+    let old = CADDY[0]
+        .replace(
+            r#""remote_ip": "203.0.113.1", "client_ip": "203.0.113.9""#,
+            r#""remote_addr": "203.0.113.9:5""#,
+        )
+        .replace(r#", "resp_headers": {"Server": ["Caddy"]}"#, "");
+    assert!(
+        recognizes("caddy_json", old.as_bytes()),
+        "before version 2.5"
+    );
+    assert_eq!(
+        field("caddy_json", &old, "ip").as_deref(),
+        Some("203.0.113.9:5")
+    );
     assert!(
         !recognizes("nginx_json", NGINX[1].as_bytes()),
         "the line has no referrer"
@@ -319,17 +333,26 @@ fn strings_are_unescaped() {
 }
 
 #[test]
-fn bytes_that_are_not_utf8_are_kept() {
+fn bytes_that_are_not_utf8_are_kept_and_escaped_ones_are_latin_1() {
     let wanted = Wanted::default();
     let (format, arena) = (format("nginx_json", &wanted), Bump::new());
-    for line in [
-        &b"{\"ip\": \"1\", \"path\": \"/\xe9\", \"status\": 200, \"date\": \"2024\", \"n\": \"\xff\"}"[..],
-        br#"{"ip": "1", "path": "/\xE9", "status": 200, "date": "2024", "n": "\xff\u0041"}"#,
-        b"{\"\xe9\": {\"\xe9\": \"\xe9\\xE9\"}, \"ip\": \"1\", \"path\": \"/\xe9\", \"status\": 200, \"date\": \"2\"}",
+    for (line, path) in [
+        (
+            &b"{\"ip\": \"1\", \"path\": \"/\xe9\", \"status\": 200, \"date\": \"2024\", \"n\": \"\xff\"}"[..],
+            &b"/\xe9"[..],
+        ),
+        (
+            br#"{"ip": "1", "path": "/\xE9", "status": 200, "date": "2024", "n": "\xff\u0041"}"#,
+            "/é".as_bytes(),
+        ),
+        (
+            b"{\"\xe9\": {\"\xe9\": \"\xe9\\xE9\"}, \"ip\": \"1\", \"path\": \"/\xe9\", \"status\": 200, \"date\": \"2\"}",
+            b"/\xe9",
+        ),
     ] {
         let mut record = Record::default();
         assert_eq!(format.parse(line, &arena, &mut record), Fit::Record);
-        assert_eq!(record.get(Field::Path), Some(&b"/\xe9"[..]));
+        assert_eq!(record.get(Field::Path), Some(path));
     }
 }
 

@@ -9,7 +9,10 @@ use memchr::memchr_iter;
 use super::dialect::Dialect;
 use super::{FieldRegex, W3cOptions, is_blank, python_over_bytes};
 use crate::format::custom::{LineText, PythonRegex};
-use crate::format::{Field, Record};
+use crate::format::{Field, Record, is_absent};
+
+/// The group of a column of addresses that counts where another one has no value.
+const FALLBACK_ADDRESS: &str = "fallback_ip";
 
 /// No server writes more columns.
 const MAX_COLUMNS: usize = 1000;
@@ -36,6 +39,8 @@ enum ColumnSource {
 #[derive(Debug)]
 enum Captured {
     Field(Field),
+    /// The field, if its own column has no value.
+    Fallback(Field),
     /// A custom variable needs it.
     Wanted(String),
     Unwanted,
@@ -53,7 +58,8 @@ impl LogColumns {
     /// Takes the names after `#Fields:`. The error is a text for the user.
     ///
     /// Skips unknown columns and all but the first column for a field. A field that one of the
-    /// user's regexes captures is taken from there.
+    /// user's regexes captures is taken from there. The column of the address that the user
+    /// replaced by another one counts where that has no value.
     pub fn new(dialect: &Dialect, options: &W3cOptions, names: &[u8]) -> Result<Self, String> {
         let columns: Vec<&[u8]> = header_names(names).collect();
         if columns.len() > MAX_COLUMNS {
@@ -61,8 +67,18 @@ impl LogColumns {
         }
         let mut given = Vec::new();
         let users = user_columns(options, &columns, &mut given)?;
-        let mut built_in =
-            |name| ColumnSource::BuiltIn(built_in(dialect, options, name, &mut given));
+        let has_users_address = given.contains(&Field::Ip);
+        let mut has_fallback = false;
+        let mut built_in = |name| {
+            let is_replaced = has_users_address || options.standard_name(name).is_none();
+            let is_address =
+                |column: Column| column.kind == ColumnType::Ip && is_replaced && !has_fallback;
+            if dialect.column(name, options).is_some_and(is_address) {
+                has_fallback = true;
+                return ColumnSource::BuiltIn(Column::FALLBACK_ADDRESS);
+            }
+            ColumnSource::BuiltIn(built_in(dialect, options, name, &mut given))
+        };
         let columns: Vec<ColumnSource> = users
             .into_iter()
             .zip(columns)
@@ -76,6 +92,7 @@ impl LogColumns {
         })?;
         let captured = |name: &String| match Field::from_name(name) {
             Some(field) => Captured::Field(field),
+            None if name == FALLBACK_ADDRESS => Captured::Fallback(Field::Ip),
             None if options.wanted.contains(name) => Captured::Wanted(name.clone()),
             None => Captured::Unwanted,
         };
@@ -85,7 +102,8 @@ impl LogColumns {
             .collect();
         let fields = groups.iter().filter_map(|(_, captured)| match captured {
             Captured::Field(field) => Some(*field),
-            Captured::Wanted(_) | Captured::Unwanted => None,
+            Captured::Fallback(field) if !given.contains(field) => Some(*field),
+            Captured::Fallback(_) | Captured::Wanted(_) | Captured::Unwanted => None,
         });
         let mut fields: Vec<Field> = fields.collect();
         dialect.complete_fields(&mut fields);
@@ -110,7 +128,8 @@ impl LogColumns {
 
     /// The number of fields and of the user's other groups.
     pub fn richness(&self) -> usize {
-        let is_extra = |captured: &Captured| !matches!(captured, Captured::Field(_));
+        let is_extra =
+            |captured: &Captured| matches!(captured, Captured::Wanted(_) | Captured::Unwanted);
         let groups = self.groups.iter();
         self.fields.len() + groups.filter(|(_, captured)| is_extra(captured)).count()
     }
@@ -121,7 +140,29 @@ impl LogColumns {
     }
 
     /// Parses a line. Returns `false` if it does not fit.
+    ///
+    /// Columns are separated by runs of blanks. If some are missing then, each blank separates two
+    /// columns: some servers write nothing for a missing value.
     pub fn read<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> bool {
+        if self.read_columns(line, arena, record) {
+            return true;
+        }
+        match with_dashes(line, header_names(&self.names).count(), arena) {
+            Some(line) => {
+                *record = Record::default();
+                self.read_columns(line, arena, record)
+            }
+            None => false,
+        }
+    }
+
+    /// Parses a line whose columns are all there.
+    pub(super) fn read_columns<'a>(
+        &'a self,
+        line: &'a [u8],
+        arena: &'a Bump,
+        record: &mut Record<'a>,
+    ) -> bool {
         let Some(columns) = &self.columns else {
             return self.read_by_regex(line, arena, record);
         };
@@ -148,7 +189,8 @@ impl LogColumns {
                 continue;
             };
             match captured {
-                Captured::Field(field) => record.set(*field, value),
+                Captured::Field(field) => set_field(record, *field, value, false),
+                Captured::Fallback(field) => set_field(record, *field, value, true),
                 Captured::Wanted(name) => record.set_extra(name, value),
                 Captured::Unwanted => {}
             }
@@ -240,6 +282,43 @@ fn built_in(
     }
 }
 
+/// Sets a field that several columns may have: one without a value leaves it to the others, a
+/// fallback to any other.
+fn set_field<'a>(record: &mut Record<'a>, field: Field, value: &'a [u8], is_fallback: bool) {
+    let yields = is_fallback || is_absent(value);
+    if !(yields && record.get(field).is_some_and(|other| !is_absent(other))) {
+        record.set(field, value);
+    }
+}
+
+/// Writes a dash for each missing value of a line with fewer than `columns` columns. Returns `None`
+/// if none is missing, or if the line still has fewer.
+fn with_dashes<'a>(line: &[u8], columns: usize, arena: &'a Bump) -> Option<&'a [u8]> {
+    let values = header_names(line).count();
+    if values == 0 || values >= columns {
+        return None;
+    }
+    let mut whole = Vec::with_capacity(line.len() + columns);
+    let (mut cells, mut is_empty, mut is_quoted) = (1, true, false);
+    for byte in line {
+        if is_blank(*byte) && !is_quoted {
+            if is_empty {
+                whole.push(b'-');
+            }
+            cells += 1;
+            is_empty = true;
+        } else {
+            is_quoted ^= *byte == b'"';
+            is_empty = false;
+        }
+        whole.push(*byte);
+    }
+    if is_empty {
+        whole.push(b'-');
+    }
+    (cells >= columns).then(|| &*arena.alloc_slice_copy(&whole))
+}
+
 /// The names of columns in a header.
 pub fn header_names(names: &[u8]) -> impl Iterator<Item = &[u8]> {
     names
@@ -251,18 +330,18 @@ pub fn header_names(names: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnType {
     Text,
-    /// Begins with `/`.
+    /// The target of a request. Begins with no quote.
     Path,
     /// A path after an optional `rtmp:/`, which is dropped.
     StreamPath,
-    /// A host, then a path from the first `/`.
+    /// A host, then a path from the first `/`. A scheme in front is dropped.
     Uri,
     Digits,
     /// Digits and dots.
     Number,
     /// A number. `-` and negative numbers give no value.
     Duration,
-    /// Letters, digits and `_*.:-`.
+    /// Printable ASCII without quotes: an address or a list of them.
     Ip,
     /// Digits and `-`.
     Date,
@@ -289,6 +368,8 @@ pub struct Column {
     pub kind: ColumnType,
     pub quotes: Quotes,
     pub fields: [Option<Field>; 2],
+    /// Counts only where another column for the field has no value.
+    pub is_fallback: bool,
 }
 
 /// The end of a column in a line.
@@ -305,6 +386,14 @@ impl Column {
         kind: ColumnType::Text,
         quotes: Quotes::Kept,
         fields: [None, None],
+        is_fallback: false,
+    };
+
+    /// The column of the address, if another one replaces it.
+    const FALLBACK_ADDRESS: Column = Column {
+        fields: [Some(Field::Ip), None],
+        is_fallback: true,
+        ..Column::SKIP
     };
 
     /// Reads the column at the start of `rest`, up to the first possible end, which is also what
@@ -339,12 +428,14 @@ impl Column {
     ) -> Option<()> {
         let value = match self.kind {
             ColumnType::Text => (quoted || !text.is_empty()).then_some(text)?,
-            ColumnType::Path => text.starts_with(b"/").then_some(text)?,
+            ColumnType::Path => is_target(text, quoted).then_some(text)?,
             ColumnType::StreamPath => {
-                let path = text.strip_prefix(b"rtmp:/").unwrap_or(text);
-                path.starts_with(b"/").then_some(path)?
+                let path = text.strip_prefix(b"rtmp:/").unwrap_or_default();
+                let path = if is_target(path, quoted) { path } else { text };
+                is_target(path, quoted).then_some(path)?
             }
             ColumnType::Uri => {
+                let text = without_scheme(text);
                 let (host, path) = text.split_at(text.iter().position(|&b| b == b'/')?);
                 if host.contains(&b'"') {
                     return None;
@@ -368,7 +459,7 @@ impl Column {
             _ => self.run(text, prefix)?,
         };
         for field in self.fields.into_iter().flatten() {
-            record.set(field, value);
+            set_field(record, field, value, self.is_fallback);
         }
         Some(())
     }
@@ -402,21 +493,31 @@ impl Column {
         // A quoted value may be empty or contain blanks. It ends at the first quote that lets the
         // rest match.
         let (some, text) = if quoted { ("*", ".*?") } else { ("+", r"\S+") };
-        let path = if quoted { "/.*?" } else { r"/\S*" };
+        let path = if quoted { ".*?" } else { r#"[^"\s]\S*"# };
+        let below_host = if quoted { "/.*?" } else { r"/\S*" };
         let inside = match self.kind {
+            ColumnType::Text if self.is_fallback => {
+                format!(r#"(?P<{FALLBACK_ADDRESS}>".*?"|\S+)"#)
+            }
             ColumnType::Text if self.quotes == Quotes::Kept => group(first, r#"".*?"|\S+"#),
             ColumnType::Text => group(first, text),
             ColumnType::Path => group(first, path),
             ColumnType::StreamPath => format!("(?:rtmp:/)?{}", group(first, path)),
-            ColumnType::Uri if quoted => group(first, r#"[^"/]*"#) + &group(second, path),
-            ColumnType::Uri => group(first, r#"[^"/\s]*"#) + &group(second, path),
+            ColumnType::Uri => {
+                let host = if quoted { r#"[^"/]*"# } else { r#"[^"/\s]*"# };
+                format!(
+                    "(?:[a-z]+://)?{}{}",
+                    group(first, host),
+                    group(second, below_host)
+                )
+            }
             ColumnType::Digits => group(first, &format!("[0-9]{some}")),
             ColumnType::Number => group(first, &format!("[0-9.]{some}")),
             ColumnType::Duration => {
                 let number = group(first, &group(second, &format!("[0-9.]{some}")));
                 format!("(?:-[0-9.]*|{number})")
             }
-            ColumnType::Ip => group(first, "[A-Za-z0-9_*.:-]+"),
+            ColumnType::Ip => group(first, "[!#-~]+"),
             ColumnType::Date => group(first, "[0-9-]+"),
             ColumnType::Time => group(first, "[0-9:]+") + r"(?:\.[0-9]*)?",
         };
@@ -435,11 +536,25 @@ impl ColumnType {
         match self {
             ColumnType::Digits => byte.is_ascii_digit(),
             ColumnType::Number | ColumnType::Duration => byte.is_ascii_digit() || byte == b'.',
-            ColumnType::Ip => byte.is_ascii_alphanumeric() || b"_*.:-".contains(&byte),
+            ColumnType::Ip => byte.is_ascii_graphic() && byte != b'"',
             ColumnType::Date => byte.is_ascii_digit() || byte == b'-',
             ColumnType::Time => byte.is_ascii_digit() || byte == b':',
             ColumnType::Text | ColumnType::Path | ColumnType::StreamPath | ColumnType::Uri => false,
         }
+    }
+}
+
+/// Whether a text can be the target of a request.
+fn is_target(text: &[u8], quoted: bool) -> bool {
+    quoted || !matches!(text, [] | [b'"', ..])
+}
+
+/// Drops the scheme of a URL, if it has one and a path.
+fn without_scheme(text: &[u8]) -> &[u8] {
+    let letters = text.iter().take_while(|byte| byte.is_ascii_lowercase());
+    match text.split_at(letters.count()) {
+        ([_, ..], [b':', b'/', b'/', rest @ ..]) if rest.contains(&b'/') => rest,
+        _ => text,
     }
 }
 

@@ -239,6 +239,7 @@ const fn known(name: &'static str, kind: ColumnType, quotes: Quotes, field: Fiel
         kind,
         quotes,
         fields,
+        is_fallback: false,
     };
     KnownColumn { name, column }
 }

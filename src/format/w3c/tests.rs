@@ -72,6 +72,40 @@ fn assert_reads(format: &W3c, line: &str, expected: &[&str]) {
 }
 
 #[test]
+fn an_empty_column_is_an_absent_field() {
+    let format = plain(
+        "w3c_extended",
+        "#Fields: date time c-ip cs-username cs-uri-stem sc-status cs(User-Agent)",
+    );
+    let day = "2024-05-14 06:00:02";
+    let read = |line: &str| read(&format, line).map(|values| values.join(" "));
+    let want = |user: &str, agent: &str| {
+        let agent = if agent == "-" { "user_agent=-" } else { agent };
+        Some(format!(
+            "ip=::1 date=2024-05-14 time=06:00:02 path=/a status=200 userid={user} {agent}"
+        ))
+    };
+    let whole = want("al", "user_agent=M/5");
+    assert_eq!(read(&format!("{day} ::1 al /a 200 M/5")), whole);
+    assert_eq!(
+        read(&format!("{day}  ::1 \t al  /a 200 M/5")),
+        whole,
+        "runs of blanks"
+    );
+    assert_eq!(
+        read(&format!("{day} ::1  /a 200 M/5")),
+        want("-", "user_agent=M/5")
+    );
+    assert_eq!(read(&format!("{day} ::1 al /a 200 ")), want("al", "-"));
+    assert_eq!(
+        read(&format!("{day} ::1  /a 200 ").replace(' ', "\t")),
+        want("-", "-")
+    );
+    assert_eq!(read(&format!("{day} ::1 al /a  M/5")), None, "no status");
+    assert_eq!(read(&format!("{day} ::1 al /a 200")), None, "cut off");
+}
+
+#[test]
 fn w3c_extended_has_seconds_and_skips_unknown_columns() {
     assert_reads(
         &plain("w3c_extended", W3C),
@@ -103,8 +137,7 @@ fn invalid_values_do_not_fit_and_quotes_are_allowed() {
     for misfit in [
         "2024-05-14 06:00:01 203.0.113.1 - GET /a - 200 - - A/1 - www.example.com",
         "2024-05-14 06:00:01 203.0.113.2 - GET /a - - 5 1 A/1 - www.example.com",
-        "2024-05-14 06:00:01 203.0.113.3 - OPTIONS * - 200 5 1 A/1 - www.example.com",
-        "2024-05-14 06:00:01 203.0.113.4 - GET http://x/a - 200 5 1 A/1 - www.example.com",
+        "2024-05-14 06:00:01 203.0.113.4 - GET \"/a\" - 200 5 1 A/1 - www.example.com",
         "2024-05-14 06:00:01 203.0.113.7 - GET /a - 200 5 1 A/1 -",
         " 2024-05-14 06:00:01 203.0.113.7 - GET /a - 200 5 1 A/1 - www.example.com",
         "not a line",
@@ -132,6 +165,63 @@ fn invalid_values_do_not_fit_and_quotes_are_allowed() {
             "generation_time_secs=0.0004",
         ],
     );
+}
+
+#[test]
+fn any_target_is_a_path() {
+    let format = plain(
+        "w3c_extended",
+        "#Fields: date time c-ip cs-uri-stem sc-status",
+    );
+    for path in ["*", "http://x/a", "index.html", "-", "/a"] {
+        let line = format!("2024-05-14 06:00:01 203.0.113.3 {path} 200");
+        let fields = read(&format, &line).unwrap();
+        assert!(fields.contains(&format!("path={path}")), "{fields:?}");
+    }
+}
+
+#[test]
+fn the_address_that_another_column_replaces_counts_where_that_has_none() {
+    let options = |map: &[(&str, &str)], regexes: &[(&str, &str)]| {
+        let owned = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter();
+            let pairs = pairs.map(|(one, other)| ((*one).to_owned(), (*other).to_owned()));
+            pairs.collect()
+        };
+        W3cOptions {
+            map: owned(map),
+            regexes: owned(regexes),
+            ..W3cOptions::default()
+        }
+    };
+    let mapped = options(&[("X-Forwarded-For", "c-ip")], &[]);
+    let by_regex = options(&[], &[("X-Forwarded-For", r"(?P<ip>\S+)")]);
+    for options in [mapped, by_regex] {
+        for columns in [
+            "date time c-ip X-Forwarded-For cs-uri-stem sc-status",
+            "date time X-Forwarded-For c-ip cs-uri-stem sc-status",
+        ] {
+            let mut format = dialects()[0].open(&options).unwrap();
+            format
+                .header(format!("#Fields: {columns}").as_bytes())
+                .unwrap();
+            for (forwarded, ip) in [
+                (
+                    "203.0.113.12:4455,+203.0.113.99",
+                    "203.0.113.12:4455,+203.0.113.99",
+                ),
+                ("-", "10.0.0.1"),
+            ] {
+                let line = format!("2024-05-14 06:00:01 {columns}")
+                    .replace("date time ", "")
+                    .replace("c-ip", "10.0.0.1")
+                    .replace("X-Forwarded-For", forwarded)
+                    .replace("cs-uri-stem sc-status", "/a 200");
+                let fields = read(&format, &line).unwrap();
+                assert!(fields.contains(&format!("ip={ip}")), "{line}: {fields:?}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -804,7 +894,7 @@ fn by_columns<'a>(
     arena: &'a Bump,
 ) -> Option<Vec<(Field, &'a [u8])>> {
     let mut record = Record::default();
-    let fits = columns.read(line, arena, &mut record);
+    let fits = columns.read_columns(line, arena, &mut record);
     let value = |field: Field| Some((field, record.get(field)?));
     fits.then(|| Field::all().filter_map(value).collect())
 }

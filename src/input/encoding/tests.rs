@@ -115,35 +115,62 @@ fn bytes_that_are_no_text_stay() {
     assert_eq!(decode("utf-16-le", b"\x22\xdca\0b"), b"\xed\xb0\xa2ab");
 }
 
-#[test]
-fn line_ends_of_utf16_are_whole_units() {
-    let end = |name: &str, bytes: &[u8]| Encoding::by_name(name).unwrap().line_end(bytes);
-    assert_eq!(end("utf-16-le", b"a\0\n\0"), Some(2));
-    assert_eq!(end("utf-16-be", b"\0a\0\n"), Some(2));
-    // U+0A00 and U+000A at an odd place, U+0A0A.
-    assert_eq!(end("utf-16-le", b"\0\n\0\n\n\n"), None);
-    assert_eq!(end("utf-16-be", b"\n\0\n\0\n\n"), None);
-    assert_eq!(end("utf-16-le", b"\n"), None);
-    assert_eq!(end("utf-16-be", b"\n"), None);
+fn line_end(name: &str, bytes: &[u8]) -> Option<(usize, usize)> {
+    let end = Encoding::by_name(name).unwrap().line_end(bytes, true)?;
+    Some((end.start, end.length))
 }
 
 #[test]
-fn a_bom_settles_utf16() {
-    let settled = |first: &[u8]| {
-        let mut encoding = Encoding::by_name("utf-16").unwrap();
-        encoding.set_byte_order(first);
-        encoding
-    };
-    assert_eq!(
-        settled(b"\xfe\xff\0a"),
-        Encoding::by_name("utf-16-be").unwrap()
+fn a_line_ends_at_a_line_feed_a_carriage_return_or_both() {
+    assert_eq!(line_end("utf8", b"a\nb"), Some((1, 1)));
+    assert_eq!(line_end("utf8", b"a\rb"), Some((1, 1)));
+    assert_eq!(line_end("utf8", b"a\r\nb"), Some((1, 2)));
+    assert_eq!(line_end("utf8", b"a\r\r\n"), Some((1, 1)));
+    assert_eq!(line_end("utf8", b"a\n"), Some((1, 1)));
+    // A line feed may follow.
+    assert_eq!(line_end("utf8", b"a\r"), None);
+    assert_eq!(line_end("utf8", b"a"), None);
+}
+
+#[test]
+fn line_ends_of_utf16_are_whole_units() {
+    assert_eq!(line_end("utf-16-le", b"a\0\n\0"), Some((2, 2)));
+    assert_eq!(line_end("utf-16-be", b"\0a\0\n"), Some((2, 2)));
+    assert_eq!(line_end("utf-16-le", b"a\0\r\0\n\0"), Some((2, 4)));
+    assert_eq!(line_end("utf-16-be", b"\0a\0\r\0\n"), Some((2, 4)));
+    assert_eq!(line_end("utf-16-le", b"a\0\r\0b\0"), Some((2, 2)));
+    assert_eq!(line_end("utf-16-be", b"\0a\0\r\0b"), Some((2, 2)));
+    assert_eq!(line_end("utf-16-le", b"a\0\r\0"), None);
+    assert_eq!(line_end("utf-16-be", b"\0a\0\r"), None);
+    // U+0A00 and U+000A at an odd place, U+0A0A.
+    assert_eq!(line_end("utf-16-le", b"\0\n\0\n\n\n"), None);
+    assert_eq!(line_end("utf-16-be", b"\n\0\n\0\n\n"), None);
+    assert_eq!(line_end("utf-16-le", b"\n"), None);
+    assert_eq!(line_end("utf-16-be", b"\n"), None);
+    // U+0D0A, U+0D00.
+    assert_eq!(line_end("utf-16-le", b"\n\r\0\r\n\0"), Some((4, 2)));
+    assert_eq!(line_end("utf-16-be", b"\r\n\r\0\0\n"), Some((4, 2)));
+}
+
+#[test]
+fn a_bom_of_utf16_decides_against_every_other_encoding() {
+    let (little, big) = (
+        Encoding::by_name("utf-16-le").unwrap(),
+        Encoding::by_name("utf-16-be").unwrap(),
     );
-    assert_eq!(
-        settled(b"\xff\xfea\0"),
-        Encoding::by_name("utf-16-le").unwrap()
-    );
-    assert_eq!(settled(b"a\0"), Encoding::by_name("utf-16-le").unwrap());
-    assert_eq!(settled(b"\xfe\xff\0a").without_bom(b"\xfe\xff\0a"), b"\0a");
+    let of_log = |name: &str, first: &[u8]| Encoding::by_name(name).unwrap().of_log(first);
+    for name in ["utf-16", "utf8", "latin-1", "big5"] {
+        assert_eq!(of_log(name, b"\xfe\xff\0a"), big);
+        assert_eq!(of_log(name, b"\xff\xfea\0"), little);
+    }
+    assert_eq!(of_log("utf-16", b"a\0"), little);
+    assert_eq!(of_log("utf8", b"\xff"), Encoding::default());
+    assert_eq!(of_log("utf8", b"\xef\xbb\xbfa"), Encoding::default());
+    // The byte order that the user names stays.
+    assert_eq!(of_log("utf-16-le", b"\xfe\xff\0a"), little);
+    assert_eq!(big.without_bom(b"\xfe\xff\0a"), b"\0a");
+    assert!(may_have_utf16_bom(b"\xff") && may_have_utf16_bom(b"\xfe\xff\0"));
+    assert!(!may_have_utf16_bom(b"") && !may_have_utf16_bom(b"\xff\xff"));
 }
 
 proptest! {

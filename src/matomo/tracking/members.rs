@@ -18,25 +18,18 @@ const MAX_URL_CHARS: usize = 1024;
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// The part of a URL before the path: scheme and host, or the site's main URL if the request has no
-/// host. Empty for a path that does not begin with `/`; see guide/requests.md, "Page addresses".
+/// host. See guide/requests.md, "Page addresses".
 pub fn origin(request: &LoggedRequest, site: &Site) -> Vec<u8> {
-    if !is_rooted(request) {
-        return Vec::new();
-    }
     match (request.host, &site.main_url) {
         (Some(host), _) if memchr::memmem::find(host, b"://").is_some() => host.to_vec(),
         (Some(b"") | None, Some(main_url)) => main_url.as_bytes().to_vec(),
         (host, _) => {
             let host = host.filter(|host| !host.is_empty());
             let host = host.unwrap_or(NO_HOST.as_bytes());
-            [site.scheme().as_bytes(), b"://", host].concat()
+            let scheme = request.scheme.unwrap_or(site.scheme().as_bytes());
+            [scheme, b"://", host].concat()
         }
     }
-}
-
-/// Whether the path begins with `/`.
-pub fn is_rooted(request: &LoggedRequest) -> bool {
-    request.path.first() == Some(&b'/')
 }
 
 /// The part of a URL after the host: path, delimiter and query.

@@ -20,6 +20,7 @@ const TIME: i64 = 1_794_902_400;
 struct Visit {
     ip: &'static str,
     user: &'static str,
+    visitor: &'static str,
     url: &'static str,
     last: i64,
     pv_ids: Vec<String>,
@@ -30,6 +31,7 @@ fn visit(ip: &'static str, pv_id: &str) -> Visit {
     Visit {
         ip,
         user: "",
+        visitor: "",
         url: "http://h/page",
         last: TIME,
         pv_ids: vec![pv_id.to_owned()],
@@ -46,6 +48,7 @@ impl Visit {
         match condition.split_once(['=']) {
             Some(("visitIp", address)) => decoded(&address[1..]) == self.ip,
             Some(("userId", user)) => decoded(&user[1..]) == self.user,
+            Some(("visitorId", visitor)) => decoded(&visitor[1..]) == self.visitor,
             Some(("actionUrl", url)) if url.starts_with('^') => {
                 self.url.starts_with(&decoded(&url[1..]))
             }
@@ -358,20 +361,23 @@ fn hits_are_looked_up_at_the_dates_that_matomo_gives_them() {
     let present = window(TIME - CLOCK_SKEW, now);
     let own = |time| window(time, time);
     let past = TIME - DAY;
-    assert_eq!(windows(past, sent_at, now), (own(past), None));
-    for future in [TIME - 5, TIME + 50, TIME + 30 * DAY] {
-        assert_eq!(windows(future, sent_at, now), (None, present));
+    assert_eq!(windows(past, sent_at, now), [own(past), None, None]);
+    for just_now in [TIME - 5, TIME + 50] {
+        assert_eq!(windows(just_now, sent_at, now), [None, present, None]);
     }
+    // Or the clock of this machine is behind.
+    let future = TIME + 30 * DAY;
+    assert_eq!(windows(future, sent_at, now), [None, present, own(future)]);
     let limit = TIME - MAX_AGE;
-    assert_eq!(windows(limit, sent_at, now), (own(limit), present));
+    assert_eq!(windows(limit, sent_at, now), [own(limit), present, None]);
     let old = limit - 2 * DAY;
-    assert_eq!(windows(old, sent_at, now), (None, present));
+    assert_eq!(windows(old, sent_at, now), [None, present, None]);
     let young = limit + 2 * DAY;
-    assert_eq!(windows(young, sent_at, now), (own(young), None));
+    assert_eq!(windows(young, sent_at, now), [own(young), None, None]);
     // The clock was set back after the hit was sent.
-    let (_, present) = windows(TIME + 9, sent_at, TIME - 10 * DAY);
     let now = TIME - 10 * DAY;
-    assert_eq!(present, window(now - CLOCK_SKEW, now));
+    let present = window(now - CLOCK_SKEW, now);
+    assert_eq!(windows(past, sent_at, now), [None, present, own(past)]);
 }
 
 #[test]
@@ -413,6 +419,7 @@ fn witnesses_of_a_site_are_one_question() {
     ]);
     let witness = |idsite, address: &str, pv_id: &[u8; 6]| Witness {
         idsite,
+        visitor: None,
         address: address.parse().unwrap(),
         time: TIME,
         pv_id: *pv_id,
@@ -424,6 +431,39 @@ fn witnesses_of_a_site_are_one_question() {
     ]);
     assert_eq!(found.unwrap(), [Present, Present, Missing]);
     assert_eq!(f.segments().len(), 2);
+}
+
+#[test]
+fn hits_without_an_address_are_found_by_visitor_id() {
+    let of_id = Visit {
+        visitor: "0123456789abcdef",
+        ..visit("0.0.0.0", "aaaaaa")
+    };
+    let f = fixture(vec![of_id, visit("203.7.0.0", "bbbbbb")]);
+    let without_address = |pv_id| {
+        let mut hit = hit("0.0.0.0", pv_id);
+        hit["cid"] = json!("0123456789abcdef");
+        hit
+    };
+    let with_address = hit("203.7.1.2", "bbbbbb");
+    let found = f.find(&[without_address("aaaaaa"), with_address.clone()]);
+    assert_eq!(found, [Present, Present]);
+    let [segment] = &f.segments()[..] else {
+        panic!("one question is enough");
+    };
+    assert!(segment.contains("visitorId==0123456789abcdef"), "{segment}");
+    // The visit of the first does not say that Matomo stores no addresses.
+    assert_eq!(f.find(&[with_address]), [Present]);
+    let last = f.segments().pop();
+    assert_eq!(last.as_deref(), Some("visitIp==203.7.0.0"));
+    let witness = Witness {
+        idsite: "1",
+        address: "0.0.0.0".parse().unwrap(),
+        visitor: Some("0123456789abcdef"),
+        time: TIME,
+        pv_id: *b"aaaaaa",
+    };
+    assert_eq!(f.log.find_witnesses(&[witness]).unwrap(), [Present]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::left_out::{LeftOut, NamedLines, network};
 use super::packed::{SentRequest, unpack};
 use super::{MAX_KEPT_BYTES, POLL_INTERVAL, ReadBackState, SentBatch};
 use crate::error::{Error, Result};
-use crate::failpoint::reach;
+use crate::failpoint::{self, reach};
 use crate::ledger::BatchId;
 use crate::matomo::outcome::{History, Outcome, classify};
 use crate::matomo::visit_log::{LookupError, Presence};
@@ -24,8 +24,12 @@ use crate::recorder::witness::SentHit;
 /// Witnesses in one question.
 const QUESTION_WITNESSES: usize = 50;
 
-/// How long a witness waits for others to be asked about together.
-const MAX_WAIT: Duration = Duration::from_secs(5);
+/// How long a witness waits for others to be asked about together: this many times as long as the
+/// last question took, within these limits. A question costs about the same whatever it asks, so a
+/// slow server is asked less often.
+const WAIT_FACTOR: u32 = 100;
+const MIN_WAIT: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// A witness may be missing only because a transaction or a replica is late. It is asked about
 /// once more after this time.
@@ -66,8 +70,10 @@ pub struct WitnessReader {
     /// Batches whose witness is missing. They are settled together, because the recorders have to
     /// wait for that.
     suspects: Vec<SentBatch>,
-    /// Matomo has shown a hit of this run, so what it does not show is missing.
+    /// Matomo has shown a hit of this run or of an interrupted one, so what it does not show is missing.
     has_seen_hits: bool,
+    /// How long a witness waits for others.
+    wait: Duration,
     /// Matomo could not be asked. It is asked again at this time.
     away_until: Option<Instant>,
     /// Batches that are left to the next run because Matomo was away.
@@ -90,6 +96,7 @@ impl WitnessReader {
             waiting: Vec::new(),
             suspects: Vec::new(),
             has_seen_hits: false,
+            wait: MIN_WAIT,
             away_until: None,
             left: 0,
             left_out: LeftOut::default(),
@@ -181,7 +188,7 @@ impl WitnessReader {
         let fresh = || self.waiting.iter().filter(|batch| batch.recheck.is_none());
         let is_due = is_urgent
             || fresh().count() >= QUESTION_WITNESSES
-            || fresh().any(|batch| batch.acknowledged.elapsed() >= MAX_WAIT);
+            || fresh().any(|batch| batch.acknowledged.elapsed() >= self.wait);
         let (mut due, rest): (Vec<_>, _) = self
             .waiting
             .drain(..)
@@ -230,7 +237,9 @@ impl WitnessReader {
         let witnesses = batches.iter().filter_map(|batch| batch.witness.witness());
         let witnesses: Vec<_> = witnesses.collect();
         self.shared.counts.questions.fetch_add(1, Ordering::Relaxed);
+        let begun = Instant::now();
         let presences = self.context.visits.find_witnesses(&witnesses)?;
+        self.wait = (begun.elapsed() * WAIT_FACTOR).clamp(MIN_WAIT, MAX_WAIT);
         self.has_seen_hits |= presences.contains(&Presence::Present);
         Ok(presences)
     }
@@ -311,6 +320,7 @@ impl WitnessReader {
     /// Settles the batches whose witness is missing: sends again what they lost, and looks it up.
     fn settle_suspects(&mut self) -> Result<()> {
         let mut losses: Vec<Loss> = Vec::new();
+        self.has_seen_hits |= self.context.visits.has_shown();
         if !self.has_seen_hits {
             // Perhaps it is not the hits that are missing, but the right to see them. The smallest
             // batch costs least to look up.
@@ -327,9 +337,12 @@ impl WitnessReader {
             }
         }
         for batch in std::mem::take(&mut self.suspects) {
-            // If Matomo leaves out the hits of this address, the first batch shows it.
-            let address = batch.witness.cip;
-            if losses.iter().any(|loss| loss.batch.witness.cip == address) {
+            // If Matomo leaves out the hits of this visitor, the first batch shows it.
+            let visitor = |batch: &SentBatch| (batch.witness.cip, batch.witness.cid.clone());
+            if losses
+                .iter()
+                .any(|loss| visitor(&loss.batch) == visitor(&batch))
+            {
                 self.suspects.push(batch);
                 continue;
             }
@@ -398,7 +411,7 @@ impl WitnessReader {
             return Ok(());
         }
         let requests = || sent.iter().flat_map(|(loss, _)| &loss.requests);
-        let sent_at = SystemTime::now();
+        let sent_at = failpoint::now();
         let mut lookup = self.find(requests(), sent_at);
         let has_missing = |presences: &Vec<Presence>| presences.contains(&Presence::Missing);
         if lookup.as_ref().is_ok_and(has_missing) && !self.context.stop.wait(RECHECK_WAIT) {
@@ -444,7 +457,8 @@ impl WitnessReader {
         if let Some(hit) = SentHit::parse(&request.json) {
             self.left_out.add(request, &hit);
             let mut addresses = self.shared.left_out.lock();
-            if addresses.len() < MAX_LEFT_OUT_ADDRESSES {
+            // Visitors without an address share the unspecified one.
+            if addresses.len() < MAX_LEFT_OUT_ADDRESSES && !hit.cip.is_unspecified() {
                 addresses.insert(hit.cip);
                 let mut networks = self.shared.left_out_networks.lock();
                 networks.insert(network(hit.cip));

@@ -40,7 +40,10 @@ fn every_end_balances_one_line_read_and_nothing_else_does() {
         file.add(Count::Read, 1);
         assert!(account.balance().is_err());
         file.add(count, 1);
-        let beside = matches!(count, Count::Read | Count::Resent | Count::Downloads);
+        let beside = matches!(
+            count,
+            Count::Read | Count::Resent | Count::Downloads | Count::NoAddress
+        );
         assert_eq!(account.balance().is_err(), beside, "{count:?}");
     }
 }

@@ -18,7 +18,7 @@ mod tokens;
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -120,6 +120,7 @@ impl FakeMatomo {
             actions: Mutex::default(),
             archive: Mutex::default(),
             asked: AtomicUsize::new(0),
+            hold: Hold::default(),
             ahead: Mutex::default(),
             recorder: Recorder::new(options.keep_log),
             options,
@@ -163,6 +164,21 @@ impl FakeMatomo {
         *self.faulty.script.lock().unwrap() = Script::new(faults);
     }
 
+    /// From now on, questions about visits wait for [`FakeMatomo::release_questions`].
+    pub fn hold_questions(&self) {
+        self.faulty.hold.has_any.store(false, Ordering::Relaxed);
+        self.faulty.hold.is_on.store(true, Ordering::Relaxed);
+    }
+
+    pub fn release_questions(&self) {
+        self.faulty.hold.is_on.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a question has had to wait since [`FakeMatomo::hold_questions`].
+    pub fn holds_a_question(&self) -> bool {
+        self.faulty.hold.has_any.load(Ordering::Relaxed)
+    }
+
     /// Waits until no tracking request is in progress: the server finishes one even after its
     /// client hung up. Returns whether that happened in time.
     pub fn wait_idle(&self, at_most: Duration) -> bool {
@@ -202,8 +218,26 @@ struct Faulty {
     archive: Mutex<Archive>,
     /// Questions about visits.
     asked: AtomicUsize,
+    hold: Hold,
     /// How far the clock in its answers is ahead of this machine's.
     ahead: Mutex<TimeDelta>,
+}
+
+/// Keeps questions about visits waiting.
+#[derive(Default)]
+struct Hold {
+    is_on: AtomicBool,
+    /// Whether a question has had to wait since it was set.
+    has_any: AtomicBool,
+}
+
+impl Hold {
+    async fn wait(&self) {
+        while self.is_on.load(Ordering::Relaxed) {
+            self.has_any.store(true, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 impl Hook for Faulty {
@@ -435,6 +469,9 @@ impl Faulty {
         };
         let late = fault.as_ref().map(Fault::work).unwrap_or_default();
         tokio::time::sleep(self.options.delay + late).await;
+        if call.method == "Live.getLastVisitsDetails" {
+            self.hold.wait().await;
+        }
         if let Some(fault) = &fault
             && let Some(response) = fault.instead(0).await
         {

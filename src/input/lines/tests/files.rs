@@ -30,12 +30,63 @@ fn a_line_has_its_number_and_its_place() {
         [
             line("one", 1, 0, 5, true),
             line("", 2, 5, 6, true),
-            line("two\r", 3, 6, 12, true),
-            line("x\0\0y", 4, 12, 17, true),
-            line("last", 5, 17, 21, false),
+            line("two", 3, 6, 10, true),
+            line("", 4, 10, 12, true),
+            line("x\0\0y", 5, 12, 17, true),
+            line("last", 6, 17, 21, false),
         ]
     );
     assert_eq!(read(b"", LineOptions::default()), []);
+    assert_eq!(
+        read(b"\0\0one\r\0two\0\r\0\0", LineOptions::default()),
+        [line("one", 1, 0, 6, true), line("two\0", 2, 6, 12, true),]
+    );
+}
+
+#[test]
+fn a_log_of_carriage_returns_is_read_in_pieces() {
+    let data = b"0123456789abcde\r".repeat(BLOCK_BYTES / 4);
+    let log = file(&data);
+    let mut lines = open(log.path(), LineOptions::default());
+    let mut count = 0;
+    while let LineEvent::Line(line) = lines.next(LONG).unwrap() {
+        assert_eq!((line.bytes, line.end - line.start), (&data[..15], 16));
+        count += 1;
+        assert!(lines.partial.capacity() + lines.assembled.capacity() < BLOCK_BYTES);
+    }
+    assert_eq!(count, BLOCK_BYTES / 4);
+}
+
+#[test]
+fn a_hole_of_any_length_takes_no_memory_and_no_line() {
+    const HOLE: u64 = 32 << 20;
+    let log = file(b"one\n");
+    log.as_file().set_len(HOLE).unwrap();
+    fs::OpenOptions::new()
+        .append(true)
+        .open(log.path())
+        .and_then(|mut log| log.write_all(b"two\nthree\n"))
+        .unwrap();
+    let options = LineOptions {
+        max_line: 5,
+        ..LineOptions::default()
+    };
+    let mut lines = open(log.path(), options.clone());
+    assert!(lines.inspect(LONG).unwrap());
+    assert_eq!(next_text(&mut lines, LONG).as_deref(), Some("one"));
+    let LineEvent::Line(two) = lines.next(LONG).unwrap() else {
+        panic!("no line");
+    };
+    assert_eq!(
+        (two.bytes, two.number, two.too_long),
+        (&b"two"[..], 2, false)
+    );
+    assert_eq!((two.start, two.end), (4, HOLE + 4));
+    assert!(lines.partial.capacity() + lines.assembled.capacity() < 100);
+    // A log that ends with one is complete.
+    log.as_file().set_len(HOLE / 64).unwrap();
+    let (lines, error) = all(open(log.path(), options));
+    assert_eq!((lines.len(), error.is_none()), (1, true));
 }
 
 #[test]
@@ -45,7 +96,10 @@ fn a_last_line_without_its_end_is_left_where_the_log_may_grow() {
         ..LineOptions::default()
     };
     assert_eq!(texts(b"one\ntwo", growing.clone()), ["one"]);
-    assert_eq!(texts(b"one\ntwo\n", growing), ["one", "two"]);
+    assert_eq!(texts(b"one\ntwo\n", growing.clone()), ["one", "two"]);
+    // A line feed may follow.
+    assert_eq!(texts(b"one\rtwo\r", growing), ["one"]);
+    assert_eq!(texts(b"one\rtwo\r", LineOptions::default()), ["one", "two"]);
 }
 
 #[test]
@@ -119,6 +173,8 @@ fn utf16_is_read_in_its_own_units() {
         (&big, "utf-16"),
         (&little, "utf-16-le"),
         (&big, "utf-16-be"),
+        (&little, "utf-8"),
+        (&big, "latin-1"),
     ] {
         let lines = read(data, encoding(name));
         assert_eq!(
@@ -167,7 +223,7 @@ fn a_line_that_is_too_long_is_cut_and_the_next_one_is_whole() {
             ("12345", false),
             ("12345", true),
             ("1234", false),
-            ("12345", true),
+            ("12345", false),
             ("longe", true)
         ]
     );

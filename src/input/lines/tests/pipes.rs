@@ -150,3 +150,30 @@ fn a_look_at_the_beginning_takes_nothing() {
     assert_eq!(lines.peek(LONG).unwrap(), b"");
     assert_eq!(lines.next(LONG).unwrap(), LineEvent::End);
 }
+
+#[test]
+fn a_carriage_return_ends_a_line_when_the_next_byte_is_there() {
+    let (mut lines, mut to) = pipe();
+    to.write_all(b"one\r").unwrap();
+    assert_eq!(next_text(&mut lines, SHORT), None);
+    to.write_all(b"\ntwo\r").unwrap();
+    assert_eq!(next_text(&mut lines, LONG).as_deref(), Some("one"));
+    assert_eq!(next_text(&mut lines, SHORT), None);
+    to.write_all(b"three\r").unwrap();
+    assert_eq!(next_text(&mut lines, LONG).as_deref(), Some("two"));
+    assert_eq!(next_text(&mut lines, SHORT), None);
+    drop(to);
+    assert_eq!(next_text(&mut lines, LONG).as_deref(), Some("three"));
+    assert_eq!(lines.next(LONG).unwrap(), LineEvent::End);
+}
+
+#[test]
+fn a_bom_of_utf16_that_comes_in_two_pieces_is_one() {
+    let (mut lines, mut to) = pipe();
+    to.write_all(b"\xff").unwrap();
+    assert_eq!(next_text(&mut lines, SHORT), None);
+    to.write_all(b"\xfea\0\n").unwrap();
+    assert_eq!(next_text(&mut lines, SHORT), None);
+    to.write_all(b"\0").unwrap();
+    assert_eq!(next_text(&mut lines, LONG).as_deref(), Some("a"));
+}
