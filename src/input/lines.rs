@@ -18,7 +18,8 @@ use super::decompress::{Compression, Decompressor};
 use super::discover::Source;
 use super::encoding::{Encoding, LineEnd};
 use super::reader::{
-    Block, Keeper, Message, OpenedSource, Reader, SharedSource, SourceFile, TeeState,
+    BLOCK_BYTES, Block, Keeper, MIN_BLOCK_BYTES, Message, OpenedSource, Reader, SharedSource,
+    SourceFile, TeeState,
 };
 use crate::error::Error;
 
@@ -245,7 +246,7 @@ impl Lines {
                 tee,
                 tail: Vec::new(),
             });
-            let rest = has_tee.then(|| Box::new(source.clone()) as Box<dyn Read>);
+            let rest = has_tee.then(|| Box::new(source.clone()) as Box<dyn Read + Send>);
             let mut decompressor = Decompressor::new(source)?;
             if let Some(compression) = decompressor.compression() {
                 let _ = opening.compression.set(compression);
@@ -257,13 +258,20 @@ impl Lines {
             } else {
                 0
             };
+            let block_bytes = match total.filter(|_| !decompressor.is_compressed()) {
+                // One more to see the end.
+                Some(total) => usize::try_from(total.saturating_add(1)).unwrap_or(BLOCK_BYTES),
+                None => BLOCK_BYTES,
+            };
             Ok(OpenedSource {
                 log: Box::new(decompressor),
                 position,
                 rest,
+                block_bytes: block_bytes.clamp(MIN_BLOCK_BYTES, BLOCK_BYTES),
             })
         };
-        let reader = Reader::start(unit, open)?;
+        // Reading a regular file does not block.
+        let reader = Reader::start(unit, total.is_some_and(|total| total > 0), open)?;
         Ok(Self {
             opening,
             has_tee,

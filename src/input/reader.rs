@@ -4,11 +4,9 @@
 //! a read blocks. Three buffers circulate between the threads; they bound the memory, and the
 //! reader waits for a free one.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -18,9 +16,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 
 use super::encoding::may_have_utf16_bom;
+use crate::sync::Mutex;
 
 /// Bytes of a block.
 pub(super) const BLOCK_BYTES: usize = 256 * 1024;
+/// The same for a small log, which may still grow.
+pub(super) const MIN_BLOCK_BYTES: usize = 16 * 1024;
 /// Number of blocks: one is being read, one waits, one is with the parser.
 const BLOCKS: usize = 3;
 
@@ -55,11 +56,13 @@ pub(super) enum Message {
 /// An open log.
 pub(super) struct OpenedSource {
     /// Its decompressed bytes.
-    pub(super) log: Box<dyn Read>,
+    pub(super) log: Box<dyn Read + Send>,
     /// Their position in the log.
     pub(super) position: u64,
     /// The source to read to its end for a tee, even after an error.
-    pub(super) rest: Option<Box<dyn Read>>,
+    pub(super) rest: Option<Box<dyn Read + Send>>,
+    /// Bytes of a block: fewer if the log is small.
+    pub(super) block_bytes: usize,
 }
 
 /// The parser's end. Dropping it ends the thread after its next block. A blocked read stays
@@ -71,10 +74,12 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Starts the thread. The thread opens the log, since opening a named pipe without a writer
-    /// blocks. The length of all blocks but the last is a multiple of `unit` bytes, or of two if the
+    /// blocks. A log that can be read `at_once` is opened here, and so are its first blocks read: a
+    /// small one needs no thread. The length of all blocks but the last is a multiple of `unit` bytes, or of two if the
     /// log has a byte order mark of UTF-16.
     pub(super) fn start(
         unit: usize,
+        at_once: bool,
         open: impl FnOnce() -> io::Result<OpenedSource> + Send + 'static,
     ) -> io::Result<Self> {
         // Room for all blocks and the last message, so that sending never blocks. `Copied` messages
@@ -85,16 +90,34 @@ impl Reader {
             // Memory is allocated on first use: a short log needs only one buffer.
             let _ = free.send(Vec::new());
         }
+        let mut reader = BlockReader {
+            unit,
+            partial: Vec::new(),
+            buffers,
+            sender,
+        };
+        let rest: Box<dyn FnOnce() + Send> = match at_once {
+            false => Box::new(move || match open() {
+                Ok(opened) => reader.read_all(opened),
+                Err(error) => reader.send_last(Message::Failed(error)),
+            }),
+            true => {
+                let opened = match open() {
+                    Ok(opened) => reader.read_beginning(opened),
+                    Err(error) => {
+                        reader.send_last(Message::Failed(error));
+                        None
+                    }
+                };
+                match opened {
+                    Some(opened) => Box::new(move || reader.read_all(opened)),
+                    None => return Ok(Self { messages, free }),
+                }
+            }
+        };
         thread::Builder::new()
             .name("input".to_owned())
-            .spawn(move || {
-                let last = match open() {
-                    Ok(opened) => read_all(opened, unit, &buffers, &sender),
-                    Err(error) => Message::Failed(error),
-                };
-                // Fails if the parser stopped early.
-                let _ = sender.send(last);
-            })?;
+            .spawn(rest)?;
         Ok(Self { messages, free })
     }
 
@@ -105,31 +128,112 @@ impl Reader {
     }
 }
 
-/// Reads to the end, for a tee also beyond an error. Returns the last message.
-fn read_all(
-    opened: OpenedSource,
+/// Reads a log into blocks and sends them to the parser.
+struct BlockReader {
     unit: usize,
-    buffers: &Receiver<Vec<u8>>,
-    sender: &Sender<Message>,
-) -> Message {
-    let OpenedSource {
-        mut log,
-        position,
-        rest,
-    } = opened;
-    let failure = match read(&mut *log, position, unit, buffers, sender) {
-        Ok(()) => return Message::End,
-        Err(error) => Message::Failed(error),
-    };
-    let Some(rest) = rest else { return failure };
-    match sender.send(failure) {
-        Ok(()) => copy_rest(rest, sender),
-        Err(_) => Message::End,
+    /// An incomplete unit.
+    partial: Vec<u8>,
+    buffers: Receiver<Vec<u8>>,
+    sender: Sender<Message>,
+}
+
+impl BlockReader {
+    /// Reads as many blocks as there are free buffers for. Returns the log if there may be more.
+    fn read_beginning(&mut self, mut opened: OpenedSource) -> Option<OpenedSource> {
+        while let Ok(buffer) = self.buffers.try_recv() {
+            match self.read_block(&mut opened, buffer) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.send_last(Message::End);
+                    return None;
+                }
+                Err(error) => {
+                    self.end(opened, error);
+                    return None;
+                }
+            }
+        }
+        Some(opened)
+    }
+
+    /// Reads to the end, or until the parser is gone.
+    fn read_all(mut self, mut opened: OpenedSource) {
+        while let Ok(buffer) = self.buffers.recv() {
+            match self.read_block(&mut opened, buffer) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return self.end(opened, error),
+            }
+        }
+        self.send_last(Message::End);
+    }
+
+    /// Sends an error and, for a tee, reads on to the end, so that it receives everything.
+    fn end(&self, opened: OpenedSource, error: io::Error) {
+        let failure = Message::Failed(error);
+        match opened.rest {
+            None => self.send_last(failure),
+            Some(rest) if self.sender.send(failure).is_ok() => {
+                self.send_last(copy_rest(rest, &self.sender));
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn send_last(&self, last: Message) {
+        // Fails if the parser stopped early.
+        let _ = self.sender.send(last);
+    }
+
+    /// Reads and sends a block. Returns false at the end of the log, and if the parser is gone.
+    fn read_block(&mut self, opened: &mut OpenedSource, mut buffer: Vec<u8>) -> io::Result<bool> {
+        let OpenedSource {
+            log,
+            position,
+            block_bytes,
+            ..
+        } = opened;
+        if buffer.is_empty() {
+            buffer = vec![0; *block_bytes];
+        }
+        let mut length = self.partial.len();
+        buffer[..length].copy_from_slice(&self.partial);
+        let at_end = loop {
+            match log.read(&mut buffer[length..])? {
+                0 => break true,
+                read => length += read,
+            }
+            if *position == 0 && may_have_utf16_bom(&buffer[..length]) {
+                self.unit = 2;
+            }
+            if length >= self.unit {
+                break false;
+            }
+        };
+        self.partial.clear();
+        if !at_end {
+            let whole = length - length % self.unit;
+            self.partial.extend_from_slice(&buffer[whole..length]);
+            length = whole;
+        }
+        if length > 0 {
+            let block = Block {
+                has_cr: memchr::memchr(b'\r', &buffer[..length]).is_some(),
+                buffer,
+                length,
+                position: *position,
+            };
+            *position += length as u64;
+            if self.sender.send(Message::Block(block)).is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(!at_end)
     }
 }
 
-/// Reads to the end so that the tee receives everything.
-fn copy_rest(mut rest: Box<dyn Read>, sender: &Sender<Message>) -> Message {
+/// Reads to the end so that the tee receives everything. Returns the last message.
+fn copy_rest(mut rest: Box<dyn Read + Send>, sender: &Sender<Message>) -> Message {
     let mut buffer = vec![0; BLOCK_BYTES];
     loop {
         match rest.read(&mut buffer) {
@@ -139,60 +243,6 @@ fn copy_rest(mut rest: Box<dyn Read>, sender: &Sender<Message>) -> Message {
             Err(error) => return Message::Failed(error),
         }
     }
-}
-
-/// Reads to the end, or until the parser is gone.
-fn read(
-    log: &mut dyn Read,
-    mut position: u64,
-    mut unit: usize,
-    buffers: &Receiver<Vec<u8>>,
-    sender: &Sender<Message>,
-) -> io::Result<()> {
-    // An incomplete unit.
-    let mut partial: Vec<u8> = Vec::new();
-    while let Ok(mut buffer) = buffers.recv() {
-        if buffer.is_empty() {
-            // The system hands out zeros, page by page as they are written to.
-            buffer = vec![0; BLOCK_BYTES];
-        }
-        let mut length = partial.len();
-        buffer[..length].copy_from_slice(&partial);
-        let at_end = loop {
-            match log.read(&mut buffer[length..])? {
-                0 => break true,
-                read => length += read,
-            }
-            if position == 0 && may_have_utf16_bom(&buffer[..length]) {
-                unit = 2;
-            }
-            if length >= unit {
-                break false;
-            }
-        };
-        partial.clear();
-        if !at_end {
-            let whole = length - length % unit;
-            partial.extend_from_slice(&buffer[whole..length]);
-            length = whole;
-        }
-        if length > 0 {
-            let block = Block {
-                has_cr: memchr::memchr(b'\r', &buffer[..length]).is_some(),
-                buffer,
-                length,
-                position,
-            };
-            position += length as u64;
-            if sender.send(Message::Block(block)).is_err() {
-                break;
-            }
-        }
-        if at_end {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// Bytes before the current position that are compared before each read.
@@ -330,22 +380,22 @@ impl Seek for SourceFile {
 
 /// A source with two readers: the decompressor, and the tee if decompression fails.
 #[derive(Clone)]
-pub(super) struct SharedSource(Rc<RefCell<SourceFile>>);
+pub(super) struct SharedSource(Arc<Mutex<SourceFile>>);
 
 impl SharedSource {
     pub(super) fn new(source: SourceFile) -> Self {
-        Self(Rc::new(RefCell::new(source)))
+        Self(Arc::new(Mutex::new(source)))
     }
 }
 
 impl Read for SharedSource {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.borrow_mut().read(into)
+        self.0.lock().read(into)
     }
 }
 
 impl Seek for SharedSource {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.0.borrow_mut().seek(to)
+        self.0.lock().seek(to)
     }
 }

@@ -79,11 +79,12 @@ fn encoding(name: &str) -> LineOptions {
 }
 
 /// Nobody keeps it.
-fn opened(log: impl Read + 'static) -> OpenedSource {
+fn opened(log: impl Read + Send + 'static) -> OpenedSource {
     OpenedSource {
         log: Box::new(log),
         position: 0,
         rest: None,
+        block_bytes: BLOCK_BYTES,
     }
 }
 

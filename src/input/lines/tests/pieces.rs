@@ -27,7 +27,7 @@ fn in_pieces(data: &[u8], lengths: &[usize], options: LineOptions) -> Vec<Owned>
         };
         Ok(opened(Decompressor::new(pieces)?))
     };
-    let reader = Reader::start(options.encoding.unit(), open).unwrap();
+    let reader = Reader::start(options.encoding.unit(), false, open).unwrap();
     let (lines, error) = all(Lines::new(
         "pieces".to_owned(),
         reader,

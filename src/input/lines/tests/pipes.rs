@@ -66,7 +66,7 @@ fn a_pause_of_a_pipe_is_noticed_and_nothing_is_lost() {
 #[test]
 fn an_endless_line_does_not_keep_a_signal_waiting() {
     let open = || Ok(opened(io::repeat(b'x')));
-    let reader = Reader::start(1, open).unwrap();
+    let reader = Reader::start(1, false, open).unwrap();
     let mut lines = Lines::new(
         String::new(),
         reader,
