@@ -55,6 +55,8 @@ pub struct Detector {
 
 struct FormatCandidate {
     format: Box<dyn Format>,
+    /// The names of the formats that read a log together with it.
+    family: Option<&'static [&'static str]>,
     kind: CandidateKind,
     /// Lines that fit this format best.
     fits: usize,
@@ -104,12 +106,16 @@ enum CandidateKind {
 
 impl FormatCandidate {
     fn new(format: Box<dyn Format>) -> Self {
-        let kind = if format.regex().is_none() {
-            CandidateKind::Json
-        } else {
-            CandidateKind::Text
+        let kind = match format.is_json() {
+            true => CandidateKind::Json,
+            false => CandidateKind::Text,
         };
+        Self::of_kind(kind, format)
+    }
+
+    fn of_kind(kind: CandidateKind, format: Box<dyn Format>) -> Self {
         Self {
+            family: family::names(format.name()),
             format,
             kind,
             fits: 0,
@@ -128,8 +134,9 @@ impl FormatCandidate {
 
     /// Whether this format and another read a log together.
     fn is_related(&self, other: &FormatCandidate) -> bool {
-        let names = family::names(self.format.name());
-        names.is_some_and(|names| names.contains(&other.format.name()))
+        // Formats of one family have the same list.
+        let family = |candidate: &FormatCandidate| candidate.family.map(<[_]>::as_ptr);
+        self.family.is_some() && family(self) == family(other)
     }
 }
 
@@ -395,13 +402,8 @@ impl Detector {
             if format.ready() {
                 self.header_error = None;
                 self.w3c_headers = Some(headers.len());
-                self.candidates.push(FormatCandidate {
-                    format: Box::new(format),
-                    kind: CandidateKind::W3c,
-                    fits: 0,
-                    reads: 0,
-                    reading: None,
-                });
+                let format = FormatCandidate::of_kind(CandidateKind::W3c, Box::new(format));
+                self.candidates.push(format);
             }
         }
     }

@@ -10,14 +10,15 @@ use super::registry::{self, FormatOptions};
 use super::{Field, Fit, Format, Record};
 
 /// The families, each from the format with the most fields to that with the fewest.
-const FAMILIES: [&[&str]; 2] = [
+static FAMILIES: [&[&str]; 2] = [
     &["icecast2", "ncsa_extended", "common"],
     &["common_complete", "common_vhost"],
 ];
 
 /// The names of the formats that read a log together with this one, itself included.
 pub fn names(name: &str) -> Option<&'static [&'static str]> {
-    FAMILIES.into_iter().find(|family| family.contains(&name))
+    let mut families = FAMILIES.iter().copied();
+    families.find(|family| family.contains(&name))
 }
 
 /// A format that was detected, and its relatives.

@@ -315,6 +315,10 @@ impl Format for JsonFormat {
         self.fields.contains(&field) || field == Field::Timezone
     }
 
+    fn is_json(&self) -> bool {
+        true
+    }
+
     fn regex(&self) -> Option<String> {
         None
     }

@@ -72,6 +72,11 @@ pub trait Format: Send + Sync {
     /// `None` for a JSON format, and for the W3C family before its header.
     fn regex(&self) -> Option<String>;
 
+    /// Whether its lines are JSON.
+    fn is_json(&self) -> bool {
+        false
+    }
+
     /// Whether a line was a misfit only because a regular expression took too long, since this was
     /// last asked.
     fn gave_up(&self) -> bool {

@@ -33,10 +33,40 @@ pub type Adjust = for<'a> fn(&'a [u8], &mut Record<'a>);
 #[derive(Debug)]
 pub struct TextFormat {
     spec: &'static TextSpec,
+    compiled: Arc<CompiledTemplate>,
+}
+
+#[derive(Debug)]
+struct CompiledTemplate {
     layout: Layout,
     /// Compiled when a line first needs it. Most runs use one format, and most of its lines are
     /// scanned.
-    matcher: OnceLock<Arc<CompiledRegex>>,
+    matcher: OnceLock<CompiledRegex>,
+}
+
+/// By template. Each log gets formats of its own, and compiling them takes longer than reading a
+/// small log.
+static COMPILED: sync::Mutex<BTreeMap<&str, Arc<CompiledTemplate>>> =
+    sync::Mutex::new(BTreeMap::new());
+
+impl CompiledTemplate {
+    fn new(spec: &TextSpec) -> Arc<Self> {
+        Arc::new(Self {
+            layout: Layout::new(spec.template, spec.pieces),
+            matcher: OnceLock::new(),
+        })
+    }
+
+    fn shared(spec: &TextSpec) -> Arc<Self> {
+        let mut compiled = COMPILED.lock();
+        let template = compiled.entry(spec.template);
+        Arc::clone(template.or_insert_with(|| Self::new(spec)))
+    }
+
+    fn matcher(&self) -> &CompiledRegex {
+        let compile = || CompiledRegex::new(&self.layout);
+        self.matcher.get_or_init(compile)
+    }
 }
 
 #[derive(Debug)]
@@ -52,8 +82,7 @@ impl TextFormat {
     pub fn new(spec: &'static TextSpec) -> TextFormat {
         TextFormat {
             spec,
-            layout: Layout::new(spec.template, spec.pieces),
-            matcher: OnceLock::new(),
+            compiled: CompiledTemplate::shared(spec),
         }
     }
 
@@ -64,9 +93,7 @@ impl TextFormat {
         arena: &'a Bump,
         record: &mut Record<'a>,
     ) -> Option<usize> {
-        let matcher = self
-            .matcher
-            .get_or_init(|| CompiledRegex::shared(self.spec, &self.layout));
+        let matcher = self.compiled.matcher();
         match matcher.locations.try_lock() {
             Ok(mut locations) => matcher.capture(&mut locations, line, arena, record),
             // Another thread uses them, or panicked while it did.
@@ -81,7 +108,7 @@ impl TextFormat {
     /// with a host or a prefix, and has another format.
     fn begins_with_host(&self, line: &[u8], record: &Record) -> bool {
         let address = record.get(Field::Ip).unwrap_or_default();
-        if !self.layout.begins_with_address() || looks_like_address(address) {
+        if !self.compiled.layout.begins_with_address() || looks_like_address(address) {
             return false;
         }
         let words = line[address.len()..].split(u8::is_ascii_whitespace);
@@ -90,20 +117,7 @@ impl TextFormat {
     }
 }
 
-/// The regexes compiled so far, by template. Each log gets formats of its own, and compiling their
-/// regexes takes longer than reading a small log.
-static COMPILED: sync::Mutex<BTreeMap<&str, Arc<CompiledRegex>>> =
-    sync::Mutex::new(BTreeMap::new());
-
 impl CompiledRegex {
-    fn shared(spec: &TextSpec, layout: &Layout) -> Arc<CompiledRegex> {
-        let mut compiled = COMPILED.lock();
-        let regex = compiled
-            .entry(spec.template)
-            .or_insert_with(|| Arc::new(CompiledRegex::new(layout)));
-        Arc::clone(regex)
-    }
-
     fn new(layout: &Layout) -> CompiledRegex {
         let (regex, groups) = layout.regex();
         // Without Unicode, `\S` and `.` also match bytes that are not UTF-8. No line contains a
@@ -144,7 +158,7 @@ impl Format for TextFormat {
     }
 
     fn parse<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Fit {
-        let length = self.layout.scan(line, arena, record).or_else(|| {
+        let length = self.compiled.layout.scan(line, arena, record).or_else(|| {
             *record = Record::default();
             self.search(line, arena, record)
         });
@@ -165,11 +179,11 @@ impl Format for TextFormat {
     }
 
     fn fields(&self) -> &[Field] {
-        self.layout.fields()
+        self.compiled.layout.fields()
     }
 
     fn regex(&self) -> Option<String> {
-        Some(self.layout.python_regex())
+        Some(self.compiled.layout.python_regex())
     }
 }
 
@@ -188,7 +202,12 @@ mod tests {
 
     #[test]
     fn the_regex_reads_what_the_scanner_does_not() {
-        let (format, arena) = (TextFormat::new(&TEST_SPEC), Bump::new());
+        // Other tests do not share it.
+        let format = TextFormat {
+            spec: &TEST_SPEC,
+            compiled: CompiledTemplate::new(&TEST_SPEC),
+        };
+        let arena = Bump::new();
         let read = |line| {
             let mut record = Record::default();
             let fit = format.parse(line, &arena, &mut record);
@@ -197,7 +216,7 @@ mod tests {
         let want = vec![("ip", "::1".to_owned()), ("status", "200".to_owned())];
         assert_eq!(read(b"::1 - 200 more"), Some(want.clone()));
         assert!(
-            format.matcher.get().is_none(),
+            format.compiled.matcher.get().is_none(),
             "no line has needed the regex"
         );
         assert_eq!(read(b"::1\t-  200 more"), Some(want));
@@ -240,7 +259,11 @@ mod tests {
             record.get(Field::Status)
         };
         assert_eq!(search(b"::1 - 200"), Some(&b"200"[..]));
-        let _busy = format.matcher.get().map(|matcher| matcher.locations.lock());
+        let _busy = format
+            .compiled
+            .matcher
+            .get()
+            .map(|matcher| matcher.locations.lock());
         assert_eq!(search(b"::1 - 404"), Some(&b"404"[..]));
     }
 

@@ -45,7 +45,8 @@ pub struct BufferedLine {
     /// When it was read.
     pub since: Instant,
     bytes: Vec<u8>,
-    raw: Vec<u8>,
+    /// `None` if they are the same.
+    raw: Option<Vec<u8>>,
     /// The line without its texts.
     line: Line<'static>,
     /// Number of identical lines.
@@ -57,7 +58,7 @@ impl BufferedLine {
         Self {
             since: Instant::now(),
             bytes: line.bytes.to_vec(),
-            raw: line.raw.to_vec(),
+            raw: (line.raw != line.bytes).then(|| line.raw.to_vec()),
             line: Line {
                 bytes: b"",
                 raw: b"",
@@ -79,12 +80,16 @@ impl BufferedLine {
         let length = self.length();
         Line {
             bytes: &self.bytes,
-            raw: &self.raw,
+            raw: self.raw(),
             number: self.line.number + n,
             start: self.line.start + n * length,
             end: self.line.end + n * length,
             ..self.line
         }
+    }
+
+    fn raw(&self) -> &[u8] {
+        self.raw.as_deref().unwrap_or(&self.bytes)
     }
 
     fn length(&self) -> u64 {
@@ -93,7 +98,7 @@ impl BufferedLine {
 
     /// Counts the next line, if it is identical.
     pub fn add(&mut self, line: &Line) -> bool {
-        let is_same = self.raw == line.raw
+        let is_same = self.raw() == line.raw
             && self.bytes == line.bytes
             && self.length() == line.end - line.start
             && (self.line.terminated, self.line.too_long) == (line.terminated, line.too_long);
@@ -103,7 +108,7 @@ impl BufferedLine {
 
     /// Bytes of memory.
     pub fn size(&self) -> usize {
-        size_of::<Self>() + self.bytes.len() + self.raw.len()
+        size_of::<Self>() + self.bytes.len() + self.raw.as_ref().map_or(0, Vec::len)
     }
 }
 
