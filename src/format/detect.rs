@@ -68,7 +68,9 @@ struct FormatCandidate {
 
 struct Leader {
     place: usize,
-    deferred: Vec<Vec<u8>>,
+    /// The lines, one after the other, and where each ends.
+    deferred: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 /// How well a line fits a format. The best comes last.
@@ -206,7 +208,8 @@ impl Detector {
         }
         match &mut self.leader {
             Some(leader) if self.candidates[leader.place].reading == Some(Reading::BEST) => {
-                leader.deferred.push(line.to_vec());
+                leader.deferred.extend_from_slice(line);
+                leader.ends.push(leader.deferred.len());
             }
             Some(_) => {
                 self.read_with_text_formats(line);
@@ -237,6 +240,7 @@ impl Detector {
         self.leader = best.map(|place| Leader {
             place,
             deferred: Vec::new(),
+            ends: Vec::new(),
         });
     }
 
@@ -246,10 +250,12 @@ impl Detector {
         let Some(leader) = self.leader.take() else {
             return;
         };
-        for line in leader.deferred {
-            self.read_with_text_formats(&line);
+        let mut start = 0;
+        for end in leader.ends {
+            self.read_with_text_formats(&leader.deferred[start..end]);
             self.count_deferred(leader.place);
             self.arena.reset();
+            start = end;
         }
     }
 

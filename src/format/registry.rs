@@ -85,6 +85,10 @@ pub fn by_name(name: &str, options: &FormatOptions) -> Result<Box<dyn Format>> {
     if let Some(dialect) = w3c::dialects().iter().find(|dialect| dialect.name == name) {
         return Ok(Box::new(dialect.open(&options.w3c)?));
     }
+    let mut specs = ncsa::SPECS.iter().chain(&cloud::SPECS);
+    if let Some(spec) = specs.find(|spec| spec.name == name) {
+        return Ok(Box::new(TextFormat::new(spec)));
+    }
     without_header(&options.wanted)
         .into_iter()
         .find(|format| format.name() == name)
