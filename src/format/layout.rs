@@ -370,7 +370,13 @@ pub(super) fn set<'a>(
     };
     match slot {
         Slot::Skip => {}
-        Slot::Field(field) => record.set(field, plain(value)),
+        Slot::Field(field) => {
+            let plain = plain(value);
+            if field == Field::UserAgent && plain != value {
+                record.set_raw_agent(value);
+            }
+            record.set(field, plain);
+        }
         Slot::Request | Slot::RequestWithoutMethod => {
             // Split first: an escaped tab or line feed is not a blank between words.
             let (method, path) = split_request(value);

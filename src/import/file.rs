@@ -364,6 +364,10 @@ impl Importer {
                 .warn_of_missing_groups(&name, format.as_ref());
         }
         self.processor.set_ignored_fields(format.as_ref());
+        let is_named = self.selector.is_named();
+        let sessions = self
+            .processor
+            .session_mode(format.as_ref(), is_named, &buffered);
         let is_rejects = match self.resume(&job, format.as_ref(), lines, &mut buffered) {
             Ok(Some(is_rejects)) => is_rejects,
             Ok(None) => {
@@ -389,9 +393,6 @@ impl Importer {
         let resume = ledger
             .zip(job.state)
             .map(|(ledger, state)| ResumePoint::new(ledger, state, job.only, is_pipe));
-        let sessions = self
-            .processor
-            .session_mode(format.as_ref(), self.selector.is_named());
         self.processor
             .hint_at_listening(&name, format.as_ref(), &sessions);
         let mut log = OpenLog {

@@ -487,7 +487,7 @@ impl Importer {
         let format = format.as_mut();
         let processor = &mut self.processor;
         processor.set_ignored_fields(format);
-        let sessions = processor.session_mode(format, self.selector.is_named());
+        let sessions = processor.session_mode(format, self.selector.is_named(), &buffered);
         let mut log = uncounted_log(name, id, sessions);
         let mut arena = Bump::new();
         for line in buffered.iter().flat_map(BufferedLine::lines) {

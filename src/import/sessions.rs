@@ -3,18 +3,22 @@
 
 use std::hash::BuildHasher;
 
+use bumpalo::Bump;
+
 use super::Flow;
+use super::format_selector::BufferedLine;
 use super::line::{AcceptedHit, LineProcessor, RequestWriter, position};
 use super::open_log::OpenLog;
 use crate::error::Result;
-use crate::format::{Field, Format};
+use crate::format::{Field, Fit, Format, Record};
 use crate::hit::{Hit, HitDays, LoggedRequest};
 use crate::hit_id::HitId;
 use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
 use crate::radio::{
     Audience, ClientRequest, ClientRole, Continuation, ListenerLine, ListeningStats, MemoryUse,
-    SessionRequest, SessionRequestKind, Stitched, Stitcher, StreamServer, mount_point,
+    SampleLine, SessionRequest, SessionRequestKind, Stitched, Stitcher, StreamSample, StreamServer,
+    mount_point,
 };
 use crate::recorder::{Chunk, LinePosition, RequestGroup};
 use crate::report::rejects::Original;
@@ -108,31 +112,76 @@ pub(super) enum ListenerEvent {
 
 impl LineProcessor {
     /// Returns how to read the listeners of a log. `is_named` is whether the user named its
-    /// format.
-    pub(super) fn session_mode(&self, format: &dyn Format, is_named: bool) -> SessionMode {
-        match (&self.radio, format.name()) {
-            (Some(_), "shoutcast") => SessionMode::Titles(Box::default()),
-            (Some(radio), "icecast2") if is_named || radio.options.also_detected => {
-                SessionMode::Whole
+    /// format; otherwise the first lines of the log are in `sample`.
+    pub(super) fn session_mode(
+        &self,
+        format: &dyn Format,
+        is_named: bool,
+        sample: &[BufferedLine],
+    ) -> SessionMode {
+        match (StreamServer::of(format.name()), &self.radio) {
+            (Some(StreamServer::Shoutcast), Some(_)) => SessionMode::Titles(Box::default()),
+            (Some(StreamServer::Icecast), radio)
+                if is_named || self.shows_streaming(format, sample) =>
+            {
+                match radio {
+                    Some(radio) if is_named || radio.options.also_detected => SessionMode::Whole,
+                    _ => SessionMode::Noted,
+                }
             }
-            (_, "icecast2") if self.sandbox.is_some() => SessionMode::Noted,
             _ => SessionMode::Off,
         }
     }
 
+    /// Whether a log that was detected as Icecast's shows streaming clients. Otherwise it may be
+    /// that of a web server, whose lines end in some other number.
+    fn shows_streaming(&self, format: &dyn Format, lines: &[BufferedLine]) -> bool {
+        let mut arena = Bump::new();
+        let mut sample = StreamSample::default();
+        for line in lines.iter().flat_map(BufferedLine::lines) {
+            arena.reset();
+            let mut record = Record::default();
+            if line.too_long || format.parse(line.bytes, &arena, &mut record) == Fit::Misfit {
+                continue;
+            }
+            let request = self.hit.request(format, &record, &arena);
+            sample.add(&SampleLine {
+                method: record.get(Field::Method),
+                path: request.path,
+                status: request.status,
+                user_agent: request.user_agent,
+                length: record.get(Field::Length).unwrap_or_default(),
+                session_time: record.get(Field::SessionTime),
+            });
+        }
+        sample.shows_streaming()
+    }
+
     /// Hints at `--log-format-name=icecast2` when a log was only detected as Icecast's.
     pub(super) fn hint_at_listening(&self, log: &str, format: &dyn Format, mode: &SessionMode) {
-        if self.radio.is_none() || format.name() != "icecast2" || mode.is_on() {
+        let Some(radio) = &self.radio else {
+            return;
+        };
+        if StreamServer::of(format.name()) != Some(StreamServer::Icecast) {
             return;
         }
-        let how = match mode {
-            SessionMode::Noted => "The summary shows its listening time; to import it too",
-            _ => "To import its listening time",
+        let hint = match mode {
+            SessionMode::Noted if self.sandbox.is_some() => {
+                "this looks like an Icecast log. The summary shows its listening time; to import \
+                 it too, add --log-format-name=icecast2 (some web logs look the same)"
+            }
+            SessionMode::Noted => {
+                "this looks like an Icecast log. To import its listening time, add \
+                 --log-format-name=icecast2 (some web logs look the same)"
+            }
+            SessionMode::Off if radio.options.also_detected => {
+                "no listening time is sent, because the first lines show no streaming client and \
+                 may be those of a web server; if Icecast wrote them, add \
+                 --log-format-name=icecast2"
+            }
+            _ => return,
         };
-        self.console.hint(format!(
-            "{log}: this looks like an Icecast log. {how}, add --log-format-name=icecast2 \
-             (some web logs look the same)"
-        ));
+        self.console.hint(format!("{log}: {hint}"));
     }
 
     /// Prepares a line of a radio log for the filters: sets whether it is a listener's. The path of

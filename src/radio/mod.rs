@@ -4,19 +4,22 @@
 //! [`Session`](session::Session), which becomes several requests for Matomo. SHOUTcast writes a
 //! line for each title, and [`Stitcher`] joins the titles of a listener to one session.
 //! [`Audience`] decides who counts as a listener, and [`mount_point`] names the stream.
-//! [`ListeningStats`] collects the figures of the summary.
+//! [`StreamSample`] tells a log of Icecast from a web log that looks like one. [`ListeningStats`]
+//! collects the figures of the summary.
 
 mod audience;
 mod distribution;
 mod mount;
 mod peak;
 mod report;
+mod sample;
 mod session;
 mod stats;
 mod stitch;
 
 pub use audience::{Audience, ClientRequest, ClientRole, Network, stable_hash};
 pub use mount::{StreamServer, mount_point};
+pub use sample::{SampleLine, StreamSample};
 pub use session::{ListenerLine, SessionRequest, SessionRequestKind};
 pub use stats::ListeningStats;
 pub use stitch::{Continuation, MemoryUse, Stitched, Stitcher};

@@ -10,6 +10,17 @@ pub enum StreamServer {
     Shoutcast,
 }
 
+impl StreamServer {
+    /// The server whose log has this format. `None` for other formats.
+    pub fn of(format: &str) -> Option<Self> {
+        match format {
+            "icecast2" => Some(Self::Icecast),
+            "shoutcast" => Some(Self::Shoutcast),
+            _ => None,
+        }
+    }
+}
+
 /// Extensions of playlists, which a player reads before it connects.
 const PLAYLISTS: [&str; 5] = ["m3u", "m3u8", "pls", "xspf", "asx"];
 

@@ -113,8 +113,8 @@ impl ListeningReport {
         if self.relays.lines > 0 {
             let _ = writeln!(
                 text,
-                "\n    {} log lines of relays with {} hours \
-                 (in no figure above; --enable-relays counts those that --relay does not name)",
+                "\n    {} log lines of relays with {} hours are left out of these figures \
+                 (--enable-relays counts those that --relay does not name)",
                 self.relays.lines,
                 hours(self.relays.seconds)
             );
@@ -319,8 +319,8 @@ Listening summary
             seconds: 9000,
         };
         assert_eq!(stats.report(), expected);
-        let line = "\n    2 log lines of relays with 2.50 hours (in no figure above; \
-                    --enable-relays counts those that --relay does not name)\n";
+        let line = "\n    2 log lines of relays with 2.50 hours are left out of these figures \
+                    (--enable-relays counts those that --relay does not name)\n";
         assert!(stats.report().text().contains(line));
         let mut only_relays = ListeningStats::default();
         only_relays.count_relay(3600);

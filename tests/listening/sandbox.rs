@@ -149,6 +149,38 @@ fn only_listeners_count_in_a_detected_log() {
     assert!(listening_summary(&ended).contains(unmeasured), "{ended}");
 }
 
+/// nginx's seconds, and the microseconds of Apache's %D.
+#[test]
+fn a_web_log_that_ends_in_a_number_has_no_listening_summary() {
+    for (numbers, length) in [([0, 1, 3, 65], 20_480), ([1503, 48_211, 250_123, 88], 5120)] {
+        let pages = ["/", "/about", "/shop/cart", "/blog/a.html"].into_iter();
+        let log: String = pages
+            .zip(numbers)
+            .map(|(page, number)| {
+                icecast("192.0.2.1", 7200, page, number)
+                    .replace(PLAYER, "Mozilla/5.0 (X11; Linux x86_64) Firefox/125.0")
+                    .replace(" 16000 ", &format!(" {length} "))
+            })
+            .collect();
+        let run = |args: &str| {
+            let folder = Folder::with_log(&log);
+            let ended = import(&folder, args);
+            assert_eq!(ended.summary().get("imported"), 4);
+            let has_summary = ended.out.contains("Listening summary");
+            (has_summary, stored_listening(&folder).is_empty(), ended)
+        };
+        for args in ["", "--listening-time=events", "--listening-time=off"] {
+            let (has_summary, has_no_sessions, ended) = run(args);
+            assert!(!has_summary && has_no_sessions, "{ended}");
+            assert_eq!(
+                ended.err.contains("--log-format-name=icecast2"),
+                args == "--listening-time=events",
+                "{ended}"
+            );
+        }
+    }
+}
+
 #[test]
 fn one_mount_point_has_one_row_and_relays_have_none() {
     let relay = |seconds: i64| {
@@ -172,7 +204,7 @@ fn one_mount_point_has_one_row_and_relays_have_none() {
         let ended = import(&folder, args);
         assert_eq!(printed_listening(&ended), without_relays);
         assert_eq!(stored_listening(&folder), without_relays);
-        let relays = "\n    2 log lines of relays with 2.50 hours (";
+        let relays = "\n    2 log lines of relays with 2.50 hours are left out";
         assert!(listening_summary(&ended).contains(relays), "{ended}");
 
         let folder = Folder::with_log(log.concat());

@@ -158,7 +158,7 @@ fn check_sums<'l>(
     let sent = seconds_sent(&stored(&sandbox));
     prop_assert_eq!((sent, summary), (seconds, seconds), "{}", ended);
     let relay_line = format!(
-        "\n    {} log lines of relays with {relay_hours:.2} hours (",
+        "\n    {} log lines of relays with {relay_hours:.2} hours are left out",
         relays.len()
     );
     prop_assert_eq!(

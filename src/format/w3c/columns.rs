@@ -147,13 +147,24 @@ impl LogColumns {
         if self.read_columns(line, arena, record) {
             return true;
         }
-        match with_dashes(line, header_names(&self.names).count(), arena) {
-            Some(line) => {
-                *record = Record::default();
-                self.read_columns(line, arena, record)
-            }
-            None => false,
+        let Some((line, dashes)) = with_dashes(line, header_names(&self.names).count()) else {
+            return false;
+        };
+        let line = arena.alloc_slice_copy(&line);
+        *record = Record::default();
+        if !self.read_columns(line, arena, record) {
+            return false;
         }
+        for &field in &self.fields {
+            let is_missing = |value: &[u8]| {
+                let place = value.as_ptr().addr().wrapping_sub(line.as_ptr().addr());
+                value == b"-" && dashes.contains(&place)
+            };
+            if record.get(field).is_some_and(is_missing) {
+                record.forget(field);
+            }
+        }
+        record.get(Field::Path).is_some()
     }
 
     /// Parses a line whose columns are all there.
@@ -291,18 +302,20 @@ fn set_field<'a>(record: &mut Record<'a>, field: Field, value: &'a [u8], is_fall
     }
 }
 
-/// Writes a dash for each missing value of a line with fewer than `columns` columns. Returns `None`
-/// if none is missing, or if the line still has fewer.
-fn with_dashes<'a>(line: &[u8], columns: usize, arena: &'a Bump) -> Option<&'a [u8]> {
+/// Writes a dash for each missing value of a line with fewer than `columns` columns. Returns the
+/// line and the places of the dashes, or `None` if none is missing or the line still has fewer.
+fn with_dashes(line: &[u8], columns: usize) -> Option<(Vec<u8>, Vec<usize>)> {
     let values = header_names(line).count();
     if values == 0 || values >= columns {
         return None;
     }
-    let mut whole = Vec::with_capacity(line.len() + columns);
+    let (mut whole, mut dashes) = (Vec::with_capacity(line.len() + columns), Vec::new());
     let (mut cells, mut is_empty, mut is_quoted) = (1, true, false);
-    for byte in line {
+    // A blank after the line ends its last cell.
+    for byte in line.iter().chain(b" ") {
         if is_blank(*byte) && !is_quoted {
             if is_empty {
+                dashes.push(whole.len());
                 whole.push(b'-');
             }
             cells += 1;
@@ -313,10 +326,7 @@ fn with_dashes<'a>(line: &[u8], columns: usize, arena: &'a Bump) -> Option<&'a [
         }
         whole.push(*byte);
     }
-    if is_empty {
-        whole.push(b'-');
-    }
-    (cells >= columns).then(|| &*arena.alloc_slice_copy(&whole))
+    (cells > columns).then_some((whole, dashes))
 }
 
 /// The names of columns in a header.

@@ -79,13 +79,11 @@ fn an_empty_column_is_an_absent_field() {
     );
     let day = "2024-05-14 06:00:02";
     let read = |line: &str| read(&format, line).map(|values| values.join(" "));
-    let want = |user: &str, agent: &str| {
-        let agent = if agent == "-" { "user_agent=-" } else { agent };
-        Some(format!(
-            "ip=::1 date=2024-05-14 time=06:00:02 path=/a status=200 userid={user} {agent}"
-        ))
+    let want = |others: &str| {
+        let fields = "ip=::1 date=2024-05-14 time=06:00:02 path=/a status=200";
+        Some(format!("{fields}{others}"))
     };
-    let whole = want("al", "user_agent=M/5");
+    let whole = want(" userid=al user_agent=M/5");
     assert_eq!(read(&format!("{day} ::1 al /a 200 M/5")), whole);
     assert_eq!(
         read(&format!("{day}  ::1 \t al  /a 200 M/5")),
@@ -94,14 +92,19 @@ fn an_empty_column_is_an_absent_field() {
     );
     assert_eq!(
         read(&format!("{day} ::1  /a 200 M/5")),
-        want("-", "user_agent=M/5")
+        want(" user_agent=M/5")
     );
-    assert_eq!(read(&format!("{day} ::1 al /a 200 ")), want("al", "-"));
+    assert_eq!(read(&format!("{day} ::1 al /a 200 ")), want(" userid=al"));
     assert_eq!(
         read(&format!("{day} ::1  /a 200 ").replace(' ', "\t")),
-        want("-", "-")
+        want("")
     );
     assert_eq!(read(&format!("{day} ::1 al /a  M/5")), None, "no status");
+    assert_eq!(read(&format!("{day} ::1 al  200 M/5")), None, "no path");
+    assert_eq!(
+        read(&format!("{day} ::1 al /a 200 -")),
+        want(" userid=al user_agent=-")
+    );
     assert_eq!(read(&format!("{day} ::1 al /a 200")), None, "cut off");
 }
 
