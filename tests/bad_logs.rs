@@ -287,7 +287,7 @@ fn many_invalid_lines_are_named_and_change_the_exit_status() {
             let ended = program.run().exits(status);
             if status == 3 {
                 let first = log.lines().position(|line| line == ODD.trim_end()).unwrap() + 1;
-                let place = format!(":{first} (not in the format of the log)");
+                let place = format!("the first is line {first} (not in the format of the log)");
                 let odd = log.matches(ODD).count();
                 let of_all = format!(": {odd} of {} lines are invalid", log.lines().count());
                 let ended = ended.says(&[&place, &of_all]);

@@ -69,14 +69,18 @@ impl Importer {
             [Count::Read, Count::Header, Count::Skipped].map(|count| account.get(count));
         let invalid = &log.invalid;
         let lines = read.saturating_sub(header + skipped + invalid.passed_over);
-        let place = invalid
-            .first
-            .map(|(number, reason)| place(&log.name, number, reason));
+        let Some((number, reason)) = invalid.first else {
+            self.invalid_in_small_logs.lines += lines;
+            return;
+        };
+        let text = reason.text();
+        let reason = text.strip_prefix("invalid: ").unwrap_or(text);
         if invalid.lines < MIN_LINES {
             let small = &mut self.invalid_in_small_logs;
             small.invalid += invalid.lines;
             small.lines += lines;
-            small.first = small.first.take().or(place);
+            let first = || format!("{}:{number} ({reason})", log.name);
+            small.first.get_or_insert_with(first);
             return;
         }
         if !self.is_too_much(invalid.lines, lines) {
@@ -90,11 +94,11 @@ impl Importer {
             format!("; these lines have the format {fitting}")
         });
         self.console.warn_incomplete(format!(
-            "{}: {} of {} lines are invalid in the format {format}, the first is {}{fits}; {}",
+            "{}: {} of {} lines are invalid in the format {format}, the first is line {number} \
+             ({reason}){fits}; {}",
             log.name,
             grouped(invalid.lines),
             grouped(lines),
-            place.unwrap_or_default(),
             self.selector.advice()
         ));
     }
@@ -125,11 +129,4 @@ impl Importer {
         let percent = self.input.max_invalid;
         percent < 100 && u128::from(invalid) * 100 >= u128::from(lines) * u128::from(percent)
     }
-}
-
-/// Names a line and what is wrong with it.
-fn place(log: &str, number: u64, reason: Reason) -> String {
-    let text = reason.text();
-    let reason = text.strip_prefix("invalid: ").unwrap_or(text);
-    format!("{log}:{number} ({reason})")
 }
