@@ -37,16 +37,19 @@ pub fn looks_like_address(field: &[u8]) -> bool {
 fn is_dotted_quad(text: &[u8]) -> bool {
     let (mut dots, mut digits, mut number) = (0, 0, 0_u32);
     for byte in text {
-        match byte {
-            b'0'..=b'9' if digits == 0 || (number > 0 && digits < 3) => {
-                number = number * 10 + u32::from(byte - b'0');
-                digits += 1;
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            // A leading zero, or too many digits.
+            if digits == 3 || digits > 0 && number == 0 {
+                return false;
             }
-            b'.' if digits > 0 && number <= 255 && dots < 3 => {
-                dots += 1;
-                (digits, number) = (0, 0);
-            }
-            _ => return false,
+            number = number * 10 + u32::from(digit);
+            digits += 1;
+        } else if *byte == b'.' && digits > 0 && number <= 255 {
+            dots += 1;
+            (digits, number) = (0, 0);
+        } else {
+            return false;
         }
     }
     dots == 3 && digits > 0 && number <= 255

@@ -158,6 +158,9 @@ fn iso_seconds(text: &[u8]) -> Option<i64> {
 /// - `2024/05/14 06:25:24.123`, as Go's and Caddy's loggers write it
 /// - `14/May/2024:06:25:24 +0200`
 fn json_date(text: &[u8]) -> Option<Moment> {
+    if let Some(moment) = usual_iso_8601(text) {
+        return Some(moment);
+    }
     let text = text.trim_ascii();
     if let Some(seconds) = epoch_seconds(text) {
         return Some(in_utc(seconds));
@@ -178,6 +181,15 @@ fn json_date(text: &[u8]) -> Option<Moment> {
     let (clock, zone) = clock.split_at(end.unwrap_or(clock.len()));
     let offset = written_zone(zone)?;
     let local = json_day(day)? + iso_second_of_day(without_fraction(clock)?)?;
+    Some(Moment { local, offset })
+}
+
+/// `2024-05-14T06:25:24+02:00`, the usual shape. Returns `None` for all others, dates or not.
+fn usual_iso_8601(text: &[u8]) -> Option<Moment> {
+    let (day, rest) = text.split_first_chunk::<10>()?;
+    let (time, zone) = rest.strip_prefix(b"T")?.split_first_chunk::<8>()?;
+    let local = iso_day(day)? + usual_second_of_day(time)?;
+    let offset = written_zone(zone)?;
     Some(Moment { local, offset })
 }
 

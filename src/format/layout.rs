@@ -31,6 +31,8 @@ const REQUEST: &str = r#"\S+\s.*?\s[A-Za-z]+/[\d.]+\s*|(?:[^"\\]|\\.)*|.*?"#;
 #[derive(Debug)]
 pub struct Layout {
     parts: Vec<Part>,
+    /// For the scanner: a date of the common log format is one part.
+    scanned: Vec<Part>,
     fields: Vec<Field>,
 }
 
@@ -39,6 +41,8 @@ enum Part {
     /// Text that must be there. A blank matches any white space.
     Text(&'static str),
     Value(Slot, Shape),
+    /// The date and the offset of the common log format. Regular expressions have them as values.
+    ClfDate,
     /// A regular expression with a group for each field that it sets.
     Regex(&'static str),
 }
@@ -104,7 +108,12 @@ impl Layout {
             }
             rest = after;
         }
-        Self { parts, fields }
+        let scanned = with_clf_dates(&parts);
+        Self {
+            parts,
+            scanned,
+            fields,
+        }
     }
 
     /// The fields that a line can have.
@@ -145,20 +154,28 @@ impl Layout {
         if !is_plain {
             return None;
         }
-        let mut rest = line;
-        for part in &self.parts {
-            match part {
-                Part::Text(text) => rest = rest.strip_prefix(text.as_bytes())?,
-                Part::Value(slot, shape) => {
-                    let length = shape.length(rest)?;
-                    let (value, after) = rest.split_at(length);
-                    rest = after;
-                    set(*slot, value, shape.is_quoted(), arena, record);
-                }
+        let mut rest = Rest { line, at: 0 };
+        for part in &self.scanned {
+            match *part {
+                Part::Text(text) => rest.skip(text)?,
+                Part::ClfDate => rest.clf_date(record)?,
+                Part::Value(slot, shape) => match shape {
+                    Shape::Quoted => {
+                        let (value, has_escapes) = rest.quoted()?;
+                        set(slot, value, has_escapes, arena, record);
+                    }
+                    Shape::Request => rest.request(slot, arena, record)?,
+                    _ => {
+                        let value = rest.word(shape)?;
+                        if let Slot::Field(field) = slot {
+                            record.set(field, value);
+                        }
+                    }
+                },
                 Part::Regex(_) => return None,
             }
         }
-        Some(line.len() - rest.len())
+        Some(rest.at)
     }
 
     /// The regular expression of a line, and what becomes of its groups.
@@ -172,6 +189,7 @@ impl Layout {
                     groups.push((*slot, shape.is_quoted()));
                     regex += &format!("({})", shape.regex());
                 }
+                Part::ClfDate => {}
                 Part::Regex(piece) => {
                     groups.extend(fields_in(piece).map(|field| (Slot::Field(field), false)));
                     regex += piece;
@@ -198,11 +216,36 @@ impl Layout {
                 Part::Value(Slot::RequestWithoutMethod, _) => {
                     regex += r"\S+\s+(?P<path>.*?)\s+[A-Za-z]+/[\d.]+\s*";
                 }
+                Part::ClfDate => {}
                 Part::Regex(piece) => regex += piece,
             }
         }
         regex
     }
+}
+
+/// Makes one part of `<date> <timezone>`.
+fn with_clf_dates(parts: &[Part]) -> Vec<Part> {
+    let mut scanned = Vec::new();
+    let mut rest = parts;
+    while let [first, others @ ..] = rest {
+        rest = match rest {
+            [
+                Part::Value(Slot::Field(Field::Date), Shape::Word),
+                Part::Text(" "),
+                Part::Value(Slot::Field(Field::Timezone), Shape::Until(b']')),
+                others @ ..,
+            ] => {
+                scanned.push(Part::ClfDate);
+                others
+            }
+            _ => {
+                scanned.push(*first);
+                others
+            }
+        };
+    }
+    scanned
 }
 
 impl Slot {
@@ -242,55 +285,6 @@ impl Shape {
         }
     }
 
-    /// The length of such a value at the beginning of a text without control characters.
-    fn length(self, text: &[u8]) -> Option<usize> {
-        // Words are short: `memchr` would take longer to start than to find the blank.
-        let word = |text: &[u8]| text.iter().position(|byte| *byte == b' ');
-        let digits = || text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        match self {
-            Shape::Word => not_empty(word(text).unwrap_or(text.len())),
-            Shape::Host => not_empty(text.iter().position(|byte| !is_in_host(*byte))?),
-            Shape::Addresses => {
-                let mut length = not_empty(word(text)?)?;
-                while text[..length].ends_with(b",") {
-                    let more = not_empty(word(&text[length + 1..])?)?;
-                    length += 1 + more;
-                }
-                Some(length)
-            }
-            Shape::User => {
-                let mut length = not_empty(word(text)?)?;
-                while !text[length..].starts_with(b" [") {
-                    length += 1 + not_empty(word(&text[length + 1..])?)?;
-                }
-                Some(length)
-            }
-            Shape::Digits => not_empty(digits()),
-            Shape::Seconds => match digits() {
-                0 => text.starts_with(b"-").then_some(1),
-                digits => Some(digits),
-            },
-            Shape::Until(byte) => {
-                let end = text.iter().position(|it| *it == byte || *it == b' ')?;
-                (text[end] == byte).then_some(end)
-            }
-            Shape::Parenthesized => memchr(b')', text),
-            Shape::Request => {
-                let length = Shape::Quoted.length(text)?;
-                // Without a protocol, the request may end at a later quote.
-                ends_with_protocol(&text[..length]).then_some(length)
-            }
-            Shape::Quoted => {
-                let mut length = memchr2(b'"', b'\\', text)?;
-                while text[length] == b'\\' {
-                    // The escaped byte does not end the value.
-                    length += 2 + memchr2(b'"', b'\\', text.get(length + 2..)?)?;
-                }
-                Some(length)
-            }
-        }
-    }
-
     fn is_quoted(self) -> bool {
         matches!(self, Shape::Quoted | Shape::Request)
     }
@@ -313,34 +307,184 @@ impl Shape {
     }
 }
 
-/// Whether the last word of a request is a protocol, as in `HTTP/1.1`, and two words precede it.
-fn ends_with_protocol(request: &[u8]) -> bool {
-    let (Some(first), Some(last)) = (
-        request.iter().position(|byte| *byte == b' '),
-        request.iter().rposition(|byte| *byte == b' '),
-    ) else {
-        return false;
-    };
-    let protocol = &request[last + 1..];
-    let Some(slash) = protocol.iter().position(|byte| *byte == b'/') else {
-        return false;
-    };
-    let (name, version) = (&protocol[..slash], &protocol[slash + 1..]);
+/// The rest of a line without control characters.
+struct Rest<'a> {
+    line: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Rest<'a> {
+    #[inline]
+    fn skip(&mut self, text: &str) -> Option<()> {
+        // Too short for a call of `memcmp`.
+        for byte in text.bytes() {
+            if *self.line.get(self.at)? != byte {
+                return None;
+            }
+            self.at += 1;
+        }
+        Some(())
+    }
+
+    /// Takes `14/May/2024:06:25:24 +0200`. It must have this length, so nothing is searched for.
+    #[inline]
+    fn clf_date(&mut self, record: &mut Record<'a>) -> Option<()> {
+        let text: &[u8; 27] = self.line.get(self.at..)?.first_chunk()?;
+        let (date, zone) = (&text[..20], &text[21..26]);
+        let has_blank = |text: &[u8]| text.iter().fold(false, |any, byte| any | (*byte == b' '));
+        if text[20] != b' ' || text[26] != b']' || has_blank(date) || has_blank(zone) {
+            return None;
+        }
+        record.set(Field::Date, date);
+        record.set(Field::Timezone, zone);
+        self.at += 26;
+        Some(())
+    }
+
+    #[inline]
+    fn take(&mut self, end: usize) -> &'a [u8] {
+        let value = &self.line[self.at..end];
+        self.at = end;
+        value
+    }
+
+    /// The end of the word that begins at `from`, which may be empty.
+    #[inline]
+    fn end_of_word(&self, from: usize) -> Option<usize> {
+        Some(from + first_blank(self.line.get(from..)?)?)
+    }
+
+    #[inline]
+    fn word(&mut self, shape: Shape) -> Option<&'a [u8]> {
+        let at = self.at;
+        let rest = &self.line[at..];
+        let digits = || at + rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let end = match shape {
+            Shape::Word => self.end_of_word(at).unwrap_or(self.line.len()),
+            Shape::Host => at + rest.iter().position(|byte| !IN_HOST[usize::from(*byte)])?,
+            Shape::Addresses => {
+                let mut end = self.end_of_word(at)?;
+                while self.line[at..end].ends_with(b",") {
+                    let next = self.end_of_word(end + 1)?;
+                    if next == end + 1 {
+                        return None;
+                    }
+                    end = next;
+                }
+                end
+            }
+            Shape::User => {
+                let mut end = self.end_of_word(at)?;
+                while self.line.get(end + 1) != Some(&b'[') {
+                    let next = self.end_of_word(end + 1)?;
+                    if next == end + 1 {
+                        return None;
+                    }
+                    end = next;
+                }
+                end
+            }
+            Shape::Digits => digits(),
+            Shape::Seconds if rest.starts_with(b"-") => at + 1,
+            Shape::Seconds => digits(),
+            Shape::Until(byte) => {
+                let end = rest.iter().position(|it| *it == byte || *it == b' ')?;
+                (rest[end] == byte).then_some(at + end)?
+            }
+            Shape::Parenthesized => at + memchr(b')', rest)?,
+            Shape::Quoted | Shape::Request => return None,
+        };
+        let may_be_empty = matches!(shape, Shape::Until(_) | Shape::Parenthesized);
+        (end > at || may_be_empty).then(|| self.take(end))
+    }
+
+    /// Takes everything up to a quote that is not escaped. Returns whether anything is.
+    #[inline]
+    fn quoted(&mut self) -> Option<(&'a [u8], bool)> {
+        let mut end = self.at + memchr2(b'"', b'\\', &self.line[self.at..])?;
+        let has_escapes = self.line[end] == b'\\';
+        while self.line[end] == b'\\' {
+            // The escaped byte does not end the value.
+            let next = end + 2;
+            end = next + memchr2(b'"', b'\\', self.line.get(next..)?)?;
+        }
+        Some((self.take(end), has_escapes))
+    }
+
+    /// Takes a request with a protocol: without one, it may end at a later quote.
+    #[inline]
+    fn request(&mut self, slot: Slot, arena: &'a Bump, record: &mut Record<'a>) -> Option<()> {
+        let (request, has_escapes) = self.quoted()?;
+        let method = first_blank(request)?;
+        let (path, has_protocol) = match request.last_chunk::<9>() {
+            Some(b" HTTP/1.1" | b" HTTP/1.0" | b" HTTP/2.0") => (request.len() - 9, true),
+            _ => {
+                let path = request.iter().rposition(|byte| *byte == b' ')?;
+                (path, is_protocol(&request[path + 1..]))
+            }
+        };
+        let is_usual = has_protocol && 0 < method && method < path;
+        // A blank at either end is no part of the path.
+        let path = request.get(method + 1..path).filter(|_| is_usual)?;
+        if path.first() == Some(&b' ') || path.last() == Some(&b' ') {
+            return None;
+        }
+        if slot == Slot::Request {
+            record.set(Field::Method, &request[..method]);
+        }
+        set(Slot::Field(Field::Path), path, has_escapes, arena, record);
+        Some(())
+    }
+}
+
+/// The place of the first blank. Words are short: `memchr` would take longer to start than to find
+/// it, and one byte after the other takes longer than eight at once.
+#[inline]
+fn first_blank(text: &[u8]) -> Option<usize> {
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    const BLANKS: u64 = u64::from_ne_bytes([b' '; 8]);
+    let (mut rest, mut at) = (text, 0);
+    while let Some((chunk, after)) = rest.split_first_chunk::<8>() {
+        // A blank becomes a zero, and only the lowest zero is certain to have its high bit set.
+        let bytes = u64::from_le_bytes(*chunk) ^ BLANKS;
+        let zeros = bytes.wrapping_sub(LOW) & !bytes & HIGH;
+        if zeros != 0 {
+            return Some(at + zeros.trailing_zeros() as usize / 8);
+        }
+        (rest, at) = (after, at + 8);
+    }
+    Some(at + rest.iter().position(|byte| *byte == b' ')?)
+}
+
+/// Whether a word is a protocol, as in `HTTP/1.1`.
+fn is_protocol(word: &[u8]) -> bool {
+    let name = word
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphabetic())
+        .count();
     let is_version = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
-    0 < first
-        && first < last
-        && !name.is_empty()
-        && name.iter().all(u8::is_ascii_alphabetic)
-        && !version.is_empty()
-        && version.iter().all(is_version)
+    match &word[name..] {
+        [b'/', version @ ..] => name > 0 && !version.is_empty() && version.iter().all(is_version),
+        _ => false,
+    }
 }
 
-fn is_in_host(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"_.:*[]-".contains(&byte)
-}
+/// The bytes of a host with its port.
+static IN_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = is_in_host(byte as u8);
+        byte += 1;
+    }
+    table
+};
 
-fn not_empty(length: usize) -> Option<usize> {
-    (length > 0).then_some(length)
+const fn is_in_host(byte: u8) -> bool {
+    matches!(byte, b'_' | b'.' | b':' | b'*' | b'[' | b']' | b'-')
+        || byte.is_ascii_alphanumeric()
+        || !byte.is_ascii()
 }
 
 /// Text as a regular expression.
@@ -356,26 +500,26 @@ fn fields_in(regex: &str) -> impl Iterator<Item = Field> {
     groups.filter_map(|(name, _)| Field::from_name(name))
 }
 
-/// Puts a value into a record.
+/// Puts a value into a record. A quoted one may have escapes.
+#[inline]
 pub(super) fn set<'a>(
     slot: Slot,
     value: &'a [u8],
-    is_quoted: bool,
+    has_escapes: bool,
     arena: &'a Bump,
     record: &mut Record<'a>,
 ) {
-    let plain = |value| match is_quoted {
+    let plain = |value| match has_escapes {
         true => undo_escapes(value, arena).unwrap_or(value),
         false => value,
     };
     match slot {
         Slot::Skip => {}
         Slot::Field(field) => {
-            let plain = plain(value);
-            if field == Field::UserAgent && plain != value {
+            if has_escapes && field == Field::UserAgent {
                 record.set_raw_agent(value);
             }
-            record.set(field, plain);
+            record.set(field, plain(value));
         }
         Slot::Request | Slot::RequestWithoutMethod => {
             // Split first: an escaped tab or line feed is not a blank between words.

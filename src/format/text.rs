@@ -107,13 +107,19 @@ impl TextFormat {
     /// Whether the first field is no address, but one follows before the date: then the line begins
     /// with a host or a prefix, and has another format.
     fn begins_with_host(&self, line: &[u8], record: &Record) -> bool {
-        let address = record.get(Field::Ip).unwrap_or_default();
-        if !self.compiled.layout.begins_with_address() || looks_like_address(address) {
+        if !self.compiled.layout.begins_with_address() {
             return false;
         }
-        let words = line[address.len()..].split(u8::is_ascii_whitespace);
-        let mut before_date = words.take_while(|word| !word.starts_with(b"["));
-        before_date.any(looks_like_address)
+        let address = record.get(Field::Ip).unwrap_or_default();
+        let after = &line[address.len()..];
+        let date = after.iter().position(|byte| *byte == b'[');
+        let before_date = &after[..date.unwrap_or(after.len())];
+        // Usually it is ` - - `, which needs no closer look.
+        before_date.iter().any(|byte| matches!(byte, b'.' | b':'))
+            && !looks_like_address(address)
+            && before_date
+                .split(u8::is_ascii_whitespace)
+                .any(looks_like_address)
     }
 }
 

@@ -13,6 +13,12 @@ pub const DEFAULT_PORTS: [&[u8]; 2] = [b"80", b"443"];
 /// Returns a host in lower case, without quotes, surrounding dots and a default port, and with an
 /// IPv6 address in brackets. `-` and `_` are no host, and become empty.
 pub fn normalize<'a>(logged: &'a [u8], arena: &'a Bump) -> &'a [u8] {
+    let is_plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    if let [b'a'..=b'z' | b'0'..=b'9', .., b'a'..=b'z' | b'0'..=b'9'] = logged
+        && logged.iter().all(is_plain)
+    {
+        return logged;
+    }
     let lower = lowercase(logged, arena);
     let host = without_dots(unquoted(without_dots(lower)));
     let (name_and_dots, port) = split(host);
