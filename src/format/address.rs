@@ -35,24 +35,28 @@ pub fn looks_like_address(field: &[u8]) -> bool {
 
 /// Whether a text is an IPv4 address, without leading zeros. Nearly all addresses are.
 fn is_dotted_quad(text: &[u8]) -> bool {
-    let (mut dots, mut digits, mut number) = (0, 0, 0_u32);
+    const NONE: u32 = 1000;
+    let (mut dots, mut number) = (0, NONE);
     for byte in text {
-        let digit = byte.wrapping_sub(b'0');
+        let digit = u32::from(byte.wrapping_sub(b'0'));
         if digit < 10 {
-            // A leading zero, or too many digits.
-            if digits == 3 || digits > 0 && number == 0 {
+            number = match number {
+                NONE => digit,
+                // A leading zero.
+                0 => return false,
+                _ => number * 10 + digit,
+            };
+            if number > 255 {
                 return false;
             }
-            number = number * 10 + u32::from(digit);
-            digits += 1;
-        } else if *byte == b'.' && digits > 0 && number <= 255 {
+        } else if *byte == b'.' && number != NONE {
             dots += 1;
-            (digits, number) = (0, 0);
+            number = NONE;
         } else {
             return false;
         }
     }
-    dots == 3 && digits > 0 && number <= 255
+    dots == 3 && number != NONE
 }
 
 fn is_ip(text: &[u8]) -> bool {
