@@ -340,7 +340,8 @@ fn what_is_to_be_sent_again_and_never_is_stays_in_doubt() {
     assert_eq!(summary.get("resent"), 0, "nothing went out twice: {ended}");
 }
 
-/// Pages that many visitors open at once get several action ids, one of which a search by url finds.
+/// Pages that many visitors open at once get several action ids, one of which a search by url
+/// finds.
 #[test]
 fn pages_that_all_visitors_share_are_not_stored_twice() {
     let lost = [3, 5, 8, 13].map(|call| (call, Fault::CommitClose));

@@ -203,8 +203,8 @@ fn json_day(day: &[u8]) -> Option<i64> {
     }
 }
 
-/// The offset behind a date, perhaps after a blank: `Some(None)` if there is none, `None` if it
-/// cannot be read.
+/// The offset behind a date, perhaps after a blank: `Some(None)` if the date has no offset, `None`
+/// if it cannot be read.
 fn written_zone(zone: &[u8]) -> Option<Option<i32>> {
     Some(match zone.trim_ascii_start() {
         b"" => None,

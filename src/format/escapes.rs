@@ -30,8 +30,8 @@ pub fn decode_percent(text: &mut [u8]) -> usize {
 }
 
 /// Undoes the escapes that Apache, nginx and Icecast write in quoted values: `\"`, `\\`, `\b`,
-/// `\n`, `\r`, `\t`, `\v` and `\xHH`. Returns `None` if there are none, or if a backslash begins
-/// anything else: then the server does not escape, and the text is as it was sent.
+/// `\n`, `\r`, `\t`, `\v` and `\xHH`. Returns `None` if the text has no escape, or if a backslash
+/// begins anything else: then the server does not escape, and the text is as it was sent.
 ///
 /// Bytes that are not UTF-8 then become Latin-1.
 pub fn undo_escapes<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {

@@ -150,7 +150,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Whether a value says that there is none.
+/// Whether a value is empty or a dash, with or without quotes.
 pub fn is_absent(value: &[u8]) -> bool {
     matches!(value, b"" | b"-" | b"\"-\"")
 }

@@ -217,7 +217,7 @@ impl HitOptions {
             request,
             time,
             site,
-            // A user of only dashes, blanks and quotes is none.
+            // Dashes, blanks and quotes alone are no user.
             userid: get(Field::Userid)
                 .map(<[u8]>::trim_ascii)
                 .filter(|user| user.iter().any(|byte| !b"- \"".contains(byte))),

@@ -8,9 +8,9 @@
 //!
 //! The other files handle what is special: [`sessions`] the lines of radio logs, [`spool`] pipes,
 //! which cannot be read twice, and [`recovery`] the batches that an interrupted run left pending.
-//! [`verify`] asks Matomo for the hits of lines that are done. [`invalid`] warns of logs that mostly
-//! do not fit. [`rescue`] saves the pipes of a run that fails early. [`oldest_first`] puts the files
-//! of a pattern in order.
+//! [`verify`] asks Matomo for the hits of lines that are done. [`invalid`] warns of logs that
+//! mostly do not fit. [`rescue`] saves the pipes of a run that fails early. [`oldest_first`] puts
+//! the files of a pattern in order.
 
 pub mod dump;
 mod file;

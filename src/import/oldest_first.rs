@@ -1,5 +1,5 @@
-//! Sorts the files that a pattern finds by the time of their first lines, so that visits are sent in
-//! order (guide/options.md, "Log files").
+//! Sorts the files that a pattern finds by the time of their first lines, so that visits are sent
+//! in order (guide/options.md, "Log files").
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +16,8 @@ use crate::input::head::Head;
 pub struct OldestFirst<'a> {
     selector: &'a FormatSelector,
     encoding: &'a Encoding,
-    /// The format that the user names, or those of the files so far. The next file has most likely one of them.
+    /// The format that the user names, or those of the files so far. The next file has most likely
+    /// one of them.
     formats: Vec<Box<dyn Format>>,
     /// The number of files whose format was detected, which takes a few milliseconds.
     detections: usize,

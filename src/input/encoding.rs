@@ -126,9 +126,9 @@ impl Encoding {
         self.0 == CodeTable::Utf16(Some(Endian::Big))
     }
 
-    /// The first line end: `\n`, `\r\n` or `\r`. A `\r` at the end of the slice is none yet, because
-    /// `\n` may follow. `has_cr` is whether the slice may contain `\r`: without, the search is
-    /// faster. The slice begins with a whole unit.
+    /// The first line end: `\n`, `\r\n` or `\r`. A `\r` at the end of the slice does not count,
+    /// because `\n` may follow. `has_cr` is whether the slice may contain `\r`: without, the search
+    /// is faster. The slice begins with a whole unit.
     #[inline]
     pub(super) fn line_end(&self, bytes: &[u8], has_cr: bool) -> Option<LineEnd> {
         match self.0 {

@@ -40,8 +40,8 @@ impl LineCounter {
         self.end = end;
     }
 
-    /// The number of line ends. A `\r` at the end of the last block is none, because `\n` may
-    /// follow.
+    /// The number of line ends. A `\r` at the end of the last block does not count,
+    /// because `\n` may follow.
     pub fn lines(&self) -> u64 {
         self.lines
     }

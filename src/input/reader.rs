@@ -75,8 +75,8 @@ pub(super) struct Reader {
 impl Reader {
     /// Starts the thread. The thread opens the log, since opening a named pipe without a writer
     /// blocks. A log that can be read `at_once` is opened here, and so are its first blocks read: a
-    /// small one needs no thread. The length of all blocks but the last is a multiple of `unit` bytes, or of two if the
-    /// log has a byte order mark of UTF-16.
+    /// small one needs no thread. The length of all blocks but the last is a multiple of `unit`
+    /// bytes, or of two if the log has a byte order mark of UTF-16.
     pub(super) fn start(
         unit: usize,
         at_once: bool,

@@ -435,8 +435,8 @@ impl Ledger {
         self.write(inner, Change::Closed(batch))
     }
 
-    /// Like [`Ledger::settle`], for the lines of one log and their hits. A batch with lines of other
-    /// logs stays open with those.
+    /// Like [`Ledger::settle`], for the lines of one log and their hits. A batch with lines of
+    /// other logs stays open with those.
     pub fn settle_log(&self, batch: BatchId, log: LogId, found: Ranges, hits: u64) -> Result<()> {
         let mut inner = self.lock();
         inner

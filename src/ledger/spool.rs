@@ -337,7 +337,8 @@ impl Spool {
         ))
     }
 
-    /// The spool is full. A compressed one, or one in UTF-16, can only be continued in the same file.
+    /// The spool is full. A compressed one, or one in UTF-16, can only be continued in the same
+    /// file.
     fn limit_error(&mut self) -> Result<Error> {
         let keeps_half_line =
             keeps_half_line(&self.path).map_err(|error| self.write_error(&error))?;

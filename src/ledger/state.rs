@@ -381,8 +381,8 @@ impl LedgerState {
         }
     }
 
-    /// Takes the lines of a log and their hits out of a batch. Returns the rest, or closes the batch
-    /// if there is none.
+    /// Takes the lines of a log and their hits out of a batch. Returns the rest, or closes the
+    /// batch if nothing is left.
     pub fn take_log(&mut self, batch: BatchId, log: LogId, hits: u64) -> Option<BatchEntry> {
         let entry = self.batches.get_mut(&batch)?;
         entry.lines.remove(&log);

@@ -1,9 +1,9 @@
 //! Asks Matomo which hits it has: reads its visitor log and looks for the identifiers of the hits
 //! (`pv_id`).
 //!
-//! Visits are selected by address, or by visitor id if the log has no address. Matomo may store an address without its end, and does not say
-//! so, so a question names each form that the address may have, until an answer shows which form
-//! it is. See guide/guarantees.md, "Unconfirmed batches".
+//! Visits are selected by address, or by visitor id if the log has no address. Matomo may store an
+//! address without its end, and does not say so, so a question names each form that the address may
+//! have, until an answer shows which form it is. See guide/guarantees.md, "Unconfirmed batches".
 
 mod mask;
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl ClientRequest<'_> {
         }
     }
 
-    /// Whether this asks for a stream, whoever the client is.
+    /// Whether this asks for a stream, as a listener or not.
     pub fn is_connection(&self) -> bool {
         self.no_connection().is_none()
     }

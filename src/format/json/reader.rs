@@ -2,8 +2,9 @@
 //!
 //! Some servers depart from the standard, and their lines must not be lost: strings may contain
 //! bytes that are not UTF-8, raw control characters, and nginx's `\xHH` (that byte, in Latin-1 if
-//! such bytes are not UTF-8); a lone surrogate becomes U+FFFD; `NaN` and `Infinity` are numbers, as in Python. The rest of the
-//! grammar is enforced. Nothing recurses, so deep nesting needs no stack.
+//! such bytes are not UTF-8); a lone surrogate becomes U+FFFD; `NaN` and `Infinity` are numbers, as
+//! in Python. The rest of the grammar is enforced. Nothing recurses, so deep nesting needs no
+//! stack.
 
 use bumpalo::Bump;
 use memchr::{memchr, memchr2};

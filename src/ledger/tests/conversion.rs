@@ -1,6 +1,6 @@
 //! Ledgers of earlier versions, in fixtures/ledgers: one of a run that was killed, so that its
-//! records are in the journal, and one that a run without a server opened since, so that they are in
-//! the snapshot. That run also saved a pipe.
+//! records are in the journal, and one that a run without a server opened since, so that they are
+//! in the snapshot. That run also saved a pipe.
 
 use super::*;
 

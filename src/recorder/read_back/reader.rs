@@ -70,7 +70,8 @@ pub struct WitnessReader {
     /// Batches whose witness is missing. They are settled together, because the recorders have to
     /// wait for that.
     suspects: Vec<SentBatch>,
-    /// Matomo has shown a hit of this run or of an interrupted one, so what it does not show is missing.
+    /// Matomo has shown a hit of this run or of an interrupted one, so what it does not show is
+    /// missing.
     has_seen_hits: bool,
     /// How long a witness waits for others.
     wait: Duration,

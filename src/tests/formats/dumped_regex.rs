@@ -3,8 +3,8 @@
 //!
 //! A regex cannot express everything, so these are not compared: requests without a protocol, lines
 //! with a host before the address, the category of CloudFront events, the status of lines without
-//! one, and decoded user agents; escapes are undone in what the regex captures. Python's `\s`, `\d` and `\w` also
-//! match U+001C to U+001F and non-ASCII letters, digits and blanks.
+//! one, and decoded user agents; escapes are undone in what the regex captures. Python's `\s`, `\d`
+//! and `\w` also match U+001C to U+001F and non-ASCII letters, digits and blanks.
 
 use std::cell::Cell;
 

@@ -83,8 +83,8 @@ pub enum Fault {
     HalfJson,
     /// Stored, with PHP warnings before the JSON of the response.
     Warnings,
-    /// That many of the first hits are lost, and counted as tracked all the same: Matomo swallowed a
-    /// deadlock.
+    /// That many of the first hits are lost, and counted as tracked all the same: Matomo swallowed
+    /// a deadlock.
     Swallowed(usize),
     /// That many of the first hits are lost, neither tracked nor invalid.
     Lost(usize),

@@ -1,8 +1,8 @@
 //! A fake Matomo with faults: the program's sandbox, and a hook in front of it.
 //!
 //! The sandbox checks and stores hits. The hook adds what only tests need: [`faults`], tokens with
-//! rights ([`tokens`]), deadlocks ([`first_days`]), [`actions`], the visitor log ([`live`]), numbers
-//! of actions ([`summary`]), fixed sites, and a [`log`] of all calls.
+//! rights ([`tokens`]), deadlocks ([`first_days`]), [`actions`], the visitor log ([`live`]),
+//! numbers of actions ([`summary`]), fixed sites, and a [`log`] of all calls.
 //!
 //! It behaves like a real Matomo with its default settings, where that makes an import harder:
 //! addresses are masked, a url may have several action ids, and batches of different past days that
