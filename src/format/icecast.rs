@@ -116,7 +116,7 @@ fn parse_clf_esc<'a>(line: &'a [u8], arena: &'a Bump) -> Option<Record<'a>> {
     DateFormat::Clf.read(&record).map(|_| record)
 }
 
-/// Whether [`IP`] matches the byte.
+/// Whether an address or a host name may have the byte.
 fn is_of_ip(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_*.:-".contains(byte)
 }
@@ -127,7 +127,7 @@ fn split_at_blank(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&text[..blank], &text[blank + 1..]))
 }
 
-/// The beginning that [`SECONDS`] matches.
+/// The digits or the dash at the beginning of a word.
 fn seconds(word: &[u8]) -> Option<&[u8]> {
     match word.iter().take_while(|byte| byte.is_ascii_digit()).count() {
         0 => word.starts_with(b"-").then_some(&word[..1]),
