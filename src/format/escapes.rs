@@ -176,14 +176,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_decoded_without_growing(
+        fn any_bytes_are_decoded(
             text in prop::collection::vec(any::<u8>(), 0..100), dense in r"[%\\x0-9a-f]{0,40}",
         ) {
             let arena = Bump::new();
             for text in [&text[..], dense.as_bytes()] {
                 let decoded = percent_decoded(text, 2, &arena).unwrap_or(text);
                 prop_assert!(decoded.len() <= text.len());
-                prop_assert!(undo_escapes(text, &arena).unwrap_or(text).len() <= text.len());
+                let plain = undo_escapes(text, &arena).unwrap_or(text);
+                // A byte of Latin-1 becomes two.
+                prop_assert!(plain.len() <= 2 * text.len());
             }
         }
 

@@ -374,7 +374,7 @@ impl<'a> Rest<'a> {
                 end
             }
             Shape::User => {
-                let mut end = self.end_of_word(at)?;
+                let mut end = self.end_of_word(at).filter(|end| *end > at)?;
                 while self.line.get(end + 1) != Some(&b'[') {
                     let next = self.end_of_word(end + 1)?;
                     if next == end + 1 {
@@ -424,9 +424,9 @@ impl<'a> Rest<'a> {
             }
         };
         let is_usual = has_protocol && 0 < method && method < path;
-        // A blank at either end is no part of the path.
         let path = request.get(method + 1..path).filter(|_| is_usual)?;
-        if path.first() == Some(&b' ') || path.last() == Some(&b' ') {
+        // A blank at either end is no part of the path.
+        if *path.first()? == b' ' || *path.last()? == b' ' {
             return None;
         }
         if slot == Slot::Request {
