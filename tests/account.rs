@@ -44,8 +44,14 @@ fn named(ended: &Ended, log: &str) -> Vec<u64> {
 
 /// Lines as an independent count has them.
 fn lines_of(log: &[u8]) -> u64 {
-    let ends = log.iter().filter(|byte| **byte == b'\n').count();
-    (ends + usize::from(!log.is_empty() && !log.ends_with(b"\n"))) as u64
+    let is_end = |(at, byte): (usize, &u8)| {
+        *byte == b'\n' || *byte == b'\r' && log.get(at + 1) != Some(&b'\n')
+    };
+    let ends = log.iter().enumerate().filter(|it| is_end(*it)).count();
+    let last = log.rsplit(|byte| matches!(byte, b'\n' | b'\r')).next();
+    // A hole of zeros is no line.
+    let has_rest = last.is_some_and(|last| last.iter().any(|byte| *byte != 0));
+    (ends + usize::from(has_rest)) as u64
 }
 
 /// Everything that can be checked of any run over `access.log`, with a good line in `other.log`
