@@ -44,8 +44,14 @@ fn named(ended: &Ended, log: &str) -> Vec<u64> {
 
 /// Lines as an independent count has them.
 fn lines_of(log: &[u8]) -> u64 {
-    let ends = log.iter().filter(|byte| **byte == b'\n').count();
-    (ends + usize::from(!log.is_empty() && !log.ends_with(b"\n"))) as u64
+    let is_end = |place: &usize| match log[*place] {
+        b'\n' => true,
+        b'\r' => log.get(place + 1) != Some(&b'\n'),
+        _ => false,
+    };
+    let ends = (0..log.len()).filter(is_end).count();
+    let is_ended = log.is_empty() || log.ends_with(b"\n") || log.ends_with(b"\r");
+    (ends + usize::from(!is_ended)) as u64
 }
 
 /// Everything that can be checked of any run over `access.log`, with a good line in `other.log`
