@@ -10,7 +10,7 @@ use crate::support::{Ended, Folder, Program, logs};
 fn import(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Ended {
     Program::new(folder)
         .to(sandbox)
-        .args("--idsite=1 --listening-time=off")
+        .args("--idsite=1 --listening-time=off --max-invalid=100")
         .args(args)
         .run()
 }

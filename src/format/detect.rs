@@ -297,11 +297,10 @@ impl Detector {
         for place in 0..self.candidates.len() {
             let candidate = &self.candidates[place];
             let is_best = candidate.reading == Some(best);
+            let mut others = self.candidates.iter();
             let reads = is_best
-                || self
-                    .candidates
-                    .iter()
-                    .any(|other| other.reading == Some(best) && candidate.is_related(other));
+                || candidate.family.is_some()
+                    && others.any(|it| it.reading == Some(best) && candidate.is_related(it));
             let candidate = &mut self.candidates[place];
             candidate.fits += usize::from(is_best);
             candidate.reads += usize::from(reads);
