@@ -13,11 +13,15 @@ pub const DEFAULT_PORTS: [&[u8]; 2] = [b"80", b"443"];
 /// Returns a host in lower case, without quotes, surrounding dots and a default port, and with an
 /// IPv6 address in brackets. `-` and `_` are no host, and become empty.
 pub fn normalize<'a>(logged: &'a [u8], arena: &'a Bump) -> &'a [u8] {
+    // Most hosts need nothing but their default port removed.
     let is_plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
-    if let [b'a'..=b'z' | b'0'..=b'9', .., b'a'..=b'z' | b'0'..=b'9'] = logged
-        && logged.iter().all(is_plain)
+    let length = logged.iter().take_while(|byte| is_plain(byte)).count();
+    if let (
+        name @ [b'a'..=b'z' | b'0'..=b'9', .., b'a'..=b'z' | b'0'..=b'9'],
+        b"" | b":80" | b":443",
+    ) = logged.split_at(length)
     {
-        return logged;
+        return name;
     }
     let lower = lowercase(logged, arena);
     let host = without_dots(unquoted(without_dots(lower)));
