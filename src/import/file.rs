@@ -119,25 +119,21 @@ impl Importer {
     pub(super) fn import_source(&mut self, source: &Source, row: Row) -> Result<Flow> {
         match (source, self.state_dir().cloned()) {
             (source, Some(dir)) if source.is_pipe() => self.import_pipe(source, row, &dir),
-            (Source::File(path), dir) if self.ledger.is_some() && !path.is_dir() => {
-                self.import_file(source, row, path, dir.is_some())
+            (Source::File(path), _)
+                if self.ledger.is_some() && !source.is_pipe() && !path.is_dir() =>
+            {
+                self.import_file(source, row, path)
             }
             _ => self.import_unrecorded(source, row),
         }
     }
 
-    fn import_file(
-        &mut self,
-        source: &Source,
-        row: Row,
-        path: &Path,
-        has_state_dir: bool,
-    ) -> Result<Flow> {
+    fn import_file(&mut self, source: &Source, row: Row, path: &Path) -> Result<Flow> {
         match self.look_up(path) {
             Ok(FileLookup::Read { state, is_packed }) => {
                 let options = LineOptions {
                     // The log may still grow: a line without its end is not complete yet.
-                    incomplete_last: !has_state_dir || is_packed,
+                    incomplete_last: self.state_dir().is_none() || is_packed,
                     ..self.input.line_options()
                 };
                 self.import_job(Job {
@@ -149,12 +145,14 @@ impl Importer {
                 row.1.begin();
                 Ok(Flow::Continue)
             }
-            // Without a state directory, a log that is named twice is imported twice. Reading
-            // reports what is wrong with a file that cannot be looked up.
+            // Without a state directory, a log that is named twice is imported twice.
             Ok(FileLookup::Duplicate) => self.import_unrecorded(source, row),
-            Err(_) if !has_state_dir => self.import_unrecorded(source, row),
             Err(error) => {
-                self.console.warn_incomplete(error.to_string());
+                // Reading says best what is wrong with a file.
+                let inspected = Lines::open(source, self.input.line_options())
+                    .and_then(|mut lines| self.wait_for_input(&mut lines));
+                let reason = inspected.map_or_else(|error| error.of_file(), |_| error.to_string());
+                self.console.warn_incomplete(reason);
                 Ok(Flow::Continue)
             }
         }

@@ -30,6 +30,12 @@ pub trait ReadAt {
     /// is smaller than the buffer only at the end of the log. Truncated compressed data is an
     /// error.
     fn read_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Fills `buffer` with the first bytes. Damaged data is an error only if nothing precedes it,
+    /// since the lines before it can be imported.
+    fn read_beginning(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_at(0, buffer)
+    }
 }
 
 /// For a file that is not compressed.
@@ -62,7 +68,7 @@ impl FileProbe<'_> {
     /// The first KiB.
     fn beginning(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; MAX_SAMPLE_BYTES];
-        let count = self.content.read_at(0, &mut bytes)?;
+        let count = self.content.read_beginning(&mut bytes)?;
         bytes.truncate(count);
         Ok(bytes)
     }
@@ -167,35 +173,60 @@ impl LogFile {
 
 impl ReadAt for CompressedFile {
     fn read_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.seek(position)? {
+            return Ok(0);
+        }
+        match self.fill(buffer) {
+            (_, Some(error)) => Err(error),
+            (filled, None) => Ok(filled),
+        }
+    }
+
+    fn read_beginning(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.seek(0)?;
+        match self.fill(buffer) {
+            (0, Some(error)) => Err(error),
+            (filled, _) => Ok(filled),
+        }
+    }
+}
+
+impl CompressedFile {
+    /// Returns false if the data ends before `position`.
+    fn seek(&mut self, position: u64) -> io::Result<bool> {
         if position < self.position {
             self.reader = Decompressor::new(File::open(&self.path)?)?;
             self.position = 0;
         }
-        let mut skipped = vec![0; 64 * 1024];
+        let mut skipped = vec![0; COMPARED_BYTES];
         while self.position < position {
             let room = skipped
                 .len()
                 .min(usize::try_from(position - self.position).unwrap_or(usize::MAX));
             match self.read(&mut skipped[..room])? {
-                0 => return Ok(0),
+                0 => return Ok(false),
                 read => self.position += read as u64,
             }
         }
+        Ok(true)
+    }
+
+    /// Reads from the current position on. Returns also the error that stopped it.
+    fn fill(&mut self, buffer: &mut [u8]) -> (usize, Option<io::Error>) {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self.read(&mut buffer[filled..])? {
-                0 => break,
-                read => {
+            match self.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(read) => {
                     filled += read;
                     self.position += read as u64;
                 }
+                Err(error) => return (filled, Some(error)),
             }
         }
-        Ok(filled)
+        (filled, None)
     }
-}
 
-impl CompressedFile {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.reader.read(into) {

@@ -152,25 +152,27 @@ fn a_line_of_a_hundred_megabytes_is_invalid_and_needs_no_memory() {
 
 #[test]
 fn a_truncated_compressed_log_is_imported_in_part_and_resumes_when_it_is_complete() {
-    const LINES: usize = 3000;
-    let world = world();
-    let whole = gzip(log(0..LINES, 500));
-    world
-        .folder
-        .write("access.log.gz", &whole[..whole.len() / 2]);
-    for _ in 0..2 {
-        let ended = world.import("access.log.gz").exits(3);
+    // The damage to the short log is within the bytes that identify a log.
+    for lines in [3000, 12] {
+        let world = world();
+        let whole = gzip(log(0..lines, 500));
+        world
+            .folder
+            .write("access.log.gz", &whole[..whole.len() * 3 / 5]);
+        for _ in 0..2 {
+            let ended = world.import("access.log.gz").exits(3);
+            ended.says(&["access.log.gz", "truncated"]);
+        }
+        let read = stored(&world.sandbox).len();
         assert!(
-            ended.err.contains("access.log.gz") && ended.err.contains("truncated"),
-            "{ended}"
+            (1 + lines / 30..lines - lines / 30).contains(&read),
+            "{read} lines"
         );
+        assert_each_once(&world.sandbox, 0..read);
+        world.folder.write("access.log.gz", &whole);
+        world.import("access.log.gz").exits(0);
+        assert_each_once(&world.sandbox, 0..lines);
     }
-    let read = stored(&world.sandbox).len();
-    assert!((100..LINES - 100).contains(&read), "{read} lines");
-    assert_each_once(&world.sandbox, 0..read);
-    world.folder.write("access.log.gz", &whole);
-    world.import("access.log.gz").exits(0);
-    assert_each_once(&world.sandbox, 0..LINES);
 }
 
 #[test]

@@ -417,7 +417,8 @@ fn with_few_open_files_an_import_can_be_resumed_or_sends_nothing() {
         ..Faults::default()
     };
     let mut resumable = 0;
-    for files in [8, 10, 12, 16, 20, 24, 32] {
+    // With one file more or less, something else fails.
+    for files in 8..=32 {
         let world = world(8, faults()).args("--retry-max-attempts=1");
         std::fs::create_dir(world.folder.file("temp")).unwrap();
         let limited = program(&world).through(&format!("ulimit -n {files}"));
