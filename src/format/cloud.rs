@@ -30,7 +30,7 @@ pub static SPECS: [TextSpec; 5] = [
     TextSpec {
         name: "s3",
         template: concat!(
-            r#"<-> <host> [<date> <timezone>] <ip> <userid> <-> <-> <-> "<request>" <status> <-> "#,
+            r#"<-> <host> [<clf_date>] <ip> <userid> <-> <-> <-> "<request>" <status> <-> "#,
             r#"<length> <-> <-> <-> "<referrer>" "<user_agent>""#
         ),
         pieces: &[],
@@ -54,7 +54,7 @@ pub static SPECS: [TextSpec; 5] = [
     TextSpec {
         name: "ovh",
         template: concat!(
-            r#"<ip> <host> <userid> [<date> <timezone>] "<request_without_method>" <status> "#,
+            r#"<ip> <host> <userid> [<clf_date>] "<request_without_method>" <status> "#,
             r#"<length> "<referrer>" "<user_agent>""#
         ),
         pieces: &[],
@@ -83,7 +83,7 @@ pub static SPECS: [TextSpec; 5] = [
         name: "gandi",
         // Times such as `2 s` are captured too, but are not numbers, so the hit has none.
         template: concat!(
-            r#"<host> <ip> <-> <userid> [<date> <timezone>] (<generation_time_secs>) "<request>" "#,
+            r#"<host> <ip> <-> <userid> [<clf_date>] (<generation_time_secs>) "<request>" "#,
             r#"<status> <length> "<referrer>" "<user_agent>""#
         ),
         pieces: &[],

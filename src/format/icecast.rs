@@ -12,7 +12,7 @@ use super::{Field, Fit, Format, Record};
 pub(super) static ORDINARY: TextSpec = TextSpec {
     name: "icecast2",
     template: concat!(
-        r#"<ip> <-> <userid> [<date> <timezone>] "<request>" <status> <length> "#,
+        r#"<ip> <-> <userid> [<clf_date>] "<request>" <status> <length> "#,
         r#""<referrer>" "<user_agent>" <session_time>"#
     ),
     pieces: &[],

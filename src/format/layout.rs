@@ -3,13 +3,13 @@
 //! A layout is written as a template:
 //!
 //! ```text
-//! <ip> <-> <userid> [<date> <timezone>] "<request>" <status> <length>
+//! <ip> <-> <userid> [<clf_date>] "<request>" <status> <length>
 //! ```
 //!
 //! A blank is any run of white space, other text is itself. `<name>` is a value: a [`Field`], `-`
-//! for a word that is passed over, `request` for method, path and protocol together, or a regular
-//! expression that the format adds. What a value looks like follows from its name and from the text
-//! after it: between quotes it is a quoted value, otherwise it is a word.
+//! for a word that is passed over, `clf_date` for date and offset, `request` for method, path and
+//! protocol, or a regular expression that the format adds. What a value looks like follows from its
+//! name and from the text after it: between quotes it is a quoted value, otherwise it is a word.
 //!
 //! Usual lines are read by [`Layout::scan`], which takes each value as short as it can be. All
 //! other lines are read by the regular expression of [`Layout::regex`].
@@ -27,12 +27,13 @@ const QUOTED: &str = r#"(?:[^"\\]|\\.)*|.*?"#;
 /// The same for a request: if it has a protocol, it ends there.
 const REQUEST: &str = r#"\S+\s.*?\s[A-Za-z]+/[\d.]+\s*|(?:[^"\\]|\\.)*|.*?"#;
 
+/// `14/May/2024:06:25:24 +0200`. The offset may be empty.
+const CLF_DATE: [(Field, &str); 2] = [(Field::Date, r"\S+"), (Field::Timezone, r"\S*")];
+
 /// The layout of a line.
 #[derive(Debug)]
 pub struct Layout {
     parts: Vec<Part>,
-    /// For the scanner: a date of the common log format is one part.
-    scanned: Vec<Part>,
     fields: Vec<Field>,
 }
 
@@ -41,7 +42,7 @@ enum Part {
     /// Text that must be there. A blank matches any white space.
     Text(&'static str),
     Value(Slot, Shape),
-    /// The date and the offset of the common log format. Regular expressions have them as values.
+    /// Date and offset of the common log format.
     ClfDate,
     /// A regular expression with a group for each field that it sets.
     Regex(&'static str),
@@ -67,13 +68,12 @@ enum Shape {
     Host,
     /// Addresses. Those of a list are separated by commas, perhaps with blanks.
     Addresses,
-    /// Anything up to a blank and a bracket: a user name may have blanks.
+    /// Anything up to a blank and a bracket: a user name may have blanks. Several words with a quote
+    /// are no user, but the beginning of another line.
     User,
     Digits,
     /// Digits or a dash.
     Seconds,
-    /// Anything without blanks up to this byte. May be empty.
-    Until(u8),
     /// Anything up to a closing parenthesis.
     Parenthesized,
     /// Anything up to a closing quote.
@@ -96,7 +96,10 @@ impl Layout {
                 continue;
             };
             let (name, after) = value.split_once('>').unwrap_or((value, ""));
-            if let Some((_, regex)) = pieces.iter().find(|(piece, _)| *piece == name) {
+            if name == "clf_date" {
+                parts.push(Part::ClfDate);
+                fields.extend([Field::Date, Field::Timezone]);
+            } else if let Some((_, regex)) = pieces.iter().find(|(piece, _)| *piece == name) {
                 parts.push(Part::Regex(regex));
                 fields.extend(fields_in(regex));
             } else {
@@ -108,12 +111,7 @@ impl Layout {
             }
             rest = after;
         }
-        let scanned = with_clf_dates(&parts);
-        Self {
-            parts,
-            scanned,
-            fields,
-        }
+        Self { parts, fields }
     }
 
     /// The fields that a line can have.
@@ -155,7 +153,7 @@ impl Layout {
             return None;
         }
         let mut rest = Rest { line, at: 0 };
-        for part in &self.scanned {
+        for part in &self.parts {
             match *part {
                 Part::Text(text) => rest.skip(text)?,
                 Part::ClfDate => rest.clf_date(record)?,
@@ -189,7 +187,10 @@ impl Layout {
                     groups.push((*slot, shape.is_quoted()));
                     regex += &format!("({})", shape.regex());
                 }
-                Part::ClfDate => {}
+                Part::ClfDate => {
+                    groups.extend(CLF_DATE.map(|(field, _)| (Slot::Field(field), false)));
+                    regex += &CLF_DATE.map(|(_, value)| format!("({value})")).join(r"\s+");
+                }
                 Part::Regex(piece) => {
                     groups.extend(fields_in(piece).map(|field| (Slot::Field(field), false)));
                     regex += piece;
@@ -216,7 +217,11 @@ impl Layout {
                 Part::Value(Slot::RequestWithoutMethod, _) => {
                     regex += r"\S+\s+(?P<path>.*?)\s+[A-Za-z]+/[\d.]+\s*";
                 }
-                Part::ClfDate => {}
+                Part::ClfDate => {
+                    let group =
+                        |(field, value): (Field, _)| format!("(?P<{}>{value})", field.name());
+                    regex += &CLF_DATE.map(group).join(r"\s+");
+                }
                 Part::Regex(piece) => regex += piece,
             }
         }
@@ -224,36 +229,16 @@ impl Layout {
     }
 }
 
-/// Makes one part of `<date> <timezone>`.
-fn with_clf_dates(parts: &[Part]) -> Vec<Part> {
-    let mut scanned = Vec::new();
-    let mut rest = parts;
-    while let [first, others @ ..] = rest {
-        rest = match rest {
-            [
-                Part::Value(Slot::Field(Field::Date), Shape::Word),
-                Part::Text(" "),
-                Part::Value(Slot::Field(Field::Timezone), Shape::Until(b']')),
-                others @ ..,
-            ] => {
-                scanned.push(Part::ClfDate);
-                others
-            }
-            _ => {
-                scanned.push(*first);
-                others
-            }
-        };
-    }
-    scanned
-}
-
 impl Slot {
     fn named(name: &str) -> Self {
         match name {
             "request" => Slot::Request,
             "request_without_method" => Slot::RequestWithoutMethod,
-            _ => Field::from_name(name).map_or(Slot::Skip, Slot::Field),
+            _ => {
+                let field = Field::from_name(name);
+                debug_assert!(field.is_some() || name == "-", "<{name}> is not a value");
+                field.map_or(Slot::Skip, Slot::Field)
+            }
         }
     }
 
@@ -279,9 +264,8 @@ impl Shape {
             (Slot::Field(Field::Status), _) => Shape::Digits,
             (Slot::Field(Field::SessionTime), _) => Shape::Seconds,
             (Slot::Field(Field::Userid), _) if after.starts_with(" [") => Shape::User,
-            (_, None | Some(b' ')) => Shape::Word,
             (_, Some(b')')) => Shape::Parenthesized,
-            (_, Some(byte)) => Shape::Until(byte),
+            _ => Shape::Word,
         }
     }
 
@@ -295,11 +279,9 @@ impl Shape {
             // `\w` matches letters beyond ASCII in Python, but only ASCII here.
             Shape::Host => r"[\w.:*\[\]\x80-\xff-]*",
             Shape::Addresses => r"(?:\S+,\s+)*\S+",
-            Shape::User => r"\S.*?",
+            Shape::User => r#"\S[^"]*?|\S+"#,
             Shape::Digits => r"\d+",
             Shape::Seconds => r"\d+|-",
-            // As long as it can be: the text after it follows.
-            Shape::Until(_) => r"\S*",
             Shape::Parenthesized => r"[^)]*",
             Shape::Quoted => QUOTED,
             Shape::Request => REQUEST,
@@ -363,13 +345,10 @@ impl<'a> Rest<'a> {
             Shape::Word => self.end_of_word(at).unwrap_or(self.line.len()),
             Shape::Host => at + rest.iter().position(|byte| !IN_HOST[usize::from(*byte)])?,
             Shape::Addresses => {
-                let mut end = self.end_of_word(at)?;
-                while self.line[at..end].ends_with(b",") {
-                    let next = self.end_of_word(end + 1)?;
-                    if next == end + 1 {
-                        return None;
-                    }
-                    end = next;
+                let (mut begin, mut end) = (at, self.end_of_word(at)?);
+                while let [_, .., b','] = self.line[begin..end] {
+                    begin = end + 1;
+                    end = self.end_of_word(begin).filter(|end| *end > begin)?;
                 }
                 end
             }
@@ -377,7 +356,7 @@ impl<'a> Rest<'a> {
                 let mut end = self.end_of_word(at).filter(|end| *end > at)?;
                 while self.line.get(end + 1) != Some(&b'[') {
                     let next = self.end_of_word(end + 1)?;
-                    if next == end + 1 {
+                    if next == end + 1 || self.line[at..next].contains(&b'"') {
                         return None;
                     }
                     end = next;
@@ -387,14 +366,10 @@ impl<'a> Rest<'a> {
             Shape::Digits => digits(),
             Shape::Seconds if rest.starts_with(b"-") => at + 1,
             Shape::Seconds => digits(),
-            Shape::Until(byte) => {
-                let end = rest.iter().position(|it| *it == byte || *it == b' ')?;
-                (rest[end] == byte).then_some(at + end)?
-            }
             Shape::Parenthesized => at + memchr(b')', rest)?,
             Shape::Quoted | Shape::Request => return None,
         };
-        let may_be_empty = matches!(shape, Shape::Until(_) | Shape::Parenthesized);
+        let may_be_empty = matches!(shape, Shape::Parenthesized);
         (end > at || may_be_empty).then(|| self.take(end))
     }
 

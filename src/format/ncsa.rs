@@ -8,14 +8,14 @@ use super::text::TextSpec;
 pub static SPECS: [TextSpec; 4] = [
     TextSpec {
         name: "common",
-        template: r#"<ip> <-> <userid> [<date> <timezone>] "<request>" <status> <length>"#,
+        template: r#"<ip> <-> <userid> [<clf_date>] "<request>" <status> <length>"#,
         pieces: &[],
         dates: DateFormat::Clf,
         adjust: None,
     },
     TextSpec {
         name: "common_vhost",
-        template: r#"<host> <ip> <-> <userid> [<date> <timezone>] "<request>" <status> <length>"#,
+        template: r#"<host> <ip> <-> <userid> [<clf_date>] "<request>" <status> <length>"#,
         pieces: &[],
         dates: DateFormat::Clf,
         adjust: None,
@@ -23,7 +23,7 @@ pub static SPECS: [TextSpec; 4] = [
     TextSpec {
         name: "ncsa_extended",
         template: concat!(
-            r#"<ip> <-> <userid> [<date> <timezone>] "<request>" <status> <length> "#,
+            r#"<ip> <-> <userid> [<clf_date>] "<request>" <status> <length> "#,
             r#""<referrer>" "<user_agent>""#
         ),
         pieces: &[],
@@ -33,7 +33,7 @@ pub static SPECS: [TextSpec; 4] = [
     TextSpec {
         name: "common_complete",
         template: concat!(
-            r#"<host> <ip> <-> <userid> [<date> <timezone>] "<request>" <status> <length> "#,
+            r#"<host> <ip> <-> <userid> [<clf_date>] "<request>" <status> <length> "#,
             r#""<referrer>" "<user_agent>""#
         ),
         pieces: &[],
@@ -229,6 +229,10 @@ mod tests {
         ] {
             assert_eq!(user(name).as_deref(), Some(name));
         }
+        for spliced in ["al\"ice b", "- [14/May/2024 \"GET / HTTP/1.1\" 200 5"] {
+            assert_eq!(user(spliced), None);
+        }
+        assert_eq!(user("al\"ice").as_deref(), Some("al\"ice"));
     }
 
     #[test]

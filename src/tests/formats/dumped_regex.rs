@@ -7,6 +7,9 @@
 //! and `\w` also match U+001C to U+001F and non-ASCII letters, digits and blanks.
 
 use std::cell::Cell;
+use std::sync::LazyLock;
+
+use regex::bytes::Regex;
 
 use super::*;
 use crate::format::Field;
@@ -51,20 +54,24 @@ fn without_escapes((mut fields, time): ParsedLine) -> ParsedLine {
 
 /// Whether the request of a line has a path and a protocol, and a method if the format has one.
 fn has_whole_request(format: &dyn Format, line: &[u8], own: &ParsedLine) -> bool {
+    static PROTOCOL: LazyLock<Regex> = LazyLock::new(|| {
+        let protocol = r#"(?-u)\s+[A-Za-z]+/[\d.]+\s*"(?:\s+(?:[^\s"]|"\S)|$)"#;
+        Regex::new(protocol).unwrap()
+    });
     let value = |wanted| own.0.iter().find(|(field, _)| *field == wanted);
-    let path = value(Field::Path).map_or(&b""[..], |(_, path)| path);
-    let before = match value(Field::Method) {
-        Some((_, method)) => [b"\"", &method[..], b" ", path].concat(),
-        None if format.has(Field::Method) => return false,
-        None => path.to_vec(),
-    };
-    let Some(place) = memchr::memmem::rfind(line, &before) else {
-        return false;
-    };
-    let protocol =
-        regex::bytes::Regex::new(r#"(?-u)^\s+[A-Za-z]+/[\d.]+\s*"(?:\s+(?:[^\s"]|"\S)|$)"#)
-            .unwrap();
-    protocol.is_match(&line[place + before.len()..])
+    let path = value(Field::Path).map_or_else(Vec::new, |(_, path)| path.clone());
+    let method = value(Field::Method).map(|(_, method)| method);
+    let mut ends = PROTOCOL.find_iter(line).map(|found| &line[..found.start()]);
+    // The request is the first quoted value. A splice may have made one line of two.
+    let is_first = |before: &[u8]| memchr::memchr_iter(b'"', before).count() == 1;
+    !path.is_empty()
+        && ends.any(|end| match (end.strip_suffix(path.as_slice()), method) {
+            (Some(before), Some(method)) => {
+                is_first(before) && before.ends_with(&[b"\"", &method[..], b" "].concat())
+            }
+            (Some(before), None) => is_first(before) && !format.has(Field::Method),
+            (None, _) => false,
+        })
 }
 
 /// The text after a label in the output.
@@ -128,7 +135,7 @@ fn a_dumped_regex_captures_what_its_format_does() {
                 ),
             }
         }
-        assert!(fitting >= 7, "{}: {fitting}", fixture.name);
+        assert!(fitting >= 10, "{}: {fitting}", fixture.name);
     }
 }
 
@@ -153,7 +160,12 @@ fn a_dumped_regex_captures_the_same_in_mutated_lines() {
                     .is_some_and(|own| has_whole_request(format, &line, own));
                 if !is_text {
                     // No regex reads a line with empty columns.
-                    let has_empty_column = format.has_header() && theirs.is_none();
+                    let columns = format
+                        .regex()
+                        .map_or(0, |it| it.matches(r"\s+").count() + 1);
+                    let words = line.split(|byte| byte.is_ascii_whitespace() || *byte == 0x0b);
+                    let words = words.filter(|word| !word.is_empty()).count();
+                    let has_empty_column = theirs.is_none() && words < columns;
                     if !has_empty_column {
                         proptest::prop_assert_eq!(theirs, own, "{}", section.name);
                     }
