@@ -3,7 +3,7 @@
 //!
 //! Many of the runs settle what a killed one has left, and are disturbed while they do.
 //!
-//! The environment variable `IMPORT_LOGS_MODEL_RUNS` sets the number of sequences (100 if unset).
+//! The environment variable `IMPORT_LOGS_MODEL_RUNS` sets the number of sequences (200 if unset).
 
 use std::fmt::Write;
 use std::fs;
@@ -25,7 +25,7 @@ use crate::support::clock::{LONGEST, until};
 use crate::support::stored::options;
 use crate::support::{Ended, Program, Running};
 
-const RUNS: u64 = 100;
+const RUNS: u64 = 200;
 /// Sequences run at the same time. They mostly wait.
 const AT_ONCE: u64 = 20;
 /// In seconds.

@@ -108,29 +108,25 @@ fn a_pipe_that_cannot_be_saved_is_reported_as_lost() {
 
 #[test]
 fn a_line_that_is_cut_between_two_pipes_is_imported_once() {
-    let world = World::new(Duration::ZERO);
-    let text = log(0..60, 60);
-    let mut rest = text.as_str();
     // Also in the middle of the first line, and twice in the same line.
-    for length in [20, 30, 500, 1, 1000, 0, 333, 2000, text.len()] {
-        let (now, later) = rest.split_at(length.min(rest.len()));
-        let ended = piped(&world, "", now).exits(0);
-        assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
-        assert_eq!(world.spooled(), None, "{ended}");
-        rest = later;
-    }
-    assert_each_once(&world.sandbox, 0..60);
+    import_in_pieces(&log(0..60, 60), &[20, 30, 500, 1, 1000, 0, 333, 2000]);
 }
 
 #[test]
 fn lines_that_end_in_a_carriage_return_are_imported_once_wherever_a_pipe_is_cut() {
-    let world = World::new(Duration::ZERO);
     let text = log(0..60, 60).replace('\n', "\r");
     let line = text.find('\r').unwrap() + 1;
-    let mut rest = text.as_str();
     // The last byte of a pipe may be the end of its line.
-    for length in [20, line - 20, line, 500, 1, 1000, 0, 333, text.len()] {
-        let (now, later) = rest.split_at(length.min(rest.len()));
+    import_in_pieces(&text, &[20, line - 20, line, 500, 1, 1000, 0, 333]);
+}
+
+/// Pipes 60 lines in pieces of these lengths and the rest, each to a run of its own.
+#[track_caller]
+fn import_in_pieces(text: &str, lengths: &[usize]) {
+    let world = World::new(Duration::ZERO);
+    let mut rest = text;
+    for length in lengths.iter().chain([&text.len()]) {
+        let (now, later) = rest.split_at(*length.min(&rest.len()));
         let ended = piped(&world, "", now).exits(0);
         assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
         assert_eq!(world.spooled(), None, "{ended}");
