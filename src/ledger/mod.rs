@@ -119,6 +119,8 @@ pub struct OpenedLedger {
 #[derive(Debug)]
 pub struct Ledger {
     target: Checksum,
+    /// The first batch of this run.
+    first_batch: BatchId,
     inner: Mutex<TrackedState>,
     /// `None` for a run without a state directory.
     writer: Option<LedgerWriter>,
@@ -181,6 +183,7 @@ impl Ledger {
         changes.extend(forgotten.unlisted.into_iter().map(Change::Unlisted));
         let ledger = Self {
             target: key,
+            first_batch: BatchId(state.next_batch),
             inner: Mutex::new(TrackedState::new(state)),
             writer,
         };
@@ -375,6 +378,17 @@ impl Ledger {
         if is_changed {
             self.write_later(Change::Reported(self.target));
         }
+    }
+
+    /// Whether earlier runs left batches that are neither settled nor given up.
+    pub fn has_earlier_batches(&self) -> bool {
+        let inner = self.lock();
+        let mut earlier = inner.state.batches.range(..self.first_batch);
+        earlier.any(|(_, entry)| {
+            entry.target == self.target
+                && entry.recorded.is_none()
+                && entry.state != BatchState::Unconfirmed
+        })
     }
 
     /// The file in which a log was last seen.

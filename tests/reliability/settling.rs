@@ -123,6 +123,20 @@ fn a_line_that_matomo_loses_while_it_works_for_a_killed_run_is_sent_again() {
 }
 
 #[test]
+fn a_lost_line_is_noticed_when_the_killed_run_is_settled() {
+    let world = faulty(Fault::CommitLate(Duration::from_millis(700)), 1.5);
+    world.folder.write("access.log", log(0..10, A_DAY));
+    kill(&world, world.program().arg("access.log"));
+    // Matomo shows no hit to this run: neither its own nor those of the killed run.
+    world.folder.write("other.log", line(A_DAY, A_DAY));
+    let again = "1 requests are not confirmed";
+    world.import("other.log").exits(3).says(&[again]);
+    assert_eq!(stored_numbers(&world.sandbox).get(&A_DAY), None);
+    world.import("access.log other.log").exits(0);
+    assert_each_once(&world.sandbox, (0..10).chain([A_DAY]));
+}
+
+#[test]
 fn hits_that_never_arrived_are_sent_once_the_server_is_finished() {
     let world = killed(Fault::Stall(Duration::from_secs(600)), 0.5);
     let ended = world.import("access.log").exits(0);

@@ -146,15 +146,15 @@ impl WitnessReader {
             if !due.is_empty() {
                 self.ask(due)?;
             } else if self.has_due_suspects(is_urgent) {
-                self.settle_suspects()?;
+                self.settle_suspects(is_open)?;
             } else if !is_open && !self.waiting.is_empty() {
                 self.context.stop.wait(POLL_INTERVAL);
             }
         }
         if self.left > 0 {
             self.context.console.warn_incomplete(format!(
-                "{} requests are not confirmed, because Matomo could not be asked: the next run \
-                 asks whether it has their hits",
+                "{} requests are not confirmed, because Matomo could not be asked or showed no hit: \
+                 the next run asks whether it has their hits",
                 self.left
             ));
         }
@@ -298,14 +298,20 @@ impl WitnessReader {
         batches.iter().try_for_each(|batch| self.release(batch))
     }
 
+    /// Whether batches of an interrupted run are still to be looked up, in this run or the next.
+    fn has_earlier_batches(&self) -> bool {
+        let ledger = self.context.ledger.as_ref();
+        ledger.is_some_and(|ledger| ledger.has_earlier_batches())
+    }
+
     /// Whether the next run knows which batches are not confirmed.
     fn is_on_disk(&self) -> bool {
         let ledger = self.context.ledger.as_ref();
         ledger.is_some_and(|ledger| ledger.is_on_disk())
     }
 
-    /// Matomo is away, and the import has ended or needs the memory. The next run asks about the
-    /// batches, which are in the ledger.
+    /// Matomo is away or shows no hit, and the import has ended or needs the memory. The next run
+    /// asks about the batches, which are in the ledger.
     fn leave_to_next_run(&mut self) -> Result<()> {
         if !self.is_on_disk() {
             return self.rely_on_answers("it does not answer now");
@@ -319,9 +325,17 @@ impl WitnessReader {
     }
 
     /// Settles the batches whose witness is missing: sends again what they lost, and looks it up.
-    fn settle_suspects(&mut self) -> Result<()> {
+    fn settle_suspects(&mut self, is_open: bool) -> Result<()> {
         let mut losses: Vec<Loss> = Vec::new();
         self.has_seen_hits |= self.context.visits.has_shown();
+        if !self.has_seen_hits && self.has_earlier_batches() {
+            // Matomo may show those. If it does, these are lost.
+            let is_full = self.shared.kept.lock().bytes > MAX_KEPT_BYTES / 2;
+            return match is_open && !is_full {
+                true => Ok(()),
+                false => self.leave_to_next_run(),
+            };
+        }
         if !self.has_seen_hits {
             // Perhaps it is not the hits that are missing, but the right to see them. The smallest
             // batch costs least to look up.
