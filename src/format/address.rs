@@ -14,7 +14,7 @@ pub enum LoggedAddress<'a> {
 impl<'a> LoggedAddress<'a> {
     /// Reads the first address of a list. Returns `None` if the field is empty or `-`.
     pub fn first(field: &'a [u8]) -> Option<Self> {
-        if is_dotted_quad(field) {
+        if is_dotted_quad(field) || is_hex_groups(field) {
             return Some(Self::Ip(field));
         }
         let entries = field.split(|byte| *byte == b',').map(trimmed);
@@ -34,29 +34,67 @@ pub fn looks_like_address(field: &[u8]) -> bool {
 }
 
 /// Whether a text is an IPv4 address, without leading zeros. Nearly all addresses are.
+///
+/// There is no branch on the text, so that the compiler can look at all bytes at once and the
+/// processor has nothing to guess.
 fn is_dotted_quad(text: &[u8]) -> bool {
-    const NONE: u32 = 1000;
-    let (mut dots, mut number) = (0, NONE);
-    for byte in text {
-        let digit = u32::from(byte.wrapping_sub(b'0'));
-        if digit < 10 {
-            number = match number {
-                NONE => digit,
-                // A leading zero.
-                0 => return false,
-                _ => number * 10 + digit,
-            };
-            if number > 255 {
-                return false;
+    const LONGEST: usize = "255.255.255.255".len();
+    const BEFORE: usize = 4;
+    // A dot precedes the text and another one ends it. Zeros fill the rest.
+    let mut bytes = [0; BEFORE + LONGEST + 1];
+    bytes[BEFORE - 1] = b'.';
+    let Some(place) = bytes[BEFORE..].get_mut(..=text.len()) else {
+        return false;
+    };
+    place[..text.len()].copy_from_slice(text);
+    place[text.len()] = b'.';
+    let is_digit = |byte: u8| byte.wrapping_sub(b'0') < 10;
+    let (mut is_right, mut dots) = (true, 0_u8);
+    for at in BEFORE..bytes.len() {
+        let [before, a, b, c] = [4, 3, 2, 1].map(|back| bytes[at - back]);
+        // A dot ends one, two or three digits.
+        let one = (b == b'.') & is_digit(c);
+        let two = (a == b'.') & is_digit(b) & (b != b'0') & is_digit(c);
+        let to_199 = (a == b'1') & is_digit(b) & is_digit(c);
+        let to_249 = (a == b'2') & (b'0'..b'5').contains(&b) & is_digit(c);
+        let to_255 = (a == b'2') & (b == b'5') & (b'0'..b'6').contains(&c);
+        let three = (before == b'.') & (to_199 | to_249 | to_255);
+        let is_dot = bytes[at] == b'.';
+        is_right &= is_digit(bytes[at]) | (bytes[at] == 0) | is_dot & (one | two | three);
+        dots += u8::from(is_dot);
+    }
+    is_right & (dots == 4)
+}
+
+/// Whether a text is an IPv6 address without an IPv4 address in it.
+fn is_hex_groups(text: &[u8]) -> bool {
+    let rest = match text {
+        [b':', rest @ ..] if rest.starts_with(b":") => rest,
+        [b':', ..] => return false,
+        _ => text,
+    };
+    // A colon without a digit before it is a gap.
+    let (mut groups, mut gaps, mut digits) = (0, 0, 0);
+    for byte in rest {
+        match byte {
+            b':' => {
+                gaps += u32::from(digits == 0);
+                digits = 0;
             }
-        } else if *byte == b'.' && number != NONE {
-            dots += 1;
-            number = NONE;
-        } else {
-            return false;
+            b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F' if digits < 4 => {
+                groups += u32::from(digits == 0);
+                digits += 1;
+            }
+            _ => return false,
         }
     }
-    dots == 3 && number != NONE
+    let is_complete = digits > 0 || text.ends_with(b"::");
+    is_complete
+        && match gaps {
+            0 => groups == 8,
+            1 => groups < 8,
+            _ => false,
+        }
 }
 
 fn is_ip(text: &[u8]) -> bool {
@@ -112,6 +150,8 @@ fn nine_groups(text: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -146,10 +186,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_scan_agrees_with_the_parser(text in "[0-9.]{0,16}", quad in any::<std::net::Ipv4Addr>()) {
-            for text in [text, quad.to_string()] {
-                let is_v4 = text.parse::<std::net::Ipv4Addr>().is_ok();
+        fn the_scan_of_ipv4_agrees_with_the_parser(
+            text in "[0-9.]{0,16}", address in any::<Ipv4Addr>(),
+            close in "(25[0-9]|2?[0-9]{1,2}|00?)(\\.(2[0-9]{2}|[0-9]{1,3}|\0)){3}[0.\0]?",
+        ) {
+            for text in [text, close, address.to_string()] {
+                let is_v4 = text.parse::<Ipv4Addr>().is_ok();
                 prop_assert_eq!(is_dotted_quad(text.as_bytes()), is_v4, "{}", text);
+            }
+        }
+
+        #[test]
+        fn the_scan_of_ipv6_agrees_with_the_parser(
+            text in "[0-9a-fA-F:]{0,12}", groups in "[0-9a-f]{1,5}(::?[0-9A-F]{1,4}){0,8}(::?)?",
+            address in any::<Ipv6Addr>(), is_sparse in any::<u128>(),
+        ) {
+            let sparse = Ipv6Addr::from_bits(address.to_bits() & is_sparse & is_sparse >> 7);
+            for text in [text, format!("::{groups}"), groups, address.to_string(), sparse.to_string()] {
+                let is_v6 = text.parse::<Ipv6Addr>().is_ok() && !text.contains('.');
+                prop_assert_eq!(is_hex_groups(text.as_bytes()), is_v6, "{}", text);
             }
         }
     }
