@@ -157,13 +157,18 @@ pub fn is_absent(value: &[u8]) -> bool {
 
 /// The number in a field. Returns `None` if it has anything but ASCII digits or exceeds `u64`.
 pub fn whole_number(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
+    // So many digits always fit.
+    const SHORT: usize = 19;
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    let (short, rest) = text.split_at(text.len().min(SHORT));
+    let mut number = 0;
+    for byte in short {
+        number = number * 10 + digit(byte)?;
     }
-    text.iter().try_fold(0u64, |number, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
+    let number = rest.iter().try_fold(number, |number, byte| {
+        number.checked_mul(10)?.checked_add(digit(byte)?)
+    });
+    number.filter(|_| !text.is_empty())
 }
 
 /// The extras that custom variables need. Formats keep no others.
@@ -173,5 +178,28 @@ pub struct Wanted(pub Vec<String>);
 impl Wanted {
     pub fn contains(&self, name: &str) -> bool {
         self.0.iter().any(|wanted| wanted == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_number_has_digits_only_and_fits() {
+        for (text, number) in [
+            ("0", Some(0)),
+            ("5120", Some(5120)),
+            ("9999999999999999999", Some(9_999_999_999_999_999_999)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("00000000000000000000001", Some(1)),
+            ("", None),
+            ("-", None),
+            ("1a", None),
+            ("0000000000000000000x", None),
+        ] {
+            assert_eq!(whole_number(text.as_bytes()), number, "{text}");
+        }
     }
 }

@@ -219,6 +219,7 @@ impl HitOptions {
             site,
             // Dashes, blanks and quotes alone are no user.
             userid: get(Field::Userid)
+                .filter(|user| *user != b"-")
                 .map(<[u8]>::trim_ascii)
                 .filter(|user| user.iter().any(|byte| !b"- \"".contains(byte))),
             // HAProxy writes `+4096` if it logs a response before its end.

@@ -326,7 +326,7 @@ impl LineProcessor {
 
     fn site_of_host(&mut self, log: &OpenLog, request: &LoggedRequest) -> Result<Option<Rc<Site>>> {
         let format = request.format;
-        if request.host.is_none() && !format.has(Field::Host) && self.sites.needs_host() {
+        if request.host.is_none() && self.sites.needs_host() && !format.has(Field::Host) {
             return Err(site::no_host(&log.name, format.name()));
         }
         self.sites.of_host(request.host, &self.api, &self.console)

@@ -511,7 +511,7 @@ impl Lines {
     }
 
     /// Returns the line that ends there in the rest of the block.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, line_end: LineEnd, terminated: bool) -> Line<'_> {
         let longest = self.options.max_line;
         let (from, length) = (self.taken, line_end.start);
