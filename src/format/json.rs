@@ -7,12 +7,11 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
-use bumpalo::Bump;
-use memchr::memchr2;
-
 use self::reader::{Members, Value, first_element, number_length};
 use super::date::DateFormat;
+use super::short::{Literal, first_quote};
 use super::{Field, Fit, Format, Record, Wanted, is_absent};
+use bumpalo::Bump;
 
 /// A JSON format as data.
 #[derive(Debug)]
@@ -32,6 +31,8 @@ struct KeyTable {
 #[derive(Debug)]
 struct Key {
     name: &'static str,
+    /// For the scanner.
+    literal: Literal,
     holds: Holds,
 }
 
@@ -53,7 +54,11 @@ const fn key(name: &'static str, field: Field) -> Key {
 }
 
 const fn holding(name: &'static str, holds: Holds) -> Key {
-    Key { name, holds }
+    Key {
+        name,
+        literal: Literal::new(name),
+        holds,
+    }
 }
 
 /// The JSON formats, in the order of guide/formats.md, "Built-in formats".
@@ -122,9 +127,9 @@ static TABLES: [KeyTable; 3] = [
         dates: DateFormat::Json,
         keys: &[
             key("ts", Field::Date),
-            Key {
-                name: "request",
-                holds: Holds::Object(&[
+            holding(
+                "request",
+                Holds::Object(&[
                     // Caddy before 2.7 has no `client_ip`, before 2.5 only `remote_addr`.
                     holding("remote_addr", Holds::Fallback(Field::Ip)),
                     holding("remote_ip", Holds::Fallback(Field::Ip)),
@@ -132,15 +137,15 @@ static TABLES: [KeyTable; 3] = [
                     key("method", Field::Method),
                     key("host", Field::Host),
                     key("uri", Field::Path),
-                    Key {
-                        name: "headers",
-                        holds: Holds::Object(&[
+                    holding(
+                        "headers",
+                        Holds::Object(&[
                             holding("User-Agent", Holds::ArrayOf(Field::UserAgent)),
                             holding("Referer", Holds::ArrayOf(Field::Referrer)),
                         ]),
-                    },
+                    ),
                 ]),
-            },
+            ),
             key("user_id", Field::Userid),
             key("duration", Field::GenerationTimeSecs),
             key("size", Field::Length),
@@ -201,7 +206,7 @@ impl JsonFormat {
                     (Some(key), key.name.as_bytes(), after)
                 }
                 None => {
-                    let (name, after) = short_string(text)?;
+                    let (name, after) = string(text)?;
                     (find_key(self.table.keys, name, &mut next), name, after)
                 }
             };
@@ -231,7 +236,7 @@ impl JsonFormat {
     #[inline]
     fn expected_key<'a>(&self, text: &'a [u8], next: usize) -> Option<(&'static Key, &'a [u8])> {
         let key = self.table.keys.get(next)?;
-        let after = text.strip_prefix(key.name.as_bytes())?;
+        let after = key.literal.strip_from(text)?;
         Some((key, after.strip_prefix(b"\"")?))
     }
 
@@ -441,18 +446,10 @@ fn milliseconds<'a>(nanoseconds: Value<'a>, arena: &'a Bump) -> Option<&'a [u8]>
     Some(arena.alloc_str(&milliseconds.to_string()).as_bytes())
 }
 
-/// [`string`] for keys: they are so short that `memchr2` would take longer to start than to find
-/// the end.
-fn short_string(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = text.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-    let (string, after) = text.split_at(end);
-    Some((string, after.strip_prefix(b"\"")?))
-}
-
 /// A string up to its closing quote, and what follows it. Returns `None` if it has escapes or no
 /// end.
 fn string(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = memchr2(b'"', b'\\', text)?;
+    let end = first_quote(text)?;
     let (string, after) = text.split_at(end);
     Some((string, after.strip_prefix(b"\"")?))
 }

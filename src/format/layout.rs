@@ -15,9 +15,10 @@
 //! other lines are read by the regular expression of [`Layout::regex`].
 
 use bumpalo::Bump;
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
 use super::escapes::undo_escapes;
+use super::short::{Literal, first_blank, first_quote, has_controls};
 use super::{Field, Record};
 
 /// The content of a quoted value. It ends at the first quote that no backslash escapes, or, if the
@@ -34,6 +35,8 @@ const CLF_DATE: [(Field, &str); 2] = [(Field::Date, r"\S+"), (Field::Timezone, r
 #[derive(Debug)]
 pub struct Layout {
     parts: Vec<Part>,
+    /// The parts for the scanner. `None` if some are regular expressions.
+    steps: Option<Vec<Step>>,
     fields: Vec<Field>,
 }
 
@@ -46,6 +49,14 @@ enum Part {
     ClfDate,
     /// A regular expression with a group for each field that it sets.
     Regex(&'static str),
+}
+
+/// A value and the text after it, or text at the beginning of a line.
+#[derive(Debug)]
+struct Step {
+    slot: Slot,
+    shape: Shape,
+    after: Literal,
 }
 
 /// What becomes of a value.
@@ -62,6 +73,10 @@ pub(super) enum Slot {
 /// What a value looks like.
 #[derive(Clone, Copy, Debug)]
 enum Shape {
+    /// Nothing: only text follows.
+    Empty,
+    /// `14/May/2024:06:25:24 +0200`. It has this length, so nothing is searched for.
+    ClfDate,
     /// Anything without blanks.
     Word,
     /// A host, perhaps with a port. May be empty.
@@ -111,7 +126,11 @@ impl Layout {
             }
             rest = after;
         }
-        Self { parts, fields }
+        Self {
+            steps: steps(&parts),
+            parts,
+            fields,
+        }
     }
 
     /// The fields that a line can have.
@@ -133,7 +152,7 @@ impl Layout {
         )
     }
 
-    /// Reads a usual line: single blanks, no control characters, and each value as short as it can
+    /// Reads a usual line: single blanks as the only white space, and each value as short as it can
     /// be. Returns the length of what was read, or `None` for any other line; then the content of
     /// the record is meaningless.
     ///
@@ -145,35 +164,13 @@ impl Layout {
         arena: &'a Bump,
         record: &mut Record<'a>,
     ) -> Option<usize> {
-        // Without control characters, the blank is the only white space.
-        let is_plain = line
-            .iter()
-            .fold(true, |plain, byte| plain & (*byte >= b' '));
-        if !is_plain {
-            return None;
+        let steps = self.steps.as_deref()?;
+        let mut rest = Rest(line);
+        for step in steps {
+            rest.take(step, arena, record)?;
+            rest.skip(&step.after)?;
         }
-        let mut rest = Rest { line, at: 0 };
-        for part in &self.parts {
-            match *part {
-                Part::Text(text) => rest.skip(text)?,
-                Part::ClfDate => rest.clf_date(record)?,
-                Part::Value(slot, shape) => match shape {
-                    Shape::Quoted => {
-                        let (value, has_escapes) = rest.quoted()?;
-                        set(slot, value, has_escapes, arena, record);
-                    }
-                    Shape::Request => rest.request(slot, arena, record)?,
-                    _ => {
-                        let value = rest.word(shape)?;
-                        if let Slot::Field(field) = slot {
-                            record.set(field, value);
-                        }
-                    }
-                },
-                Part::Regex(_) => return None,
-            }
-        }
-        Some(rest.at)
+        Some(line.len() - rest.0.len())
     }
 
     /// The regular expression of a line, and what becomes of its groups.
@@ -229,6 +226,36 @@ impl Layout {
     }
 }
 
+/// The parts as the scanner takes them. Returns `None` if some are regular expressions.
+fn steps(parts: &[Part]) -> Option<Vec<Step>> {
+    let mut steps: Vec<Step> = Vec::new();
+    for part in parts {
+        let (slot, shape) = match part {
+            Part::Value(slot, shape) => (*slot, *shape),
+            Part::ClfDate => (Slot::Skip, Shape::ClfDate),
+            Part::Regex(_) => return None,
+            Part::Text(text) => {
+                let after = Literal::new(text);
+                match steps.last_mut() {
+                    Some(step) => step.after = after,
+                    None => steps.push(Step {
+                        slot: Slot::Skip,
+                        shape: Shape::Empty,
+                        after,
+                    }),
+                }
+                continue;
+            }
+        };
+        steps.push(Step {
+            slot,
+            shape,
+            after: Literal::EMPTY,
+        });
+    }
+    Some(steps)
+}
+
 impl Slot {
     fn named(name: &str) -> Self {
         match name {
@@ -275,6 +302,7 @@ impl Shape {
 
     fn regex(self) -> &'static str {
         match self {
+            Shape::Empty | Shape::ClfDate => "",
             Shape::Word => r"\S+",
             // `\w` matches letters beyond ASCII in Python, but only ASCII here.
             Shape::Host => r"[\w.:*\[\]\x80-\xff-]*",
@@ -289,147 +317,167 @@ impl Shape {
     }
 }
 
-/// The rest of a line without control characters.
-struct Rest<'a> {
-    line: &'a [u8],
-    at: usize,
-}
+/// The rest of a line.
+struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
     #[inline]
-    fn skip(&mut self, text: &str) -> Option<()> {
-        // Too short for a call of `memcmp`.
-        for byte in text.bytes() {
-            if *self.line.get(self.at)? != byte {
-                return None;
+    fn skip(&mut self, literal: &Literal) -> Option<()> {
+        self.0 = literal.strip_from(self.0)?;
+        Some(())
+    }
+
+    /// Takes the value of a step.
+    #[inline]
+    fn take(&mut self, step: &Step, arena: &'a Bump, record: &mut Record<'a>) -> Option<()> {
+        let rest = self.0;
+        let digits = || rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let length = match step.shape {
+            Shape::Empty => return Some(()),
+            Shape::ClfDate => return self.clf_date(record),
+            Shape::Quoted => {
+                let (value, has_escapes) = self.quoted()?;
+                set(step.slot, value, has_escapes, arena, record);
+                return Some(());
             }
-            self.at += 1;
+            Shape::Request => return self.request(step.slot, arena, record),
+            Shape::Word => match first_blank(rest) {
+                Some(length) => length,
+                None if rest.iter().all(|byte| *byte > b' ') => rest.len(),
+                None => return None,
+            },
+            Shape::Host => rest.iter().position(|byte| !IN_HOST[usize::from(*byte)])?,
+            Shape::Addresses => {
+                let mut length = first_blank(rest)?;
+                if rest[..length].ends_with(b",") {
+                    length = list_length(rest)?;
+                }
+                length
+            }
+            // No name, as usual.
+            Shape::User if rest.starts_with(b"- [") => 1,
+            Shape::User => user_length(rest)?,
+            Shape::Digits => digits(),
+            Shape::Seconds if rest.starts_with(b"-") => 1,
+            Shape::Seconds => digits(),
+            Shape::Parenthesized => {
+                let value = self.advance(memchr(b')', rest)?)?;
+                set(step.slot, value, false, arena, record);
+                return Some(());
+            }
+        };
+        if length == 0 {
+            return None;
+        }
+        let value = self.advance(length)?;
+        if let Slot::Field(field) = step.slot {
+            record.set(field, value);
         }
         Some(())
     }
 
-    /// Takes `14/May/2024:06:25:24 +0200`. It must have this length, so nothing is searched for.
+    #[inline]
+    fn advance(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (value, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(value)
+    }
+
     #[inline]
     fn clf_date(&mut self, record: &mut Record<'a>) -> Option<()> {
-        let text: &[u8; 27] = self.line.get(self.at..)?.first_chunk()?;
-        let (date, zone) = (&text[..20], &text[21..26]);
-        let has_blank = |text: &[u8]| text.iter().fold(false, |any, byte| any | (*byte == b' '));
-        if text[20] != b' ' || text[26] != b']' || has_blank(date) || has_blank(zone) {
+        let text: &[u8; 26] = self.0.first_chunk()?;
+        let (date, zone) = (&text[..20], &text[21..]);
+        let has_blank = |text: &[u8]| text.iter().fold(false, |any, byte| any | (*byte <= b' '));
+        if text[20] != b' ' || self.0.get(26) != Some(&b']') || has_blank(date) || has_blank(zone) {
             return None;
         }
         record.set(Field::Date, date);
         record.set(Field::Timezone, zone);
-        self.at += 26;
-        Some(())
-    }
-
-    #[inline]
-    fn take(&mut self, end: usize) -> &'a [u8] {
-        let value = &self.line[self.at..end];
-        self.at = end;
-        value
-    }
-
-    /// The end of the word that begins at `from`, which may be empty.
-    #[inline]
-    fn end_of_word(&self, from: usize) -> Option<usize> {
-        Some(from + first_blank(self.line.get(from..)?)?)
-    }
-
-    #[inline]
-    fn word(&mut self, shape: Shape) -> Option<&'a [u8]> {
-        let at = self.at;
-        let rest = &self.line[at..];
-        let digits = || at + rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let end = match shape {
-            Shape::Word => self.end_of_word(at).unwrap_or(self.line.len()),
-            Shape::Host => at + rest.iter().position(|byte| !IN_HOST[usize::from(*byte)])?,
-            Shape::Addresses => {
-                let (mut begin, mut end) = (at, self.end_of_word(at)?);
-                while let [_, .., b','] = self.line[begin..end] {
-                    begin = end + 1;
-                    end = self.end_of_word(begin).filter(|end| *end > begin)?;
-                }
-                end
-            }
-            Shape::User => {
-                let mut end = self.end_of_word(at).filter(|end| *end > at)?;
-                while self.line.get(end + 1) != Some(&b'[') {
-                    let next = self.end_of_word(end + 1)?;
-                    if next == end + 1 || self.line[at..next].contains(&b'"') {
-                        return None;
-                    }
-                    end = next;
-                }
-                end
-            }
-            Shape::Digits => digits(),
-            Shape::Seconds if rest.starts_with(b"-") => at + 1,
-            Shape::Seconds => digits(),
-            Shape::Parenthesized => at + memchr(b')', rest)?,
-            Shape::Quoted | Shape::Request => return None,
-        };
-        let may_be_empty = matches!(shape, Shape::Parenthesized);
-        (end > at || may_be_empty).then(|| self.take(end))
+        self.advance(26).map(drop)
     }
 
     /// Takes everything up to a quote that is not escaped. Returns whether anything is.
     #[inline]
     fn quoted(&mut self) -> Option<(&'a [u8], bool)> {
-        let mut end = self.at + memchr2(b'"', b'\\', &self.line[self.at..])?;
-        let has_escapes = self.line[end] == b'\\';
-        while self.line[end] == b'\\' {
-            // The escaped byte does not end the value.
-            let next = end + 2;
-            end = next + memchr2(b'"', b'\\', self.line.get(next..)?)?;
+        let mut end = first_quote(self.0)?;
+        let has_escapes = self.0[end] == b'\\';
+        if has_escapes {
+            end = end_of_escaped(self.0, end)?;
         }
-        Some((self.take(end), has_escapes))
+        Some((self.advance(end)?, has_escapes))
     }
 
     /// Takes a request with a protocol: without one, it may end at a later quote.
     #[inline]
     fn request(&mut self, slot: Slot, arena: &'a Bump, record: &mut Record<'a>) -> Option<()> {
         let (request, has_escapes) = self.quoted()?;
-        let method = first_blank(request)?;
-        let (path, has_protocol) = match request.last_chunk::<9>() {
-            Some(b" HTTP/1.1" | b" HTTP/1.0" | b" HTTP/2.0") => (request.len() - 9, true),
+        // No white space but blanks.
+        let is_plain = !has_controls(request);
+        let (method, target) = request.split_at_checked(first_blank(request)?)?;
+        let (path, has_protocol) = match target.split_last_chunk() {
+            Some((path, protocol)) if is_usual_protocol(protocol) => (path, true),
             _ => {
-                let path = request.iter().rposition(|byte| *byte == b' ')?;
-                (path, is_protocol(&request[path + 1..]))
+                let (path, protocol) =
+                    target.split_at(target.iter().rposition(|byte| *byte == b' ')?);
+                (path, is_protocol(&protocol[1..]))
             }
         };
-        let is_usual = has_protocol && 0 < method && method < path;
-        let path = request.get(method + 1..path).filter(|_| is_usual)?;
         // A blank at either end is no part of the path.
-        if *path.first()? == b' ' || *path.last()? == b' ' {
+        let [b' ', path @ ..] = path else {
+            return None;
+        };
+        let is_usual = is_plain && has_protocol && !method.is_empty();
+        if !is_usual || *path.first()? == b' ' || *path.last()? == b' ' {
             return None;
         }
         if slot == Slot::Request {
-            record.set(Field::Method, &request[..method]);
+            record.set(Field::Method, method);
         }
         set(Slot::Field(Field::Path), path, has_escapes, arena, record);
         Some(())
     }
 }
 
-/// The place of the first blank. Words are short: `memchr` would take longer to start than to find
-/// it, and one byte after the other takes longer than eight at once.
-#[inline]
-fn first_blank(text: &[u8]) -> Option<usize> {
-    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    const BLANKS: u64 = u64::from_ne_bytes([b' '; 8]);
-    let (mut rest, mut at) = (text, 0);
-    while let Some((chunk, after)) = rest.split_first_chunk::<8>() {
-        // A blank becomes a zero, and only the lowest zero is certain to have its high bit set.
-        let bytes = u64::from_le_bytes(*chunk) ^ BLANKS;
-        let zeros = bytes.wrapping_sub(LOW) & !bytes & HIGH;
-        if zeros != 0 {
-            return Some(at + zeros.trailing_zeros() as usize / 8);
-        }
-        (rest, at) = (after, at + 8);
+/// The length of several addresses, separated by commas and single blanks.
+#[cold]
+fn list_length(text: &[u8]) -> Option<usize> {
+    let (mut begin, mut end) = (0, first_blank(text)?);
+    while let [_, .., b','] = text[begin..end] {
+        begin = end + 1;
+        end = begin + first_blank(&text[begin..]).filter(|length| *length > 0)?;
     }
-    Some(at + rest.iter().position(|byte| *byte == b' ')?)
+    Some(end)
+}
+
+/// The length of a user, which ends before a blank and a bracket.
+#[cold]
+fn user_length(text: &[u8]) -> Option<usize> {
+    let mut end = first_blank(text).filter(|end| *end > 0)?;
+    while text.get(end + 1) != Some(&b'[') {
+        let next = end + 1;
+        end = next + first_blank(text.get(next..)?)?;
+        if end == next || text[..end].contains(&b'"') {
+            return None;
+        }
+    }
+    Some(end)
+}
+
+/// The end of a quoted value with a backslash at `end`.
+#[cold]
+fn end_of_escaped(text: &[u8], mut end: usize) -> Option<usize> {
+    while text[end] == b'\\' {
+        // The escaped byte does not end the value.
+        let next = end + 2;
+        end = next + first_quote(text.get(next..)?)?;
+    }
+    Some(end)
+}
+
+/// Whether this is a blank and a protocol of nearly all requests.
+#[inline]
+fn is_usual_protocol(end: &[u8; 9]) -> bool {
+    matches!(end, [name @ .., b'0'..=b'9'] if matches!(name, b" HTTP/1." | b" HTTP/2."))
 }
 
 /// Whether a word is a protocol, as in `HTTP/1.1`.
@@ -478,6 +526,19 @@ fn fields_in(regex: &str) -> impl Iterator<Item = Field> {
 /// Puts a value into a record. A quoted one may have escapes.
 #[inline]
 pub(super) fn set<'a>(
+    slot: Slot,
+    value: &'a [u8],
+    has_escapes: bool,
+    arena: &'a Bump,
+    record: &mut Record<'a>,
+) {
+    match slot {
+        Slot::Field(field) if !has_escapes => record.set(field, value),
+        _ => set_decoded(slot, value, has_escapes, arena, record),
+    }
+}
+
+fn set_decoded<'a>(
     slot: Slot,
     value: &'a [u8],
     has_escapes: bool,

@@ -17,6 +17,7 @@ mod layout;
 pub mod ncsa;
 mod record;
 pub mod registry;
+mod short;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod text;

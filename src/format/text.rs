@@ -112,9 +112,11 @@ impl TextFormat {
         }
         let address = record.get(Field::Ip).unwrap_or_default();
         let after = &line[address.len()..];
+        if after.starts_with(b" - - [") {
+            return false;
+        }
         let date = after.iter().position(|byte| *byte == b'[');
         let before_date = &after[..date.unwrap_or(after.len())];
-        // Usually it is ` - - `, which needs no closer look.
         before_date.iter().any(|byte| matches!(byte, b'.' | b':'))
             && !looks_like_address(address)
             && before_date
