@@ -493,7 +493,8 @@ impl Ledger {
         self.inner.lock()
     }
 
-    /// Writes what was done so far and then this change, at once. `inner` is the state after it.
+    /// Writes what was done so far and then this change, within 20 ms. `inner` is the state after
+    /// it.
     fn write(&self, mut inner: MutexGuard<'_, TrackedState>, change: Change) -> Result<()> {
         self.write_tracked(&mut inner);
         if let Some(writer) = &self.writer {

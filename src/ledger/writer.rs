@@ -6,6 +6,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, MutexGuard};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::database::{Change, Database, is_fatal};
 use super::directory::StateLock;
@@ -15,6 +16,9 @@ use crate::sync::{Condvar, Mutex};
 
 /// So many changes are written even if none of them is urgent.
 const MAX_LAZY_CHANGES: usize = 1000;
+
+/// How long the end of a batch waits for the begin of the next one, which saves a sync.
+const MAX_DELAY: Duration = Duration::from_millis(20);
 
 /// The place of a change in the order of all changes.
 type Ticket = u64;
@@ -45,6 +49,8 @@ struct ChangeQueue {
     ended: Ticket,
     /// Whether some change is to be written at once.
     is_urgent: bool,
+    /// When some change is to be written at the latest.
+    due: Option<Instant>,
     is_closing: bool,
     /// Changes that were not written, until the one who waits knows.
     failed: HashSet<Ticket>,
@@ -83,12 +89,16 @@ impl LedgerWriter {
         }
     }
 
-    /// Writes a change at once, but does not wait for it. If the disk is full, it is tried again
-    /// with the next change.
+    /// Writes a change within 20 ms, but does not wait for it. If the disk is full, it is tried
+    /// again with the next change.
     pub fn write(&self, change: Change) {
         let mut queue = self.shared.queue.lock();
         queue.push(change, false);
-        self.shared.wake(queue);
+        if queue.due.is_none() {
+            queue.due = Some(Instant::now() + MAX_DELAY);
+            drop(queue);
+            self.shared.arrived.notify_all();
+        }
     }
 
     /// Writes a change that must be on disk before the caller continues.
@@ -147,9 +157,17 @@ impl Shared {
         loop {
             let mut queue = self.queue.lock();
             while !queue.is_urgent && !queue.is_closing {
-                queue = self.arrived.wait(queue);
+                let left = queue
+                    .due
+                    .map(|due| due.saturating_duration_since(Instant::now()));
+                queue = match left {
+                    None => self.arrived.wait(queue),
+                    Some(Duration::ZERO) => break,
+                    Some(left) => self.arrived.wait_timeout(queue, left),
+                };
             }
             queue.is_urgent = false;
+            queue.due = None;
             let is_last = queue.is_closing;
             let arrived = queue.arrived;
             let changes = std::mem::take(&mut queue.changes);
