@@ -83,8 +83,8 @@ enum Shape {
     Host,
     /// Addresses. Those of a list are separated by commas, perhaps with blanks.
     Addresses,
-    /// Anything up to a blank and a bracket: a user name may have blanks. Several words with a quote
-    /// are no user, but the beginning of another line.
+    /// Anything up to a blank and a bracket: a user name may have blanks. Several words with a
+    /// quote are no user, but the beginning of another line.
     User,
     Digits,
     /// Digits or a dash.
