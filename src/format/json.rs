@@ -7,11 +7,12 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
+use bumpalo::Bump;
+
 use self::reader::{Members, Value, first_element, number_length};
 use super::date::DateFormat;
 use super::short::{Literal, first_quote};
 use super::{Field, Fit, Format, Record, Wanted, is_absent};
-use bumpalo::Bump;
 
 /// A JSON format as data.
 #[derive(Debug)]

@@ -35,7 +35,7 @@ const CLF_DATE: [(Field, &str); 2] = [(Field::Date, r"\S+"), (Field::Timezone, r
 #[derive(Debug)]
 pub struct Layout {
     parts: Vec<Part>,
-    /// The parts for the scanner. `None` if some are regular expressions.
+    /// The parts for the scanner. `None` if only the regular expression reads lines.
     steps: Option<Vec<Step>>,
     fields: Vec<Field>,
 }
@@ -51,7 +51,7 @@ enum Part {
     Regex(&'static str),
 }
 
-/// A value and the text after it, or text at the beginning of a line.
+/// A value and the text after it.
 #[derive(Debug)]
 struct Step {
     slot: Slot,
@@ -73,8 +73,6 @@ pub(super) enum Slot {
 /// What a value looks like.
 #[derive(Clone, Copy, Debug)]
 enum Shape {
-    /// Nothing: only text follows.
-    Empty,
     /// `14/May/2024:06:25:24 +0200`. It has this length, so nothing is searched for.
     ClfDate,
     /// Anything without blanks.
@@ -168,7 +166,7 @@ impl Layout {
         let mut rest = Rest(line);
         for step in steps {
             rest.take(step, arena, record)?;
-            rest.skip(&step.after)?;
+            rest.0 = step.after.strip_from(rest.0)?;
         }
         Some(line.len() - rest.0.len())
     }
@@ -226,7 +224,8 @@ impl Layout {
     }
 }
 
-/// The parts as the scanner takes them. Returns `None` if some are regular expressions.
+/// The parts as the scanner takes them. Returns `None` if some are regular expressions, or if the
+/// first one is no value.
 fn steps(parts: &[Part]) -> Option<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
     for part in parts {
@@ -235,15 +234,7 @@ fn steps(parts: &[Part]) -> Option<Vec<Step>> {
             Part::ClfDate => (Slot::Skip, Shape::ClfDate),
             Part::Regex(_) => return None,
             Part::Text(text) => {
-                let after = Literal::new(text);
-                match steps.last_mut() {
-                    Some(step) => step.after = after,
-                    None => steps.push(Step {
-                        slot: Slot::Skip,
-                        shape: Shape::Empty,
-                        after,
-                    }),
-                }
+                steps.last_mut()?.after = Literal::new(text);
                 continue;
             }
         };
@@ -302,7 +293,8 @@ impl Shape {
 
     fn regex(self) -> &'static str {
         match self {
-            Shape::Empty | Shape::ClfDate => "",
+            // It has two groups, which `Layout::regex` writes.
+            Shape::ClfDate => "",
             Shape::Word => r"\S+",
             // `\w` matches letters beyond ASCII in Python, but only ASCII here.
             Shape::Host => r"[\w.:*\[\]\x80-\xff-]*",
@@ -321,19 +313,12 @@ impl Shape {
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
-    #[inline]
-    fn skip(&mut self, literal: &Literal) -> Option<()> {
-        self.0 = literal.strip_from(self.0)?;
-        Some(())
-    }
-
     /// Takes the value of a step.
     #[inline]
     fn take(&mut self, step: &Step, arena: &'a Bump, record: &mut Record<'a>) -> Option<()> {
         let rest = self.0;
         let digits = || rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let length = match step.shape {
-            Shape::Empty => return Some(()),
             Shape::ClfDate => return self.clf_date(record),
             Shape::Quoted => {
                 let (value, has_escapes) = self.quoted()?;
@@ -474,7 +459,7 @@ fn end_of_escaped(text: &[u8], mut end: usize) -> Option<usize> {
     Some(end)
 }
 
-/// Whether this is a blank and a protocol of nearly all requests.
+/// Whether a request ends like nearly all do: with a blank and HTTP/1 or HTTP/2.
 #[inline]
 fn is_usual_protocol(end: &[u8; 9]) -> bool {
     matches!(end, [name @ .., b'0'..=b'9'] if matches!(name, b" HTTP/1." | b" HTTP/2."))

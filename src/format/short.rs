@@ -1,5 +1,5 @@
-//! Compares and searches text that is usually short: a call of `memcmp` or `memchr` would take
-//! longer than eight bytes at once.
+//! Compares and searches short text eight bytes at a time, which is faster than to call `memcmp` or
+//! `memchr`.
 
 use memchr::memchr2;
 
@@ -30,7 +30,7 @@ impl Literal {
         }
     }
 
-    /// What follows it in a text, or `None` if the text begins otherwise.
+    /// The rest of a text that begins with it. Returns `None` for any other text.
     #[inline]
     pub fn strip_from<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
         match text.first_chunk() {
@@ -63,7 +63,7 @@ fn bytes_equal(bytes: u64, wanted: u8) -> u64 {
     bytes_below(bytes ^ (LOW_BITS * u64::from(wanted)), 1)
 }
 
-/// Whether a text has control characters. A short one may have none and be taken for it.
+/// Whether a text has control characters, or fewer than eight bytes.
 #[inline]
 pub fn has_controls(text: &[u8]) -> bool {
     let controls = |bytes: &[u8; 8]| bytes_below(u64::from_le_bytes(*bytes), b' ');

@@ -148,7 +148,7 @@ impl Importer {
             // Without a state directory, a log that is named twice is imported twice.
             Ok(FileLookup::Duplicate) => self.import_unrecorded(source, row),
             Err(error) => {
-                // Reading says best what is wrong with a file.
+                // Reading it gives a more precise error.
                 let inspected = Lines::open(source, self.input.line_options())
                     .and_then(|mut lines| self.wait_for_input(&mut lines));
                 let reason = inspected.map_or_else(|error| error.of_file(), |_| error.to_string());

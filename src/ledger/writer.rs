@@ -17,7 +17,7 @@ use crate::sync::{Condvar, Mutex};
 /// So many changes are written even if none of them is urgent.
 const MAX_LAZY_CHANGES: usize = 1000;
 
-/// How long the end of a batch waits for the begin of the next one, which saves a sync.
+/// How long the end of a batch waits for the beginning of the next one, which saves a sync.
 const MAX_DELAY: Duration = Duration::from_millis(20);
 
 /// The place of a change in the order of all changes.

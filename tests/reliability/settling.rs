@@ -111,24 +111,27 @@ fn a_clock_that_is_years_behind_the_log_doubles_nothing() {
     }
 }
 
-#[test]
-fn a_line_that_matomo_loses_while_it_works_for_a_killed_run_is_sent_again() {
+/// Matomo still works for a killed run, and loses the only line of `other.log`, which is of another
+/// day.
+fn losing() -> World {
     let world = faulty(Fault::CommitLate(Duration::from_millis(700)), 1.5);
     world.folder.write("access.log", log(0..10, A_DAY));
     kill(&world, world.program().arg("access.log"));
-    // The only line of this run, and of another day.
     world.folder.write("other.log", line(A_DAY, A_DAY));
+    world
+}
+
+#[test]
+fn a_line_that_matomo_loses_while_it_works_for_a_killed_run_is_sent_again() {
+    let world = losing();
     world.import("access.log other.log").exits(0);
     assert_each_once(&world.sandbox, (0..10).chain([A_DAY]));
 }
 
 #[test]
 fn a_lost_line_is_noticed_when_the_killed_run_is_settled() {
-    let world = faulty(Fault::CommitLate(Duration::from_millis(700)), 1.5);
-    world.folder.write("access.log", log(0..10, A_DAY));
-    kill(&world, world.program().arg("access.log"));
+    let world = losing();
     // Matomo shows no hit to this run: neither its own nor those of the killed run.
-    world.folder.write("other.log", line(A_DAY, A_DAY));
     let again = "1 requests are not confirmed";
     world.import("other.log").exits(3).says(&[again]);
     assert_eq!(stored_numbers(&world.sandbox).get(&A_DAY), None);

@@ -329,7 +329,7 @@ impl WitnessReader {
         let mut losses: Vec<Loss> = Vec::new();
         self.has_seen_hits |= self.context.visits.has_shown();
         if !self.has_seen_hits && self.has_earlier_batches() {
-            // Matomo may show those. If it does, these are lost.
+            // If Matomo shows those, it can be asked, and these are lost.
             let is_full = self.shared.kept.lock().bytes > MAX_KEPT_BYTES / 2;
             return match is_open && !is_full {
                 true => Ok(()),
