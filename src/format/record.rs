@@ -24,10 +24,12 @@ pub enum Field {
     EventAction,
     EventName,
     SessionTime,
+    Scheme,
+    ForwardedFor,
 }
 
 /// All fields, in the order of their declaration, with their names in regexes and options.
-const FIELDS: [(Field, &str); Field::SessionTime as usize + 1] = [
+const FIELDS: [(Field, &str); Field::ForwardedFor as usize + 1] = [
     (Field::Ip, "ip"),
     (Field::Date, "date"),
     (Field::Time, "time"),
@@ -48,6 +50,8 @@ const FIELDS: [(Field, &str); Field::SessionTime as usize + 1] = [
     (Field::EventAction, "event_action"),
     (Field::EventName, "event_name"),
     (Field::SessionTime, "session_time"),
+    (Field::Scheme, "scheme"),
+    (Field::ForwardedFor, "x_forwarded_for"),
 ];
 
 impl Field {

@@ -91,7 +91,7 @@ pub struct LoggedRequest<'a> {
     pub address: ClientAddress<'a>,
     /// Whether the request is for a page.
     pub target: TargetKind,
-    /// The scheme of a request for a whole URL, in lower case.
+    /// The scheme of a request for a whole URL, else that of the log, in lower case.
     pub scheme: Option<&'a [u8]>,
     /// Without the query. Begins with a slash.
     pub path: &'a [u8],
@@ -193,7 +193,7 @@ impl HitOptions {
             format,
             address: address.unwrap_or_else(|| ClientAddress::of_agent(user_agent)),
             target: target.kind,
-            scheme: target.scheme,
+            scheme: target.scheme.or_else(|| self.scheme(record, arena)),
             path,
             query,
             extension: memchr::memrchr(b'.', path).map_or(name, |dot| &path[dot + 1..]),
@@ -269,6 +269,12 @@ impl HitOptions {
         } else {
             record.get(field)
         }
+    }
+
+    /// The scheme that the log has in a field of its own, if pages can have it.
+    fn scheme<'a>(&self, record: &Record<'a>, arena: &'a Bump) -> Option<&'a [u8]> {
+        let scheme = lowercase(self.get(record, Field::Scheme)?, arena);
+        matches!(scheme, b"http" | b"https").then_some(scheme)
     }
 
     /// The host that the user gave, else that of the log, else that of the request's target.
