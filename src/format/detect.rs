@@ -1,5 +1,7 @@
 //! Finds out which format a log has; see guide/formats.md, "Detection".
 
+use std::cmp::Reverse;
+
 use bumpalo::Bump;
 
 use super::address::looks_like_address;
@@ -23,6 +25,9 @@ const MAX_HEADERS: usize = 100;
 #[derive(Default)]
 pub struct Detector {
     candidates: Vec<FormatCandidate>,
+    /// The places of text formats, the richest first, and of equally rich ones in the order of the
+    /// table.
+    texts: Vec<usize>,
     /// The candidate that reads all lines so far as well as can be, and the lines that other text
     /// formats have not looked at for that reason: they cannot win unless it fails on a line.
     leader: Option<Leader>,
@@ -55,8 +60,8 @@ pub struct Detector {
 
 struct FormatCandidate {
     format: Box<dyn Format>,
-    /// The names of the formats that read a log together with it.
-    family: Option<&'static [&'static str]>,
+    /// See [`family::place`].
+    family: Option<usize>,
     kind: CandidateKind,
     /// Lines that fit this format best.
     fits: usize,
@@ -117,7 +122,7 @@ impl FormatCandidate {
 
     fn of_kind(kind: CandidateKind, format: Box<dyn Format>) -> Self {
         Self {
-            family: family::names(format.name()),
+            family: family::place(format.name()),
             format,
             kind,
             fits: 0,
@@ -136,9 +141,7 @@ impl FormatCandidate {
 
     /// Whether this format and another read a log together.
     fn is_related(&self, other: &FormatCandidate) -> bool {
-        // Formats of one family have the same list.
-        let family = |candidate: &FormatCandidate| candidate.family.map(<[_]>::as_ptr);
-        self.family.is_some() && family(self) == family(other)
+        self.family.is_some() && self.family == other.family
     }
 }
 
@@ -150,12 +153,14 @@ impl Detector {
         // Rejects bad options of the W3C family even if the log has no header.
         registry::check(options)?;
         // ovh looks like other formats.
-        let candidates = registry::without_header(&options.wanted)
+        let candidates: Vec<_> = registry::without_header(&options.wanted)
             .into_iter()
             .filter(|format| format.name() != "ovh")
-            .map(FormatCandidate::new);
+            .map(FormatCandidate::new)
+            .collect();
         Ok(Self {
-            candidates: candidates.collect(),
+            texts: texts_by_richness(&candidates),
+            candidates,
             options: options.clone(),
             ..Self::default()
         })
@@ -191,21 +196,43 @@ impl Detector {
         } else {
             self.try_w3c();
         }
-        let leader = self.leader.as_ref().map(|leader| leader.place);
-        for (place, candidate) in self.candidates.iter_mut().enumerate() {
-            let is_deferred = leader.is_some_and(|leader| leader != place);
-            if is_deferred && candidate.kind == CandidateKind::Text {
-                candidate.reading = None;
-                continue;
-            }
-            candidate.reading = candidate.reading(line, &self.arena);
-            let fits = candidate.reading.is_some();
-            if fits && candidate.kind == CandidateKind::W3c && candidate.fits == 0 {
-                let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
-                let name = candidate.format.name();
-                self.hint = w3c::iis_hint(name, &self.options.w3c, &headers, &[line]);
-            }
+        let fits_any = self.leader_reads(line) || self.read_with_all_formats(line, comment);
+        self.arena.reset();
+        self.fitting += usize::from(fits_any);
+        self.filled += usize::from(fits_any || !comment);
+        self.is_enough()
+    }
+
+    /// Whether the leader reads a line as well as can be, and no other format that must look at it
+    /// reads it at all. The line is counted then.
+    fn leader_reads(&mut self, line: &[u8]) -> bool {
+        let Some(leader) = &mut self.leader else {
+            return false;
+        };
+        let (arena, place) = (&self.arena, leader.place);
+        let reads = |candidate: &FormatCandidate| candidate.reading(line, arena).is_some();
+        let others = self.candidates.iter().enumerate();
+        let mut others = others.filter(|(other, _)| *other != place);
+        if others.any(|(_, other)| other.kind != CandidateKind::Text && reads(other))
+            || self.candidates[place].reading(line, arena) != Some(Reading::BEST)
+        {
+            return false;
         }
+        leader.deferred.extend_from_slice(line);
+        leader.ends.push(leader.deferred.len());
+        let family = self.candidates[place].family;
+        self.candidates[place].fits += 1;
+        for (other, candidate) in self.candidates.iter_mut().enumerate() {
+            let is_related = family.is_some() && candidate.family == family;
+            candidate.reads += usize::from(other == place || is_related);
+        }
+        true
+    }
+
+    /// Lets all formats look at a line that have a say. Returns whether it fits any.
+    fn read_with_all_formats(&mut self, line: &[u8], comment: bool) -> bool {
+        let is_first = self.fitting == 0;
+        self.read_with_other_formats(line);
         match &mut self.leader {
             Some(leader) if self.candidates[leader.place].reading == Some(Reading::BEST) => {
                 leader.deferred.extend_from_slice(line);
@@ -219,21 +246,59 @@ impl Detector {
                     self.read_with_text_formats(line);
                 }
             }
-            None => {}
+            None if is_first => self.find_text_leader(line),
+            None => self.read_with_text_formats(line),
         }
-        let is_first = self.fitting == 0;
         let fits_any = self.count_best();
-        self.arena.reset();
-        self.fitting += usize::from(fits_any);
-        self.filled += usize::from(fits_any || !comment);
-        if is_first && fits_any {
+        if is_first && fits_any && self.leader.is_none() {
             self.choose_leader();
         }
-        self.is_enough()
+        fits_any
     }
 
-    /// Called after the first line that fits any format. The candidates that read it as well are
-    /// not richer than the leader, so they lose to it as long as it reads each line.
+    /// Lets the leader, if there is one, and all formats but text formats look at a line.
+    fn read_with_other_formats(&mut self, line: &[u8]) {
+        let leader = self.leader.as_ref().map(|leader| leader.place);
+        for (place, candidate) in self.candidates.iter_mut().enumerate() {
+            if candidate.kind == CandidateKind::Text && leader != Some(place) {
+                candidate.reading = None;
+                continue;
+            }
+            candidate.reading = candidate.reading(line, &self.arena);
+            let fits = candidate.reading.is_some();
+            if fits && candidate.kind == CandidateKind::W3c && candidate.fits == 0 {
+                let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
+                let name = candidate.format.name();
+                self.hint = w3c::iis_hint(name, &self.options.w3c, &headers, &[line]);
+            }
+        }
+    }
+
+    /// Lets the text formats look at a line before any line fits, the richest first. The first that
+    /// reads it as well as can be is the leader. Those after it are not richer, so they lose to it
+    /// as long as it reads each line, and need not look.
+    fn find_text_leader(&mut self, line: &[u8]) {
+        let is_best = |candidate: &FormatCandidate| candidate.reading == Some(Reading::BEST);
+        if self.candidates.iter().any(is_best) {
+            self.read_with_text_formats(line);
+            return;
+        }
+        for place in &self.texts {
+            let candidate = &mut self.candidates[*place];
+            candidate.reading = candidate.reading(line, &self.arena);
+            if is_best(candidate) {
+                self.leader = Some(Leader {
+                    place: *place,
+                    deferred: line.to_vec(),
+                    ends: vec![line.len()],
+                });
+                return;
+            }
+        }
+    }
+
+    /// Called after the first line that fits any format, if no text format leads. The candidates
+    /// that read it as well are not richer than the leader.
     fn choose_leader(&mut self) {
         let best = self.best(false);
         let best = best.filter(|it| self.candidates[*it].reading == Some(Reading::BEST));
@@ -294,16 +359,19 @@ impl Detector {
         let Some(best) = readings.max().flatten() else {
             return false;
         };
-        for place in 0..self.candidates.len() {
-            let candidate = &self.candidates[place];
+        // A bit for each family.
+        let mut families = 0_u32;
+        for candidate in &self.candidates {
+            let has_fit = candidate.reading == Some(best);
+            families |= candidate
+                .family
+                .map_or(0, |family| u32::from(has_fit) << family);
+        }
+        for candidate in &mut self.candidates {
             let is_best = candidate.reading == Some(best);
-            let mut others = self.candidates.iter();
-            let reads = is_best
-                || candidate.family.is_some()
-                    && others.any(|it| it.reading == Some(best) && candidate.is_related(it));
-            let candidate = &mut self.candidates[place];
+            let is_related = |family| families >> family & 1 == 1;
             candidate.fits += usize::from(is_best);
-            candidate.reads += usize::from(reads);
+            candidate.reads += usize::from(is_best || candidate.family.is_some_and(is_related));
         }
         true
     }
@@ -412,6 +480,13 @@ impl Detector {
             }
         }
     }
+}
+
+fn texts_by_richness(candidates: &[FormatCandidate]) -> Vec<usize> {
+    let is_text = |place: &usize| candidates[*place].kind == CandidateKind::Text;
+    let mut texts: Vec<usize> = (0..candidates.len()).filter(is_text).collect();
+    texts.sort_by_key(|place| Reverse(candidates[*place].format.richness()));
+    texts
 }
 
 #[cfg(test)]

@@ -15,10 +15,9 @@ static FAMILIES: [&[&str]; 2] = [
     &["common_complete", "common_vhost"],
 ];
 
-/// The names of the formats that read a log together with this one, itself included.
-pub fn names(name: &str) -> Option<&'static [&'static str]> {
-    let mut families = FAMILIES.iter().copied();
-    families.find(|family| family.contains(&name))
+/// The place of a format's family in the list. Formats with the same place read a log together.
+pub fn place(name: &str) -> Option<usize> {
+    FAMILIES.iter().position(|family| family.contains(&name))
 }
 
 /// A format that was detected, and its relatives.
@@ -32,7 +31,7 @@ pub struct Family {
 impl Family {
     /// Returns the format alone if it has no relatives.
     pub fn of(main: Box<dyn Format>, options: &FormatOptions) -> Box<dyn Format> {
-        let Some(family) = names(main.name()) else {
+        let Some(family) = place(main.name()).map(|place| FAMILIES[place]) else {
             return main;
         };
         let format = |name: &&str| registry::by_name(name, options).ok();

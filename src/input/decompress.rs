@@ -70,7 +70,12 @@ enum DecompressorState<R: Read> {
 impl<R: Read> Decompressor<R> {
     /// Reads the magic number. Blocks only for as many bytes as it needs.
     pub fn new(inner: R) -> io::Result<Self> {
-        let mut input = PeekReader::new(inner);
+        Self::of_size(inner, PEEK_BUFFER_BYTES)
+    }
+
+    /// The same for an input of about this many bytes. A small one gets a small buffer.
+    pub fn of_size(inner: R, bytes: usize) -> io::Result<Self> {
+        let mut input = PeekReader::new(inner, bytes.clamp(512, PEEK_BUFFER_BYTES));
         Ok(Self(match compression(&mut input)? {
             Some(compression) => DecompressorState::Between(input, compression),
             None => DecompressorState::Plain(input),
@@ -238,7 +243,7 @@ fn damaged(compression: Compression, what: impl fmt::Display) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, text)
 }
 
-/// Bytes of the buffer of a [`PeekReader`].
+/// Most bytes of the buffer of a [`PeekReader`].
 const PEEK_BUFFER_BYTES: usize = 64 * 1024;
 
 /// A buffered reader that can look at the next bytes without consuming them.
@@ -251,10 +256,10 @@ struct PeekReader<R> {
 }
 
 impl<R: Read> PeekReader<R> {
-    fn new(inner: R) -> Self {
+    fn new(inner: R, buffer_bytes: usize) -> Self {
         Self {
             inner,
-            buffer: vec![0; PEEK_BUFFER_BYTES].into_boxed_slice(),
+            buffer: vec![0; buffer_bytes].into_boxed_slice(),
             start: 0,
             end: 0,
         }

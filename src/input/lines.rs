@@ -247,7 +247,11 @@ impl Lines {
                 tail: Vec::new(),
             });
             let rest = has_tee.then(|| Box::new(source.clone()) as Box<dyn Read + Send>);
-            let mut decompressor = Decompressor::new(source)?;
+            // One more to see the end.
+            let bytes = total.map_or(BLOCK_BYTES, |total| {
+                usize::try_from(total.saturating_add(1)).unwrap_or(BLOCK_BYTES)
+            });
+            let mut decompressor = Decompressor::of_size(source, bytes)?;
             if let Some(compression) = decompressor.compression() {
                 let _ = opening.compression.set(compression);
             }
@@ -258,10 +262,9 @@ impl Lines {
             } else {
                 0
             };
-            let block_bytes = match total.filter(|_| !decompressor.is_compressed()) {
-                // One more to see the end.
-                Some(total) => usize::try_from(total.saturating_add(1)).unwrap_or(BLOCK_BYTES),
-                None => BLOCK_BYTES,
+            let block_bytes = match decompressor.is_compressed() {
+                true => BLOCK_BYTES,
+                false => bytes,
             };
             Ok(OpenedSource {
                 log: Box::new(decompressor),
@@ -715,6 +718,10 @@ const MIN_HOLE_BYTES: usize = 16;
 /// NUL or another control byte that text does not contain (random data has one in ten). Holes of
 /// NUL bytes do not count. UTF-16 looks binary, too.
 fn looks_binary(bytes: &[u8]) -> bool {
+    // Nearly all logs have none. The compiler vectorizes a loop that does not stop early.
+    if !(bytes.iter()).fold(false, |any, byte| any | is_control(*byte)) {
+        return false;
+    }
     let (mut seen, mut control) = (0usize, 0usize);
     for run in bytes.chunk_by(|a, b| (*a == 0) == (*b == 0)) {
         if run[0] == 0 {
