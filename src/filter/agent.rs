@@ -84,7 +84,10 @@ impl Bots {
     /// Tries the user agent as decoded and as logged.
     pub fn is_bot(&mut self, request: &LoggedRequest) -> bool {
         self.is_bot_agent(request.user_agent)
-            || request.raw_agent.is_some_and(|raw| self.is_bot_agent(raw))
+            || request
+                .record
+                .raw_agent()
+                .is_some_and(|raw| self.is_bot_agent(raw))
     }
 
     fn is_bot_agent(&mut self, agent: &[u8]) -> bool {

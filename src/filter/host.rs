@@ -36,12 +36,11 @@ pub struct HostSet {
 
 impl Hosts {
     pub fn matches_hostname(&self, request: &LoggedRequest) -> bool {
-        match self.host(request) {
-            Some(host) if !self.patterns.is_empty() => {
-                self.patterns.iter().any(|pattern| pattern.matches(host))
-            }
-            _ => true,
+        if self.patterns.is_empty() {
+            return true;
         }
+        let host = self.host(request);
+        host.is_none_or(|host| self.patterns.iter().any(|pattern| pattern.matches(host)))
     }
 
     pub fn judge(&self, request: &LoggedRequest) -> Result<(), Reason> {

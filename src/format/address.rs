@@ -14,7 +14,7 @@ pub enum LoggedAddress<'a> {
 impl<'a> LoggedAddress<'a> {
     /// Reads the first address of a list. Returns `None` if the field is empty or `-`.
     pub fn first(field: &'a [u8]) -> Option<Self> {
-        if is_dotted_quad(field) || is_hex_groups(field) {
+        if is_plain_address(field) {
             return Some(Self::Ip(field));
         }
         let entries = field.split(|byte| *byte == b',').map(trimmed);
@@ -26,6 +26,11 @@ impl<'a> LoggedAddress<'a> {
             None => Self::Other(text),
         })
     }
+}
+
+/// Whether a field is an IP address and nothing else, in the usual notation.
+pub fn is_plain_address(field: &[u8]) -> bool {
+    is_dotted_quad(field) || is_hex_groups(field)
 }
 
 /// Whether a field is an IP address, or a list that begins with one.
@@ -40,13 +45,18 @@ pub fn looks_like_address(field: &[u8]) -> bool {
 fn is_dotted_quad(text: &[u8]) -> bool {
     const LONGEST: usize = "255.255.255.255".len();
     const BEFORE: usize = 4;
+    // Two copies that overlap are faster than one whose length is not known.
+    let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) else {
+        return is_ip(text) && !text.contains(&b':');
+    };
     // A dot precedes the text and another one ends it. Zeros fill the rest.
     let mut bytes = [0; BEFORE + LONGEST + 1];
     bytes[BEFORE - 1] = b'.';
     let Some(place) = bytes[BEFORE..].get_mut(..=text.len()) else {
         return false;
     };
-    place[..text.len()].copy_from_slice(text);
+    place[..8].copy_from_slice(first);
+    place[text.len() - 8..text.len()].copy_from_slice(last);
     place[text.len()] = b'.';
     let is_digit = |byte: u8| byte.wrapping_sub(b'0') < 10;
     let (mut is_right, mut dots) = (true, 0_u8);

@@ -1,7 +1,7 @@
 //! Tells visitors apart by the address in a log, or without one; see guide/requests.md,
 //! "Addresses".
 
-use crate::format::address::LoggedAddress;
+use crate::format::address::{LoggedAddress, is_plain_address};
 use crate::radio::stable_hash;
 
 /// Hexadecimal digits of a visitor id (`cid`).
@@ -26,9 +26,18 @@ impl<'a> ClientAddress<'a> {
         })
     }
 
-    /// Identifies a visitor of whom only the user agent is known.
-    pub fn of_agent(agent: &[u8]) -> Self {
-        Self::Id(hexadecimal(stable_hash(agent.iter().copied())))
+    /// The same, but if the field says nothing, the user agent becomes the visitor id.
+    pub fn of(field: Option<&'a [u8]>, agent: &[u8]) -> Self {
+        match field {
+            Some(field) if is_plain_address(field) => Self::Ip(field),
+            _ => Self::of_unusual(field, agent),
+        }
+    }
+
+    #[cold]
+    fn of_unusual(field: Option<&'a [u8]>, agent: &[u8]) -> Self {
+        let address = field.and_then(Self::read);
+        address.unwrap_or_else(|| Self::Id(hexadecimal(stable_hash(agent.iter().copied()))))
     }
 
     /// Bytes that differ for visitors that differ.

@@ -88,7 +88,6 @@ pub struct LoggedRequest<'a> {
     /// The fields as parsed, for custom variables, and the format that parsed them.
     pub record: &'a Record<'a>,
     pub format: &'a dyn Format,
-    pub address: ClientAddress<'a>,
     /// Whether the request is for a page.
     pub target: TargetKind,
     /// The scheme of a request for a whole URL, else that of the log, in lower case.
@@ -106,8 +105,6 @@ pub struct LoggedRequest<'a> {
     /// Empty if the log has `-` or none.
     pub referrer: &'a [u8],
     pub user_agent: &'a [u8],
-    /// The user agent as logged, if the format decodes it.
-    pub raw_agent: Option<&'a [u8]>,
     /// Set for a radio listener: neither a download nor a static file, whatever the mount point's
     /// name.
     pub is_listener: bool,
@@ -122,6 +119,7 @@ pub struct LoggedRequest<'a> {
 /// A logged request that is imported: its date is valid and its site known.
 pub struct Hit<'a> {
     pub request: &'a LoggedRequest<'a>,
+    pub address: ClientAddress<'a>,
     /// Seconds since 1970, UTC.
     pub time: i64,
     pub site: Rc<Site>,
@@ -145,7 +143,10 @@ impl<'a> LoggedRequest<'a> {
     /// A field as logged, by the name that the user gave it. A user agent is not decoded.
     pub fn raw(&self, name: &str) -> Option<&'a [u8]> {
         match self.format.field(name) {
-            Some(Field::UserAgent) => self.raw_agent.or_else(|| self.record.get(Field::UserAgent)),
+            Some(Field::UserAgent) => {
+                let raw = self.record.raw_agent();
+                raw.or_else(|| self.record.get(Field::UserAgent))
+            }
             Some(field) => self.record.get(field),
             None => self.record.by_name(name),
         }
@@ -169,14 +170,35 @@ impl HitOptions {
         record: &'a Record<'a>,
         arena: &'a Bump,
     ) -> LoggedRequest<'a> {
-        let get = |field| self.get(record, field);
-        let status = get(Field::Status).unwrap_or_default();
+        let method = self.get(record, Field::Method);
         let (path, query) = self.path_and_query(record, arena);
-        let parts = RequestParts {
-            method: get(Field::Method),
+        if !is_usual_target(method, path) {
+            return self.unusual_request((path, query), format, record, arena);
+        }
+        let target = RequestTarget {
+            kind: TargetKind::Page,
+            scheme: None,
+            host: b"",
             path,
             query,
-            is_error: is_error(status),
+        };
+        self.request_for(target, path, format, record, arena)
+    }
+
+    /// Reads a request whose target may be anything.
+    #[cold]
+    fn unusual_request<'a>(
+        &self,
+        (path, query): (&'a [u8], &'a [u8]),
+        format: &'a dyn Format,
+        record: &'a Record<'a>,
+        arena: &'a Bump,
+    ) -> LoggedRequest<'a> {
+        let parts = RequestParts {
+            method: self.get(record, Field::Method),
+            path,
+            query,
+            is_error: is_error(self.get(record, Field::Status).unwrap_or_default()),
         };
         let target = RequestTarget::read(parts, arena);
         // A slash that is not in the log is no part of the name.
@@ -184,24 +206,35 @@ impl HitOptions {
             true => target.path,
             false => &target.path[1..],
         };
-        let path = target.path;
+        self.request_for(target, name, format, record, arena)
+    }
+
+    /// `name` is the extension of a path without a dot.
+    #[inline(always)]
+    fn request_for<'a>(
+        &self,
+        target: RequestTarget<'a>,
+        name: &'a [u8],
+        format: &'a dyn Format,
+        record: &'a Record<'a>,
+        arena: &'a Bump,
+    ) -> LoggedRequest<'a> {
+        let get = |field| self.get(record, field);
+        let RequestTarget { path, query, .. } = target;
         let user_agent = unquoted(get(Field::UserAgent).unwrap_or_default());
-        let address = get(Field::Ip).and_then(ClientAddress::read);
         let referrer = unquoted(get(Field::Referrer).unwrap_or_default());
         LoggedRequest {
             record,
             format,
-            address: address.unwrap_or_else(|| ClientAddress::of_agent(user_agent)),
             target: target.kind,
             scheme: target.scheme.or_else(|| self.scheme(record, arena)),
             path,
             query,
             extension: memchr::memrchr(b'.', path).map_or(name, |dot| &path[dot + 1..]),
-            status,
+            status: get(Field::Status).unwrap_or_default(),
             host: self.host(record, target.host, arena),
             referrer: if referrer == b"-" { b"" } else { referrer },
             user_agent,
-            raw_agent: record.raw_agent(),
             is_listener: false,
             file: FileKind::default(),
             is_download: false,
@@ -215,6 +248,7 @@ impl HitOptions {
         let get = |field| self.get(request.record, field);
         Hit {
             request,
+            address: self.address(request),
             time,
             site,
             // Dashes, blanks and quotes alone are no user.
@@ -258,16 +292,20 @@ impl HitOptions {
             .then_some(time)
     }
 
+    /// Whose request it is. Not a part of the request, because many are dropped before it matters.
+    pub fn address<'a>(&self, request: &LoggedRequest<'a>) -> ClientAddress<'a> {
+        ClientAddress::of(self.get(request.record, Field::Ip), request.user_agent)
+    }
+
     /// The duration of a listener's connection, as in the log.
     pub fn session_time<'a>(&self, record: &Record<'a>) -> Option<&'a [u8]> {
         self.get(record, Field::SessionTime)
     }
 
     fn get<'a>(&self, record: &Record<'a>, field: Field) -> Option<&'a [u8]> {
-        if self.ignored.contains(field) {
-            None
-        } else {
-            record.get(field)
+        match self.ignored.contains(field) {
+            true => ignored(),
+            false => record.get(field),
         }
     }
 
@@ -320,6 +358,17 @@ impl HitOptions {
             .or_else(|| number(Field::GenerationTimeSecs, 1000.0))
             .filter(|time| *time > 0.0 && *time <= MAX_GENERATION_TIME)
     }
+}
+
+/// Nearly no run ignores a field: then a branch is cheaper than a conditional move.
+#[cold]
+fn ignored<'a>() -> Option<&'a [u8]> {
+    None
+}
+
+/// Whether a target is a path on this server, as nearly always.
+fn is_usual_target(method: Option<&[u8]>, path: &[u8]) -> bool {
+    path.starts_with(b"/") && matches!(method, None | Some(b"GET" | b"POST" | b"HEAD"))
 }
 
 /// Finds the delimiter. It is nearly always one byte, which needs no prepared search.

@@ -55,9 +55,6 @@ impl<'a> RequestTarget<'a> {
             path,
             query,
         };
-        if let (Some(b"GET" | b"POST" | b"HEAD"), [b'/', ..]) = (method, path) {
-            return target(TargetKind::Page, path);
-        }
         let method = method.filter(|method| !matches!(*method, b"" | b"-"));
         if method.is_some_and(|method| method.iter().any(is_foreign)) {
             return target(TargetKind::NoRequest, rooted(path, arena));

@@ -245,27 +245,31 @@ impl LineProcessor {
         }
         log.account.add(Count::Read, 1);
         let mut request = self.hit.request(format, record, arena);
-        // If its site cannot be looked up, the import stops with this line.
         let count_unsent = |log: &OpenLog| log.account.add(Count::Unsent, 1);
-        let accepted = self
-            .accept(log, &mut request)
-            .inspect_err(|_| count_unsent(log))?;
-        let accepted = match accepted {
-            Ok(accepted) => accepted,
-            Err(reason) => {
+        let mut accepted = self.accept(log, &mut request);
+        // Not moved: it is large.
+        let accepted = match &mut accepted {
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(reason)) => {
+                let reason = *reason;
                 if matches!(reason, Reason::Relay | Reason::RelayAgent) {
                     self.count_relay(&log.sessions, &request);
                 }
                 self.drop_line(log, line, reason)?;
                 return Ok(Flow::Continue);
             }
+            Err(_) => {
+                // If its site cannot be looked up, the import stops with this line.
+                count_unsent(log);
+                return accepted.map(|_| Flow::Continue);
+            }
         };
         log.find_site();
-        if accepted.hit.request.address.is_id() && accepted.replayed_visitor().is_none() {
+        if accepted.hit.address.is_id() && accepted.replayed_visitor().is_none() {
             log.account.add(Count::NoAddress, 1);
         }
         if accepted.hit.request.is_listener {
-            match self.take_listener(log, line, &accepted) {
+            match self.take_listener(log, line, accepted) {
                 ListenerEvent::NotListening => {}
                 ListenerEvent::NoDuration(start) => {
                     let original = self.original(log, line);
@@ -279,7 +283,7 @@ impl LineProcessor {
         }
         self.note_session(log, &accepted.hit)
             .inspect_err(|_| count_unsent(log))?;
-        let mut group = self.request_group(log, position(line), &accepted);
+        let mut group = self.request_group(log, position(line), accepted);
         group.originals.extend(self.original(log, line));
         let chunk = self.queue.chunk(group.visitor);
         group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
@@ -396,7 +400,7 @@ impl LineProcessor {
         accepted: &AcceptedHit,
     ) -> RequestGroup {
         let hit = &accepted.hit;
-        let address = hit.request.address.as_bytes();
+        let address = hit.address.as_bytes();
         let visitor = accepted.replayed_visitor().map(str::as_bytes);
         RequestGroup {
             file: log.number,
@@ -566,11 +570,11 @@ impl RequestWriter {
         &mut self,
         log: u64,
         start: u64,
-        accepted: AcceptedHit,
+        accepted: &mut AcceptedHit,
         chunk: &mut Chunk,
     ) -> u32 {
         let id = self.ids.id(log, start, 0);
-        match accepted.arguments {
+        match accepted.arguments.take() {
             None => self.writer.write(&accepted.hit, &id, &mut chunk.body),
             Some(arguments) => {
                 let mut own = Vec::new();

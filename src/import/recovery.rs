@@ -589,7 +589,7 @@ impl LineProcessor {
         }
         let format = &*format;
         let mut request = self.hit.request(format, &record, arena);
-        let Ok(accepted) = self.accept(log, &mut request)? else {
+        let Ok(mut accepted) = self.accept(log, &mut request)? else {
             return Ok(());
         };
         let event = match accepted.hit.request.is_listener {
@@ -603,7 +603,7 @@ impl LineProcessor {
                 batch.has_hit_ids &= accepted.has_hit_id();
                 let status = accepted.hit.request.status.to_vec();
                 self.requests
-                    .write_hit(log.id, line.start, accepted, &mut batch.chunk);
+                    .write_hit(log.id, line.start, &mut accepted, &mut batch.chunk);
                 batch.groups.push(RebuiltGroup {
                     lines: vec![position(line)],
                     ids: vec![self.requests.ids.id(log.id, line.start, 0)],

@@ -11,7 +11,7 @@ use super::line::{AcceptedHit, LineProcessor, RequestWriter, position};
 use super::open_log::OpenLog;
 use crate::error::Result;
 use crate::format::{Field, Fit, Format, Record};
-use crate::hit::{Hit, HitDays, LoggedRequest};
+use crate::hit::{ClientAddress, Hit, HitDays, LoggedRequest};
 use crate::hit_id::HitId;
 use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
@@ -194,7 +194,8 @@ impl LineProcessor {
         let Some(radio) = &self.radio else {
             return Ok(());
         };
-        let client = client_request(mode, request);
+        let address = self.hit.address(request);
+        let client = client_request(mode, request, &address);
         let role = radio.options.audience.judge(&client)?;
         request.is_listener = role == ClientRole::Listener
             && ListenerLine::read(0, None, client.method, request.status)
@@ -208,7 +209,8 @@ impl LineProcessor {
     /// Counts a line of a relay, which is left out of the listening figures, if it is that of a
     /// connection to a stream.
     pub(super) fn count_relay(&mut self, mode: &SessionMode, request: &LoggedRequest) {
-        let client = client_request(mode, request);
+        let address = self.hit.address(request);
+        let client = client_request(mode, request, &address);
         let time = self.hit.time(request.record, request.format.dates());
         let (Some(radio), Some(time), true) = (&mut self.radio, time, client.is_connection())
         else {
@@ -246,7 +248,7 @@ impl LineProcessor {
         let mut mode = std::mem::replace(&mut log.sessions, SessionMode::Off);
         let finished = match &mut mode {
             SessionMode::Titles(stitcher) => {
-                let address = request.address.as_bytes();
+                let address = hit.address.as_bytes();
                 let listener = (address, request.user_agent, request.path);
                 let key = self.hasher.hash_one(listener);
                 let last = (log.id, line.start);
@@ -280,7 +282,7 @@ impl LineProcessor {
             .radio
             .as_ref()
             .map_or(&everyone, |radio| &radio.options.audience);
-        match audience.judge(&client_request(&log.sessions, request)) {
+        match audience.judge(&client_request(&log.sessions, request, &hit.address)) {
             Ok(ClientRole::Listener) => {}
             Err(Reason::Relay | Reason::RelayAgent) => {
                 self.count_relay(&log.sessions, request);
@@ -303,7 +305,7 @@ impl LineProcessor {
         }
         let listener = self
             .hasher
-            .hash_one((request.address.as_bytes(), request.user_agent));
+            .hash_one((hit.address.as_bytes(), request.user_agent));
         if let Some(radio) = &mut self.radio {
             radio
                 .stats
@@ -326,7 +328,7 @@ impl LineProcessor {
             mount: request.path.to_vec(),
             listener: self
                 .hasher
-                .hash_one((request.address.as_bytes(), request.user_agent)),
+                .hash_one((accepted.hit.address.as_bytes(), request.user_agent)),
         }
     }
 
@@ -418,12 +420,16 @@ impl LineProcessor {
     }
 }
 
-fn client_request<'a>(mode: &SessionMode, request: &'a LoggedRequest<'a>) -> ClientRequest<'a> {
+fn client_request<'a>(
+    mode: &SessionMode,
+    request: &LoggedRequest<'a>,
+    address: &'a ClientAddress,
+) -> ClientRequest<'a> {
     ClientRequest {
         server: mode.server(),
         method: request.record.get(Field::Method),
         path: request.path,
-        ip: request.address.as_bytes(),
+        ip: address.as_bytes(),
         user_agent: request.user_agent,
     }
 }

@@ -189,7 +189,7 @@ impl Writer {
         let url = url..out.len();
         out.extend_from_slice(b"\",\"urlref\":\"");
         json::push_url(out, truncate(request.referrer));
-        match &request.address {
+        match &hit.address {
             ClientAddress::Ip(address) => {
                 out.extend_from_slice(b"\",\"cip\":\"");
                 out.extend_from_slice(address);
