@@ -1,7 +1,11 @@
+use std::cell::Cell;
+
 use bumpalo::Bump;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
-use crate::format::testing::values;
+use crate::format::testing::{mutated_lines, values};
 use crate::format::text::TextFormat;
 use crate::format::{Fit, Format, Record};
 
@@ -502,4 +506,250 @@ fn the_lines_of_configuration_in_the_guide_are_read() {
             assert_eq!(named.contains(&"time zone"), has_zone, "{typed}");
         }
     }
+}
+
+/// Variables, text and parts of directives in any order.
+fn any_template() -> impl Strategy<Value = String> {
+    let part = prop::sample::select(vec![
+        "%h",
+        "%a",
+        "%{c}a",
+        "%l",
+        "%u",
+        "%t",
+        "%r",
+        "%>s",
+        "%s",
+        "%b",
+        "%D",
+        "%{ms}T",
+        "%U%q",
+        "%U",
+        "%q",
+        "%m",
+        "%H",
+        "%v:%p",
+        "%p",
+        "%%",
+        "%",
+        "%{",
+        "%{Referer}i",
+        "%{User-Agent}i",
+        "%{X-Forwarded-For}i",
+        "%{x}o",
+        "%{%d/%b/%Y}t",
+        "%{%H:%M:%S %z}t",
+        "%{sec}t",
+        "%{msec_frac}t",
+        "%!400{x}C",
+        "%^FB",
+        "$remote_addr",
+        "$remote_user",
+        "$time_local",
+        "$time_iso8601",
+        "$msec",
+        "$request",
+        "$request_uri",
+        "$uri",
+        "$is_args$args",
+        "$args",
+        "$status",
+        "$body_bytes_sent",
+        "$http_referer",
+        "$http_user_agent",
+        "$request_time",
+        "$upstream_response_time",
+        "$host",
+        "$scheme",
+        "${x}",
+        "$",
+        "${",
+        "LogFormat ",
+        "CustomLog ",
+        "log_format ",
+        "escape=json ",
+        "'",
+        "\"",
+        "\\\"",
+        ";",
+        "{",
+        "}",
+        "#",
+        "\n",
+    ]);
+    let text = prop::sample::select(vec![
+        " ", " ", "\" \"", "|", "] [", " - ", "\t", ",", "é", "",
+    ]);
+    prop::collection::vec((part, text), 0..14).prop_map(|parts| {
+        let parts = parts.into_iter().map(|(part, text)| part.to_owned() + text);
+        parts.collect()
+    })
+}
+
+const LINES: [&str; 9] = [
+    COMBINED,
+    "203.0.113.9 [14/May/2024:06:25:24 +0200] /a?b=c 200 GET HTTP/1.1 - 5 \"a\\\"b\" 0.1, 0.2 : 0.3 [x]",
+    "[14/May/2024:06:25:24 +0200]|203.0.113.9|/a b?c=\"d\"|200|x|y",
+    r#"203.0.113.9 [14/May/2024:06:25:24 +0200] "GET /a HTTP/1.1" 200 - "" 0.1, 0.2 a|b"#,
+    r#"203.0.113.9, 10.0.0.1 - - [14/May/2024:06:25:24 +0200] GET|/a?b=c|200 "-" "M \"x\"" 0.1, 0.2 : 0.3"#,
+    "203.0.113.9\t2024-05-14T06:25:24+02:00\thttps\twww.example.com:443\t/a b?c\t304\t-\t\t0.003",
+    r#"{"a":"::1","b":"1715660724.815","c":"/\u00e9\"","d":200,"e":""}"#,
+    "[14/May/2024:06:25:24 +0200] - 200 GET /a ?b HTTP/1.1,203.0.113.9,[::1]:80,14/May/2024,06:25:24 +0200",
+    "- - - - \" \" ] [ | | ; # , , \\ \\\" \\x",
+];
+
+#[test]
+fn any_text_is_read_or_refused_and_the_scanner_agrees_with_the_regex() {
+    let (accepted, fitting) = (Cell::new(0), Cell::new(0));
+    let mut runner = TestRunner::new(Config {
+        cases: 3000,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let lines = prop::collection::vec(mutated_lines(&LINES), 6);
+    let wanted = Wanted(vec!["x".to_owned()]);
+    // Most texts lack what every hit needs.
+    let base = prop_oneof![
+        Just(""),
+        Just("%h %t %U %>s "),
+        Just("%t|%h|%U%q|%>s|"),
+        Just("$remote_addr [$time_local] \"$request\" $status "),
+    ];
+    let outcome = runner.run(&(base, any_template(), lines), |(base, text, lines)| {
+        let Ok(format) = TextFormat::pasted(&format!("{base}{text}"), &wanted) else {
+            return Ok(());
+        };
+        accepted.set(accepted.get() + 1);
+        prop_assert!(format.regex().is_some());
+        for line in &lines {
+            let arena = Bump::new();
+            let (mut by_regex, mut by_scan, mut by_all) =
+                (Record::default(), Record::default(), Record::default());
+            let found = format.search(line, &arena, &mut by_regex);
+            let scanned = format.layout().scan(line, &arena, &mut by_scan);
+            if scanned.is_some() {
+                prop_assert_eq!(scanned, found, "{}{}", base, text);
+                prop_assert_eq!(values(&by_scan), values(&by_regex));
+                prop_assert_eq!(by_scan.extra("x"), by_regex.extra("x"));
+            }
+            let fit = format.parse(line, &arena, &mut by_all);
+            if fit == Fit::Record {
+                prop_assert!(found.is_some());
+                fitting.set(fitting.get() + 1);
+            }
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+    assert!(accepted.get() > 150, "only {}", accepted.get());
+    assert!(fitting.get() > 30, "only {}", fitting.get());
+}
+
+/// A variable, the field that it sets, and its value.
+fn any_value() -> impl Strategy<Value = (&'static str, &'static str, String)> {
+    prop_oneof![
+        "[a-z]{1,8}".prop_map(|it| ("%u", "userid", it)),
+        "[0-9]{1,7}".prop_map(|it| ("%b", "length", it)),
+        "[0-9]{1,7}".prop_map(|it| ("%D", "generation_time_micro", it)),
+        "[A-Z]{3,7}".prop_map(|it| ("%m", "method", it)),
+        "[a-z]{1,5}\\.[a-z]{2,3}".prop_map(|it| ("%v", "host", it)),
+        "https?://[a-zé/]{1,9}".prop_map(|it| ("%{Referer}i", "referrer", it)),
+        "[A-Za-z(/.0-9)é]{1,9}".prop_map(|it| ("%{User-Agent}i", "user_agent", it)),
+        "[0-9a-f]{1,9}".prop_map(|it| ("%{x}o", "", it)),
+        "[a-z]{1,5}".prop_map(|it| ("%f", "", it)),
+        Just(("%H", "", "HTTP/1.1".to_owned())),
+    ]
+}
+
+#[test]
+fn a_line_with_known_values_is_read_back() {
+    let required = (
+        "(/[a-z]{1,4}){1,3}(\\?[a-z=&]{0,6})?",
+        "[1-5][0-9][0-9]",
+        prop::sample::select(vec!["203.0.113.9", "2001:db8::9", "198.51.100.255"]),
+    );
+    let others = prop::collection::vec(any_value(), 0..8);
+    let values_in_order = (required, others)
+        .prop_map(|((path, status, ip), mut values)| {
+            values.push(("%U%q", "path", path));
+            values.push(("%>s", "status", status));
+            values.push(("%h", "ip", ip.to_owned()));
+            let date = "[14/May/2024:06:25:24 +0200]";
+            values.push(("%t", "", date.to_owned()));
+            values
+        })
+        .prop_shuffle();
+    let between = prop::sample::select(vec![" ", "|", "\t", "\" \"", " = ", ";"]);
+    let (scanned, all) = (Cell::new(0), Cell::new(0));
+    let mut runner = TestRunner::new(Config {
+        cases: 1500,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let strategy = (values_in_order, between, any::<bool>(), any::<bool>());
+    let outcome = runner.run(
+        &strategy,
+        |(values_in_order, between, is_nginx, has_more)| {
+            let quote = if between.contains('"') { "\"" } else { "" };
+            let join = |parts: Vec<&str>| format!("{quote}{}{quote}", parts.join(between));
+            let mut typed = join(values_in_order.iter().map(|it| it.0).collect());
+            if is_nginx {
+                for (apache, nginx) in [
+                    ("%{Referer}i", "$http_referer"),
+                    ("%{User-Agent}i", "$http_user_agent"),
+                    ("%U%q", "$uri$is_args$args"),
+                    ("%{x}o", "$x"),
+                    ("%>s", "$status"),
+                    ("%h", "$remote_addr"),
+                    ("%t", "[$time_local]"),
+                    ("%u", "$remote_user"),
+                    ("%b", "$bytes_sent"),
+                    ("%D", "$generation_time_micro"),
+                    ("%m", "$request_method"),
+                    ("%v", "$host"),
+                    ("%f", "$request_filename"),
+                    ("%H", "$server_protocol"),
+                ] {
+                    typed = typed.replace(apache, nginx);
+                }
+            }
+            let mut line = join(values_in_order.iter().map(|it| it.2.as_str()).collect());
+            // The last value of a line without quotes may end anywhere.
+            if has_more && !quote.is_empty() {
+                line += " and \"more\"";
+            }
+            let wanted = Wanted(vec!["x".to_owned()]);
+            let format = TextFormat::pasted(&typed, &wanted).unwrap();
+            let (arena, mut record) = (Bump::new(), Record::default());
+            let fit = format.parse(line.as_bytes(), &arena, &mut record);
+            prop_assert_eq!(fit, Fit::Record, "{} {}", typed, line);
+            let found = values(&record);
+            let mut seen = Vec::new();
+            for (_, field, value) in &values_in_order {
+                // The first of several counts.
+                if field.is_empty() || seen.contains(field) {
+                    continue;
+                }
+                seen.push(field);
+                let read = found.iter().find(|(name, _)| name == field);
+                prop_assert_eq!(read.map(|it| &it.1), Some(value), "{} of {}", field, typed);
+            }
+            let x = values_in_order.iter().rfind(|it| it.0 == "%{x}o");
+            prop_assert_eq!(record.extra("x"), x.map(|it| it.2.as_bytes()));
+            prop_assert_eq!(record.get(Field::Timezone), Some(&b"+0200"[..]));
+            let mut by_scan = Record::default();
+            let scan = format.layout().scan(line.as_bytes(), &arena, &mut by_scan);
+            scanned.set(scanned.get() + u32::from(scan.is_some()));
+            all.set(all.get() + 1);
+            Ok(())
+        },
+    );
+    outcome.unwrap();
+    // A user agent before a blank needs the regex.
+    assert!(
+        scanned.get() * 3 > all.get() * 2,
+        "{} of {}",
+        scanned.get(),
+        all.get()
+    );
 }
