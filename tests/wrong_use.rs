@@ -161,3 +161,12 @@ fn a_pattern_that_matches_no_path_is_named() {
     assert_eq!(ended.err.matches("matches no path").count(), 2, "{ended}");
     assert_eq!(ended.summary().get("imported"), 4);
 }
+
+#[test]
+fn a_log_format_that_cannot_be_read_is_named_with_the_place() {
+    assert_wrong("--log-format=%h", &["--log-format='%h'", "no date", "%t"]);
+    assert_wrong("--log-format=%h%u", &["--log-format", "character 3", "%u"]);
+    assert_wrong("--log-format=$", &["--log-format", "character 1"]);
+    assert_wrong("--log-format=", &["--log-format", "is empty"]);
+    assert_wrong("--log-format=combinde", &["combinde", "no such format"]);
+}

@@ -6,7 +6,7 @@ use clap::Command;
 
 /// Options that the script does not have. They do not make an abbreviation ambiguous, so a new
 /// option never breaks an old command line (guide/options.md, "Abbreviations").
-const NEW_OPTIONS: [&str; 21] = [
+const NEW_OPTIONS: [&str; 22] = [
     "auth-config",
     "ca-certificate",
     "client-certificate",
@@ -18,6 +18,7 @@ const NEW_OPTIONS: [&str; 21] = [
     "keep-order",
     "listening-category",
     "listening-time",
+    "log-format",
     "log-timezone",
     "minimum-listening",
     "quiet",

@@ -239,6 +239,10 @@ pub struct StateArgs {
 /// How a line is written.
 #[derive(Debug, Default, Args)]
 pub struct LogFormatArgs {
+    /// Read lines as the server writes them: its LogFormat (Apache) or log_format (nginx), or the
+    /// name of a format
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["log_format_name", "log_format_regex"])]
+    pub log_format: Option<String>,
     /// Format of the logs [default: detected]
     #[arg(long, value_name = "NAME")]
     pub log_format_name: Option<String>,

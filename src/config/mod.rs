@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::filter::{Bots, Extensions, Filters, HostPattern, HostSet, Hosts, Paths};
 use crate::format::date::Strptime;
 use crate::format::registry::FormatOptions;
+use crate::format::template::Language;
 use crate::format::w3c::{self, W3cOptions};
 use crate::format::{Field, Fields, Wanted};
 use crate::hit::HitOptions;
@@ -172,6 +173,12 @@ fn input(cli: &Cli) -> Result<InputOptions> {
 }
 
 fn format_choice(format: &LogFormatArgs) -> Result<FormatChoice> {
+    if let Some(text) = non_empty("--log-format", &format.log_format)? {
+        return Ok(match Language::of(&text) {
+            Some(_) => FormatChoice::Pasted(text),
+            None => FormatChoice::Named(text.trim().to_owned()),
+        });
+    }
     Ok(match (&format.log_format_regex, &format.log_format_name) {
         (Some(regex), _) => FormatChoice::Regex {
             regex: regex.clone(),

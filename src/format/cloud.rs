@@ -30,8 +30,9 @@ pub static SPECS: [TextSpec; 5] = [
     TextSpec {
         name: "s3",
         template: concat!(
-            r#"<-> <host> [<clf_date>] <ip> <userid> <-> <-> <-> "<request>" <status> <-> "#,
-            r#"<length> <-> <-> <-> "<referrer>" "<user_agent>""#
+            r#"$owner $host [$time_local] $remote_addr $remote_user $request_id $operation "#,
+            r#"$key "$request" $status $error_code $bytes_sent $object_size $total_time "#,
+            r#"$turn_around_time "$http_referer" "$http_user_agent""#
         ),
         pieces: &[],
         dates: DateFormat::Clf,
@@ -40,8 +41,9 @@ pub static SPECS: [TextSpec; 5] = [
     TextSpec {
         name: "elb",
         template: concat!(
-            r#"<elb_date> <-> <ip_port> <-> <-> <generation_time_secs> <-> <status> <-> <-> "#,
-            r#"<length> <elb_target> "<user_agent>" <-> <->"#
+            r#"$elb_date $elb $ip_port $backend $request_processing_time "#,
+            r#"$generation_time_secs $response_processing_time $status $backend_status "#,
+            r#"$received_bytes $bytes_sent $elb_target "$http_user_agent" $cipher $tls"#
         ),
         pieces: &[
             ("elb_date", ELB_DATE),
@@ -54,8 +56,8 @@ pub static SPECS: [TextSpec; 5] = [
     TextSpec {
         name: "ovh",
         template: concat!(
-            r#"<ip> <host> <userid> [<clf_date>] "<request_without_method>" <status> "#,
-            r#"<length> "<referrer>" "<user_agent>""#
+            r#"$remote_addr $host $remote_user [$time_local] "$request_without_method" "#,
+            r#"$status $bytes_sent "$http_referer" "$http_user_agent""#
         ),
         pieces: &[],
         dates: DateFormat::Clf,
@@ -64,8 +66,8 @@ pub static SPECS: [TextSpec; 5] = [
     TextSpec {
         name: "haproxy",
         template: concat!(
-            r#"<syslog><ip_port> <haproxy_date> <haproxy_status> <haproxy_length> "#,
-            r#"<haproxy_state> "<request><haproxy_end>"#
+            r#"$syslog$ip_port $haproxy_date $haproxy_status $haproxy_length "#,
+            r#"$haproxy_state "$request$haproxy_end"#
         ),
         pieces: &[
             ("syslog", SYSLOG),
@@ -83,8 +85,8 @@ pub static SPECS: [TextSpec; 5] = [
         name: "gandi",
         // Times such as `2 s` are captured too, but are not numbers, so the hit has none.
         template: concat!(
-            r#"<host> <ip> <-> <userid> [<clf_date>] (<generation_time_secs>) "<request>" "#,
-            r#"<status> <length> "<referrer>" "<user_agent>""#
+            r#"$host $remote_addr $identity $remote_user [$time_local] ($generation_time_secs) "#,
+            r#""$request" $status $bytes_sent "$http_referer" "$http_user_agent""#
         ),
         pieces: &[],
         dates: DateFormat::Clf,

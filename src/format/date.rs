@@ -403,17 +403,33 @@ impl Strptime {
         parts: Cow::Borrowed(&[HOUR, COLON, MINUTE, COLON, SECOND]),
     };
 
-    /// Compiles a format. Fails (wrong use) if a directive is unknown or given twice; the message
-    /// names the place.
+    /// Compiles `--log-date-format`.
+    ///
+    /// # Errors
+    ///
+    /// Returns a usage error if a directive is unknown or given twice; the message names the place.
     pub fn new(format: &str) -> Result<Strptime> {
+        Self::of_server(format).map_err(|(place, why)| {
+            Error::usage(match place {
+                Some(place) => format!(
+                    "--log-date-format is invalid at character {place} of '{format}': {why}"
+                ),
+                None => format!("--log-date-format={format}: {why}"),
+            })
+        })
+    }
+
+    /// Compiles a format from the configuration of a server.
+    ///
+    /// # Errors
+    ///
+    /// Returns why the format is invalid, and at which character, from 1, if it is only one.
+    pub(super) fn of_server(
+        format: &str,
+    ) -> std::result::Result<Strptime, (Option<usize>, String)> {
         let mut parts: Vec<DatePart> = Vec::new();
         let mut characters = format.chars().zip(1..);
         while let Some((character, place)) = characters.next() {
-            let refuse = |why: String| {
-                Err(Error::usage(format!(
-                    "--log-date-format is invalid at character {place} of '{format}': {why}"
-                )))
-            };
             if character != '%' {
                 parts.push(plain(character));
                 continue;
@@ -421,21 +437,22 @@ impl Strptime {
             let letter = characters.next().map(|(letter, _)| letter);
             let directive = format!("%{}", letter.map_or(String::new(), String::from));
             let Some(read) = letter.and_then(expand) else {
-                return refuse(format!("{directive} is not a directive; use {DIRECTIVES}"));
+                let why = format!("{directive} is not a directive; use {DIRECTIVES}");
+                return Err((Some(place), why));
             };
             let is_plain = |part: &DatePart| matches!(part, DatePart::Literal(_) | DatePart::Space);
             if read
                 .iter()
                 .any(|part| !is_plain(part) && parts.contains(part))
             {
-                return refuse(format!("{directive} gives a part of the date twice"));
+                let why = format!("{directive} gives a part of the date twice");
+                return Err((Some(place), why));
             }
             parts.extend(read);
         }
         if parts.contains(&DatePart::Epoch) && parts.len() > 1 {
-            return Err(Error::usage(format!(
-                "--log-date-format={format}: %s is a whole date; nothing goes with it"
-            )));
+            let why = "%s is a whole date; nothing goes with it".to_owned();
+            return Err((None, why));
         }
         parts.dedup_by(|next, last| *next == DatePart::Space && *last == DatePart::Space);
         Ok(Strptime {

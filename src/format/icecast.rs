@@ -12,8 +12,8 @@ use super::{Field, Fit, Format, Record};
 pub(super) static ORDINARY: TextSpec = TextSpec {
     name: "icecast2",
     template: concat!(
-        r#"<ip> <-> <userid> [<clf_date>] "<request>" <status> <length> "#,
-        r#""<referrer>" "<user_agent>" <session_time>"#
+        r#"$remote_addr $identity $remote_user [$time_local] "$request" $status "#,
+        r#"$bytes_sent "$http_referer" "$http_user_agent" $session_time"#
     ),
     pieces: &[],
     dates: DateFormat::Clf,

@@ -9,6 +9,7 @@ mod tests;
 
 use bumpalo::Bump;
 
+pub(super) use self::reader::unescape;
 use self::reader::{Members, Value, first_element, number_length};
 use super::date::DateFormat;
 use super::short::{Literal, first_quote};

@@ -1,25 +1,23 @@
 //! How a line of text is laid out: which values it has, and the text between them.
 //!
-//! A layout is written as a template:
-//!
-//! ```text
-//! <ip> <-> <userid> [<clf_date>] "<request>" <status> <length>
-//! ```
-//!
-//! A blank is any run of white space, other text is itself. `<name>` is a value: a [`Field`], `-`
-//! for a word that is passed over, `clf_date` for date and offset, `request` for method, path and
-//! protocol, or a regular expression that the format adds. What a value looks like follows from its
-//! name and from the text after it: between quotes it is a quoted value, otherwise it is a word.
+//! A layout is compiled from a [`Template`]. A blank is any run of white space, other text is
+//! itself. What a value looks like follows from its variable and from the text around it: before a
+//! quote it is a quoted value, before a blank a word, and before other text it ends where that
+//! begins.
 //!
 //! Usual lines are read by [`Layout::scan`], which takes each value as short as it can be. All
 //! other lines are read by the regular expression of [`Layout::regex`].
 
+use std::borrow::Cow;
+
 use bumpalo::Bump;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use super::escapes::undo_escapes;
+use super::json::unescape;
 use super::short::{Literal, first_blank, first_quote, has_controls};
-use super::{Field, Record};
+use super::template::{Escaping, Meaning, Template, Token, Variable, Written};
+use super::{Field, Record, Wanted};
 
 /// The content of a quoted value. It ends at the first quote that no backslash escapes, or, if the
 /// rest of the line does not fit then, at the first quote with which it does.
@@ -28,9 +26,6 @@ const QUOTED: &str = r#"(?:[^"\\]|\\.)*|.*?"#;
 /// The same for a request: if it has a protocol, it ends there.
 const REQUEST: &str = r#"\S+\s.*?\s[A-Za-z]+/[\d.]+\s*|(?:[^"\\]|\\.)*|.*?"#;
 
-/// `14/May/2024:06:25:24 +0200`. The offset may be empty.
-const CLF_DATE: [(Field, &str); 2] = [(Field::Date, r"\S+"), (Field::Timezone, r"\S*")];
-
 /// The layout of a line.
 #[derive(Debug)]
 pub struct Layout {
@@ -38,15 +33,21 @@ pub struct Layout {
     /// The parts for the scanner. `None` if only the regular expression reads lines.
     steps: Option<Vec<Step>>,
     fields: Vec<Field>,
+    /// The fields that options know by the name of their variable.
+    names: Vec<(String, Field)>,
+    /// The extras that options want.
+    extras: Vec<String>,
+    escaping: Escaping,
+    begins_with_address: bool,
+    /// A field of addresses that proxies have seen precedes that of the address.
+    begins_with_forwarded: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Part {
     /// Text that must be there. A blank matches any white space.
-    Text(&'static str),
+    Text(String),
     Value(Slot, Shape),
-    /// Date and offset of the common log format.
-    ClfDate,
     /// A regular expression with a group for each field that it sets.
     Regex(&'static str),
 }
@@ -56,7 +57,7 @@ enum Part {
 struct Step {
     slot: Slot,
     shape: Shape,
-    after: Literal,
+    after: Literal<Box<[u8]>>,
 }
 
 /// What becomes of a value.
@@ -64,23 +65,45 @@ struct Step {
 pub(super) enum Slot {
     Skip,
     Field(Field),
+    /// One of the extras, by its index.
+    Extra(u16),
     /// Method, path and protocol.
     Request,
     /// The same for a format that does not report the method.
     RequestWithoutMethod,
+    /// The query, perhaps with its question mark.
+    Query,
 }
 
-/// What a value looks like.
-#[derive(Clone, Copy, Debug)]
+/// What a value looks like. The scanner jumps by its first byte, which is faster than by a niche.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 enum Shape {
+    /// Nothing: the line begins with text.
+    Nothing,
     /// `14/May/2024:06:25:24 +0200`. It has this length, so nothing is searched for.
-    ClfDate,
+    ClfDate {
+        /// The byte after it, a blank at the end of the line.
+        closing: u8,
+        /// The offset ends at the first such byte, not at the last one of the word.
+        is_lazy: bool,
+    },
     /// Anything without blanks.
     Word,
+    /// The same. May have escapes.
+    EscapedWord,
+    /// The same, perhaps empty.
+    OptionalWord,
+    /// So many words.
+    Words(u8),
+    /// Several words with commas or colons between them.
+    List,
     /// A host, perhaps with a port. May be empty.
     Host,
     /// Addresses. Those of a list are separated by commas, perhaps with blanks.
     Addresses,
+    /// An address before the last colon of a word.
+    AddressBeforePort,
     /// Anything up to a blank and a bracket: a user name may have blanks. Several words with a
     /// quote are no user, but the beginning of another line.
     User,
@@ -93,41 +116,56 @@ enum Shape {
     Quoted,
     /// The same, with a protocol at the end if it has one.
     Request,
+    /// A request without quotes.
+    BareRequest,
+    /// Anything up to this byte, with which the text after the value begins.
+    Until(u8),
+    /// Anything up to this byte after so many others of it.
+    UntilNth(u8, u8),
+    /// Anything up to the blank with which the rest of the line fits.
+    UntilBlank,
+    /// Anything up to this byte, or to the end of the line.
+    Cell(u8),
+    /// Anything up to the end of the line.
+    RestOfLine,
 }
 
 impl Layout {
-    /// Parses a template. `pieces` are the names and regular expressions that the format adds.
-    pub fn new(template: &'static str, pieces: &[(&str, &'static str)]) -> Self {
-        let mut parts = Vec::new();
-        let mut fields = Vec::new();
-        let mut rest = template;
-        while !rest.is_empty() {
-            let Some(value) = rest.strip_prefix('<') else {
-                let (text, after) = rest.split_at(rest.find('<').unwrap_or(rest.len()));
-                parts.push(Part::Text(text));
-                rest = after;
-                continue;
+    /// Compiles a template. Of the variables that are no fields, only those that are wanted are
+    /// kept.
+    pub fn new(template: &Template, wanted: &Wanted) -> Self {
+        let (mut parts, mut fields, mut extras) = (Vec::new(), Vec::new(), Vec::new());
+        let tokens = &template.tokens;
+        for (at, token) in tokens.iter().enumerate() {
+            let variable = match token {
+                Token::Text(text) => {
+                    parts.push(Part::Text(text.clone()));
+                    continue;
+                }
+                Token::Value(variable) => variable,
             };
-            let (name, after) = value.split_once('>').unwrap_or((value, ""));
-            if name == "clf_date" {
-                parts.push(Part::ClfDate);
-                fields.extend([Field::Date, Field::Timezone]);
-            } else if let Some((_, regex)) = pieces.iter().find(|(piece, _)| *piece == name) {
+            if let Meaning::Regex(regex) = variable.meaning {
                 parts.push(Part::Regex(regex));
                 fields.extend(fields_in(regex));
-            } else {
-                let is_quoted =
-                    matches!(parts.last(), Some(Part::Text(text)) if text.ends_with('"'));
-                let slot = Slot::named(name);
-                fields.extend(slot.fields());
-                parts.push(Part::Value(slot, Shape::of(slot, is_quoted, after)));
+                continue;
             }
-            rest = after;
+            let slot = Slot::of(variable, wanted, &mut extras);
+            let before = at.checked_sub(1).and_then(|before| tokens.get(before));
+            let shape = Shape::of(variable, slot, before, tokens.get(at + 1));
+            fields.extend(variable.fields().into_iter().flatten());
+            parts.push(Part::Value(slot, shape));
         }
+        let place = |wanted| fields.iter().position(|field| *field == wanted);
+        let forwarded = place(Field::ForwardedFor);
         Self {
             steps: steps(&parts),
+            begins_with_address: begins_with_address(tokens),
+            begins_with_forwarded: forwarded.is_some() && forwarded < place(Field::Ip),
             parts,
             fields,
+            names: template.names(),
+            extras,
+            escaping: template.escaping,
         }
     }
 
@@ -136,18 +174,21 @@ impl Layout {
         &self.fields
     }
 
+    /// The field that the server calls so.
+    pub fn field(&self, name: &str) -> Option<Field> {
+        let found = self.names.iter().find(|(known, _)| known == name);
+        found.map(|(_, field)| *field)
+    }
+
     /// Whether the line begins with an address and a word, so that a host before the address would
     /// be taken for it.
     pub fn begins_with_address(&self) -> bool {
-        matches!(
-            self.parts[..],
-            [
-                Part::Value(Slot::Field(Field::Ip), _),
-                Part::Text(" "),
-                Part::Value(Slot::Skip, _),
-                ..
-            ]
-        )
+        self.begins_with_address
+    }
+
+    /// Whether addresses that proxies have seen come first in the line.
+    pub fn begins_with_forwarded(&self) -> bool {
+        self.begins_with_forwarded
     }
 
     /// Reads a usual line: single blanks as the only white space, and each value as short as it can
@@ -157,7 +198,7 @@ impl Layout {
     /// It agrees with the regular expression. Unquoted values end at the first blank there, too,
     /// and a quoted value is the first that lets the rest of the line fit.
     pub fn scan<'a>(
-        &self,
+        &'a self,
         line: &'a [u8],
         arena: &'a Bump,
         record: &mut Record<'a>,
@@ -165,26 +206,28 @@ impl Layout {
         let steps = self.steps.as_deref()?;
         let mut rest = Rest(line);
         for step in steps {
-            rest.take(step, arena, record)?;
+            rest.take(step, self, arena, record)?;
             rest.0 = step.after.strip_from(rest.0)?;
         }
         Some(line.len() - rest.0.len())
     }
 
-    /// The regular expression of a line, and what becomes of its groups.
+    /// The regular expression of a line, and what becomes of its groups: whether their values may
+    /// have escapes.
     pub(super) fn regex(&self) -> (String, Vec<(Slot, bool)>) {
         let (mut regex, mut groups) = ("^".to_owned(), Vec::new());
-        for part in &self.parts {
+        for (at, part) in self.parts.iter().enumerate() {
             match part {
-                Part::Text(text) => regex += &escaped(text),
+                Part::Text(text) => regex += &self.text_regex(at, text),
+                Part::Value(_, Shape::ClfDate { is_lazy, .. }) => {
+                    let fields = [Field::Date, Field::Timezone];
+                    groups.extend(fields.map(|field| (Slot::Field(field), false)));
+                    regex += &format!(r"(\S+)\s+({})", offset_regex(*is_lazy));
+                }
                 Part::Value(Slot::Skip, shape) => regex += &format!("(?:{})", shape.regex()),
                 Part::Value(slot, shape) => {
-                    groups.push((*slot, shape.is_quoted()));
+                    groups.push((*slot, shape.has_escapes()));
                     regex += &format!("({})", shape.regex());
-                }
-                Part::ClfDate => {
-                    groups.extend(CLF_DATE.map(|(field, _)| (Slot::Field(field), false)));
-                    regex += &CLF_DATE.map(|(_, value)| format!("({value})")).join(r"\s+");
                 }
                 Part::Regex(piece) => {
                     groups.extend(fields_in(piece).map(|field| (Slot::Field(field), false)));
@@ -198,13 +241,25 @@ impl Layout {
     /// A regular expression in Python's syntax that captures the fields of an ordinary line.
     pub fn python_regex(&self) -> String {
         let mut regex = String::new();
-        for part in &self.parts {
+        for (at, part) in self.parts.iter().enumerate() {
             match part {
-                Part::Text(text) => regex += &escaped(text),
-                Part::Value(Slot::Skip, Shape::Word) => regex += Shape::Word.regex(),
+                Part::Text(text) => regex += &self.text_regex(at, text),
+                Part::Value(_, Shape::ClfDate { is_lazy, .. }) => {
+                    let offset = offset_regex(*is_lazy);
+                    regex += &format!(r"(?P<date>\S+)\s+(?P<timezone>{offset})");
+                }
+                Part::Value(Slot::Skip, Shape::Word) => regex += &Shape::Word.regex(),
                 Part::Value(Slot::Skip, shape) => regex += &format!("(?:{})", shape.regex()),
                 Part::Value(Slot::Field(field), shape) => {
                     regex += &format!("(?P<{}>{})", field.name(), shape.regex());
+                }
+                Part::Value(Slot::Query, shape) => {
+                    let name = Field::QueryString.name();
+                    regex += &format!(r"\??(?P<{name}>{})", shape.regex());
+                }
+                Part::Value(Slot::Extra(index), shape) => {
+                    let name = group_name(&self.extras[usize::from(*index)]);
+                    regex += &format!("(?P<{name}>{})", shape.regex());
                 }
                 Part::Value(Slot::Request, _) => {
                     regex += r"(?P<method>\S+)\s+(?P<path>.*?)\s+[A-Za-z]+/[\d.]+\s*";
@@ -212,90 +267,260 @@ impl Layout {
                 Part::Value(Slot::RequestWithoutMethod, _) => {
                     regex += r"\S+\s+(?P<path>.*?)\s+[A-Za-z]+/[\d.]+\s*";
                 }
-                Part::ClfDate => {
-                    let group =
-                        |(field, value): (Field, _)| format!("(?P<{}>{value})", field.name());
-                    regex += &CLF_DATE.map(group).join(r"\s+");
-                }
                 Part::Regex(piece) => regex += piece,
             }
         }
         regex
     }
+
+    /// The regular expression of the text at a place.
+    fn text_regex(&self, at: usize, text: &str) -> String {
+        let is_optional = |part: &Part| matches!(part, Part::Value(_, Shape::OptionalWord));
+        match (self.parts.get(at + 1), text.strip_suffix(' ')) {
+            // The blanks on both sides of an empty value are two.
+            (Some(part), Some(text)) if is_optional(part) => escaped(text) + r"\s",
+            _ => escaped(text),
+        }
+    }
+
+    /// Puts a value into a record.
+    #[inline]
+    pub(super) fn set<'a>(
+        &'a self,
+        slot: Slot,
+        value: &'a [u8],
+        has_escapes: bool,
+        arena: &'a Bump,
+        record: &mut Record<'a>,
+    ) {
+        match slot {
+            Slot::Field(field) if !has_escapes => record.set(field, value),
+            _ => self.set_decoded(slot, value, has_escapes, arena, record),
+        }
+    }
+
+    fn set_decoded<'a>(
+        &'a self,
+        slot: Slot,
+        value: &'a [u8],
+        has_escapes: bool,
+        arena: &'a Bump,
+        record: &mut Record<'a>,
+    ) {
+        let plain = |value| {
+            let plain = match self.escaping {
+                Escaping::Backslash if has_escapes => undo_escapes(value, arena),
+                Escaping::Json if has_escapes && memchr(b'\\', value).is_some() => {
+                    unescape(value, arena)
+                }
+                _ => None,
+            };
+            plain.unwrap_or(value)
+        };
+        match slot {
+            Slot::Skip => {}
+            Slot::Field(field) => {
+                if has_escapes && field == Field::UserAgent {
+                    record.set_raw_agent(value);
+                }
+                record.set(field, plain(value));
+            }
+            Slot::Extra(index) => {
+                record.set_extra(&self.extras[usize::from(index)], plain(value));
+            }
+            Slot::Query => {
+                let query = value.strip_prefix(b"?").unwrap_or(value);
+                record.set(Field::QueryString, plain(query));
+            }
+            Slot::Request | Slot::RequestWithoutMethod => {
+                // Split first: an escaped tab or line feed is not a blank between words.
+                let (method, path) = split_request(value);
+                record.set(Field::Path, plain(path));
+                if let (Slot::Request, Some(method)) = (slot, method) {
+                    record.set(Field::Method, method);
+                }
+            }
+        }
+    }
 }
 
-/// The parts as the scanner takes them. Returns `None` if some are regular expressions, or if the
-/// first one is no value.
+/// Whether a line begins with an address and the user that `identd` reports.
+fn begins_with_address(tokens: &[Token]) -> bool {
+    let is = |token: &Token, meaning| match token {
+        Token::Text(_) => false,
+        Token::Value(variable) => variable.meaning == meaning,
+    };
+    match tokens {
+        [ip, Token::Text(blank), identity, ..] => {
+            blank == " " && is(ip, Meaning::Field(Field::Ip)) && is(identity, Meaning::Identity)
+        }
+        _ => false,
+    }
+}
+
+/// The parts as the scanner takes them. Returns `None` if some are regular expressions, or if a
+/// search would be needed to find the end of a value.
 fn steps(parts: &[Part]) -> Option<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
     for part in parts {
         let (slot, shape) = match part {
+            Part::Value(_, Shape::BareRequest | Shape::UntilBlank) | Part::Regex(_) => return None,
             Part::Value(slot, shape) => (*slot, *shape),
-            Part::ClfDate => (Slot::Skip, Shape::ClfDate),
-            Part::Regex(_) => return None,
             Part::Text(text) => {
-                steps.last_mut()?.after = Literal::new(text);
+                if steps.is_empty() {
+                    steps.push(Step::of(Slot::Skip, Shape::Nothing));
+                }
+                steps.last_mut()?.after = Literal::owned(text);
                 continue;
             }
         };
-        steps.push(Step {
-            slot,
-            shape,
-            after: Literal::EMPTY,
-        });
+        steps.push(Step::of(slot, shape));
     }
     Some(steps)
 }
 
-impl Slot {
-    fn named(name: &str) -> Self {
-        match name {
-            "request" => Slot::Request,
-            "request_without_method" => Slot::RequestWithoutMethod,
-            _ => {
-                let field = Field::from_name(name);
-                debug_assert!(field.is_some() || name == "-", "<{name}> is not a value");
-                field.map_or(Slot::Skip, Slot::Field)
-            }
+impl Step {
+    fn of(slot: Slot, shape: Shape) -> Self {
+        Self {
+            slot,
+            shape,
+            after: Literal::owned(""),
         }
     }
+}
 
-    fn fields(self) -> impl Iterator<Item = Field> {
-        let (first, second) = match self {
-            Slot::Skip => (None, None),
-            Slot::Field(field) => (Some(field), None),
-            Slot::Request => (Some(Field::Method), Some(Field::Path)),
-            Slot::RequestWithoutMethod => (Some(Field::Path), None),
-        };
-        first.into_iter().chain(second)
+impl Slot {
+    /// Adds the name of an extra to `extras`.
+    fn of(variable: &Variable, wanted: &Wanted, extras: &mut Vec<String>) -> Self {
+        match variable.meaning {
+            Meaning::Request => Slot::Request,
+            Meaning::RequestWithoutMethod => Slot::RequestWithoutMethod,
+            Meaning::Query => Slot::Query,
+            // The shape says that there are two.
+            Meaning::Date(Written::Clf) => Slot::Field(Field::Date),
+            _ => match (variable.fields(), variable.extra(wanted)) {
+                ([Some(field), _], _) => Slot::Field(field),
+                (_, Some(name)) => match u16::try_from(extras.len()) {
+                    Ok(index) => {
+                        extras.push(name.to_owned());
+                        Slot::Extra(index)
+                    }
+                    Err(_) => Slot::Skip,
+                },
+                _ => Slot::Skip,
+            },
+        }
     }
 }
 
 impl Shape {
-    /// The shape of a value, by what it is and by the template after it.
-    fn of(slot: Slot, is_quoted: bool, after: &str) -> Self {
-        match (slot, after.bytes().next()) {
-            (Slot::Request | Slot::RequestWithoutMethod, _) => Shape::Request,
-            _ if is_quoted => Shape::Quoted,
-            (Slot::Field(Field::Ip), _) => Shape::Addresses,
-            (Slot::Field(Field::Host), _) => Shape::Host,
-            (Slot::Field(Field::Status), _) => Shape::Digits,
-            (Slot::Field(Field::SessionTime), _) => Shape::Seconds,
-            (Slot::Field(Field::Userid), _) if after.starts_with(" [") => Shape::User,
-            (_, Some(b')')) => Shape::Parenthesized,
+    /// The shape of a value, by its variable and by what precedes and follows it.
+    fn of(variable: &Variable, slot: Slot, before: Option<&Token>, after: Option<&Token>) -> Self {
+        let before = match before {
+            Some(Token::Text(text)) => text.as_str(),
+            _ => "",
+        };
+        let (after, is_last) = match after {
+            Some(Token::Text(text)) => (text.as_str(), false),
+            Some(Token::Value(_)) => ("", false),
+            None => ("", true),
+        };
+        // Blanks are searched for if nothing follows, and between a host and a path.
+        let end = after.bytes().next().unwrap_or(b' ');
+        let is_quoted = before.ends_with('"') && end == b'"';
+        match &variable.meaning {
+            Meaning::Date(Written::Clf) => {
+                return Shape::ClfDate {
+                    closing: end,
+                    is_lazy: end != b' ' && !after.starts_with("] "),
+                };
+            }
+            Meaning::Request | Meaning::RequestWithoutMethod => {
+                return match end {
+                    // A piece of a built-in format ends it.
+                    b'"' => Shape::Request,
+                    _ if before.ends_with('"') && !is_last && after.is_empty() => Shape::Request,
+                    b' ' => Shape::BareRequest,
+                    end => Shape::Until(end),
+                };
+            }
+            Meaning::IpBeforePort => return Shape::AddressBeforePort,
+            Meaning::Port => return Shape::Digits,
+            Meaning::Field(Field::Status) if !is_quoted => return Shape::Digits,
+            Meaning::Field(Field::SessionTime) if !is_quoted => return Shape::Seconds,
+            Meaning::Field(Field::Userid) if after.starts_with(" [") => return Shape::User,
+            _ => {}
+        }
+        // A date may have bytes like the one after it.
+        let within = match &variable.meaning {
+            Meaning::Date(Written::Strftime(format) | Written::Clock(format)) => {
+                let is_end = |byte: &u8| *byte == end && byte.is_ascii();
+                format.bytes().filter(is_end).count()
+            }
+            Meaning::Date(Written::Iso(_)) => usize::from(matches!(end, b':' | b'-')) * 2,
+            _ => 0,
+        };
+        match (end, u8::try_from(within)) {
+            (b' ', _) => {}
+            (b'"', _) => return Shape::Quoted,
+            (b')', _) => return Shape::Parenthesized,
+            (end, Ok(count @ 1..)) => return Shape::UntilNth(end, count),
+            (end, _) => return Shape::Until(end),
+        }
+        if let (true, [delimiter @ (b'|' | b',' | b';' | b'\t')]) = (is_last, before.as_bytes()) {
+            return Shape::Cell(*delimiter);
+        }
+        match (&variable.meaning, slot) {
+            (Meaning::Field(Field::Ip | Field::ForwardedFor), _) => Shape::Addresses,
+            (Meaning::Field(Field::Host), _) => Shape::Host,
+            (Meaning::Field(Field::UserAgent | Field::Referrer), _) if is_last => Shape::RestOfLine,
+            (Meaning::Field(Field::UserAgent | Field::Referrer), _) => Shape::UntilBlank,
+            (Meaning::List | Meaning::ListOf(_), _) => Shape::List,
+            (Meaning::Query | Meaning::QueryMark, _) => Shape::OptionalWord,
+            (Meaning::Field(Field::Path), _) | (_, Slot::Extra(_)) => Shape::EscapedWord,
+            (Meaning::Date(Written::Iso(words)), _) => Shape::words(*words),
+            (Meaning::Date(Written::Strftime(format) | Written::Clock(format)), _) => {
+                Shape::words(format.split_ascii_whitespace().count())
+            }
             _ => Shape::Word,
         }
     }
 
-    fn is_quoted(self) -> bool {
-        matches!(self, Shape::Quoted | Shape::Request)
+    fn words(count: usize) -> Self {
+        match u8::try_from(count).unwrap_or(u8::MAX) {
+            0 | 1 => Shape::Word,
+            count => Shape::Words(count),
+        }
     }
 
-    fn regex(self) -> &'static str {
-        match self {
+    /// Whether its value may have escapes.
+    fn has_escapes(self) -> bool {
+        matches!(
+            self,
+            Shape::Quoted
+                | Shape::Request
+                | Shape::BareRequest
+                | Shape::EscapedWord
+                | Shape::OptionalWord
+                | Shape::List
+                | Shape::Until(_)
+                | Shape::UntilNth(..)
+                | Shape::UntilBlank
+                | Shape::Cell(_)
+                | Shape::RestOfLine
+        )
+    }
+
+    fn regex(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             // It has two groups, which `Layout::regex` writes.
-            Shape::ClfDate => "",
-            Shape::Word => r"\S+",
+            Shape::Nothing | Shape::ClfDate { .. } => "",
+            Shape::Word | Shape::EscapedWord | Shape::AddressBeforePort => r"\S+",
+            Shape::OptionalWord => r"\S*",
+            Shape::Words(count) => {
+                return Cow::Owned(format!(r"\S+(?:\s+\S+){{{}}}", count - 1));
+            }
+            Shape::List => r"(?:\S+,\s+|\S+\s+:\s+)*\S+",
             // `\w` matches letters beyond ASCII in Python, but only ASCII here.
             Shape::Host => r"[\w.:*\[\]\x80-\xff-]*",
             Shape::Addresses => r"(?:\S+,\s+)*\S+",
@@ -305,7 +530,43 @@ impl Shape {
             Shape::Parenthesized => r"[^)]*",
             Shape::Quoted => QUOTED,
             Shape::Request => REQUEST,
-        }
+            Shape::BareRequest => r"\S+\s.*?\s[A-Za-z]+/[\d.]+|.*?",
+            Shape::Until(_) | Shape::UntilBlank => ".*?",
+            Shape::UntilNth(byte, count) => {
+                let byte = escaped_byte(byte);
+                return Cow::Owned(format!("(?:[^{byte}]*{byte}){{{count}}}[^{byte}]*"));
+            }
+            Shape::Cell(byte) => return Cow::Owned(format!("[^{}]*", escaped_byte(byte))),
+            Shape::RestOfLine => ".*",
+        })
+    }
+}
+
+/// A byte of ASCII in a regular expression.
+fn escaped_byte(byte: u8) -> String {
+    regex::escape(&char::from(byte).to_string())
+}
+
+/// The offset of [`Shape::ClfDate`]. May be empty.
+fn offset_regex(is_lazy: bool) -> &'static str {
+    if is_lazy { r"\S*?" } else { r"\S*" }
+}
+
+/// The name of an extra as that of a group in Python's syntax.
+fn group_name(extra: &str) -> String {
+    let is_of_name = |character: char| character.is_ascii_alphanumeric();
+    let name: String = (extra.chars())
+        .map(|character| {
+            if is_of_name(character) {
+                character
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    match name.starts_with(|first: char| first.is_ascii_digit()) {
+        true => format!("_{name}"),
+        false => name,
     }
 }
 
@@ -315,22 +576,26 @@ struct Rest<'a>(&'a [u8]);
 impl<'a> Rest<'a> {
     /// Takes the value of a step.
     #[inline]
-    fn take(&mut self, step: &Step, arena: &'a Bump, record: &mut Record<'a>) -> Option<()> {
+    fn take(
+        &mut self,
+        step: &'a Step,
+        layout: &'a Layout,
+        arena: &'a Bump,
+        record: &mut Record<'a>,
+    ) -> Option<()> {
         let rest = self.0;
         let digits = || rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let length = match step.shape {
-            Shape::ClfDate => return self.clf_date(record),
+            Shape::ClfDate { closing, is_lazy } => {
+                return self.clf_date(closing, is_lazy, record);
+            }
             Shape::Quoted => {
                 let (value, has_escapes) = self.quoted()?;
-                set(step.slot, value, has_escapes, arena, record);
+                layout.set(step.slot, value, has_escapes, arena, record);
                 return Some(());
             }
-            Shape::Request => return self.request(step.slot, arena, record),
-            Shape::Word => match first_blank(rest) {
-                Some(length) => length,
-                None if rest.iter().all(|byte| *byte > b' ') => rest.len(),
-                None => return None,
-            },
+            Shape::Request => return self.request(step.slot, layout, arena, record),
+            Shape::Word => word_length(rest)?,
             Shape::Host => rest.iter().position(|byte| !IN_HOST[usize::from(*byte)])?,
             Shape::Addresses => {
                 let mut length = first_blank(rest)?;
@@ -345,9 +610,9 @@ impl<'a> Rest<'a> {
             Shape::Digits => digits(),
             Shape::Seconds if rest.starts_with(b"-") => 1,
             Shape::Seconds => digits(),
-            Shape::Parenthesized => {
-                let value = self.advance(memchr(b')', rest)?)?;
-                set(step.slot, value, false, arena, record);
+            shape => {
+                let value = self.advance(shape.other_length(rest)?)?;
+                layout.set(step.slot, value, shape.has_escapes(), arena, record);
                 return Some(());
             }
         };
@@ -369,11 +634,18 @@ impl<'a> Rest<'a> {
     }
 
     #[inline]
-    fn clf_date(&mut self, record: &mut Record<'a>) -> Option<()> {
+    fn clf_date(&mut self, closing: u8, is_lazy: bool, record: &mut Record<'a>) -> Option<()> {
         let text: &[u8; 26] = self.0.first_chunk()?;
         let (date, zone) = (&text[..20], &text[21..]);
         let has_blank = |text: &[u8]| text.iter().fold(false, |any, byte| any | (*byte <= b' '));
-        if text[20] != b' ' || self.0.get(26) != Some(&b']') || has_blank(date) || has_blank(zone) {
+        let is_closed = match self.0.get(26) {
+            Some(byte) => *byte == closing,
+            None => closing == b' ',
+        };
+        if text[20] != b' ' || !is_closed || has_blank(date) || has_blank(zone) {
+            return None;
+        }
+        if is_lazy && has_byte(zone, closing) {
             return None;
         }
         record.set(Field::Date, date);
@@ -394,7 +666,13 @@ impl<'a> Rest<'a> {
 
     /// Takes a request with a protocol: without one, it may end at a later quote.
     #[inline]
-    fn request(&mut self, slot: Slot, arena: &'a Bump, record: &mut Record<'a>) -> Option<()> {
+    fn request(
+        &mut self,
+        slot: Slot,
+        layout: &'a Layout,
+        arena: &'a Bump,
+        record: &mut Record<'a>,
+    ) -> Option<()> {
         let (request, has_escapes) = self.quoted()?;
         // No white space but blanks.
         let is_plain = !has_controls(request);
@@ -418,9 +696,74 @@ impl<'a> Rest<'a> {
         if slot == Slot::Request {
             record.set(Field::Method, method);
         }
-        set(Slot::Field(Field::Path), path, has_escapes, arena, record);
+        layout.set(Slot::Field(Field::Path), path, has_escapes, arena, record);
         Some(())
     }
+}
+
+impl Shape {
+    /// The length of a value of a shape that only pasted formats have, or hardly any other.
+    #[inline(never)]
+    fn other_length(self, rest: &[u8]) -> Option<usize> {
+        match self {
+            Shape::Nothing => Some(0),
+            Shape::Parenthesized => memchr(b')', rest),
+            Shape::EscapedWord => word_length(rest).filter(|length| *length > 0),
+            Shape::OptionalWord => word_length(rest),
+            Shape::Words(count) => {
+                let mut length = word_length(rest).filter(|length| *length > 0)?;
+                for _ in 1..count {
+                    let next = rest.get(length..)?.strip_prefix(b" ")?;
+                    length += 1 + word_length(next).filter(|length| *length > 0)?;
+                }
+                Some(length)
+            }
+            Shape::AddressBeforePort => {
+                let colon = rest[..word_length(rest)?]
+                    .iter()
+                    .rposition(|byte| *byte == b':');
+                colon.filter(|length| *length > 0)
+            }
+            Shape::List => parts_length(rest),
+            Shape::Until(byte) => memchr(byte, rest),
+            Shape::UntilNth(byte, count) => memchr_iter(byte, rest).nth(usize::from(count)),
+            Shape::Cell(byte) => Some(memchr(byte, rest).unwrap_or(rest.len())),
+            Shape::RestOfLine => Some(rest.len()),
+            _ => None,
+        }
+    }
+}
+
+/// The length of a word, which ends at a blank or at the end of the line.
+#[inline]
+fn word_length(text: &[u8]) -> Option<usize> {
+    first_blank(text).or_else(|| last_word_length(text))
+}
+
+/// The same at the end of a line.
+#[cold]
+fn last_word_length(text: &[u8]) -> Option<usize> {
+    text.iter().all(|byte| *byte > b' ').then_some(text.len())
+}
+
+/// The length of several words with a comma after each or a colon between them.
+fn parts_length(text: &[u8]) -> Option<usize> {
+    let mut begin = 0;
+    loop {
+        let word = word_length(&text[begin..]).filter(|length| *length > 0)?;
+        let end = begin + word;
+        let after = &text[end..];
+        begin = match &text[begin..end] {
+            [_, .., b','] if after.starts_with(b" ") => end + 1,
+            _ if after.starts_with(b" : ") => end + 3,
+            _ => return Some(end),
+        };
+    }
+}
+
+#[cold]
+fn has_byte(text: &[u8], wanted: u8) -> bool {
+    text.contains(&wanted)
 }
 
 /// The length of several addresses, separated by commas and single blanks.
@@ -506,51 +849,6 @@ fn fields_in(regex: &str) -> impl Iterator<Item = Field> {
         .split("(?P<")
         .filter_map(|group| group.split_once('>'));
     groups.filter_map(|(name, _)| Field::from_name(name))
-}
-
-/// Puts a value into a record. A quoted one may have escapes.
-#[inline]
-pub(super) fn set<'a>(
-    slot: Slot,
-    value: &'a [u8],
-    has_escapes: bool,
-    arena: &'a Bump,
-    record: &mut Record<'a>,
-) {
-    match slot {
-        Slot::Field(field) if !has_escapes => record.set(field, value),
-        _ => set_decoded(slot, value, has_escapes, arena, record),
-    }
-}
-
-fn set_decoded<'a>(
-    slot: Slot,
-    value: &'a [u8],
-    has_escapes: bool,
-    arena: &'a Bump,
-    record: &mut Record<'a>,
-) {
-    let plain = |value| match has_escapes {
-        true => undo_escapes(value, arena).unwrap_or(value),
-        false => value,
-    };
-    match slot {
-        Slot::Skip => {}
-        Slot::Field(field) => {
-            if has_escapes && field == Field::UserAgent {
-                record.set_raw_agent(value);
-            }
-            record.set(field, plain(value));
-        }
-        Slot::Request | Slot::RequestWithoutMethod => {
-            // Split first: an escaped tab or line feed is not a blank between words.
-            let (method, path) = split_request(value);
-            record.set(Field::Path, plain(path));
-            if let (Slot::Request, Some(method)) = (slot, method) {
-                record.set(Field::Method, method);
-            }
-        }
-    }
 }
 
 /// Splits a request into its method and its path. The path may have blanks: the last of three

@@ -1,8 +1,9 @@
 //! Log formats: each parses a line's bytes into a [`Record`].
 //!
 //! [`registry`] lists the formats, [`detect`] finds out which one a log has. A text format is a
-//! template ([`text`], [`layout`]); related ones read a log together ([`family`]). [`json`] formats
-//! are tables of keys. The [`w3c`] family takes its columns from the log.
+//! [`template`] in the language of Apache or nginx, built in or pasted by the user. It is compiled
+//! to a [`layout`], which reads lines ([`text`]); related formats read a log together ([`family`]).
+//! [`json`] formats are tables of keys. The [`w3c`] family takes its columns from the log.
 
 pub(crate) mod address;
 pub mod cloud;
@@ -18,6 +19,7 @@ pub mod ncsa;
 mod record;
 pub mod registry;
 mod short;
+pub(crate) mod template;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod text;

@@ -8,34 +8,28 @@ use super::text::TextSpec;
 pub static SPECS: [TextSpec; 4] = [
     TextSpec {
         name: "common",
-        template: r#"<ip> <-> <userid> [<clf_date>] "<request>" <status> <length>"#,
+        template: r#"%h %l %u %t "%r" %>s %b"#,
         pieces: &[],
         dates: DateFormat::Clf,
         adjust: None,
     },
     TextSpec {
         name: "common_vhost",
-        template: r#"<host> <ip> <-> <userid> [<clf_date>] "<request>" <status> <length>"#,
+        template: r#"%v %h %l %u %t "%r" %>s %b"#,
         pieces: &[],
         dates: DateFormat::Clf,
         adjust: None,
     },
     TextSpec {
         name: "ncsa_extended",
-        template: concat!(
-            r#"<ip> <-> <userid> [<clf_date>] "<request>" <status> <length> "#,
-            r#""<referrer>" "<user_agent>""#
-        ),
+        template: r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#,
         pieces: &[],
         dates: DateFormat::Clf,
         adjust: None,
     },
     TextSpec {
         name: "common_complete",
-        template: concat!(
-            r#"<host> <ip> <-> <userid> [<clf_date>] "<request>" <status> <length> "#,
-            r#""<referrer>" "<user_agent>""#
-        ),
+        template: r#"%v %h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#,
         pieces: &[],
         dates: DateFormat::Clf,
         adjust: None,
@@ -52,7 +46,6 @@ mod tests {
     use super::*;
     use crate::format::address::looks_like_address;
     use crate::format::escapes::latin_1_as_utf_8;
-    use crate::format::layout::Layout;
     use crate::format::testing::{mutated_lines, values};
     use crate::format::text::TextFormat;
     use crate::format::{Field, Fit, Format, Record, icecast};
@@ -427,8 +420,7 @@ mod tests {
                 let (mut by_regex, mut by_scan, mut by_all) =
                     (Record::default(), Record::default(), Record::default());
                 let found = format.search(&line, &arena, &mut by_regex);
-                let scan =
-                    Layout::new(spec.template, spec.pieces).scan(&line, &arena, &mut by_scan);
+                let scan = format.layout().scan(&line, &arena, &mut by_scan);
                 if scan.is_some() {
                     assert_eq!(scan, found);
                     assert_eq!(values(&by_scan), values(&by_regex));

@@ -1,5 +1,5 @@
-//! Text formats: each is a [`TextSpec`], whose template says how a line is laid out; see
-//! guide/formats.md, "Text formats".
+//! Text formats: each is a [`TextSpec`], whose template says how a line is laid out, or a template
+//! that a user pasted; see guide/formats.md, "Text formats".
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -9,17 +9,19 @@ use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
 
 use super::address::looks_like_address;
 use super::date::DateFormat;
-use super::layout::{Layout, Slot, set};
-use super::{Field, Fit, Format, Record};
+use super::layout::{Layout, Slot};
+use super::template::Template;
+use super::{Field, Fit, Format, Record, Wanted, is_absent};
+use crate::error::Result;
 use crate::sync;
 
 /// A text format as data.
 #[derive(Debug)]
 pub struct TextSpec {
     pub name: &'static str,
-    /// See [`Layout`].
+    /// In the language of Apache or nginx, see [`template`](super::template).
     pub template: &'static str,
-    /// The names in the template that are regular expressions, in Python's syntax.
+    /// The variables in the template that are regular expressions, in Python's syntax.
     pub pieces: &'static [(&'static str, &'static str)],
     pub dates: DateFormat,
     /// Corrects a record where a template cannot say what a value means.
@@ -29,10 +31,12 @@ pub struct TextSpec {
 /// Takes the line and what was read of it.
 pub type Adjust = for<'a> fn(&'a [u8], &mut Record<'a>);
 
-/// Reads the lines of one [`TextSpec`].
-#[derive(Debug)]
+/// Reads the lines of one [`TextSpec`], or of a template that a user pasted.
+#[derive(Clone, Debug)]
 pub struct TextFormat {
-    spec: &'static TextSpec,
+    name: &'static str,
+    dates: DateFormat,
+    adjust: Option<Adjust>,
     compiled: Arc<CompiledTemplate>,
 }
 
@@ -50,17 +54,22 @@ static COMPILED: sync::Mutex<BTreeMap<&str, Arc<CompiledTemplate>>> =
     sync::Mutex::new(BTreeMap::new());
 
 impl CompiledTemplate {
-    fn new(spec: &TextSpec) -> Arc<Self> {
+    fn new(layout: Layout) -> Arc<Self> {
         Arc::new(Self {
-            layout: Layout::new(spec.template, spec.pieces),
+            layout,
             matcher: OnceLock::new(),
         })
+    }
+
+    fn built_in(spec: &TextSpec) -> Arc<Self> {
+        let template = Template::built_in(spec.template, spec.pieces);
+        Self::new(Layout::new(&template, &Wanted::default()))
     }
 
     fn shared(spec: &TextSpec) -> Arc<Self> {
         let mut compiled = COMPILED.lock();
         let template = compiled.entry(spec.template);
-        Arc::clone(template.or_insert_with(|| Self::new(spec)))
+        Arc::clone(template.or_insert_with(|| Self::built_in(spec)))
     }
 
     fn matcher(&self) -> &CompiledRegex {
@@ -72,7 +81,7 @@ impl CompiledTemplate {
 #[derive(Debug)]
 struct CompiledRegex {
     regex: Regex,
-    /// What becomes of each group, and whether it is between quotes.
+    /// What becomes of each group, and whether its value may have escapes.
     groups: Vec<(Slot, bool)>,
     /// Reused, so that a line costs no allocation. No thread waits for the lock.
     locations: Mutex<CaptureLocations>,
@@ -80,26 +89,56 @@ struct CompiledRegex {
 
 impl TextFormat {
     pub fn new(spec: &'static TextSpec) -> TextFormat {
+        Self::of(spec, CompiledTemplate::shared(spec))
+    }
+
+    fn of(spec: &TextSpec, compiled: Arc<CompiledTemplate>) -> TextFormat {
         TextFormat {
-            spec,
-            compiled: CompiledTemplate::shared(spec),
+            name: spec.name,
+            dates: spec.dates.clone(),
+            adjust: spec.adjust,
+            compiled,
         }
+    }
+
+    /// Compiles `--log-format`.
+    ///
+    /// # Errors
+    ///
+    /// Returns a usage error if the text cannot be read, or lacks what every hit needs.
+    pub fn pasted(typed: &str, wanted: &Wanted) -> Result<TextFormat> {
+        let mut template = Template::pasted(typed)?;
+        let dates = template.dates.take();
+        let layout = Layout::new(&template, wanted);
+        Ok(TextFormat {
+            name: "custom",
+            dates: dates.unwrap_or(DateFormat::Clf),
+            adjust: layout.begins_with_forwarded().then_some(prefer_forwarded),
+            compiled: CompiledTemplate::new(layout),
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn layout(&self) -> &Layout {
+        &self.compiled.layout
     }
 
     /// Parses a line with the regex alone. Returns the length of what it matched.
     pub(super) fn search<'a>(
-        &self,
+        &'a self,
         line: &'a [u8],
         arena: &'a Bump,
         record: &mut Record<'a>,
     ) -> Option<usize> {
         let matcher = self.compiled.matcher();
         match matcher.locations.try_lock() {
-            Ok(mut locations) => matcher.capture(&mut locations, line, arena, record),
+            Ok(mut locations) => {
+                matcher.capture(&mut locations, &self.compiled.layout, line, arena, record)
+            }
             // Another thread uses them, or panicked while it did.
             Err(_) => {
                 let mut locations = matcher.regex.capture_locations();
-                matcher.capture(&mut locations, line, arena, record)
+                matcher.capture(&mut locations, &self.compiled.layout, line, arena, record)
             }
         }
     }
@@ -134,7 +173,7 @@ impl CompiledRegex {
             .unicode(false)
             .dot_matches_new_line(true)
             .build()
-            .expect("the regexes of built-in formats are valid: a test compiles every one");
+            .expect("the regexes of layouts are valid: a test compiles those of any template");
         let locations = Mutex::new(regex.capture_locations());
         CompiledRegex {
             regex,
@@ -146,23 +185,33 @@ impl CompiledRegex {
     fn capture<'a>(
         &self,
         locations: &mut CaptureLocations,
+        layout: &'a Layout,
         line: &'a [u8],
         arena: &'a Bump,
         record: &mut Record<'a>,
     ) -> Option<usize> {
         let found = self.regex.captures_read(locations, line)?;
-        for (index, (slot, is_quoted)) in self.groups.iter().enumerate() {
+        for (index, (slot, has_escapes)) in self.groups.iter().enumerate() {
             if let Some((start, end)) = locations.get(index + 1) {
-                set(*slot, &line[start..end], *is_quoted, arena, record);
+                layout.set(*slot, &line[start..end], *has_escapes, arena, record);
             }
         }
         Some(found.end())
     }
 }
 
+/// Takes the address from what proxies have seen, where that comes first in the line.
+fn prefer_forwarded<'a>(_line: &'a [u8], record: &mut Record<'a>) {
+    if let Some(forwarded) = record.get(Field::ForwardedFor)
+        && !is_absent(forwarded)
+    {
+        record.set(Field::Ip, forwarded);
+    }
+}
+
 impl Format for TextFormat {
     fn name(&self) -> &'static str {
-        self.spec.name
+        self.name
     }
 
     fn parse<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Fit {
@@ -173,7 +222,7 @@ impl Format for TextFormat {
         match length {
             Some(length) if !self.begins_with_host(line, record) => {
                 record.set_rest(&line[length..]);
-                if let Some(adjust) = self.spec.adjust {
+                if let Some(adjust) = self.adjust {
                     adjust(line, record);
                 }
                 Fit::Record
@@ -183,11 +232,25 @@ impl Format for TextFormat {
     }
 
     fn dates(&self) -> &DateFormat {
-        &self.spec.dates
+        &self.dates
     }
 
     fn fields(&self) -> &[Field] {
         self.compiled.layout.fields()
+    }
+
+    fn field(&self, name: &str) -> Option<Field> {
+        Field::from_name(name).or_else(|| self.compiled.layout.field(name))
+    }
+
+    /// The zone may be part of the date.
+    fn has(&self, field: Field) -> bool {
+        let in_date = match &self.dates {
+            DateFormat::Json => true,
+            DateFormat::Strptime(format) => format.has_zone(),
+            _ => false,
+        };
+        (in_date && field == Field::Timezone) || self.fields().contains(&field)
     }
 
     fn regex(&self) -> Option<String> {
@@ -202,7 +265,7 @@ mod tests {
 
     static TEST_SPEC: TextSpec = TextSpec {
         name: "test",
-        template: "<ip> <-> <status>",
+        template: "%h %l %>s",
         pieces: &[],
         dates: DateFormat::Clf,
         adjust: None,
@@ -211,10 +274,7 @@ mod tests {
     #[test]
     fn the_regex_reads_what_the_scanner_does_not() {
         // Other tests do not share it.
-        let format = TextFormat {
-            spec: &TEST_SPEC,
-            compiled: CompiledTemplate::new(&TEST_SPEC),
-        };
+        let format = TextFormat::of(&TEST_SPEC, CompiledTemplate::built_in(&TEST_SPEC));
         let arena = Bump::new();
         let read = |line| {
             let mut record = Record::default();

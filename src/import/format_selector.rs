@@ -11,6 +11,7 @@ use crate::format::custom::Custom;
 use crate::format::date::Strptime;
 use crate::format::detect::Detector;
 use crate::format::registry::{self, FormatOptions};
+use crate::format::text::TextFormat;
 use crate::format::{Fit, Format, Record};
 use crate::input::lines::{Line, LineEvent, Lines};
 use crate::report::Console;
@@ -23,6 +24,8 @@ pub(super) const MAX_BUFFERED_BYTES: usize = 16 << 20;
 pub enum FormatChoice {
     Detect,
     Named(String),
+    /// A template as in the configuration of Apache or nginx.
+    Pasted(String),
     Regex {
         regex: String,
         dates: Strptime,
@@ -36,6 +39,8 @@ pub struct FormatSelector {
     choice: FormatChoice,
     /// The format of a regex.
     custom: Option<Custom>,
+    /// The format of a template.
+    pasted: Option<TextFormat>,
     options: FormatOptions,
 }
 
@@ -118,18 +123,23 @@ pub type SelectedFormat = (Box<dyn Format>, Vec<BufferedLine>);
 impl FormatSelector {
     /// # Errors
     ///
-    /// Returns an error if the format's name, its regex, or an option of the W3C family is
-    /// invalid.
+    /// Returns an error if the format's name, its template, its regex, or an option of the W3C
+    /// family is invalid.
     pub fn new(choice: FormatChoice, options: FormatOptions) -> Result<Self> {
         let custom = match &choice {
             FormatChoice::Regex { regex, dates, .. } => {
                 Some(Custom::new(regex, Some(dates.clone()), &options.wanted)?)
             }
-            FormatChoice::Detect | FormatChoice::Named(_) => None,
+            _ => None,
+        };
+        let pasted = match &choice {
+            FormatChoice::Pasted(text) => Some(TextFormat::pasted(text, &options.wanted)?),
+            _ => None,
         };
         let selector = Self {
             choice,
             custom,
+            pasted,
             options,
         };
         match &selector.choice {
@@ -164,10 +174,15 @@ impl FormatSelector {
 
     /// The format that the user names. `None` if it is to be detected.
     pub fn given(&self) -> Result<Option<Box<dyn Format>>> {
-        Ok(match (&self.choice, &self.custom) {
-            (_, Some(custom)) => Some(Box::new(custom.clone())),
-            (FormatChoice::Named(name), None) => Some(registry::by_name(name, &self.options)?),
-            (_, None) => None,
+        if let Some(custom) = &self.custom {
+            return Ok(Some(Box::new(custom.clone())));
+        }
+        if let Some(pasted) = &self.pasted {
+            return Ok(Some(Box::new(pasted.clone())));
+        }
+        Ok(match &self.choice {
+            FormatChoice::Named(name) => Some(registry::by_name(name, &self.options)?),
+            _ => None,
         })
     }
 
@@ -212,6 +227,7 @@ impl FormatSelector {
     pub fn advice(&self) -> &'static str {
         match &self.choice {
             FormatChoice::Named(_) => "check --log-format-name",
+            FormatChoice::Pasted(_) => "check --log-format",
             FormatChoice::Regex { .. } => "check --log-format-regex",
             FormatChoice::Detect => "--rejects=FILE writes them to a file, with the reasons",
         }

@@ -348,7 +348,8 @@ enum Escape {
     Char(char),
 }
 
-fn unescape<'a>(raw: &'a [u8], arena: &'a Bump) -> Option<&'a [u8]> {
+/// Undoes the escapes of a string. Returns `None` if one is invalid.
+pub fn unescape<'a>(raw: &'a [u8], arena: &'a Bump) -> Option<&'a [u8]> {
     // An escape is never shorter than its meaning.
     let buffer = arena.alloc_slice_fill_copy(raw.len(), 0_u8);
     let mut length = 0;
