@@ -99,6 +99,7 @@ mod error;
 mod failpoint;
 pub mod guide;
 mod hit_id;
+mod network;
 pub mod secret;
 mod sync;
 

@@ -170,7 +170,7 @@ fn setup(
         limit: config.input.limit,
         hit: config.hit,
         ignored_groups: config.ignored_groups,
-        missing_groups: HashSet::new(),
+        missing_fields: HashSet::new(),
         filters: config.filters,
         replay: config.replay,
         radio: config.radio.map(|options| Radio {

@@ -170,3 +170,27 @@ fn a_log_format_that_cannot_be_read_is_named_with_the_place() {
     assert_wrong("--log-format=", &["--log-format", "is empty"]);
     assert_wrong("--log-format=combinde", &["combinde", "no such format"]);
 }
+
+#[test]
+fn an_address_that_is_none_is_named() {
+    for (arg, words) in [
+        (
+            "--exclude-ip=10.0.0.0/33",
+            &["'10.0.0.0/33'", "no such file"][..],
+        ),
+        (
+            "--exclude-ip=access.log",
+            &["access.log: line 1:", "10.0.0.0/8"],
+        ),
+        (
+            "--trusted-proxy=proxy.example.com",
+            &["--trusted-proxy", "10.0.0.0/8"],
+        ),
+        (
+            "--client-ip=ip,,x_forwarded_for",
+            &["--client-ip", "fields separated by commas"],
+        ),
+    ] {
+        assert_wrong(arg, words);
+    }
+}

@@ -6,13 +6,15 @@ use clap::Command;
 
 /// Options that the script does not have. They do not make an abbreviation ambiguous, so a new
 /// option never breaks an old command line (guide/options.md, "Abbreviations").
-const NEW_OPTIONS: [&str; 22] = [
+const NEW_OPTIONS: [&str; 25] = [
     "auth-config",
     "ca-certificate",
     "client-certificate",
+    "client-ip",
     "client-key",
     "enable-icecast-admin",
     "enable-relays",
+    "exclude-ip",
     "flush-interval",
     "in-doubt",
     "keep-order",
@@ -28,6 +30,7 @@ const NEW_OPTIONS: [&str; 22] = [
     "sandbox",
     "state-dir",
     "token-auth-file",
+    "trusted-proxy",
     "version",
 ];
 

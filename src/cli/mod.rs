@@ -15,7 +15,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
 use crate::matomo::visit_log::VerifyMode;
-use crate::radio::Network;
+use crate::network::Network;
 use crate::recorder::{InDoubt, ReadBackMode};
 
 /// Import web server and Icecast access logs into Matomo.
@@ -306,6 +306,9 @@ pub struct FilterArgs {
     /// Skip this host
     #[arg(long, value_name = "HOST")]
     pub exclude_host: Vec<String>,
+    /// Skip visitors with this IP address, in this network, or in one of those in a file
+    #[arg(long, value_name = "ADDRESS|NETWORK|FILE")]
+    pub exclude_ip: Vec<String>,
     /// Import only paths that match a pattern
     #[arg(long, value_name = "PATTERN")]
     pub include_path: Vec<String>,
@@ -350,6 +353,12 @@ pub struct RequestArgs {
     /// Comma-separated file extensions of downloads, in addition to the list
     #[arg(long, value_name = "LIST")]
     pub add_download_extensions: Vec<String>,
+    /// Comma-separated fields that may have the client's address, the preferred one first
+    #[arg(long, value_name = "FIELDS")]
+    pub client_ip: Vec<String>,
+    /// IP address or network of a proxy: the client is the last other address of a list
+    #[arg(long, value_name = "ADDRESS")]
+    pub trusted_proxy: Vec<Network>,
     /// Seconds to add to every date
     #[arg(long, value_name = "SECONDS", default_value = "0")]
     pub add_to_date: String,

@@ -22,8 +22,8 @@ use crate::format::registry::FormatOptions;
 use crate::format::template::Language;
 use crate::format::w3c::{self, W3cOptions};
 use crate::format::{Field, Fields, Wanted};
-use crate::hit::HitOptions;
 use crate::hit::replay::ReplayOptions;
+use crate::hit::{AddressOptions, HitOptions};
 use crate::import::format_selector::FormatChoice;
 use crate::import::{InputOptions, PipeRescue, RadioOptions, VerifyOptions};
 use crate::input::encoding::Encoding;
@@ -39,8 +39,8 @@ use crate::secret::Secret;
 use crate::site::SiteOptions;
 use crate::target::TargetOptions;
 use values::{
-    date, different_files, non_empty, number, path_patterns, percent, positive_seconds,
-    reject_empty, seconds, size, variables, wrong,
+    date, different_files, field_names, networks, non_empty, number, path_patterns, percent,
+    positive_seconds, reject_empty, seconds, size, variables, wrong,
 };
 
 /// Everything that a run needs to know.
@@ -88,7 +88,7 @@ impl Config {
         let delivery = delivery(&cli)?;
         let tracking = tracking(&cli)?;
         let hit = hit(&cli)?;
-        let wanted = wanted_fields(&tracking);
+        let wanted = wanted_fields(&tracking, &hit.client);
         let mut warnings = Vec::new();
         Ok(Config {
             input: input(&cli)?,
@@ -190,10 +190,11 @@ fn format_choice(format: &LogFormatArgs) -> Result<FormatChoice> {
     })
 }
 
-/// The fields sent as custom variables that are not among those that every format knows.
-fn wanted_fields(tracking: &TrackingOptions) -> Wanted {
+/// The fields of custom variables and of clients that are not among those that every format knows.
+fn wanted_fields(tracking: &TrackingOptions, client: &AddressOptions) -> Wanted {
     let variables = [&tracking.page_variables, &tracking.visit_variables];
     let fields = variables.into_iter().flatten().map(|(field, _)| field);
+    let fields = fields.chain(&client.fields);
     let unknown = fields.filter(|field| Field::from_name(field).is_none());
     Wanted(unknown.cloned().collect())
 }
@@ -251,6 +252,10 @@ fn hit(cli: &Cli) -> Result<HitOptions> {
         timezone: timezone.transpose()?,
         forced_host: non_empty("--log-hostname", &cli.sites.log_hostname)?,
         ignored: Fields::default(),
+        client: AddressOptions {
+            fields: field_names("--client-ip", &requests.client_ip)?,
+            proxies: requests.trusted_proxy.iter().copied().collect(),
+        },
     })
 }
 
@@ -263,6 +268,7 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
         hostname,
         include_host,
         exclude_host,
+        exclude_ip,
         include_path,
         include_path_from,
         exclude_path,
@@ -296,6 +302,7 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
             included: path_patterns("--include-path", include_path, include_path_from, warnings)?,
         },
         bots: Bots::new(useragent_exclude)?,
+        excluded_addresses: networks("--exclude-ip", exclude_ip)?,
         keep_errors: *enable_http_errors || cli.requests.replay_tracking,
         keep_redirects: *enable_http_redirects,
         keep_static: *enable_static,
@@ -309,7 +316,7 @@ fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
     let radio = &cli.radio;
     reject_empty("--listening-category", &radio.listening_category)?;
     let audience = Audience {
-        relays: radio.relay.clone(),
+        relays: radio.relay.iter().copied().collect(),
         min_seconds: number("--minimum-listening", &radio.minimum_listening)?,
         keep_admin: radio.enable_icecast_admin,
         keep_relay_agents: radio.enable_relays,

@@ -8,6 +8,7 @@ use chrono::DateTime;
 use crate::error::{Error, Result};
 use crate::input::discover::is_same_file;
 use crate::input::pattern::Pattern;
+use crate::network::{Network, NetworkSet};
 
 /// The error about a value. `what` says what is expected.
 pub(super) fn wrong(option: &str, value: &str, what: &str) -> Error {
@@ -45,6 +46,49 @@ pub(super) fn variables(option: &str, lists: &[String]) -> Result<Vec<(String, S
             ))),
         })
         .collect()
+}
+
+/// The names of fields in lists separated by commas, from all occurrences of the option.
+pub(super) fn field_names(option: &str, lists: &[String]) -> Result<Vec<String>> {
+    let names = lists.iter().flat_map(|list| list.split(',')).map(str::trim);
+    names
+        .map(|name| match name {
+            "" => Err(Error::usage(format!(
+                "{option}: a name is empty: give fields separated by commas"
+            ))),
+            name => Ok(name.to_owned()),
+        })
+        .collect()
+}
+
+/// IP addresses and networks given as options, and those in files, one per line.
+pub(super) fn networks(option: &str, given: &[String]) -> Result<NetworkSet> {
+    let mut networks: Vec<Network> = Vec::new();
+    for value in given {
+        reject_empty(option, value)?;
+        let wrong_network = match value.parse() {
+            Ok(network) => {
+                networks.push(network);
+                continue;
+            }
+            Err(error) => error,
+        };
+        let file = Path::new(value);
+        if !file.exists() {
+            let why = format!("{wrong_network}, and there is no such file");
+            return Err(Error::usage(format!("{option}: {why}")));
+        }
+        for (index, line) in read_text(option, file)?.lines().enumerate() {
+            let text = line.split('#').next().unwrap_or_default().trim();
+            if text.is_empty() {
+                continue;
+            }
+            networks.push(text.parse().map_err(|error| {
+                Error::usage(format!("{option}={value}: line {}: {error}", index + 1))
+            })?);
+        }
+    }
+    Ok(networks.into_iter().collect())
 }
 
 /// Patterns for paths given as options, then those in files, one per line. Blank lines and

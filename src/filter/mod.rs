@@ -11,8 +11,9 @@ pub use agent::Bots;
 pub use extension::Extensions;
 pub use host::{HostPattern, HostSet, Hosts};
 
-use crate::hit::{LoggedRequest, TargetKind};
+use crate::hit::{ClientAddress, LoggedRequest, TargetKind};
 use crate::input::pattern::Pattern;
+use crate::network::NetworkSet;
 use crate::report::Reason;
 
 /// The whole chain; see guide/options.md, "Filters".
@@ -22,6 +23,8 @@ pub struct Filters {
     pub hosts: Hosts,
     pub paths: Paths,
     pub bots: Bots,
+    /// `--exclude-ip`.
+    pub excluded_addresses: NetworkSet,
     pub keep_errors: bool,
     pub keep_redirects: bool,
     pub keep_static: bool,
@@ -75,6 +78,20 @@ impl Filters {
             return Err(Reason::Bot);
         }
         Ok(())
+    }
+
+    /// Runs the filter by address. Reading the address is left to the caller, because most runs need
+    /// it only for requests that pass the other filters.
+    pub fn judge_address<'a>(
+        &self,
+        address: impl FnOnce() -> ClientAddress<'a>,
+    ) -> Result<(), Reason> {
+        let is_excluded = !self.excluded_addresses.is_empty()
+            && matches!(address(), ClientAddress::Ip(ip) if self.excluded_addresses.contains_text(ip));
+        match is_excluded {
+            true => Err(Reason::AddressExcluded),
+            false => Ok(()),
+        }
     }
 
     /// Runs the filters that come after the date. `time` is in seconds since 1970, UTC.

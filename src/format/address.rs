@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::network::NetworkSet;
+
 /// What a log calls an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoggedAddress<'a> {
@@ -17,14 +19,35 @@ impl<'a> LoggedAddress<'a> {
         if is_plain_address(field) {
             return Some(Self::Ip(field));
         }
-        let entries = field.split(|byte| *byte == b',').map(trimmed);
-        let first = entries.into_iter().find(|entry| !is_absent(entry))?;
-        let text = without_port(first);
+        let mut entries = field.split(|byte| *byte == b',').map(entry);
+        let first = entries.find(|entry| !is_absent(entry))?;
+        Some(Self::of_entry(first))
+    }
+
+    /// Reads the last address of a list that is in none of these networks, or the first of all if
+    /// there is none. Returns `None` if the field is empty or `-`.
+    pub fn last_outside(field: &'a [u8], networks: &NetworkSet) -> Option<Self> {
+        let mut last = None;
+        for entry in field.rsplit(|byte| *byte == b',').map(entry) {
+            if is_absent(entry) {
+                continue;
+            }
+            let address = Self::of_entry(entry);
+            last = Some(address);
+            if !matches!(address, Self::Ip(text) if networks.contains_text(text)) {
+                break;
+            }
+        }
+        last
+    }
+
+    fn of_entry(entry: &'a [u8]) -> Self {
+        let text = without_port(entry);
         let address = Some(without_zone(text)).filter(|address| is_ip(address));
-        Some(match address.or_else(|| nine_groups(text)) {
+        match address.or_else(|| nine_groups(text)) {
             Some(address) => Self::Ip(address),
             None => Self::Other(text),
-        })
+        }
     }
 }
 
@@ -114,6 +137,18 @@ fn is_ip(text: &[u8]) -> bool {
 /// Whether an entry says nothing. Proxies write `unknown` into lists.
 fn is_absent(entry: &[u8]) -> bool {
     matches!(entry, b"" | b"-") || entry.eq_ignore_ascii_case(b"unknown")
+}
+
+/// An entry of a list. One of the header `Forwarded` (RFC 7239) is `for=ADDRESS;proto=http`.
+fn entry(text: &[u8]) -> &[u8] {
+    let text = trimmed(text);
+    match text.split_first_chunk::<4>() {
+        Some((name, address)) if name.eq_ignore_ascii_case(b"for=") => {
+            let end = memchr::memchr(b';', address);
+            trimmed(&address[..end.unwrap_or(address.len())])
+        }
+        _ => text,
+    }
 }
 
 /// Removes blanks and quotes around an entry. W3C logs write a blank as a plus.

@@ -2,6 +2,7 @@
 //! "Addresses".
 
 use crate::format::address::{LoggedAddress, is_plain_address};
+use crate::network::NetworkSet;
 use crate::radio::stable_hash;
 
 /// Hexadecimal digits of a visitor id (`cid`).
@@ -20,13 +21,22 @@ impl<'a> ClientAddress<'a> {
     /// Reads the first address of a list. A host name, a hash or a masked address becomes a visitor
     /// id. Returns `None` if the field is empty or `-`.
     pub fn read(field: &'a [u8]) -> Option<Self> {
-        Some(match LoggedAddress::first(field)? {
-            LoggedAddress::Ip(address) => Self::Ip(address),
-            LoggedAddress::Other(text) => Self::hidden(text),
-        })
+        LoggedAddress::first(field).map(Self::of_logged)
     }
 
-    /// The same, but if the field says nothing, the user agent becomes the visitor id.
+    /// The same, but reads the last address that is in none of these networks.
+    pub fn outside(field: &'a [u8], networks: &NetworkSet) -> Option<Self> {
+        LoggedAddress::last_outside(field, networks).map(Self::of_logged)
+    }
+
+    fn of_logged(address: LoggedAddress<'a>) -> Self {
+        match address {
+            LoggedAddress::Ip(address) => Self::Ip(address),
+            LoggedAddress::Other(text) => Self::hidden(text),
+        }
+    }
+
+    /// The same as [`ClientAddress::read`], but if the field says nothing, the user agent becomes the visitor id.
     pub fn of(field: Option<&'a [u8]>, agent: &[u8]) -> Self {
         match field {
             Some(field) if is_plain_address(field) => Self::Ip(field),
@@ -36,8 +46,14 @@ impl<'a> ClientAddress<'a> {
 
     #[cold]
     fn of_unusual(field: Option<&'a [u8]>, agent: &[u8]) -> Self {
-        let address = field.and_then(Self::read);
-        address.unwrap_or_else(|| Self::Id(hexadecimal(stable_hash(agent.iter().copied()))))
+        field
+            .and_then(Self::read)
+            .unwrap_or_else(|| Self::of_agent(agent))
+    }
+
+    /// Identifies a visitor of whom only the user agent is known.
+    pub fn of_agent(agent: &[u8]) -> Self {
+        Self::Id(hexadecimal(stable_hash(agent.iter().copied())))
     }
 
     /// Bytes that differ for visitors that differ.
@@ -128,10 +144,41 @@ mod tests {
             ("-, 203.0.113.9", "203.0.113.9"),
             (",203.0.113.9", "203.0.113.9"),
             ("unknown, 203.0.113.9", "203.0.113.9"),
+            ("for=203.0.113.9;proto=https;by=10.0.0.4", "203.0.113.9"),
             (" [2001:db8::1]:80 , 10.0.0.4", "2001:db8::1"),
         ] {
             assert_ip(field, address);
         }
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_no_proxy() {
+        let proxies: NetworkSet = ["10.0.0.0/8", "2001:db8::/32"]
+            .iter()
+            .map(|network| network.parse().unwrap())
+            .collect();
+        for (field, address) in [
+            ("203.0.113.9, 198.51.100.7, 10.0.0.4", Some("198.51.100.7")),
+            (
+                "203.0.113.9, 10.0.0.4:443, [2001:db8::1]:80",
+                Some("203.0.113.9"),
+            ),
+            ("203.0.113.9", Some("203.0.113.9")),
+            ("10.0.0.5, 10.0.0.4", Some("10.0.0.5")),
+            ("203.0.113.9, -, unknown, 10.0.0.4", Some("203.0.113.9")),
+            (
+                "for=192.0.2.43;proto=http, FOR=\"[2001:db8:cafe::17]:4711\";by=10.0.0.1",
+                Some("192.0.2.43"),
+            ),
+            ("", None),
+            ("-, unknown", None),
+        ] {
+            let read = ClientAddress::outside(field.as_bytes(), &proxies);
+            let expected = address.map(|address| ClientAddress::Ip(address.as_bytes()));
+            assert_eq!(read, expected, "{field}");
+        }
+        let hidden = ClientAddress::outside(b"203.0.113.9, _hidden, 10.0.0.4", &proxies);
+        assert!(hidden.is_some_and(|hidden| hidden.is_id()));
     }
 
     #[test]
@@ -180,6 +227,11 @@ mod tests {
             dense in "[0-9a-f.:,+%\\[\\] x-]{0,40}",
         ) {
             for field in [&bytes[..], dense.as_bytes()] {
+                let proxies = NetworkSet::default();
+                prop_assert_eq!(
+                    ClientAddress::outside(field, &proxies).is_some(),
+                    ClientAddress::read(field).is_some()
+                );
                 match ClientAddress::read(field) {
                     Some(ClientAddress::Ip(address)) => {
                         prop_assert!(str::from_utf8(address).unwrap().parse::<IpAddr>().is_ok());

@@ -17,6 +17,7 @@ use chrono_tz::Tz;
 
 use crate::format::date::DateFormat;
 use crate::format::{Field, Fields, Format, Record, whole_number};
+use crate::network::NetworkSet;
 
 pub use address::ClientAddress;
 pub use day::{HitDays, SiteCalendar, Zone};
@@ -40,6 +41,22 @@ pub struct HitOptions {
     pub forced_host: Option<String>,
     /// Fields that count as absent except in custom variables.
     pub ignored: Fields,
+    pub client: AddressOptions,
+}
+
+/// Which address is the client's.
+#[derive(Clone, Debug, Default)]
+pub struct AddressOptions {
+    /// `--client-ip`: the fields that may have it, the preferred one first. Empty for `ip`.
+    pub fields: Vec<String>,
+    /// `--trusted-proxy`.
+    pub proxies: NetworkSet,
+}
+
+impl AddressOptions {
+    fn is_default(&self) -> bool {
+        self.fields.is_empty() && self.proxies.is_empty()
+    }
 }
 
 /// What a file extension says about a request.
@@ -294,7 +311,30 @@ impl HitOptions {
 
     /// Whose request it is. Not a part of the request, because many are dropped before it matters.
     pub fn address<'a>(&self, request: &LoggedRequest<'a>) -> ClientAddress<'a> {
-        ClientAddress::of(self.get(request.record, Field::Ip), request.user_agent)
+        let ip = self.get(request.record, Field::Ip);
+        match self.client.is_default() {
+            true => ClientAddress::of(ip, request.user_agent),
+            false => self.client_behind_proxies(ip, request),
+        }
+    }
+
+    #[cold]
+    fn client_behind_proxies<'a>(
+        &self,
+        ip: Option<&'a [u8]>,
+        request: &LoggedRequest<'a>,
+    ) -> ClientAddress<'a> {
+        let proxies = &self.client.proxies;
+        let read = |field| match proxies.is_empty() {
+            true => ClientAddress::read(field),
+            false => ClientAddress::outside(field, proxies),
+        };
+        let mut names = self.client.fields.iter();
+        let client = match names.len() {
+            0 => ip.and_then(read),
+            _ => names.find_map(|name| read(request.raw(name)?)),
+        };
+        client.unwrap_or_else(|| ClientAddress::of_agent(request.user_agent))
     }
 
     /// The duration of a listener's connection, as in the log.

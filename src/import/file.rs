@@ -359,7 +359,7 @@ impl Importer {
             self.processor
                 .check_host(&name, format.as_ref(), &buffered)?;
             self.processor
-                .warn_of_missing_groups(&name, format.as_ref());
+                .warn_of_missing_fields(&name, format.as_ref());
         }
         self.processor.set_ignored_fields(format.as_ref());
         let is_named = self.selector.is_named();

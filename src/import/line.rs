@@ -40,8 +40,8 @@ pub struct LineProcessor {
     pub hit: HitOptions,
     /// `--ignore-groups`.
     pub ignored_groups: Vec<String>,
-    /// The ignored groups that a format lacks, by index and format name: reported once.
-    pub missing_groups: HashSet<(usize, &'static str)>,
+    /// The fields in options that a format lacks, by option, field and format: reported once.
+    pub missing_fields: HashSet<(&'static str, String, &'static str)>,
     pub filters: Filters,
     pub replay: Option<ReplayOptions>,
     /// `None`: lines of radio logs become plain hits.
@@ -222,7 +222,7 @@ impl LineProcessor {
             }
             let mut request = self.hit.request(format, &record, &arena);
             self.filters.classify(&mut request);
-            if self.filters.judge(&mut request).is_ok() {
+            if self.judge(&mut request).is_ok() {
                 self.sites.expect_host(request.host);
             }
         }
@@ -336,13 +336,19 @@ impl LineProcessor {
         self.sites.of_host(request.host, &self.api, &self.console)
     }
 
+    /// Runs the filters that need no date on a classified request.
+    fn judge(&mut self, request: &mut LoggedRequest) -> std::result::Result<(), Reason> {
+        self.filters.judge(request)?;
+        self.filters.judge_address(|| self.hit.address(request))
+    }
+
     /// Returns the time of a request that passes all filters (seconds since 1970, UTC), and its
     /// arguments when replaying.
     fn filter(
         &mut self,
         request: &mut LoggedRequest,
     ) -> std::result::Result<(i64, Option<Arguments>), Reason> {
-        self.filters.judge(request)?;
+        self.judge(request)?;
         let time = self
             .hit
             .time(request.record, request.format.dates())
@@ -378,7 +384,7 @@ impl LineProcessor {
         if !self.present.clock.is_known() && self.sites.asks_for_hosts() {
             let mut request = self.hit.request(format, &record, arena);
             self.filters.classify(&mut request);
-            if self.filters.judge(&mut request).is_ok() {
+            if self.judge(&mut request).is_ok() {
                 self.sites.of_host(request.host, &self.api, &self.console)?;
             }
         }
@@ -447,7 +453,7 @@ impl LineProcessor {
         }
         self.set_ignored_fields(format);
         if format.ready() && !was_ready {
-            self.warn_of_missing_groups(&log.name, format);
+            self.warn_of_missing_fields(&log.name, format);
         }
     }
 
@@ -485,14 +491,25 @@ impl LineProcessor {
         }
     }
 
-    /// Warns of fields of `--ignore-groups` that a format lacks, once its fields are known.
-    pub(super) fn warn_of_missing_groups(&mut self, name: &str, format: &dyn Format) {
-        for (index, group) in self.ignored_groups.iter().enumerate() {
-            if format.field(group).is_none_or(|field| !format.has(field))
-                && self.missing_groups.insert((index, format.name()))
+    /// Warns of fields in options that a format lacks, once its fields are known.
+    pub(super) fn warn_of_missing_fields(&mut self, name: &str, format: &dyn Format) {
+        let lacks = |field: &Option<Field>| field.is_none_or(|field| !format.has(field));
+        let ignored = self.ignored_groups.iter();
+        let ignored = ignored
+            .filter(|group| lacks(&format.field(group)))
+            .map(|group| ("--ignore-groups", group));
+        // A name that is no field may be that of an extra.
+        let clients = self.hit.client.fields.iter();
+        let clients = clients
+            .filter(|field| format.field(field).is_some_and(|field| lacks(&Some(field))))
+            .map(|field| ("--client-ip", field));
+        for (option, field) in ignored.chain(clients) {
+            if self
+                .missing_fields
+                .insert((option, field.clone(), format.name()))
             {
                 self.console.warn(format!(
-                    "{name}: --ignore-groups={group}: the format {} has no such field",
+                    "{name}: {option}={field}: the format {} has no such field",
                     format.name()
                 ));
             }

@@ -1,19 +1,15 @@
 //! Decides who is a listener: not the source client, the administrator, a relay or a reader of
 //! playlists (guide/listening.md, "Which lines").
 
-use std::net::IpAddr;
-use std::str::FromStr;
-
-use ipnet::{IpNet, Ipv4Net};
-
 use super::mount::{StreamServer, page};
+use crate::network::NetworkSet;
 use crate::report::Reason;
 
 /// Who counts as a listener.
 #[derive(Clone, Debug, Default)]
 pub struct Audience {
     /// `--relay`: other servers that pass on the stream.
-    pub relays: Vec<Network>,
+    pub relays: NetworkSet,
     /// `--minimum-listening`, in seconds.
     pub min_seconds: u64,
     /// `--enable-icecast-admin`: keep lines that are no connections of listeners: those of source
@@ -67,7 +63,7 @@ impl Audience {
     ///
     /// The reason to drop the line.
     pub fn judge(&self, request: &ClientRequest) -> Result<ClientRole, Reason> {
-        if self.is_relay(request.ip) {
+        if self.relays.contains_text(request.ip) {
             return Err(Reason::Relay);
         }
         if !self.keep_relay_agents && is_relay_agent(request.user_agent) {
@@ -92,19 +88,6 @@ impl Audience {
             Ok(())
         }
     }
-
-    fn is_relay(&self, ip: &[u8]) -> bool {
-        if self.relays.is_empty() {
-            return false;
-        }
-        let address = std::str::from_utf8(ip)
-            .ok()
-            .and_then(|text| text.parse::<IpAddr>().ok());
-        address.is_some_and(|address| {
-            let address = address.to_canonical();
-            self.relays.iter().any(|relay| relay.0.contains(&address))
-        })
-    }
 }
 
 /// Whether a user agent is that of a streaming server, which passes on the stream: `Icecast 2.4.4`,
@@ -128,42 +111,6 @@ fn is_relay_agent(user_agent: &[u8]) -> bool {
     after(b"shoutcast").is_some_and(is_dnas)
 }
 
-/// An IP address or network, as in `--relay`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network(IpNet);
-
-impl FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let network = text
-            .parse::<IpNet>()
-            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-            .map_err(|_| {
-                format!(
-                    "'{text}' is not an IP address or network; \
-                     examples: 192.0.2.1, 10.0.0.0/8, 2001:db8::/32"
-                )
-            })?;
-        Ok(Self(canonical(network)))
-    }
-}
-
-/// Converts an IPv4 network that is written as IPv6 (`::ffff:10.0.0.0/104`) to IPv4, because
-/// addresses are converted before they are compared.
-fn canonical(network: IpNet) -> IpNet {
-    let mapped = match network {
-        IpNet::V6(v6) => v6
-            .prefix_len()
-            .checked_sub(96)
-            .zip(v6.addr().to_ipv4_mapped()),
-        IpNet::V4(_) => None,
-    };
-    mapped
-        .and_then(|(prefix, address)| Ipv4Net::new(address, prefix).ok())
-        .map_or(network, IpNet::V4)
-}
-
 /// FNV-1a, because it is the same in every run, version and machine.
 pub fn stable_hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
     bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -174,6 +121,7 @@ pub fn stable_hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::Network;
 
     fn relays(networks: &[&str]) -> Audience {
         Audience {

@@ -17,7 +17,7 @@ mod session;
 mod stats;
 mod stitch;
 
-pub use audience::{Audience, ClientRequest, ClientRole, Network, stable_hash};
+pub use audience::{Audience, ClientRequest, ClientRole, stable_hash};
 pub use mount::{StreamServer, mount_point};
 pub use sample::{SampleLine, StreamSample};
 pub use session::{ListenerLine, SessionRequest, SessionRequestKind};

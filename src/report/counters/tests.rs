@@ -144,6 +144,7 @@ fn every_reason_is_counted_as_ignored_and_every_ignored_end_has_a_reason() {
         Reason::Field,
         Reason::Date,
         Reason::NotTracking,
+        Reason::AddressExcluded,
         Reason::PathExcluded,
         Reason::PathNotIncluded,
         Reason::HostExcluded,
