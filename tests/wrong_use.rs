@@ -172,7 +172,7 @@ fn a_log_format_that_cannot_be_read_is_named_with_the_place() {
 }
 
 #[test]
-fn an_address_that_is_none_is_named() {
+fn an_ip_address_that_is_none_is_named() {
     for (arg, words) in [
         (
             "--exclude-ip=10.0.0.0/33",

@@ -80,8 +80,8 @@ impl Filters {
         Ok(())
     }
 
-    /// Runs the filter by address. Reading the address is left to the caller, because most runs need
-    /// it only for requests that pass the other filters.
+    /// Runs the filter by address. The address is read only if there is something to compare it
+    /// with.
     pub fn judge_address<'a>(
         &self,
         address: impl FnOnce() -> ClientAddress<'a>,

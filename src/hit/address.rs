@@ -36,7 +36,8 @@ impl<'a> ClientAddress<'a> {
         }
     }
 
-    /// The same as [`ClientAddress::read`], but if the field says nothing, the user agent becomes the visitor id.
+    /// The same as [`ClientAddress::read`], but if the field says nothing, the user agent becomes
+    /// the visitor id.
     pub fn of(field: Option<&'a [u8]>, agent: &[u8]) -> Self {
         match field {
             Some(field) if is_plain_address(field) => Self::Ip(field),
