@@ -58,8 +58,12 @@ fn import(
         let selector = FormatSelector::new(config.choice, config.format)?;
         return dump::print(&selector, &config.files, &config.input, console, shutdown);
     }
+    let explain = config.explain;
     let verify = config.verify;
     let mut run = setup(config, rescue, console, shutdown)?;
+    if let Some(lines) = explain {
+        return run.importer.explain(&run.sources, lines);
+    }
     let outcome = match verify {
         Some(options) => run.importer.verify(&run.sources, options),
         None => run.importer.run(&run.sources),

@@ -31,6 +31,8 @@ const MAX_COUNTED: usize = 100_000;
 #[derive(Clone, Debug, Default)]
 pub struct SiteOptions {
     pub idsite: Option<String>,
+    /// The site of all hits in a dry run that looks up none.
+    pub assumed: Option<String>,
     pub fallback: Option<String>,
     pub add: bool,
     /// `--add-sites-max`
@@ -127,7 +129,8 @@ impl Sites {
             sites.add_described(&id, &site);
             sites.rule = SiteRule::One;
         } else if dry_run {
-            sites.add(Site::new(0, "0", None));
+            let id = sites.options.assumed.as_deref().unwrap_or("0");
+            sites.add(Site::new(0, id, None));
             sites.rule = SiteRule::DryRun;
         } else if replaying {
             let all = api.all_sites()?.into_iter();
@@ -385,6 +388,11 @@ impl Sites {
             unmatched: self.unmatched.listed.clone(),
             unmatched_total: self.unmatched.seen.len(),
         }
+    }
+
+    /// The site of all hits, if none is looked up.
+    pub fn assumed(&self) -> Option<&str> {
+        self.options.assumed.as_deref()
     }
 
     /// Whether every hit needs a host to find its site.

@@ -8,6 +8,7 @@ mod concurrency; // many recorders at once
 mod connection; // no way to Matomo
 mod dates;
 mod doubt; // answers that never came
+mod explain; // --explain
 mod fake_matomo; // the server of these tests
 mod hosts; // hosts without a site
 mod kindness; // what suits the server

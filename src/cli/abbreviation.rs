@@ -6,7 +6,7 @@ use clap::Command;
 
 /// Options that the script does not have. They do not make an abbreviation ambiguous, so a new
 /// option never breaks an old command line (guide/options.md, "Abbreviations").
-const NEW_OPTIONS: [&str; 25] = [
+const NEW_OPTIONS: [&str; 26] = [
     "auth-config",
     "ca-certificate",
     "client-certificate",
@@ -15,6 +15,7 @@ const NEW_OPTIONS: [&str; 25] = [
     "enable-icecast-admin",
     "enable-relays",
     "exclude-ip",
+    "explain",
     "flush-interval",
     "in-doubt",
     "keep-order",

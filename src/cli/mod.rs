@@ -280,6 +280,9 @@ pub struct LogFormatArgs {
     /// Print the name and the regular expression of the format and exit
     #[arg(long)]
     pub dump_log_regex: bool,
+    /// Show how the first LINES of each log are read (default 5), and import nothing
+    #[arg(long, value_name = "LINES", num_args = 0..=1, require_equals = true, default_missing_value = "5")]
+    pub explain: Option<String>,
 }
 
 /// Which lines are imported.

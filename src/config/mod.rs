@@ -64,6 +64,8 @@ pub struct Config {
     pub delivery: DeliveryOptions,
     /// Print the format and its regex instead of importing.
     pub dump_regex: bool,
+    /// `--explain`: the number of lines to explain of each log.
+    pub explain: Option<usize>,
     pub rejects: Option<PathBuf>,
     /// Append to an existing file of rejects. With a state directory, its lines are never read
     /// again.
@@ -85,10 +87,15 @@ impl Config {
             ("--rejects", cli.output.rejects.as_deref()),
             ("--output", cli.output.output.as_deref()),
         ])?;
+        let explain = cli.log_format.explain.as_deref();
+        let explain = explain
+            .map(|lines| number("--explain", lines))
+            .transpose()?;
         let delivery = delivery(&cli)?;
         let tracking = tracking(&cli)?;
         let hit = hit(&cli)?;
         let wanted = wanted_fields(&tracking, &hit.client);
+        let idsite = non_empty("--idsite", &cli.sites.idsite)?;
         let mut warnings = Vec::new();
         Ok(Config {
             input: input(&cli)?,
@@ -107,19 +114,22 @@ impl Config {
             radio: radio(&cli)?,
             tracking,
             sites: SiteOptions {
-                idsite: non_empty("--idsite", &cli.sites.idsite)?,
+                idsite: idsite.clone().filter(|_| explain.is_none()),
+                assumed: idsite.filter(|_| explain.is_some()),
                 fallback: non_empty("--idsite-fallback", &cli.sites.idsite_fallback)?,
                 add: cli.sites.add_sites_new_hosts,
                 max_added: number("--add-sites-max", &cli.sites.add_sites_max)?,
                 // The sandbox always has a site 1.
-                hostless: cli.matomo.sandbox.is_some().then(|| "1".to_owned()),
+                hostless: (cli.matomo.sandbox.is_some() || explain.is_some())
+                    .then(|| "1".to_owned()),
                 time_zones: delivery.recorders > 1,
             },
             server: target(&cli, delivery.timeout, delivery.recorders)?,
-            dry_run: cli.matomo.dry_run,
+            dry_run: cli.matomo.dry_run || explain.is_some(),
+            explain,
             delivery,
             dump_regex: cli.log_format.dump_log_regex,
-            rejects: cli.output.rejects.clone(),
+            rejects: cli.output.rejects.clone().filter(|_| explain.is_none()),
             keeps_rejects: requested_state_dir(&cli).is_some(),
             verify: verify(&cli)?,
             state_dir: state_dir(&cli)?,
@@ -134,7 +144,8 @@ impl Config {
 /// What is needed to save pipes if an option is wrong. Wrong options count as not given.
 pub fn pipe_rescue(cli: &Cli) -> PipeRescue {
     let is_trial = cli.matomo.dry_run || cli.matomo.sandbox.is_some();
-    let is_import = !is_trial && !cli.log_format.dump_log_regex;
+    let format = &cli.log_format;
+    let is_import = !is_trial && !format.dump_log_regex && format.explain.is_none();
     let url = cli.matomo.url.as_deref().unwrap_or_default();
     let url = Client::parse_url(url).ok();
     PipeRescue {
@@ -455,6 +466,7 @@ fn target(cli: &Cli, timeout: Duration, recorders: usize) -> Result<TargetOption
             token: Box::new(token_sources(authentication, timeout)),
         }),
         // Nothing is sent, so no address is needed.
+        _ if cli.log_format.explain.is_some() => Ok(TargetOptions::Sandbox { file: None, client }),
         (None, None) if cli.log_format.dump_log_regex => {
             Ok(TargetOptions::Sandbox { file: None, client })
         }

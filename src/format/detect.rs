@@ -71,6 +71,19 @@ struct FormatCandidate {
     reading: Option<Reading>,
 }
 
+/// How a format reads the first lines of a log, to explain why it was chosen or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormatTrial {
+    pub format: &'static str,
+    pub richness: usize,
+    /// Lines that fit.
+    pub fits: usize,
+    /// Those of them in which the address does not look like one, or the host looks like one.
+    pub implausible: usize,
+    /// Those of them in which text follows the last field.
+    pub cut: usize,
+}
+
 struct Leader {
     place: usize,
     /// The lines, one after the other, and where each ends.
@@ -393,6 +406,32 @@ impl Detector {
     /// A warning about the unit of `time-taken` in a W3C log.
     pub fn hint(&mut self) -> Option<String> {
         self.hint.take()
+    }
+
+    /// How each candidate reads these lines, comments left out. Call it before
+    /// [`Detector::decide`], with the lines that were looked at.
+    pub fn trials<'l>(&self, lines: impl Iterator<Item = &'l [u8]> + Clone) -> Vec<FormatTrial> {
+        let mut arena = Bump::new();
+        let mut trials = Vec::new();
+        for candidate in &self.candidates {
+            let mut trial = FormatTrial {
+                format: candidate.format.name(),
+                richness: candidate.format.richness(),
+                fits: 0,
+                implausible: 0,
+                cut: 0,
+            };
+            for line in lines.clone().filter(|line| !line.starts_with(b"#")) {
+                if let Some(reading) = candidate.reading(line, &arena) {
+                    trial.fits += 1;
+                    trial.implausible += usize::from(!reading.is_plausible);
+                    trial.cut += usize::from(!reading.is_whole);
+                }
+                arena.reset();
+            }
+            trials.push(trial);
+        }
+        trials
     }
 
     /// The format of the log. Returns `None` if no format fits.

@@ -136,6 +136,11 @@ impl<'a> Record<'a> {
         self.extras.push((name, value));
     }
 
+    /// All extras, in the order of the line.
+    pub fn extras(&self) -> &[(&'a str, &'a [u8])] {
+        &self.extras
+    }
+
     /// A field or an extra by its name.
     pub fn by_name(&self, name: &str) -> Option<&'a [u8]> {
         match Field::from_name(name) {

@@ -63,12 +63,7 @@ fn detect(
     shutdown: &Shutdown,
 ) -> Result<DetectedFormat> {
     let name = source.to_string();
-    let opened = Lines::open(source, input.line_options()).and_then(|mut lines| {
-        input.wait_for_writer(&lines, shutdown)?;
-        while !lines.inspect(POLL_INTERVAL)? && !shutdown.requested() {}
-        Ok(lines)
-    });
-    let mut lines = match opened {
+    let mut lines = match open(source, input, shutdown) {
         Ok(lines) => lines,
         Err(error) => return Ok(DetectedFormat::Unreadable(error)),
     };
@@ -80,6 +75,18 @@ fn detect(
             Err(error) => DetectedFormat::Unreadable(error),
         }),
     }
+}
+
+/// Opens a log and waits for its first bytes.
+pub(super) fn open(
+    source: &Source,
+    input: &InputOptions,
+    shutdown: &Shutdown,
+) -> std::result::Result<Lines, InputError> {
+    let mut lines = Lines::open(source, input.line_options())?;
+    input.wait_for_writer(&lines, shutdown)?;
+    while !lines.inspect(POLL_INTERVAL)? && !shutdown.requested() {}
+    Ok(lines)
 }
 
 /// Reads until a named W3C format has its fields, which the header of the log gives.

@@ -12,7 +12,6 @@ use bumpalo::Bump;
 use chrono::DateTime;
 
 use super::format_selector::{BufferedLine, MAX_BUFFERED_BYTES};
-use super::invalid::InvalidLines;
 use super::ledger_handle::StateDir;
 use super::open_log::{OpenLog, ResumePoint};
 use super::recovery::{Patience, WaitingLog};
@@ -393,23 +392,12 @@ impl Importer {
             .map(|(ledger, state)| ResumePoint::new(ledger, state, job.only, is_pipe));
         self.processor
             .hint_at_listening(&name, format.as_ref(), &sessions);
+        let account = Counter::new(account);
         let mut log = OpenLog {
-            name,
-            number: number as u32,
-            account: Counter::new(account),
-            id,
             resume,
-            position: 0,
-            fitting: 0,
-            invalid: InvalidLines::default(),
-            given_up: 0,
-            has_site: false,
-            takes_any_date: false,
             sessions,
-            unusable_header: None,
-            header: None,
-            format: format.name(),
             is_rejects,
+            ..OpenLog::new(name, number as u32, account, id, format.name())
         };
         let outcome = self.read_lines(&mut log, format.as_mut(), buffered, lines, bytes_before);
         let outcome = match outcome {

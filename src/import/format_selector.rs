@@ -9,7 +9,7 @@ use super::POLL_INTERVAL;
 use crate::error::{Error, Result};
 use crate::format::custom::Custom;
 use crate::format::date::Strptime;
-use crate::format::detect::Detector;
+use crate::format::detect::{Detector, FormatTrial};
 use crate::format::registry::{self, FormatOptions};
 use crate::format::text::TextFormat;
 use crate::format::{Fit, Format, Record};
@@ -221,6 +221,17 @@ impl FormatSelector {
             format.parse(line, &Bump::new(), &mut Record::default()) == Fit::Record
         };
         (lines.iter().filter(fits).count() * 2 >= lines.len()).then(|| format.name())
+    }
+
+    /// How each format reads the first lines of a log.
+    pub fn trials(&self, lines: &[Vec<u8>]) -> Vec<FormatTrial> {
+        let Ok(mut detector) = Detector::new(&self.options) else {
+            return Vec::new();
+        };
+        for line in lines {
+            detector.look(line);
+        }
+        detector.trials(lines.iter().map(Vec::as_slice))
     }
 
     /// What to do about lines that the format does not fit.

@@ -13,6 +13,7 @@
 //! the files of a pattern in order.
 
 pub mod dump;
+mod explain;
 mod file;
 pub mod format_selector;
 mod invalid;

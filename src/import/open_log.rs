@@ -46,6 +46,27 @@ pub(super) struct OpenLog {
 }
 
 impl OpenLog {
+    pub fn new(name: String, number: u32, account: Counter, id: u64, format: &'static str) -> Self {
+        Self {
+            name,
+            number,
+            account,
+            id,
+            resume: None,
+            position: 0,
+            fitting: 0,
+            invalid: InvalidLines::default(),
+            given_up: 0,
+            has_site: false,
+            takes_any_date: false,
+            sessions: SessionMode::Off,
+            unusable_header: None,
+            header: None,
+            format,
+            is_rejects: false,
+        }
+    }
+
     /// Records that a line is done without a request.
     pub fn pass(&mut self, position: LinePosition) {
         if let Some(resume) = &mut self.resume {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use bumpalo::Bump;
 
 use super::format_selector::BufferedLine;
-use super::invalid::InvalidLines;
 use super::ledger_handle::MAX_RUNS;
 use super::line::{LineProcessor, position};
 use super::open_log::OpenLog;
@@ -488,7 +487,7 @@ impl Importer {
         let processor = &mut self.processor;
         processor.set_ignored_fields(format);
         let sessions = processor.session_mode(format, self.selector.is_named(), &buffered);
-        let mut log = uncounted_log(name, id, sessions);
+        let mut log = uncounted_log(name, id.number(), sessions);
         let mut arena = Bump::new();
         for line in buffered.iter().flat_map(BufferedLine::lines) {
             processor.rebuild_line(&mut log, format, &line, wanted, &arena, &mut batch)?;
@@ -536,25 +535,12 @@ pub(super) fn renamed_file(
 }
 
 /// A log with counters of its own: the lines are counted when they are read for import.
-fn uncounted_log(name: String, id: LogId, sessions: SessionMode) -> OpenLog {
+pub(super) fn uncounted_log(name: String, id: u64, sessions: SessionMode) -> OpenLog {
     let (_, account) = Account::new().open(name.clone());
     OpenLog {
-        name,
-        number: 0,
-        account: Counter::new(account),
-        id: id.number(),
-        resume: None,
-        position: 0,
-        fitting: 0,
-        invalid: InvalidLines::default(),
-        given_up: 0,
-        has_site: false,
         takes_any_date: true,
         sessions,
-        unusable_header: None,
-        header: None,
-        format: "",
-        is_rejects: false,
+        ..OpenLog::new(name, 0, Counter::new(account), id, "")
     }
 }
 
