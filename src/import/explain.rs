@@ -144,7 +144,7 @@ fn runners_up(chosen: &str, trials: &[FormatTrial], lines: usize) -> String {
         let reason = if trial.fits < best.fits {
             format!("only {} lines fit it", trial.fits)
         } else if trial.implausible > best.implausible {
-            "its address is none, or its host is one".to_owned()
+            "reads other text as the address".to_owned()
         } else if trial.cut > best.cut {
             "text follows its last field".to_owned()
         } else if trial.richness < best.richness {
