@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 
 use bumpalo::Bump;
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memmem};
 
 use super::escapes::undo_escapes;
 use super::json::unescape;
@@ -210,6 +210,33 @@ impl Layout {
             rest.0 = step.after.strip_from(rest.0)?;
         }
         Some(line.len() - rest.0.len())
+    }
+
+    /// Whether a line has the text of the layout in its order. Returns `false` only for lines that
+    /// do not fit.
+    pub fn may_fit(&self, line: &[u8]) -> bool {
+        let begins_with_text = match self.parts.first() {
+            Some(Part::Text(text)) => text.split(' ').next().unwrap_or_default(),
+            _ => "",
+        };
+        if !line.starts_with(begins_with_text.as_bytes()) {
+            return false;
+        }
+        let mut rest = line;
+        let texts = self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text),
+            _ => None,
+        });
+        let mut words = texts
+            .flat_map(|text| text.split(' '))
+            .filter(|word| !word.is_empty());
+        words.all(|word| match memmem::find(rest, word.as_bytes()) {
+            Some(place) => {
+                rest = &rest[place + word.len()..];
+                true
+            }
+            None => false,
+        })
     }
 
     /// The regular expression of a line, and what becomes of its groups: whether their values may

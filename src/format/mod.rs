@@ -18,6 +18,7 @@ mod layout;
 pub mod ncsa;
 mod record;
 pub mod registry;
+mod servers;
 mod short;
 pub(crate) mod template;
 #[cfg(test)]
@@ -53,6 +54,12 @@ pub trait Format: Send + Sync {
 
     /// How to parse `date`, `time` and `timezone` of a record.
     fn dates(&self) -> &date::DateFormat;
+
+    /// The `--log-date-format` that reads the same dates. Returns `None` if no such format exists,
+    /// or if the user gave it.
+    fn date_pattern(&self) -> Option<&str> {
+        self.dates().pattern()
+    }
 
     /// The fields that a line of this format can have.
     fn fields(&self) -> &[Field];
