@@ -57,6 +57,8 @@ enum Part {
 struct Step {
     slot: Slot,
     shape: Shape,
+    /// The text before it ends with a blank, which is any white space.
+    is_after_blank: bool,
     after: Literal<Box<[u8]>>,
 }
 
@@ -389,6 +391,7 @@ fn begins_with_address(tokens: &[Token]) -> bool {
 /// search would be needed to find the end of a value.
 fn steps(parts: &[Part]) -> Option<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
+    let mut is_after_blank = false;
     for part in parts {
         let (slot, shape) = match part {
             Part::Value(_, Shape::BareRequest | Shape::UntilBlank) | Part::Regex(_) => return None,
@@ -398,10 +401,15 @@ fn steps(parts: &[Part]) -> Option<Vec<Step>> {
                     steps.push(Step::of(Slot::Skip, Shape::Nothing));
                 }
                 steps.last_mut()?.after = Literal::owned(text);
+                is_after_blank = text.ends_with(' ');
                 continue;
             }
         };
-        steps.push(Step::of(slot, shape));
+        steps.push(Step {
+            is_after_blank,
+            ..Step::of(slot, shape)
+        });
+        is_after_blank = false;
     }
     Some(steps)
 }
@@ -411,6 +419,7 @@ impl Step {
         Self {
             slot,
             shape,
+            is_after_blank: false,
             after: Literal::owned(""),
         }
     }
@@ -638,6 +647,10 @@ impl<'a> Rest<'a> {
             Shape::Seconds if rest.starts_with(b"-") => 1,
             Shape::Seconds => digits(),
             shape => {
+                // More than a single blank.
+                if step.is_after_blank && rest.first().is_some_and(is_blank) {
+                    return None;
+                }
                 let value = self.advance(shape.other_length(rest)?)?;
                 layout.set(step.slot, value, shape.has_escapes(), arena, record);
                 return Some(());
