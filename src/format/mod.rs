@@ -3,7 +3,7 @@
 //! [`registry`] lists the formats, [`detect`] finds out which one a log has. A text format is a
 //! [`template`] in the language of Apache or nginx, built in or pasted by the user. It is compiled
 //! to a [`layout`], which reads lines ([`text`]); related formats read a log together ([`family`]).
-//! [`json`] formats are tables of keys. The [`w3c`] family takes its columns from the log.
+//! [`json`] formats are tables of keys, [`labelled`] ones of labels. The [`w3c`] family takes its columns from the log.
 
 pub(crate) mod address;
 pub mod cloud;
@@ -14,6 +14,7 @@ pub mod escapes;
 mod family;
 mod icecast;
 pub mod json;
+mod labelled;
 mod layout;
 pub mod ncsa;
 mod record;

@@ -1,13 +1,13 @@
 //! The list of formats.
 //!
 //! To add a format, add its entry to its family ([`ncsa`], [`cloud`],
-//! [`servers`], [`json`] or [`w3c`]), its log
+//! [`servers`], [`labelled`], [`json`] or [`w3c`]), its log
 //! in `fixtures/odd` and its row in guide/formats.md, "Built-in formats". The tests that loop over
 //! this list fail until all are there.
 
 use super::text::TextFormat;
 use super::w3c::{self, W3cOptions};
-use super::{Format, Wanted, cloud, icecast, json, ncsa, servers};
+use super::{Format, Wanted, cloud, icecast, json, labelled, ncsa, servers};
 use crate::error::{Error, Result};
 
 /// The options that formats depend on.
@@ -49,6 +49,7 @@ pub fn without_header(wanted: &Wanted) -> Vec<Box<dyn Format>> {
     formats.push(Box::new(icecast::Icecast::new()));
     formats.extend(cloud::SPECS.iter().map(text));
     formats.extend(servers::SPECS.iter().map(text));
+    formats.extend(labelled::formats(wanted));
     formats.extend(json::formats(wanted));
     formats
 }

@@ -74,9 +74,9 @@ struct CompiledTemplate {
     matcher: OnceLock<CompiledRegex>,
 }
 
-/// By template. Each log gets formats of its own, and compiling them takes longer than reading a
-/// small log.
-static COMPILED: sync::Mutex<BTreeMap<&str, Arc<CompiledTemplate>>> =
+/// By the address of the format's [`TextSpec`]. Each log gets formats of its own, and compiling them
+/// takes longer than reading a small log.
+static COMPILED: sync::Mutex<BTreeMap<usize, Arc<CompiledTemplate>>> =
     sync::Mutex::new(BTreeMap::new());
 
 impl CompiledTemplate {
@@ -99,9 +99,9 @@ impl CompiledTemplate {
         Self::new(template, &Wanted::default())
     }
 
-    fn shared(spec: &TextSpec) -> Arc<Self> {
+    fn shared(spec: &'static TextSpec) -> Arc<Self> {
         let mut compiled = COMPILED.lock();
-        let template = compiled.entry(spec.template);
+        let template = compiled.entry(std::ptr::from_ref(spec).addr());
         Arc::clone(template.or_insert_with(|| Self::built_in(spec)))
     }
 
