@@ -28,47 +28,40 @@ const HAPROXY_END: &str = r#"(?:"|$)"#;
 /// The formats of this family.
 pub static SPECS: [TextSpec; 5] = [
     TextSpec {
-        name: "s3",
-        template: concat!(
-            r#"$owner $host [$time_local] $remote_addr $remote_user $request_id $operation "#,
-            r#"$key "$request" $status $error_code $bytes_sent $object_size $total_time "#,
-            r#"$turn_around_time "$http_referer" "$http_user_agent""#
-        ),
-        pieces: &[],
-        dates: DateFormat::Clf,
         adjust: Some(drop_bucket),
+        ..TextSpec::new(
+            "s3",
+            concat!(
+                r#"$owner $host [$time_local] $remote_addr $remote_user $request_id $operation "#,
+                r#"$key "$request" $status $error_code $bytes_sent $object_size $total_time "#,
+                r#"$turn_around_time "$http_referer" "$http_user_agent""#
+            ),
+        )
     },
     TextSpec {
-        name: "elb",
-        template: concat!(
-            r#"$elb_date $elb $ip_port $backend $request_processing_time "#,
-            r#"$generation_time_secs $response_processing_time $status $backend_status "#,
-            r#"$received_bytes $bytes_sent $elb_target "$http_user_agent" $cipher $tls"#
-        ),
         pieces: &[
             ("elb_date", ELB_DATE),
             ("elb_target", ELB_TARGET),
             ("ip_port", IP_PORT),
         ],
-        dates: DateFormat::IsoSeconds,
-        adjust: None,
+        dates: Some(&DateFormat::IsoSeconds),
+        ..TextSpec::new(
+            "elb",
+            concat!(
+                r#"$elb_date $elb $ip_port $backend $request_processing_time "#,
+                r#"$generation_time_secs $response_processing_time $status $backend_status "#,
+                r#"$received_bytes $bytes_sent $elb_target "$http_user_agent" $cipher $tls"#
+            ),
+        )
     },
-    TextSpec {
-        name: "ovh",
-        template: concat!(
+    TextSpec::new(
+        "ovh",
+        concat!(
             r#"$remote_addr $host $remote_user [$time_local] "$request_without_method" "#,
             r#"$status $bytes_sent "$http_referer" "$http_user_agent""#
         ),
-        pieces: &[],
-        dates: DateFormat::Clf,
-        adjust: None,
-    },
+    ),
     TextSpec {
-        name: "haproxy",
-        template: concat!(
-            r#"$syslog$ip_port $haproxy_date $haproxy_status $haproxy_length "#,
-            r#"$haproxy_state "$request$haproxy_end"#
-        ),
         pieces: &[
             ("syslog", SYSLOG),
             ("ip_port", IP_PORT),
@@ -78,20 +71,22 @@ pub static SPECS: [TextSpec; 5] = [
             ("haproxy_state", HAPROXY_STATE),
             ("haproxy_end", HAPROXY_END),
         ],
-        dates: DateFormat::Clf,
-        adjust: None,
+        ..TextSpec::new(
+            "haproxy",
+            concat!(
+                r#"$syslog$ip_port $haproxy_date $haproxy_status $haproxy_length "#,
+                r#"$haproxy_state "$request$haproxy_end"#
+            ),
+        )
     },
-    TextSpec {
-        name: "gandi",
+    TextSpec::new(
+        "gandi",
         // Times such as `2 s` are captured too, but are not numbers, so the hit has none.
-        template: concat!(
+        concat!(
             r#"$host $remote_addr $identity $remote_user [$time_local] ($generation_time_secs) "#,
             r#""$request" $status $bytes_sent "$http_referer" "$http_user_agent""#
         ),
-        pieces: &[],
-        dates: DateFormat::Clf,
-        adjust: None,
-    },
+    ),
 ];
 
 /// Drops the bucket from the path of a path-style request to S3: it is the host already.

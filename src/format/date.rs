@@ -385,6 +385,7 @@ const MINUTE: DatePart = number(Numeric::Minute, 1);
 const SECOND: DatePart = number(Numeric::Second, 1);
 const COLON: DatePart = DatePart::Literal(':');
 const SLASH: DatePart = DatePart::Literal('/');
+const COMMA: DatePart = DatePart::Literal(',');
 const HYPHEN: DatePart = DatePart::Literal('-');
 
 impl Strptime {
@@ -392,6 +393,23 @@ impl Strptime {
     pub(super) const CLF: Strptime = Strptime {
         parts: Cow::Borrowed(&[
             DAY, SLASH, MONTH_NAME, SLASH, YEAR, COLON, HOUR, COLON, MINUTE, COLON, SECOND,
+        ]),
+    };
+    /// `%m/%d/%Y, %H:%M:%S`
+    pub(super) const IIS: Strptime = Strptime {
+        parts: Cow::Borrowed(&[
+            MONTH,
+            SLASH,
+            DAY,
+            SLASH,
+            YEAR,
+            COMMA,
+            DatePart::Space,
+            HOUR,
+            COLON,
+            MINUTE,
+            COLON,
+            SECOND,
         ]),
     };
     /// `%Y-%m-%d`

@@ -9,16 +9,13 @@ use super::layout::split_request;
 use super::text::{TextFormat, TextSpec};
 use super::{Field, Fit, Format, Record};
 
-pub(super) static ORDINARY: TextSpec = TextSpec {
-    name: "icecast2",
-    template: concat!(
+pub(super) static ORDINARY: TextSpec = TextSpec::new(
+    "icecast2",
+    concat!(
         r#"$remote_addr $identity $remote_user [$time_local] "$request" $status "#,
         r#"$bytes_sent "$http_referer" "$http_user_agent" $session_time"#
     ),
-    pieces: &[],
-    dates: DateFormat::Clf,
-    adjust: None,
-};
+);
 
 /// The format `icecast2`. Lines that do not fit the ordinary format are tried as `CLF-ESC`.
 #[derive(Debug)]

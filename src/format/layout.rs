@@ -57,6 +57,8 @@ enum Part {
 struct Step {
     slot: Slot,
     shape: Shape,
+    /// The text before it ends with a blank, which is any white space.
+    is_after_blank: bool,
     after: Literal<Box<[u8]>>,
 }
 
@@ -212,6 +214,33 @@ impl Layout {
         Some(line.len() - rest.0.len())
     }
 
+    /// Whether a line has the text of the layout in its order. Returns `false` only for lines that
+    /// do not fit.
+    pub fn may_fit(&self, line: &[u8]) -> bool {
+        let begins_with_text = match self.parts.first() {
+            Some(Part::Text(text)) => text.split(' ').next().unwrap_or_default(),
+            _ => "",
+        };
+        if !line.starts_with(begins_with_text.as_bytes()) {
+            return false;
+        }
+        let mut rest = line;
+        let texts = self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text),
+            _ => None,
+        });
+        let mut words = texts
+            .flat_map(|text| text.split(' '))
+            .filter(|word| !word.is_empty());
+        words.all(|word| match after_text(rest, word.as_bytes()) {
+            Some(after) => {
+                rest = after;
+                true
+            }
+            None => false,
+        })
+    }
+
     /// The regular expression of a line, and what becomes of its groups: whether their values may
     /// have escapes.
     pub(super) fn regex(&self) -> (String, Vec<(Slot, bool)>) {
@@ -362,6 +391,7 @@ fn begins_with_address(tokens: &[Token]) -> bool {
 /// search would be needed to find the end of a value.
 fn steps(parts: &[Part]) -> Option<Vec<Step>> {
     let mut steps: Vec<Step> = Vec::new();
+    let mut is_after_blank = false;
     for part in parts {
         let (slot, shape) = match part {
             Part::Value(_, Shape::BareRequest | Shape::UntilBlank) | Part::Regex(_) => return None,
@@ -371,10 +401,15 @@ fn steps(parts: &[Part]) -> Option<Vec<Step>> {
                     steps.push(Step::of(Slot::Skip, Shape::Nothing));
                 }
                 steps.last_mut()?.after = Literal::owned(text);
+                is_after_blank = text.ends_with(' ');
                 continue;
             }
         };
-        steps.push(Step::of(slot, shape));
+        steps.push(Step {
+            is_after_blank,
+            ..Step::of(slot, shape)
+        });
+        is_after_blank = false;
     }
     Some(steps)
 }
@@ -384,6 +419,7 @@ impl Step {
         Self {
             slot,
             shape,
+            is_after_blank: false,
             after: Literal::owned(""),
         }
     }
@@ -611,6 +647,10 @@ impl<'a> Rest<'a> {
             Shape::Seconds if rest.starts_with(b"-") => 1,
             Shape::Seconds => digits(),
             shape => {
+                // More than a single blank.
+                if step.is_after_blank && rest.first().is_some_and(is_blank) {
+                    return None;
+                }
                 let value = self.advance(shape.other_length(rest)?)?;
                 layout.set(step.slot, value, shape.has_escapes(), arena, record);
                 return Some(());
@@ -744,6 +784,17 @@ fn word_length(text: &[u8]) -> Option<usize> {
 #[cold]
 fn last_word_length(text: &[u8]) -> Option<usize> {
     text.iter().all(|byte| *byte > b' ').then_some(text.len())
+}
+
+/// What follows a text of at least one byte. Faster than a searcher for a few bytes.
+fn after_text<'l>(mut line: &'l [u8], text: &[u8]) -> Option<&'l [u8]> {
+    loop {
+        line = &line[memchr(*text.first()?, line)?..];
+        match line.strip_prefix(text) {
+            None => line = &line[1..],
+            after => return after,
+        }
+    }
 }
 
 /// The length of several words with a comma after each or a colon between them.

@@ -3,7 +3,7 @@
 //! [`registry`] lists the formats, [`detect`] finds out which one a log has. A text format is a
 //! [`template`] in the language of Apache or nginx, built in or pasted by the user. It is compiled
 //! to a [`layout`], which reads lines ([`text`]); related formats read a log together ([`family`]).
-//! [`json`] formats are tables of keys. The [`w3c`] family takes its columns from the log.
+//! [`json`] formats are tables of keys, [`labelled`] ones of labels. The [`w3c`] family takes its columns from the log.
 
 pub(crate) mod address;
 pub mod cloud;
@@ -14,10 +14,12 @@ pub mod escapes;
 mod family;
 mod icecast;
 pub mod json;
+mod labelled;
 mod layout;
 pub mod ncsa;
 mod record;
 pub mod registry;
+mod servers;
 mod short;
 pub(crate) mod template;
 #[cfg(test)]
@@ -53,6 +55,12 @@ pub trait Format: Send + Sync {
 
     /// How to parse `date`, `time` and `timezone` of a record.
     fn dates(&self) -> &date::DateFormat;
+
+    /// The `--log-date-format` that reads the same dates. Returns `None` if no such format exists,
+    /// or if the user gave it.
+    fn date_pattern(&self) -> Option<&str> {
+        self.dates().pattern()
+    }
 
     /// The fields that a line of this format can have.
     fn fields(&self) -> &[Field];

@@ -1,39 +1,20 @@
 //! The NCSA family: the common log format and its extensions; see guide/formats.md, "Web server
 //! formats".
 
-use super::date::DateFormat;
 use super::text::TextSpec;
 
 /// The formats of this family.
 pub static SPECS: [TextSpec; 4] = [
-    TextSpec {
-        name: "common",
-        template: r#"%h %l %u %t "%r" %>s %b"#,
-        pieces: &[],
-        dates: DateFormat::Clf,
-        adjust: None,
-    },
-    TextSpec {
-        name: "common_vhost",
-        template: r#"%v %h %l %u %t "%r" %>s %b"#,
-        pieces: &[],
-        dates: DateFormat::Clf,
-        adjust: None,
-    },
-    TextSpec {
-        name: "ncsa_extended",
-        template: r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#,
-        pieces: &[],
-        dates: DateFormat::Clf,
-        adjust: None,
-    },
-    TextSpec {
-        name: "common_complete",
-        template: r#"%v %h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#,
-        pieces: &[],
-        dates: DateFormat::Clf,
-        adjust: None,
-    },
+    TextSpec::new("common", r#"%h %l %u %t "%r" %>s %b"#),
+    TextSpec::new("common_vhost", r#"%v %h %l %u %t "%r" %>s %b"#),
+    TextSpec::new(
+        "ncsa_extended",
+        r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#,
+    ),
+    TextSpec::new(
+        "common_complete",
+        r#"%v %h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#,
+    ),
 ];
 
 #[cfg(test)]

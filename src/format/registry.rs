@@ -1,12 +1,13 @@
 //! The list of formats.
 //!
-//! To add a format, add its entry to its family ([`ncsa`], [`cloud`], [`json`] or [`w3c`]), its log
+//! To add a format, add its entry to its family ([`ncsa`], [`cloud`],
+//! [`servers`], [`labelled`], [`json`] or [`w3c`]), its log
 //! in `fixtures/odd` and its row in guide/formats.md, "Built-in formats". The tests that loop over
 //! this list fail until all are there.
 
 use super::text::TextFormat;
 use super::w3c::{self, W3cOptions};
-use super::{Format, Wanted, cloud, icecast, json, ncsa};
+use super::{Format, Wanted, cloud, icecast, json, labelled, ncsa, servers};
 use crate::error::{Error, Result};
 
 /// The options that formats depend on.
@@ -47,6 +48,8 @@ pub fn without_header(wanted: &Wanted) -> Vec<Box<dyn Format>> {
     let mut formats: Vec<Box<dyn Format>> = ncsa::SPECS.iter().map(text).collect();
     formats.push(Box::new(icecast::Icecast::new()));
     formats.extend(cloud::SPECS.iter().map(text));
+    formats.extend(servers::SPECS.iter().map(text));
+    formats.extend(labelled::formats(wanted));
     formats.extend(json::formats(wanted));
     formats
 }
@@ -67,8 +70,12 @@ pub fn resolved(name: &str) -> &str {
 }
 
 /// Other names by which users know formats.
-const ALIASES: [(&str, &str); 5] = [
+const ALIASES: [(&str, &str); 9] = [
     ("combined", "ncsa_extended"),
+    ("jetty", "ncsa_extended"),
+    ("varnishncsa", "ncsa_extended"),
+    ("virtualmin", "ncsa_extended"),
+    ("tomcat", "common"),
     ("apache", "ncsa_extended"),
     ("nginx", "ncsa_extended"),
     ("vhost_combined", "common_complete"),
@@ -85,7 +92,9 @@ pub fn by_name(name: &str, options: &FormatOptions) -> Result<Box<dyn Format>> {
     if let Some(dialect) = w3c::dialects().iter().find(|dialect| dialect.name == name) {
         return Ok(Box::new(dialect.open(&options.w3c)?));
     }
-    let mut specs = ncsa::SPECS.iter().chain(&cloud::SPECS);
+    let mut specs = (ncsa::SPECS.iter())
+        .chain(&cloud::SPECS)
+        .chain(&servers::SPECS);
     if let Some(spec) = specs.find(|spec| spec.name == name) {
         return Ok(Box::new(TextFormat::new(spec)));
     }

@@ -20,6 +20,8 @@ pub(super) struct Template {
     pub escaping: Escaping,
     /// How its date is written. `None` if a regular expression captures it.
     pub dates: Option<DateFormat>,
+    /// The same for `strptime`, if the server does it in that way.
+    pub date_pattern: Option<String>,
 }
 
 /// A part of a template.
@@ -218,6 +220,8 @@ impl Template {
     ) -> std::result::Result<(Self, bool), Fault> {
         join(&mut tokens);
         let dates = resolve_dates(&mut tokens)?;
+        let (dates, date_pattern) = dates.unzip();
+        let date_pattern = date_pattern.flatten();
         resolve_fields(&mut tokens);
         let tokens = separated(tokens)?;
         let has_date = dates.is_some();
@@ -225,6 +229,7 @@ impl Template {
             tokens,
             escaping,
             dates,
+            date_pattern,
         };
         Ok((template, has_date))
     }
@@ -418,7 +423,9 @@ fn written(format: String) -> Written {
 }
 
 /// Leaves one date, perhaps with a clock or an offset of its own, and returns how to read it.
-fn resolve_dates(tokens: &mut [Token]) -> std::result::Result<Option<DateFormat>, Fault> {
+fn resolve_dates(
+    tokens: &mut [Token],
+) -> std::result::Result<Option<(DateFormat, Option<String>)>, Fault> {
     let mut dates: Vec<&mut Variable> = Vec::new();
     for token in tokens {
         if let Token::Value(variable) = token {
@@ -470,16 +477,16 @@ fn resolve_dates(tokens: &mut [Token]) -> std::result::Result<Option<DateFormat>
             other.drop_meaning();
         }
     }
-    let dates = match (&dates[day].meaning, pattern) {
+    let dates = match (&dates[day].meaning, &pattern) {
         (Meaning::Date(Written::Iso(_)), _) => DateFormat::Json,
         (_, None) => DateFormat::Clf,
         (_, Some(pattern)) if pattern == "%d/%b/%Y:%H:%M:%S" => DateFormat::Clf,
         (_, Some(pattern)) => {
-            let dates = Strptime::of_server(&pattern);
+            let dates = Strptime::of_server(pattern);
             DateFormat::Strptime(dates.map_err(|(_, why)| Fault::new(place, why))?)
         }
     };
-    Ok(Some(dates))
+    Ok(Some((dates, pattern)))
 }
 
 /// Leaves one variable for each field: the best, and of several the first.

@@ -23,9 +23,32 @@ pub struct TextSpec {
     pub template: &'static str,
     /// The variables in the template that are regular expressions, in Python's syntax.
     pub pieces: &'static [(&'static str, &'static str)],
-    pub dates: DateFormat,
+    /// How dates are written, if the template does not say it.
+    pub dates: Option<&'static DateFormat>,
+    /// The `--log-date-format` that reads such dates, if nothing else says it.
+    pub date_pattern: Option<&'static str>,
     /// Corrects a record where a template cannot say what a value means.
     pub adjust: Option<Adjust>,
+    /// Whether a line can have this format. Spares other lines the regular expression.
+    pub begins: Option<fn(&[u8]) -> bool>,
+    /// See [`Format::recognizes`].
+    pub recognizes: Option<fn(&Record) -> bool>,
+}
+
+impl TextSpec {
+    /// A format that its template describes.
+    pub const fn new(name: &'static str, template: &'static str) -> Self {
+        Self {
+            name,
+            template,
+            pieces: &[],
+            dates: None,
+            date_pattern: None,
+            adjust: None,
+            begins: None,
+            recognizes: None,
+        }
+    }
 }
 
 /// Takes the line and what was read of it.
@@ -35,40 +58,50 @@ pub type Adjust = for<'a> fn(&'a [u8], &mut Record<'a>);
 #[derive(Clone, Debug)]
 pub struct TextFormat {
     name: &'static str,
-    dates: DateFormat,
     adjust: Option<Adjust>,
+    begins: Option<fn(&[u8]) -> bool>,
+    recognizes: Option<fn(&Record) -> bool>,
     compiled: Arc<CompiledTemplate>,
 }
 
 #[derive(Debug)]
 struct CompiledTemplate {
     layout: Layout,
+    dates: DateFormat,
+    date_pattern: Option<String>,
     /// Compiled when a line first needs it. Most runs use one format, and most of its lines are
     /// scanned.
     matcher: OnceLock<CompiledRegex>,
 }
 
-/// By template. Each log gets formats of its own, and compiling them takes longer than reading a
-/// small log.
-static COMPILED: sync::Mutex<BTreeMap<&str, Arc<CompiledTemplate>>> =
+/// By the address of the format's [`TextSpec`]. Each log gets formats of its own, and compiling them
+/// takes longer than reading a small log.
+static COMPILED: sync::Mutex<BTreeMap<usize, Arc<CompiledTemplate>>> =
     sync::Mutex::new(BTreeMap::new());
 
 impl CompiledTemplate {
-    fn new(layout: Layout) -> Arc<Self> {
+    fn new(template: Template, wanted: &Wanted) -> Arc<Self> {
         Arc::new(Self {
-            layout,
+            layout: Layout::new(&template, wanted),
+            dates: template.dates.unwrap_or(DateFormat::Clf),
+            date_pattern: template.date_pattern,
             matcher: OnceLock::new(),
         })
     }
 
     fn built_in(spec: &TextSpec) -> Arc<Self> {
-        let template = Template::built_in(spec.template, spec.pieces);
-        Self::new(Layout::new(&template, &Wanted::default()))
+        let mut template = Template::built_in(spec.template, spec.pieces);
+        template.dates = spec.dates.cloned().or(template.dates);
+        template.date_pattern = spec
+            .date_pattern
+            .map(str::to_owned)
+            .or(template.date_pattern);
+        Self::new(template, &Wanted::default())
     }
 
-    fn shared(spec: &TextSpec) -> Arc<Self> {
+    fn shared(spec: &'static TextSpec) -> Arc<Self> {
         let mut compiled = COMPILED.lock();
-        let template = compiled.entry(spec.template);
+        let template = compiled.entry(std::ptr::from_ref(spec).addr());
         Arc::clone(template.or_insert_with(|| Self::built_in(spec)))
     }
 
@@ -95,8 +128,9 @@ impl TextFormat {
     fn of(spec: &TextSpec, compiled: Arc<CompiledTemplate>) -> TextFormat {
         TextFormat {
             name: spec.name,
-            dates: spec.dates.clone(),
             adjust: spec.adjust,
+            begins: spec.begins,
+            recognizes: spec.recognizes,
             compiled,
         }
     }
@@ -107,14 +141,14 @@ impl TextFormat {
     ///
     /// Returns a usage error if the text cannot be read, or lacks what every hit needs.
     pub fn pasted(typed: &str, wanted: &Wanted) -> Result<TextFormat> {
-        let mut template = Template::pasted(typed)?;
-        let dates = template.dates.take();
-        let layout = Layout::new(&template, wanted);
+        let compiled = CompiledTemplate::new(Template::pasted(typed)?, wanted);
+        let has_forwarded = compiled.layout.begins_with_forwarded();
         Ok(TextFormat {
             name: "custom",
-            dates: dates.unwrap_or(DateFormat::Clf),
-            adjust: layout.begins_with_forwarded().then_some(prefer_forwarded),
-            compiled: CompiledTemplate::new(layout),
+            adjust: has_forwarded.then_some(prefer_forwarded),
+            begins: None,
+            recognizes: None,
+            compiled,
         })
     }
 
@@ -215,9 +249,14 @@ impl Format for TextFormat {
     }
 
     fn parse<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Fit {
+        if self.begins.is_some_and(|begins| !begins(line)) {
+            return Fit::Misfit;
+        }
         let length = self.compiled.layout.scan(line, arena, record).or_else(|| {
             *record = Record::default();
-            self.search(line, arena, record)
+            // Cheaper than a search, and most lines of other formats end here.
+            let may_fit = self.compiled.layout.may_fit(line);
+            may_fit.then(|| self.search(line, arena, record)).flatten()
         });
         match length {
             Some(length) if !self.begins_with_host(line, record) => {
@@ -232,7 +271,12 @@ impl Format for TextFormat {
     }
 
     fn dates(&self) -> &DateFormat {
-        &self.dates
+        &self.compiled.dates
+    }
+
+    fn date_pattern(&self) -> Option<&str> {
+        let own = self.compiled.date_pattern.as_deref();
+        own.or_else(|| self.dates().pattern())
     }
 
     fn fields(&self) -> &[Field] {
@@ -245,12 +289,16 @@ impl Format for TextFormat {
 
     /// The zone may be part of the date.
     fn has(&self, field: Field) -> bool {
-        let in_date = match &self.dates {
+        let in_date = match self.dates() {
             DateFormat::Json => true,
             DateFormat::Strptime(format) => format.has_zone(),
             _ => false,
         };
         (in_date && field == Field::Timezone) || self.fields().contains(&field)
+    }
+
+    fn recognizes(&self, _line: &[u8], record: &Record) -> bool {
+        self.recognizes.is_none_or(|recognizes| recognizes(record))
     }
 
     fn regex(&self) -> Option<String> {
@@ -263,13 +311,7 @@ mod tests {
     use super::*;
     use crate::format::testing::values;
 
-    static TEST_SPEC: TextSpec = TextSpec {
-        name: "test",
-        template: "%h %l %>s",
-        pieces: &[],
-        dates: DateFormat::Clf,
-        adjust: None,
-    };
+    static TEST_SPEC: TextSpec = TextSpec::new("test", "%h %l %>s");
 
     #[test]
     fn the_regex_reads_what_the_scanner_does_not() {

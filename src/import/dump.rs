@@ -124,13 +124,18 @@ pub(crate) fn described(format: &dyn Format, selector: &FormatSelector) -> Strin
     let name = format.name();
     match (
         format.regex(),
-        selector.date_format().or(format.dates().pattern()),
+        selector.date_format().or(format.date_pattern()),
     ) {
         (Some(regex), Some(dates)) => {
             format!("format: {name}\nregex: {regex}\ndate format: {dates}\n")
         }
         (Some(regex), None) => format!("format: {name}\nregex: {regex}\n"),
-        (None, _) if format.ready() => format!("format: {name}\nregex: none, its lines are JSON\n"),
+        (None, _) if format.is_json() => {
+            format!("format: {name}\nregex: none, its lines are JSON\n")
+        }
+        (None, _) if format.ready() => {
+            format!("format: {name}\nregex: none, its values may come in any order\n")
+        }
         (None, _) => format!("format: {name}\nregex: none before a '#Fields: ...' line\n"),
     }
 }

@@ -606,7 +606,18 @@ fn any_text_is_read_or_refused_and_the_scanner_agrees_with_the_regex() {
         failure_persistence: None,
         ..Config::default()
     });
-    let lines = prop::collection::vec(mutated_lines(&LINES), 6);
+    // More white space than usual.
+    let lines = (mutated_lines(&LINES), any::<prop::sample::Index>()).prop_map(|(mut line, at)| {
+        let blanks: Vec<usize> = memchr::memchr_iter(b' ', &line).collect();
+        if let (Some(at), false) = (
+            blanks.get(at.index(blanks.len().max(1))),
+            line.len() % 3 == 0,
+        ) {
+            line.insert(at + 1, if line.len() % 2 == 0 { b'\t' } else { b' ' });
+        }
+        line
+    });
+    let lines = prop::collection::vec(lines, 6);
     let wanted = Wanted(vec!["x".to_owned()]);
     // Most texts lack what every hit needs.
     let base = prop_oneof![
