@@ -65,28 +65,29 @@ impl<'a> OldestFirst<'a> {
     /// The first date in a file, in seconds since 1970.
     fn first_date(&mut self, path: &Path) -> Option<i64> {
         let head = Head::read(path, self.encoding).ok()?;
+        let head = self.selector.unwrap_head(head.lines().collect());
         let mut known = self.formats.iter_mut();
         let date = known.find_map(|format| first_date(format.as_mut(), &head, &mut self.arena));
         if date.is_some() || self.selector.is_named() || self.detections >= MAX_DETECTIONS {
             return date;
         }
-        head.lines().next()?;
+        head.first()?;
         self.detections += 1;
-        let mut format = self.selector.detect_in(head.lines())?;
+        let mut format = self.selector.detect_in(&head)?;
         let date = first_date(format.as_mut(), &head, &mut self.arena)?;
         self.formats.push(format);
         Some(date)
     }
 }
 
-fn first_date(format: &mut dyn Format, head: &Head, arena: &mut Bump) -> Option<i64> {
-    head.lines().find_map(|line| {
+fn first_date(format: &mut dyn Format, head: &[Vec<u8>], arena: &mut Bump) -> Option<i64> {
+    head.iter().find_map(|line| {
         if line.starts_with(b"#") {
             // Without columns, no line fits.
-            let _ = format.header(&line);
+            let _ = format.header(line);
         }
         let mut record = Record::default();
-        let is_record = format.parse(&line, arena, &mut record) == Fit::Record;
+        let is_record = format.parse(line, arena, &mut record) == Fit::Record;
         let moment = is_record.then(|| format.dates().read(&record)).flatten();
         arena.reset();
         moment.map(|moment| moment.local - i64::from(moment.offset.unwrap_or(0)))

@@ -17,10 +17,12 @@ use super::archive::Archive;
 use super::decompress::{Compression, Decompressor};
 use super::discover::Source;
 use super::encoding::{Encoding, LineEnd};
+use super::envelope::LogEnvelope;
 use super::reader::{
     BLOCK_BYTES, Block, Keeper, MIN_BLOCK_BYTES, Message, OpenedSource, Reader, SharedSource,
     SourceFile, TeeState,
 };
+use super::unwrap::{Front, Unwrapper};
 use crate::error::Error;
 
 /// How to read a log.
@@ -54,7 +56,7 @@ impl Default for LineOptions {
 }
 
 /// One line of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Line<'a> {
     /// The text in UTF-8, without its line end (`\n`, `\r\n` or `\r`) and without the NUL bytes
     /// before it. Bytes that are invalid in the encoding of the log are unchanged.
@@ -65,12 +67,25 @@ pub struct Line<'a> {
     pub number: u64,
     /// Position of the line, in decompressed bytes: the end of the one before.
     pub start: u64,
-    /// Position of the next line, in decompressed bytes.
+    /// Position of the next line, in decompressed bytes. If the line was joined of several lines of
+    /// the log, `number`, `start` and `end` are those of the first.
     pub end: u64,
     /// Whether the line ends with a line break.
     pub terminated: bool,
     /// Whether the line is longer than [`LineOptions::max_line`], so that `bytes` is truncated.
     pub too_long: bool,
+    /// The other lines of the log that it was joined of.
+    pub more: &'a [LinePart],
+}
+
+/// Lines of the log that continue a line in an envelope. Lines of another stream may come between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinePart {
+    /// In decompressed bytes.
+    pub start: u64,
+    pub end: u64,
+    /// The number of lines.
+    pub lines: u64,
 }
 
 /// The result of [`Lines::next`].
@@ -124,6 +139,10 @@ pub struct Lines {
     /// An error to return again.
     failure: Option<InputError>,
     watcher: Option<Watcher>,
+    /// Lines that were read ahead, and the envelope around lines. Absent for most logs.
+    front: Option<Box<Front>>,
+    /// The encoding of [`Line::raw`].
+    raw_encoding: Encoding,
 }
 
 /// Copies a pipe before its lines are returned.
@@ -155,6 +174,22 @@ enum RawText {
     Swapped(Vec<u8>),
     /// Decoded: the log has another encoding than the options say.
     Decoded,
+}
+
+/// The result of [`Lines::look_ahead`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookAhead {
+    /// Enough lines are read, or the log has no more.
+    Done,
+    /// No more lines yet.
+    Pause,
+}
+
+/// What [`Lines::front`] has after it was filled.
+enum FrontEvent {
+    Line,
+    Pause,
+    End,
 }
 
 enum Refill {
@@ -309,6 +344,8 @@ impl Lines {
             at_end: false,
             failure: None,
             watcher: None,
+            front: None,
+            raw_encoding: options.encoding.clone(),
             options,
         }
     }
@@ -335,14 +372,54 @@ impl Lines {
         self.failure = Some(failure);
     }
 
-    /// Position of the next line, in decompressed bytes.
+    /// Position of the next line, in decompressed bytes. All lines before it were returned.
     pub fn position(&self) -> u64 {
-        self.position
+        let first = self.front.as_ref().and_then(|front| front.first());
+        first.map_or(self.position, |(position, _)| position)
     }
 
     /// Number of the next line.
     pub fn number(&self) -> u64 {
-        self.number
+        let first = self.front.as_ref().and_then(|front| front.first());
+        first.map_or(self.number, |(_, number)| number)
+    }
+
+    /// Reads the first lines without returning them, for [`Lines::ahead`]. Errors are returned with
+    /// the lines.
+    pub fn look_ahead(&mut self, wait: Duration) -> LookAhead {
+        let mut front = self.front.take().unwrap_or_default();
+        let result = loop {
+            if front.has_enough() {
+                break LookAhead::Done;
+            }
+            match self.next_raw(wait) {
+                Ok(LineEvent::Line(line)) => front.push(&line),
+                Ok(LineEvent::Pause) => break LookAhead::Pause,
+                Ok(LineEvent::End) => break LookAhead::Done,
+                Err(error) => {
+                    self.put_back(error);
+                    break LookAhead::Done;
+                }
+            }
+        };
+        self.front = Some(front);
+        result
+    }
+
+    /// The lines that were read ahead, in their envelope.
+    pub fn ahead(&self) -> impl Iterator<Item = Line<'_>> {
+        self.front.iter().flat_map(|front| front.ahead())
+    }
+
+    /// Removes this envelope from all lines that follow. Lines without it stay.
+    pub fn set_envelope(&mut self, envelope: LogEnvelope) {
+        let unwrapper = Unwrapper::new(envelope, &self.raw_encoding, self.options.max_line);
+        self.front.get_or_insert_default().set_unwrapper(unwrapper);
+    }
+
+    /// The envelope that is removed from all lines.
+    pub fn envelope(&self) -> Option<LogEnvelope> {
+        self.front.as_ref()?.envelope()
     }
 
     /// Bytes read so far, compressed as on disk.
@@ -360,6 +437,54 @@ impl Lines {
     /// incomplete line is lost then, and [`LineEvent::End`] follows.
     #[inline]
     pub fn next(&mut self, wait: Duration) -> Result<LineEvent<'_>, InputError> {
+        match self.front.is_none() {
+            true => self.next_raw(wait),
+            false => self.next_of_front(wait),
+        }
+    }
+
+    /// The next line from `front`, which gets its lines from the log.
+    fn next_of_front(&mut self, wait: Duration) -> Result<LineEvent<'_>, InputError> {
+        let Some(mut front) = self.front.take_if(|front| !front.is_empty()) else {
+            self.front = None;
+            return self.next_raw(wait);
+        };
+        let event = self.fill_front(&mut front, wait);
+        let front = self.front.insert(front);
+        Ok(match event? {
+            FrontEvent::Line => front.line().map_or(LineEvent::Pause, LineEvent::Line),
+            FrontEvent::Pause => LineEvent::Pause,
+            FrontEvent::End => LineEvent::End,
+        })
+    }
+
+    fn fill_front(&mut self, front: &mut Front, wait: Duration) -> Result<FrontEvent, InputError> {
+        let mut deadline = None;
+        // As for a half line at the end, the rest of a line may still come.
+        let returns_unfinished = self.options.incomplete_last || self.has_tee;
+        loop {
+            let is_complete = match front.take_ahead() {
+                Some(is_complete) => is_complete,
+                None => match self.next_raw(wait)? {
+                    LineEvent::Line(line) => front.feed(&line),
+                    LineEvent::Pause => return Ok(FrontEvent::Pause),
+                    LineEvent::End if returns_unfinished && front.take_unfinished() => true,
+                    LineEvent::End => return Ok(FrontEvent::End),
+                },
+            };
+            if is_complete {
+                return Ok(FrontEvent::Line);
+            }
+            // A line may have any number of parts.
+            let now = Instant::now();
+            if *deadline.get_or_insert(now + wait.min(MAX_WAIT)) <= now {
+                return Ok(FrontEvent::Pause);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn next_raw(&mut self, wait: Duration) -> Result<LineEvent<'_>, InputError> {
         let mut deadline = None;
         loop {
             if self.block.bytes().get(self.taken) == Some(&0) {
@@ -563,6 +688,7 @@ impl Lines {
             end,
             terminated,
             too_long,
+            more: &[],
         }
     }
 
