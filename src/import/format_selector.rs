@@ -7,15 +7,16 @@ use bumpalo::Bump;
 
 use super::POLL_INTERVAL;
 use crate::error::{Error, Result};
+use crate::format::address::looks_like_address;
 use crate::format::custom::Custom;
 use crate::format::date::Strptime;
 use crate::format::detect::Detector;
 use crate::format::registry::{self, FormatOptions};
-use crate::format::{Fit, Format, Record};
+use crate::format::{Field, Fit, Format, Record};
 use crate::input::buffered::BufferedLine;
 use crate::input::envelope::{EnvelopeChoice, LogEnvelope};
-use crate::input::lines::{Line, LineEvent, Lines, LookAhead};
-use crate::input::unwrap::{MAX_LINES_AHEAD, unwrap_all};
+use crate::input::lines::{Line, LineEvent, Lines, LookAhead, MAX_LINES_AHEAD};
+use crate::input::unwrap::unwrap_all;
 use crate::report::Console;
 use crate::shutdown::Shutdown;
 
@@ -133,25 +134,23 @@ impl FormatSelector {
         };
         let enveloped = lines.iter().filter(|line| envelope.is_around(line));
         let enveloped: Vec<&[u8]> = enveloped.copied().collect();
+        let unwrapped = unwrap_all(envelope, &enveloped);
+        let unwrapped: Vec<&[u8]> = unwrapped.iter().map(Vec::as_slice).collect();
         let is_read_as_is = match &self.custom {
-            Some(format) => fits_any(format, &enveloped),
-            None => {
-                let unwrapped = unwrap_all(envelope, &enveloped);
-                let unwrapped: Vec<&[u8]> = unwrapped.iter().map(Vec::as_slice).collect();
-                !self.may_be_log(&unwrapped)? && self.may_be_log(&enveloped)?
-            }
+            Some(format) => best_fit(format, &enveloped) >= best_fit(format, &unwrapped).max(1),
+            None => self.fits(&unwrapped)? < self.fits(&enveloped)?,
         };
         Ok((!is_read_as_is).then_some(envelope))
     }
 
-    /// Whether these lines have the format that the user names, or any that can be detected.
-    fn may_be_log(&self, lines: &[&[u8]]) -> Result<bool> {
+    /// How well the format that the user names fits these lines, or any that can be detected.
+    fn fits(&self, lines: &[&[u8]]) -> Result<u8> {
         match self.given()? {
-            Some(format) => Ok(fits_any(format.as_ref(), lines)),
+            Some(format) => Ok(best_fit(format.as_ref(), lines)),
             None => {
                 let mut detector = Detector::new(&self.options)?;
                 lines.iter().any(|line| detector.look(line));
-                Ok(detector.decide().is_some())
+                Ok(u8::from(detector.decide().is_some()))
             }
         }
     }
@@ -303,12 +302,23 @@ impl FormatSelector {
     }
 }
 
-fn fits_any(format: &dyn Format, lines: &[&[u8]]) -> bool {
-    let arena = Bump::new();
-    let fits = |line: &&[u8]| format.parse(line, &arena, &mut Record::default()) == Fit::Record;
-    let fits_any = lines.iter().any(fits);
+/// How well a format fits the one of these lines that it fits best: 0 if it does not, or reads no
+/// date, 2 if it also reads an address.
+fn best_fit(format: &dyn Format, lines: &[&[u8]]) -> u8 {
+    let mut arena = Bump::new();
+    let fits = lines.iter().map(|line| {
+        arena.reset();
+        let mut record = Record::default();
+        let is_record = format.parse(line, &arena, &mut record) == Fit::Record;
+        if !is_record || format.dates().read(&record).is_none() {
+            return 0;
+        }
+        let address = record.get(Field::Ip).unwrap_or_default();
+        1 + u8::from(looks_like_address(address))
+    });
+    let best = fits.max().unwrap_or(0);
     format.gave_up();
-    fits_any
+    best
 }
 
 /// Whether a line can show the envelope of a log. `journalctl` begins with a note.

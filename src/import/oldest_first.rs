@@ -144,6 +144,27 @@ mod tests {
     }
 
     #[test]
+    fn the_date_in_the_envelope_does_not_count() {
+        let wrap = |days: &str| {
+            let [line, rest] = [0, 30].map(|from| {
+                let line = NCSA.replace("DAY", days);
+                line[from..].to_owned()
+            });
+            let date = "2024-05-14T06:25:24Z stderr";
+            format!("{date} P {}\n{date} F {rest}", &line[..30])
+        };
+        let files = [
+            ("log", &wrap("14") as &str),
+            ("log.1", &wrap("12")),
+            ("log.2", &wrap("13")),
+        ];
+        let want = ["log.1", "log.2", "log"];
+        assert_eq!(sorted(FormatChoice::Detect, &files), want);
+        let named = FormatChoice::Named("ncsa_extended".to_owned());
+        assert_eq!(sorted(named, &files), want);
+    }
+
+    #[test]
     fn without_a_date_the_modification_time_decides_and_then_the_name() {
         let files = [("a", "junk\n"), ("b", ""), ("c", "\0\0")];
         assert_eq!(sorted(FormatChoice::Detect, &files), ["c", "b", "a"]);

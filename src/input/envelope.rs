@@ -13,7 +13,7 @@ pub enum LogEnvelope {
     Cri,
     /// RFC 3164 and RFC 5424, with and without priority, and the short output of `journalctl`.
     Syslog,
-    /// `docker compose logs`: `SERVICE-1  | LINE`.
+    /// `docker compose logs` and `docker service logs`: `SERVICE-1  | LINE`.
     Compose,
 }
 
@@ -430,11 +430,12 @@ fn skip_structured_data(text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-// docker compose logs: the name of a container, padded, and a bar. Both may be colored.
+// docker compose logs, docker service logs: the name of a container, padded, and a bar. Both may be
+// colored.
 
 fn read_compose(line: &[u8]) -> Option<&[u8]> {
     let rest = skip_color(line);
-    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(byte);
     let length = rest.iter().take_while(|byte| is_part(byte)).count();
     let (name, rest) = rest.split_at(length);
     // Addresses and numbers are fields of a log.

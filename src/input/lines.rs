@@ -1,5 +1,7 @@
 //! Splits a log into lines, each with its number and position.
 
+mod front;
+
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::mem;
@@ -12,17 +14,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 use rustix::fs::OFlags;
 
+use self::front::Front;
+pub use self::front::{LookAhead, MAX_LINES_AHEAD};
 use super::InputError;
 use super::archive::Archive;
 use super::decompress::{Compression, Decompressor};
 use super::discover::Source;
 use super::encoding::{Encoding, LineEnd};
-use super::envelope::LogEnvelope;
 use super::reader::{
     BLOCK_BYTES, Block, Keeper, MIN_BLOCK_BYTES, Message, OpenedSource, Reader, SharedSource,
     SourceFile, TeeState,
 };
-use super::unwrap::{Front, Unwrapper};
 use crate::error::Error;
 
 /// How to read a log.
@@ -174,22 +176,6 @@ enum RawText {
     Swapped(Vec<u8>),
     /// Decoded: the log has another encoding than the options say.
     Decoded,
-}
-
-/// The result of [`Lines::look_ahead`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LookAhead {
-    /// Enough lines are read, or the log has no more.
-    Done,
-    /// No more lines yet.
-    Pause,
-}
-
-/// What [`Lines::front`] has after it was filled.
-enum FrontEvent {
-    Line,
-    Pause,
-    End,
 }
 
 enum Refill {
@@ -384,44 +370,6 @@ impl Lines {
         first.map_or(self.number, |(_, number)| number)
     }
 
-    /// Reads the first lines without returning them, for [`Lines::ahead`]. Errors are returned with
-    /// the lines.
-    pub fn look_ahead(&mut self, wait: Duration) -> LookAhead {
-        let mut front = self.front.take().unwrap_or_default();
-        let result = loop {
-            if front.has_enough() {
-                break LookAhead::Done;
-            }
-            match self.next_raw(wait) {
-                Ok(LineEvent::Line(line)) => front.push(&line),
-                Ok(LineEvent::Pause) => break LookAhead::Pause,
-                Ok(LineEvent::End) => break LookAhead::Done,
-                Err(error) => {
-                    self.put_back(error);
-                    break LookAhead::Done;
-                }
-            }
-        };
-        self.front = Some(front);
-        result
-    }
-
-    /// The lines that were read ahead, in their envelope.
-    pub fn ahead(&self) -> impl Iterator<Item = Line<'_>> {
-        self.front.iter().flat_map(|front| front.ahead())
-    }
-
-    /// Removes this envelope from all lines that follow. Lines without it stay.
-    pub fn set_envelope(&mut self, envelope: LogEnvelope) {
-        let unwrapper = Unwrapper::new(envelope, &self.raw_encoding, self.options.max_line);
-        self.front.get_or_insert_default().set_unwrapper(unwrapper);
-    }
-
-    /// The envelope that is removed from all lines.
-    pub fn envelope(&self) -> Option<LogEnvelope> {
-        self.front.as_ref()?.envelope()
-    }
-
     /// Bytes read so far, compressed as on disk.
     pub fn bytes_read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
@@ -440,46 +388,6 @@ impl Lines {
         match self.front.is_none() {
             true => self.next_raw(wait),
             false => self.next_of_front(wait),
-        }
-    }
-
-    /// The next line from `front`, which gets its lines from the log.
-    fn next_of_front(&mut self, wait: Duration) -> Result<LineEvent<'_>, InputError> {
-        let Some(mut front) = self.front.take_if(|front| !front.is_empty()) else {
-            self.front = None;
-            return self.next_raw(wait);
-        };
-        let event = self.fill_front(&mut front, wait);
-        let front = self.front.insert(front);
-        Ok(match event? {
-            FrontEvent::Line => front.line().map_or(LineEvent::Pause, LineEvent::Line),
-            FrontEvent::Pause => LineEvent::Pause,
-            FrontEvent::End => LineEvent::End,
-        })
-    }
-
-    fn fill_front(&mut self, front: &mut Front, wait: Duration) -> Result<FrontEvent, InputError> {
-        let mut deadline = None;
-        // As for a half line at the end, the rest of a line may still come.
-        let returns_unfinished = self.options.incomplete_last || self.has_tee;
-        loop {
-            let is_complete = match front.take_ahead() {
-                Some(is_complete) => is_complete,
-                None => match self.next_raw(wait)? {
-                    LineEvent::Line(line) => front.feed(&line),
-                    LineEvent::Pause => return Ok(FrontEvent::Pause),
-                    LineEvent::End if returns_unfinished && front.take_unfinished() => true,
-                    LineEvent::End => return Ok(FrontEvent::End),
-                },
-            };
-            if is_complete {
-                return Ok(FrontEvent::Line);
-            }
-            // A line may have any number of parts.
-            let now = Instant::now();
-            if *deadline.get_or_insert(now + wait.min(MAX_WAIT)) <= now {
-                return Ok(FrontEvent::Pause);
-            }
         }
     }
 

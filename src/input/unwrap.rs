@@ -1,109 +1,14 @@
 //! Takes lines out of their envelope, and joins lines that come in parts.
 
-use std::collections::VecDeque;
 use std::mem;
 
-use super::buffered::BufferedLine;
 use super::encoding::Encoding;
 use super::envelope::{LogEnvelope, without_carriage_return};
 use super::lines::{Line, LinePart};
 
-/// Lines to look at for their envelope.
-pub const MAX_LINES_AHEAD: usize = 32;
-const MAX_BYTES_AHEAD: usize = 1 << 20;
-
 /// Ranges of parts that are kept of a line. Only parts with other lines between them need a range
 /// each.
 const MAX_PARTS: usize = 1000;
-
-/// What is between the lines of a log and their reader: lines that were read ahead, and the
-/// envelope that is removed.
-#[derive(Default)]
-pub(super) struct Front {
-    ahead: VecDeque<BufferedLine>,
-    bytes_ahead: usize,
-    unwrapper: Option<Unwrapper>,
-    /// The last line from `ahead`, if no envelope is removed.
-    served: Option<BufferedLine>,
-}
-
-impl Front {
-    pub fn is_empty(&self) -> bool {
-        self.ahead.is_empty() && self.unwrapper.is_none()
-    }
-
-    /// Whether enough lines are read to see their envelope.
-    pub fn has_enough(&self) -> bool {
-        self.ahead.len() >= MAX_LINES_AHEAD || self.bytes_ahead >= MAX_BYTES_AHEAD
-    }
-
-    pub fn push(&mut self, line: &Line) {
-        let line = BufferedLine::new(line);
-        self.bytes_ahead += line.size();
-        self.ahead.push_back(line);
-    }
-
-    pub fn ahead(&self) -> impl Iterator<Item = Line<'_>> {
-        self.ahead.iter().map(BufferedLine::line)
-    }
-
-    pub fn envelope(&self) -> Option<LogEnvelope> {
-        self.unwrapper.as_ref().map(|unwrapper| unwrapper.envelope)
-    }
-
-    pub fn set_unwrapper(&mut self, unwrapper: Unwrapper) {
-        self.unwrapper = Some(unwrapper);
-    }
-
-    /// Takes the next line that was read ahead. Returns whether [`Front::line`] is complete now, or
-    /// `None` without such a line.
-    pub fn take_ahead(&mut self) -> Option<bool> {
-        let line = self.ahead.pop_front()?;
-        let is_complete = match &mut self.unwrapper {
-            Some(unwrapper) => unwrapper.feed(&line.line()),
-            None => {
-                self.served = Some(line);
-                true
-            }
-        };
-        Some(is_complete)
-    }
-
-    /// Takes a line of the log. Returns whether [`Front::line`] is complete now.
-    pub fn feed(&mut self, line: &Line) -> bool {
-        match &mut self.unwrapper {
-            Some(unwrapper) => unwrapper.feed(line),
-            None => {
-                self.served = Some(BufferedLine::new(line));
-                true
-            }
-        }
-    }
-
-    /// Completes a line whose end is missing. Returns false without such a line.
-    pub fn take_unfinished(&mut self) -> bool {
-        let unwrapper = self.unwrapper.as_mut();
-        unwrapper.is_some_and(Unwrapper::take_unfinished)
-    }
-
-    /// The line that is complete.
-    pub fn line(&self) -> Option<Line<'_>> {
-        match &self.unwrapper {
-            Some(unwrapper) => Some(unwrapper.line.line()),
-            None => self.served.as_ref().map(BufferedLine::line),
-        }
-    }
-
-    /// The position and the number of the first line that is here and was not returned.
-    pub fn first(&self) -> Option<(u64, u64)> {
-        let unwrapper = self.unwrapper.as_ref();
-        let unfinished = unwrapper.and_then(Unwrapper::first_unfinished);
-        unfinished.or_else(|| {
-            let next = self.ahead.front()?.line();
-            Some((next.start, next.number))
-        })
-    }
-}
 
 /// Removes an envelope from lines.
 pub(super) struct Unwrapper {
@@ -144,7 +49,7 @@ impl Unwrapper {
 
     /// Takes a line of the log out of its envelope, or as it is if it has none. Returns whether
     /// `line` is complete.
-    fn feed(&mut self, line: &Line) -> bool {
+    pub fn feed(&mut self, line: &Line) -> bool {
         let unwrapped = &mut self.line;
         unwrapped.begin(line);
         let Some(piece) = self.envelope.open(line.bytes, &mut unwrapped.text) else {
@@ -196,14 +101,25 @@ impl Unwrapper {
         true
     }
 
-    fn take_unfinished(&mut self) -> bool {
+    /// Completes a line whose end is missing. Returns false without such a line.
+    pub fn take_unfinished(&mut self) -> bool {
         let starts = self.unfinished.iter().enumerate();
         let starts = starts.filter_map(|(stream, line)| Some((line.as_ref()?.start, stream)));
         let first = starts.min();
         first.is_some_and(|(_, stream)| self.finish(stream))
     }
 
-    fn first_unfinished(&self) -> Option<(u64, u64)> {
+    /// The line that is complete.
+    pub fn line(&self) -> Line<'_> {
+        self.line.line()
+    }
+
+    pub fn envelope(&self) -> LogEnvelope {
+        self.envelope
+    }
+
+    /// The position and the number of the first line whose end is missing.
+    pub fn first_unfinished(&self) -> Option<(u64, u64)> {
         let lines = self.unfinished.iter().flatten();
         lines.map(|line| (line.start, line.number)).min()
     }

@@ -290,6 +290,7 @@ fn compose_names_a_container_before_a_bar() {
     for (line, text) in [
         ("web-1  | a | b", Some("a | b")),
         ("web_1    | a", Some("a")),
+        ("web.1.k3x@node-1    | a", Some("a")),
         ("my.web | ", Some("")),
         ("web |", Some("")),
         ("\x1b[36mweb-1  | \x1b[0ma", Some("a")),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::Fixture;
+use crate::format::date::Strptime;
 use crate::format::registry::FormatOptions;
 use crate::import::format_selector::{FormatChoice, FormatSelector};
 use crate::input::buffered::BufferedLine;
@@ -103,6 +104,34 @@ fn each_log_is_read_in_each_envelope() {
                 assert_eq!(found.envelope, Some(*envelope), "{what}");
                 assert!(found.lines == lines, "{what}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_regex_gets_the_lines_that_it_fits_as_they_are() {
+    let fields = r"(?P<ip>[\d.]+) (?P<path>\S+) (?P<status>\d+) (?P<date>[\w/:]+)";
+    for Wrapper { name, wrap, .. } in WRAPPERS {
+        let log = vec![wrap(b"192.0.2.1 /a 200 14/May/2024:06:25:24"); 3];
+        for (regex, is_removed) in [(fields.to_owned(), true), (format!(".*?{fields}"), false)] {
+            let selector = selector(FormatChoice::Regex {
+                regex,
+                dates: Strptime::new("%d/%b/%Y:%H:%M:%S").unwrap(),
+                date_format: String::new(),
+            });
+            let found = read(&selector, &log);
+            assert_eq!(found.envelope.is_some(), is_removed, "{name}");
+        }
+    }
+}
+
+#[test]
+fn no_line_of_a_log_is_taken_for_an_envelope() {
+    for fixture in Fixture::all() {
+        let is_syslog = fixture.name == "haproxy";
+        for line in fixture.lines.iter().filter(|_| !is_syslog) {
+            let text = String::from_utf8_lossy(line);
+            assert_eq!(LogEnvelope::of(line), None, "{}: {text}", fixture.name);
         }
     }
 }
