@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use super::numbered::{self, assert_each_once};
 use super::random::Random;
 use super::world::{TIMEOUT, World, assert_adds_up};
+use crate::support::Ended;
 use crate::support::clock::{LONGEST, until};
 use crate::support::stored::options;
 
@@ -146,6 +147,21 @@ fn joined_lines_come_through_a_pipe_and_an_open_spool() {
     let rest = &log[length + world.half_line().len()..];
     assert_adds_up(world.program().arg("-").stdin(rest).run()).exits(0);
     assert_each_once(&world.sandbox, 0..LINES);
+}
+
+#[test]
+fn a_line_whose_end_a_pipe_lacks_is_counted() {
+    let world = world(Duration::ZERO, 1);
+    let rest = log(30..33);
+    let cut = rest.find('\n').unwrap() + 1;
+    let piped = |input: String| {
+        let program = world.program().args("--max-invalid=100 -");
+        assert_adds_up(program.stdin(input).run()).exits(0)
+    };
+    let ended = piped(log(0..30) + &rest[..cut]);
+    let counts = |ended: &Ended| ["imported", "invalid"].map(|name| ended.summary().get(name));
+    assert_eq!(counts(&ended), [30, 1]);
+    assert_eq!(counts(&piped(rest[cut..].to_owned())), [2, 1]);
 }
 
 #[test]
