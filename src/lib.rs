@@ -5,7 +5,7 @@
 //! A line passes once through these modules, in this order:
 //!
 //! ```text
-//! input      bytes to lines: decompress, decode, split
+//! input      bytes to lines: decompress, decode, split, remove envelopes
 //! format     line to record: which bytes are the address, the date, the path
 //! hit        record to hit: what the fields mean
 //! filter     keep the hit, or drop it for a reason
@@ -50,6 +50,7 @@
 //!
 //! # Glossary
 //!
+//! - **envelope**: what Docker, container runtimes or syslog put around each line of a log.
 //! - **record**: the fields of a line, as bytes.
 //! - **hit**: one page view, download or event, as Matomo counts it.
 //! - **request**: a hit as JSON, ready to be sent. A line is nearly always one request; a listening

@@ -56,6 +56,7 @@ fn import(
 ) -> Result<()> {
     if config.dump_regex {
         let selector = FormatSelector::new(config.choice, config.format)?;
+        let selector = selector.with_envelope(config.envelope);
         return dump::print(&selector, &config.files, &config.input, console, shutdown);
     }
     let explain = config.explain;
@@ -101,6 +102,7 @@ fn setup(
     let target = Target::new(config.server, console);
     let save_pipes = |_: &Error| rescue.save(console, shutdown);
     let selector = selector.inspect_err(save_pipes)?;
+    let selector = selector.with_envelope(config.envelope);
     let target = target.inspect_err(save_pipes)?;
     let mut oldest_first = OldestFirst::new(&selector, &config.input.encoding);
     let mut sources = discover_sorted(

@@ -27,6 +27,7 @@ use crate::hit::{AddressOptions, HitOptions};
 use crate::import::format_selector::FormatChoice;
 use crate::import::{InputOptions, PipeRescue, RadioOptions, VerifyOptions};
 use crate::input::encoding::Encoding;
+use crate::input::envelope::EnvelopeChoice;
 use crate::ledger::{StateCommand, TargetKey};
 use crate::matomo::auth::{self, LocalMatomo, TokenSources};
 use crate::matomo::client::{Client, ClientOptions};
@@ -50,6 +51,7 @@ pub struct Config {
     pub input: InputOptions,
     pub format: FormatOptions,
     pub choice: FormatChoice,
+    pub envelope: EnvelopeChoice,
     pub hit: HitOptions,
     /// Fields to drop after custom variables are set.
     pub ignored_groups: Vec<String>,
@@ -104,6 +106,7 @@ impl Config {
                 wanted,
             },
             choice: format_choice(&cli.log_format)?,
+            envelope: envelope(&cli.log_format)?,
             ignored_groups: ignored_groups(&cli.log_format)?,
             filters: filters(&cli, &mut warnings)?,
             replay: cli.requests.replay_tracking.then(|| ReplayOptions {
@@ -198,6 +201,15 @@ fn format_choice(format: &LogFormatArgs) -> Result<FormatChoice> {
         },
         (None, Some(name)) => FormatChoice::Named(name.clone()),
         (None, None) => FormatChoice::Detect,
+    })
+}
+
+fn envelope(format: &LogFormatArgs) -> Result<EnvelopeChoice> {
+    let name = &format.log_envelope;
+    EnvelopeChoice::by_name(name).ok_or_else(|| {
+        let names: Vec<&str> = EnvelopeChoice::names().collect();
+        let what = format!("unknown envelope; use one of {}", names.join(", "));
+        wrong("--log-envelope", name, &what)
     })
 }
 

@@ -7,7 +7,6 @@ use chrono::DateTime;
 
 use super::Importer;
 use super::dump::open;
-use super::format_selector::BufferedLine;
 use super::line::LineProcessor;
 use super::open_log::OpenLog;
 use super::recovery::uncounted_log;
@@ -16,6 +15,7 @@ use crate::error::Result;
 use crate::format::detect::FormatTrial;
 use crate::format::{Field, Fit, Format, Record, is_absent};
 use crate::hit::ClientAddress;
+use crate::input::buffered::BufferedLine;
 use crate::input::discover::Source;
 use crate::input::lines::{Line, LineEvent, Lines};
 use crate::recorder::Chunk;

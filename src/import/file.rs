@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bumpalo::Bump;
 use chrono::DateTime;
 
-use super::format_selector::{BufferedLine, MAX_BUFFERED_BYTES};
+use super::format_selector::MAX_BUFFERED_BYTES;
 use super::ledger_handle::StateDir;
 use super::open_log::{OpenLog, ResumePoint};
 use super::recovery::{Patience, WaitingLog};
@@ -20,6 +20,7 @@ use super::{Flow, Importer, POLL_INTERVAL};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::input::InputError;
+use crate::input::buffered::BufferedLine;
 use crate::input::discover::{Source, is_same_file};
 use crate::input::lines::{LineEvent, LineOptions, Lines};
 use crate::ledger::{FileChange, LogFile, LogId, LogState, Ranges};
@@ -837,7 +838,11 @@ impl Importer {
             start_line: state.resume_line(),
             ..job.options.clone()
         };
+        let envelope = lines.envelope();
         *lines = Lines::open(job.source, options)?;
+        if let Some(envelope) = envelope {
+            lines.set_envelope(envelope);
+        }
         self.watch(lines, Some(state));
         buffered.clear();
         // It may have been rotated just before it was opened again.

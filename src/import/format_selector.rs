@@ -1,19 +1,23 @@
 //! Selects the format of a log: the one that the user names, or the one that fits its first lines
 //! (guide/formats.md, "Detection").
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bumpalo::Bump;
 
 use super::POLL_INTERVAL;
 use crate::error::{Error, Result};
+use crate::format::address::looks_like_address;
 use crate::format::custom::Custom;
 use crate::format::date::Strptime;
 use crate::format::detect::{Detector, FormatTrial};
 use crate::format::registry::{self, FormatOptions};
 use crate::format::text::TextFormat;
-use crate::format::{Fit, Format, Record};
-use crate::input::lines::{Line, LineEvent, Lines};
+use crate::format::{Field, Fit, Format, Record};
+use crate::input::buffered::BufferedLine;
+use crate::input::envelope::{EnvelopeChoice, LogEnvelope};
+use crate::input::lines::{Line, LineEvent, Lines, LookAhead, MAX_LINES_AHEAD};
+use crate::input::unwrap::unwrap_all;
 use crate::report::Console;
 use crate::shutdown::Shutdown;
 
@@ -42,79 +46,7 @@ pub struct FormatSelector {
     /// The format of a template.
     pasted: Option<TextFormat>,
     options: FormatOptions,
-}
-
-/// A line that was read before the format was known, with the identical lines that follow it.
-#[derive(Debug)]
-pub struct BufferedLine {
-    /// When it was read.
-    pub since: Instant,
-    bytes: Vec<u8>,
-    /// `None` if they are the same.
-    raw: Option<Vec<u8>>,
-    /// The line without its texts.
-    line: Line<'static>,
-    /// Number of identical lines.
-    count: u64,
-}
-
-impl BufferedLine {
-    pub fn new(line: &Line) -> Self {
-        Self {
-            since: Instant::now(),
-            bytes: line.bytes.to_vec(),
-            raw: (line.raw != line.bytes).then(|| line.raw.to_vec()),
-            line: Line {
-                bytes: b"",
-                raw: b"",
-                ..*line
-            },
-            count: 1,
-        }
-    }
-
-    pub fn line(&self) -> Line<'_> {
-        self.nth(0)
-    }
-
-    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
-        (0..self.count).map(|n| self.nth(n))
-    }
-
-    fn nth(&self, n: u64) -> Line<'_> {
-        let length = self.length();
-        Line {
-            bytes: &self.bytes,
-            raw: self.raw(),
-            number: self.line.number + n,
-            start: self.line.start + n * length,
-            end: self.line.end + n * length,
-            ..self.line
-        }
-    }
-
-    fn raw(&self) -> &[u8] {
-        self.raw.as_deref().unwrap_or(&self.bytes)
-    }
-
-    fn length(&self) -> u64 {
-        self.line.end - self.line.start
-    }
-
-    /// Counts the next line, if it is identical.
-    pub fn add(&mut self, line: &Line) -> bool {
-        let is_same = self.raw() == line.raw
-            && self.bytes == line.bytes
-            && self.length() == line.end - line.start
-            && (self.line.terminated, self.line.too_long) == (line.terminated, line.too_long);
-        self.count += u64::from(is_same);
-        is_same
-    }
-
-    /// Bytes of memory.
-    pub fn size(&self) -> usize {
-        size_of::<Self>() + self.bytes.len() + self.raw.as_ref().map_or(0, Vec::len)
-    }
+    envelope: EnvelopeChoice,
 }
 
 /// A format, and the lines that were read to detect it.
@@ -141,6 +73,7 @@ impl FormatSelector {
             custom,
             pasted,
             options,
+            envelope: EnvelopeChoice::default(),
         };
         match &selector.choice {
             FormatChoice::Detect => drop(Detector::new(&selector.options)?),
@@ -149,7 +82,12 @@ impl FormatSelector {
         Ok(selector)
     }
 
-    /// Selects the format of a log.
+    /// Chooses how the envelopes of logs are found.
+    pub fn with_envelope(self, envelope: EnvelopeChoice) -> Self {
+        Self { envelope, ..self }
+    }
+
+    /// Selects the format of a log, and removes the envelope of its lines.
     ///
     /// `max_wait` is how long a pipe may pause before the lines so far decide. Returns `None` if
     /// the log has only blank lines and comments, if it cannot be read further (then the next
@@ -166,9 +104,81 @@ impl FormatSelector {
         console: &Console,
         max_wait: Duration,
     ) -> Result<Option<SelectedFormat>> {
+        if let Some(envelope) = self.choose_envelope(lines, shutdown)? {
+            console.debug(1, || format!("{log}: the envelope is {}", envelope.name()));
+            lines.set_envelope(envelope);
+        }
         match self.given()? {
             Some(format) => Ok(Some((format, Vec::new()))),
             None => self.detect(log, lines, shutdown, console, max_wait),
+        }
+    }
+
+    /// Selects the envelope of a log by its first lines. Of a pipe, those decide that come without
+    /// a pause.
+    fn choose_envelope(
+        &self,
+        lines: &mut Lines,
+        shutdown: &Shutdown,
+    ) -> Result<Option<LogEnvelope>> {
+        match self.envelope {
+            EnvelopeChoice::Named(envelope) => return Ok(Some(envelope)),
+            EnvelopeChoice::None => return Ok(None),
+            EnvelopeChoice::Detect => {}
+        }
+        while lines.look_ahead(POLL_INTERVAL) == LookAhead::Pause
+            && !shutdown.requested()
+            && !lines.ahead().any(|line| says_something(line.bytes))
+        {}
+        let ahead: Vec<Line> = lines.ahead().filter(|line| !line.too_long).collect();
+        let ahead: Vec<&[u8]> = ahead.iter().map(|line| line.bytes).collect();
+        self.envelope_of(&ahead)
+    }
+
+    /// The envelope of a log that begins with these lines. Returns `None` if the format reads the
+    /// lines only as they are: Heroku's lines begin like those of syslog. A regex of the user may
+    /// describe the envelope, too.
+    fn envelope_of(&self, lines: &[&[u8]]) -> Result<Option<LogEnvelope>> {
+        let Some(envelope) = lines.iter().find_map(|line| LogEnvelope::of(line)) else {
+            return Ok(None);
+        };
+        let enveloped = lines.iter().filter(|line| envelope.is_around(line));
+        let enveloped: Vec<&[u8]> = enveloped.copied().collect();
+        let unwrapped = unwrap_all(envelope, &enveloped);
+        let unwrapped: Vec<&[u8]> = unwrapped.iter().map(Vec::as_slice).collect();
+        let is_read_as_is = match &self.custom {
+            Some(format) => best_fit(format, &enveloped) >= best_fit(format, &unwrapped).max(1),
+            None => self.fits(&unwrapped)? < self.fits(&enveloped)?,
+        };
+        Ok((!is_read_as_is).then_some(envelope))
+    }
+
+    /// How well the format that the user names fits these lines, or any that can be detected.
+    fn fits(&self, lines: &[&[u8]]) -> Result<u8> {
+        match self.given()? {
+            Some(format) => Ok(best_fit(format.as_ref(), lines)),
+            None => {
+                let mut detector = Detector::new(&self.options)?;
+                lines.iter().any(|line| detector.look(line));
+                Ok(u8::from(detector.decide().is_some()))
+            }
+        }
+    }
+
+    /// The lines of the beginning of a log without their envelope.
+    pub fn unwrap_head(&self, head: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let lines: Vec<&[u8]> = head.iter().map(Vec::as_slice).collect();
+        let envelope = match self.envelope {
+            EnvelopeChoice::Named(envelope) => Some(envelope),
+            EnvelopeChoice::None => None,
+            EnvelopeChoice::Detect => {
+                let first = &lines[..lines.len().min(MAX_LINES_AHEAD)];
+                self.envelope_of(first).ok().flatten()
+            }
+        };
+        match envelope {
+            Some(envelope) => unwrap_all(envelope, &lines),
+            None => head,
         }
     }
 
@@ -187,10 +197,10 @@ impl FormatSelector {
     }
 
     /// Detects the format of a log with these first lines, if they show one.
-    pub fn detect_in(&self, lines: impl Iterator<Item = Vec<u8>>) -> Option<Box<dyn Format>> {
+    pub fn detect_in(&self, lines: &[Vec<u8>]) -> Option<Box<dyn Format>> {
         let mut detector = Detector::new(&self.options).ok()?;
         for line in lines {
-            if detector.look(&line) {
+            if detector.look(line) {
                 break;
             }
         }
@@ -304,7 +314,7 @@ impl FormatSelector {
             if let Some(error) = header_error {
                 return Err(Error::of_log(format!("{log}: {error}")));
             }
-            let count: u64 = buffered.iter().map(|line| line.count).sum();
+            let count: u64 = buffered.iter().map(BufferedLine::count).sum();
             return Err(Error::of_log(format!(
                 "{log}: no format fits its first {count} lines; name it with --log-format-name \
                  (one of {}), or describe it with --log-format-regex",
@@ -317,4 +327,28 @@ impl FormatSelector {
         }
         Ok(Some((format, buffered)))
     }
+}
+
+/// How well a format fits the one of these lines that it fits best: 0 if it does not, or reads no
+/// date, 2 if it also reads an address.
+fn best_fit(format: &dyn Format, lines: &[&[u8]]) -> u8 {
+    let mut arena = Bump::new();
+    let fits = lines.iter().map(|line| {
+        arena.reset();
+        let mut record = Record::default();
+        let is_record = format.parse(line, &arena, &mut record) == Fit::Record;
+        if !is_record || format.dates().read(&record).is_none() {
+            return 0;
+        }
+        let address = record.get(Field::Ip).unwrap_or_default();
+        1 + u8::from(looks_like_address(address))
+    });
+    let best = fits.max().unwrap_or(0);
+    format.gave_up();
+    best
+}
+
+/// Whether a line can show the envelope of a log. `journalctl` begins with a note.
+fn says_something(line: &[u8]) -> bool {
+    !line.trim_ascii().is_empty() && !line.starts_with(b"-- ")
 }

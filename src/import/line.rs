@@ -10,7 +10,6 @@ use foldhash::fast::FixedState;
 
 use super::Flow;
 use super::file::MAX_LINES_AHEAD;
-use super::format_selector::BufferedLine;
 use super::open_log::{OpenLog, ResumePoint};
 use super::sessions::{ListenerEvent, Radio};
 use crate::error::{Error, Result};
@@ -20,6 +19,7 @@ use crate::format::{Field, Fields, Fit, Format, Record};
 use crate::hit::replay::{Arguments, ReplayOptions};
 use crate::hit::{Hit, HitOptions, LoggedRequest, Site};
 use crate::hit_id::{HitId, HitIdGenerator};
+use crate::input::buffered::BufferedLine;
 use crate::input::lines::Line;
 use crate::matomo::api::Api;
 use crate::matomo::clock::ServerClock;
@@ -154,6 +154,7 @@ impl LineProcessor {
             }
             return Ok(Flow::Continue);
         }
+        log.pass_parts(line);
         if self.skip > 0 {
             self.skip -= 1;
             log.account.add(Count::Read, 1);

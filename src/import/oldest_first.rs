@@ -65,28 +65,29 @@ impl<'a> OldestFirst<'a> {
     /// The first date in a file, in seconds since 1970.
     fn first_date(&mut self, path: &Path) -> Option<i64> {
         let head = Head::read(path, self.encoding).ok()?;
+        let head = self.selector.unwrap_head(head.lines().collect());
         let mut known = self.formats.iter_mut();
         let date = known.find_map(|format| first_date(format.as_mut(), &head, &mut self.arena));
         if date.is_some() || self.selector.is_named() || self.detections >= MAX_DETECTIONS {
             return date;
         }
-        head.lines().next()?;
+        head.first()?;
         self.detections += 1;
-        let mut format = self.selector.detect_in(head.lines())?;
+        let mut format = self.selector.detect_in(&head)?;
         let date = first_date(format.as_mut(), &head, &mut self.arena)?;
         self.formats.push(format);
         Some(date)
     }
 }
 
-fn first_date(format: &mut dyn Format, head: &Head, arena: &mut Bump) -> Option<i64> {
-    head.lines().find_map(|line| {
+fn first_date(format: &mut dyn Format, head: &[Vec<u8>], arena: &mut Bump) -> Option<i64> {
+    head.iter().find_map(|line| {
         if line.starts_with(b"#") {
             // Without columns, no line fits.
-            let _ = format.header(&line);
+            let _ = format.header(line);
         }
         let mut record = Record::default();
-        let is_record = format.parse(&line, arena, &mut record) == Fit::Record;
+        let is_record = format.parse(line, arena, &mut record) == Fit::Record;
         let moment = is_record.then(|| format.dates().read(&record)).flatten();
         arena.reset();
         moment.map(|moment| moment.local - i64::from(moment.offset.unwrap_or(0)))
@@ -140,6 +141,27 @@ mod tests {
         let files = [files[0], files[2], files[3]];
         let named = FormatChoice::Named("common".to_owned());
         assert_eq!(sorted(named, &files), ["log.10", "log.2", "log"]);
+    }
+
+    #[test]
+    fn the_date_in_the_envelope_does_not_count() {
+        let wrap = |days: &str| {
+            let [line, rest] = [0, 30].map(|from| {
+                let line = NCSA.replace("DAY", days);
+                line[from..].to_owned()
+            });
+            let date = "2024-05-14T06:25:24Z stderr";
+            format!("{date} P {}\n{date} F {rest}", &line[..30])
+        };
+        let files = [
+            ("log", &wrap("14") as &str),
+            ("log.1", &wrap("12")),
+            ("log.2", &wrap("13")),
+        ];
+        let want = ["log.1", "log.2", "log"];
+        assert_eq!(sorted(FormatChoice::Detect, &files), want);
+        let named = FormatChoice::Named("ncsa_extended".to_owned());
+        assert_eq!(sorted(named, &files), want);
     }
 
     #[test]

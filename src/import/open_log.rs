@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::invalid::InvalidLines;
 use super::sessions::SessionMode;
 use crate::error::Error;
+use crate::input::lines::Line;
 use crate::ledger::{Ledger, LogId, LogState, Ranges};
 use crate::recorder::LinePosition;
 use crate::report::{Count, Counter};
@@ -71,6 +72,18 @@ impl OpenLog {
     pub fn pass(&mut self, position: LinePosition) {
         if let Some(resume) = &mut self.resume {
             resume.pass(position.start, position.end);
+        }
+    }
+
+    /// Records that nothing but the first line of the log is left to do of a joined line. It must
+    /// be known before the first is done: otherwise a later run would read the others alone.
+    #[inline]
+    pub fn pass_parts(&self, line: &Line) {
+        if let (false, Some(resume)) = (line.more.is_empty(), &self.resume) {
+            for more in line.more {
+                let (ledger, log) = (&resume.ledger, resume.state.log);
+                ledger.mark_done(log, more.start..more.end, more.lines);
+            }
         }
     }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bumpalo::Bump;
 
-use super::format_selector::BufferedLine;
 use super::ledger_handle::MAX_RUNS;
 use super::line::{LineProcessor, position};
 use super::open_log::OpenLog;
@@ -19,6 +18,7 @@ use crate::failpoint::reach;
 use crate::format::{Fit, Format, Record};
 use crate::hit_id::HitId;
 use crate::input::InputError;
+use crate::input::buffered::BufferedLine;
 use crate::input::discover::Source;
 use crate::input::lines::{Line, LineEvent, LineOptions, Lines};
 use crate::ledger::{BatchId, BatchState, FileId, LogId, PendingBatch, Ranges, UnconfirmedLines};

@@ -6,13 +6,13 @@ use std::hash::BuildHasher;
 use bumpalo::Bump;
 
 use super::Flow;
-use super::format_selector::BufferedLine;
 use super::line::{AcceptedHit, LineProcessor, RequestWriter, position};
 use super::open_log::OpenLog;
 use crate::error::Result;
 use crate::format::{Field, Fit, Format, Record};
 use crate::hit::{ClientAddress, Hit, HitDays, LoggedRequest};
 use crate::hit_id::HitId;
+use crate::input::buffered::BufferedLine;
 use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
 use crate::radio::{

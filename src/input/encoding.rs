@@ -76,6 +76,11 @@ impl Encoding {
         }
     }
 
+    /// Whether lines need no decoding.
+    pub(super) fn is_utf8(&self) -> bool {
+        self.0 == CodeTable::Utf8
+    }
+
     /// The byte order mark that a new log in this encoding needs, if any.
     pub fn bom(&self) -> &'static [u8] {
         if self.needs_beginning() {

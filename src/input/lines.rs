@@ -1,5 +1,7 @@
 //! Splits a log into lines, each with its number and position.
 
+mod front;
+
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::mem;
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 use rustix::fs::OFlags;
 
+use self::front::Front;
+pub use self::front::{LookAhead, MAX_LINES_AHEAD};
 use super::InputError;
 use super::archive::Archive;
 use super::decompress::{Compression, Decompressor};
@@ -54,7 +58,7 @@ impl Default for LineOptions {
 }
 
 /// One line of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Line<'a> {
     /// The text in UTF-8, without its line end (`\n`, `\r\n` or `\r`) and without the NUL bytes
     /// before it. Bytes that are invalid in the encoding of the log are unchanged.
@@ -65,12 +69,25 @@ pub struct Line<'a> {
     pub number: u64,
     /// Position of the line, in decompressed bytes: the end of the one before.
     pub start: u64,
-    /// Position of the next line, in decompressed bytes.
+    /// Position of the next line, in decompressed bytes. If the line was joined of several lines of
+    /// the log, `number`, `start` and `end` are those of the first.
     pub end: u64,
     /// Whether the line ends with a line break.
     pub terminated: bool,
     /// Whether the line is longer than [`LineOptions::max_line`], so that `bytes` is truncated.
     pub too_long: bool,
+    /// The other lines of the log that it was joined of.
+    pub more: &'a [LinePart],
+}
+
+/// Lines of the log that continue a line in an envelope. Lines of another stream may come between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinePart {
+    /// In decompressed bytes.
+    pub start: u64,
+    pub end: u64,
+    /// The number of lines.
+    pub lines: u64,
 }
 
 /// The result of [`Lines::next`].
@@ -124,6 +141,10 @@ pub struct Lines {
     /// An error to return again.
     failure: Option<InputError>,
     watcher: Option<Watcher>,
+    /// Lines that were read ahead, and the envelope around lines. Absent for most logs.
+    front: Option<Box<Front>>,
+    /// The encoding of [`Line::raw`].
+    raw_encoding: Encoding,
 }
 
 /// Copies a pipe before its lines are returned.
@@ -312,6 +333,8 @@ impl Lines {
             at_end: false,
             failure: None,
             watcher: None,
+            front: None,
+            raw_encoding: options.encoding.clone(),
             options,
         }
     }
@@ -338,14 +361,16 @@ impl Lines {
         self.failure = Some(failure);
     }
 
-    /// Position of the next line, in decompressed bytes.
+    /// Position of the next line, in decompressed bytes. All lines before it were returned.
     pub fn position(&self) -> u64 {
-        self.position
+        let first = self.front.as_ref().and_then(|front| front.first());
+        first.map_or(self.position, |(position, _)| position)
     }
 
     /// Number of the next line.
     pub fn number(&self) -> u64 {
-        self.number
+        let first = self.front.as_ref().and_then(|front| front.first());
+        first.map_or(self.number, |(_, number)| number)
     }
 
     /// Bytes read so far, compressed as on disk.
@@ -363,6 +388,14 @@ impl Lines {
     /// incomplete line is lost then, and [`LineEvent::End`] follows.
     #[inline]
     pub fn next(&mut self, wait: Duration) -> Result<LineEvent<'_>, InputError> {
+        match self.front.is_none() {
+            true => self.next_raw(wait),
+            false => self.next_of_front(wait),
+        }
+    }
+
+    #[inline(always)]
+    fn next_raw(&mut self, wait: Duration) -> Result<LineEvent<'_>, InputError> {
         let mut deadline = None;
         loop {
             if self.block.bytes().get(self.taken) == Some(&0) {
@@ -566,6 +599,7 @@ impl Lines {
             end,
             terminated,
             too_long,
+            more: &[],
         }
     }
 

@@ -2,18 +2,22 @@
 //!
 //! [`discover`] turns names into sources. A thread in [`reader`] reads a source in blocks, through
 //! [`decompress`]. [`lines`] splits the blocks into lines, each with its number and its position in
-//! decompressed bytes, and [`encoding`] converts a line to UTF-8. [`archive`] recognizes archives,
-//! which are refused. [`head`] reads only the first lines of a file.
+//! decompressed bytes, and [`encoding`] converts a line to UTF-8. [`envelope`] recognizes what
+//! Docker or syslog put around each line, and [`unwrap`] removes it. [`archive`] recognizes
+//! archives, which are refused. [`head`] reads only the first lines of a file.
 
 pub mod archive;
+pub mod buffered;
 pub mod decompress;
 pub mod discover;
 pub mod encoding;
+pub mod envelope;
 pub mod head;
 pub mod line_ends;
 pub mod lines;
 pub mod pattern;
 pub mod reader;
+pub mod unwrap;
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;

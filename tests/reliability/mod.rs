@@ -13,6 +13,7 @@ mod answers; // responses of the server
 mod changing_logs; // logs that grow, shrink and move
 mod crashes; // aborted at each failpoint
 mod doubt; // --in-doubt
+mod envelopes; // lines in parts
 mod kills; // killed at random moments
 mod ledgers; // damaged, locked and full state directories
 mod model; // everything in random order

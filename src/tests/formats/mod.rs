@@ -3,6 +3,7 @@
 //! dropped.
 
 mod dumped_regex;
+mod enveloped;
 mod expected;
 mod mutated;
 

@@ -1,6 +1,7 @@
 //! Lines over real files and pipes, and over any bytes in any pieces.
 
 mod binary;
+mod envelopes;
 mod files;
 mod kept;
 mod pieces;
