@@ -36,6 +36,13 @@ impl Log {
         Self { format, lines }
     }
 
+    /// The log of a built-in format, read as a pasted one.
+    pub fn pasted(name: &str, template: &str) -> Self {
+        let format = Box::new(registry::pasted(template, &Default::default()).unwrap());
+        let lines = Self::of(name).lines;
+        Self { format, lines }
+    }
+
     /// The log as it would be in a file.
     pub fn text(&self) -> Vec<u8> {
         let mut text = self.lines.join(&b'\n');

@@ -17,6 +17,21 @@ use crate::log::Log;
 /// Formats with a scanner, which most logs have.
 const COMMON: [&str; 3] = ["ncsa_extended", "icecast2", "nginx_json"];
 
+/// The same lines as those of `ncsa_extended`.
+const PASTED: [(&str, &str); 2] = [
+    (
+        "pasted combined (Apache)",
+        r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#,
+    ),
+    (
+        "pasted combined (nginx)",
+        concat!(
+            r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "#,
+            r#""$http_referer" "$http_user_agent""#
+        ),
+    ),
+];
+
 pub fn newlines(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("newlines");
     for name in COMMON {
@@ -31,8 +46,11 @@ pub fn newlines(criterion: &mut Criterion) {
 
 pub fn parse(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("parse");
-    for name in registry::names() {
-        let log = Log::of(name);
+    let built_in = registry::names()
+        .into_iter()
+        .map(|name| (name, Log::of(name)));
+    let pasted = PASTED.map(|(name, template)| (name, Log::pasted("ncsa_extended", template)));
+    for (name, log) in built_in.chain(pasted) {
         group.throughput(log.throughput());
         group.bench_function(name, |bencher| {
             let mut arena = Bump::new();

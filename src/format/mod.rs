@@ -3,7 +3,8 @@
 //! [`registry`] lists the formats, [`detect`] finds out which one a log has. A text format is a
 //! [`template`] in the language of Apache or nginx, built in or pasted by the user. It is compiled
 //! to a [`layout`], which reads lines ([`text`]); related formats read a log together ([`family`]).
-//! [`json`] formats are tables of keys, [`labelled`] ones of labels. The [`w3c`] family takes its columns from the log.
+//! [`json`] formats are tables of keys, [`labelled`] formats tables of labels. The [`w3c`] family
+//! takes its columns from the log.
 
 pub(crate) mod address;
 pub mod cloud;

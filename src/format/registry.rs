@@ -82,6 +82,15 @@ const ALIASES: [(&str, &str); 9] = [
     ("icecast", "icecast2"),
 ];
 
+/// Compiles the format that `--log-format` gives.
+///
+/// # Errors
+///
+/// Returns a usage error if the text cannot be read, or lacks what every hit needs.
+pub fn pasted(text: &str, options: &FormatOptions) -> Result<TextFormat> {
+    TextFormat::pasted(text, &options.wanted)
+}
+
 /// Returns a format by its name.
 ///
 /// # Errors

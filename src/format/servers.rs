@@ -2,7 +2,7 @@
 //! "Formats of hosts and proxies".
 
 use super::date::{DateFormat, Strptime};
-use super::text::TextSpec;
+use super::text::{TextSpec, prefer_forwarded};
 use super::{Field, Record};
 
 /// A host may precede the address. Only what looks like an address is one.
@@ -23,7 +23,7 @@ const IIS_DATE: &str = r"(?P<date>[\d/]+,\s+[\d:]+)";
 const IIS_QUERY: &str = r"(?P<query_string>\S*),";
 
 /// The formats of this family.
-pub static SPECS: [TextSpec; 11] = [
+pub static SPECS: [TextSpec; 12] = [
     TextSpec::new(
         "ionos",
         r#"%h %l %u %t "%r" %>s %b %v "%{Referer}i" "%{User-Agent}i" "%{X-Forwarded-For}i""#,
@@ -108,6 +108,21 @@ pub static SPECS: [TextSpec; 11] = [
                 r#"[$time_iso8601] "$request" $status $flags $received_bytes $bytes_sent "#,
                 r#"$generation_time_milli $upstream_ms "$http_x_forwarded_for" "#,
                 r#""$http_user_agent" "$request_id" "$host" "$upstream_host""#
+            ),
+        )
+    },
+    // Requests from within the cluster have no forwarded address.
+    TextSpec {
+        date_pattern: Some("%Y-%m-%dT%H:%M:%S.%f%z"),
+        adjust: Some(prefer_forwarded),
+        ..TextSpec::new(
+            "istio",
+            concat!(
+                r#"[$time_iso8601] "$request" $status $flags $details $termination "$failure" "#,
+                r#"$received_bytes $bytes_sent $generation_time_milli $upstream_ms "#,
+                r#""$http_x_forwarded_for" "$http_user_agent" "$request_id" "$host" "#,
+                r#""$upstream_host" $cluster $upstream_local $local $remote_addr:$remote_port "#,
+                r#"$requested_name $route"#
             ),
         )
     },

@@ -74,8 +74,8 @@ struct CompiledTemplate {
     matcher: OnceLock<CompiledRegex>,
 }
 
-/// By the address of the format's [`TextSpec`]. Each log gets formats of its own, and compiling them
-/// takes longer than reading a small log.
+/// By the address of the [`TextSpec`]. Each log gets formats of its own, and compiling them takes
+/// longer than reading a small log.
 static COMPILED: sync::Mutex<BTreeMap<usize, Arc<CompiledTemplate>>> =
     sync::Mutex::new(BTreeMap::new());
 
@@ -235,7 +235,7 @@ impl CompiledRegex {
 }
 
 /// Takes the address from what proxies have seen, where that comes first in the line.
-fn prefer_forwarded<'a>(_line: &'a [u8], record: &mut Record<'a>) {
+pub(super) fn prefer_forwarded<'a>(_line: &'a [u8], record: &mut Record<'a>) {
     if let Some(forwarded) = record.get(Field::ForwardedFor)
         && !is_absent(forwarded)
     {

@@ -65,7 +65,7 @@ impl FormatSelector {
             _ => None,
         };
         let pasted = match &choice {
-            FormatChoice::Pasted(text) => Some(TextFormat::pasted(text, &options.wanted)?),
+            FormatChoice::Pasted(text) => Some(registry::pasted(text, &options)?),
             _ => None,
         };
         let selector = Self {

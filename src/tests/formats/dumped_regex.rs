@@ -2,10 +2,10 @@
 //! every line of the fixtures as the format does.
 //!
 //! A regex cannot express everything, so these are not compared: requests without a protocol, lines
-//! with a host before the address, the category of CloudFront events, the status of lines without
-//! one, dates that a pattern does not read, and decoded user agents; escapes are undone in what the
-//! regex captures. Python's `\s`, `\d` and `\w` also match U+001C to U+001F and non-ASCII letters,
-//! digits and blanks.
+//! with a host before the address, addresses beside forwarded ones, the category of CloudFront
+//! events, the status of lines without one, dates that a pattern does not read, and decoded user
+//! agents; escapes are undone in what the regex captures. Python's `\s`, `\d` and `\w` also match
+//! U+001C to U+001F and non-ASCII letters, digits and blanks.
 
 use std::cell::Cell;
 use std::sync::LazyLock;
@@ -19,7 +19,7 @@ use crate::format::date::{DateFormat, Strptime};
 use crate::format::escapes::undo_escapes;
 use crate::format::registry::FormatOptions;
 use crate::format::testing::mutated_lines;
-use crate::format::{Wanted, json};
+use crate::format::{Wanted, is_absent, json};
 use crate::import::dump::described;
 use crate::import::format_selector::FormatChoice;
 use crate::import::format_selector::FormatSelector;
@@ -34,6 +34,12 @@ fn captured(format: &dyn Format, hit: &HitOptions, line: &[u8]) -> Option<Parsed
     }
     if let Some(raw) = record.raw_agent() {
         record.set(Field::UserAgent, raw);
+    }
+    if record
+        .get(Field::ForwardedFor)
+        .is_some_and(|it| !is_absent(it))
+    {
+        record.forget(Field::Ip);
     }
     let value = |field: Field| Some((field, record.get(field)?.to_vec()));
     let mut fields: Vec<_> = Field::all().filter_map(value).collect();
