@@ -188,3 +188,31 @@ fn a_w3c_log_is_judged_by_its_columns() {
             .says(&["access.log: its first 100 lines are all dated ahead"]);
     }
 }
+
+#[test]
+fn a_line_that_is_not_sent_creates_no_site() {
+    let now = Utc::now();
+    let lines = [
+        ("one.example", 0),
+        ("two.example", 72),
+        ("three.example", 1),
+    ];
+    let log: String = lines
+        .into_iter()
+        .enumerate()
+        .map(|(number, (host, hours))| {
+            let date = now + TimeDelta::hours(hours);
+            format!("{host} {}", line((number, date)))
+        })
+        .collect();
+    let server = server(TimeDelta::zero());
+    let ended = Program::new(&Folder::with_log(log))
+        .to(&server)
+        .args("--add-sites-new-hosts access.log")
+        .run()
+        .exits(0);
+    let summary = ended.summary();
+    assert_eq!(summary.get("sites_created"), 2, "{ended}");
+    assert_eq!(summary.get("invalid"), 1, "{ended}");
+    assert!(!ended.out.contains("two.example"), "{ended}");
+}

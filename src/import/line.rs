@@ -310,6 +310,16 @@ impl LineProcessor {
             Ok(passed) => passed,
             Err(reason) => return Ok(Err(reason)),
         };
+        let judges_date = !log.takes_any_date;
+        // The site is looked up only for a date that is right, because it may be created for this
+        // line. The first answer of the server says what time it is there.
+        let knows_time = self.present.clock.is_known();
+        if judges_date
+            && knows_time
+            && let Err(reason) = self.present.judge(time)
+        {
+            return Ok(Err(reason));
+        }
         let site = match &arguments {
             Some(arguments) => self.sites.of_id(arguments.idsite().unwrap_or_default()),
             None => self.site_of_host(log, request)?,
@@ -317,8 +327,8 @@ impl LineProcessor {
         let Some(site) = site else {
             return Ok(Err(Reason::NoSite));
         };
-        // Not before the site is known: an answer of the server says what time it is there.
-        if !log.takes_any_date
+        if judges_date
+            && !knows_time
             && let Err(reason) = self.present.judge(time)
         {
             return Ok(Err(reason));
