@@ -16,13 +16,17 @@ use crate::format::text::TextFormat;
 use crate::format::{Field, Fit, Format, Record};
 use crate::input::buffered::BufferedLine;
 use crate::input::envelope::{EnvelopeChoice, LogEnvelope};
-use crate::input::lines::{Line, LineEvent, Lines, LookAhead, MAX_LINES_AHEAD};
+use crate::input::lines::{Line, LineEvent, Lines, LookAhead};
 use crate::input::unwrap::unwrap_all;
 use crate::report::Console;
 use crate::shutdown::Shutdown;
 
 /// Bytes of lines, raw and decoded, that are buffered until the format is known.
 pub(super) const MAX_BUFFERED_BYTES: usize = 16 << 20;
+
+/// Lines to look at for their envelope: more, while no line fits any format with the header of
+/// syslog or without it.
+const LINES_AHEAD: [usize; 2] = [32, 1000];
 
 #[derive(Debug)]
 pub enum FormatChoice {
@@ -126,35 +130,51 @@ impl FormatSelector {
             EnvelopeChoice::None => return Ok(None),
             EnvelopeChoice::Detect => {}
         }
-        while lines.look_ahead(POLL_INTERVAL) == LookAhead::Pause
-            && !shutdown.requested()
-            && !lines.ahead().any(|line| says_something(line.bytes))
-        {}
-        let ahead: Vec<Line> = lines.ahead().filter(|line| !line.too_long).collect();
-        let ahead: Vec<&[u8]> = ahead.iter().map(|line| line.bytes).collect();
-        self.envelope_of(&ahead)
+        let is_pipe = lines.total().is_none();
+        let mut envelope = None;
+        for max_lines in LINES_AHEAD {
+            let mut is_all = false;
+            while !is_all && lines.look_ahead(max_lines, POLL_INTERVAL) == LookAhead::Pause {
+                let mut ahead = lines.ahead();
+                is_all =
+                    shutdown.requested() || is_pipe && ahead.any(|line| says_something(line.bytes));
+            }
+            let ahead: Vec<Line> = lines.ahead().filter(|line| !line.too_long).collect();
+            let ahead: Vec<&[u8]> = ahead.iter().map(|line| line.bytes).collect();
+            let (found, is_certain) = self.envelope_of(&ahead)?;
+            envelope = found;
+            if is_certain || is_all || ahead.len() < max_lines {
+                break;
+            }
+        }
+        Ok(envelope)
     }
 
-    /// The envelope of a log that begins with these lines. Returns `None` if the format reads the
-    /// lines only as they are: Heroku's lines begin like those of syslog. A regex of the user may
-    /// describe the envelope, too.
-    fn envelope_of(&self, lines: &[&[u8]]) -> Result<Option<LogEnvelope>> {
+    /// The envelope of a log that begins with these lines, and whether more lines cannot change
+    /// that. Returns `None` if the format reads the lines only as they are: Heroku's lines begin
+    /// like those of syslog. A regex of the user may describe the envelope, too.
+    fn envelope_of(&self, lines: &[&[u8]]) -> Result<(Option<LogEnvelope>, bool)> {
         let Some(envelope) = lines.iter().find_map(|line| LogEnvelope::of(line)) else {
-            return Ok(None);
+            return Ok((None, true));
         };
+        if envelope != LogEnvelope::Syslog && self.custom.is_none() {
+            return Ok((Some(envelope), true));
+        }
         let enveloped = lines.iter().filter(|line| envelope.is_around(line));
         let enveloped: Vec<&[u8]> = enveloped.copied().collect();
         let unwrapped = unwrap_all(envelope, &enveloped);
         let unwrapped: Vec<&[u8]> = unwrapped.iter().map(Vec::as_slice).collect();
-        let is_read_as_is = match &self.custom {
-            Some(format) => best_fit(format, &enveloped) >= best_fit(format, &unwrapped).max(1),
-            None => self.fits(&unwrapped)? < self.fits(&enveloped)?,
+        let (fit, fit_as_is) = (self.fit(&unwrapped)?, self.fit(&enveloped)?);
+        let is_read_as_is = match self.custom {
+            Some(_) => fit_as_is > 0 && fit_as_is >= fit,
+            None => fit_as_is > fit,
         };
-        Ok((!is_read_as_is).then_some(envelope))
+        let envelope = (!is_read_as_is).then_some(envelope);
+        Ok((envelope, fit > 0 || fit_as_is > 0))
     }
 
     /// How well the format that the user names fits these lines, or any that can be detected.
-    fn fits(&self, lines: &[&[u8]]) -> Result<u8> {
+    fn fit(&self, lines: &[&[u8]]) -> Result<u8> {
         match self.given()? {
             Some(format) => Ok(best_fit(format.as_ref(), lines)),
             None => {
@@ -172,8 +192,8 @@ impl FormatSelector {
             EnvelopeChoice::Named(envelope) => Some(envelope),
             EnvelopeChoice::None => None,
             EnvelopeChoice::Detect => {
-                let first = &lines[..lines.len().min(MAX_LINES_AHEAD)];
-                self.envelope_of(first).ok().flatten()
+                let found = self.envelope_of(&lines);
+                found.ok().and_then(|(envelope, _)| envelope)
             }
         };
         match envelope {

@@ -85,6 +85,7 @@ impl BufferedLine {
 
     /// Bytes of memory.
     pub fn size(&self) -> usize {
-        size_of::<Self>() + self.bytes.len() + self.raw.as_ref().map_or(0, Vec::len)
+        let texts = self.bytes.len() + self.raw.as_ref().map_or(0, Vec::len);
+        size_of::<Self>() + texts + size_of_val(self.more.as_slice())
     }
 }

@@ -15,7 +15,7 @@ use crossbeam_channel::RecvTimeoutError;
 use rustix::fs::OFlags;
 
 use self::front::Front;
-pub use self::front::{LookAhead, MAX_LINES_AHEAD};
+pub use self::front::LookAhead;
 use super::InputError;
 use super::archive::Archive;
 use super::decompress::{Compression, Decompressor};

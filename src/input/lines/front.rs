@@ -9,9 +9,8 @@ use crate::input::buffered::BufferedLine;
 use crate::input::envelope::LogEnvelope;
 use crate::input::unwrap::Unwrapper;
 
-/// Lines to look at for their envelope.
-pub const MAX_LINES_AHEAD: usize = 32;
-const MAX_BYTES_AHEAD: usize = 1 << 20;
+/// Bytes of lines that are read ahead.
+const MAX_BYTES_AHEAD: usize = 4 << 20;
 
 /// The result of [`Lines::look_ahead`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +43,8 @@ impl Front {
         self.ahead.is_empty() && self.unwrapper.is_none()
     }
 
-    /// Whether enough lines are read to see their envelope.
-    pub(super) fn has_enough(&self) -> bool {
-        self.ahead.len() >= MAX_LINES_AHEAD || self.bytes_ahead >= MAX_BYTES_AHEAD
+    pub(super) fn has_enough(&self, max_lines: usize) -> bool {
+        self.ahead.len() >= max_lines || self.bytes_ahead >= MAX_BYTES_AHEAD
     }
 
     pub(super) fn push(&mut self, line: &Line) {
@@ -118,12 +116,13 @@ impl Front {
 }
 
 impl Lines {
-    /// Reads the first lines without returning them, for [`Lines::ahead`]. Errors are returned with
-    /// the lines.
-    pub fn look_ahead(&mut self, wait: Duration) -> LookAhead {
+    /// Reads so many of the first lines without returning them, for [`Lines::ahead`]; fewer if they
+    /// have more than 4 MiB. Errors are returned with the lines. Call it before the first line is
+    /// taken.
+    pub fn look_ahead(&mut self, max_lines: usize, wait: Duration) -> LookAhead {
         let mut front = self.front.take().unwrap_or_default();
         let result = loop {
-            if front.has_enough() {
+            if front.has_enough(max_lines) {
                 break LookAhead::Done;
             }
             match self.next_raw(wait) {

@@ -126,6 +126,31 @@ fn a_regex_gets_the_lines_that_it_fits_as_they_are() {
 }
 
 #[test]
+fn other_lines_before_the_first_that_fits_decide_nothing() {
+    let header = "2024-05-14T06:25:24Z app[web.1]: ";
+    let line = |text: &str| format!("{header}{text}").into_bytes();
+    let fields = r"(?P<ip>[\d.]+) (?P<path>\S+) (?P<status>\d+)";
+    let text = "192.0.2.1 /a 200 2024-05-14T06:25:24";
+    for others in [0, 31, 32, 500] {
+        let mut log = vec![line("State changed from starting to up"); others];
+        log.push(line(text));
+        for (regex, is_removed) in [
+            (format!(r"(?P<date>\S+)Z \S+ {fields}"), false),
+            (format!(r"{fields} (?P<date>\S+)"), true),
+        ] {
+            let selector = selector(FormatChoice::Regex {
+                regex,
+                dates: Strptime::new("%Y-%m-%dT%H:%M:%S").unwrap(),
+                date_format: String::new(),
+            });
+            let found = read(&selector, &log);
+            assert_eq!(found.envelope.is_some(), is_removed, "{others}");
+            assert_eq!(found.lines.len(), log.len());
+        }
+    }
+}
+
+#[test]
 fn no_line_of_a_log_is_taken_for_an_envelope() {
     // Their lines begin like those of syslog.
     let has_header = |fixture: &Fixture| ["haproxy", "heroku"].contains(&fixture.name);

@@ -181,8 +181,8 @@ fn lines_that_were_read_ahead_are_returned() {
     for envelope in [None, Some(LogEnvelope::Cri)] {
         let plain = open(file.path(), LineOptions::default());
         let mut ahead = open(file.path(), LineOptions::default());
-        assert_eq!(ahead.look_ahead(LONG), LookAhead::Done);
-        assert!((2..100).contains(&ahead.ahead().count()));
+        assert_eq!(ahead.look_ahead(32, LONG), LookAhead::Done);
+        assert_eq!(ahead.ahead().count(), 32);
         assert_eq!((ahead.position(), ahead.number()), (0, 1));
         let expected = match envelope {
             None => all(plain).0,
@@ -197,12 +197,22 @@ fn lines_that_were_read_ahead_are_returned() {
 }
 
 #[test]
+fn few_long_lines_are_read_ahead() {
+    let log = ("x".repeat(1 << 20) + "\n").repeat(20);
+    let file = file(log.as_bytes());
+    let mut ahead = open(file.path(), LineOptions::default());
+    assert_eq!(ahead.look_ahead(20, LONG), LookAhead::Done);
+    assert_eq!(ahead.ahead().count(), 4);
+    assert_eq!(all(ahead).0.len(), 20);
+}
+
+#[test]
 fn errors_after_lines_that_were_read_ahead_are_returned() {
     let [gzip, ..] = pack_all(b"a line\n".repeat(10).as_slice());
     let file = file(&gzip[..gzip.len() - 4]);
     let expected = all(open(file.path(), LineOptions::default()));
     let mut ahead = open(file.path(), LineOptions::default());
-    assert_eq!(ahead.look_ahead(LONG), LookAhead::Done);
+    assert_eq!(ahead.look_ahead(32, LONG), LookAhead::Done);
     let found = all(ahead);
     assert_eq!(found.0, expected.0);
     assert_eq!(
