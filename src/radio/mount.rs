@@ -55,7 +55,7 @@ pub(super) fn page(server: StreamServer, path: &[u8]) -> Option<Reason> {
     let is_front_page = mount == b"/" && server == StreamServer::Icecast;
     if is_admin {
         Some(Reason::AdminPage)
-    } else if is_front_page || mount == b"/robots.txt" || has_extension(mount, &WEB_FILES) {
+    } else if is_front_page || has_extension(mount, &WEB_FILES) {
         Some(Reason::WebFile)
     } else if has_extension(mount, &PLAYLISTS) {
         Some(Reason::Playlist)
@@ -153,7 +153,6 @@ mod tests {
             }
         }
         assert_eq!(pages("/7.html"), [Some(Reason::WebFile); 2]);
-        assert_eq!(pages("//robots.txt"), [Some(Reason::WebFile); 2]);
     }
 
     #[test]
