@@ -119,7 +119,7 @@ struct JsonFormat {
     table: &'static KeyTable,
     map: Arc<BuiltMap>,
     wanted: Wanted,
-    /// Compiled when the first JSON line is read: detection tries all formats on all logs.
+    /// Compiled when the first line is read: detection has all formats for each log.
     plan: OnceLock<Arc<KeyPlan>>,
 }
 
@@ -147,32 +147,8 @@ impl JsonFormat {
     fn scan<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Option<Fit> {
         let plan = self.plan();
         let mut object = ObjectFields::new(plan, arena, record);
-        let mut next = 0;
-        let mut rest = line.strip_prefix(b"{")?;
-        loop {
-            let text = rest.strip_prefix(b"\"")?;
-            let (key, after) = match plan.tree.expected(text, next) {
-                Some((key, after)) => {
-                    next += 1;
-                    (Some(key), after)
-                }
-                None => {
-                    let (name, after) = string(text)?;
-                    (plan.tree.find(name, &mut next), after)
-                }
-            };
-            rest = skip_blanks(after.strip_prefix(b":")?);
-            let value;
-            (value, rest) = scan_value(rest, arena)?;
-            if let Some(key) = key {
-                object.take(key, value);
-            }
-            match rest.split_first()? {
-                (b',', after) => rest = skip_blanks(after),
-                (b'}', []) => return Some(object.finish()),
-                _ => return None,
-            }
-        }
+        let rest = object.scan_members(&plan.tree, line.strip_prefix(b"{")?)?;
+        rest.is_empty().then(|| object.finish())
     }
 
     /// Reads any line.
@@ -208,9 +184,6 @@ impl Format for JsonFormat {
     }
 
     fn parse<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Fit {
-        if self.plan.get().is_none() && line.trim_ascii_start().first() != Some(&b'{') {
-            return Fit::Misfit;
-        }
         if let Some(fit) = self.scan(line, arena, record) {
             return fit;
         }
@@ -237,6 +210,15 @@ impl Format for JsonFormat {
 
     fn regex(&self) -> Option<String> {
         None
+    }
+
+    /// Looks for the names of the keys that [`Format::recognizes`] needs.
+    fn may_fit(&self, line: &[u8]) -> bool {
+        let has = |path: &&str| {
+            let name = path.rsplit('.').next().unwrap_or(path);
+            memchr::memmem::find(line, name.as_bytes()).is_some()
+        };
+        line.trim_ascii_start().starts_with(b"{") && self.table.detected_by.iter().all(has)
     }
 
     fn recognizes(&self, line: &[u8], _record: &Record) -> bool {
@@ -287,6 +269,57 @@ impl<'a, 'r> ObjectFields<'a, 'r> {
             record,
             slots,
         }
+    }
+
+    /// Reads an object whose opening brace is already read, like [`JsonFormat::scan`]. Returns
+    /// what follows it. Recurses as deep as the paths of the map, whatever the line.
+    fn scan_members(&mut self, tree: &'a KeyTree, mut rest: &'a [u8]) -> Option<&'a [u8]> {
+        let mut next = 0;
+        if let Some(after) = rest.strip_prefix(b"}") {
+            return Some(after);
+        }
+        loop {
+            let text = rest.strip_prefix(b"\"")?;
+            let (key, after) = match tree.expected(text, next) {
+                Some((key, after)) => {
+                    next += 1;
+                    (Some(key), after)
+                }
+                None => {
+                    let (name, after) = string(text)?;
+                    (tree.find(name, &mut next), after)
+                }
+            };
+            let text = skip_blanks(after.strip_prefix(b":")?);
+            if let Some((value, after)) = scan_value(text) {
+                if let Some(key) = key {
+                    self.take(key, value);
+                }
+                rest = after;
+            } else {
+                rest = self.scan_other(key, text)?;
+            }
+            match rest.split_first()? {
+                (b',', after) => rest = skip_blanks(after),
+                (b'}', after) => return Some(after),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Reads a value that is not usual. Returns what follows it.
+    fn scan_other(&mut self, key: Option<&'a Key>, text: &'a [u8]) -> Option<&'a [u8]> {
+        if let (Some(key), Some(inner)) = (key, text.strip_prefix(b"{"))
+            && let Holds::Object(tree) = &key.holds
+        {
+            self.forget(&key.holds);
+            return self.scan_members(tree, inner);
+        }
+        let (value, after) = leading_value(text, self.arena)?;
+        if let Some(key) = key {
+            self.take(key, value);
+        }
+        Some(after)
     }
 
     fn take_members(&mut self, tree: &'a KeyTree, members: &mut Members<'a>) {
@@ -446,18 +479,16 @@ impl<'a, 'r> ObjectFields<'a, 'r> {
     }
 }
 
-/// The value at the beginning of a text, and what follows it.
+/// The number, or the string without escapes, at the beginning of a text, and what follows it.
+/// Returns `None` for any other value.
 #[inline]
-fn scan_value<'a>(text: &'a [u8], arena: &'a Bump) -> Option<(Value<'a>, &'a [u8])> {
+fn scan_value(text: &[u8]) -> Option<(Value<'_>, &[u8])> {
     if let Some(inner) = text.strip_prefix(b"\"") {
-        if let Some((inner, after)) = string(inner) {
-            return Some((Value::Text(inner), after));
-        }
-    } else if let Some(length) = number_length(text) {
-        let (number, after) = text.split_at(length);
-        return Some((Value::Number(number), after));
+        let (inner, after) = string(inner)?;
+        return Some((Value::Text(inner), after));
     }
-    leading_value(text, arena)
+    let (number, after) = text.split_at(number_length(text)?);
+    Some((Value::Number(number), after))
 }
 
 /// A string up to its closing quote, and what follows it. Returns `None` if it has escapes or no

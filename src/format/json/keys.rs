@@ -16,7 +16,7 @@ pub struct KeyPlan {
     pub groups: Vec<SlotGroup>,
 }
 
-/// Values of which one counts, or that are converted at the end of a line.
+/// Values that are chosen from, or converted, at the end of a line.
 #[derive(Debug)]
 pub struct SlotGroup {
     pub target: GroupTarget,

@@ -185,9 +185,9 @@ fn without_elements(mut part: &str) -> (&str, Vec<PathStep>) {
     while let Some((key, number)) = part.strip_suffix(']').and_then(|it| it.rsplit_once('['))
         && !key.ends_with('\\')
         && number.bytes().all(|byte| byte.is_ascii_digit())
-        && let Ok(number) = number.parse()
+        && let Ok(number) = number.parse::<u32>()
     {
-        elements.insert(0, PathStep::Element(number));
+        elements.insert(0, PathStep::Element(number as usize));
         part = key;
     }
     (part, elements)
@@ -256,7 +256,8 @@ mod tests {
             ("timestamp(ms)", &["timestamp(ms)"]),
             ("a[x]", &["a[x]"]),
             ("a[0]x", &["a[0]x"]),
-            ("a[99999999999999999999]", &["a[99999999999999999999]"]),
+            ("a[4294967295]", &["a", "[4294967295]"]),
+            ("a[4294967296]", &["a[4294967296]"]),
             ("größe", &["größe"]),
         ] {
             assert_eq!(path(text), want, "{text}");

@@ -7,9 +7,10 @@
 //! stack.
 
 use bumpalo::Bump;
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
 use crate::format::escapes::latin_1_as_utf_8;
+use crate::format::short::first_quote;
 
 /// The value of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -323,7 +324,7 @@ impl<'a> Cursor<'a> {
         self.expect(b'"')?;
         let mut escaped = false;
         loop {
-            self.at += memchr2(b'"', b'\\', self.rest())?;
+            self.at += first_quote(self.rest())?;
             if self.expect(b'"').is_some() {
                 return Some(escaped);
             }
