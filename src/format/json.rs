@@ -49,19 +49,19 @@ pub fn formats(wanted: &Wanted) -> Vec<Box<dyn Format>> {
         .collect()
 }
 
-/// The format that `--json-map` describes.
+/// Returns the format that `--json-map` describes.
 ///
 /// # Errors
 ///
 /// Returns a usage error if the map lacks a required field.
 pub fn mapped(map: &KeyMap, wanted: &Wanted) -> Result<Box<dyn Format>> {
-    let missing = map.missing();
     if map.0.is_empty() {
         return Err(Error::usage(
             "--log-format-name=json needs --json-map, which says which key holds which field: \
              --json-map=ip=KEY,date=KEY,path=KEY,status=KEY",
         ));
     }
+    let missing = map.missing();
     if !missing.is_empty() {
         return Err(Error::usage(format!(
             "--json-map has no key for {}: the fields ip, date, path (or request) and status are \
@@ -201,7 +201,8 @@ impl Format for JsonFormat {
 
     /// A date may contain its time zone.
     fn has(&self, field: Field) -> bool {
-        self.map.fields.contains(&field) || field == Field::Timezone
+        let is_implied = field == Field::Timezone || self.table.implied.contains(&field);
+        is_implied || self.map.fields.contains(&field)
     }
 
     fn is_json(&self) -> bool {

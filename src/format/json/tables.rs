@@ -14,6 +14,8 @@ pub struct KeyTable {
     pub conversions: &'static [(Field, Conversion)],
     /// Fields that a line may have but that do not count as fields of the format.
     pub uncounted: &'static [Field],
+    /// Fields that are parts of others.
+    pub implied: &'static [Field],
     /// Detection takes only lines with all of these keys,
     pub detected_by: &'static [&'static str],
     /// and with one of these, if there are any.
@@ -26,6 +28,7 @@ impl KeyTable {
         map: &[],
         conversions: &[],
         uncounted: &[],
+        implied: &[],
         detected_by: &[],
         detected_by_any: &[],
     };
@@ -210,6 +213,8 @@ pub static TABLES: [KeyTable; 10] = [
             "generation_time_s=httpRequest.latency",
             "date=timestamp",
         ],
+        // A whole URL.
+        implied: &[Field::Scheme, Field::Host],
         detected_by: &["httpRequest.requestUrl", "httpRequest.status"],
         ..KeyTable::NONE
     },
