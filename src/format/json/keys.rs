@@ -46,7 +46,7 @@ pub struct KeyTree {
 pub struct Key {
     pub name: Box<str>,
     /// The name as JSON, for the scanner.
-    literal: Literal<Box<[u8]>>,
+    literal: Literal,
     pub holds: Holds,
     /// What `holds` does with a usual value. Faster to match.
     pub usual: UsualValue,
@@ -210,7 +210,7 @@ impl Key {
             .and_then(|it| it.strip_suffix('"'));
         Self {
             name: name.into(),
-            literal: Literal::owned(written.unwrap_or(name)),
+            literal: Literal::new(written.unwrap_or(name)),
             holds: Holds::Several(Vec::new()),
             usual: UsualValue::None,
         }
