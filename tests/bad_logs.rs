@@ -233,8 +233,17 @@ fn a_text_that_no_format_fits_stops_and_names_the_option() {
         "access.log: no format fits",
         "--log-format-name",
         "icecast2",
+        "--log-format-regex",
     ]);
     assert_eq!((count(&sandbox), ended.out.as_str()), (0, ""));
+}
+
+#[test]
+fn json_that_no_format_fits_names_the_option_for_json() {
+    let folder = Folder::with_log("{\"level\": \"info\"}\n".repeat(20));
+    import(&folder, &sandbox(), "access.log")
+        .exits(1)
+        .says(&["access.log: no format fits", "describe it with --json-map"]);
 }
 
 #[test]

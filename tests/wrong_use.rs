@@ -45,6 +45,16 @@ fn a_date_that_is_none_is_named() {
 }
 
 #[test]
+fn a_map_of_keys_that_cannot_be_used_says_why() {
+    let map = "--json-map=client_ip=ip,ts=date";
+    assert_wrong(map, &["--json-map", "client_ip=ip", "write ip=client_ip"]);
+    let map = "--json-map=ip=a,date=d,path=p";
+    assert_wrong(map, &["--json-map has no key for status"]);
+    let name = "--log-format-name=json";
+    assert_wrong(name, &["--json-map=ip=KEY,date=KEY,path=KEY,status=KEY"]);
+}
+
+#[test]
 fn a_number_that_is_none_is_named() {
     for arg in [
         "--recorders=many",

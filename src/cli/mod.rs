@@ -250,6 +250,11 @@ pub struct LogFormatArgs {
     /// --log-format-name
     #[arg(long, value_name = "REGEX")]
     pub log_format_regex: Option<String>,
+    /// Keys of the fields in a JSON log: field=key[|key...][,...]; dots lead into nested objects
+    ///
+    /// Implies --log-format-name=json.
+    #[arg(long, value_name = "MAP")]
+    pub json_map: Vec<String>,
     /// Format of the group 'date' of --log-format-regex, as for strptime
     #[arg(long, value_name = "FORMAT", default_value = "%d/%b/%Y:%H:%M:%S")]
     pub log_date_format: String,

@@ -18,6 +18,7 @@ use crate::cli::{
 use crate::error::{Error, Result};
 use crate::filter::{Bots, Extensions, Filters, HostPattern, HostSet, Hosts, Paths};
 use crate::format::date::Strptime;
+use crate::format::json::{self, KeyMap};
 use crate::format::registry::FormatOptions;
 use crate::format::template::Language;
 use crate::format::w3c::{self, W3cOptions};
@@ -103,6 +104,7 @@ impl Config {
             input: input(&cli)?,
             format: FormatOptions {
                 w3c: w3c_options(&cli.log_format, &wanted)?,
+                json: KeyMap::new(&cli.log_format.json_map)?,
                 wanted,
             },
             choice: format_choice(&cli.log_format)?,
@@ -187,19 +189,37 @@ fn input(cli: &Cli) -> Result<InputOptions> {
 }
 
 fn format_choice(format: &LogFormatArgs) -> Result<FormatChoice> {
+    let has_map = !format.json_map.is_empty();
     if let Some(text) = non_empty("--log-format", &format.log_format)? {
-        return Ok(match Language::of(&text) {
+        let choice = match Language::of(&text) {
             Some(_) => FormatChoice::Pasted(text),
             None => FormatChoice::Named(text.trim().to_owned()),
-        });
+        };
+        return match &choice {
+            FormatChoice::Named(name) if name == json::MAPPED => Ok(choice),
+            _ if has_map => Err(Error::usage(
+                "--json-map and --log-format cannot be used together: remove one of them",
+            )),
+            _ => Ok(choice),
+        };
     }
     Ok(match (&format.log_format_regex, &format.log_format_name) {
+        (Some(_), _) if has_map => {
+            return Err(Error::usage(
+                "--json-map and --log-format-regex cannot be used together: remove one of them",
+            ));
+        }
         (Some(regex), _) => FormatChoice::Regex {
             regex: regex.clone(),
             dates: Strptime::new(&format.log_date_format)?,
             date_format: format.log_date_format.clone(),
         },
+        (None, Some(name)) if has_map && name != json::MAPPED => {
+            let why = "--json-map describes another format; use --log-format-name=json";
+            return Err(wrong("--log-format-name", name, why));
+        }
         (None, Some(name)) => FormatChoice::Named(name.clone()),
+        (None, None) if has_map => FormatChoice::Named(json::MAPPED.to_owned()),
         (None, None) => FormatChoice::Detect,
     })
 }

@@ -35,7 +35,8 @@ pub enum DateFormat {
     W3c,
     /// `2024-05-14T23:39:43` in `date`, in UTC.
     IsoSeconds,
-    /// Whatever loggers write into a JSON log, in `date`; see [`json_date`].
+    /// Whatever loggers write into a JSON log, in `date`, or in `date` and `time`; see
+    /// [`json_date`].
     Json,
     /// `--log-date-format`, for `date`, or for `date`, a blank and `time` if the line has both. An
     /// offset in the date wins over `timezone`.
@@ -67,7 +68,8 @@ impl DateFormat {
             }
             DateFormat::IsoSeconds => iso_seconds(date).map(in_utc),
             DateFormat::Json => {
-                let Moment { local, offset } = json_date(date)?;
+                let joined = || date_and_time(date, record.get(Field::Time)?);
+                let Moment { local, offset } = json_date(date).or_else(joined)?;
                 let offset = offset.or(timezone(record)?);
                 Some(Moment { local, offset })
             }
@@ -156,7 +158,7 @@ fn iso_seconds(text: &[u8]) -> Option<i64> {
 /// - a time since 1970 in UTC: seconds, milliseconds, microseconds or nanoseconds
 /// - `2024-05-14T06:25:24.123+02:00`, with a blank or `T`, any fraction and any offset
 /// - `2024/05/14 06:25:24.123`, as Go's and Caddy's loggers write it
-/// - `14/May/2024:06:25:24 +0200`
+/// - `14/May/2024:06:25:24 +0200`, with any fraction, perhaps in brackets
 fn json_date(text: &[u8]) -> Option<Moment> {
     if let Some(moment) = usual_iso_8601(text) {
         return Some(moment);
@@ -165,22 +167,39 @@ fn json_date(text: &[u8]) -> Option<Moment> {
     if let Some(seconds) = epoch_seconds(text) {
         return Some(in_utc(seconds));
     }
+    // Apache's `%t` has brackets.
+    let inner = text.strip_prefix(b"[").and_then(|it| it.strip_suffix(b"]"));
+    let text = inner.unwrap_or(text);
     if text.get(2) == Some(&b'/') {
-        let (date, zone) = text.split_at_checked("14/May/2024:06:25:24".len())?;
+        let (date, rest) = text.split_at_checked("14/May/2024:06:25:24".len())?;
+        let end = match rest {
+            [b'.', fraction @ ..] => {
+                1 + fraction
+                    .iter()
+                    .take_while(|byte| byte.is_ascii_digit())
+                    .count()
+            }
+            _ => 0,
+        };
         return Some(Moment {
             local: usual_clf(date)?,
-            offset: written_zone(zone)?,
+            offset: written_zone(&rest[end..])?,
         });
     }
     let time = text
         .iter()
         .position(|byte| matches!(byte, b'T' | b't' | b' '))?;
-    let (day, clock) = (&text[..time], &text[time + 1..]);
+    date_and_time(&text[..time], &text[time + 1..])
+}
+
+/// A day, and a time with any fraction and any offset.
+fn date_and_time(day: &[u8], time: &[u8]) -> Option<Moment> {
+    let time = time.trim_ascii();
     let is_clock = |byte: &u8| byte.is_ascii_digit() || b":.,".contains(byte);
-    let end = clock.iter().position(|byte| !is_clock(byte));
-    let (clock, zone) = clock.split_at(end.unwrap_or(clock.len()));
+    let end = time.iter().position(|byte| !is_clock(byte));
+    let (clock, zone) = time.split_at(end.unwrap_or(time.len()));
     let offset = written_zone(zone)?;
-    let local = json_day(day)? + iso_second_of_day(without_fraction(clock)?)?;
+    let local = json_day(day.trim_ascii())? + iso_second_of_day(without_fraction(clock)?)?;
     Some(Moment { local, offset })
 }
 

@@ -147,7 +147,8 @@ impl FormatCandidate {
     /// How this format reads a line.
     fn reading(&self, line: &[u8], arena: &Bump) -> Option<Reading> {
         let mut record = Record::default();
-        let fits = self.format.parse(line, arena, &mut record) == Fit::Record
+        let fits = self.format.may_fit(line)
+            && self.format.parse(line, arena, &mut record) == Fit::Record
             && self.format.recognizes(line, &record);
         fits.then(|| Reading::of(&record))
     }

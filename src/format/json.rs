@@ -1,282 +1,167 @@
-//! JSON formats: each is a table that says which key holds which field.
+//! JSON formats: each says which key holds which field.
 //!
 //! A line is one JSON object and nothing else; [`reader`] says where logs may depart from the
-//! standard. To add a format, add its table and its name to [`TABLES`].
+//! standard. A format is a [`map`], compiled to a tree of [`keys`]. To add a format, add its row to
+//! [`tables`].
 
+mod convert;
+mod keys;
+mod map;
 mod reader;
+mod tables;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Arc, LazyLock, OnceLock};
+
 use bumpalo::Bump;
 
+pub use self::map::KeyMap;
 pub(super) use self::reader::unescape;
-use self::reader::{Members, Value, first_element, number_length};
+
+use self::convert::{Conversion, TimeUnit};
+use self::keys::{GroupTarget, Holds, Key, KeyPlan, KeyTree, UsualValue};
+use self::map::{KeyPath, MapTarget, PathStep};
+use self::reader::{Elements, Members, Value, leading_value, number_length};
+use self::tables::{KeyTable, TABLES};
 use super::date::DateFormat;
-use super::short::{Literal, first_quote};
+use super::escapes::percent_decoded;
+use super::layout::split_request;
+use super::short::first_quote;
 use super::{Field, Fit, Format, Record, Wanted, is_absent};
+use crate::error::{Error, Result};
 
-/// A JSON format as data.
-#[derive(Debug)]
-struct KeyTable {
-    name: &'static str,
-    dates: DateFormat,
-    /// In the order in which servers usually write them: then no key needs a search.
-    keys: &'static [Key],
-    /// Fields that a line may have but that do not count as fields of the format.
-    uncounted: &'static [Field],
-    /// Detection takes only lines with all of these keys,
-    detected_by: &'static [&'static str],
-    /// and with one of these, if there are any.
-    detected_by_any: &'static [&'static str],
-}
-
-#[derive(Debug)]
-struct Key {
-    name: &'static str,
-    /// For the scanner.
-    literal: Literal,
-    holds: Holds,
-}
-
-/// What the value of a key is.
-#[derive(Clone, Copy, Debug)]
-enum Holds {
-    Field(Field),
-    /// The field, unless another key holds it and its value is neither empty nor `-`.
-    Fallback(Field),
-    /// The field in milliseconds, written in nanoseconds.
-    Nanoseconds(Field),
-    /// An array whose first element is the field.
-    ArrayOf(Field),
-    Object(&'static [Key]),
-}
-
-const fn key(name: &'static str, field: Field) -> Key {
-    holding(name, Holds::Field(field))
-}
-
-const fn holding(name: &'static str, holds: Holds) -> Key {
-    Key {
-        name,
-        literal: Literal::new(name),
-        holds,
-    }
-}
-
-/// The JSON formats, in the order of guide/formats.md, "Built-in formats".
-static TABLES: [KeyTable; 3] = [
-    // nginx has no JSON format of its own. Users write one whose keys are named as our fields.
-    KeyTable {
-        name: "nginx_json",
-        dates: DateFormat::Json,
-        keys: &[
-            key("ip", Field::Ip),
-            key("host", Field::Host),
-            key("path", Field::Path),
-            key("status", Field::Status),
-            key("referrer", Field::Referrer),
-            key("user_agent", Field::UserAgent),
-            key("length", Field::Length),
-            // nginx's `$request_time` is in seconds.
-            key("generation_time_milli", Field::GenerationTimeSecs),
-            key("date", Field::Date),
-            key("timezone", Field::Timezone),
-            key("userid", Field::Userid),
-            key("method", Field::Method),
-            key("generation_time_secs", Field::GenerationTimeSecs),
-            key("generation_time_micro", Field::GenerationTimeMicro),
-            key("event_category", Field::EventCategory),
-            key("event_action", Field::EventAction),
-            key("event_name", Field::EventName),
-            key("session_time", Field::SessionTime),
-            key("query_string", Field::QueryString),
-            key("time", Field::Time),
-        ],
-        uncounted: &[Field::QueryString, Field::Time],
-        detected_by: &["referrer", "date"],
-        detected_by_any: &[],
-    },
-    KeyTable {
-        name: "traefik_json",
-        dates: DateFormat::Json,
-        keys: &[
-            key("ClientHost", Field::Ip),
-            key("ClientUsername", Field::Userid),
-            key("DownstreamContentSize", Field::Length),
-            key("DownstreamStatus", Field::Status),
-            holding("Duration", Holds::Nanoseconds(Field::GenerationTimeMilli)),
-            key("RequestHost", Field::Host),
-            key("RequestMethod", Field::Method),
-            key("RequestPath", Field::Path),
-            key("request_Referer", Field::Referrer),
-            key("request_User-Agent", Field::UserAgent),
-            key("time", Field::Date),
-        ],
-        uncounted: &[],
-        detected_by: &["msg", "level", "time"],
-        // Half of the programs written in Go log `msg`, `level` and `time`. Only Traefik has these.
-        detected_by_any: &[
-            "ClientHost",
-            "RequestPath",
-            "RequestMethod",
-            "DownstreamStatus",
-            "entryPointName",
-            "RouterName",
-        ],
-    },
-    KeyTable {
-        name: "caddy_json",
-        dates: DateFormat::Json,
-        keys: &[
-            key("ts", Field::Date),
-            holding(
-                "request",
-                Holds::Object(&[
-                    // Caddy before 2.7 has no `client_ip`, before 2.5 only `remote_addr`.
-                    holding("remote_addr", Holds::Fallback(Field::Ip)),
-                    holding("remote_ip", Holds::Fallback(Field::Ip)),
-                    key("client_ip", Field::Ip),
-                    key("method", Field::Method),
-                    key("host", Field::Host),
-                    key("uri", Field::Path),
-                    holding(
-                        "headers",
-                        Holds::Object(&[
-                            holding("User-Agent", Holds::ArrayOf(Field::UserAgent)),
-                            holding("Referer", Holds::ArrayOf(Field::Referrer)),
-                        ]),
-                    ),
-                ]),
-            ),
-            key("user_id", Field::Userid),
-            key("duration", Field::GenerationTimeSecs),
-            key("size", Field::Length),
-            key("status", Field::Status),
-        ],
-        uncounted: &[],
-        detected_by: &["request", "ts", "status", "duration"],
-        detected_by_any: &[],
-    },
-];
+/// The name of the format that `--json-map` describes.
+pub const MAPPED: &str = "json";
 
 /// A line without these does not fit.
 const REQUIRED: [Field; 4] = [Field::Ip, Field::Path, Field::Status, Field::Date];
 
-/// The JSON formats, in the order of the table.
+/// The built-in JSON formats, in the order of the table.
 pub fn formats(wanted: &Wanted) -> Vec<Box<dyn Format>> {
     TABLES
         .iter()
-        .map(|table| Box::new(JsonFormat::new(table, wanted)) as Box<dyn Format>)
+        .zip(BUILT_IN.iter())
+        .map(|(table, map)| {
+            let map = Arc::clone(map);
+            Box::new(JsonFormat::new(table, map, wanted)) as Box<dyn Format>
+        })
         .collect()
 }
 
-/// Reads the lines of one [`KeyTable`].
+/// Returns the format that `--json-map` describes.
+///
+/// # Errors
+///
+/// Returns a usage error if the map lacks a required field.
+pub fn mapped(map: &KeyMap, wanted: &Wanted) -> Result<Box<dyn Format>> {
+    if map.0.is_empty() {
+        return Err(Error::usage(
+            "--log-format-name=json needs --json-map, which says which key holds which field: \
+             --json-map=ip=KEY,date=KEY,path=KEY,status=KEY",
+        ));
+    }
+    let missing = map.missing();
+    if !missing.is_empty() {
+        return Err(Error::usage(format!(
+            "--json-map has no key for {}: the fields ip, date, path (or request) and status are \
+             required",
+            missing.join(", ")
+        )));
+    }
+    static TABLE: KeyTable = KeyTable {
+        name: MAPPED,
+        ..KeyTable::NONE
+    };
+    let map = Arc::new(BuiltMap::new(&TABLE, map.clone()));
+    Ok(Box::new(JsonFormat::new(&TABLE, map, wanted)))
+}
+
+/// The maps of [`TABLES`].
+static BUILT_IN: LazyLock<Vec<Arc<BuiltMap>>> = LazyLock::new(|| {
+    let built = |table: &'static KeyTable| Arc::new(BuiltMap::new(table, table.map()));
+    TABLES.iter().map(built).collect()
+});
+
+/// What all logs of a format share.
+#[derive(Debug)]
+struct BuiltMap {
+    map: KeyMap,
+    fields: Vec<Field>,
+    /// The plan without extras.
+    plan: Arc<KeyPlan>,
+}
+
+impl BuiltMap {
+    fn new(table: &KeyTable, map: KeyMap) -> Self {
+        let mut fields: Vec<Field> = Vec::new();
+        for entry in &map.0 {
+            let own: &[Field] = match entry.target {
+                MapTarget::Field(field, _) => &[field],
+                MapTarget::Request => &[Field::Path, Field::Method],
+            };
+            let new = own.iter().filter(|field| !fields.contains(field));
+            let new: Vec<Field> = new.copied().collect();
+            fields.extend(new);
+        }
+        fields.retain(|field| !table.uncounted.contains(field));
+        Self {
+            plan: Arc::new(KeyPlan::new(&map, &Wanted::default())),
+            map,
+            fields,
+        }
+    }
+}
+
+/// Reads the lines of one JSON format.
 #[derive(Debug)]
 struct JsonFormat {
     table: &'static KeyTable,
-    fields: Vec<Field>,
-    /// No key holds an object, so the scanner can read most lines.
-    is_flat: bool,
+    map: Arc<BuiltMap>,
     wanted: Wanted,
+    /// Compiled when the first line is read: detection has all formats for each log.
+    plan: OnceLock<Arc<KeyPlan>>,
 }
 
 impl JsonFormat {
-    fn new(table: &'static KeyTable, wanted: &Wanted) -> Self {
-        let mut fields = Vec::new();
-        add_fields(table.keys, &mut fields);
-        fields.retain(|field| !table.uncounted.contains(field));
-        let is_object = |key: &Key| matches!(key.holds, Holds::Object(_));
+    fn new(table: &'static KeyTable, map: Arc<BuiltMap>, wanted: &Wanted) -> Self {
+        let plan = match wanted.0.is_empty() {
+            true => OnceLock::from(Arc::clone(&map.plan)),
+            false => OnceLock::new(),
+        };
         Self {
             table,
-            fields,
-            is_flat: !table.keys.iter().any(is_object),
+            map,
             wanted: wanted.clone(),
+            plan,
         }
     }
 
-    /// Reads a line of the usual kind: a flat object of numbers, and of strings without escapes.
-    /// Returns `None` if the line is of another kind; the record then holds a part of it.
-    fn scan<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Option<()> {
-        let mut object = ObjectFields::new(arena, record);
-        let mut next = 0;
-        let mut rest = line.strip_prefix(b"{")?;
-        loop {
-            let text = rest.strip_prefix(b"\"")?;
-            let (key, name, after) = match self.expected_key(text, next) {
-                Some((key, after)) => {
-                    next += 1;
-                    (Some(key), key.name.as_bytes(), after)
-                }
-                None => {
-                    let (name, after) = string(text)?;
-                    (find_key(self.table.keys, name, &mut next), name, after)
-                }
-            };
-            rest = skip_blanks(after.strip_prefix(b":")?);
-            let value = match rest.strip_prefix(b"\"") {
-                Some(text) => {
-                    let (text, after) = string(text)?;
-                    rest = after;
-                    Value::Text(text)
-                }
-                None => {
-                    let (number, after) = rest.split_at(number_length(rest)?);
-                    rest = after;
-                    Value::Number(number)
-                }
-            };
-            self.take(key, name, value, &mut object);
-            match rest.split_first()? {
-                (b',', after) => rest = skip_blanks(after),
-                (b'}', []) => return object.finish(),
-                _ => return None,
-            }
-        }
+    fn plan(&self) -> &KeyPlan {
+        let compile = || Arc::new(KeyPlan::new(&self.map.map, &self.wanted));
+        self.plan.get_or_init(compile)
     }
 
-    /// Takes the key at `next` off a text, if the text begins with it and a quote.
-    #[inline]
-    fn expected_key<'a>(&self, text: &'a [u8], next: usize) -> Option<(&'static Key, &'a [u8])> {
-        let key = self.table.keys.get(next)?;
-        let after = key.literal.strip_from(text)?;
-        Some((key, after.strip_prefix(b"\"")?))
+    /// Reads a line without white space other than blanks after colons and commas. Returns `None`
+    /// if the line is of another kind; the record then holds a part of it.
+    fn scan<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Option<Fit> {
+        let plan = self.plan();
+        let mut object = ObjectFields::new(plan, arena, record);
+        let rest = object.scan_members(&plan.tree, line.strip_prefix(b"{")?)?;
+        rest.is_empty().then(|| object.finish())
     }
 
-    /// Reads any line. Returns `None` if it does not fit.
-    fn read<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Option<()> {
-        let mut object = ObjectFields::new(arena, record);
-        let mut next = 0;
-        let mut members = Members::of(line, arena)?;
-        for (name, value) in &mut members {
-            let key = find_key(self.table.keys, name, &mut next);
-            self.take(key, name, value, &mut object);
-        }
-        members.ended_well().then(|| object.finish())?
-    }
-
-    /// Takes a member of the line's object.
-    #[inline]
-    fn take<'a>(
-        &'a self,
-        key: Option<&Key>,
-        name: &[u8],
-        value: Value<'a>,
-        object: &mut ObjectFields<'a, '_>,
-    ) {
-        match key.map(|key| key.holds) {
-            Some(Holds::Field(field)) => object.set(field, value.text()),
-            Some(holds) => object.put(holds, value),
-            None => {}
-        }
-        // A custom variable may also ask for a key that holds a field.
-        if let Some(name) = self
-            .wanted
-            .0
-            .iter()
-            .find(|wanted| wanted.as_bytes() == name)
-            && let Some(text) = value.any_text()
-        {
-            object.record.set_extra(name, text);
+    /// Reads any line.
+    fn read<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Fit {
+        let plan = self.plan();
+        let mut object = ObjectFields::new(plan, arena, record);
+        let Some(mut members) = Members::of(line, arena) else {
+            return Fit::Misfit;
+        };
+        object.take_members(&plan.tree, &mut members);
+        match members.ended_well() {
+            true => object.finish(),
+            false => Fit::Misfit,
         }
     }
 }
@@ -289,37 +174,35 @@ impl Format for JsonFormat {
     /// A key that is named as a field but holds another one gives what it holds.
     fn field(&self, name: &str) -> Option<Field> {
         let field = Field::from_name(name)?;
-        let key = self.table.keys.iter().find(|key| key.name == name);
-        match key.map(|key| key.holds) {
-            Some(Holds::Field(held)) => Some(held),
+        let mut keys = self.map.plan.tree.keys();
+        let key = keys.find(|key| *key.name == *name);
+        match key.map(|key| &key.holds) {
+            Some(Holds::Field(held)) => Some(*held),
+            Some(Holds::Duration(unit)) => unit.field().or(Some(field)),
             _ => Some(field),
         }
     }
 
     fn parse<'a>(&'a self, line: &'a [u8], arena: &'a Bump, record: &mut Record<'a>) -> Fit {
-        if self.is_flat {
-            if self.scan(line, arena, record).is_some() {
-                return Fit::Record;
-            }
-            *record = Record::default();
+        if let Some(fit) = self.scan(line, arena, record) {
+            return fit;
         }
-        match self.read(line, arena, record) {
-            Some(()) => Fit::Record,
-            None => Fit::Misfit,
-        }
+        *record = Record::default();
+        self.read(line, arena, record)
     }
 
     fn dates(&self) -> &DateFormat {
-        &self.table.dates
+        &DateFormat::Json
     }
 
     fn fields(&self) -> &[Field] {
-        &self.fields
+        &self.map.fields
     }
 
     /// A date may contain its time zone.
     fn has(&self, field: Field) -> bool {
-        self.fields.contains(&field) || field == Field::Timezone
+        let is_implied = field == Field::Timezone || self.table.implied.contains(&field);
+        is_implied || self.map.fields.contains(&field)
     }
 
     fn is_json(&self) -> bool {
@@ -330,55 +213,161 @@ impl Format for JsonFormat {
         None
     }
 
+    /// Looks for the names of the keys that [`Format::recognizes`] needs.
+    fn may_fit(&self, line: &[u8]) -> bool {
+        let has = |path: &&str| {
+            let name = path.rsplit('.').next().unwrap_or(path);
+            memchr::memmem::find(line, name.as_bytes()).is_some()
+        };
+        line.trim_ascii_start().starts_with(b"{") && self.table.detected_by.iter().all(has)
+    }
+
     fn recognizes(&self, line: &[u8], _record: &Record) -> bool {
         let arena = Bump::new();
-        let Some(mut members) = Members::of(line, &arena) else {
+        let has = |key: &&str| KeyPath::new(key).is_ok_and(|path| has_path(line, &path, &arena));
+        let any = self.table.detected_by_any;
+        self.table.detected_by.iter().all(has) && (any.is_empty() || any.iter().any(has))
+    }
+}
+
+/// Whether a line is an object that has this key, or the objects in it have.
+fn has_path<'a>(line: &'a [u8], path: &KeyPath, arena: &'a Bump) -> bool {
+    let mut found = Some(Value::Other(line));
+    for step in &path.0 {
+        let PathStep::Key(key) = step else {
             return false;
         };
-        let names: Vec<&[u8]> = members.by_ref().map(|(name, _)| name).collect();
-        let has = |key: &&str| names.contains(&key.as_bytes());
-        let any = self.table.detected_by_any;
-        members.ended_well()
-            && self.table.detected_by.iter().all(has)
-            && (any.is_empty() || any.iter().any(has))
+        let object = found.map_or(&b""[..], Value::nested);
+        let Some(mut members) = Members::of(object, arena) else {
+            return false;
+        };
+        let named = members.by_ref().filter(|(name, _)| *name == key.as_bytes());
+        found = named.last().map(|(_, value)| value);
+        if !members.ended_well() {
+            return false;
+        }
     }
+    found.is_some()
 }
 
 /// Puts the values of an object into a record. If a key is repeated, its last value counts.
 struct ObjectFields<'a, 'r> {
+    plan: &'a KeyPlan,
     arena: &'a Bump,
     record: &'r mut Record<'a>,
-    fallback: Option<(Field, &'a [u8])>,
+    slots: &'a mut [Option<&'a [u8]>],
 }
 
 impl<'a, 'r> ObjectFields<'a, 'r> {
-    fn new(arena: &'a Bump, record: &'r mut Record<'a>) -> Self {
+    fn new(plan: &'a KeyPlan, arena: &'a Bump, record: &'r mut Record<'a>) -> Self {
+        let slots: &mut [_] = match plan.slots {
+            0 => &mut [],
+            count => arena.alloc_slice_fill_copy(count, None),
+        };
         Self {
+            plan,
             arena,
             record,
-            fallback: None,
+            slots,
         }
     }
 
-    fn put(&mut self, holds: Holds, value: Value<'a>) {
-        match holds {
-            Holds::Field(field) => self.set(field, value.text()),
-            Holds::Fallback(field) => self.fallback = value.text().map(|text| (field, text)),
-            Holds::Nanoseconds(field) => self.set(field, milliseconds(value, self.arena)),
-            Holds::ArrayOf(field) => {
-                let first = first_element(value.nested(), self.arena);
-                self.set(field, first.and_then(Value::text));
+    /// Reads an object whose opening brace is already read, like [`JsonFormat::scan`]. Returns
+    /// what follows it. Recurses as deep as the paths of the map, whatever the line.
+    fn scan_members(&mut self, tree: &'a KeyTree, mut rest: &'a [u8]) -> Option<&'a [u8]> {
+        let mut next = 0;
+        if let Some(after) = rest.strip_prefix(b"}") {
+            return Some(after);
+        }
+        loop {
+            let text = rest.strip_prefix(b"\"")?;
+            let (key, after) = match tree.expected(text, next) {
+                Some((key, after)) => {
+                    next += 1;
+                    (Some(key), after)
+                }
+                None => {
+                    let (name, after) = string(text)?;
+                    (tree.find(name, &mut next), after)
+                }
+            };
+            let text = skip_blanks(after.strip_prefix(b":")?);
+            if let Some((value, after)) = scan_value(text) {
+                if let Some(key) = key {
+                    self.take(key, value);
+                }
+                rest = after;
+            } else {
+                rest = self.scan_other(key, text)?;
             }
-            Holds::Object(keys) => {
-                self.clear(keys);
-                let mut next = 0;
-                let members = Members::of(value.nested(), self.arena);
-                for (name, value) in members.into_iter().flatten() {
-                    if let Some(key) = find_key(keys, name, &mut next) {
-                        self.put(key.holds, value);
+            match rest.split_first()? {
+                (b',', after) => rest = skip_blanks(after),
+                (b'}', after) => return Some(after),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Reads a value that is not usual. Returns what follows it.
+    fn scan_other(&mut self, key: Option<&'a Key>, text: &'a [u8]) -> Option<&'a [u8]> {
+        if let (Some(key), Some(inner)) = (key, text.strip_prefix(b"{"))
+            && let Holds::Object(tree) = &key.holds
+        {
+            self.forget(&key.holds);
+            return self.scan_members(tree, inner);
+        }
+        let (value, after) = leading_value(text, self.arena)?;
+        if let Some(key) = key {
+            self.take(key, value);
+        }
+        Some(after)
+    }
+
+    fn take_members(&mut self, tree: &'a KeyTree, members: &mut Members<'a>) {
+        let mut next = 0;
+        for (name, value) in members {
+            if let Some(key) = tree.find(name, &mut next) {
+                self.take(key, value);
+            }
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, key: &'a Key, value: Value<'a>) {
+        match (key.usual, value) {
+            (UsualValue::Field(field), value) => self.set(field, value.text()),
+            (UsualValue::Duration(field), Value::Number(number)) => {
+                self.record.forget(Field::GenerationTimeMilli);
+                self.record.set(field, number);
+            }
+            (_, value) => self.put(&key.holds, value),
+        }
+    }
+
+    /// Recurses as deep as the paths of the map, whatever the line.
+    fn put(&mut self, holds: &'a Holds, value: Value<'a>) {
+        match holds {
+            Holds::Field(field) => self.set(*field, value.text()),
+            Holds::Duration(unit) => self.set_duration(*unit, value),
+            Holds::Slot(at) => self.slots[*at] = value.text(),
+            Holds::Extra(at) => self.slots[*at] = value.any_text(),
+            Holds::Object(tree) => {
+                self.forget(holds);
+                if let Some(mut members) = Members::of(value.nested(), self.arena) {
+                    self.take_members(tree, &mut members);
+                }
+            }
+            Holds::Array(wanted) => {
+                self.forget(holds);
+                let end = wanted.iter().map(|(place, _)| place + 1).max().unwrap_or(0);
+                let elements = Elements::of(value.nested(), self.arena);
+                for (at, value) in elements.into_iter().flatten().take(end).enumerate() {
+                    for (_, holds) in wanted.iter().filter(|(place, _)| *place == at) {
+                        self.put(holds, value);
                     }
                 }
             }
+            Holds::Several(all) => all.iter().for_each(|holds| self.put(holds, value)),
         }
     }
 
@@ -390,62 +379,117 @@ impl<'a, 'r> ObjectFields<'a, 'r> {
         }
     }
 
-    /// Forgets the values of an earlier object of the same name.
-    fn clear(&mut self, keys: &[Key]) {
-        for key in keys {
-            match key.holds {
-                Holds::Field(field) | Holds::Nanoseconds(field) | Holds::ArrayOf(field) => {
-                    self.record.forget(field);
-                }
-                Holds::Fallback(_) => self.fallback = None,
-                Holds::Object(keys) => self.clear(keys),
-            }
-        }
-    }
-
-    /// Returns `None` if a required field is missing.
-    fn finish(self) -> Option<()> {
-        if let Some((field, text)) = self.fallback
-            && self.record.get(field).is_none_or(is_absent)
-        {
+    fn set_duration(&mut self, unit: TimeUnit, value: Value<'a>) {
+        self.forget_duration(unit);
+        let duration = |text| convert::duration(text, unit, self.arena);
+        if let Some((field, text)) = value.text().and_then(duration) {
             self.record.set(field, text);
         }
-        let has = |field: &Field| self.record.get(*field).is_some();
-        REQUIRED.iter().all(has).then_some(())
     }
-}
 
-/// Looks up a key by its name, first at `next`: servers write the keys of all lines in one order.
-#[inline]
-fn find_key(keys: &'static [Key], name: &[u8], next: &mut usize) -> Option<&'static Key> {
-    let at = match keys.get(*next) {
-        Some(key) if key.name.as_bytes() == name => *next,
-        _ => keys.iter().position(|key| key.name.as_bytes() == name)?,
-    };
-    *next = at + 1;
-    Some(&keys[at])
-}
+    fn forget_duration(&mut self, unit: TimeUnit) {
+        // A text with a unit may be in milliseconds, whatever the unit of its key.
+        for field in unit.fields() {
+            self.record.forget(field);
+        }
+    }
 
-fn add_fields(keys: &[Key], fields: &mut Vec<Field>) {
-    for key in keys {
-        match key.holds {
-            Holds::Object(keys) => add_fields(keys, fields),
-            Holds::Field(field)
-            | Holds::Fallback(field)
-            | Holds::Nanoseconds(field)
-            | Holds::ArrayOf(field) => {
-                if !fields.contains(&field) {
-                    fields.push(field);
+    /// Forgets the values of an earlier object or array of the same name.
+    fn forget(&mut self, holds: &Holds) {
+        match holds {
+            Holds::Field(field) => self.record.forget(*field),
+            Holds::Duration(unit) => self.forget_duration(*unit),
+            Holds::Slot(at) | Holds::Extra(at) => self.slots[*at] = None,
+            Holds::Object(tree) => tree.keys().for_each(|key| self.forget(&key.holds)),
+            Holds::Array(elements) => elements.iter().for_each(|(_, it)| self.forget(it)),
+            Holds::Several(all) => all.iter().for_each(|it| self.forget(it)),
+        }
+    }
+
+    /// Takes the values that had to wait for the end of the line.
+    fn finish(mut self) -> Fit {
+        for group in &self.plan.groups {
+            if let GroupTarget::Fallback(field) = group.target
+                && self
+                    .record
+                    .get(field)
+                    .is_some_and(|value| !is_absent(value))
+            {
+                continue;
+            }
+            if let Some(text) = group.choose(self.slots) {
+                match &group.target {
+                    GroupTarget::Fallback(field) => {
+                        if self.record.get(*field).is_none() || !is_absent(text) {
+                            self.record.set(*field, text);
+                        }
+                    }
+                    GroupTarget::Field(field, conversion) => {
+                        self.set_converted(*field, *conversion, text);
+                    }
+                    GroupTarget::Request => self.set_request(text),
+                    GroupTarget::Extra(name) => self.record.set_extra(name, text),
                 }
             }
+        }
+        let path = self.record.get(Field::Path);
+        if self.record.get(Field::QueryString).is_some()
+            && path.is_some_and(|path| path.contains(&b'?'))
+        {
+            self.record.forget(Field::QueryString);
+        }
+        let has = |field: &Field| self.record.get(*field).is_some();
+        match REQUIRED.iter().all(has) {
+            true => Fit::Record,
+            false => Fit::Misfit,
+        }
+    }
+
+    fn set_converted(&mut self, field: Field, conversion: Conversion, text: &'a [u8]) {
+        let (field, text) = match conversion {
+            Conversion::None | Conversion::Peer => (field, text),
+            Conversion::Duration(unit) => match convert::duration(text, unit, self.arena) {
+                Some(duration) => duration,
+                None => return,
+            },
+            Conversion::FractionalSeconds if !text.contains(&b'.') => return,
+            Conversion::FractionalSeconds => (Field::GenerationTimeSecs, text),
+            Conversion::GatewayQuery => (field, convert::without_gateway_parameters(text)),
+            Conversion::PercentEncoded(times) => {
+                let decoded = percent_decoded(text, times, self.arena);
+                if decoded.is_some() {
+                    self.record.set_raw_agent(text);
+                }
+                (field, decoded.unwrap_or(text))
+            }
+        };
+        self.record.set(field, text);
+    }
+
+    /// Keys that hold the method or the path alone win over a request line.
+    fn set_request(&mut self, text: &'a [u8]) {
+        let (method, path) = split_request(text);
+        if self.record.get(Field::Path).is_none() {
+            self.record.set(Field::Path, path);
+        }
+        if let Some(method) = method
+            && self.record.get(Field::Method).is_none()
+        {
+            self.record.set(Field::Method, method);
         }
     }
 }
 
-fn milliseconds<'a>(nanoseconds: Value<'a>, arena: &'a Bump) -> Option<&'a [u8]> {
-    let nanoseconds: f64 = str::from_utf8(nanoseconds.text()?).ok()?.parse().ok()?;
-    let milliseconds = nanoseconds.is_finite().then_some(nanoseconds / 1e6)?;
-    Some(arena.alloc_str(&milliseconds.to_string()).as_bytes())
+/// The number, or the string without escapes, at the beginning of a text, and what follows it.
+/// Returns `None` for any other value.
+#[inline]
+fn scan_value(text: &[u8]) -> Option<(Value<'_>, &[u8])> {
+    if let Some(inner) = text.strip_prefix(b"\"") {
+        let (inner, after) = string(inner)?;
+        return Some((Value::Text(inner), after));
+    }
+    let (number, after) = text.split_at(number_length(text)?);
+    Some((Value::Number(number), after))
 }
 
 /// A string up to its closing quote, and what follows it. Returns `None` if it has escapes or no

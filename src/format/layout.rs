@@ -65,7 +65,7 @@ struct Step {
     shape: Shape,
     /// The text before it ends with a blank, which is any white space.
     is_after_blank: bool,
-    after: Literal<Box<[u8]>>,
+    after: Literal,
 }
 
 /// What becomes of a value.
@@ -370,7 +370,7 @@ fn steps(parts: &[Part]) -> Option<Vec<Step>> {
                 if steps.is_empty() {
                     steps.push(Step::of(Slot::Skip, Shape::Nothing));
                 }
-                steps.last_mut()?.after = Literal::owned(text);
+                steps.last_mut()?.after = Literal::new(text);
                 is_after_blank = text.ends_with(' ');
                 continue;
             }
@@ -390,7 +390,7 @@ impl Step {
             slot,
             shape,
             is_after_blank: false,
-            after: Literal::owned(""),
+            after: Literal::new(""),
         }
     }
 }

@@ -95,6 +95,11 @@ pub trait Format: Send + Sync {
         false
     }
 
+    /// Whether detection should parse a line at all. Cheap.
+    fn may_fit(&self, _line: &[u8]) -> bool {
+        true
+    }
+
     /// Whether detection may take a line that was parsed for this format. Stricter than
     /// [`Format::parse`].
     fn recognizes(&self, _line: &[u8], _record: &Record) -> bool {

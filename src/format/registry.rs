@@ -5,6 +5,7 @@
 //! in `fixtures/odd` and its row in guide/formats.md, "Built-in formats". The tests that loop over
 //! this list fail until all are there.
 
+use super::json::KeyMap;
 use super::text::TextFormat;
 use super::w3c::{self, W3cOptions};
 use super::{Format, Wanted, cloud, icecast, json, labelled, ncsa, servers};
@@ -15,6 +16,8 @@ use crate::error::{Error, Result};
 pub struct FormatOptions {
     pub wanted: Wanted,
     pub w3c: W3cOptions,
+    /// `--json-map`.
+    pub json: KeyMap,
 }
 
 /// Checks the options.
@@ -54,7 +57,7 @@ pub fn without_header(wanted: &Wanted) -> Vec<Box<dyn Format>> {
     formats
 }
 
-/// The names for `--log-format-name`.
+/// The names of the built-in formats, for `--log-format-name`.
 pub fn names() -> Vec<&'static str> {
     without_header(&Wanted::default())
         .iter()
@@ -95,11 +98,15 @@ pub fn pasted(text: &str, options: &FormatOptions) -> Result<TextFormat> {
 ///
 /// # Errors
 ///
-/// Returns a usage error if there is no such format, or if `--w3c-fields` lacks a required column.
+/// Returns a usage error if there is no such format, or if `--w3c-fields` lacks a required column
+/// or `--json-map` a required field.
 pub fn by_name(name: &str, options: &FormatOptions) -> Result<Box<dyn Format>> {
     let name = resolved(name);
     if let Some(dialect) = w3c::dialects().iter().find(|dialect| dialect.name == name) {
         return Ok(Box::new(dialect.open(&options.w3c)?));
+    }
+    if name == json::MAPPED {
+        return json::mapped(&options.json, &options.wanted);
     }
     let mut specs = (ncsa::SPECS.iter())
         .chain(&cloud::SPECS)
@@ -112,8 +119,9 @@ pub fn by_name(name: &str, options: &FormatOptions) -> Result<Box<dyn Format>> {
         .find(|format| format.name() == name)
         .ok_or_else(|| {
             Error::usage(format!(
-                "--log-format-name={name}: there is no such format; choose one of {}",
-                names().join(", ")
+                "--log-format-name={name}: there is no such format; choose one of {}, {}",
+                names().join(", "),
+                json::MAPPED
             ))
         })
 }

@@ -4,45 +4,28 @@
 use memchr::memchr2;
 
 /// A text that others begin with.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Literal<T = &'static [u8]> {
-    text: T,
+#[derive(Clone, Debug)]
+pub struct Literal {
+    text: Box<[u8]>,
     /// Its first eight bytes, and a mask of those that it has.
     first: u64,
     mask: u64,
 }
 
 impl Literal {
-    pub const fn new(text: &'static str) -> Self {
+    pub fn new(text: &str) -> Self {
         let text = text.as_bytes();
-        let (first, mask) = first_bytes(text);
-        Self { text, first, mask }
-    }
-}
-
-impl Literal<Box<[u8]>> {
-    pub fn owned(text: &str) -> Self {
-        let (first, mask) = first_bytes(text.as_bytes());
+        let (mut first, mut mask) = ([0; 8], [0; 8]);
+        for (at, byte) in text.iter().take(8).enumerate() {
+            (first[at], mask[at]) = (*byte, 0xff);
+        }
         Self {
-            text: text.as_bytes().into(),
-            first,
-            mask,
+            text: text.into(),
+            first: u64::from_le_bytes(first),
+            mask: u64::from_le_bytes(mask),
         }
     }
-}
 
-/// The first eight bytes of a text, and a mask of those that it has.
-const fn first_bytes(text: &[u8]) -> (u64, u64) {
-    let (mut first, mut mask) = ([0; 8], [0; 8]);
-    let mut at = 0;
-    while at < 8 && at < text.len() {
-        (first[at], mask[at]) = (text[at], 0xff);
-        at += 1;
-    }
-    (u64::from_le_bytes(first), u64::from_le_bytes(mask))
-}
-
-impl<T: std::ops::Deref<Target = [u8]>> Literal<T> {
     /// The rest of a text that begins with it. Returns `None` for any other text.
     #[inline]
     pub fn strip_from<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {

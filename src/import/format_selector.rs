@@ -11,6 +11,7 @@ use crate::format::address::looks_like_address;
 use crate::format::custom::Custom;
 use crate::format::date::Strptime;
 use crate::format::detect::{Detector, FormatTrial};
+use crate::format::json;
 use crate::format::registry::{self, FormatOptions};
 use crate::format::text::TextFormat;
 use crate::format::{Field, Fit, Format, Record};
@@ -267,6 +268,7 @@ impl FormatSelector {
     /// What to do about lines that the format does not fit.
     pub fn advice(&self) -> &'static str {
         match &self.choice {
+            FormatChoice::Named(name) if name == json::MAPPED => "check --json-map",
             FormatChoice::Named(_) => "check --log-format-name",
             FormatChoice::Pasted(_) => "check --log-format",
             FormatChoice::Regex { .. } => "check --log-format-regex",
@@ -335,9 +337,15 @@ impl FormatSelector {
                 return Err(Error::of_log(format!("{log}: {error}")));
             }
             let count: u64 = buffered.iter().map(BufferedLine::count).sum();
+            let is_json =
+                |line: &BufferedLine| line.line().bytes.trim_ascii_start().starts_with(b"{");
+            let option = match buffered.iter().any(is_json) {
+                true => "--json-map",
+                false => "--log-format-regex",
+            };
             return Err(Error::of_log(format!(
                 "{log}: no format fits its first {count} lines; name it with --log-format-name \
-                 (one of {}), or describe it with --log-format-regex",
+                 (one of {}), or describe it with {option}",
                 registry::names().join(", ")
             )));
         };

@@ -202,6 +202,12 @@ fn json_dates_are_written_in_many_ways() {
         ("2024/05/14 06:25:24.000", "2024-05-14 06:25:24"),
         ("14/May/2024:06:25:24 +0200", "2024-05-14 06:25:24 +7200"),
         ("14/May/2024:06:25:24", "2024-05-14 06:25:24"),
+        (
+            "14/May/2024:06:25:24.123 +0200",
+            "2024-05-14 06:25:24 +7200",
+        ),
+        ("[14/May/2024:06:25:24 +0200]", "2024-05-14 06:25:24 +7200"),
+        ("[2024-05-14 06:25:24]", "2024-05-14 06:25:24"),
     ] {
         assert_eq!(date(&DateFormat::Json, text), some(want), "{text}");
     }
@@ -214,9 +220,36 @@ fn json_dates_are_written_in_many_ways() {
         "2024-05-14",
         "14/May/2024",
         "14/May/2024:06:25:24 CEST",
+        "14/May/2024:06:25:24.5x +0200",
+        "[14/May/2024:06:25:24 +0200",
+        "[]",
         "null",
     ] {
         assert_eq!(date(&DateFormat::Json, text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_json_date_without_a_time_goes_with_the_time() {
+    let joined = |date: &'static str, time: &'static str| {
+        let fields = [(Field::Date, date), (Field::Time, time)];
+        let fields = fields.map(|(field, text)| (field, text.as_bytes()));
+        read(&DateFormat::Json, &fields)
+    };
+    for (day, time, want) in [
+        ("2024-05-14", "06:25:24", "2024-05-14 06:25:24"),
+        ("2024/05/14", " 06:25:24.5Z ", "2024-05-14 06:25:24 +0"),
+        ("2024-05-14", "06:25:24+02:00", "2024-05-14 06:25:24 +7200"),
+        ("2024-05-14T01:02:03Z", "06:25:24", "2024-05-14 01:02:03 +0"),
+    ] {
+        assert_eq!(joined(day, time), some(want), "{day} {time}");
+    }
+    for (day, time) in [
+        ("2024-05-14", ""),
+        ("today", "06:25:24"),
+        ("2024-05-14", "noon"),
+    ] {
+        assert_eq!(joined(day, time), None, "{day} {time}");
     }
 }
 

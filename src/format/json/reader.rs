@@ -7,9 +7,10 @@
 //! stack.
 
 use bumpalo::Bump;
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
 use crate::format::escapes::latin_1_as_utf_8;
+use crate::format::short::first_quote;
 
 /// The value of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,12 +119,43 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// The first element of an array. Returns `None` if the text is not an array or has no element.
-pub fn first_element<'a>(array: &'a [u8], arena: &'a Bump) -> Option<Value<'a>> {
-    let mut cursor = Cursor::new(array, arena);
-    cursor.expect(b'[')?;
-    cursor.skip_space();
-    cursor.value()
+/// Iterates over the elements of an array. Stops after the last one, or where the text breaks the
+/// grammar.
+pub struct Elements<'a> {
+    cursor: Cursor<'a>,
+    is_first: bool,
+}
+
+impl<'a> Elements<'a> {
+    /// Returns `None` if the text does not begin with `[`.
+    pub fn of(text: &'a [u8], arena: &'a Bump) -> Option<Elements<'a>> {
+        let mut cursor = Cursor::new(text, arena);
+        cursor.expect(b'[')?;
+        Some(Elements {
+            cursor,
+            is_first: true,
+        })
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.cursor.skip_space();
+        if !std::mem::replace(&mut self.is_first, false) {
+            self.cursor.expect(b',')?;
+            self.cursor.skip_space();
+        }
+        self.cursor.value()
+    }
+}
+
+/// The value at the beginning of a text, and what follows it.
+pub fn leading_value<'a>(text: &'a [u8], arena: &'a Bump) -> Option<(Value<'a>, &'a [u8])> {
+    let mut cursor = Cursor::new(text, arena);
+    let value = cursor.value()?;
+    Some((value, cursor.rest()))
 }
 
 /// The length of the number at the beginning of a text.
@@ -292,7 +324,7 @@ impl<'a> Cursor<'a> {
         self.expect(b'"')?;
         let mut escaped = false;
         loop {
-            self.at += memchr2(b'"', b'\\', self.rest())?;
+            self.at += first_quote(self.rest())?;
             if self.expect(b'"').is_some() {
                 return Some(escaped);
             }
