@@ -275,13 +275,15 @@ fn list_length(text: &[u8]) -> Option<usize> {
 /// The length of a user, which ends before a blank and a bracket.
 #[cold]
 fn user_length(text: &[u8]) -> Option<usize> {
-    let mut end = first_blank(text).filter(|end| *end > 0)?;
+    let (mut begin, mut end) = (0, first_blank(text).filter(|end| *end > 0)?);
     while text.get(end + 1) != Some(&b'[') {
         let next = end + 1;
-        end = next + first_blank(text.get(next..)?)?;
-        if end == next || text[..end].contains(&b'"') {
+        let length = first_blank(text.get(next..)?)?;
+        // Several words, each looked at once: a line may have a million.
+        if length == 0 || text[begin..next + length].contains(&b'"') {
             return None;
         }
+        (begin, end) = (next, next + length);
     }
     Some(end)
 }
