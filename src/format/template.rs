@@ -284,10 +284,11 @@ impl Variable {
     }
 }
 
-/// A text in a message: one line of a limited length.
+/// A text in a message: one line of a limited length, with each character in its place.
 fn shown(typed: &str) -> String {
     const MAX_CHARS: usize = 300;
-    let mut shown: String = typed.chars().take(MAX_CHARS).collect();
+    let plain = |it: char| if it.is_control() { ' ' } else { it };
+    let mut shown: String = typed.chars().take(MAX_CHARS).map(plain).collect();
     if shown.len() < typed.len() {
         shown += "...";
     }

@@ -508,6 +508,28 @@ fn the_lines_of_configuration_in_the_guide_are_read() {
     }
 }
 
+#[test]
+fn a_text_of_any_length_is_read_or_refused() {
+    let base = "%h %t %>s %U";
+    for more in [
+        " %{x}o",
+        " |",
+        " \"%{Referer}i\"",
+        "%%",
+        " %{%d}t",
+        " %U%q",
+        "\\\"",
+    ] {
+        let typed = format!("{base}{}", more.repeat(20_000));
+        let format = TextFormat::pasted(&typed, &Wanted::default());
+        let message = format.map_or_else(|error| error.to_string(), |_| String::new());
+        assert!(message.len() < 1000, "{message}");
+    }
+    let error = error(&format!("%h\n\x1b{}", "x".repeat(1000)));
+    assert!(!error.contains(char::is_control), "{error}");
+    assert!(error.len() < 600, "{error}");
+}
+
 /// Variables, text and parts of directives in any order.
 fn any_template() -> impl Strategy<Value = String> {
     let part = prop::sample::select(vec![
