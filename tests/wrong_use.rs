@@ -81,8 +81,8 @@ fn an_empty_text_does_not_drop_every_hit_nor_send_events_that_matomo_refuses() {
 #[test]
 fn a_format_that_is_none_is_named_with_those_that_are() {
     assert_wrong(
-        "--log-format-name=websphere",
-        &["--log-format-name=websphere", "common_complete", "icecast2"],
+        "--log-format-name=nonesuch",
+        &["--log-format-name=nonesuch", "common_complete", "icecast2"],
     );
 }
 

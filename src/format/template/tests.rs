@@ -221,6 +221,14 @@ fn dates_are_read_however_they_are_written() {
         let want = DateTime::parse_from_rfc3339("2024-05-14T06:25:24+02:00").unwrap();
         assert_eq!(utc, want.timestamp(), "{typed}");
         assert!(format.has(Field::Timezone), "{typed}");
+        // What is printed of the format reads the same date, with the offset if it is apart.
+        let pattern = Strptime::new(format.date_pattern().unwrap()).unwrap();
+        let mut date = record.get(Field::Date).unwrap().to_vec();
+        if let Some(time) = record.get(Field::Time) {
+            date.extend([b" ", time].concat());
+        }
+        let date = pattern.read(&date).unwrap();
+        assert_eq!(date.local, moment.local, "{typed}");
     }
     for (typed, written) in [
         ("$time_iso8601", "2024-05-14T06:25:24+02:00"),
