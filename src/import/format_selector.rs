@@ -296,8 +296,7 @@ impl FormatSelector {
             let count: u64 = buffered.iter().map(|line| line.count).sum();
             return Err(Error::of_log(format!(
                 "{log}: no format fits its first {count} lines; name it with --log-format-name \
-                 (one of {}), or paste the LogFormat or log_format line of the server to \
-                 --log-format",
+                 (one of {}), or describe it with --log-format-regex",
                 registry::names().join(", ")
             )));
         };
