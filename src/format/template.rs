@@ -284,10 +284,11 @@ impl Variable {
     }
 }
 
-/// A text in a message: one line of a limited length.
+/// A text in a message: one line of a limited length, with each character in its place.
 fn shown(typed: &str) -> String {
     const MAX_CHARS: usize = 300;
-    let mut shown: String = typed.chars().take(MAX_CHARS).collect();
+    let plain = |it: char| if it.is_control() { ' ' } else { it };
+    let mut shown: String = typed.chars().take(MAX_CHARS).map(plain).collect();
     if shown.len() < typed.len() {
         shown += "...";
     }
@@ -401,7 +402,7 @@ fn joined_dates(first: &str, between: &str, then: &str) -> Option<String> {
 }
 
 /// What a date of `strftime` is, if it has a reader of its own.
-fn written(format: String) -> Written {
+fn reader_of(format: &str) -> Written {
     let plain = format.replace("%T", "%H:%M:%S");
     match plain.as_str() {
         "%d/%b/%Y:%H:%M:%S %z" => return Written::Clf,
@@ -427,15 +428,25 @@ fn resolve_dates(
     tokens: &mut [Token],
 ) -> std::result::Result<Option<(DateFormat, Option<String>)>, Fault> {
     let mut dates: Vec<&mut Variable> = Vec::new();
+    let mut patterns: Vec<Option<String>> = Vec::new();
     for token in tokens {
-        if let Token::Value(variable) = token {
-            if let Meaning::Date(Written::Strftime(format)) = &variable.meaning {
-                variable.meaning = Meaning::Date(written(format.clone()));
-            }
-            if matches!(variable.meaning, Meaning::Date(_)) {
-                dates.push(variable);
-            }
+        let Token::Value(variable) = token else {
+            continue;
+        };
+        let Meaning::Date(written) = &variable.meaning else {
+            continue;
+        };
+        patterns.push(match (written, variable.name.as_str()) {
+            (Written::Strftime(format), _) if format.starts_with("%s") => Some("%s".to_owned()),
+            (Written::Strftime(format), _) => Some(format.clone()),
+            (_, "msec") => Some("%s".to_owned()),
+            (_, "time_iso8601") => Some("%Y-%m-%dT%H:%M:%S%z".to_owned()),
+            _ => None,
+        });
+        if let Written::Strftime(format) = written {
+            variable.meaning = Meaning::Date(reader_of(format));
         }
+        dates.push(variable);
     }
     let strftime = |variable: &Variable| match &variable.meaning {
         Meaning::Date(Written::Strftime(format)) => Some(format.clone()),
@@ -478,7 +489,9 @@ fn resolve_dates(
         }
     }
     let dates = match (&dates[day].meaning, &pattern) {
-        (Meaning::Date(Written::Iso(_)), _) => DateFormat::Json,
+        (Meaning::Date(Written::Iso(_)), _) => {
+            return Ok(Some((DateFormat::Json, patterns.swap_remove(day))));
+        }
         (_, None) => DateFormat::Clf,
         (_, Some(pattern)) if pattern == "%d/%b/%Y:%H:%M:%S" => DateFormat::Clf,
         (_, Some(pattern)) => {

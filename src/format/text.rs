@@ -12,7 +12,7 @@ use super::date::DateFormat;
 use super::layout::{Layout, Slot};
 use super::template::Template;
 use super::{Field, Fit, Format, Record, Wanted, is_absent};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sync;
 
 /// A text format as data.
@@ -106,8 +106,10 @@ impl CompiledTemplate {
     }
 
     fn matcher(&self) -> &CompiledRegex {
-        let compile = || CompiledRegex::new(&self.layout);
-        self.matcher.get_or_init(compile)
+        self.matcher.get_or_init(|| {
+            CompiledRegex::new(&self.layout)
+                .expect("the regexes of built-in formats are valid: a test compiles every one")
+        })
     }
 }
 
@@ -142,6 +144,13 @@ impl TextFormat {
     /// Returns a usage error if the text cannot be read, or lacks what every hit needs.
     pub fn pasted(typed: &str, wanted: &Wanted) -> Result<TextFormat> {
         let compiled = CompiledTemplate::new(Template::pasted(typed)?, wanted);
+        let matcher = CompiledRegex::new(&compiled.layout).map_err(|_| {
+            Error::usage(
+                "--log-format is too long: leave out what follows the fields that you need",
+            )
+        })?;
+        // Nothing else has compiled it.
+        let _ = compiled.matcher.set(matcher);
         let has_forwarded = compiled.layout.begins_with_forwarded();
         Ok(TextFormat {
             name: "custom",
@@ -199,21 +208,21 @@ impl TextFormat {
 }
 
 impl CompiledRegex {
-    fn new(layout: &Layout) -> CompiledRegex {
+    /// Fails if the layout is too long.
+    fn new(layout: &Layout) -> std::result::Result<CompiledRegex, regex::Error> {
         let (regex, groups) = layout.regex();
         // Without Unicode, `\S` and `.` also match bytes that are not UTF-8. No line contains a
         // line feed; letting `.` match it anyway spares the scanner a check.
         let regex = RegexBuilder::new(&regex)
             .unicode(false)
             .dot_matches_new_line(true)
-            .build()
-            .expect("the regexes of layouts are valid: a test compiles those of any template");
+            .build()?;
         let locations = Mutex::new(regex.capture_locations());
-        CompiledRegex {
+        Ok(CompiledRegex {
             regex,
             groups,
             locations,
-        }
+        })
     }
 
     fn capture<'a>(

@@ -221,6 +221,14 @@ fn dates_are_read_however_they_are_written() {
         let want = DateTime::parse_from_rfc3339("2024-05-14T06:25:24+02:00").unwrap();
         assert_eq!(utc, want.timestamp(), "{typed}");
         assert!(format.has(Field::Timezone), "{typed}");
+        // What is printed of the format reads the same date, with the offset if it is apart.
+        let pattern = Strptime::new(format.date_pattern().unwrap()).unwrap();
+        let mut date = record.get(Field::Date).unwrap().to_vec();
+        if let Some(time) = record.get(Field::Time) {
+            date.extend([b" ", time].concat());
+        }
+        let date = pattern.read(&date).unwrap();
+        assert_eq!(date.local, moment.local, "{typed}");
     }
     for (typed, written) in [
         ("$time_iso8601", "2024-05-14T06:25:24+02:00"),
@@ -506,6 +514,28 @@ fn the_lines_of_configuration_in_the_guide_are_read() {
             assert_eq!(named.contains(&"time zone"), has_zone, "{typed}");
         }
     }
+}
+
+#[test]
+fn a_text_of_any_length_is_read_or_refused() {
+    let base = "%h %t %>s %U";
+    for more in [
+        " %{x}o",
+        " |",
+        " \"%{Referer}i\"",
+        "%%",
+        " %{%d}t",
+        " %U%q",
+        "\\\"",
+    ] {
+        let typed = format!("{base}{}", more.repeat(20_000));
+        let format = TextFormat::pasted(&typed, &Wanted::default());
+        let message = format.map_or_else(|error| error.to_string(), |_| String::new());
+        assert!(message.len() < 1000, "{message}");
+    }
+    let error = error(&format!("%h\n\x1b{}", "x".repeat(1000)));
+    assert!(!error.contains(char::is_control), "{error}");
+    assert!(error.len() < 600, "{error}");
 }
 
 /// Variables, text and parts of directives in any order.
