@@ -152,8 +152,8 @@ impl FormatSelector {
     }
 
     /// The envelope of a log that begins with these lines, and whether more lines cannot change
-    /// that. Returns `None` if the format reads the lines only as they are: Heroku's lines begin
-    /// like those of syslog. A regex of the user may describe the envelope, too.
+    /// that. Returns `None` if the format reads the lines only as they are. A regex of the user may
+    /// describe the envelope, too.
     fn envelope_of(&self, lines: &[&[u8]]) -> Result<(Option<LogEnvelope>, bool)> {
         let Some(envelope) = lines.iter().find_map(|line| LogEnvelope::of(line)) else {
             return Ok((None, true));

@@ -349,6 +349,8 @@ fn read_syslog(line: &[u8]) -> Option<&[u8]> {
     // The host may be missing.
     let (first, rest) = split_word(rest)?;
     let text = match is_tag(first) {
+        // Heroku's router. The date belongs to its line.
+        true if first.starts_with(b"heroku[") => return None,
         true => rest,
         false => {
             let (tag, text) = split_word(rest)?;
