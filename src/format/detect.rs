@@ -58,6 +58,14 @@ pub struct Detector {
     arena: Bump,
 }
 
+/// The formats that are tried on each log. To make them takes longer than to read a small log, so
+/// they are used again for the next one.
+pub struct Candidates {
+    list: Vec<FormatCandidate>,
+    /// See [`Detector::texts`].
+    texts: Vec<usize>,
+}
+
 struct FormatCandidate {
     format: Box<dyn Format>,
     /// See [`family::place`].
@@ -159,6 +167,21 @@ impl FormatCandidate {
     }
 }
 
+impl Candidates {
+    fn new(options: &FormatOptions) -> Self {
+        // ovh looks like other formats.
+        let list: Vec<_> = registry::without_header(&options.wanted)
+            .into_iter()
+            .filter(|format| format.name() != "ovh")
+            .map(FormatCandidate::new)
+            .collect();
+        let is_text = |place: &usize| list[*place].kind == CandidateKind::Text;
+        let mut texts: Vec<usize> = (0..list.len()).filter(is_text).collect();
+        texts.sort_by_key(|place| Reverse(list[*place].format.richness()));
+        Self { list, texts }
+    }
+}
+
 impl Detector {
     /// # Errors
     ///
@@ -166,18 +189,18 @@ impl Detector {
     pub fn new(options: &FormatOptions) -> Result<Self> {
         // Rejects bad options of the W3C family even if the log has no header.
         registry::check(options)?;
-        // ovh looks like other formats.
-        let candidates: Vec<_> = registry::without_header(&options.wanted)
-            .into_iter()
-            .filter(|format| format.name() != "ovh")
-            .map(FormatCandidate::new)
-            .collect();
-        Ok(Self {
-            texts: texts_by_richness(&candidates),
-            candidates,
+        Ok(Self::with(None, options))
+    }
+
+    /// Uses the candidates of an earlier log with the same options, if there is one.
+    pub fn with(candidates: Option<Candidates>, options: &FormatOptions) -> Self {
+        let Candidates { list, texts } = candidates.unwrap_or_else(|| Candidates::new(options));
+        Self {
+            candidates: list,
+            texts,
             options: options.clone(),
             ..Self::default()
-        })
+        }
     }
 
     /// Reads one more line. Returns `true` when no more lines are needed.
@@ -224,10 +247,14 @@ impl Detector {
             return false;
         };
         let (arena, place) = (&self.arena, leader.place);
-        let reads = |candidate: &FormatCandidate| candidate.reading(line, arena).is_some();
+        let may_be_json = line.trim_ascii_start().starts_with(b"{");
         let others = self.candidates.iter().enumerate();
-        let mut others = others.filter(|(other, _)| *other != place);
-        if others.any(|(_, other)| other.kind != CandidateKind::Text && reads(other))
+        let mut others = others.filter(|(other, candidate)| match candidate.kind {
+            CandidateKind::Text => false,
+            CandidateKind::Json => may_be_json && *other != place,
+            CandidateKind::W3c => *other != place,
+        });
+        if others.any(|(_, other)| other.reading(line, arena).is_some())
             || self.candidates[place].reading(line, arena) != Some(Reading::BEST)
         {
             return false;
@@ -437,21 +464,39 @@ impl Detector {
 
     /// The format of the log. Returns `None` if no format fits.
     pub fn decide(mut self) -> Option<Box<dyn Format>> {
+        self.take_format()
+    }
+
+    /// The same, and the candidates for the next log.
+    pub fn decide_and_keep(mut self) -> (Option<Box<dyn Format>>, Candidates) {
+        let format = self.take_format();
+        self.candidates.retain_mut(|candidate| {
+            (candidate.fits, candidate.reads) = (0, 0);
+            candidate.kind != CandidateKind::W3c
+        });
+        let candidates = Candidates {
+            list: self.candidates,
+            texts: self.texts,
+        };
+        (format, candidates)
+    }
+
+    fn take_format(&mut self) -> Option<Box<dyn Format>> {
         if self.named.is_some() {
-            return self.named;
+            return self.named.take();
         }
         let place = self.best(true).or_else(|| self.best(false))?;
-        let found = self.candidates.swap_remove(place);
+        let found = &self.candidates[place];
+        let mut format = registry::by_name(found.format.name(), &self.options).ok()?;
         match self.w3c_headers {
             // Later headers may have changed the columns, but the import starts at the first line.
             Some(headers) if found.kind == CandidateKind::W3c => {
-                let mut format = registry::by_name(found.format.name(), &self.options).ok()?;
                 for header in &self.headers[..headers] {
                     let _ = format.header(header);
                 }
                 Some(format)
             }
-            _ => Some(Family::of(found.format, &self.options)),
+            _ => Some(Family::of(format, &self.options)),
         }
     }
 
@@ -520,13 +565,6 @@ impl Detector {
             }
         }
     }
-}
-
-fn texts_by_richness(candidates: &[FormatCandidate]) -> Vec<usize> {
-    let is_text = |place: &usize| candidates[*place].kind == CandidateKind::Text;
-    let mut texts: Vec<usize> = (0..candidates.len()).filter(is_text).collect();
-    texts.sort_by_key(|place| Reverse(candidates[*place].format.richness()));
-    texts
 }
 
 #[cfg(test)]

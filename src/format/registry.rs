@@ -114,8 +114,10 @@ pub fn by_name(name: &str, options: &FormatOptions) -> Result<Box<dyn Format>> {
     if let Some(spec) = specs.find(|spec| spec.name == name) {
         return Ok(Box::new(TextFormat::new(spec)));
     }
-    without_header(&options.wanted)
-        .into_iter()
+    let icecast = std::iter::once_with(|| Box::new(icecast::Icecast::new()) as Box<dyn Format>);
+    icecast
+        .chain(labelled::formats(&options.wanted))
+        .chain(json::formats(&options.wanted))
         .find(|format| format.name() == name)
         .ok_or_else(|| {
             Error::usage(format!(

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::address::looks_like_address;
 use crate::format::custom::Custom;
 use crate::format::date::Strptime;
-use crate::format::detect::{Detector, FormatTrial};
+use crate::format::detect::{Candidates, Detector, FormatTrial};
 use crate::format::json;
 use crate::format::registry::{self, FormatOptions};
 use crate::format::text::TextFormat;
@@ -21,6 +21,7 @@ use crate::input::lines::{Line, LineEvent, Lines, LookAhead};
 use crate::input::unwrap::unwrap_all;
 use crate::report::Console;
 use crate::shutdown::Shutdown;
+use crate::sync;
 
 /// Bytes of lines, raw and decoded, that are buffered until the format is known.
 pub(super) const MAX_BUFFERED_BYTES: usize = 16 << 20;
@@ -43,7 +44,6 @@ pub enum FormatChoice {
 }
 
 /// Selects a format for each log.
-#[derive(Debug)]
 pub struct FormatSelector {
     choice: FormatChoice,
     /// The format of a regex.
@@ -52,6 +52,8 @@ pub struct FormatSelector {
     pasted: Option<TextFormat>,
     options: FormatOptions,
     envelope: EnvelopeChoice,
+    /// For the next log.
+    spare: sync::Mutex<Option<Candidates>>,
 }
 
 /// A format, and the lines that were read to detect it.
@@ -79,6 +81,7 @@ impl FormatSelector {
             pasted,
             options,
             envelope: EnvelopeChoice::default(),
+            spare: sync::Mutex::default(),
         };
         match &selector.choice {
             FormatChoice::Detect => drop(Detector::new(&selector.options)?),
@@ -284,7 +287,7 @@ impl FormatSelector {
         console: &Console,
         max_wait: Duration,
     ) -> Result<Option<SelectedFormat>> {
-        let mut detector = Detector::new(&self.options)?;
+        let mut detector = Detector::with(self.spare.lock().take(), &self.options);
         let mut buffered: Vec<BufferedLine> = Vec::new();
         let mut bytes = 0;
         // A line that is too long is not comment or blank, but cannot show the format.
@@ -332,7 +335,9 @@ impl FormatSelector {
         }
         let hint = detector.hint();
         let header_error = detector.header_error();
-        let Some(format) = detector.decide() else {
+        let (format, spare) = detector.decide_and_keep();
+        *self.spare.lock() = Some(spare);
+        let Some(format) = format else {
             if let Some(error) = header_error {
                 return Err(Error::of_log(format!("{log}: {error}")));
             }
