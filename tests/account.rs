@@ -137,19 +137,19 @@ proptest! {
         }
         let folder = Folder::with_log(&log);
         folder.write("other.log", logs::log(1));
-        let sandbox = started(Options {
+        let server = started(Options {
             faults: Faults { script, ..Faults::default() },
             ..options()
         });
         let ended = Program::new(&folder)
-            .to(&sandbox)
+            .to(&server)
             .args("-dd --idsite=1 --recorder-max-payload-size=10 --retry-delay=0 --retry-max-attempts=9")
             .args("--listening-time=off access.log other.log")
             .arg(format!("--log-format-name={format}"))
             .arg(format!("--skip={skip}"))
             .arg(format!("--recorders={recorders}"))
             .run();
-        check(&ended, &log, count(&sandbox))?;
+        check(&ended, &log, count(&server))?;
     }
 }
 
@@ -170,7 +170,7 @@ fn every_kind_of_end_is_counted_by_itself() {
     ];
     let folder = Folder::with_log(log.concat());
     folder.write("other.log", logs::line(0, 1));
-    let sandbox = started(Options {
+    let server = started(Options {
         faults: Faults {
             script: vec![Some(Fault::Invalid(vec![0]))],
             ..Faults::default()
@@ -178,7 +178,7 @@ fn every_kind_of_end_is_counted_by_itself() {
         ..options()
     });
     let ended = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --skip=2 --exclude-path=/private/* --download-extensions=pdf")
         .args("--log-format-name=ncsa_extended access.log other.log")
         .run()
@@ -203,7 +203,7 @@ fn every_kind_of_end_is_counted_by_itself() {
     for (name, number) in numbers {
         assert_eq!(summary.get(name), number, "{name}: {ended}");
     }
-    assert_eq!(count(&sandbox), 16);
+    assert_eq!(count(&server), 16);
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn each_log_has_its_line_also_where_there_is_nothing_to_read() {
     folder.write("blank.log", "\n\n");
     folder.write("binary.log", b"\0\x01\x02\x03".repeat(100));
     std::fs::create_dir(folder.file("folder.log")).unwrap();
-    let sandbox = started(options());
+    let server = started(options());
     let names = "empty.log binary.log access.log folder.log blank.log";
     for (more, read) in [
         ("", "3 lines, 3 imported"),
@@ -221,7 +221,7 @@ fn each_log_has_its_line_also_where_there_is_nothing_to_read() {
         ("--state-dir=state", "0 lines, 0 imported"),
     ] {
         let ended = Program::new(&folder)
-            .to(&sandbox)
+            .to(&server)
             .args("--idsite=1")
             .args(more)
             .args(names)

@@ -7,12 +7,12 @@ use std::os::unix::fs::symlink;
 use crate::support::fake::FakeMatomo;
 
 use crate::support::folder::gzip;
-use crate::support::stored::{assert_each_once, count, numbers, sandbox};
+use crate::support::stored::{assert_each_once, count, fake_matomo, numbers};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(folder: &Folder, sandbox: &FakeMatomo, files: &str) -> Ended {
+fn import(folder: &Folder, server: &FakeMatomo, files: &str) -> Ended {
     Program::new(folder)
-        .to(sandbox)
+        .to(server)
         .args("--idsite=1")
         .args(files)
         .run()
@@ -22,7 +22,7 @@ fn import(folder: &Folder, sandbox: &FakeMatomo, files: &str) -> Ended {
 /// it is imported.
 #[track_caller]
 fn assert_passed_over(folder: &Folder, name: &str, words: &[&str]) {
-    let alone = sandbox();
+    let alone = fake_matomo();
     let ended = import(folder, &alone, name)
         .exits(3)
         .says(&["warning: "])
@@ -30,7 +30,7 @@ fn assert_passed_over(folder: &Folder, name: &str, words: &[&str]) {
     assert_eq!(count(&alone), 0, "{ended}");
     assert_eq!(ended.summary().get("imported"), 0);
     folder.write("good.log", logs::log(5));
-    let both = sandbox();
+    let both = fake_matomo();
     import(folder, &both, &format!("{name} good.log"))
         .exits(3)
         .says(words);
@@ -115,9 +115,9 @@ fn a_header_that_cannot_be_used_does_no_harm_where_no_line_is_read_by_it() {
         for format in ["", "--log-format-name=w3c_extended"] {
             let folder = Folder::new();
             folder.write("access.log", &log);
-            let sandbox = sandbox();
-            import(&folder, &sandbox, &format!("{format} access.log")).exits(0);
-            assert_each_once(&sandbox, 1);
+            let server = fake_matomo();
+            import(&folder, &server, &format!("{format} access.log")).exits(0);
+            assert_each_once(&server, 1);
         }
     }
 }
@@ -130,16 +130,16 @@ fn a_line_behind_a_header_that_cannot_be_used_stops_the_import_at_that_header() 
         format!("{FIELDS}{}{UNUSABLE}\n{}", w3c(0), w3c(1)),
     );
     for format in ["", "--log-format-name=w3c_extended"] {
-        let sandbox = sandbox();
-        import(&folder, &sandbox, &format!("{format} access.log"))
+        let server = fake_matomo();
+        import(&folder, &server, &format!("{format} access.log"))
             .exits(1)
             .says(&["access.log:3: ", "#Fields:", "cs-uri-stem"]);
-        assert_each_once(&sandbox, 1);
+        assert_each_once(&server, 1);
     }
     folder.write("access.log", format!("{UNUSABLE}{}", w3c(0)));
     import(
         &folder,
-        &sandbox(),
+        &fake_matomo(),
         "--dump-log-regex --log-format-name=iis access.log",
     )
     .exits(1)
@@ -151,11 +151,11 @@ fn a_packed_file_that_was_cut_off_gives_what_is_there() {
     let folder = Folder::new();
     let packed = gzip(logs::log(3000));
     folder.write("cut.log.gz", &packed[..packed.len() / 2]);
-    let sandbox = sandbox();
-    let ended = import(&folder, &sandbox, "cut.log.gz")
+    let server = fake_matomo();
+    let ended = import(&folder, &server, "cut.log.gz")
         .exits(3)
         .says(&["cut.log.gz: ", "truncated"]);
-    let stored = numbers(&sandbox);
+    let stored = numbers(&server);
     assert!(stored.len() > 500, "{ended}");
     assert_eq!(stored, (0..stored.len()).collect::<Vec<_>>());
     assert_eq!(ended.summary().get("imported"), stored.len() as u64);
@@ -167,11 +167,11 @@ fn a_short_packed_file_that_was_cut_off_is_told_though_its_format_is_to_be_found
     let packed = gzip(logs::log(60));
     folder.write("cut.log.gz", &packed[..packed.len() - 20]);
     for args in ["", "--log-format-name=ncsa_extended"] {
-        let sandbox = sandbox();
-        let ended = import(&folder, &sandbox, &format!("{args} cut.log.gz"))
+        let server = fake_matomo();
+        let ended = import(&folder, &server, &format!("{args} cut.log.gz"))
             .exits(3)
             .says(&["cut.log.gz: ", "truncated"]);
-        let stored = numbers(&sandbox);
+        let stored = numbers(&server);
         assert!(stored.len() > 10, "{ended}");
         assert_eq!(stored, (0..stored.len()).collect::<Vec<_>>());
     }
@@ -187,10 +187,10 @@ fn lines_behind_any_number_of_blank_ones_are_imported() {
     .concat();
     let folder = Folder::with_log(blank + &logs::log(5));
     for args in ["", "--log-format-name=ncsa_extended", "--rejects=bad.log"] {
-        let sandbox = sandbox();
-        let ended = import(&folder, &sandbox, &format!("{args} access.log")).exits(0);
+        let server = fake_matomo();
+        let ended = import(&folder, &server, &format!("{args} access.log")).exits(0);
         assert_eq!(ended.summary().get("invalid"), 210_001);
-        assert_each_once(&sandbox, 5);
+        assert_each_once(&server, 5);
     }
     let rejected = fs::read_to_string(folder.file("bad.log")).unwrap();
     let places = rejected
@@ -207,9 +207,9 @@ fn lines_behind_any_number_of_blank_ones_are_imported() {
 fn a_blank_log_of_any_length_is_passed_over_without_a_word() {
     let folder = Folder::with_log("\n".repeat(300_000));
     folder.write("good.log", logs::log(5));
-    let sandbox = sandbox();
-    let ended = import(&folder, &sandbox, "access.log good.log").exits(0);
-    assert_each_once(&sandbox, 5);
+    let server = fake_matomo();
+    let ended = import(&folder, &server, "access.log good.log").exits(0);
+    assert_each_once(&server, 5);
     assert_eq!(
         (ended.summary().get("invalid"), ended.err.as_str()),
         (0, "")
@@ -219,7 +219,7 @@ fn a_blank_log_of_any_length_is_passed_over_without_a_word() {
 #[test]
 fn a_log_of_one_endless_line_is_not_passed_over_in_silence() {
     let folder = Folder::with_log(logs::log(1).trim_end().repeat(10_000));
-    import(&folder, &sandbox(), "access.log")
+    import(&folder, &fake_matomo(), "access.log")
         .exits(1)
         .says(&["access.log: no format fits"]);
 }
@@ -227,21 +227,21 @@ fn a_log_of_one_endless_line_is_not_passed_over_in_silence() {
 #[test]
 fn a_text_that_no_format_fits_stops_and_names_the_option() {
     let folder = Folder::with_log("Dear diary,\ntoday nobody came.\n".repeat(20));
-    let sandbox = sandbox();
-    let ended = import(&folder, &sandbox, "access.log");
+    let server = fake_matomo();
+    let ended = import(&folder, &server, "access.log");
     let ended = ended.exits(1).says(&[
         "access.log: no format fits",
         "--log-format-name",
         "icecast2",
     ]);
-    assert_eq!((count(&sandbox), ended.out.as_str()), (0, ""));
+    assert_eq!((count(&server), ended.out.as_str()), (0, ""));
 }
 
 #[test]
 fn a_log_of_another_format_than_named_is_told() {
     let folder = Folder::with_log(logs::log(11));
-    let sandbox = sandbox();
-    let ended = import(&folder, &sandbox, "--log-format-name=nginx_json access.log");
+    let server = fake_matomo();
+    let ended = import(&folder, &server, "--log-format-name=nginx_json access.log");
     let ended = ended
         .exits(3)
         .says(&[
@@ -251,7 +251,7 @@ fn a_log_of_another_format_than_named_is_told() {
         ])
         .says(&["these lines have the format ncsa_extended"]);
     assert_eq!(ended.summary().get("invalid"), 11);
-    assert_eq!(count(&sandbox), 0);
+    assert_eq!(count(&server), 0);
 }
 
 const ODD: &str = "\u{1b}[31m24/Jan/2024 - no line of any log\n";
@@ -278,8 +278,8 @@ fn many_invalid_lines_are_named_and_change_the_exit_status() {
     ] {
         for is_pipe in [false, true] {
             let folder = Folder::with_log(log);
-            let sandbox = sandbox();
-            let program = Program::new(&folder).to(&sandbox).args("--idsite=1");
+            let server = fake_matomo();
+            let program = Program::new(&folder).to(&server).args("--idsite=1");
             let program = match is_pipe {
                 true => program.args(options).args("-").stdin(log),
                 false => program.args(options).args("access.log"),
@@ -305,11 +305,11 @@ fn invalid_lines_in_many_short_logs_are_judged_together() {
     for number in 0..5 {
         folder.write(&format!("{number}.log"), logs::log(1) + &ODD.repeat(2));
     }
-    import(&folder, &sandbox(), "*.log").exits(3).says(&[
+    import(&folder, &fake_matomo(), "*.log").exits(3).says(&[
         "10 of 15 lines of short logs are invalid",
         "0.log:2 (not in the format of the log)",
     ]);
-    import(&folder, &sandbox(), "1.log 2.log").exits(0);
+    import(&folder, &fake_matomo(), "1.log 2.log").exits(0);
 }
 
 #[test]
@@ -320,9 +320,9 @@ fn lines_that_replaying_passes_over_are_not_invalid_enough_for_a_warning() {
         1,
     );
     let folder = Folder::with_log(tracked + &logs::log(50));
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let ended = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--replay-tracking access.log")
         .run()
         .exits(0);
@@ -331,23 +331,23 @@ fn lines_that_replaying_passes_over_are_not_invalid_enough_for_a_warning() {
 
 #[test]
 fn a_log_without_hosts_needs_to_be_told_whose_it_is() {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let ended = Program::new(&Folder::with_log(logs::log(5)))
-        .to(&sandbox)
+        .to(&server)
         .args("access.log")
         .run();
     let ended = ended
         .exits(1)
         .says(&["access.log: ", "--idsite", "--log-hostname"]);
-    assert_eq!((count(&sandbox), ended.out.as_str()), (0, ""));
+    assert_eq!((count(&server), ended.out.as_str()), (0, ""));
 }
 
 #[test]
 fn an_empty_file_is_passed_over_without_a_word() {
     let folder = Folder::with_log("\n\n");
     folder.write("good.log", logs::log(5));
-    let sandbox = sandbox();
-    let ended = import(&folder, &sandbox, "access.log good.log").exits(0);
-    assert_each_once(&sandbox, 5);
+    let server = fake_matomo();
+    let ended = import(&folder, &server, "access.log good.log").exits(0);
+    assert_each_once(&server, 5);
     assert_eq!(ended.err, "");
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::fake::Options;
 use crate::support::folder::{fixture, gzip};
-use crate::support::stored::{assert_each_once, count, options, sandbox, started, text};
+use crate::support::stored::{assert_each_once, count, fake_matomo, options, started, text};
 use crate::support::{Folder, Program, logs};
 
 /// The few fields of a line that decide whether it is imported.
@@ -83,10 +83,10 @@ fn an_icecast_log_by_eight_recorders() {
         .collect();
     let listened = kept.iter().filter(|line| ncsa(line).status == 200);
     let listened = listened.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
-    let sandbox = started(options());
+    let server = started(options());
     let ended = Program::new(&Folder::with_log(&log))
         .args("--show-progress")
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --recorders=8 --enable-http-errors --log-format-name=icecast2")
         .args("--strip-query-string access.log")
         .run()
@@ -99,7 +99,7 @@ fn an_icecast_log_by_eight_recorders() {
         expected + ended.summary().dropped(),
         log.lines().count() as u64
     );
-    let hits = sandbox.store().hits().unwrap();
+    let hits = server.store().hits().unwrap();
     // What is no hit of a line is an event of its connection: still there, or left after so many
     // seconds.
     let (events, pages): (Vec<_>, Vec<_>) =
@@ -129,9 +129,9 @@ fn yesterdays_packed_log_to_a_host_and_port() {
     let (one, two) = log.split_at(log.len() / 3);
     let folder = Folder::new();
     folder.write("yesterday.log.gz", [gzip(one), gzip(two)].concat());
-    let sandbox = started(options());
-    let place = sandbox.url().replace("http://", "");
-    let token = sandbox.token().expose();
+    let server = started(options());
+    let place = server.url().replace("http://", "");
+    let token = server.token().expose();
     let ended = Program::new(&folder)
         .args("-u")
         .arg(place.trim_end_matches('/'))
@@ -142,7 +142,7 @@ fn yesterdays_packed_log_to_a_host_and_port() {
         .exits(0);
     assert!(expected > 300, "{expected}");
     assert_eq!(ended.summary().get("imported"), expected);
-    assert_eq!(count(&sandbox), expected);
+    assert_eq!(count(&server), expected);
     let lines = log.lines().count() as u64;
     assert_eq!(expected + ended.summary().dropped(), lines);
 }
@@ -160,7 +160,7 @@ fn nginx_json_from_a_pipe_to_a_site_for_each_host() {
             })
         })
         .collect();
-    let sandbox = started(Options::fixed(
+    let server = started(Options::fixed(
         &[
             (1, "http://www.example.com"),
             (7, "http://blog.example.com"),
@@ -168,14 +168,14 @@ fn nginx_json_from_a_pipe_to_a_site_for_each_host() {
         &[("www.example.com", 1), ("blog.example.com", 7)],
     ));
     let ended = Program::new(&Folder::new())
-        .to(&sandbox)
+        .to(&server)
         .args("--enable-http-errors --enable-http-redirects --log-format-name=nginx_json -")
         .stdin(&log)
         .run()
         .exits(0);
     assert_eq!(ended.summary().get("imported"), imported.len() as u64);
     assert_eq!(ended.summary().get("sites"), 2);
-    let hits = sandbox.store().hits().unwrap();
+    let hits = server.store().hits().unwrap();
     assert_eq!(hits.len(), imported.len());
     for (host, site) in [("www.example.com", "1"), ("blog.example.com", "7")] {
         let expected = imported.iter().filter(|line| line.host == host).count();
@@ -190,17 +190,17 @@ fn nginx_json_from_a_pipe_to_a_site_for_each_host() {
 
 #[test]
 fn a_file_name_of_another_encoding() {
-    let (sandbox, folder) = (sandbox(), Folder::new());
+    let (server, folder) = (fake_matomo(), Folder::new());
     let name = OsStr::from_bytes(b"caf\xe9.log");
     std::fs::write(folder.path().join(name), logs::log(5)).unwrap();
     let ended = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --state-dir=state")
         .arg(name)
         .run()
         .exits(0);
     assert_eq!(ended.err, "");
-    assert_each_once(&sandbox, 5);
+    assert_each_once(&server, 5);
 }
 
 #[test]
@@ -211,13 +211,13 @@ fn lines_without_a_host_pass_the_options_for_hosts_where_the_site_is_given() {
         "--include-host=a.example",
         "--exclude-host=",
     ] {
-        let sandbox = sandbox();
+        let server = fake_matomo();
         Program::new(&Folder::with_log(&log))
-            .to(&sandbox)
+            .to(&server)
             .args("--idsite=1 --log-format-name=common_complete access.log")
             .arg(option)
             .run()
             .exits(0);
-        assert_each_once(&sandbox, 5);
+        assert_each_once(&server, 5);
     }
 }

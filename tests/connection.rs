@@ -51,10 +51,10 @@ fn a_closed_port_is_named() {
 
 #[test]
 fn the_host_of_the_api_is_named_if_it_is_another() {
-    let sandbox = started(options());
-    let ended = import(&sandbox.url(), "--api-url=http://api.invalid/");
+    let server = started(options());
+    let ended = import(&server.url(), "--api-url=http://api.invalid/");
     assert_stopped(ended, &["no host \"api.invalid\"", "check --api-url"]);
-    assert_eq!(sandbox.log().calls, 0);
+    assert_eq!(server.log().calls, 0);
 }
 
 #[test]
@@ -124,14 +124,14 @@ fn a_redirect_stops_and_its_target_is_shown() {
 
 #[test]
 fn a_redirect_of_the_tracker_stops_before_anything_is_stored() {
-    let sandbox = always(Fault::Redirect(
+    let server = always(Fault::Redirect(
         302,
         "https://new.example.org/matomo.php".into(),
     ));
-    let ended = to(&sandbox, "")
+    let ended = to(&server, "")
         .exits(1)
         .says(&["https://new.example.org/matomo.php"]);
-    assert_nothing_imported(&sandbox, &ended);
+    assert_nothing_imported(&server, &ended);
 }
 
 #[test]
@@ -143,18 +143,18 @@ fn a_page_instead_of_json_is_not_matomo() {
 
 #[test]
 fn a_page_instead_of_the_trackers_json_is_not_a_success() {
-    let sandbox = always(Fault::Html(200));
-    let ended = to(&sandbox, "").exits(1).says(&["/piwik.php", "HTML"]);
-    assert_nothing_imported(&sandbox, &ended);
+    let server = always(Fault::Html(200));
+    let ended = to(&server, "").exits(1).says(&["/piwik.php", "HTML"]);
+    assert_nothing_imported(&server, &ended);
 }
 
 #[test]
 fn a_bad_gateway_is_retried_and_then_stops() {
-    let sandbox = always(Fault::Html(502));
-    let ended = to(&sandbox, "--retry-max-attempts=2")
+    let server = always(Fault::Html(502));
+    let ended = to(&server, "--retry-max-attempts=2")
         .exits(1)
         .says(&["502", "/piwik.php"]);
-    assert_nothing_imported(&sandbox, &ended);
+    assert_nothing_imported(&server, &ended);
 }
 
 #[test]
@@ -198,17 +198,17 @@ fn always(fault: Fault) -> FakeMatomo {
     })
 }
 
-fn to(sandbox: &FakeMatomo, args: &str) -> Ended {
+fn to(server: &FakeMatomo, args: &str) -> Ended {
     Program::new(&Folder::with_log(logs::log(10)))
-        .to(sandbox)
+        .to(server)
         .args("--idsite=1 --retry-delay=0 access.log")
         .args(args)
         .run()
 }
 
 #[track_caller]
-fn assert_nothing_imported(sandbox: &FakeMatomo, ended: &Ended) {
-    assert_eq!(count(sandbox), 0);
+fn assert_nothing_imported(server: &FakeMatomo, ended: &Ended) {
+    assert_eq!(count(server), 0);
     assert_eq!(ended.summary().get("imported"), 0, "{ended}");
     assert_eq!(ended.summary().get("unsent"), 10, "{ended}");
 }

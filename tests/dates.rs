@@ -4,12 +4,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::support::fake::FakeMatomo;
 use crate::support::logs;
-use crate::support::stored::{assert_each_once, numbers, sandbox};
+use crate::support::stored::{assert_each_once, fake_matomo, numbers};
 use crate::support::{Folder, Program};
 
 /// A server whose clock is ahead of that of this machine, or behind it.
 fn server(ahead: TimeDelta) -> FakeMatomo {
-    let server = sandbox();
+    let server = fake_matomo();
     server.set_ahead(ahead);
     server
 }

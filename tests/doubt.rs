@@ -33,18 +33,18 @@ fn in_second_batch(fault: Fault) -> Faults {
 }
 
 /// Sixty lines, twenty a request.
-fn import(sandbox: &FakeMatomo, args: &str) -> Ended {
-    import_log(sandbox, logs::log(60), args)
+fn import(server: &FakeMatomo, args: &str) -> Ended {
+    import_log(server, logs::log(60), args)
 }
 
-fn import_log(sandbox: &FakeMatomo, log: String, args: &str) -> Ended {
+fn import_log(server: &FakeMatomo, log: String, args: &str) -> Ended {
     let ended = Program::new(&Folder::with_log(log))
-        .to(sandbox)
+        .to(server)
         .args("--idsite=1 --recorder-max-payload-size=20 --retry-delay=0 --request-timeout=1")
         .args("access.log")
         .args(args)
         .run();
-    assert!(sandbox.wait_idle(Duration::from_secs(10)));
+    assert!(server.wait_idle(Duration::from_secs(10)));
     ended
 }
 
@@ -55,24 +55,24 @@ fn assert_settled(fault: Fault) -> FakeMatomo {
 }
 
 #[track_caller]
-fn assert_settled_by(sandbox: FakeMatomo) -> FakeMatomo {
-    let ended = import(&sandbox, "").exits(0);
+fn assert_settled_by(server: FakeMatomo) -> FakeMatomo {
+    let ended = import(&server, "").exits(0);
     assert_eq!(ended.summary().get("imported"), 60, "{ended}");
-    assert_each_once(&sandbox, 60);
-    let asked = sandbox
+    assert_each_once(&server, 60);
+    let asked = server
         .log()
         .api
         .into_iter()
         .any(|call| call.method == "Live.getLastVisitsDetails");
     assert!(asked, "Matomo was not asked");
-    sandbox
+    server
 }
 
 #[test]
 fn stored_then_the_connection_closed() {
-    let sandbox = assert_settled(Fault::CommitClose);
+    let server = assert_settled(Fault::CommitClose);
     assert_eq!(
-        sandbox.log().sent().len(),
+        server.log().sent().len(),
         60,
         "nothing had to be sent again"
     );
@@ -80,9 +80,9 @@ fn stored_then_the_connection_closed() {
 
 #[test]
 fn stored_then_no_answer_in_time() {
-    let sandbox = assert_settled(Fault::CommitStall(Duration::from_secs(3)));
+    let server = assert_settled(Fault::CommitStall(Duration::from_secs(3)));
     assert_eq!(
-        sandbox.log().sent().len(),
+        server.log().sent().len(),
         60,
         "nothing had to be sent again"
     );
@@ -101,22 +101,22 @@ fn stored_while_the_front_end_gave_up() {
 #[test]
 fn hits_without_an_address_are_looked_up_by_visitor_id() {
     for mask in [Mask::default(), Mask::Off] {
-        let sandbox = started(Options {
+        let server = started(Options {
             faults: in_second_batch(Fault::CommitClose),
             mask,
             ..options()
         });
-        let ended = import_log(&sandbox, logs::named(60, 25), "").exits(0);
+        let ended = import_log(&server, logs::named(60, 25), "").exits(0);
         let ended = ended.prints(&["60 lines without an address"]);
         assert_eq!(ended.summary().get("imported"), 60, "{ended}");
-        assert_each_once(&sandbox, 60);
-        let asked = sandbox.log().api.into_iter().any(|call| {
+        assert_each_once(&server, 60);
+        let asked = server.log().api.into_iter().any(|call| {
             let segment = call.form.get("segment");
             segment.is_some_and(|segment| segment.contains("visitorId=="))
         });
         assert!(asked, "Matomo was not asked");
         assert_eq!(
-            sandbox.log().sent().len(),
+            server.log().sent().len(),
             60,
             "nothing had to be sent again"
         );
@@ -145,17 +145,17 @@ fn rolled_back() {
 
 #[test]
 fn a_deadlock_that_kept_the_second_half() {
-    let sandbox = assert_settled(Fault::Deadlock);
-    let sent: Vec<usize> = sandbox.log().sent().iter().map(number).collect();
+    let server = assert_settled(Fault::Deadlock);
+    let sent: Vec<usize> = server.log().sent().iter().map(number).collect();
     assert_eq!(sent.len(), 60 + 10, "only the lost half was sent again");
 }
 
 #[test]
 fn addresses_without_their_end_are_found_without_their_urls() {
     for fault in [Fault::CommitClose, Fault::Deadlock] {
-        let sandbox = assert_settled(fault);
+        let server = assert_settled(fault);
         let by_url = |segment: &String| segment.contains("actionUrl");
-        let calls = sandbox.log().api;
+        let calls = server.log().api;
         let mut segments = calls.iter().filter_map(|call| call.form.get("segment"));
         assert!(!segments.any(by_url));
     }
@@ -163,19 +163,19 @@ fn addresses_without_their_end_are_found_without_their_urls() {
 
 #[test]
 fn hits_whose_dates_matomo_replaces_are_found_in_the_present() {
-    let sandbox = faulty(Live::Open, Fault::CommitClose);
+    let server = faulty(Live::Open, Fault::CommitClose);
     // Slightly ahead.
     let date = chrono::Utc::now() + chrono::TimeDelta::hours(23);
     let date = date.format("[%d/%b/%Y:%H:").to_string();
     let log = logs::log(60).replace("[14/May/2024:00:", &date);
-    import_log(&sandbox, log, "").exits(0);
-    assert_each_once(&sandbox, 60);
+    import_log(&server, log, "").exits(0);
+    assert_each_once(&server, 60);
 }
 
 #[test]
 fn an_odd_answer_to_the_question_decides_nothing() {
     for odd in [Fault::Html(200), Fault::Html(404), Fault::HalfJson] {
-        let sandbox = started(Options {
+        let server = started(Options {
             faults: Faults {
                 script: vec![None, Some(Fault::CommitClose)],
                 // The site is asked for first.
@@ -184,17 +184,17 @@ fn an_odd_answer_to_the_question_decides_nothing() {
             },
             ..options()
         });
-        import(&sandbox, "").exits(0);
-        assert_each_once(&sandbox, 60);
+        import(&server, "").exits(0);
+        assert_each_once(&server, 60);
     }
 }
 
 #[test]
 fn hits_that_a_long_visit_may_hide_are_not_sent_again() {
-    let sandbox = faulty(Live::Open, Fault::CommitClose);
+    let server = faulty(Live::Open, Fault::CommitClose);
     // One visitor, whose visit shows 500 actions. Batches are of 300.
     let ended = import_log(
-        &sandbox,
+        &server,
         logs::log_of(700, 1),
         "--recorder-max-payload-size=300",
     );
@@ -207,7 +207,7 @@ fn hits_that_a_long_visit_may_hide_are_not_sent_again() {
         (summary.get("imported"), summary.get("in_doubt")),
         (600, 100)
     );
-    assert_each_once(&sandbox, 700);
+    assert_each_once(&server, 700);
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn whole_addresses_are_found_too() {
 
 #[test]
 fn a_user_who_comes_from_several_addresses_is_found_at_all_of_them() {
-    let sandbox = with_whole_addresses(Fault::CommitClose);
+    let server = with_whole_addresses(Fault::CommitClose);
     // Her visit has the address of its first hit, here one of the first batch's. The others tell
     // that addresses are kept as they are.
     let log: String = (0..60)
@@ -227,13 +227,13 @@ fn a_user_who_comes_from_several_addresses_is_found_at_all_of_them() {
             (line, _) => line,
         })
         .collect();
-    import_log(&sandbox, log, "--keep-order").exits(0);
-    assert_each_once(&sandbox, 60);
+    import_log(&server, log, "--keep-order").exits(0);
+    assert_each_once(&server, 60);
 }
 
 #[test]
 fn replayed_hits_that_share_a_mark_are_not_taken_for_one_another() {
-    let sandbox = faulty(Live::Open, Fault::RollBack);
+    let server = faulty(Live::Open, Fault::RollBack);
     // What is done on one page has one pv_id: here that of the first batch's last page.
     let log: String = (0..40)
         .map(|number| {
@@ -244,7 +244,7 @@ fn replayed_hits_that_share_a_mark_are_not_taken_for_one_another() {
             logs::page(&format!("/matomo.php?{query}"), number, 1)
         })
         .collect();
-    let ended = import_log(&sandbox, log, "--replay-tracking")
+    let ended = import_log(&server, log, "--replay-tracking")
         .exits(3)
         .says(&[
             "20 hits of access.log:21-40 are unconfirmed",
@@ -253,12 +253,12 @@ fn replayed_hits_that_share_a_mark_are_not_taken_for_one_another() {
         ]);
     assert_eq!(ended.summary().get("imported"), 40);
     assert_eq!(ended.summary().get("resent"), 20);
-    assert_each_once(&sandbox, 40);
+    assert_each_once(&server, 40);
 }
 
 #[test]
 fn deadlocks_of_first_days_double_nothing() {
-    let sandbox = started(Options {
+    let server = started(Options {
         faults: Faults {
             deadlock_first_days: true,
             ..Faults::default()
@@ -273,25 +273,24 @@ fn deadlocks_of_first_days_double_nothing() {
         })
         .collect();
     Program::new(&Folder::with_log(log))
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --recorders=8 --recorder-max-payload-size=20 --retry-delay=0.05")
         .args("--retry-max-attempts=10 access.log")
         .run()
         .exits(0);
-    assert_each_once(&sandbox, 1200);
+    assert_each_once(&server, 1200);
 }
 
 #[test]
 fn where_matomo_cannot_be_asked_the_batch_goes_again_and_the_exit_status_says_so() {
-    let sandbox = faulty(Live::Closed, Fault::CommitClose);
-    let ended = import(&sandbox, "").exits(3).says(&[
-        "20 hits of access.log:",
-        "unconfirmed",
-        "sent again",
-    ]);
+    let server = faulty(Live::Closed, Fault::CommitClose);
+    let ended =
+        import(&server, "")
+            .exits(3)
+            .says(&["20 hits of access.log:", "unconfirmed", "sent again"]);
     assert_eq!(ended.summary().get("imported"), 60);
     assert_eq!(ended.summary().get("resent"), 20);
-    let mut once = numbers(&sandbox);
+    let mut once = numbers(&server);
     assert_eq!(once.len(), 80);
     once.dedup();
     assert_eq!(once, (0..60).collect::<Vec<_>>(), "none is lost");
@@ -299,40 +298,40 @@ fn where_matomo_cannot_be_asked_the_batch_goes_again_and_the_exit_status_says_so
 
 #[test]
 fn where_the_user_wants_nothing_twice_it_is_not_sent_again() {
-    let sandbox = faulty(Live::Closed, Fault::Refuse);
-    let ended = import(&sandbox, "--in-doubt=skip")
+    let server = faulty(Live::Closed, Fault::Refuse);
+    let ended = import(&server, "--in-doubt=skip")
         .exits(3)
         .says(&["unconfirmed", "not sent again"]);
     assert_eq!(ended.summary().get("imported"), 40);
     assert_eq!(ended.summary().get("in_doubt"), 20);
-    assert_eq!(numbers(&sandbox).len(), 40);
+    assert_eq!(numbers(&server).len(), 40);
 }
 
 #[test]
 fn where_the_user_wants_to_decide_it_stops() {
-    let sandbox = faulty(Live::Closed, Fault::CommitClose);
-    let ended = import(&sandbox, "--in-doubt=stop")
+    let server = faulty(Live::Closed, Fault::CommitClose);
+    let ended = import(&server, "--in-doubt=stop")
         .exits(1)
         .says(&["unconfirmed", "--in-doubt=stop"]);
     assert_eq!(ended.summary().get("imported"), 20);
-    assert_eq!(numbers(&sandbox).len(), 40);
+    assert_eq!(numbers(&server).len(), 40);
 }
 
 #[test]
 fn what_is_to_be_sent_again_and_never_is_stays_in_doubt() {
-    let sandbox = faulty(Live::Closed, Fault::CommitHtml(502));
+    let server = faulty(Live::Closed, Fault::CommitHtml(502));
     let folder = Folder::with_log(logs::log(40));
     // The server goes away while the second batch waits for its second attempt.
     let program = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --recorder-max-payload-size=20 --retry-delay=3 access.log")
         .start();
     let begun = Instant::now();
-    while sandbox.log().tracker.len() < 2 && begun.elapsed() < Duration::from_secs(20) {
+    while server.log().tracker.len() < 2 && begun.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(10));
     }
     std::thread::sleep(Duration::from_millis(500));
-    drop(sandbox);
+    drop(server);
     let ended = program.end().exits(1);
     let summary = ended.summary();
     assert_eq!(summary.get("imported"), 20, "{ended}");
@@ -349,7 +348,7 @@ fn pages_that_all_visitors_share_are_not_stored_twice() {
     for (call, fault) in lost {
         script[call] = Some(fault);
     }
-    let sandbox = started(Options {
+    let server = started(Options {
         faults: Faults {
             script,
             ..Faults::default()
@@ -362,13 +361,13 @@ fn pages_that_all_visitors_share_are_not_stored_twice() {
         .map(|number| logs::page(&format!("/shared-{}", number % 7), number, 100))
         .collect();
     let ended = Program::new(&Folder::with_log(log))
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --recorders=8 --recorder-max-payload-size=20 --retry-delay=0")
         .args("--request-timeout=1 access.log")
         .run()
         .exits(0);
     assert_eq!(ended.summary().get("imported"), 600);
-    let hits = sandbox.store().hits().unwrap();
+    let hits = server.store().hits().unwrap();
     let mut lengths: Vec<u64> = hits
         .iter()
         .filter_map(|hit| hit["bw_bytes"].as_u64())

@@ -42,8 +42,8 @@ pub fn seconds_sent(hits: &[Value]) -> u64 {
     hits.iter().filter_map(|hit| hit["e_v"].as_u64()).sum()
 }
 
-pub fn stored(sandbox: &FakeMatomo) -> Vec<Value> {
-    sandbox.store().hits().unwrap()
+pub fn stored(server: &FakeMatomo) -> Vec<Value> {
+    server.store().hits().unwrap()
 }
 
 /// A row of the listening summary.
@@ -103,8 +103,8 @@ fn row(line: &str) -> Row {
 }
 
 /// The stored hits without their ids, sorted.
-pub fn sorted_hits(sandbox: &FakeMatomo) -> Vec<String> {
-    let mut hits: Vec<String> = stored(sandbox)
+pub fn sorted_hits(server: &FakeMatomo) -> Vec<String> {
+    let mut hits: Vec<String> = stored(server)
         .into_iter()
         .map(|mut hit| {
             hit["pv_id"] = Value::Null;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::support::fake::{FakeMatomo, Options};
 use regex::Regex;
 
-use crate::support::stored::{count, options, sandbox, started};
+use crate::support::stored::{count, fake_matomo, options, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Ended {
+fn import(folder: &Folder, server: &FakeMatomo, args: &str) -> Ended {
     Program::new(folder)
-        .to(sandbox)
+        .to(server)
         .args("--idsite=1")
         .args(args)
         .run()
@@ -18,14 +18,14 @@ fn import(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Ended {
 
 #[test]
 fn progress_without_a_terminal_is_a_plain_line_now_and_then() {
-    let sandbox = started(Options {
+    let server = started(Options {
         delay: Duration::from_millis(100),
         ..options()
     });
     let folder = Folder::with_log(logs::log(100));
     let args =
         "--show-progress --show-progress-delay=0.1 --recorder-max-payload-size=10 access.log";
-    let ended = import(&folder, &sandbox, args).exits(0);
+    let ended = import(&folder, &server, args).exits(0);
     let line = Regex::new(
         r"(?m)^(\d+) lines parsed, (\d+) lines recorded, \d+ records/sec \(avg\), \d+ records/sec \(current\)$",
     );
@@ -41,13 +41,13 @@ fn progress_without_a_terminal_is_a_plain_line_now_and_then() {
 
 #[test]
 fn progress_is_not_shown_where_nobody_asked_and_nobody_watches() {
-    let sandbox = started(Options {
+    let server = started(Options {
         delay: Duration::from_millis(300),
         ..options()
     });
     let folder = Folder::with_log(logs::log(10));
     assert_eq!(
-        import(&folder, &sandbox, "--show-progress-delay=0.1 access.log")
+        import(&folder, &server, "--show-progress-delay=0.1 access.log")
             .exits(0)
             .err,
         ""
@@ -56,29 +56,29 @@ fn progress_is_not_shown_where_nobody_asked_and_nobody_watches() {
 
 #[test]
 fn quiet_says_nothing_at_all_when_all_is_well() {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10) + "not a line of a log\n");
-    let ended = import(&folder, &sandbox, "--quiet --show-progress access.log").exits(0);
+    let ended = import(&folder, &server, "--quiet --show-progress access.log").exits(0);
     assert_eq!((ended.out.as_str(), ended.err.as_str()), ("", ""));
-    assert_eq!(count(&sandbox), 10);
+    assert_eq!(count(&server), 10);
 }
 
 #[test]
 fn quiet_says_everything_when_something_is_missing() {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10));
-    let ended = import(&folder, &sandbox, "--quiet access.log missing.log").exits(3);
+    let ended = import(&folder, &server, "--quiet access.log missing.log").exits(3);
     let ended = ended.says(&["missing.log: no such file"]);
     assert_eq!(ended.summary().get("imported"), 10);
 }
 
 #[test]
 fn a_file_takes_all_output_and_keeps_what_stands_in_it() {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10));
     folder.write("messages.txt", "from yesterday\n");
     let args = "--output=messages.txt access.log missing.log";
-    let ended = import(&folder, &sandbox, args).exits(3);
+    let ended = import(&folder, &server, args).exits(3);
     assert_eq!((ended.out.as_str(), ended.err.as_str()), ("", ""));
     let text = folder.read("messages.txt");
     assert!(text.starts_with("from yesterday\n"), "{text}");
@@ -88,11 +88,11 @@ fn a_file_takes_all_output_and_keeps_what_stands_in_it() {
 
 #[test]
 fn an_error_goes_to_that_file_too() {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10));
     let ended = import(
         &folder,
-        &sandbox,
+        &server,
         "--output=messages.txt --idsite=99 access.log",
     )
     .exits(1);
@@ -102,19 +102,19 @@ fn an_error_goes_to_that_file_too() {
 
 #[test]
 fn nobody_has_to_read_the_summary() {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let ended = Program::new(&Folder::with_log(logs::log(10)))
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 access.log")
         .run_unheard()
         .exits(0);
     assert_eq!(ended.err, "");
-    assert_eq!(count(&sandbox), 10);
+    assert_eq!(count(&server), 10);
 }
 
 #[test]
 fn debugging_twice_names_each_line_with_its_reason() {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let lines = [
         logs::line(0, 1),
         "not a line of a log\n".into(),
@@ -127,7 +127,7 @@ fn debugging_twice_names_each_line_with_its_reason() {
     ];
     let folder = Folder::with_log(lines.concat());
     let args = "-dd --log-format-name=ncsa_extended --exclude-path=/private/* access.log";
-    let ended = import(&folder, &sandbox, args).exits(0).says(&[
+    let ended = import(&folder, &server, args).exits(0).says(&[
         "access.log:2: invalid",
         "access.log:3: static resource",
         "access.log:4: request of a bot",
@@ -148,10 +148,10 @@ fn debugging_twice_names_each_line_with_its_reason() {
 
 #[test]
 fn several_logs_get_a_line_each() {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10));
     folder.write("other.log", logs::log(7) + &logs::page("/style.css", 8, 1));
-    let ended = import(&folder, &sandbox, "access.log other.log").exits(0);
+    let ended = import(&folder, &server, "access.log other.log").exits(0);
     assert!(
         ended
             .out
@@ -168,14 +168,14 @@ fn several_logs_get_a_line_each() {
 
 #[test]
 fn a_group_that_the_format_lacks_is_told_once() {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let folder = Folder::new();
     for name in ["a.log", "b.log", "c.log"] {
         folder.write(name, logs::line(0, 1));
     }
     folder.write("d.log", logs::hosted("www.example.com", 0));
     let args = "--ignore-groups=session_time,referrer a.log b.log c.log d.log";
-    let ended = import(&folder, &sandbox, args).exits(0);
+    let ended = import(&folder, &server, args).exits(0);
     let told = |text| ended.err.matches(text).count();
     assert_eq!(
         told("--ignore-groups=session_time: the format"),
@@ -250,7 +250,7 @@ fn a_format_is_dumped_with_the_header_that_a_pipe_takes_its_time_for() {
 #[test]
 fn where_the_file_of_output_is_on_a_full_disk_all_is_said_where_it_would_be_without() {
     let ended = Program::new(&Folder::with_log(logs::log(3)))
-        .to(&sandbox())
+        .to(&fake_matomo())
         .args("--idsite=1 --output=/dev/full access.log none.log")
         .run()
         .exits(3)
@@ -260,10 +260,10 @@ fn where_the_file_of_output_is_on_a_full_disk_all_is_said_where_it_would_be_with
 
 #[test]
 fn what_strangers_wrote_into_a_log_does_not_drive_the_terminal() {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let folder = Folder::with_log(logs::json(r"evil\u001b[2J\u001b]0;x\u0007.example", 0));
     let ended = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("-dd --log-format-name=nginx_json access.log")
         .run()
         .exits(0)

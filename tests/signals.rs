@@ -32,9 +32,9 @@ fn always(fault: Fault) -> FakeMatomo {
 }
 
 /// An import that would take a minute and more.
-fn start(sandbox: &FakeMatomo, folder: &Folder, args: &str) -> Running {
+fn start(server: &FakeMatomo, folder: &Folder, args: &str) -> Running {
     Program::new(folder)
-        .to(sandbox)
+        .to(server)
         .args("--idsite=1 --recorder-max-payload-size=2 access.log")
         .args(args)
         .start()
@@ -46,19 +46,19 @@ fn log() -> Folder {
 
 /// Sends a signal when some requests have been answered, and waits for the end.
 fn stopped_by(signal: Signal, recorders: usize) -> (FakeMatomo, Ended) {
-    let (sandbox, folder) = (slow(), log());
-    let program = start(&sandbox, &folder, &format!("--recorders={recorders}"));
-    assert!(until(SOON, || count(&sandbox) >= 20));
+    let (server, folder) = (slow(), log());
+    let program = start(&server, &folder, &format!("--recorders={recorders}"));
+    assert!(until(SOON, || count(&server) >= 20));
     program.signal(signal);
     let ended = program.end();
-    (sandbox, ended)
+    (server, ended)
 }
 
 /// What is stored is what the summary says, without a line twice.
 #[track_caller]
-fn assert_true_to(sandbox: &FakeMatomo, ended: &Ended) {
-    assert!(sandbox.wait_idle(SOON));
-    let stored = numbers(sandbox);
+fn assert_true_to(server: &FakeMatomo, ended: &Ended) {
+    assert!(server.wait_idle(SOON));
+    let stored = numbers(server);
     let mut once = stored.clone();
     once.dedup();
     assert_eq!(stored, once);
@@ -76,14 +76,14 @@ fn assert_true_to(sandbox: &FakeMatomo, ended: &Ended) {
 
 #[test]
 fn after_sigint_in_the_middle_stored_is_imported() {
-    let (sandbox, ended) = stopped_by(Signal::INT, 4);
-    assert_true_to(&sandbox, &ended.exits(130));
+    let (server, ended) = stopped_by(Signal::INT, 4);
+    assert_true_to(&server, &ended.exits(130));
 }
 
 #[test]
 fn after_sigterm_in_the_middle_stored_is_imported() {
-    let (sandbox, ended) = stopped_by(Signal::TERM, 1);
-    assert_true_to(&sandbox, &ended.exits(143));
+    let (server, ended) = stopped_by(Signal::TERM, 1);
+    assert_true_to(&server, &ended.exits(143));
 }
 
 #[test]
@@ -92,9 +92,9 @@ fn after_sighup_stored_is_imported_and_the_import_can_resume() {
     if import_logs::shutdown::is_ignored(Signal::HUP.as_raw()) {
         return;
     }
-    let (sandbox, ended) = stopped_by(Signal::HUP, 2);
+    let (server, ended) = stopped_by(Signal::HUP, 2);
     assert_true_to(
-        &sandbox,
+        &server,
         &ended.exits(129).says(&["run again with --state-dir="]),
     );
 }
@@ -109,9 +109,9 @@ fn what_was_read_and_not_sent_is_counted() {
 
 #[test]
 fn the_second_signal_ends_at_once() {
-    let (sandbox, folder) = (always(Fault::Stall(Duration::from_secs(600))), log());
-    let program = start(&sandbox, &folder, "");
-    assert!(until(SOON, || sandbox.log().busy_peak > 0));
+    let (server, folder) = (always(Fault::Stall(Duration::from_secs(600))), log());
+    let program = start(&server, &folder, "");
+    assert!(until(SOON, || server.log().busy_peak > 0));
     program.signal(Signal::INT);
     // A request is under way, so the first one alone does not end it.
     std::thread::sleep(Duration::from_millis(1500));
@@ -126,28 +126,28 @@ fn the_second_signal_ends_at_once() {
 
 #[test]
 fn a_wait_for_a_dead_server_is_cut_short() {
-    let (sandbox, folder) = (always(Fault::Busy(503, None)), log());
-    let program = start(&sandbox, &folder, "--retry-delay=600 --recorders=4");
-    assert!(until(SOON, || !sandbox.log().tracker.is_empty()));
+    let (server, folder) = (always(Fault::Busy(503, None)), log());
+    let program = start(&server, &folder, "--retry-delay=600 --recorders=4");
+    assert!(until(SOON, || !server.log().tracker.is_empty()));
     program.signal(Signal::TERM);
     let begun = Instant::now();
     let ended = program.end().exits(143);
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(ended.summary().get("imported"), 0);
-    assert_eq!(count(&sandbox), 0);
+    assert_eq!(count(&server), 0);
     let told = ended.err.matches("; trying again in ").count();
     assert_eq!(told, 1, "once for all recorders: {ended}");
 }
 
 #[test]
 fn an_open_pipe_is_let_go_and_what_it_gave_is_sent() {
-    let sandbox = slow();
+    let server = slow();
     let mut program = Program::new(&Folder::new())
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --flush-interval=0.1 -")
         .start();
     program.write(&logs::log(10));
-    assert!(until(SOON, || count(&sandbox) == 10));
+    assert!(until(SOON, || count(&server) == 10));
     program.signal(Signal::INT);
     // Its stdin stays open until it has ended.
     assert!(until(SOON, || program.has_ended()));
@@ -157,13 +157,13 @@ fn an_open_pipe_is_let_go_and_what_it_gave_is_sent() {
 
 #[test]
 fn a_stop_before_the_server_answers_at_all_sums_nothing_up() {
-    let sandbox = started(Options {
+    let server = started(Options {
         delay: Duration::from_secs(3600),
         ..options()
     });
     let folder = log();
-    let program = start(&sandbox, &folder, "--request-timeout=1 --retry-delay=600");
-    assert!(until(SOON, || sandbox.log().calls > 0));
+    let program = start(&server, &folder, "--request-timeout=1 --retry-delay=600");
+    assert!(until(SOON, || server.log().calls > 0));
     program.signal(Signal::INT);
     let ended = program.end();
     assert!(ended.code == Some(130) || ended.code == Some(1), "{ended}");
@@ -172,7 +172,7 @@ fn a_stop_before_the_server_answers_at_all_sums_nothing_up() {
 
 #[test]
 fn a_signal_while_the_api_is_away_is_no_error() {
-    let sandbox = started(Options {
+    let server = started(Options {
         faults: Faults {
             maintenance: true,
             ..Faults::default()
@@ -181,9 +181,9 @@ fn a_signal_while_the_api_is_away_is_no_error() {
     });
     let folder = log();
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let calls = sandbox.log().calls;
-        let program = start(&sandbox, &folder, "--retry-delay=600");
-        assert!(until(SOON, || sandbox.log().calls > calls));
+        let calls = server.log().calls;
+        let program = start(&server, &folder, "--retry-delay=600");
+        assert!(until(SOON, || server.log().calls > calls));
         program.signal(signal);
         program.end().exits(code).hides("error");
     }
@@ -241,25 +241,25 @@ fn a_signal_while_a_site_is_looked_up_in_midst_of_an_import_is_obeyed() {
 #[test]
 fn an_answer_that_arrives_while_the_program_is_stopped_is_read() {
     let timeout = Duration::from_millis(500);
-    let sandbox = started(Options {
+    let server = started(Options {
         delay: Duration::from_millis(100),
         live: Live::Closed,
         ..options()
     });
     let folder = Folder::with_log(logs::log(20));
     let mut program = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --in-doubt=stop --retry-max-attempts=1 access.log")
         .arg(format!("--request-timeout={}", timeout.as_secs_f64()))
         .start();
     // The request is under way, and not answered yet.
-    assert!(until(SOON, || sandbox.log().tracker.len() == 1));
+    assert!(until(SOON, || server.log().tracker.len() == 1));
     program.signal(Signal::STOP);
-    assert!(sandbox.wait_idle(SOON));
+    assert!(server.wait_idle(SOON));
     // The time-out of the request passes.
     std::thread::sleep(2 * timeout);
     assert!(!program.has_ended());
     program.signal(Signal::CONT);
     let ended = program.end().exits(0);
-    assert_eq!((ended.summary().get("imported"), count(&sandbox)), (20, 20));
+    assert_eq!((ended.summary().get("imported"), count(&server)), (20, 20));
 }

@@ -1,22 +1,22 @@
 //! Command lines that cannot be meant: exit status 2, the option and its value in the message,
 //! nothing sent.
 
-use crate::support::stored::sandbox;
+use crate::support::stored::fake_matomo;
 use crate::support::{Folder, Program, logs};
 
 /// Tried with an address, a token and a log beside it.
 #[track_caller]
 fn assert_wrong(arg: &str, words: &[&str]) {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let ended = Program::new(&Folder::with_log(logs::log(5)))
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 access.log")
         .arg(arg)
         .run()
         .exits(2)
         .says(words);
     assert_eq!(ended.out, "");
-    assert_eq!(sandbox.log().calls, 0);
+    assert_eq!(server.log().calls, 0);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_pattern_that_matches_no_path_is_named() {
     let folder = Folder::with_log(logs::log(5));
     folder.write("patterns", "/page-1*\nother/*\n");
     let ended = Program::new(&folder)
-        .to(&sandbox())
+        .to(&fake_matomo())
         .args("--idsite=1 access.log --exclude-path=private/* --include-path=*")
         .args("--exclude-path-from=patterns")
         .run()

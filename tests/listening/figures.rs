@@ -8,7 +8,7 @@ use std::io::{BufWriter, Write};
 use std::time::Duration;
 
 use super::{DAY, PLAYER, Row, date, rows};
-use crate::support::stored::sandbox;
+use crate::support::stored::fake_matomo;
 use crate::support::{Ended, Folder, Program, until};
 
 const MOUNTS: [&str; 7] = [
@@ -158,10 +158,10 @@ fn expected_days(all: &[TestSession], columns: &[usize]) -> Vec<String> {
 
 /// Returns the result of a dry run and its peak memory in bytes.
 fn dry_run(folder: &Folder, args: &str) -> (Ended, u64) {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let limit = Duration::from_secs(600);
     let mut running = Program::new(folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--dry-run --idsite=1 --log-format-name=icecast2 access.log")
         .args(args)
         .limit(limit)

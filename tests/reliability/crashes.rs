@@ -74,6 +74,6 @@ fn a_request_under_way_when_the_program_was_killed_is_waited_for() {
     assert!(until(LONGEST, || job.world.calls() >= calls + 2));
     running.signal(Signal::KILL);
     assert!(until(LONGEST, || running.has_ended()));
-    assert_each_once(&job.world.sandbox, 0..0);
+    assert_each_once(&job.world.server, 0..0);
     job.finish("killed during a request");
 }

@@ -89,9 +89,9 @@ fn joined_lines_are_stored_once_however_often_the_import_is_killed() {
         }
         sleep(TIMEOUT);
         world.import("access.log").exits(0);
-        assert_each_once(&world.sandbox, 0..LINES);
+        assert_each_once(&world.server, 0..LINES);
         world.import("access.log").exits(0);
-        assert_each_once(&world.sandbox, 0..LINES);
+        assert_each_once(&world.server, 0..LINES);
     }
 }
 
@@ -108,7 +108,7 @@ fn a_log_that_grows_by_any_number_of_bytes_is_stored_once() {
         rest = &rest[length..];
         world.import("access.log");
     }
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
     let status = world.import("access.log").exits(0);
     assert!(
         status.err.contains("already imported to its end"),
@@ -123,13 +123,13 @@ fn a_log_that_is_rotated_within_a_joined_line_is_stored_once() {
     let cut = rest.find('\n').unwrap() + 1;
     append(&world, "access.log", &(first + &rest[..cut]));
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..30);
+    assert_each_once(&world.server, 0..30);
     let [old, new] = ["access.log.1", "access.log"].map(|name| world.folder.file(name));
     fs::rename(new, old).unwrap();
     append(&world, "access.log.1", &rest[cut..]);
     append(&world, "access.log", &log(33..60));
     world.import("access.log.1 access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..60);
+    assert_each_once(&world.server, 0..60);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn joined_lines_come_through_a_pipe_and_an_open_spool() {
     sleep(TIMEOUT);
     let rest = &log[length + world.half_line().len()..];
     assert_adds_up(world.program().arg("-").stdin(rest).run()).exits(0);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn verification_finds_all_joined_lines() {
         .run()
         .exits(0);
     assert!(verified.out.contains("90"), "{verified}");
-    assert_each_once(&world.sandbox, 0..90);
+    assert_each_once(&world.server, 0..90);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_joined_line_is_one_line_with_the_number_of_its_first_part() {
         .folder
         .write("mended.log", rejects.replace("not a line\n", &line));
     world.import("--max-invalid=100 mended.log").exits(0);
-    assert_each_once(&world.sandbox, 0..7);
+    assert_each_once(&world.server, 0..7);
     // The next lines are numbered by those of the file.
     append(&world, "access.log", "junk\n");
     let ended = world
@@ -228,5 +228,5 @@ fn skipped_lines_are_joined_lines() {
     world.folder.write("access.log", log(0..9));
     let ended = world.without_ledger().args("--skip=3 access.log").run();
     assert_adds_up(ended).exits(0);
-    assert_each_once(&world.sandbox, 3..9);
+    assert_each_once(&world.server, 3..9);
 }

@@ -98,7 +98,7 @@ impl Job {
             .next_back();
         let lines = match last.and_then(numbered::number_in) {
             Some(number) => number + 1,
-            None => numbered::stored(&self.world.sandbox).len(),
+            None => numbered::stored(&self.world.server).len(),
         };
         let lines = self
             .content
@@ -112,14 +112,14 @@ impl Job {
         let running = self.start(|program| program);
         let ended = self.end(running);
         assert_eq!(ended.code, Some(0), "{what}: {ended}");
-        assert!(self.world.sandbox.wait_idle(Duration::from_secs(10)));
-        let faults = numbered::faults(&self.world.sandbox, 0..self.lines);
+        assert!(self.world.server.wait_idle(Duration::from_secs(10)));
+        let faults = numbered::faults(&self.world.server, 0..self.lines);
         assert!(faults.is_empty(), "{what}: {faults}\n{ended}");
         // Another run finds nothing to do.
         if self.from != From::Pipe {
             let running = self.start(|program| program);
             assert_eq!(self.end(running).code, Some(0), "{what}");
-            assert_each_once(&self.world.sandbox, 0..self.lines);
+            assert_each_once(&self.world.server, 0..self.lines);
         }
     }
 }

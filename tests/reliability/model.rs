@@ -118,10 +118,10 @@ impl Sequence {
         }
         // The first run settles pending batches, the second reads the rest of copied logs.
         for _ in 0..2 {
-            self.world.sandbox.set_faults(Faults::default());
+            self.world.server.set_faults(Faults::default());
             self.undisturbed();
         }
-        let stored = stored(&self.world.sandbox);
+        let stored = stored(&self.world.server);
         for number in self.logs.all() {
             let times = stored.get(&number).copied().unwrap_or(0);
             let fine = times == 1 || times == 0 && !self.logs.is_needed(number);
@@ -262,28 +262,26 @@ impl Sequence {
         }
         let is_held = self.random.chance(70);
         if is_held {
-            self.world.sandbox.hold_questions();
+            self.world.server.hold_questions();
         }
         let mut running = program.start();
         if is_held {
-            let sandbox = &self.world.sandbox;
-            until(LONGEST, || {
-                running.has_ended() || sandbox.holds_a_question()
-            });
+            let server = &self.world.server;
+            until(LONGEST, || running.has_ended() || server.holds_a_question());
         } else {
             // While it begins, or waits until the server is certainly finished.
             let below = *self.random.pick(&[100, TIMEOUT.as_millis() as u64]);
             self.pause(below);
         }
         // Without read-back, each question is about a pending batch.
-        let asks = is_held && self.is_kind && self.world.sandbox.holds_a_question();
+        let asks = is_held && self.is_kind && self.world.server.holds_a_question();
         self.settling += u64::from(is_pending && asks && !running.has_ended());
         for _ in 0..self.random.within(1..4) {
             self.disturb(&mut running);
             self.pause(30);
         }
         self.note("no longer disturbed".to_owned());
-        self.world.sandbox.release_questions();
+        self.world.server.release_questions();
         let ended = running.end();
         let ended = self.ended(ended);
         assert!(
@@ -304,7 +302,7 @@ impl Sequence {
         let script = (0..3).map(|_| self.random.pick(&faults).clone());
         let script = Vec::from_iter(script);
         self.note(format!("a server with {script:?}"));
-        self.world.sandbox.set_faults(Faults {
+        self.world.server.set_faults(Faults {
             script,
             ..Faults::default()
         });
@@ -318,7 +316,7 @@ impl Sequence {
         self.kill(&mut running);
         let ended = running.end();
         self.ended(ended);
-        self.world.sandbox.set_faults(Faults::default());
+        self.world.server.set_faults(Faults::default());
         self.disturbed = true;
     }
 
@@ -374,7 +372,7 @@ impl Sequence {
         self.note(format!("a server with {script:?}"));
         let too_large = (When::HitsAbove(2), Fault::TooLarge);
         let rules = Vec::from_iter(self.random.chance(30).then_some(too_large));
-        self.world.sandbox.set_faults(Faults {
+        self.world.server.set_faults(Faults {
             script,
             rules,
             ..Faults::default()
@@ -382,7 +380,7 @@ impl Sequence {
         let ended = self.program().run();
         let ended = self.ended(ended);
         assert!(matches!(ended.code, Some(0 | 1 | 3)), "{}", self.story);
-        self.world.sandbox.set_faults(Faults::default());
+        self.world.server.set_faults(Faults::default());
         self.disturbed = true;
     }
 }

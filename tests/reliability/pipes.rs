@@ -54,7 +54,7 @@ fn the_rest_of_a_pipe_is_counted_in_the_input_of_the_run_that_says_so() {
         .says(&["cannot write state/spool."])
         .hides("reading stopped at byte");
     piped(&world, "", rest(&ended, second)).exits(0);
-    assert_each_once(&world.sandbox, 0..4000);
+    assert_each_once(&world.server, 0..4000);
     assert_eq!(world.spooled(), None);
 }
 
@@ -71,11 +71,11 @@ fn a_pipe_is_saved_whatever_is_wrong_with_the_command() {
         "--url=https://URL --ca-certificate=none",
     ] {
         let world = World::new(Duration::ZERO);
-        let args = args.replace("URL", world.sandbox.url().strip_prefix("http://").unwrap());
+        let args = args.replace("URL", world.server.url().strip_prefix("http://").unwrap());
         let ended = piped(&world, &args, &text).exits(2);
         ended.says(&["all of stdin is saved in "]);
         piped(&world, "", "").exits(0);
-        assert_each_once(&world.sandbox, 0..300);
+        assert_each_once(&world.server, 0..300);
         assert_eq!(world.spooled(), None);
     }
 }
@@ -132,7 +132,7 @@ fn import_in_pieces(text: &str, lengths: &[usize]) {
         assert_eq!(world.spooled(), None, "{ended}");
         rest = later;
     }
-    assert_each_once(&world.sandbox, 0..60);
+    assert_each_once(&world.server, 0..60);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_killed_run_that_saved_half_of_a_line_end_is_resumed() {
     killed(&world, first);
     let ended = piped(&world, "", second).exits(0);
     assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
-    assert_each_once(&world.sandbox, 0..60);
+    assert_each_once(&world.server, 0..60);
     assert_eq!(world.spooled(), None);
 }
 
@@ -157,7 +157,7 @@ fn a_pipe_in_utf16_ends_with_its_last_line() {
         let ended = piped(&world, "", &bytes).exits(0);
         assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
         assert_eq!(world.spooled(), None, "{ended}");
-        assert_each_once(&world.sandbox, 0..60);
+        assert_each_once(&world.server, 0..60);
     }
 }
 
@@ -168,15 +168,15 @@ fn the_half_line_of_a_pipe_that_could_not_be_sent_is_continued() {
     let text = log(0..60, 60);
     let (first, second) = text.split_at(3333);
     // Some of the lines are sent, so the spool has to be recognized without its half line.
-    world.sandbox.set_faults(Faults {
+    world.server.set_faults(Faults {
         rules: vec![(When::From(3), Fault::Busy(503, None))],
         ..Faults::default()
     });
     piped(&world, "", first).exits(1);
-    world.sandbox.set_faults(Faults::default());
+    world.server.set_faults(Faults::default());
     let ended = piped(&world, "", second).exits(0);
     assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
-    assert_each_once(&world.sandbox, 0..60);
+    assert_each_once(&world.server, 0..60);
     assert_eq!(world.spooled(), None);
 }
 
@@ -190,7 +190,7 @@ fn the_half_line_of_a_killed_run_waits_for_its_own_pipe() {
     let ended = world.import("access.log").exits(0);
     assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
     piped(&world, "", second).exits(0);
-    assert_each_once(&world.sandbox, 0..90);
+    assert_each_once(&world.server, 0..90);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_crash_while_a_half_line_is_moved_neither_loses_nor_doubles_it() {
         .env("IMPORT_LOGS_ABORT_AT", "after-half-line");
     assert_eq!(dying.arg("-").stdin(first).run().code, None);
     piped(&world, "", second).exits(0);
-    assert_each_once(&world.sandbox, 0..60);
+    assert_each_once(&world.server, 0..60);
     assert_eq!(world.spooled(), None);
 }
 
@@ -213,7 +213,7 @@ fn a_compressed_pipe_ends_with_its_last_line() {
     let text = log(0..60, 60);
     piped(&world, "", gzip(text.trim_end())).exits(0);
     piped(&world, "", log(60..90, 60)).exits(0);
-    assert_each_once(&world.sandbox, 0..90);
+    assert_each_once(&world.server, 0..90);
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_spool_has_a_limit_and_the_message_says_how_to_continue() {
         runs += 1;
     }
     assert!(runs > 3, "{runs} runs");
-    assert_each_once(&world.sandbox, 0..500);
+    assert_each_once(&world.server, 0..500);
     assert_eq!(world.spooled(), None);
 }
 
@@ -243,7 +243,7 @@ fn a_compressed_spool_is_continued_with_a_higher_limit() {
     let ended = piped(&world, "--spool-max=4K", &packed).exits(3);
     let ended = ended.says(&["raise --spool-max"]);
     piped(&world, "", rest(&ended, &packed)).exits(0);
-    assert_each_once(&world.sandbox, 0..2000);
+    assert_each_once(&world.server, 0..2000);
     assert_eq!(world.spooled(), None);
 }
 
@@ -253,7 +253,7 @@ fn endless_data_stops_at_the_limit() {
     std::os::unix::fs::symlink("/dev/zero", world.folder.file("zero.log")).unwrap();
     world.folder.write("access.log", log(0..30, 60));
     let ended = world.import("--spool-max=2M zero.log access.log").exits(3);
-    assert_each_once(&world.sandbox, 0..30);
+    assert_each_once(&world.server, 0..30);
     assert!(world.spooled().unwrap().len() <= 2 << 20, "{ended}");
 }
 
@@ -280,7 +280,7 @@ fn a_pipe_without_a_writer_does_not_block_the_others() {
             "a.log: no program opened this pipe for writing",
             "--pipe-wait",
         ]);
-        assert_each_once(&world.sandbox, 0..30);
+        assert_each_once(&world.server, 0..30);
         assert_eq!(world.spooled(), None);
         // One that opens it and takes its time is waited for.
         let mut slow = program().args("--pipe-wait=60 a.log").start();
@@ -289,7 +289,7 @@ fn a_pipe_without_a_writer_does_not_block_the_others() {
         assert!(!slow.has_ended());
         drop(writer);
         assert_adds_up(slow.end()).exits(0);
-        assert_each_once(&world.sandbox, 0..40);
+        assert_each_once(&world.server, 0..40);
     }
 }
 

@@ -39,7 +39,7 @@ fn program(world: &World) -> Program {
 
 /// Sends a signal once more than this many lines are stored.
 fn interrupt(world: &World, running: &Running, signal: Signal, more_than: usize) {
-    let stored = || stored(&world.sandbox).len() > more_than;
+    let stored = || stored(&world.server).len() > more_than;
     assert!(until(Duration::from_secs(30), stored));
     running.signal(signal);
 }
@@ -66,7 +66,7 @@ fn resumed(program: Program, stopped: &Ended) -> Program {
 fn assert_finishes(world: &World, stopped: &Ended) {
     for _ in 0..2 {
         let ended = assert_adds_up(resumed(program(world), stopped).run()).exits(0);
-        let stored = stored(&world.sandbox);
+        let stored = stored(&world.server);
         let is_once = |number: usize| stored.get(&number) == Some(&1);
         assert!(
             stored.len() == LINES && (0..LINES).all(is_once),
@@ -82,7 +82,7 @@ fn an_import_resumes_after_ctrl_c() {
         let running = program(&world).start();
         interrupt(&world, &running, Signal::INT, 0);
         let ended = assert_adds_up(running.end()).exits(130);
-        let there = stored(&world.sandbox).len();
+        let there = stored(&world.server).len();
         assert!(there < LINES, "it was not interrupted: {ended}");
         assert_eq!(ended.summary().get("imported"), there as u64);
         assert_finishes(&world, &ended);
@@ -104,7 +104,7 @@ fn an_import_resumes_after_its_last_attempt_failed() {
         let world = world(recorders, faults);
         let ended = assert_adds_up(program(&world).run());
         let ended = ended.exits(1);
-        world.sandbox.set_faults(Faults::default());
+        world.server.set_faults(Faults::default());
         assert_finishes(&world, &ended);
     }
 }
@@ -121,9 +121,9 @@ fn an_import_that_sent_nothing_begins_again_without_a_ledger() {
     let stopped = stopped.says(&["nothing was sent yet: run the same command again"]);
     assert!(!stopped.err.contains("--state-dir"), "{stopped}");
     assert!(!world.folder.file("import-logs-state").exists());
-    world.sandbox.set_faults(Faults::default());
+    world.server.set_faults(Faults::default());
     assert_adds_up(world.without_ledger().args(args).run()).exits(0);
-    assert_each_once(&world.sandbox, LINES / 2 + 100..LINES);
+    assert_each_once(&world.server, LINES / 2 + 100..LINES);
 }
 
 /// The ledger replaces both options: one counts lines of all runs, the other ends logs early.
@@ -143,10 +143,10 @@ fn skip_and_limit_are_left_out_when_an_import_resumes() {
         let stopped = assert_adds_up(program().arg(option).run()).exits(1);
         let (name, _) = option.split_once('=').unwrap();
         let stopped = stopped.says(&[&format!("leave out {name}: ")]);
-        world.sandbox.set_faults(Faults::default());
+        world.server.set_faults(Faults::default());
         resumed(program().arg(option), &stopped).run().exits(2);
         assert_adds_up(resumed(program(), &stopped).run()).exits(0);
-        assert_each_once(&world.sandbox, LINES / 2 + from..LINES);
+        assert_each_once(&world.server, LINES / 2 + from..LINES);
     }
 }
 
@@ -156,15 +156,15 @@ fn a_resumed_import_can_be_stopped_again() {
     let running = program(&world).start();
     interrupt(&world, &running, Signal::INT, 0);
     let stopped = assert_adds_up(running.end()).exits(130);
-    let there = stored(&world.sandbox).len();
-    world.sandbox.set_faults(Faults {
+    let there = stored(&world.server).len();
+    world.server.set_faults(Faults {
         rules: vec![(When::From(4), Fault::RollBack)],
         ..Faults::default()
     });
     assert_adds_up(resumed(program(&world), &stopped).run()).exits(1);
-    let now = stored(&world.sandbox).len();
+    let now = stored(&world.server).len();
     assert!((there + 1..LINES).contains(&now), "{now} after {there}");
-    world.sandbox.set_faults(Faults::default());
+    world.server.set_faults(Faults::default());
     assert_finishes(&world, &stopped);
 }
 
@@ -176,13 +176,13 @@ fn with_a_state_directory_the_same_command_resumes_after_a_signal() {
         let running = program().start();
         interrupt(&world, &running, signal, 0);
         let ended = assert_adds_up(running.end()).exits(code);
-        let there = stored(&world.sandbox).len() as u64;
+        let there = stored(&world.server).len() as u64;
         assert!(there < LINES as u64, "it was not interrupted: {ended}");
         assert_eq!(ended.summary().get("imported"), there);
         assert!(world.pending().is_empty());
         let summary = assert_adds_up(program().run()).exits(0).summary();
         assert_eq!(summary.get("imported"), LINES as u64 - there);
-        assert_each_once(&world.sandbox, 0..LINES);
+        assert_each_once(&world.server, 0..LINES);
     }
 }
 
@@ -199,7 +199,7 @@ fn a_second_signal_ends_the_run_at_once_and_leaves_a_valid_ledger() {
     assert_eq!(ended.out, "");
     assert!(!world.pending().is_empty());
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_service_that_is_stopped_resumes_with_its_stdin() {
     running.feed(content.as_bytes()[kept.len()..].to_vec());
     let ended = assert_adds_up(running.end()).exits(0);
     ended.says(&["finishing what an earlier run read from stdin (state/spool."]);
-    assert_each_once(&world.sandbox, 0..lines);
+    assert_each_once(&world.server, 0..lines);
     assert_eq!(world.spooled(), None);
 }
 
@@ -239,13 +239,13 @@ fn a_pipe_is_saved_if_the_import_stops_before_reading_it() {
         .exits(143)
         .says(&["bytes of stdin are saved in"]);
     assert_adds_up(world.program().args("access.log").run()).exits(0);
-    assert_each_once(&world.sandbox, 0..3005);
+    assert_each_once(&world.server, 0..3005);
 }
 
 #[test]
 fn a_pipe_is_saved_if_the_import_stops_before_the_server_answers() {
     let world = World::new(Duration::ZERO);
-    world.sandbox.set_faults(Faults {
+    world.server.set_faults(Faults {
         api: vec![Some(Fault::Busy(503, None)); 10],
         ..Faults::default()
     });
@@ -258,10 +258,10 @@ fn a_pipe_is_saved_if_the_import_stops_before_the_server_answers() {
         .end()
         .exits(143)
         .says(&["bytes of stdin are saved in"]);
-    world.sandbox.set_faults(Faults::default());
+    world.server.set_faults(Faults::default());
     world.folder.write("access.log", log(5..10, 60));
     assert_adds_up(world.program().args("access.log").run()).exits(0);
-    assert_each_once(&world.sandbox, 0..10);
+    assert_each_once(&world.server, 0..10);
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn a_spool_of_stdin_is_finished_by_a_run_of_another_log() {
         .exits(0)
         .says(&["finishing what an earlier run read from stdin"]);
     let whole = kept.matches('\n').count();
-    assert_each_once(&world.sandbox, (0..whole).chain(300..400));
+    assert_each_once(&world.server, (0..whole).chain(300..400));
     assert_eq!(world.spooled(), None);
 }
 
@@ -310,11 +310,11 @@ fn pipes_are_left_out_when_an_import_resumes() {
         "one.fifo, stdin cannot be read again",
         "leave out one.fifo, stdin: ",
     ]);
-    let before = stored(&world.sandbox).into_keys();
+    let before = stored(&world.server).into_keys();
     let through: Vec<usize> = before.filter(|number| *number >= LINES).collect();
     let program = world.without_ledger().arg("it's one.log");
     assert_adds_up(resumed(program, &ended).run()).exits(0);
-    assert_each_once(&world.sandbox, (0..LINES / 2).chain(through));
+    assert_each_once(&world.server, (0..LINES / 2).chain(through));
 }
 
 /// Kills an import when it has read this text of a source: the server has its complete lines, and
@@ -363,7 +363,7 @@ fn a_spool_is_continued_by_the_same_pipe_only() {
         "finishing what an earlier run read from a named pipe",
         "finishing what an earlier run read from stdin",
     ]);
-    assert_each_once(&world.sandbox, [0, 2, 3]);
+    assert_each_once(&world.server, [0, 2, 3]);
     assert_eq!(world.spooled(), None);
     let import = |pipe: &str, rest: Vec<u8>| {
         let path = world.folder.file(pipe);
@@ -376,11 +376,11 @@ fn a_spool_is_continued_by_the_same_pipe_only() {
     killed(&world, "two.fifo", &cut(lines[4], lines[5]));
     let ended = import("two.fifo", rest(lines[5]));
     ended.says(&["finishing what an earlier run read from ./two.fifo"]);
-    assert_each_once(&world.sandbox, [0, 2, 3, 4, 5]);
+    assert_each_once(&world.server, [0, 2, 3, 4, 5]);
     assert_eq!(world.spooled(), None);
     // The half line of a finished spool waits for its pipe.
     import("one.fifo", rest(lines[1]));
-    assert_each_once(&world.sandbox, 0..6);
+    assert_each_once(&world.server, 0..6);
     assert_eq!(world.spooled(), None);
 }
 
@@ -402,10 +402,10 @@ fn everything_piped_while_matomo_is_away_is_saved() {
         assert!(text.len() > 2_000_000, "more than is read ahead");
         let ended = assert_adds_up(world.program().arg("-").stdin(text).run());
         ended.exits(1).says(&["503", "all of stdin is saved in "]);
-        assert!(stored(&world.sandbox).is_empty());
-        world.sandbox.set_faults(Faults::default());
+        assert!(stored(&world.server).is_empty());
+        world.server.set_faults(Faults::default());
         assert_adds_up(world.program().arg("-").stdin("").run()).exits(0);
-        assert_each_once(&world.sandbox, 0..lines);
+        assert_each_once(&world.server, 0..lines);
         assert_eq!(world.spooled(), None, "nothing is left");
     }
 }
@@ -432,7 +432,7 @@ fn with_few_open_files_an_import_can_be_resumed_or_sends_nothing() {
             names.filter(is_left).count()
         };
         let left = left(temp) + left(world.folder.path().to_owned());
-        world.sandbox.set_faults(Faults::default());
+        world.server.set_faults(Faults::default());
         match ended.err.contains("run again with --state-dir=") {
             true => {
                 resumable += 1;
@@ -441,7 +441,7 @@ fn with_few_open_files_an_import_can_be_resumed_or_sends_nothing() {
             }
             false => {
                 assert_eq!(left, 0, "{files} files: {ended}");
-                assert!(stored(&world.sandbox).is_empty(), "{files} files: {ended}");
+                assert!(stored(&world.server).is_empty(), "{files} files: {ended}");
             }
         }
     }

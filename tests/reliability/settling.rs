@@ -61,7 +61,7 @@ fn a_log_that_is_rotated_while_its_batch_is_settled_is_sent_once() {
     assert_adds_up(running.end()).exits(0);
     assert_eq!(world.pending().len(), 0);
     world.import("access.log access.log.1").exits(0);
-    assert_each_once(&world.sandbox, 0..40);
+    assert_each_once(&world.server, 0..40);
 }
 
 #[test]
@@ -70,13 +70,13 @@ fn only_the_unconfirmed_batch_waits_for_the_server() {
     world.folder.write("other.log", log(30..50, A_DAY));
     let pending = world.pending();
     let running = world.program().args("access.log other.log").start();
-    let count = || world.sandbox.store().count().unwrap();
+    let count = || world.server.store().count().unwrap();
     assert!(until(LONGEST, || count() == 50));
     assert!(until(LONGEST, || running.has_said("waiting")));
     running.signal(Signal::INT);
     assert_adds_up(running.end()).exits(130);
     assert_eq!(world.pending(), pending);
-    assert_each_once(&world.sandbox, 0..50);
+    assert_each_once(&world.server, 0..50);
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn missing_hits_of_a_killed_run_are_looked_up_once_more_before_they_are_sent_aga
     // Stored after the first look, and before the second.
     let world = killed(Fault::CommitLate(Duration::from_millis(2200)), 1.5);
     world.import("access.log").exits(0);
-    assert!(world.sandbox.wait_idle(LONGEST));
-    assert_each_once(&world.sandbox, 0..30);
+    assert!(world.server.wait_idle(LONGEST));
+    assert_each_once(&world.server, 0..30);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_clock_that_is_years_behind_the_log_doubles_nothing() {
             world.folder.write("clock", "0");
         }
         assert_adds_up(program().run()).exits(0);
-        assert_each_once(&world.sandbox, 0..30);
+        assert_each_once(&world.server, 0..30);
     }
 }
 
@@ -125,7 +125,7 @@ fn losing() -> World {
 fn a_line_that_matomo_loses_while_it_works_for_a_killed_run_is_sent_again() {
     let world = losing();
     world.import("access.log other.log").exits(0);
-    assert_each_once(&world.sandbox, (0..10).chain([A_DAY]));
+    assert_each_once(&world.server, (0..10).chain([A_DAY]));
 }
 
 #[test]
@@ -134,9 +134,9 @@ fn a_lost_line_is_noticed_when_the_killed_run_is_settled() {
     // Matomo shows no hit to this run: neither its own nor those of the killed run.
     let again = "1 requests are not confirmed";
     world.import("other.log").exits(3).says(&[again]);
-    assert_eq!(stored_numbers(&world.sandbox).get(&A_DAY), None);
+    assert_eq!(stored_numbers(&world.server).get(&A_DAY), None);
     world.import("access.log other.log").exits(0);
-    assert_each_once(&world.sandbox, (0..10).chain([A_DAY]));
+    assert_each_once(&world.server, (0..10).chain([A_DAY]));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn hits_that_never_arrived_are_sent_once_the_server_is_finished() {
     let world = killed(Fault::Stall(Duration::from_secs(600)), 0.5);
     let ended = world.import("access.log").exits(0);
     assert_eq!(ended.summary().get("imported"), 30);
-    assert_each_once(&world.sandbox, 0..30);
+    assert_each_once(&world.server, 0..30);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_batch_that_three_runs_do_not_settle_is_listed_and_settled_if_its_log_comes_
     ended.says(&["lines 1-10 stay unconfirmed", "3 runs could not settle"]);
     world.import("other.log").exits(0).hides("unconfirmed");
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..40);
+    assert_each_once(&world.server, 0..40);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn if_matomo_can_never_be_asked_three_runs_are_the_most() {
     let world = killed(stored(), 0.5);
     for run in 1..=3 {
         let odd = std::iter::once(None).chain(std::iter::repeat_n(Some(Fault::Html(503)), 20));
-        world.sandbox.set_faults(Faults {
+        world.server.set_faults(Faults {
             api: odd.collect(),
             ..Faults::default()
         });
@@ -190,7 +190,7 @@ fn if_matomo_can_never_be_asked_three_runs_are_the_most() {
             _ => ended.exits(3).says(&["not sent again"]),
         };
     }
-    assert_each_once(&world.sandbox, 0..30);
+    assert_each_once(&world.server, 0..30);
 }
 
 /// A Matomo that cannot be asked, and loses its answer to the first batch.
@@ -240,7 +240,7 @@ fn unconfirmed_lines_are_named_exactly() {
         listed.extend(first.parse::<usize>().unwrap()..=last.parse().unwrap());
     }
     // Exactly those that are counted twice.
-    let stored = stored_numbers(&world.sandbox).into_iter();
+    let stored = stored_numbers(&world.server).into_iter();
     let doubled: Vec<usize> = stored
         .filter(|(_, times)| *times == 2)
         .map(|(number, _)| number + 1)

@@ -58,7 +58,7 @@ fn small_logs_share_requests() {
         write_logs(&world, 300);
         let calls = world.calls();
         world.import("*.log").exits(0);
-        assert_each_once(&world.sandbox, 0..300);
+        assert_each_once(&world.server, 0..300);
         // The site, and one batch.
         assert_eq!(world.calls() - calls, 2);
         let again = world.calls();
@@ -81,7 +81,7 @@ fn a_log_of_a_pending_batch_is_settled_without_the_others() {
         world.import("0.old 003.log").exits(3).says(&["2 hits of "]);
         world.import("*.old *.log").exits(0);
         assert_eq!(world.pending().len(), 0, "{again}");
-        assert_each_once(&world.sandbox, 0..5);
+        assert_each_once(&world.server, 0..5);
     }
 }
 
@@ -94,7 +94,7 @@ fn a_log_of_a_pending_batch_that_is_gone_is_given_up_alone() {
         .exits(3)
         .says(&["1 hits of ", "001.log", "their log is gone"]);
     world.import("*.log").exits(0);
-    assert_each_once(&world.sandbox, 0..3);
+    assert_each_once(&world.server, 0..3);
 }
 
 #[test]
@@ -116,10 +116,10 @@ fn killed_at_random_moments_each_line_of_many_logs_is_stored_once() {
                 sleep(TIMEOUT);
             }
         }
-        assert!(world.sandbox.wait_idle(LONGEST));
+        assert!(world.server.wait_idle(LONGEST));
         world.import("*.log").exits(0);
         assert_eq!(world.pending().len(), 0);
-        assert_each_once(&world.sandbox, 0..120);
+        assert_each_once(&world.server, 0..120);
     }
 }
 
@@ -131,7 +131,7 @@ fn a_file_does_not_wait_for_the_pipe_after_it() {
         .program()
         .args("--log-format-name=ncsa_extended access.log -")
         .start();
-    let count = || world.sandbox.store().count().unwrap();
+    let count = || world.server.store().count().unwrap();
     assert!(until(LONGEST, || count() == 1));
     running.close();
     assert_adds_up(running.end()).exits(0);

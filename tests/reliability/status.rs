@@ -62,7 +62,7 @@ fn it_lists_pending_hits_with_their_lines() {
     );
     // Looking changes nothing.
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..30);
+    assert_each_once(&world.server, 0..30);
     let text = state(&world, "--status").exits(0).out;
     assert!(!text.contains("Pending"), "{text}");
 }
@@ -108,7 +108,7 @@ fn a_batch_that_was_given_up_is_listed_and_counts_as_done_once_it_is_forgotten()
     );
     state(&world, "--forget-unconfirmed").exits(0);
     world.import("other/access.log").exits(0);
-    assert_each_once(&world.sandbox, (0..10).chain(20..40));
+    assert_each_once(&world.server, (0..10).chain(20..40));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_forgotten_log_is_imported_from_its_beginning() {
         .exits(1)
         .says(&["not in the ledger"]);
     world.import("access.log other.log").exits(0);
-    assert_each_once(&world.sandbox, (0..40).chain(30..40));
+    assert_each_once(&world.server, (0..40).chain(30..40));
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn with_and_without_ledger(live: Live, mask: Mask, check: impl Fn(&World, Ended)
 fn deadlocks_lose_and_double_nothing() {
     with_and_without_ledger(Live::Open, Mask::default(), |world, ended| {
         let ended = ended.exits(0);
-        assert_each_once(&world.sandbox, 0..DAYS * A_DAY);
+        assert_each_once(&world.server, 0..DAYS * A_DAY);
         assert_eq!(ended.summary().get("imported"), (DAYS * A_DAY) as u64);
     });
 }
@@ -61,7 +61,7 @@ fn deadlocks_lose_and_double_nothing() {
 fn deadlocks_lose_and_double_nothing_if_addresses_are_kept() {
     with_and_without_ledger(Live::Open, Mask::Off, |world, ended| {
         ended.exits(0);
-        assert_each_once(&world.sandbox, 0..DAYS * A_DAY);
+        assert_each_once(&world.server, 0..DAYS * A_DAY);
     });
 }
 
@@ -69,7 +69,7 @@ fn deadlocks_lose_and_double_nothing_if_addresses_are_kept() {
 fn if_matomo_cannot_be_asked_nothing_is_lost_and_possible_duplicates_are_listed() {
     with_and_without_ledger(Live::Closed, Mask::default(), |world, ended| {
         let ended = ended.exits(3);
-        let stored = stored(&world.sandbox);
+        let stored = stored(&world.server);
         assert_eq!(stored.len(), DAYS * A_DAY, "{ended}");
         let listed = listed(&ended.err);
         let doubled: BTreeSet<usize> = stored

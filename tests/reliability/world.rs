@@ -16,7 +16,7 @@ use crate::support::{Ended, Folder, Program};
 pub const TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub struct World {
-    pub sandbox: FakeMatomo,
+    pub server: FakeMatomo,
     pub folder: Folder,
     /// The arguments of every run.
     pub args: String,
@@ -37,7 +37,7 @@ impl World {
 
     pub fn with(options: Options) -> Self {
         Self {
-            sandbox: started(Options {
+            server: started(Options {
                 keep_log: false,
                 ..options
             }),
@@ -61,9 +61,7 @@ impl World {
     }
 
     pub fn without_ledger(&self) -> Program {
-        Program::new(&self.folder)
-            .to(&self.sandbox)
-            .args(&self.args)
+        Program::new(&self.folder).to(&self.server).args(&self.args)
     }
 
     /// Imports these logs with a ledger.
@@ -73,7 +71,7 @@ impl World {
 
     /// The number of requests to the server so far.
     pub fn calls(&self) -> u64 {
-        self.sandbox.log().calls
+        self.server.log().calls
     }
 
     pub fn state_dir(&self) -> PathBuf {
@@ -92,7 +90,7 @@ impl World {
     }
 
     fn target(&self) -> TargetKey {
-        TargetKey::new(&self.sandbox.url().parse().unwrap(), Some("1"))
+        TargetKey::new(&self.server.url().parse().unwrap(), Some("1"))
     }
 
     /// The content of all spools in the state directory, if there are any.

@@ -61,9 +61,9 @@ impl Program {
     }
 
     /// Imports into this server, with its super user's token in the environment.
-    pub fn to(self, sandbox: &FakeMatomo) -> Self {
-        let token = sandbox.token().expose();
-        self.arg(format!("--url={}", sandbox.url()))
+    pub fn to(self, server: &FakeMatomo) -> Self {
+        let token = server.token().expose();
+        self.arg(format!("--url={}", server.url()))
             .env("MATOMO_TOKEN_AUTH", token)
             .secret(token)
     }

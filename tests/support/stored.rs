@@ -9,7 +9,7 @@ pub fn options() -> Options {
 }
 
 /// Such a server, without faults.
-pub fn sandbox() -> FakeMatomo {
+pub fn fake_matomo() -> FakeMatomo {
     started(options())
 }
 
@@ -22,8 +22,8 @@ pub fn seen_through(live: Live) -> Options {
     Options { live, ..options() }
 }
 
-pub fn count(sandbox: &FakeMatomo) -> u64 {
-    sandbox.store().count().unwrap()
+pub fn count(server: &FakeMatomo) -> u64 {
+    server.store().count().unwrap()
 }
 
 /// A text in a hit, or an empty one if it is missing.
@@ -42,14 +42,14 @@ pub fn number(hit: &Value) -> usize {
 }
 
 /// The numbers of all stored hits, sorted.
-pub fn numbers(sandbox: &FakeMatomo) -> Vec<usize> {
-    let mut numbers: Vec<usize> = sandbox.store().hits().unwrap().iter().map(number).collect();
+pub fn numbers(server: &FakeMatomo) -> Vec<usize> {
+    let mut numbers: Vec<usize> = server.store().hits().unwrap().iter().map(number).collect();
     numbers.sort_unstable();
     numbers
 }
 
 /// Checks that each of the lines `0..lines` is stored exactly once.
 #[track_caller]
-pub fn assert_each_once(sandbox: &FakeMatomo, lines: usize) {
-    assert_eq!(numbers(sandbox), (0..lines).collect::<Vec<_>>());
+pub fn assert_each_once(server: &FakeMatomo, lines: usize) {
+    assert_eq!(numbers(server), (0..lines).collect::<Vec<_>>());
 }
