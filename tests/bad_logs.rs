@@ -1,5 +1,5 @@
-//! Logs that are none, or cannot be read: each is named, the others are imported, and the exit
-//! status tells.
+//! Logs that are missing, unreadable, damaged or not logs at all: each is reported, the others are
+//! imported, and the exit status says so.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -18,10 +18,10 @@ fn import(folder: &Folder, server: &FakeMatomo, files: &str) -> Ended {
         .run()
 }
 
-/// A log that gives nothing: it is named with these words, nothing is stored, and a good log beside
+/// Checks that a log is reported with these words and stores nothing, and that a good log next to
 /// it is imported.
 #[track_caller]
-fn assert_passed_over(folder: &Folder, name: &str, words: &[&str]) {
+fn assert_skipped(folder: &Folder, name: &str, words: &[&str]) {
     let alone = fake_matomo();
     let ended = import(folder, &alone, name)
         .exits(3)
@@ -38,8 +38,8 @@ fn assert_passed_over(folder: &Folder, name: &str, words: &[&str]) {
 }
 
 #[test]
-fn a_file_that_is_not_there() {
-    assert_passed_over(
+fn a_missing_file_is_reported() {
+    assert_skipped(
         &Folder::new(),
         "acces.log",
         &["acces.log: no such file", "check the name"],
@@ -47,15 +47,15 @@ fn a_file_that_is_not_there() {
 }
 
 #[test]
-fn a_link_to_nowhere() {
+fn a_dangling_link_is_reported() {
     let folder = Folder::new();
     symlink("gone.log", folder.file("access.log")).unwrap();
-    assert_passed_over(&folder, "access.log", &["access.log: "]);
+    assert_skipped(&folder, "access.log", &["access.log: "]);
 }
 
 #[test]
-fn a_pattern_without_a_match() {
-    assert_passed_over(
+fn a_pattern_without_a_match_is_reported() {
+    assert_skipped(
         &Folder::new(),
         "*.gz",
         &["*.gz: no file matches this pattern"],
@@ -63,16 +63,16 @@ fn a_pattern_without_a_match() {
 }
 
 #[test]
-fn a_directory() {
+fn a_directory_is_reported() {
     let folder = Folder::new();
     fs::create_dir(folder.file("logs")).unwrap();
-    assert_passed_over(&folder, "logs", &["logs: ", "directory"]);
+    assert_skipped(&folder, "logs", &["logs: ", "directory"]);
 }
 
 #[test]
-fn a_file_whose_reading_fails() {
-    // The kernel lets root open it and nobody read its beginning.
-    assert_passed_over(
+fn a_read_error_is_reported() {
+    // The kernel lets root open it, but no process can read its beginning.
+    assert_skipped(
         &Folder::new(),
         "/proc/self/mem",
         &["/proc/self/mem: reading stopped at byte 0"],
@@ -80,21 +80,21 @@ fn a_file_whose_reading_fails() {
 }
 
 #[test]
-fn a_program() {
+fn a_binary_file_is_reported() {
     let folder = Folder::new();
     fs::copy(env!("CARGO_BIN_EXE_import-logs"), folder.file("access.log")).unwrap();
-    assert_passed_over(&folder, "access.log", &["access.log: ", "binary"]);
+    assert_skipped(&folder, "access.log", &["access.log: ", "binary"]);
 }
 
 #[test]
-fn an_archive() {
+fn an_archive_is_reported() {
     let folder = Folder::new();
     folder.write("logs.zip", b"PK\x03\x04\x14\0\0\0\x08\0");
     let words = [
         "logs.zip: a zip archive",
         "unzip -p logs.zip | import-logs ... -",
     ];
-    assert_passed_over(&folder, "logs.zip", &words);
+    assert_skipped(&folder, "logs.zip", &words);
 }
 
 const FIELDS: &str = "#Fields: date time c-ip cs-uri-stem sc-status\n";
@@ -106,7 +106,7 @@ fn w3c(number: usize) -> String {
 }
 
 #[test]
-fn a_header_that_cannot_be_used_does_no_harm_where_no_line_is_read_by_it() {
+fn an_unusable_header_without_lines_is_ignored() {
     for log in [
         format!("{UNUSABLE}{FIELDS}{}", w3c(0)),
         format!("{FIELDS}{}{UNUSABLE}", w3c(0)),
@@ -123,7 +123,7 @@ fn a_header_that_cannot_be_used_does_no_harm_where_no_line_is_read_by_it() {
 }
 
 #[test]
-fn a_line_behind_a_header_that_cannot_be_used_stops_the_import_at_that_header() {
+fn a_line_after_an_unusable_header_stops_the_import() {
     let folder = Folder::new();
     folder.write(
         "access.log",
@@ -147,7 +147,7 @@ fn a_line_behind_a_header_that_cannot_be_used_stops_the_import_at_that_header() 
 }
 
 #[test]
-fn a_packed_file_that_was_cut_off_gives_what_is_there() {
+fn the_readable_part_of_a_truncated_gzip_file_is_imported() {
     let folder = Folder::new();
     let packed = gzip(logs::log(3000));
     folder.write("cut.log.gz", &packed[..packed.len() / 2]);
@@ -162,7 +162,7 @@ fn a_packed_file_that_was_cut_off_gives_what_is_there() {
 }
 
 #[test]
-fn a_short_packed_file_that_was_cut_off_is_told_though_its_format_is_to_be_found() {
+fn a_short_truncated_gzip_file_is_reported_despite_format_detection() {
     let folder = Folder::new();
     let packed = gzip(logs::log(60));
     folder.write("cut.log.gz", &packed[..packed.len() - 20]);
@@ -178,7 +178,7 @@ fn a_short_packed_file_that_was_cut_off_is_told_though_its_format_is_to_be_found
 }
 
 #[test]
-fn lines_behind_any_number_of_blank_ones_are_imported() {
+fn lines_after_many_blank_lines_are_imported() {
     let blank = [
         "\n".repeat(100_001),
         "\r\n \n".repeat(5_000),
@@ -199,12 +199,12 @@ fn lines_behind_any_number_of_blank_ones_are_imported() {
     assert_eq!(places.count(), 210_001);
     assert!(
         rejected.contains("# access.log:110002: invalid"),
-        "the last of the others"
+        "the last blank line is missing"
     );
 }
 
 #[test]
-fn a_blank_log_of_any_length_is_passed_over_without_a_word() {
+fn a_long_blank_log_is_skipped_silently() {
     let folder = Folder::with_log("\n".repeat(300_000));
     folder.write("good.log", logs::log(5));
     let server = fake_matomo();
@@ -217,7 +217,7 @@ fn a_blank_log_of_any_length_is_passed_over_without_a_word() {
 }
 
 #[test]
-fn a_log_of_one_endless_line_is_not_passed_over_in_silence() {
+fn a_log_of_one_very_long_line_is_an_error() {
     let folder = Folder::with_log(logs::log(1).trim_end().repeat(10_000));
     import(&folder, &fake_matomo(), "access.log")
         .exits(1)
@@ -225,8 +225,8 @@ fn a_log_of_one_endless_line_is_not_passed_over_in_silence() {
 }
 
 #[test]
-fn a_text_that_no_format_fits_stops_and_names_the_option() {
-    let folder = Folder::with_log("Dear diary,\ntoday nobody came.\n".repeat(20));
+fn text_in_no_known_format_stops_the_import() {
+    let folder = Folder::with_log("Dear diary,\ntoday it rained.\n".repeat(20));
     let server = fake_matomo();
     let ended = import(&folder, &server, "access.log");
     let ended = ended.exits(1).says(&[
@@ -238,7 +238,7 @@ fn a_text_that_no_format_fits_stops_and_names_the_option() {
 }
 
 #[test]
-fn a_log_of_another_format_than_named_is_told() {
+fn a_wrong_format_name_is_reported() {
     let folder = Folder::with_log(logs::log(11));
     let server = fake_matomo();
     let ended = import(&folder, &server, "--log-format-name=nginx_json access.log");
@@ -257,7 +257,7 @@ fn a_log_of_another_format_than_named_is_told() {
 const ODD: &str = "\u{1b}[31m24/Jan/2024 - no line of any log\n";
 
 #[test]
-fn many_invalid_lines_are_named_and_change_the_exit_status() {
+fn many_invalid_lines_are_reported_and_change_the_exit_status() {
     let mostly_odd = ODD.repeat(95) + &logs::log(5);
     let few = logs::log(95) + &ODD.repeat(9);
     let tenth = logs::log(90) + &ODD.repeat(10);
@@ -300,7 +300,7 @@ fn many_invalid_lines_are_named_and_change_the_exit_status() {
 }
 
 #[test]
-fn invalid_lines_in_many_short_logs_are_judged_together() {
+fn invalid_lines_of_short_logs_are_counted_together() {
     let folder = Folder::new();
     for number in 0..5 {
         folder.write(&format!("{number}.log"), logs::log(1) + &ODD.repeat(2));
@@ -313,7 +313,7 @@ fn invalid_lines_in_many_short_logs_are_judged_together() {
 }
 
 #[test]
-fn lines_that_replaying_passes_over_are_not_invalid_enough_for_a_warning() {
+fn lines_that_replay_skips_cause_no_warning() {
     let tracked = logs::page(
         "/piwik.php?idsite=1&rec=1&url=http://www.example.com/a",
         0,
@@ -330,7 +330,7 @@ fn lines_that_replaying_passes_over_are_not_invalid_enough_for_a_warning() {
 }
 
 #[test]
-fn a_log_without_hosts_needs_to_be_told_whose_it_is() {
+fn a_log_without_hosts_needs_a_site_or_a_host() {
     let server = fake_matomo();
     let ended = Program::new(&Folder::with_log(logs::log(5)))
         .to(&server)
@@ -343,7 +343,7 @@ fn a_log_without_hosts_needs_to_be_told_whose_it_is() {
 }
 
 #[test]
-fn an_empty_file_is_passed_over_without_a_word() {
+fn an_empty_file_is_skipped_silently() {
     let folder = Folder::with_log("\n\n");
     folder.write("good.log", logs::log(5));
     let server = fake_matomo();

@@ -1,4 +1,4 @@
-//! Several recorders send as many requests at once, and keep the hits of each visitor in order.
+//! Several recorders send as many requests concurrently, and keep the order of each visitor's hits.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn eight_recorders_keep_the_server_busy() {
     assert_each_once(&server, 600);
     assert!(
         (6..=8).contains(&log.busy_peak),
-        "{} at once",
+        "{} requests in flight",
         log.busy_peak
     );
     assert!(
@@ -44,7 +44,7 @@ fn eight_recorders_keep_the_server_busy() {
 }
 
 #[test]
-fn one_recorder_sends_one_request_after_the_other() {
+fn one_recorder_sends_one_request_at_a_time() {
     let server = slow();
     let log = import(&server, logs::log_of(100, 100), 1);
     assert_each_once(&server, 100);
@@ -65,7 +65,7 @@ fn connections_are_reused() {
 }
 
 #[test]
-fn the_first_batch_of_a_site_and_day_goes_alone() {
+fn the_first_batch_of_a_site_and_day_is_sent_alone() {
     let server = slow();
     let log = import(&server, logs::log_of(300, 100), 8);
     let first = &log.tracker[0];
@@ -86,12 +86,12 @@ fn with_users(lines: usize) -> String {
 }
 
 #[test]
-fn hits_of_a_visitor_are_sent_in_order_and_never_at_once() {
+fn hits_of_a_visitor_are_sent_in_order_and_never_concurrently() {
     let server = slow();
     let log = import(&server, with_users(500), 8);
     assert_each_once(&server, 500);
     assert!(log.busy_peak > 1);
-    // For each visitor: when each request began and ended, and the line it is for.
+    // For each visitor: when each request began and ended, and the line that it is for.
     let mut visits: HashMap<String, Vec<(Duration, Duration, usize)>> = HashMap::new();
     for call in &log.tracker {
         for hit in call.requests() {
@@ -109,7 +109,7 @@ fn hits_of_a_visitor_are_sent_in_order_and_never_at_once() {
             assert!(line < later, "{visitor}: line {later} before {line}");
             assert!(
                 began == next || ended <= next,
-                "{visitor}: two requests at once"
+                "{visitor}: two requests overlap"
             );
         }
     }

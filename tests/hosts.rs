@@ -1,4 +1,4 @@
-//! Hosts without a site: pipes that are set aside, and sites that are created for strangers.
+//! Hosts without a site: quarantined pipes, and sites that are created automatically.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ fn names(folder: &Folder) -> Vec<String> {
 }
 
 #[test]
-fn a_pipe_without_a_known_site_is_set_aside() {
+fn a_pipe_without_a_known_site_is_quarantined() {
     let server = started(options());
     let folder = Folder::new();
     let program = || {
@@ -26,7 +26,7 @@ fn a_pipe_without_a_known_site_is_set_aside() {
         program.args("--log-format-name=common_complete --state-dir=state")
     };
     let piped = |log: String| -> Ended { program().arg("-").stdin(log).run() };
-    // Too few lines to say that something is wrong.
+    // Too few lines to conclude that something is wrong.
     piped(hosted("unknown.example", 0..9)).exits(0);
     let known = hosted("www.example.com", 9..10);
     piped(hosted("unknown.example", 0..30) + &known).exits(0);
@@ -42,7 +42,7 @@ fn a_pipe_without_a_known_site_is_set_aside() {
     assert!(name.contains(".aside-"), "{name}");
     let ended = ended.says(&[&format!("quarantined as state/{name}")]);
     assert_eq!(ended.summary().get("no_site"), 12);
-    // It does not block the next run, and can be imported by its name.
+    // The quarantined spool does not block the next run, and can be imported by its name.
     assert_eq!(piped(known).exits(0).err, "");
     let path = format!("state/{name}");
     let ended = program()
@@ -99,7 +99,7 @@ fn the_sites_of_many_hosts_are_looked_up_in_few_calls() {
     let server = started(options());
     let mut log = String::new();
     for number in 0..1000 {
-        // Every third is known, and so is one that comes later.
+        // Every third line has the known host.
         log += &match number % 3 {
             0 => logs::hosted("www.example.com", number),
             _ => logs::hosted(&format!("invented{number}.example"), number),

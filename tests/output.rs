@@ -1,4 +1,4 @@
-//! What is printed, where, and when nothing is.
+//! What the program prints, where, and when it prints nothing.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn import(folder: &Folder, server: &FakeMatomo, args: &str) -> Ended {
 }
 
 #[test]
-fn progress_without_a_terminal_is_a_plain_line_now_and_then() {
+fn progress_without_a_terminal_is_plain_lines() {
     let server = started(Options {
         delay: Duration::from_millis(100),
         ..options()
@@ -40,7 +40,7 @@ fn progress_without_a_terminal_is_a_plain_line_now_and_then() {
 }
 
 #[test]
-fn progress_is_not_shown_where_nobody_asked_and_nobody_watches() {
+fn progress_is_not_shown_without_a_terminal_by_default() {
     let server = started(Options {
         delay: Duration::from_millis(300),
         ..options()
@@ -55,7 +55,7 @@ fn progress_is_not_shown_where_nobody_asked_and_nobody_watches() {
 }
 
 #[test]
-fn quiet_says_nothing_at_all_when_all_is_well() {
+fn quiet_prints_nothing_if_all_is_well() {
     let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10) + "not a line of a log\n");
     let ended = import(&folder, &server, "--quiet --show-progress access.log").exits(0);
@@ -64,7 +64,7 @@ fn quiet_says_nothing_at_all_when_all_is_well() {
 }
 
 #[test]
-fn quiet_says_everything_when_something_is_missing() {
+fn quiet_prints_everything_if_a_log_is_missing() {
     let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10));
     let ended = import(&folder, &server, "--quiet access.log missing.log").exits(3);
@@ -73,7 +73,7 @@ fn quiet_says_everything_when_something_is_missing() {
 }
 
 #[test]
-fn a_file_takes_all_output_and_keeps_what_stands_in_it() {
+fn output_is_appended_to_a_file() {
     let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10));
     folder.write("messages.txt", "from yesterday\n");
@@ -87,7 +87,7 @@ fn a_file_takes_all_output_and_keeps_what_stands_in_it() {
 }
 
 #[test]
-fn an_error_goes_to_that_file_too() {
+fn errors_go_to_the_output_file_too() {
     let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10));
     let ended = import(
@@ -101,7 +101,7 @@ fn an_error_goes_to_that_file_too() {
 }
 
 #[test]
-fn nobody_has_to_read_the_summary() {
+fn a_closed_stdout_is_no_error() {
     let server = fake_matomo();
     let ended = Program::new(&Folder::with_log(logs::log(10)))
         .to(&server)
@@ -113,7 +113,7 @@ fn nobody_has_to_read_the_summary() {
 }
 
 #[test]
-fn debugging_twice_names_each_line_with_its_reason() {
+fn dd_names_each_ignored_line_with_its_reason() {
     let server = fake_matomo();
     let lines = [
         logs::line(0, 1),
@@ -147,7 +147,7 @@ fn debugging_twice_names_each_line_with_its_reason() {
 }
 
 #[test]
-fn several_logs_get_a_line_each() {
+fn each_of_several_logs_has_a_summary_line() {
     let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10));
     folder.write("other.log", logs::log(7) + &logs::page("/style.css", 8, 1));
@@ -167,7 +167,7 @@ fn several_logs_get_a_line_each() {
 }
 
 #[test]
-fn a_group_that_the_format_lacks_is_told_once() {
+fn a_missing_group_is_reported_once_for_each_format() {
     let server = fake_matomo();
     let folder = Folder::new();
     for name in ["a.log", "b.log", "c.log"] {
@@ -193,7 +193,7 @@ fn dump(folder: &Folder) -> Program {
 }
 
 #[test]
-fn a_format_is_dumped_with_the_header_wherever_it_stands() {
+fn dump_finds_a_header_after_blank_lines_and_comments() {
     let folder = Folder::new();
     folder.write("empty.log", "");
     folder.write("blank.log", format!("\n  \n#Version: 1.0\n\n{W3C}"));
@@ -212,7 +212,7 @@ fn a_format_is_dumped_with_the_header_wherever_it_stands() {
 }
 
 #[test]
-fn a_format_is_dumped_beside_logs_that_cannot_be_read() {
+fn dump_skips_logs_that_cannot_be_read() {
     let folder = Folder::new();
     folder.write("good.log", W3C);
     folder.write("program", "\x01\x02".repeat(100));
@@ -227,7 +227,7 @@ fn a_format_is_dumped_beside_logs_that_cannot_be_read() {
 }
 
 #[test]
-fn a_header_that_cannot_be_dumped_is_told_with_its_place() {
+fn dump_reports_the_place_of_an_unusable_header() {
     let folder = Folder::new();
     folder.write("access.log", "#Version: 1.0\n#Fields: date time\n");
     let ended = dump(&folder).args("access.log").run().exits(1);
@@ -235,7 +235,7 @@ fn a_header_that_cannot_be_dumped_is_told_with_its_place() {
 }
 
 #[test]
-fn a_format_is_dumped_with_the_header_that_a_pipe_takes_its_time_for() {
+fn dump_waits_for_the_header_of_a_slow_pipe() {
     let mut program = dump(&Folder::new()).args("-").start();
     program.write("#Version: 1.0\n");
     std::thread::sleep(Duration::from_millis(500));
@@ -248,7 +248,7 @@ fn a_format_is_dumped_with_the_header_that_a_pipe_takes_its_time_for() {
 }
 
 #[test]
-fn where_the_file_of_output_is_on_a_full_disk_all_is_said_where_it_would_be_without() {
+fn output_falls_back_to_stdout_and_stderr_if_the_disk_is_full() {
     let ended = Program::new(&Folder::with_log(logs::log(3)))
         .to(&fake_matomo())
         .args("--idsite=1 --output=/dev/full access.log none.log")
@@ -259,7 +259,7 @@ fn where_the_file_of_output_is_on_a_full_disk_all_is_said_where_it_would_be_with
 }
 
 #[test]
-fn what_strangers_wrote_into_a_log_does_not_drive_the_terminal() {
+fn control_characters_in_hosts_do_not_reach_the_terminal() {
     let server = fake_matomo();
     let folder = Folder::with_log(logs::json(r"evil\u001b[2J\u001b]0;x\u0007.example", 0));
     let ended = Program::new(&folder)
@@ -274,7 +274,7 @@ fn what_strangers_wrote_into_a_log_does_not_drive_the_terminal() {
 }
 
 #[test]
-fn the_help_names_every_option_in_groups_and_the_exit_statuses() {
+fn help_shows_options_in_groups_and_the_exit_statuses() {
     let ended = Program::new(&Folder::new()).args("--help").run().exits(0);
     for text in [
         "--recorders",

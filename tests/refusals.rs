@@ -1,4 +1,5 @@
-//! Matomo refuses: wrong site, wrong token, hits refused or lost, bulk tracking switched off.
+//! Matomo refuses requests: unknown sites, wrong tokens, invalid or lost hits, disabled bulk
+//! tracking.
 
 use crate::support::fake::{FakeMatomo, Fault, Faults, Options, Tokens, When};
 use import_logs::secret::Secret;
@@ -60,7 +61,7 @@ fn a_bad_token_stops_before_anything_is_sent() {
 }
 
 #[test]
-fn a_missing_token_stops_and_says_how_to_give_one() {
+fn a_missing_token_stops_the_import_with_a_hint() {
     let server = started(options());
     let ended = Program::new(&Folder::with_log(logs::log(20)))
         .arg(format!("--url={}", server.url()))
@@ -73,7 +74,7 @@ fn a_missing_token_stops_and_says_how_to_give_one() {
 }
 
 #[test]
-fn a_token_with_view_access_only_stops() {
+fn a_token_with_only_view_access_stops_the_import() {
     let view = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee";
     let tokens = Tokens {
         view: Some(Secret::new(view)),
@@ -93,7 +94,7 @@ fn a_token_with_view_access_only_stops() {
 }
 
 #[test]
-fn bulk_tracking_switched_off_is_the_likely_cause_of_a_400() {
+fn a_400_suggests_that_bulk_tracking_is_disabled() {
     let server = always(Fault::Html(400));
     let ended = import(&server, "--idsite=1")
         .exits(1)
@@ -140,7 +141,7 @@ fn a_hit_that_always_gets_413_is_refused_if_others_are_accepted() {
 }
 
 #[test]
-fn a_400_in_the_middle_stops_all_recorders() {
+fn a_400_during_an_import_stops_all_recorders() {
     let server = faulty(Faults {
         rules: vec![(When::From(5), Fault::Html(400))],
         ..Faults::default()
@@ -159,7 +160,7 @@ fn a_400_in_the_middle_stops_all_recorders() {
 }
 
 #[test]
-fn tracking_switched_off_is_not_a_success() {
+fn disabled_tracking_is_not_a_success() {
     let server = always(Fault::Nothing);
     let ended = import(&server, "--idsite=1")
         .exits(1)
@@ -184,10 +185,10 @@ fn refused_hits_are_counted_and_named() {
     assert_eq!(numbers(&server), stored);
 }
 
-/// A token with write access to the site, but not of a super user.
+/// A token with write access to the site that is not a super user's.
 const WRITE: &str = "dddddddddddddddddddddddddddddddd";
 
-/// A server that accepts this token as well.
+/// A server that also accepts [`WRITE`].
 fn writable(script: Vec<Option<Fault>>) -> FakeMatomo {
     started(Options {
         tokens: Tokens {
@@ -213,7 +214,7 @@ fn refused_hits_are_counted_without_a_super_users_token() {
 }
 
 #[test]
-fn a_batch_refused_whole_is_named_with_any_token() {
+fn a_completely_refused_batch_is_named_with_any_token() {
     let server = writable(vec![None, Some(Fault::Invalid(vec![0, 1]))]);
     let rejects = Folder::new();
     let file = rejects.file("rejects");

@@ -1,5 +1,5 @@
-//! Transient failures: a batch is retried after the time that the server asks for, split if it is
-//! too large, and the hit that makes a batch fail is found.
+//! Transient failures: a batch is retried after the delay that the server asks for and split if it
+//! is too large, and a hit that makes its batch fail is found.
 
 use std::time::Duration;
 
@@ -58,8 +58,8 @@ fn retry_after_replaces_the_delay_of_an_unconfirmed_batch() {
     assert_each_once(&server, 20);
 }
 
-/// The number of requests in the second after a rejected one, when all recorders should wait.
-/// Within `latency` the others cannot know of the rejection.
+/// The number of requests sent in the second after a rejection, when all recorders should wait.
+/// Requests within `latency` do not count, because the other recorders cannot know of it yet.
 fn sent_too_early(log: &Log, rejected: usize, latency: Duration) -> usize {
     let rejected = log.tracker[rejected].ended.unwrap();
     let wait = rejected + latency..rejected + Duration::from_secs(1);
@@ -70,7 +70,7 @@ fn sent_too_early(log: &Log, rejected: usize, latency: Duration) -> usize {
 }
 
 #[test]
-fn while_one_recorder_waits_the_others_wait_too() {
+fn all_recorders_wait_for_a_busy_server() {
     let server = script([Fault::Busy(503, Some("1".into()))]);
     let args = "--recorders=8 --recorder-max-payload-size=5";
     import(&server, logs::log_of(400, 100), args).exits(0);
@@ -99,14 +99,14 @@ fn a_response_to_an_earlier_request_does_not_end_the_wait() {
 }
 
 #[test]
-fn too_many_requests_is_retried() {
+fn a_429_is_retried() {
     let server = script([Fault::Busy(429, None), Fault::Busy(429, None)]);
     import(&server, logs::log(20), "").exits(0);
     assert_each_once(&server, 20);
 }
 
 #[test]
-fn waits_double() {
+fn retry_delays_double() {
     let server = script([
         Fault::Busy(503, None),
         Fault::Busy(503, None),
@@ -180,7 +180,7 @@ fn a_single_hit_that_is_too_large_is_refused_and_named() {
     assert!(!numbers(&server).contains(&50));
 }
 
-/// One hit in the middle of others makes the server fail each time.
+/// Checks that a hit that always makes the server fail is refused, and the others are stored.
 fn assert_poison_is_found(fault: Fault) {
     let path = "/poison-150";
     let log: String = (0..400)

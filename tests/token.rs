@@ -9,7 +9,7 @@ use import_logs::secret::Secret;
 use crate::support::stored::{assert_each_once, fake_matomo, options, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-/// Imports ten lines; `args` say where the token comes from.
+/// Imports ten lines. `args` say where the token comes from.
 fn import(server: &FakeMatomo, folder: &Folder, args: &str) -> Ended {
     program(server, folder, args).run()
 }
@@ -24,7 +24,7 @@ fn program(server: &FakeMatomo, folder: &Folder, args: &str) -> Program {
 }
 
 #[test]
-fn from_a_file() {
+fn the_token_is_read_from_a_file() {
     let (server, folder) = (fake_matomo(), Folder::new());
     let path = folder.write("token", format!("{}\n", server.token().expose()));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -34,7 +34,7 @@ fn from_a_file() {
 }
 
 #[test]
-fn from_stdin() {
+fn the_token_is_read_from_stdin() {
     let (server, folder) = (fake_matomo(), Folder::new());
     let token = server.token().expose().to_owned();
     program(&server, &folder, "--token-auth-file=-")
@@ -45,7 +45,7 @@ fn from_stdin() {
 }
 
 #[test]
-fn not_from_stdin_if_a_log_is_read_from_there() {
+fn stdin_cannot_be_both_the_token_and_a_log() {
     let (server, folder) = (fake_matomo(), Folder::new());
     let ended = program(&server, &folder, "--token-auth-file=- -")
         .stdin("x")
@@ -61,7 +61,7 @@ fn not_from_stdin_if_a_log_is_read_from_there() {
 }
 
 #[test]
-fn from_the_command_line_with_a_hint() {
+fn a_token_on_the_command_line_causes_a_hint() {
     let (server, folder) = (fake_matomo(), Folder::new());
     let args = format!("--token_auth={}", server.token().expose());
     let ended = import(&server, &folder, &args).exits(0);
@@ -70,7 +70,7 @@ fn from_the_command_line_with_a_hint() {
 }
 
 #[test]
-fn for_a_login() {
+fn a_login_gets_a_token() {
     let options = Options {
         login: Some(("admin".into(), Secret::new("correct horse"))),
         ..options()
@@ -86,7 +86,7 @@ fn for_a_login() {
 }
 
 #[test]
-fn from_a_matomo_on_the_same_machine() {
+fn a_matomo_on_the_same_machine_gives_a_token() {
     let (server, folder) = (fake_matomo(), Folder::new());
     for dir in ["matomo/config", "matomo/misc/cron"] {
         fs::create_dir_all(folder.file(dir)).unwrap();
@@ -95,7 +95,7 @@ fn from_a_matomo_on_the_same_machine() {
     folder.write("matomo/misc/cron/updatetoken.php", "");
     folder.write("token", format!("root\t{}\n", server.token().expose()));
     let token = folder.file("token");
-    // Instead of PHP: records its arguments and prints the name of the file.
+    // Replaces PHP: records its arguments and prints the name of the token file.
     let php = folder.write(
         "php",
         format!(
@@ -110,7 +110,7 @@ fn from_a_matomo_on_the_same_machine() {
         "--config=matomo/config/config.ini.php --enable-testmode",
     )
     .arg(format!("--php-binary={}", php.display()))
-    // The domain is that of `--url`.
+    // The domain must be that of `--url`, not this one.
     .arg(format!(
         "--api-url={}",
         server.url().replace("127.0.0.1", "localhost")
@@ -160,7 +160,7 @@ fn basic_authentication_is_sent_with_every_request_and_never_shown() {
 }
 
 #[test]
-fn it_is_sent_in_bodies_only() {
+fn the_token_is_sent_in_bodies_only() {
     let server = fake_matomo();
     Program::new(&Folder::with_log(logs::log(10)))
         .to(&server)
@@ -185,7 +185,7 @@ fn it_is_sent_in_bodies_only() {
 }
 
 #[test]
-fn it_is_hidden_in_errors() {
+fn errors_hide_the_token() {
     let (server, folder) = (fake_matomo(), Folder::new());
     let token = server.token().expose();
     import(
@@ -210,7 +210,7 @@ fn it_is_hidden_in_errors() {
 }
 
 #[test]
-fn files_with_addresses_are_for_their_owner_only() {
+fn files_with_addresses_are_readable_by_their_owner_only() {
     let (server, folder) = (fake_matomo(), Folder::new());
     let token = server.token().expose();
     let written = "--output=out --rejects=rejects";

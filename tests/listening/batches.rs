@@ -38,7 +38,7 @@ fn visits_unreadable() -> Vec<Option<Fault>> {
     std::iter::once(None).chain(not_found).collect()
 }
 
-/// A run without faults completes the session, and the next finds nothing to do.
+/// Checks that a run without faults completes the session, and that the next run has nothing to do.
 #[track_caller]
 fn assert_completed(folder: &Folder, server: &FakeMatomo) {
     server.set_faults(Faults::default());
@@ -57,7 +57,7 @@ fn a_last_batch_that_is_unconfirmed_is_sent_by_the_next_run() {
         ..Faults::default()
     });
     let running = import(&folder, &server, "--request-timeout=60").start();
-    // The site and both batches. The program now waits for the server to finish.
+    // The calls are for the site and both batches. The program now waits for the server.
     assert!(until(LONGEST, || server.log().calls >= 3));
     running.signal(Signal::TERM);
     running.end().exits(143);

@@ -1,4 +1,4 @@
-//! Interrupted runs lose no session and send none twice, although a session is many requests or
+//! Interrupted runs lose no session and send none twice, although a session has many requests or
 //! many lines.
 
 use std::io::Write;
@@ -47,7 +47,7 @@ fn shoutcast_log() -> String {
     log
 }
 
-/// With a ledger, and batches so small that most sessions take several.
+/// Uses a ledger, and batches so small that most sessions need several.
 fn program(folder: &Folder, server: &FakeMatomo) -> Program {
     Program::new(folder).to(server).args(
         "--idsite=1 --listening-time=events --state-dir=state --recorder-max-payload-size=3 \
@@ -55,7 +55,7 @@ fn program(folder: &Folder, server: &FakeMatomo) -> Program {
     )
 }
 
-/// Imports the log with runs that crash at this point, until a run finishes.
+/// Runs imports of the log that crash at this failpoint until one finishes.
 #[track_caller]
 fn crash_repeatedly(log: &str, point: &str) {
     let expected = fake_matomo();
@@ -76,22 +76,22 @@ fn crash_repeatedly(log: &str, point: &str) {
 }
 
 #[test]
-fn sessions_are_complete_after_crashes_behind_the_response() {
+fn sessions_are_complete_if_runs_crash_after_the_response() {
     crash_repeatedly(&icecast_log(), "after-answer:2");
 }
 
 #[test]
-fn sessions_are_complete_after_crashes_before_sending() {
+fn sessions_are_complete_if_runs_crash_before_sending() {
     crash_repeatedly(&icecast_log(), "after-intent:3");
 }
 
 #[test]
-fn titles_are_complete_after_crashes_behind_the_response() {
+fn titles_are_complete_if_runs_crash_after_the_response() {
     crash_repeatedly(&shoutcast_log(), "after-answer:2");
 }
 
 #[test]
-fn titles_are_complete_after_crashes_before_sending() {
+fn titles_are_complete_if_runs_crash_before_sending() {
     crash_repeatedly(&shoutcast_log(), "after-intent:3");
 }
 
@@ -118,7 +118,7 @@ fn a_title_appended_after_a_run_is_imported() {
     assert_eq!((hits.len(), seconds_sent(&hits)), (4, 1800));
 }
 
-/// The server stores the event with the seconds, but not the page view. Then another title follows.
+/// The server stores the event with the seconds but not the page view. Then another title follows.
 #[test]
 fn a_title_after_a_partly_stored_session_starts_a_new_session() {
     let folder = two_titles();
@@ -252,7 +252,7 @@ fn sessions_that_start_on_other_days_cause_no_deadlocks() {
         import_with_faults(log, faults, "--recorders=6 --recorder-max-payload-size=100");
     assert_eq!(ended.exits(0).summary().get("imported"), 260);
     let log = server.log();
-    assert!(log.busy_peak > 1, "requests must overlap");
+    assert!(log.busy_peak > 1, "requests do not overlap");
     assert!(log.tracker.iter().all(|call| call.status == Some(200)));
 }
 

@@ -113,8 +113,8 @@ impl Line {
         format!("{address} - {end} {mount} {status} {agent} 5 {duration} 128\n")
     }
 
-    /// Whether the line is that of a connection to a stream. SHOUTcast logs have no method, and
-    /// SHOUTcast streams from `/`.
+    /// Whether the line is a connection to a stream. SHOUTcast logs have no method, and SHOUTcast
+    /// streams from `/`.
     fn connects(&self, is_shoutcast: bool) -> bool {
         matches!(self.status, "200" | "206")
             && !matches!(self.mount, "/status.xsl" | "/live.m3u")
@@ -130,8 +130,8 @@ impl Line {
     }
 }
 
-/// Imports the log, and checks the seconds that were sent and those of the summary. `connections`
-/// are the lines of listeners, bots and relays.
+/// Imports the log, and checks the seconds sent and those of the summary. `connections` are the
+/// lines of listeners, bots and relays.
 fn check_sums<'l>(
     log: String,
     args: &str,

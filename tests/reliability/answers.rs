@@ -1,4 +1,4 @@
-//! A server that answers slowly, late, wrongly, incompletely, or not at all.
+//! Servers whose responses are slow, late, wrong, incomplete or missing.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn always(fault: Fault) -> World {
 const WAYS: [fn(&World) -> Program; 2] = [World::program, World::without_ledger];
 
 #[test]
-fn faulty_responses_now_and_then_lose_and_double_nothing() {
+fn occasional_faulty_responses_lose_and_double_nothing() {
     let beyond = TIMEOUT + Duration::from_millis(500);
     let answers = [
         Fault::Refuse,
@@ -115,12 +115,12 @@ fn a_server_that_is_down_stops_the_import_until_it_is_back() {
 }
 
 #[test]
-fn nothing_is_done_while_tracking_is_switched_off() {
+fn no_line_is_done_while_tracking_is_disabled() {
     stops_then_resumes(always(Fault::Nothing), "", &["error: ", "switched off"]);
 }
 
 #[test]
-fn nothing_is_done_with_a_token_that_may_not_write() {
+fn no_line_is_done_with_a_token_without_write_access() {
     let view = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee";
     let world = with_log(World::with(Options {
         tokens: Tokens {

@@ -26,7 +26,7 @@ fn append(world: &World, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-/// A server so slow and a log so long that most of it is unread when its first lines are stored.
+/// A slow server and a long log, so that most of it is unread when its first lines are stored.
 fn slow_world(lines: usize) -> World {
     let world = World::new(Duration::from_millis(100)).args(
         "--recorders=2 --recorder-max-payload-size=2000 --request-timeout=60 --read-back=off",
@@ -72,7 +72,7 @@ fn a_log_truncated_while_it_is_read_is_stored_once() {
     let read = stored(&world.server).len();
     assert!((600..LINES).contains(&read), "{read} lines");
     assert_each_once(&world.server, 0..read);
-    // It is another log from now on, because it no longer contains what was read.
+    // It is now another log, because it no longer contains what was read.
     let file = OpenOptions::new()
         .write(true)
         .open(world.folder.file("access.log"));
@@ -417,7 +417,7 @@ fn a_line_end_that_is_written_in_two_pieces_is_one() {
 }
 
 #[test]
-fn the_hole_of_a_truncated_log_costs_no_line() {
+fn zeros_at_the_start_of_a_truncated_log_lose_no_line() {
     let world = world();
     world.folder.write("access.log", log(0..A_DAY, A_DAY));
     world.import("access.log").exits(0);

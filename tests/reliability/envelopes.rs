@@ -22,8 +22,8 @@ fn part(stream: &str, tag: char, text: &str) -> String {
     format!("2024-05-14T04:25:24.497999999+00:00 {stream} {tag} {text}\n")
 }
 
-/// The numbered lines in envelopes. Two of three are cut into parts, with parts of each other, or a
-/// whole line, between them.
+/// The numbered lines in envelopes. Two of three are cut into parts, interleaved with each other
+/// and with a whole line.
 fn log(numbers: Range<usize>) -> String {
     let numbers: Vec<usize> = numbers.collect();
     let mut log = String::new();
@@ -68,7 +68,7 @@ fn append(world: &World, name: &str, text: &str) {
 }
 
 #[test]
-fn joined_lines_are_stored_once_however_often_the_import_is_killed() {
+fn joined_lines_are_stored_once_after_repeated_kills() {
     const LINES: usize = 600;
     const DELAY: Duration = Duration::from_millis(25);
     for recorders in [1, 3] {
@@ -150,7 +150,7 @@ fn joined_lines_come_through_a_pipe_and_an_open_spool() {
 }
 
 #[test]
-fn a_line_whose_end_a_pipe_lacks_is_counted() {
+fn an_incomplete_line_at_the_end_of_a_pipe_is_counted() {
     let world = world(Duration::ZERO, 1);
     let rest = log(30..33);
     let cut = rest.find('\n').unwrap() + 1;

@@ -1,4 +1,4 @@
-//! The state directory: full, locked, damaged or of a newer version; and when it is used.
+//! The state directory: full, locked, damaged or of a newer version, and when it is used.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -28,7 +28,7 @@ fn a_full_disk_stops_the_import_which_resumes_with_free_space() {
     // From a ledger that cannot be created to one that fills the disk during the import.
     for blocks in [0, 1, 20, 100, 140, 180] {
         let world = world();
-        // Like a full disk: no file may be longer than this many blocks of 512 bytes.
+        // To simulate a full disk, `ulimit` limits files to this many blocks of 512 bytes.
         let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
         let ended = Command::new("sh")
             .args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_import-logs")])
@@ -82,7 +82,7 @@ fn a_second_run_at_the_same_time_names_the_first_and_ends() {
 }
 
 #[test]
-fn with_a_damaged_ledger_nothing_is_sent_until_it_is_removed() {
+fn nothing_is_sent_until_a_damaged_ledger_is_removed() {
     let world = world();
     world.import("access.log").exits(0);
     let path = world.state_dir().join("ledger.db");
@@ -95,7 +95,7 @@ fn with_a_damaged_ledger_nothing_is_sent_until_it_is_removed() {
     let parts = ["ledger.db was damaged", "to import all lines"];
     let ended = world.import("--quiet access.log").exits(1).says(&parts);
     assert_each_once(&world.server, 0..LINES);
-    // As the message says.
+    // The message says to remove it.
     let (_, rest) = ended.err.split_once("or remove ").unwrap();
     let (broken, _) = rest.split_once(" to import").unwrap();
     fs::remove_file(world.folder.file(broken)).unwrap();
@@ -105,7 +105,7 @@ fn with_a_damaged_ledger_nothing_is_sent_until_it_is_removed() {
 }
 
 #[test]
-fn options_that_skip_lines_by_number_do_not_go_with_a_ledger() {
+fn options_that_skip_lines_by_number_conflict_with_a_ledger() {
     let world = world();
     for option in ["--skip=3", "--debug-request-limit=5"] {
         let name = option.split('=').next().unwrap();
@@ -220,7 +220,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_state_directory_that_others_can_change_is_refused_with_the_command_that_helps() {
+fn a_state_directory_that_others_can_change_is_refused_with_a_command_to_fix_it() {
     let world = world();
     let dir = world.state_dir();
     fs::create_dir(&dir).unwrap();
@@ -271,7 +271,7 @@ fn a_named_pipe_in_a_state_directory_does_not_block_the_run() {
         .says(&["is not a plain file"]);
 }
 
-/// Whether this test can give files to other users. Says so if not.
+/// Whether this test can give files to other users. Prints a note if not.
 fn is_root() -> bool {
     let is_root = geteuid().is_root();
     if !is_root {

@@ -13,7 +13,7 @@ pub const BEGIN: i64 = 1_714_521_600;
 /// The number of addresses.
 const VISITORS: usize = 97;
 
-/// The line with this number and its line end, in format ncsa_extended. Each day has `a_day` lines.
+/// The line with this number, in format ncsa_extended. Each day has `a_day` lines.
 pub fn line(number: usize, a_day: usize) -> String {
     line_since(BEGIN, number, a_day)
 }

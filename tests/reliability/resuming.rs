@@ -1,5 +1,5 @@
-//! Imports that stop and resume: with a state directory by the same command, without one by the
-//! same command and the state directory that the message names.
+//! Imports that stop and resume: with the same command if it has a state directory, otherwise with
+//! the state directory that the message names.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,7 +62,7 @@ fn resumed(program: Program, stopped: &Ended) -> Program {
     program.arg(format!("--state-dir={}", dir.display()))
 }
 
-/// The resumed import finishes, and once more it finds nothing to do.
+/// Checks that the resumed import finishes, and that another run has nothing to do.
 fn assert_finishes(world: &World, stopped: &Ended) {
     for _ in 0..2 {
         let ended = assert_adds_up(resumed(program(world), stopped).run()).exits(0);
@@ -83,7 +83,7 @@ fn an_import_resumes_after_ctrl_c() {
         interrupt(&world, &running, Signal::INT, 0);
         let ended = assert_adds_up(running.end()).exits(130);
         let there = stored(&world.server).len();
-        assert!(there < LINES, "it was not interrupted: {ended}");
+        assert!(there < LINES, "the import was not interrupted: {ended}");
         assert_eq!(ended.summary().get("imported"), there as u64);
         assert_finishes(&world, &ended);
     }
@@ -177,7 +177,10 @@ fn with_a_state_directory_the_same_command_resumes_after_a_signal() {
         interrupt(&world, &running, signal, 0);
         let ended = assert_adds_up(running.end()).exits(code);
         let there = stored(&world.server).len() as u64;
-        assert!(there < LINES as u64, "it was not interrupted: {ended}");
+        assert!(
+            there < LINES as u64,
+            "the import was not interrupted: {ended}"
+        );
         assert_eq!(ended.summary().get("imported"), there);
         assert!(world.pending().is_empty());
         let summary = assert_adds_up(program().run()).exits(0).summary();
@@ -213,11 +216,11 @@ fn a_service_that_is_stopped_resumes_with_its_stdin() {
     let mut running = world.program().arg("-").start();
     running.write(first);
     interrupt(&world, &running, Signal::TERM, 30);
-    // It ends although the pipe is open.
+    // The program ends although the pipe is open.
     assert!(until(Duration::from_secs(30), || running.has_ended()));
     assert_adds_up(running.end()).exits(143);
     let kept = world.spooled().unwrap();
-    assert!(kept == first.as_bytes(), "all that was in the pipe");
+    assert!(kept == first.as_bytes(), "not all of the pipe was read");
     let mut running = world.program().arg("-").start();
     running.feed(content.as_bytes()[kept.len()..].to_vec());
     let ended = assert_adds_up(running.end()).exits(0);
@@ -317,8 +320,8 @@ fn pipes_are_left_out_when_an_import_resumes() {
     assert_each_once(&world.server, (0..LINES / 2).chain(through));
 }
 
-/// Kills an import when it has read this text of a source: the server has its complete lines, and
-/// the rest is in the spool.
+/// Kills an import after it reads this text from a source: the server has its complete lines, and
+/// the spool has the rest.
 fn killed(world: &World, source: &str, text: &str) {
     let mut program = world.program().arg(source).start();
     let writer = match source {
@@ -353,7 +356,7 @@ fn a_spool_is_continued_by_the_same_pipe_only() {
     let cut = |whole: &str, half: &str| format!("{whole}{}", &half[..30]);
     killed(&world, "one.fifo", &cut(lines[0], lines[1]));
     let rest = |text: &str| text.as_bytes()[30..].to_vec();
-    // Killed again, with another half line: now two spools are open.
+    // Another killed run leaves another half line, so two spools are open.
     killed(&world, "-", &cut(lines[2], lines[3]));
     // A run of stdin finishes the other spool and continues its own.
     let mut running = world.program().arg("-").start();
@@ -372,7 +375,7 @@ fn a_spool_is_continued_by_the_same_pipe_only() {
         writer.join().unwrap().unwrap();
         ended
     };
-    // A pipe continues its spool, whatever path it is named by.
+    // A pipe continues its spool under any path to it.
     killed(&world, "two.fifo", &cut(lines[4], lines[5]));
     let ended = import("two.fifo", rest(lines[5]));
     ended.says(&["finishing what an earlier run read from ./two.fifo"]);
@@ -384,7 +387,7 @@ fn a_spool_is_continued_by_the_same_pipe_only() {
     assert_eq!(world.spooled(), None);
 }
 
-/// The writer of a pipe does not write the same data again.
+/// The writer of a pipe does not repeat its data.
 #[test]
 fn everything_piped_while_matomo_is_away_is_saved() {
     let lines = 20_000;
@@ -399,14 +402,17 @@ fn everything_piped_while_matomo_is_away_is_saved() {
     for faults in [busy, closed] {
         let world = World::faulty(faults).args("--retry-max-attempts=2");
         let text = log(0..lines, 6000);
-        assert!(text.len() > 2_000_000, "more than is read ahead");
+        assert!(
+            text.len() > 2_000_000,
+            "the input is shorter than the read-ahead buffer"
+        );
         let ended = assert_adds_up(world.program().arg("-").stdin(text).run());
         ended.exits(1).says(&["503", "all of stdin is saved in "]);
         assert!(stored(&world.server).is_empty());
         world.server.set_faults(Faults::default());
         assert_adds_up(world.program().arg("-").stdin("").run()).exits(0);
         assert_each_once(&world.server, 0..lines);
-        assert_eq!(world.spooled(), None, "nothing is left");
+        assert_eq!(world.spooled(), None, "spooled data is left");
     }
 }
 

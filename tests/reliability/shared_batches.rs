@@ -25,8 +25,7 @@ fn write_logs(world: &World, logs: usize) {
     }
 }
 
-/// A run that is killed while the server works on its only batch, which has a line of each of the
-/// logs.
+/// Kills a run while the server works on its only batch, which has a line of each log.
 fn killed(fault: Fault, logs: usize) -> World {
     let world = World::faulty(Faults {
         script: vec![Some(fault)],
@@ -59,7 +58,7 @@ fn small_logs_share_requests() {
         let calls = world.calls();
         world.import("*.log").exits(0);
         assert_each_once(&world.server, 0..300);
-        // The site, and one batch.
+        // The calls are for the site and one batch.
         assert_eq!(world.calls() - calls, 2);
         let again = world.calls();
         world.import("*.log").exits(0);
@@ -73,7 +72,7 @@ fn a_log_of_a_pending_batch_is_settled_without_the_others() {
         let world = killed(fault, 5);
         world.import("001.log").exits(3).says(&["4 hits of "]);
         assert_eq!(world.pending().len(), 1);
-        // The others have changed their places.
+        // The other logs have moved.
         for number in [0, 2] {
             let path = |name: String| world.folder.file(&name);
             fs::rename(path(name(number)), path(format!("{number}.old"))).unwrap();
@@ -98,7 +97,7 @@ fn a_log_of_a_pending_batch_that_is_gone_is_given_up_alone() {
 }
 
 #[test]
-fn killed_at_random_moments_each_line_of_many_logs_is_stored_once() {
+fn each_line_of_many_logs_is_stored_once_after_random_kills() {
     let mut random = Random::new("shared batches");
     for recorders in [1, 3] {
         let world = World::new(Duration::from_millis(15));

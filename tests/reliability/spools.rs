@@ -1,4 +1,4 @@
-//! Pipes, when something else fails: their data is saved and blocks no other input, and data that
+//! Pipes in runs that fail otherwise: their data is saved and blocks no other input, and data that
 //! can never be imported is quarantined once.
 
 use std::fs;
@@ -20,7 +20,7 @@ fn piped(world: &World, input: impl AsRef<[u8]>) -> Ended {
     assert_adds_up(world.program().arg("-").stdin(input).run())
 }
 
-/// The quarantined spools; each is reported.
+/// The quarantined spools. Checks that each is reported.
 #[track_caller]
 fn quarantined(world: &World, ended: &Ended) -> Vec<Vec<u8>> {
     let names = fs::read_dir(world.state_dir()).unwrap();
@@ -75,7 +75,7 @@ fn a_pipe_is_saved_while_a_pending_batch_cannot_be_settled() {
         let spooled = world.spooled().unwrap();
         match args {
             "--in-doubt=resend" => assert_eq!(spooled, content.as_bytes()),
-            // The pipe is imported, with the half line with which the first one ended.
+            // The pipe is imported, together with the half line at the end of the first one.
             _ => assert!(kept.starts_with(&spooled)),
         }
         world.server.set_faults(Faults::default());

@@ -31,7 +31,7 @@ fn state(world: &World, args: &str) -> Ended {
 }
 
 #[test]
-fn it_lists_logs_and_how_far_they_are_imported() {
+fn status_lists_logs_and_how_far_they_are_imported() {
     let world = world(Live::default(), Vec::new());
     world.import("access.log").exits(0);
     let text = state(&world, "--status").exits(0).out;
@@ -49,7 +49,7 @@ fn it_lists_logs_and_how_far_they_are_imported() {
 }
 
 #[test]
-fn it_lists_pending_hits_with_their_lines() {
+fn status_lists_pending_hits_with_their_lines() {
     let world = world(Live::default(), Vec::new());
     let dying = world.program().arg("access.log");
     let dying = dying.env("IMPORT_LOGS_ABORT_AT", "after-answer:2").run();
@@ -60,7 +60,7 @@ fn it_lists_pending_hits_with_their_lines() {
         pending.contains("access.log: 10 hits of lines 11-20; pending, sent "),
         "{text}"
     );
-    // Looking changes nothing.
+    // `--status` changes nothing.
     world.import("access.log").exits(0);
     assert_each_once(&world.server, 0..30);
     let text = state(&world, "--status").exits(0).out;
@@ -68,7 +68,7 @@ fn it_lists_pending_hits_with_their_lines() {
 }
 
 #[test]
-fn it_lists_unconfirmed_lines_until_they_are_forgotten() {
+fn status_lists_unconfirmed_lines_until_they_are_forgotten() {
     let world = world(Live::Closed, vec![None, Some(Fault::CommitClose)]);
     world.import("access.log").exits(3);
     for _ in 0..2 {
@@ -144,7 +144,7 @@ fn names_of_logs_are_cleaned_before_they_are_printed() {
 }
 
 #[test]
-fn it_needs_a_ledger_and_goes_with_no_log() {
+fn status_needs_a_ledger_and_conflicts_with_logs() {
     let world = world(Live::default(), Vec::new());
     state(&world, "--status")
         .exits(1)

@@ -1,4 +1,4 @@
-//! Complete runs, with a server that deadlocks and may not be asked for its hits.
+//! Complete runs on a server that deadlocks, and whose visitor log may be inaccessible.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::{Ended, Program};
 const DAYS: usize = 40;
 const A_DAY: usize = 60;
 
-/// A server that deadlocks now and then, and whenever first batches of a day coincide.
+/// A server that deadlocks occasionally, and whenever first batches of a day overlap.
 fn deadlocking(live: Live, mask: Mask) -> World {
     let mut script = vec![None; 300];
     for call in (3..300).step_by(7) {

@@ -11,8 +11,8 @@ use import_logs::ledger::{BatchId, Ledger, TargetKey};
 use crate::support::stored::{options, started};
 use crate::support::{Ended, Folder, Program};
 
-/// The request time-out. The local server is far faster. After a kill, the next run waits for it
-/// before it asks the server.
+/// The request time-out. The local server responds far sooner. After a kill, the next run waits
+/// this long before it asks the server.
 pub const TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub struct World {
@@ -119,7 +119,7 @@ fn name(path: &Path) -> &str {
     path.file_name().unwrap().to_str().unwrap()
 }
 
-/// Checks that the run counted every line exactly once; the program reports it otherwise.
+/// Checks that the run counted every line exactly once. If not, the program reports it.
 #[track_caller]
 pub fn assert_adds_up(ended: Ended) -> Ended {
     for words in ["does not add up", " in import-logs", "panicked"] {

@@ -1,14 +1,14 @@
-//! Fake servers, and what they stored.
+//! Fake servers and their stored hits.
 
 use crate::support::fake::{FakeMatomo, Live, Options};
 use serde_json::Value;
 
-/// A server that has only site 1 and keeps a log of all calls.
+/// Options for a server that has only site 1 and keeps a log of all calls.
 pub fn options() -> Options {
     Options::fixed(&[(1, "http://www.example.com")], &[("www.example.com", 1)])
 }
 
-/// Such a server, without faults.
+/// A server with these [`options`], which has no faults.
 pub fn fake_matomo() -> FakeMatomo {
     started(options())
 }
@@ -17,7 +17,7 @@ pub fn started(options: Options) -> FakeMatomo {
     FakeMatomo::start(options)
 }
 
-/// Such a server with this visitor log.
+/// These [`options`] with this access to the visitor log.
 pub fn seen_through(live: Live) -> Options {
     Options { live, ..options() }
 }
@@ -26,7 +26,7 @@ pub fn count(server: &FakeMatomo) -> u64 {
     server.store().count().unwrap()
 }
 
-/// A text in a hit, or an empty one if it is missing.
+/// A text field of a hit. Empty if it is missing.
 pub fn text<'h>(hit: &'h Value, key: &str) -> &'h str {
     hit[key].as_str().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! `--in-doubt`: unconfirmed batches, with a Matomo that cannot be asked about them.
+//! `--in-doubt`: unconfirmed batches if Matomo cannot be asked about them.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -176,7 +176,7 @@ fn a_run_interrupted_while_asking_leaves_the_question_to_the_next_run() {
             let world = World::faulty(api_down(vec![None, Some(fault)]));
             world.folder.write("access.log", log(0..LINES, 20));
             let world = world.args("--recorders=1 --recorder-max-payload-size=10");
-            // The site, two batches, and the question.
+            // The calls are for the site, two batches and the lookup.
             interrupted_while_asking(&world, policy, 4);
             world.server.set_faults(Faults::default());
             import(&world, policy).exits(0);

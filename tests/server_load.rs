@@ -1,4 +1,4 @@
-//! Order of hits, batch size and concurrency suit the server.
+//! The order of hits, the batch size and the concurrency are chosen to spare the server.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::support::logs::{self, log_of};
 use crate::support::stored::{assert_each_once, fake_matomo, number, options, started, text};
 use crate::support::{Ended, Folder, Program};
 
-/// A generator that yields the same numbers in every run.
+/// A random number generator with a fixed seed.
 struct Random(u64);
 
 impl Random {
@@ -32,7 +32,7 @@ fn import(server: &FakeMatomo, log: String, args: &str) -> Ended {
         .exits(0)
 }
 
-/// Line `number`, by a visitor with an agent, `second` seconds after midnight.
+/// A line with this number, visitor, user agent and second of the day.
 fn line(number: usize, visitor: usize, agent: usize, second: usize) -> String {
     let (hour, minute, rest) = (second / 3600 % 24, second / 60 % 60, second % 60);
     format!(
@@ -44,8 +44,8 @@ fn line(number: usize, visitor: usize, agent: usize, second: usize) -> String {
     )
 }
 
-/// 4,000 hits of 1,500 visitors with 536 agents, a few common and many rare. Each visitor views a
-/// few pages in a row.
+/// 4,000 hits of 1,500 visitors with 536 user agents, a few common and many rare. Each visitor
+/// views a few pages in a row.
 fn usual_log() -> String {
     let mut random = Random(7);
     let mut agents: Vec<usize> = (0..1500).map(|visitor| visitor % 536).collect();
@@ -65,7 +65,7 @@ fn usual_log() -> String {
     hits.collect()
 }
 
-/// How often Matomo has to look up an agent: the distinct agents of each batch, summed up.
+/// How often Matomo has to look up a user agent: the sum of the distinct agents of each batch.
 fn lookups(log: &Log) -> usize {
     let agents = |call: &TrackerCall| {
         let hits = call.requests();
@@ -76,7 +76,7 @@ fn lookups(log: &Log) -> usize {
 }
 
 #[test]
-fn hits_of_a_user_agent_go_together() {
+fn hits_of_a_user_agent_share_batches() {
     let of = |args: &str| {
         let server = fake_matomo();
         import(&server, usual_log(), args);
@@ -125,13 +125,13 @@ fn replayed_requests_keep_their_order() {
     assert_eq!(sent(&server), (0..600).collect::<Vec<_>>());
 }
 
-/// The hits of each batch.
+/// The number of hits in each batch.
 fn sizes(server: &FakeMatomo) -> Vec<usize> {
     let log = server.log();
     log.tracker.iter().map(|call| call.hits).collect()
 }
 
-/// A server on which each request takes this long, however many hits it has.
+/// A server on which each request takes this long, whatever its size.
 fn steady(millis: u64) -> FakeMatomo {
     started(Options {
         delay: Duration::from_millis(millis),
@@ -149,7 +149,7 @@ fn batches_have_up_to_a_thousand_hits_from_the_start() {
 }
 
 #[test]
-fn batches_are_as_large_as_the_user_wants() {
+fn the_batch_size_option_is_obeyed() {
     let server = steady(0);
     import(
         &server,
@@ -178,7 +178,7 @@ fn bodies_stay_below_the_usual_limit_of_web_servers() {
 }
 
 #[test]
-fn a_size_that_was_too_large_is_not_tried_again() {
+fn a_batch_size_that_was_too_large_is_not_tried_again() {
     let server = started(Options {
         body_limit: Some(50_000),
         ..options()
@@ -190,7 +190,7 @@ fn a_size_that_was_too_large_is_not_tried_again() {
     assert!(refused.count() < 4, "{:?}", sizes(&server));
 }
 
-/// For each request, how many were in flight when it arrived, including itself.
+/// For each request, the number of requests in flight when it arrived, itself included.
 fn at_once(calls: &[TrackerCall]) -> Vec<usize> {
     let under_way = |call: &TrackerCall| {
         let beside = |other: &&TrackerCall| {
@@ -201,7 +201,7 @@ fn at_once(calls: &[TrackerCall]) -> Vec<usize> {
     calls.iter().map(under_way).collect()
 }
 
-/// A server on which requests take twice as long if there are more than four at once.
+/// A server on which requests take twice as long if more than four are in flight.
 fn crowded_above_four() -> FakeMatomo {
     started(Options {
         delay: Duration::from_millis(40),
@@ -214,7 +214,7 @@ fn crowded_above_four() -> FakeMatomo {
 }
 
 #[test]
-fn auto_finds_how_many_requests_at_once_suit_the_server() {
+fn auto_finds_the_best_number_of_concurrent_requests() {
     let server = crowded_above_four();
     let args = "--recorders=auto --recorder-max-payload-size=5 --read-back=off";
     let ended = import(&server, log_of(2000, 400), args);
@@ -250,7 +250,7 @@ fn an_invalid_number_of_recorders_is_an_error() {
 }
 
 #[test]
-fn failures_reduce_the_number_of_requests_at_once() {
+fn failures_reduce_the_number_of_concurrent_requests() {
     let server = started(Options {
         delay: Duration::from_millis(10),
         faults: Faults {
@@ -268,8 +268,8 @@ fn failures_reduce_the_number_of_requests_at_once() {
     assert!((1..40).contains(&failed), "{failed} requests failed");
 }
 
-/// A log of visitors who view pages in bursts, some of them with several agents; and its number of
-/// lines.
+/// A log of visitors who view pages in bursts, some of them with several user agents. Returns it
+/// with its number of lines.
 fn random_log(random: &mut Random) -> (String, usize) {
     let visitors = 1 + random.below(300);
     let agents = 1 + random.below(40);
