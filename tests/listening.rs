@@ -102,7 +102,7 @@ fn row(line: &str) -> Row {
     }
 }
 
-/// The stored hits without their ids, sorted.
+/// The stored hits without their IDs, sorted.
 pub fn sorted_hits(server: &FakeMatomo) -> Vec<String> {
     let mut hits: Vec<String> = stored(server)
         .into_iter()

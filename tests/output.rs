@@ -176,14 +176,14 @@ fn a_missing_group_is_reported_once_for_each_format() {
     folder.write("d.log", logs::hosted("www.example.com", 0));
     let args = "--ignore-groups=session_time,referrer a.log b.log c.log d.log";
     let ended = import(&folder, &server, args).exits(0);
-    let told = |text| ended.err.matches(text).count();
+    let reported = |text| ended.err.matches(text).count();
     assert_eq!(
-        told("--ignore-groups=session_time: the format"),
+        reported("--ignore-groups=session_time: the format"),
         2,
         "{ended}"
     );
-    assert_eq!(told("a.log: --ignore-groups"), 1, "{ended}");
-    assert_eq!(told("d.log: --ignore-groups"), 1, "{ended}");
+    assert_eq!(reported("a.log: --ignore-groups"), 1, "{ended}");
+    assert_eq!(reported("d.log: --ignore-groups"), 1, "{ended}");
 }
 
 const W3C: &str = "#Fields: date time c-ip cs-uri-stem sc-status\n";

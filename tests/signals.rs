@@ -135,8 +135,8 @@ fn a_signal_ends_the_wait_for_a_failing_server() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(ended.summary().get("imported"), 0);
     assert_eq!(count(&server), 0);
-    let told = ended.err.matches("; trying again in ").count();
-    assert_eq!(told, 1, "not reported once for all recorders: {ended}");
+    let reported = ended.err.matches("; trying again in ").count();
+    assert_eq!(reported, 1, "not reported once for all recorders: {ended}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ mod ledgers; // damaged, locked and full state directories
 mod model; // everything in random order
 mod pipes; // pipes that are cut off or limited
 mod resuming; // stopped and resumed
-mod settling; // what a killed run leaves
+mod settling; // pending batches of a killed run
 mod shared_batches; // lines of several logs in one batch
 mod spools; // pipes in runs that fail otherwise
 mod status; // --status and --forget

@@ -8,7 +8,7 @@ pub fn options() -> Options {
     Options::fixed(&[(1, "http://www.example.com")], &[("www.example.com", 1)])
 }
 
-/// A server with these [`options`], which has no faults.
+/// Starts a server with these [`options`] and no faults.
 pub fn fake_matomo() -> FakeMatomo {
     started(options())
 }
