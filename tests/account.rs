@@ -1,5 +1,5 @@
-//! The account: for any log, every line that was read stands in exactly one of the ends, and the
-//! server, the summary and the messages tell the same.
+//! The account: for any log, each line that was read is counted exactly once, and the server, the
+//! summary and the messages agree.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::support::mutate::{changed, formats, lines};
 use crate::support::stored::{count, options, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-/// A log's line in the summary: lines read, and each number with its words.
+/// A log's line in the summary: the lines read, and each number with its label.
 fn of_log(ended: &Ended, log: &str) -> Option<(u64, Vec<(u64, String)>)> {
     let begin = format!("    {log}: ");
     let line = ended
@@ -29,7 +29,7 @@ fn of_log(ended: &Ended, log: &str) -> Option<(u64, Vec<(u64, String)>)> {
     Some((read, numbers.collect()))
 }
 
-/// Places that `-dd` names with a reason, in order; each is one line.
+/// The lines that `-dd` names with a reason, in order.
 fn named(ended: &Ended, log: &str) -> Vec<u64> {
     let place = Regex::new(&format!(
         r"(?m)^import-logs: debug: {}:(\d+): ",
@@ -42,23 +42,22 @@ fn named(ended: &Ended, log: &str) -> Vec<u64> {
         .collect()
 }
 
-/// Lines as an independent count has them.
+/// Counts the lines independently of the program.
 fn lines_of(log: &[u8]) -> u64 {
     let is_end = |(at, byte): (usize, &u8)| {
         *byte == b'\n' || *byte == b'\r' && log.get(at + 1) != Some(&b'\n')
     };
     let ends = log.iter().enumerate().filter(|it| is_end(*it)).count();
     let last = log.rsplit(|byte| matches!(byte, b'\n' | b'\r')).next();
-    // A hole of zeros is no line.
+    // A run of zeros is not a line.
     let has_rest = last.is_some_and(|last| last.iter().any(|byte| *byte != 0));
     (ends + usize::from(has_rest)) as u64
 }
 
-/// Everything that can be checked of any run over `access.log`, with a good line in `other.log`
-/// beside it.
+/// Checks a run over `access.log`, and over `other.log` with one good line.
 fn check(ended: &Ended, log: &[u8], stored: u64) -> Result<(), TestCaseError> {
     let Some((read, ends)) = of_log(ended, "access.log") else {
-        // It stopped before a line was read.
+        // The run stopped before it read a line.
         prop_assert_eq!(ended.code, Some(1), "{}", ended);
         return Ok(());
     };
@@ -94,14 +93,14 @@ fn check(ended: &Ended, log: &[u8], stored: u64) -> Result<(), TestCaseError> {
     prop_assert_eq!(named.len() as u64, of(&ends, "ignored"), "{}", ended);
     prop_assert!(named.windows(2).all(|two| two[0] < two[1]), "{}", ended);
     match ended.code {
-        // A header that cannot be read ends the log where it stands.
+        // An unusable header ends the log there.
         Some(1) => prop_assert!(read <= lines_of(log), "{}", ended),
         _ => prop_assert_eq!(read, lines_of(log), "{}", ended),
     }
     Ok(())
 }
 
-/// What the server may do to a batch without leaving doubt.
+/// Faults that leave no hit unconfirmed.
 fn fault() -> impl Strategy<Value = Option<Fault>> {
     prop_oneof![
         4 => Just(None),
@@ -123,7 +122,7 @@ proptest! {
     })]
 
     #[test]
-    fn every_line_has_one_end(
+    fn every_line_is_counted_once(
         format in proptest::sample::select(formats()),
         seeds in proptest::collection::vec(any::<u64>(), 1..120),
         skip in prop_oneof![3 => Just(0_u32), 1 => 0..40_u32],
@@ -137,24 +136,24 @@ proptest! {
         }
         let folder = Folder::with_log(&log);
         folder.write("other.log", logs::log(1));
-        let sandbox = started(Options {
+        let server = started(Options {
             faults: Faults { script, ..Faults::default() },
             ..options()
         });
         let ended = Program::new(&folder)
-            .to(&sandbox)
+            .to(&server)
             .args("-dd --idsite=1 --recorder-max-payload-size=10 --retry-delay=0 --retry-max-attempts=9")
             .args("--listening-time=off access.log other.log")
             .arg(format!("--log-format-name={format}"))
             .arg(format!("--skip={skip}"))
             .arg(format!("--recorders={recorders}"))
             .run();
-        check(&ended, &log, count(&sandbox))?;
+        check(&ended, &log, count(&server))?;
     }
 }
 
 #[test]
-fn every_kind_of_end_is_counted_by_itself() {
+fn each_outcome_has_its_own_counter() {
     let page = |path: &str| logs::page(path, 0, 1);
     let log = [
         logs::line(0, 1).repeat(7),
@@ -170,7 +169,7 @@ fn every_kind_of_end_is_counted_by_itself() {
     ];
     let folder = Folder::with_log(log.concat());
     folder.write("other.log", logs::line(0, 1));
-    let sandbox = started(Options {
+    let server = started(Options {
         faults: Faults {
             script: vec![Some(Fault::Invalid(vec![0]))],
             ..Faults::default()
@@ -178,7 +177,7 @@ fn every_kind_of_end_is_counted_by_itself() {
         ..options()
     });
     let ended = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --skip=2 --exclude-path=/private/* --download-extensions=pdf")
         .args("--log-format-name=ncsa_extended access.log other.log")
         .run()
@@ -203,17 +202,17 @@ fn every_kind_of_end_is_counted_by_itself() {
     for (name, number) in numbers {
         assert_eq!(summary.get(name), number, "{name}: {ended}");
     }
-    assert_eq!(count(&sandbox), 16);
+    assert_eq!(count(&server), 16);
 }
 
 #[test]
-fn each_log_has_its_line_also_where_there_is_nothing_to_read() {
+fn every_log_has_a_summary_line_even_if_nothing_is_read() {
     let folder = Folder::with_log(logs::log(3));
     folder.write("empty.log", "");
     folder.write("blank.log", "\n\n");
     folder.write("binary.log", b"\0\x01\x02\x03".repeat(100));
     std::fs::create_dir(folder.file("folder.log")).unwrap();
-    let sandbox = started(options());
+    let server = started(options());
     let names = "empty.log binary.log access.log folder.log blank.log";
     for (more, read) in [
         ("", "3 lines, 3 imported"),
@@ -221,7 +220,7 @@ fn each_log_has_its_line_also_where_there_is_nothing_to_read() {
         ("--state-dir=state", "0 lines, 0 imported"),
     ] {
         let ended = Program::new(&folder)
-            .to(&sandbox)
+            .to(&server)
             .args("--idsite=1")
             .args(more)
             .args(names)

@@ -1,5 +1,5 @@
-//! Logs that are none, or cannot be read: each is named, the others are imported, and the exit
-//! status tells.
+//! Logs that are missing, unreadable, damaged or not logs at all: each is reported, the others are
+//! imported, and the exit status says so.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,22 +7,22 @@ use std::os::unix::fs::symlink;
 use crate::support::fake::FakeMatomo;
 
 use crate::support::folder::gzip;
-use crate::support::stored::{assert_each_once, count, numbers, sandbox};
+use crate::support::stored::{assert_each_once, count, fake_matomo, numbers};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(folder: &Folder, sandbox: &FakeMatomo, files: &str) -> Ended {
+fn import(folder: &Folder, server: &FakeMatomo, files: &str) -> Ended {
     Program::new(folder)
-        .to(sandbox)
+        .to(server)
         .args("--idsite=1")
         .args(files)
         .run()
 }
 
-/// A log that gives nothing: it is named with these words, nothing is stored, and a good log beside
+/// Checks that a log is reported with these words and stores nothing, and that a good log next to
 /// it is imported.
 #[track_caller]
-fn assert_passed_over(folder: &Folder, name: &str, words: &[&str]) {
-    let alone = sandbox();
+fn assert_skipped(folder: &Folder, name: &str, words: &[&str]) {
+    let alone = fake_matomo();
     let ended = import(folder, &alone, name)
         .exits(3)
         .says(&["warning: "])
@@ -30,7 +30,7 @@ fn assert_passed_over(folder: &Folder, name: &str, words: &[&str]) {
     assert_eq!(count(&alone), 0, "{ended}");
     assert_eq!(ended.summary().get("imported"), 0);
     folder.write("good.log", logs::log(5));
-    let both = sandbox();
+    let both = fake_matomo();
     import(folder, &both, &format!("{name} good.log"))
         .exits(3)
         .says(words);
@@ -38,8 +38,8 @@ fn assert_passed_over(folder: &Folder, name: &str, words: &[&str]) {
 }
 
 #[test]
-fn a_file_that_is_not_there() {
-    assert_passed_over(
+fn a_missing_file_is_reported() {
+    assert_skipped(
         &Folder::new(),
         "acces.log",
         &["acces.log: no such file", "check the name"],
@@ -47,15 +47,15 @@ fn a_file_that_is_not_there() {
 }
 
 #[test]
-fn a_link_to_nowhere() {
+fn a_dangling_link_is_reported() {
     let folder = Folder::new();
     symlink("gone.log", folder.file("access.log")).unwrap();
-    assert_passed_over(&folder, "access.log", &["access.log: "]);
+    assert_skipped(&folder, "access.log", &["access.log: "]);
 }
 
 #[test]
-fn a_pattern_without_a_match() {
-    assert_passed_over(
+fn a_pattern_without_a_match_is_reported() {
+    assert_skipped(
         &Folder::new(),
         "*.gz",
         &["*.gz: no file matches this pattern"],
@@ -63,16 +63,16 @@ fn a_pattern_without_a_match() {
 }
 
 #[test]
-fn a_directory() {
+fn a_directory_is_reported() {
     let folder = Folder::new();
     fs::create_dir(folder.file("logs")).unwrap();
-    assert_passed_over(&folder, "logs", &["logs: ", "directory"]);
+    assert_skipped(&folder, "logs", &["logs: ", "directory"]);
 }
 
 #[test]
-fn a_file_whose_reading_fails() {
-    // The kernel lets root open it and nobody read its beginning.
-    assert_passed_over(
+fn a_read_error_is_reported() {
+    // The kernel lets root open it, but no process can read its beginning.
+    assert_skipped(
         &Folder::new(),
         "/proc/self/mem",
         &["/proc/self/mem: reading stopped at byte 0"],
@@ -80,21 +80,21 @@ fn a_file_whose_reading_fails() {
 }
 
 #[test]
-fn a_program() {
+fn a_binary_file_is_reported() {
     let folder = Folder::new();
     fs::copy(env!("CARGO_BIN_EXE_import-logs"), folder.file("access.log")).unwrap();
-    assert_passed_over(&folder, "access.log", &["access.log: ", "binary"]);
+    assert_skipped(&folder, "access.log", &["access.log: ", "binary"]);
 }
 
 #[test]
-fn an_archive() {
+fn an_archive_is_reported() {
     let folder = Folder::new();
     folder.write("logs.zip", b"PK\x03\x04\x14\0\0\0\x08\0");
     let words = [
         "logs.zip: a zip archive",
         "unzip -p logs.zip | import-logs ... -",
     ];
-    assert_passed_over(&folder, "logs.zip", &words);
+    assert_skipped(&folder, "logs.zip", &words);
 }
 
 const FIELDS: &str = "#Fields: date time c-ip cs-uri-stem sc-status\n";
@@ -106,7 +106,7 @@ fn w3c(number: usize) -> String {
 }
 
 #[test]
-fn a_header_that_cannot_be_used_does_no_harm_where_no_line_is_read_by_it() {
+fn an_unusable_header_without_lines_is_ignored() {
     for log in [
         format!("{UNUSABLE}{FIELDS}{}", w3c(0)),
         format!("{FIELDS}{}{UNUSABLE}", w3c(0)),
@@ -115,31 +115,31 @@ fn a_header_that_cannot_be_used_does_no_harm_where_no_line_is_read_by_it() {
         for format in ["", "--log-format-name=w3c_extended"] {
             let folder = Folder::new();
             folder.write("access.log", &log);
-            let sandbox = sandbox();
-            import(&folder, &sandbox, &format!("{format} access.log")).exits(0);
-            assert_each_once(&sandbox, 1);
+            let server = fake_matomo();
+            import(&folder, &server, &format!("{format} access.log")).exits(0);
+            assert_each_once(&server, 1);
         }
     }
 }
 
 #[test]
-fn a_line_behind_a_header_that_cannot_be_used_stops_the_import_at_that_header() {
+fn a_line_after_an_unusable_header_stops_the_import() {
     let folder = Folder::new();
     folder.write(
         "access.log",
         format!("{FIELDS}{}{UNUSABLE}\n{}", w3c(0), w3c(1)),
     );
     for format in ["", "--log-format-name=w3c_extended"] {
-        let sandbox = sandbox();
-        import(&folder, &sandbox, &format!("{format} access.log"))
+        let server = fake_matomo();
+        import(&folder, &server, &format!("{format} access.log"))
             .exits(1)
             .says(&["access.log:3: ", "#Fields:", "cs-uri-stem"]);
-        assert_each_once(&sandbox, 1);
+        assert_each_once(&server, 1);
     }
     folder.write("access.log", format!("{UNUSABLE}{}", w3c(0)));
     import(
         &folder,
-        &sandbox(),
+        &fake_matomo(),
         "--dump-log-regex --log-format-name=iis access.log",
     )
     .exits(1)
@@ -147,38 +147,38 @@ fn a_line_behind_a_header_that_cannot_be_used_stops_the_import_at_that_header() 
 }
 
 #[test]
-fn a_packed_file_that_was_cut_off_gives_what_is_there() {
+fn the_readable_part_of_a_truncated_gzip_file_is_imported() {
     let folder = Folder::new();
     let packed = gzip(logs::log(3000));
     folder.write("cut.log.gz", &packed[..packed.len() / 2]);
-    let sandbox = sandbox();
-    let ended = import(&folder, &sandbox, "cut.log.gz")
+    let server = fake_matomo();
+    let ended = import(&folder, &server, "cut.log.gz")
         .exits(3)
         .says(&["cut.log.gz: ", "truncated"]);
-    let stored = numbers(&sandbox);
+    let stored = numbers(&server);
     assert!(stored.len() > 500, "{ended}");
     assert_eq!(stored, (0..stored.len()).collect::<Vec<_>>());
     assert_eq!(ended.summary().get("imported"), stored.len() as u64);
 }
 
 #[test]
-fn a_short_packed_file_that_was_cut_off_is_told_though_its_format_is_to_be_found() {
+fn a_short_truncated_gzip_file_is_reported_despite_format_detection() {
     let folder = Folder::new();
     let packed = gzip(logs::log(60));
     folder.write("cut.log.gz", &packed[..packed.len() - 20]);
     for args in ["", "--log-format-name=ncsa_extended"] {
-        let sandbox = sandbox();
-        let ended = import(&folder, &sandbox, &format!("{args} cut.log.gz"))
+        let server = fake_matomo();
+        let ended = import(&folder, &server, &format!("{args} cut.log.gz"))
             .exits(3)
             .says(&["cut.log.gz: ", "truncated"]);
-        let stored = numbers(&sandbox);
+        let stored = numbers(&server);
         assert!(stored.len() > 10, "{ended}");
         assert_eq!(stored, (0..stored.len()).collect::<Vec<_>>());
     }
 }
 
 #[test]
-fn lines_behind_any_number_of_blank_ones_are_imported() {
+fn lines_after_many_blank_lines_are_imported() {
     let blank = [
         "\n".repeat(100_001),
         "\r\n \n".repeat(5_000),
@@ -187,10 +187,10 @@ fn lines_behind_any_number_of_blank_ones_are_imported() {
     .concat();
     let folder = Folder::with_log(blank + &logs::log(5));
     for args in ["", "--log-format-name=ncsa_extended", "--rejects=bad.log"] {
-        let sandbox = sandbox();
-        let ended = import(&folder, &sandbox, &format!("{args} access.log")).exits(0);
+        let server = fake_matomo();
+        let ended = import(&folder, &server, &format!("{args} access.log")).exits(0);
         assert_eq!(ended.summary().get("invalid"), 210_001);
-        assert_each_once(&sandbox, 5);
+        assert_each_once(&server, 5);
     }
     let rejected = fs::read_to_string(folder.file("bad.log")).unwrap();
     let places = rejected
@@ -199,17 +199,17 @@ fn lines_behind_any_number_of_blank_ones_are_imported() {
     assert_eq!(places.count(), 210_001);
     assert!(
         rejected.contains("# access.log:110002: invalid"),
-        "the last of the others"
+        "the last blank line is missing"
     );
 }
 
 #[test]
-fn a_blank_log_of_any_length_is_passed_over_without_a_word() {
+fn a_long_blank_log_is_skipped_silently() {
     let folder = Folder::with_log("\n".repeat(300_000));
     folder.write("good.log", logs::log(5));
-    let sandbox = sandbox();
-    let ended = import(&folder, &sandbox, "access.log good.log").exits(0);
-    assert_each_once(&sandbox, 5);
+    let server = fake_matomo();
+    let ended = import(&folder, &server, "access.log good.log").exits(0);
+    assert_each_once(&server, 5);
     assert_eq!(
         (ended.summary().get("invalid"), ended.err.as_str()),
         (0, "")
@@ -217,40 +217,40 @@ fn a_blank_log_of_any_length_is_passed_over_without_a_word() {
 }
 
 #[test]
-fn a_log_of_one_endless_line_is_not_passed_over_in_silence() {
+fn a_log_of_one_very_long_line_is_an_error() {
     let folder = Folder::with_log(logs::log(1).trim_end().repeat(10_000));
-    import(&folder, &sandbox(), "access.log")
+    import(&folder, &fake_matomo(), "access.log")
         .exits(1)
         .says(&["access.log: no format fits"]);
 }
 
 #[test]
-fn a_text_that_no_format_fits_stops_and_names_the_option() {
-    let folder = Folder::with_log("Dear diary,\ntoday nobody came.\n".repeat(20));
-    let sandbox = sandbox();
-    let ended = import(&folder, &sandbox, "access.log");
+fn text_in_no_known_format_stops_the_import() {
+    let folder = Folder::with_log("Dear diary,\ntoday it rained.\n".repeat(20));
+    let server = fake_matomo();
+    let ended = import(&folder, &server, "access.log");
     let ended = ended.exits(1).says(&[
         "access.log: no format fits",
         "--log-format-name",
         "icecast2",
         "--log-format-regex",
     ]);
-    assert_eq!((count(&sandbox), ended.out.as_str()), (0, ""));
+    assert_eq!((count(&server), ended.out.as_str()), (0, ""));
 }
 
 #[test]
 fn json_that_no_format_fits_names_the_option_for_json() {
     let folder = Folder::with_log("{\"level\": \"info\"}\n".repeat(20));
-    import(&folder, &sandbox(), "access.log")
+    import(&folder, &fake_matomo(), "access.log")
         .exits(1)
         .says(&["access.log: no format fits", "describe it with --json-map"]);
 }
 
 #[test]
-fn a_log_of_another_format_than_named_is_told() {
+fn a_wrong_format_name_is_reported() {
     let folder = Folder::with_log(logs::log(11));
-    let sandbox = sandbox();
-    let ended = import(&folder, &sandbox, "--log-format-name=nginx_json access.log");
+    let server = fake_matomo();
+    let ended = import(&folder, &server, "--log-format-name=nginx_json access.log");
     let ended = ended
         .exits(3)
         .says(&[
@@ -260,13 +260,13 @@ fn a_log_of_another_format_than_named_is_told() {
         ])
         .says(&["these lines have the format ncsa_extended"]);
     assert_eq!(ended.summary().get("invalid"), 11);
-    assert_eq!(count(&sandbox), 0);
+    assert_eq!(count(&server), 0);
 }
 
 const ODD: &str = "\u{1b}[31m24/Jan/2024 - no line of any log\n";
 
 #[test]
-fn many_invalid_lines_are_named_and_change_the_exit_status() {
+fn many_invalid_lines_are_reported_and_change_the_exit_status() {
     let mostly_odd = ODD.repeat(95) + &logs::log(5);
     let few = logs::log(95) + &ODD.repeat(9);
     let tenth = logs::log(90) + &ODD.repeat(10);
@@ -287,8 +287,8 @@ fn many_invalid_lines_are_named_and_change_the_exit_status() {
     ] {
         for is_pipe in [false, true] {
             let folder = Folder::with_log(log);
-            let sandbox = sandbox();
-            let program = Program::new(&folder).to(&sandbox).args("--idsite=1");
+            let server = fake_matomo();
+            let program = Program::new(&folder).to(&server).args("--idsite=1");
             let program = match is_pipe {
                 true => program.args(options).args("-").stdin(log),
                 false => program.args(options).args("access.log"),
@@ -309,29 +309,29 @@ fn many_invalid_lines_are_named_and_change_the_exit_status() {
 }
 
 #[test]
-fn invalid_lines_in_many_short_logs_are_judged_together() {
+fn invalid_lines_of_short_logs_are_counted_together() {
     let folder = Folder::new();
     for number in 0..5 {
         folder.write(&format!("{number}.log"), logs::log(1) + &ODD.repeat(2));
     }
-    import(&folder, &sandbox(), "*.log").exits(3).says(&[
+    import(&folder, &fake_matomo(), "*.log").exits(3).says(&[
         "10 of 15 lines of short logs are invalid",
         "0.log:2 (not in the format of the log)",
     ]);
-    import(&folder, &sandbox(), "1.log 2.log").exits(0);
+    import(&folder, &fake_matomo(), "1.log 2.log").exits(0);
 }
 
 #[test]
-fn lines_that_replaying_passes_over_are_not_invalid_enough_for_a_warning() {
+fn lines_that_replay_skips_cause_no_warning() {
     let tracked = logs::page(
         "/piwik.php?idsite=1&rec=1&url=http://www.example.com/a",
         0,
         1,
     );
     let folder = Folder::with_log(tracked + &logs::log(50));
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let ended = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--replay-tracking access.log")
         .run()
         .exits(0);
@@ -339,24 +339,24 @@ fn lines_that_replaying_passes_over_are_not_invalid_enough_for_a_warning() {
 }
 
 #[test]
-fn a_log_without_hosts_needs_to_be_told_whose_it_is() {
-    let sandbox = sandbox();
+fn a_log_without_hosts_needs_a_site_or_a_host() {
+    let server = fake_matomo();
     let ended = Program::new(&Folder::with_log(logs::log(5)))
-        .to(&sandbox)
+        .to(&server)
         .args("access.log")
         .run();
     let ended = ended
         .exits(1)
         .says(&["access.log: ", "--idsite", "--log-hostname"]);
-    assert_eq!((count(&sandbox), ended.out.as_str()), (0, ""));
+    assert_eq!((count(&server), ended.out.as_str()), (0, ""));
 }
 
 #[test]
-fn an_empty_file_is_passed_over_without_a_word() {
+fn an_empty_file_is_skipped_silently() {
     let folder = Folder::with_log("\n\n");
     folder.write("good.log", logs::log(5));
-    let sandbox = sandbox();
-    let ended = import(&folder, &sandbox, "access.log good.log").exits(0);
-    assert_each_once(&sandbox, 5);
+    let server = fake_matomo();
+    let ended = import(&folder, &server, "access.log good.log").exits(0);
+    assert_each_once(&server, 5);
     assert_eq!(ended.err, "");
 }

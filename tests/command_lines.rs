@@ -1,5 +1,5 @@
-//! The command lines that people have in their cron tables and pipes. In each: hits stored by the
-//! server = imported in the summary = what the test counts for itself.
+//! Command lines as in cron tables and pipes. For each, the server, the summary and the test's own
+//! count agree on the number of imported hits.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::support::fake::Options;
 use crate::support::folder::{fixture, gzip};
-use crate::support::stored::{assert_each_once, count, options, sandbox, started, text};
+use crate::support::stored::{assert_each_once, count, fake_matomo, options, started, text};
 use crate::support::{Folder, Program, logs};
 
-/// The few fields of a line that decide whether it is imported.
+/// The fields that decide whether a line is imported.
 struct Line {
     host: String,
     path: String,
@@ -19,7 +19,7 @@ struct Line {
     agent: String,
 }
 
-/// Of an NCSA line: cut at its quotes.
+/// Splits an NCSA line at its quotes.
 fn ncsa(line: &str) -> Line {
     let parts: Vec<&str> = line.split('"').collect();
     Line {
@@ -40,7 +40,7 @@ fn json(line: &str) -> Line {
     }
 }
 
-/// Which kinds of status are imported besides 2xx and 304.
+/// Which statuses are imported besides 2xx and 304.
 struct Kept {
     errors: bool,
     redirects: bool,
@@ -66,13 +66,13 @@ impl Line {
 }
 
 #[test]
-fn an_icecast_log_by_eight_recorders() {
+fn eight_recorders_import_an_icecast_log() {
     let log = fixture("icecast2");
     let kept: Vec<&str> = log
         .lines()
         .filter(|line| {
             let line = ncsa(line);
-            // Pages of the server itself are no streams.
+            // The server's own pages are not streams.
             !line.path.starts_with("/admin/")
                 && !line.path.starts_with("/status")
                 && line.is_imported(Kept {
@@ -83,10 +83,10 @@ fn an_icecast_log_by_eight_recorders() {
         .collect();
     let listened = kept.iter().filter(|line| ncsa(line).status == 200);
     let listened = listened.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
-    let sandbox = started(options());
+    let server = started(options());
     let ended = Program::new(&Folder::with_log(&log))
         .args("--show-progress")
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --recorders=8 --enable-http-errors --log-format-name=icecast2")
         .args("--strip-query-string access.log")
         .run()
@@ -99,8 +99,8 @@ fn an_icecast_log_by_eight_recorders() {
         expected + ended.summary().dropped(),
         log.lines().count() as u64
     );
-    let hits = sandbox.store().hits().unwrap();
-    // What is no hit of a line is an event of its connection: still there, or left after so many
+    let hits = server.store().hits().unwrap();
+    // The other hits are events of the connections: still listening, or left after that many
     // seconds.
     let (events, pages): (Vec<_>, Vec<_>) =
         hits.iter().partition(|hit| !text(hit, "e_c").is_empty());
@@ -110,13 +110,13 @@ fn an_icecast_log_by_eight_recorders() {
     assert!(hits.iter().all(|hit| !text(hit, "url").contains('?')));
 }
 
-/// A number of a hit, however it is spelt.
+/// A number of a hit, written as a number or as text.
 fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
 #[test]
-fn yesterdays_packed_log_to_a_host_and_port() {
+fn a_compressed_log_is_imported_to_a_host_and_port() {
     let log = fixture("ncsa_extended");
     let expected = log.lines().map(ncsa).filter(|line| {
         line.is_imported(Kept {
@@ -125,13 +125,13 @@ fn yesterdays_packed_log_to_a_host_and_port() {
         })
     });
     let expected = expected.count() as u64;
-    // As logrotate leaves it that appends to a packed file: two members.
+    // Two gzip members, as when logrotate appends to a compressed file.
     let (one, two) = log.split_at(log.len() / 3);
     let folder = Folder::new();
     folder.write("yesterday.log.gz", [gzip(one), gzip(two)].concat());
-    let sandbox = started(options());
-    let place = sandbox.url().replace("http://", "");
-    let token = sandbox.token().expose();
+    let server = started(options());
+    let place = server.url().replace("http://", "");
+    let token = server.token().expose();
     let ended = Program::new(&folder)
         .args("-u")
         .arg(place.trim_end_matches('/'))
@@ -142,13 +142,13 @@ fn yesterdays_packed_log_to_a_host_and_port() {
         .exits(0);
     assert!(expected > 300, "{expected}");
     assert_eq!(ended.summary().get("imported"), expected);
-    assert_eq!(count(&sandbox), expected);
+    assert_eq!(count(&server), expected);
     let lines = log.lines().count() as u64;
     assert_eq!(expected + ended.summary().dropped(), lines);
 }
 
 #[test]
-fn nginx_json_from_a_pipe_to_a_site_for_each_host() {
+fn piped_nginx_json_goes_to_the_site_of_each_host() {
     let log = fixture("nginx_json");
     let imported: Vec<Line> = log
         .lines()
@@ -160,7 +160,7 @@ fn nginx_json_from_a_pipe_to_a_site_for_each_host() {
             })
         })
         .collect();
-    let sandbox = started(Options::fixed(
+    let server = started(Options::fixed(
         &[
             (1, "http://www.example.com"),
             (7, "http://blog.example.com"),
@@ -168,14 +168,14 @@ fn nginx_json_from_a_pipe_to_a_site_for_each_host() {
         &[("www.example.com", 1), ("blog.example.com", 7)],
     ));
     let ended = Program::new(&Folder::new())
-        .to(&sandbox)
+        .to(&server)
         .args("--enable-http-errors --enable-http-redirects --log-format-name=nginx_json -")
         .stdin(&log)
         .run()
         .exits(0);
     assert_eq!(ended.summary().get("imported"), imported.len() as u64);
     assert_eq!(ended.summary().get("sites"), 2);
-    let hits = sandbox.store().hits().unwrap();
+    let hits = server.store().hits().unwrap();
     assert_eq!(hits.len(), imported.len());
     for (host, site) in [("www.example.com", "1"), ("blog.example.com", "7")] {
         let expected = imported.iter().filter(|line| line.host == host).count();
@@ -189,35 +189,35 @@ fn nginx_json_from_a_pipe_to_a_site_for_each_host() {
 }
 
 #[test]
-fn a_file_name_of_another_encoding() {
-    let (sandbox, folder) = (sandbox(), Folder::new());
+fn a_file_name_that_is_not_utf8_is_accepted() {
+    let (server, folder) = (fake_matomo(), Folder::new());
     let name = OsStr::from_bytes(b"caf\xe9.log");
     std::fs::write(folder.path().join(name), logs::log(5)).unwrap();
     let ended = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --state-dir=state")
         .arg(name)
         .run()
         .exits(0);
     assert_eq!(ended.err, "");
-    assert_each_once(&sandbox, 5);
+    assert_each_once(&server, 5);
 }
 
 #[test]
-fn lines_without_a_host_pass_the_options_for_hosts_where_the_site_is_given() {
+fn host_filters_keep_lines_without_a_host_if_the_site_is_given() {
     let log: String = (0..5).map(|number| logs::hosted("", number)).collect();
     for option in [
         "--hostname=*.example",
         "--include-host=a.example",
         "--exclude-host=",
     ] {
-        let sandbox = sandbox();
+        let server = fake_matomo();
         Program::new(&Folder::with_log(&log))
-            .to(&sandbox)
+            .to(&server)
             .args("--idsite=1 --log-format-name=common_complete access.log")
             .arg(option)
             .run()
             .exits(0);
-        assert_each_once(&sandbox, 5);
+        assert_each_once(&server, 5);
     }
 }

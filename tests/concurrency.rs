@@ -1,4 +1,4 @@
-//! Several recorders send as many requests at once, and keep the hits of each visitor in order.
+//! Several recorders send as many requests concurrently, and keep the order of each visitor's hits.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,24 +16,24 @@ fn slow() -> FakeMatomo {
     })
 }
 
-fn import(sandbox: &FakeMatomo, log: String, recorders: usize) -> Log {
+fn import(server: &FakeMatomo, log: String, recorders: usize) -> Log {
     Program::new(&Folder::with_log(log))
-        .to(sandbox)
+        .to(server)
         .args("--idsite=1 --recorder-max-payload-size=5 access.log")
         .arg(format!("--recorders={recorders}"))
         .run()
         .exits(0);
-    sandbox.log()
+    server.log()
 }
 
 #[test]
 fn eight_recorders_keep_the_server_busy() {
-    let sandbox = slow();
-    let log = import(&sandbox, logs::log_of(600, 100), 8);
-    assert_each_once(&sandbox, 600);
+    let server = slow();
+    let log = import(&server, logs::log_of(600, 100), 8);
+    assert_each_once(&server, 600);
     assert!(
         (6..=8).contains(&log.busy_peak),
-        "{} at once",
+        "{} requests in flight",
         log.busy_peak
     );
     assert!(
@@ -44,10 +44,10 @@ fn eight_recorders_keep_the_server_busy() {
 }
 
 #[test]
-fn one_recorder_sends_one_request_after_the_other() {
-    let sandbox = slow();
-    let log = import(&sandbox, logs::log_of(100, 100), 1);
-    assert_each_once(&sandbox, 100);
+fn one_recorder_sends_one_request_at_a_time() {
+    let server = slow();
+    let log = import(&server, logs::log_of(100, 100), 1);
+    assert_each_once(&server, 100);
     assert_eq!(log.busy_peak, 1);
     assert!(
         log.connections_peak <= 1 + 2,
@@ -58,16 +58,16 @@ fn one_recorder_sends_one_request_after_the_other() {
 
 #[test]
 fn connections_are_reused() {
-    let sandbox = started(options());
-    let log = import(&sandbox, logs::log_of(600, 100), 4);
+    let server = started(options());
+    let log = import(&server, logs::log_of(600, 100), 4);
     assert!(log.tracker.len() >= 120);
     assert!(log.connections <= 4 + 2, "{} connections", log.connections);
 }
 
 #[test]
-fn the_first_batch_of_a_site_and_day_goes_alone() {
-    let sandbox = slow();
-    let log = import(&sandbox, logs::log_of(300, 100), 8);
+fn the_first_batch_of_a_site_and_day_is_sent_alone() {
+    let server = slow();
+    let log = import(&server, logs::log_of(300, 100), 8);
     let first = &log.tracker[0];
     let others = log.tracker[1..].iter();
     assert!(others.map(|call| call.began).min() >= first.ended);
@@ -86,12 +86,12 @@ fn with_users(lines: usize) -> String {
 }
 
 #[test]
-fn hits_of_a_visitor_are_sent_in_order_and_never_at_once() {
-    let sandbox = slow();
-    let log = import(&sandbox, with_users(500), 8);
-    assert_each_once(&sandbox, 500);
+fn hits_of_a_visitor_are_sent_in_order_and_never_concurrently() {
+    let server = slow();
+    let log = import(&server, with_users(500), 8);
+    assert_each_once(&server, 500);
     assert!(log.busy_peak > 1);
-    // For each visitor: when each request began and ended, and the line it is for.
+    // For each visitor: when each request began and ended, and the line that it is for.
     let mut visits: HashMap<String, Vec<(Duration, Duration, usize)>> = HashMap::new();
     for call in &log.tracker {
         for hit in call.requests() {
@@ -109,7 +109,7 @@ fn hits_of_a_visitor_are_sent_in_order_and_never_at_once() {
             assert!(line < later, "{visitor}: line {later} before {line}");
             assert!(
                 began == next || ended <= next,
-                "{visitor}: two requests at once"
+                "{visitor}: two requests overlap"
             );
         }
     }

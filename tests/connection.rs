@@ -1,4 +1,5 @@
-//! Matomo cannot be reached: the message, the exit status, and that no line is counted as imported.
+//! Matomo cannot be reached: the message and the exit status are right, and no line counts as
+//! imported.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ fn import_with(folder: &Folder, url: &str, args: &str) -> Ended {
         .run()
 }
 
-/// The import stopped with an error and without a summary.
+/// Checks that the import stopped with an error and without a summary.
 #[track_caller]
 fn assert_stopped(ended: Ended, texts: &[&str]) {
     let ended = ended.exits(1).says(&["error: "]).says(texts);
@@ -50,11 +51,11 @@ fn a_closed_port_is_named() {
 }
 
 #[test]
-fn the_host_of_the_api_is_named_if_it_is_another() {
-    let sandbox = started(options());
-    let ended = import(&sandbox.url(), "--api-url=http://api.invalid/");
+fn an_unknown_api_host_is_named() {
+    let server = started(options());
+    let ended = import(&server.url(), "--api-url=http://api.invalid/");
     assert_stopped(ended, &["no host \"api.invalid\"", "check --api-url"]);
-    assert_eq!(sandbox.log().calls, 0);
+    assert_eq!(server.log().calls, 0);
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn an_untrusted_certificate_stops_the_import_at_once() {
         seen.fetch_add(1, Ordering::Relaxed);
         Response::html(200)
     });
-    // A retry would not help, and would exceed the time limit of the test.
+    // A retry could not succeed and would exceed the time limit of the test.
     let ended = import(&server.url(), "--retry-delay=1000");
     let place = server.place();
     assert_stopped(
@@ -91,7 +92,7 @@ fn an_untrusted_certificate_stops_the_import_at_once() {
 }
 
 #[test]
-fn a_private_authority_is_trusted_on_request() {
+fn a_private_certificate_authority_is_trusted_on_request() {
     for by_file in [true, false] {
         let matomo = Arc::new(Matomo::new(&serde_json::Value::Null));
         let answering = Arc::clone(&matomo);
@@ -109,7 +110,7 @@ fn a_private_authority_is_trusted_on_request() {
 }
 
 #[test]
-fn a_redirect_stops_and_its_target_is_shown() {
+fn a_redirect_stops_the_import_and_its_target_is_shown() {
     let server = Server::start(|_| Response {
         status: 301,
         headers: vec![(
@@ -124,37 +125,37 @@ fn a_redirect_stops_and_its_target_is_shown() {
 
 #[test]
 fn a_redirect_of_the_tracker_stops_before_anything_is_stored() {
-    let sandbox = always(Fault::Redirect(
+    let server = always(Fault::Redirect(
         302,
         "https://new.example.org/matomo.php".into(),
     ));
-    let ended = to(&sandbox, "")
+    let ended = to(&server, "")
         .exits(1)
         .says(&["https://new.example.org/matomo.php"]);
-    assert_nothing_imported(&sandbox, &ended);
+    assert_nothing_imported(&server, &ended);
 }
 
 #[test]
-fn a_page_instead_of_json_is_not_matomo() {
+fn html_instead_of_json_is_an_error() {
     let server = Server::start(|_| Response::html(200));
     let ended = import(&server.url(), "");
     assert_stopped(ended, &[&server.place(), "HTML", "--url"]);
 }
 
 #[test]
-fn a_page_instead_of_the_trackers_json_is_not_a_success() {
-    let sandbox = always(Fault::Html(200));
-    let ended = to(&sandbox, "").exits(1).says(&["/piwik.php", "HTML"]);
-    assert_nothing_imported(&sandbox, &ended);
+fn html_instead_of_the_trackers_json_is_an_error() {
+    let server = always(Fault::Html(200));
+    let ended = to(&server, "").exits(1).says(&["/piwik.php", "HTML"]);
+    assert_nothing_imported(&server, &ended);
 }
 
 #[test]
-fn a_bad_gateway_is_retried_and_then_stops() {
-    let sandbox = always(Fault::Html(502));
-    let ended = to(&sandbox, "--retry-max-attempts=2")
+fn a_bad_gateway_is_retried_and_then_stops_the_import() {
+    let server = always(Fault::Html(502));
+    let ended = to(&server, "--retry-max-attempts=2")
         .exits(1)
         .says(&["502", "/piwik.php"]);
-    assert_nothing_imported(&sandbox, &ended);
+    assert_nothing_imported(&server, &ended);
 }
 
 #[test]
@@ -198,17 +199,17 @@ fn always(fault: Fault) -> FakeMatomo {
     })
 }
 
-fn to(sandbox: &FakeMatomo, args: &str) -> Ended {
+fn to(server: &FakeMatomo, args: &str) -> Ended {
     Program::new(&Folder::with_log(logs::log(10)))
-        .to(sandbox)
+        .to(server)
         .args("--idsite=1 --retry-delay=0 access.log")
         .args(args)
         .run()
 }
 
 #[track_caller]
-fn assert_nothing_imported(sandbox: &FakeMatomo, ended: &Ended) {
-    assert_eq!(count(sandbox), 0);
+fn assert_nothing_imported(server: &FakeMatomo, ended: &Ended) {
+    assert_eq!(count(server), 0);
     assert_eq!(ended.summary().get("imported"), 0, "{ended}");
     assert_eq!(ended.summary().get("unsent"), 10, "{ended}");
 }

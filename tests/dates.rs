@@ -1,15 +1,15 @@
-//! Dates that Matomo would replace by the present are not sent. The server's clock decides.
+//! Dates that Matomo would replace by the current time are not sent. The server's clock decides.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::support::fake::FakeMatomo;
 use crate::support::logs;
-use crate::support::stored::{assert_each_once, numbers, sandbox};
+use crate::support::stored::{assert_each_once, fake_matomo, numbers};
 use crate::support::{Folder, Program};
 
-/// A server whose clock is ahead of that of this machine, or behind it.
+/// A server whose clock is ahead of this machine's, or behind it if `ahead` is negative.
 fn server(ahead: TimeDelta) -> FakeMatomo {
-    let server = sandbox();
+    let server = fake_matomo();
     server.set_ahead(ahead);
     server
 }
@@ -84,7 +84,7 @@ fn the_servers_clock_decides_and_a_difference_is_reported_once() {
 }
 
 #[test]
-fn a_log_that_begins_with_a_hundred_lines_ahead_is_left_alone() {
+fn a_log_that_begins_with_a_hundred_future_dates_is_not_imported() {
     let ahead = |lines: i64| {
         let begin = Utc::now() + TimeDelta::hours(50);
         (0..lines).map(move |second| begin + TimeDelta::seconds(second))
@@ -107,7 +107,7 @@ fn a_log_that_begins_with_a_hundred_lines_ahead_is_left_alone() {
                 std::fs::read(folder.file("bad.log")).unwrap_or_default(),
                 b""
             );
-            // With the right clock, nothing is lost.
+            // Once the clock is right, no line is lost.
             server.set_ahead(TimeDelta::hours(60));
             let ended = program(&folder, &server)
                 .args(args)
@@ -120,7 +120,7 @@ fn a_log_that_begins_with_a_hundred_lines_ahead_is_left_alone() {
 }
 
 #[test]
-fn a_log_with_fewer_lines_ahead_or_another_one_before_them_is_read() {
+fn a_log_with_fewer_future_dates_is_imported() {
     let now = Utc::now();
     let ahead = log((0..99).map(|_| now + TimeDelta::hours(50)));
     let good = line((0, now));
@@ -138,7 +138,7 @@ fn a_log_with_fewer_lines_ahead_or_another_one_before_them_is_read() {
             "{ended}"
         );
     }
-    // They may be passed over on purpose.
+    // The user may skip them.
     let folder = Folder::with_log(ahead.repeat(2) + &good);
     let server = server(TimeDelta::zero());
     program(&folder, &server)
@@ -149,7 +149,7 @@ fn a_log_with_fewer_lines_ahead_or_another_one_before_them_is_read() {
 }
 
 #[test]
-fn a_pipe_that_begins_with_a_hundred_lines_ahead_is_saved() {
+fn a_pipe_that_begins_with_a_hundred_future_dates_is_saved() {
     let begin = Utc::now() + TimeDelta::hours(50);
     let log = log((0..100).map(|_| begin)) + &line((100, Utc::now()));
     let folder = Folder::new();
@@ -170,7 +170,7 @@ fn a_pipe_that_begins_with_a_hundred_lines_ahead_is_saved() {
 }
 
 #[test]
-fn a_w3c_log_is_judged_by_its_columns() {
+fn future_dates_of_a_w3c_log_are_noticed() {
     let date = Utc::now() + TimeDelta::hours(50);
     let row = format!(
         "{} 203.0.113.9 /page-0 200\n",

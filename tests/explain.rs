@@ -1,4 +1,4 @@
-//! `--explain`: how lines are read, without a server.
+//! `--explain` shows how lines are read, without a server.
 
 use crate::support::{Folder, Program};
 
@@ -72,7 +72,7 @@ fn the_filter_that_drops_a_line_is_named() {
 }
 
 #[test]
-fn so_many_lines_of_each_log_are_shown_as_asked() {
+fn the_requested_number_of_lines_is_shown() {
     let log = line("GET /a HTTP/1.1", 200).repeat(9);
     for (args, lines) in [("--explain", 5), ("--explain=2", 2), ("--explain=99", 9)] {
         let text = explained(&log, args);

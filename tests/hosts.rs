@@ -1,4 +1,4 @@
-//! Hosts without a site: pipes that are set aside, and sites that are created for strangers.
+//! Hosts without a site: quarantined pipes, and sites that are created automatically.
 
 use std::fs;
 
@@ -18,19 +18,19 @@ fn names(folder: &Folder) -> Vec<String> {
 }
 
 #[test]
-fn a_pipe_without_a_known_site_is_set_aside() {
-    let sandbox = started(options());
+fn a_pipe_without_a_known_site_is_quarantined() {
+    let server = started(options());
     let folder = Folder::new();
     let program = || {
-        let program = Program::new(&folder).to(&sandbox);
+        let program = Program::new(&folder).to(&server);
         program.args("--log-format-name=common_complete --state-dir=state")
     };
     let piped = |log: String| -> Ended { program().arg("-").stdin(log).run() };
-    // Too few lines to say that something is wrong.
+    // Too few lines to conclude that something is wrong.
     piped(hosted("unknown.example", 0..9)).exits(0);
     let known = hosted("www.example.com", 9..10);
     piped(hosted("unknown.example", 0..30) + &known).exits(0);
-    assert_eq!((names(&folder), count(&sandbox)), (vec![], 1));
+    assert_eq!((names(&folder), count(&server)), (vec![], 1));
     let ended = piped(hosted("unknown.example", 10..22)).exits(3);
     let ended = ended.says(&[
         "none of its 12 lines belongs to a known site",
@@ -42,7 +42,7 @@ fn a_pipe_without_a_known_site_is_set_aside() {
     assert!(name.contains(".aside-"), "{name}");
     let ended = ended.says(&[&format!("quarantined as state/{name}")]);
     assert_eq!(ended.summary().get("no_site"), 12);
-    // It does not block the next run, and can be imported by its name.
+    // The quarantined spool does not block the next run, and can be imported by its name.
     assert_eq!(piped(known).exits(0).err, "");
     let path = format!("state/{name}");
     let ended = program()
@@ -51,15 +51,15 @@ fn a_pipe_without_a_known_site_is_set_aside() {
         .run()
         .exits(0);
     assert_eq!(ended.summary().get("imported"), 12);
-    assert_eq!(count(&sandbox), 14);
+    assert_eq!(count(&server), 14);
 }
 
 #[test]
 fn without_a_state_directory_a_pipe_without_a_known_site_is_reported() {
-    let sandbox = started(options());
+    let server = started(options());
     let folder = Folder::new();
     for (lines, code) in [(9, 0), (10, 3)] {
-        let program = Program::new(&folder).to(&sandbox).arg("-");
+        let program = Program::new(&folder).to(&server).arg("-");
         let ended = program.stdin(hosted("unknown.example", 0..lines)).run();
         assert_eq!(
             ended.exits(code).err.contains("belongs to a known site"),
@@ -70,7 +70,7 @@ fn without_a_state_directory_a_pipe_without_a_known_site_is_reported() {
 
 #[test]
 fn sites_are_created_for_a_limited_number_of_valid_hosts() {
-    let sandbox = started(options());
+    let server = started(options());
     let mut log = String::new();
     for (number, host) in [
         "//evil/",
@@ -87,7 +87,7 @@ fn sites_are_created_for_a_limited_number_of_valid_hosts() {
     }
     let folder = Folder::with_log(log);
     let args = "--log-format-name=nginx_json --add-sites-new-hosts --add-sites-max=2 access.log";
-    let ended = Program::new(&folder).to(&sandbox).args(args).run().exits(3);
+    let ended = Program::new(&folder).to(&server).args(args).run().exits(3);
     let ended = ended.says(&["2 sites were created, so three.example", "--add-sites-max"]);
     let summary = ended.summary();
     assert_eq!((summary.get("imported"), summary.get("no_site")), (3, 5));
@@ -96,10 +96,10 @@ fn sites_are_created_for_a_limited_number_of_valid_hosts() {
 
 #[test]
 fn the_sites_of_many_hosts_are_looked_up_in_few_calls() {
-    let sandbox = started(options());
+    let server = started(options());
     let mut log = String::new();
     for number in 0..1000 {
-        // Every third is known, and so is one that comes later.
+        // Every third line has the known host.
         log += &match number % 3 {
             0 => logs::hosted("www.example.com", number),
             _ => logs::hosted(&format!("invented{number}.example"), number),
@@ -107,15 +107,15 @@ fn the_sites_of_many_hosts_are_looked_up_in_few_calls() {
     }
     let folder = Folder::with_log(log);
     for format in ["", "--log-format-name=common_complete"] {
-        let calls = sandbox.log().calls;
-        let program = Program::new(&folder).to(&sandbox).arg("access.log");
+        let calls = server.log().calls;
+        let program = Program::new(&folder).to(&server).arg("access.log");
         let ended = program.args(format).run().exits(0);
         let summary = ended.summary();
         assert_eq!(
             (summary.get("imported"), summary.get("no_site")),
             (334, 666)
         );
-        let calls = sandbox.log().calls - calls;
+        let calls = server.log().calls - calls;
         assert!(calls < 60, "{calls} calls: {ended}");
     }
 }

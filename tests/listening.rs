@@ -1,8 +1,8 @@
-//! Listening sessions: what becomes of radio logs in requests, the summary and the sandbox.
+//! Listening sessions: how radio logs appear in requests, in the summary and in the sandbox.
 
 mod batches; // sessions whose requests are sent in several batches
-mod figures; // the figures of the summary equal a plain calculation
-mod interrupted; // no session is lost or sent twice by interrupted runs
+mod figures; // the figures of the summary match a simple calculation
+mod interrupted; // interrupted runs lose no session and send none twice
 mod sandbox; // the summary and the sandbox agree
 mod sums; // the seconds sent equal the seconds of the log
 
@@ -12,7 +12,7 @@ use crate::support::fake::FakeMatomo;
 
 pub const PLAYER: &str = "VLC/3.0.20 LibVLC/3.0.20";
 
-/// The day of most lines: 2024-05-14 00:00:00 UTC, in seconds since 1970.
+/// 2024-05-14 00:00:00 UTC in seconds since 1970, the day of most lines.
 pub const DAY: i64 = 1_715_644_800;
 
 /// A line of an Icecast log. The session ends `end` seconds after [`DAY`].
@@ -37,13 +37,13 @@ pub fn date(time: i64, format: &str) -> String {
     date.format(format).to_string()
 }
 
-/// The sum of the event values.
+/// The sum of the event values, in seconds.
 pub fn seconds_sent(hits: &[Value]) -> u64 {
     hits.iter().filter_map(|hit| hit["e_v"].as_u64()).sum()
 }
 
-pub fn stored(sandbox: &FakeMatomo) -> Vec<Value> {
-    sandbox.store().hits().unwrap()
+pub fn stored(server: &FakeMatomo) -> Vec<Value> {
+    server.store().hits().unwrap()
 }
 
 /// A row of the listening summary.
@@ -63,7 +63,7 @@ pub struct Row {
     pub listeners: u64,
 }
 
-/// The rows of the listening summary; the last is that of all mount points. Empty if there is no
+/// The rows of the listening summary. The last row is for all mount points. Empty if there is no
 /// listening summary.
 pub fn rows(summary: &str) -> Vec<Row> {
     let Some((_, table)) = summary.split_once("first at (UTC)  unique listeners\n") else {
@@ -102,9 +102,9 @@ fn row(line: &str) -> Row {
     }
 }
 
-/// The stored hits without their ids, sorted.
-pub fn sorted_hits(sandbox: &FakeMatomo) -> Vec<String> {
-    let mut hits: Vec<String> = stored(sandbox)
+/// The stored hits without their IDs, sorted.
+pub fn sorted_hits(server: &FakeMatomo) -> Vec<String> {
+    let mut hits: Vec<String> = stored(server)
         .into_iter()
         .map(|mut hit| {
             hit["pv_id"] = Value::Null;

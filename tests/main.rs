@@ -1,32 +1,32 @@
 //! Integration tests: the real binary with real HTTP, files, pipes, threads and signals.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
-mod account; // every line has one end
-mod bad_logs; // no logs, or none that can be read
-mod command_lines; // as they stand in cron tables and pipes
-mod concurrency; // many recorders at once
-mod connection; // no way to Matomo
-mod dates;
-mod doubt; // answers that never came
+mod account; // each line is counted once
+mod bad_logs; // missing, unreadable, damaged and empty logs
+mod command_lines; // command lines from cron tables and pipes
+mod concurrency; // several recorders
+mod connection; // errors that keep the program from reaching Matomo
+mod dates; // dates that Matomo would replace
 mod explain; // --explain
-mod fake_matomo; // the server of these tests
+mod fake_matomo; // tests of the fake Matomo
 mod hosts; // hosts without a site
-mod kindness; // what suits the server
-mod listening; // radio logs and listening sessions
-mod memory; // what a long log takes
-mod output; // what is printed, and where
-mod past_days; // which hits are in flight together
-mod pipe; // stdin that stays open
-mod read_back; // what Matomo has of what it acknowledged
-mod readme; // its promises
-mod recorded; // what was recorded of Matomo's own importer, and where we do better
-mod refusals; // Matomo will not
+mod listening; // listening sessions of radio logs
+mod memory; // memory use of a long import
+mod output; // stdout, stderr and --output
+mod past_days; // requests that may be in flight together
+mod pipe; // pipes that stay open
+mod read_back; // hits that Matomo acknowledged and lost
+mod readme; // the README and the guide
+mod recorded; // cases recorded with Matomo's own importer
+mod refusals; // refused sites, tokens and hits
 mod rejects; // --rejects
-mod reliability; // nothing lost, nothing twice
-mod retry; // failures that heal
+mod reliability; // nothing lost, nothing doubled
+mod retry; // transient failures
 mod sandbox; // --sandbox
+mod server_load; // order of hits, batch size, concurrency
 mod signals; // SIGINT, SIGTERM, SIGHUP
 mod support; // the harness
-mod token; // where it comes from, and where it never goes
+mod token; // sources of the token, and where it never appears
+mod unconfirmed; // lost and unusable responses
 mod verify; // --verify and --repair
-mod wrong_use; // command lines that cannot be meant
+mod wrong_use; // invalid command lines

@@ -1,4 +1,4 @@
-//! Memory does not grow with the log, however slow the server is.
+//! Memory use does not grow with the log, even if the server is slow.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -12,15 +12,15 @@ use crate::support::http::{Request, Response, Server};
 use crate::support::matomo::Matomo;
 use crate::support::{Folder, Program, TOKEN, logs};
 
-/// What ten lines and many lines may differ by, in bytes. Among it are the requests that are not
-/// confirmed yet.
+/// The most by which the peaks of a short and a long log may differ, in bytes. It includes the
+/// requests that are not confirmed yet.
 const MOST: u64 = 12 << 20;
 
-/// Lines of the long log; more of them (2,000,000) with this variable in the environment.
+/// The lines of the long log. The environment variable sets another number, such as 2,000,000.
 const LINES: usize = 300_000;
 const VARIABLE: &str = "IMPORT_LOGS_TEST_LINES";
 
-/// Takes hits without keeping them, and takes its time.
+/// A slow server that counts hits without keeping them.
 fn slow_server(taken: Arc<AtomicUsize>) -> Server {
     let matomo = Matomo::new(&Value::Null);
     Server::start(move |request: &Request| {
@@ -41,7 +41,7 @@ fn slow_server(taken: Arc<AtomicUsize>) -> Server {
     })
 }
 
-/// The most memory that an import of so many lines had.
+/// The peak memory of an import of that many lines, in bytes.
 fn peak(lines: usize, args: &str) -> u64 {
     let folder = Folder::new();
     let mut log = BufWriter::new(File::create(folder.file("access.log")).unwrap());
@@ -71,11 +71,11 @@ fn peak(lines: usize, args: &str) -> u64 {
 }
 
 #[test]
-fn ten_lines_and_very_many_take_the_same() {
+fn memory_does_not_grow_with_the_log() {
     let lines = std::env::var(VARIABLE).map_or(LINES, |lines| lines.parse().unwrap());
     let args = "--recorders=4 --recorder-max-payload-size=1000";
     let (few, many) = (peak(10, args), peak(lines, args));
-    assert!(few > 1 << 20, "{few} bytes for 10 lines were not measured");
+    assert!(few > 1 << 20, "{few} bytes for 10 lines: not measured");
     assert!(
         many.saturating_sub(few) < MOST,
         "{few} bytes for 10 lines, {many} for {lines}"

@@ -1,31 +1,31 @@
-//! What is printed, where, and when nothing is.
+//! What the program prints, where, and when it prints nothing.
 
 use std::time::Duration;
 
 use crate::support::fake::{FakeMatomo, Options};
 use regex::Regex;
 
-use crate::support::stored::{count, options, sandbox, started};
+use crate::support::stored::{count, fake_matomo, options, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Ended {
+fn import(folder: &Folder, server: &FakeMatomo, args: &str) -> Ended {
     Program::new(folder)
-        .to(sandbox)
+        .to(server)
         .args("--idsite=1")
         .args(args)
         .run()
 }
 
 #[test]
-fn progress_without_a_terminal_is_a_plain_line_now_and_then() {
-    let sandbox = started(Options {
+fn progress_without_a_terminal_is_plain_lines() {
+    let server = started(Options {
         delay: Duration::from_millis(100),
         ..options()
     });
     let folder = Folder::with_log(logs::log(100));
     let args =
         "--show-progress --show-progress-delay=0.1 --recorder-max-payload-size=10 access.log";
-    let ended = import(&folder, &sandbox, args).exits(0);
+    let ended = import(&folder, &server, args).exits(0);
     let line = Regex::new(
         r"(?m)^(\d+) lines parsed, (\d+) lines recorded, \d+ records/sec \(avg\), \d+ records/sec \(current\)$",
     );
@@ -40,14 +40,14 @@ fn progress_without_a_terminal_is_a_plain_line_now_and_then() {
 }
 
 #[test]
-fn progress_is_not_shown_where_nobody_asked_and_nobody_watches() {
-    let sandbox = started(Options {
+fn progress_is_not_shown_without_a_terminal_by_default() {
+    let server = started(Options {
         delay: Duration::from_millis(300),
         ..options()
     });
     let folder = Folder::with_log(logs::log(10));
     assert_eq!(
-        import(&folder, &sandbox, "--show-progress-delay=0.1 access.log")
+        import(&folder, &server, "--show-progress-delay=0.1 access.log")
             .exits(0)
             .err,
         ""
@@ -55,30 +55,30 @@ fn progress_is_not_shown_where_nobody_asked_and_nobody_watches() {
 }
 
 #[test]
-fn quiet_says_nothing_at_all_when_all_is_well() {
-    let sandbox = sandbox();
+fn quiet_prints_nothing_if_all_is_well() {
+    let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10) + "not a line of a log\n");
-    let ended = import(&folder, &sandbox, "--quiet --show-progress access.log").exits(0);
+    let ended = import(&folder, &server, "--quiet --show-progress access.log").exits(0);
     assert_eq!((ended.out.as_str(), ended.err.as_str()), ("", ""));
-    assert_eq!(count(&sandbox), 10);
+    assert_eq!(count(&server), 10);
 }
 
 #[test]
-fn quiet_says_everything_when_something_is_missing() {
-    let sandbox = sandbox();
+fn quiet_prints_everything_if_a_log_is_missing() {
+    let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10));
-    let ended = import(&folder, &sandbox, "--quiet access.log missing.log").exits(3);
+    let ended = import(&folder, &server, "--quiet access.log missing.log").exits(3);
     let ended = ended.says(&["missing.log: no such file"]);
     assert_eq!(ended.summary().get("imported"), 10);
 }
 
 #[test]
-fn a_file_takes_all_output_and_keeps_what_stands_in_it() {
-    let sandbox = sandbox();
+fn output_is_appended_to_a_file() {
+    let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10));
     folder.write("messages.txt", "from yesterday\n");
     let args = "--output=messages.txt access.log missing.log";
-    let ended = import(&folder, &sandbox, args).exits(3);
+    let ended = import(&folder, &server, args).exits(3);
     assert_eq!((ended.out.as_str(), ended.err.as_str()), ("", ""));
     let text = folder.read("messages.txt");
     assert!(text.starts_with("from yesterday\n"), "{text}");
@@ -87,12 +87,12 @@ fn a_file_takes_all_output_and_keeps_what_stands_in_it() {
 }
 
 #[test]
-fn an_error_goes_to_that_file_too() {
-    let sandbox = sandbox();
+fn errors_go_to_the_output_file_too() {
+    let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10));
     let ended = import(
         &folder,
-        &sandbox,
+        &server,
         "--output=messages.txt --idsite=99 access.log",
     )
     .exits(1);
@@ -101,20 +101,20 @@ fn an_error_goes_to_that_file_too() {
 }
 
 #[test]
-fn nobody_has_to_read_the_summary() {
-    let sandbox = sandbox();
+fn a_closed_stdout_is_no_error() {
+    let server = fake_matomo();
     let ended = Program::new(&Folder::with_log(logs::log(10)))
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 access.log")
         .run_unheard()
         .exits(0);
     assert_eq!(ended.err, "");
-    assert_eq!(count(&sandbox), 10);
+    assert_eq!(count(&server), 10);
 }
 
 #[test]
-fn debugging_twice_names_each_line_with_its_reason() {
-    let sandbox = sandbox();
+fn dd_names_each_ignored_line_with_its_reason() {
+    let server = fake_matomo();
     let lines = [
         logs::line(0, 1),
         "not a line of a log\n".into(),
@@ -127,7 +127,7 @@ fn debugging_twice_names_each_line_with_its_reason() {
     ];
     let folder = Folder::with_log(lines.concat());
     let args = "-dd --log-format-name=ncsa_extended --exclude-path=/private/* access.log";
-    let ended = import(&folder, &sandbox, args).exits(0).says(&[
+    let ended = import(&folder, &server, args).exits(0).says(&[
         "access.log:2: invalid",
         "access.log:3: static resource",
         "access.log:4: request of a bot",
@@ -147,11 +147,11 @@ fn debugging_twice_names_each_line_with_its_reason() {
 }
 
 #[test]
-fn several_logs_get_a_line_each() {
-    let sandbox = sandbox();
+fn each_of_several_logs_has_a_summary_line() {
+    let server = fake_matomo();
     let folder = Folder::with_log(logs::log(10));
     folder.write("other.log", logs::log(7) + &logs::page("/style.css", 8, 1));
-    let ended = import(&folder, &sandbox, "access.log other.log").exits(0);
+    let ended = import(&folder, &server, "access.log other.log").exits(0);
     assert!(
         ended
             .out
@@ -167,23 +167,23 @@ fn several_logs_get_a_line_each() {
 }
 
 #[test]
-fn a_group_that_the_format_lacks_is_told_once() {
-    let sandbox = sandbox();
+fn a_missing_group_is_reported_once_for_each_format() {
+    let server = fake_matomo();
     let folder = Folder::new();
     for name in ["a.log", "b.log", "c.log"] {
         folder.write(name, logs::line(0, 1));
     }
     folder.write("d.log", logs::hosted("www.example.com", 0));
     let args = "--ignore-groups=session_time,referrer a.log b.log c.log d.log";
-    let ended = import(&folder, &sandbox, args).exits(0);
-    let told = |text| ended.err.matches(text).count();
+    let ended = import(&folder, &server, args).exits(0);
+    let reported = |text| ended.err.matches(text).count();
     assert_eq!(
-        told("--ignore-groups=session_time: the format"),
+        reported("--ignore-groups=session_time: the format"),
         2,
         "{ended}"
     );
-    assert_eq!(told("a.log: --ignore-groups"), 1, "{ended}");
-    assert_eq!(told("d.log: --ignore-groups"), 1, "{ended}");
+    assert_eq!(reported("a.log: --ignore-groups"), 1, "{ended}");
+    assert_eq!(reported("d.log: --ignore-groups"), 1, "{ended}");
 }
 
 const W3C: &str = "#Fields: date time c-ip cs-uri-stem sc-status\n";
@@ -193,7 +193,7 @@ fn dump(folder: &Folder) -> Program {
 }
 
 #[test]
-fn a_format_is_dumped_with_the_header_wherever_it_stands() {
+fn dump_finds_a_header_after_blank_lines_and_comments() {
     let folder = Folder::new();
     folder.write("empty.log", "");
     folder.write("blank.log", format!("\n  \n#Version: 1.0\n\n{W3C}"));
@@ -212,7 +212,7 @@ fn a_format_is_dumped_with_the_header_wherever_it_stands() {
 }
 
 #[test]
-fn a_format_is_dumped_beside_logs_that_cannot_be_read() {
+fn dump_skips_logs_that_cannot_be_read() {
     let folder = Folder::new();
     folder.write("good.log", W3C);
     folder.write("program", "\x01\x02".repeat(100));
@@ -227,7 +227,7 @@ fn a_format_is_dumped_beside_logs_that_cannot_be_read() {
 }
 
 #[test]
-fn a_header_that_cannot_be_dumped_is_told_with_its_place() {
+fn dump_reports_the_place_of_an_unusable_header() {
     let folder = Folder::new();
     folder.write("access.log", "#Version: 1.0\n#Fields: date time\n");
     let ended = dump(&folder).args("access.log").run().exits(1);
@@ -235,7 +235,7 @@ fn a_header_that_cannot_be_dumped_is_told_with_its_place() {
 }
 
 #[test]
-fn a_format_is_dumped_with_the_header_that_a_pipe_takes_its_time_for() {
+fn dump_waits_for_the_header_of_a_slow_pipe() {
     let mut program = dump(&Folder::new()).args("-").start();
     program.write("#Version: 1.0\n");
     std::thread::sleep(Duration::from_millis(500));
@@ -248,9 +248,9 @@ fn a_format_is_dumped_with_the_header_that_a_pipe_takes_its_time_for() {
 }
 
 #[test]
-fn where_the_file_of_output_is_on_a_full_disk_all_is_said_where_it_would_be_without() {
+fn output_falls_back_to_stdout_and_stderr_if_the_disk_is_full() {
     let ended = Program::new(&Folder::with_log(logs::log(3)))
-        .to(&sandbox())
+        .to(&fake_matomo())
         .args("--idsite=1 --output=/dev/full access.log none.log")
         .run()
         .exits(3)
@@ -259,11 +259,11 @@ fn where_the_file_of_output_is_on_a_full_disk_all_is_said_where_it_would_be_with
 }
 
 #[test]
-fn what_strangers_wrote_into_a_log_does_not_drive_the_terminal() {
-    let sandbox = sandbox();
+fn control_characters_in_hosts_do_not_reach_the_terminal() {
+    let server = fake_matomo();
     let folder = Folder::with_log(logs::json(r"evil\u001b[2J\u001b]0;x\u0007.example", 0));
     let ended = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("-dd --log-format-name=nginx_json access.log")
         .run()
         .exits(0)
@@ -274,7 +274,7 @@ fn what_strangers_wrote_into_a_log_does_not_drive_the_terminal() {
 }
 
 #[test]
-fn the_help_names_every_option_in_groups_and_the_exit_statuses() {
+fn help_shows_options_in_groups_and_the_exit_statuses() {
     let ended = Program::new(&Folder::new()).args("--help").run().exits(0);
     for text in [
         "--recorders",

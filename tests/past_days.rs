@@ -1,5 +1,5 @@
 //! Requests in flight together belong to the same past day of each site, and the first hits of a
-//! day go alone.
+//! day are sent alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn line(number: usize, time: DateTime<Utc>) -> String {
     )
 }
 
-/// Lines in order, as far apart that `lines` of them take `days` days.
+/// Lines in order, spread evenly over `days` days.
 fn log(lines: usize, days: u64) -> String {
     let begin: DateTime<Utc> = "2024-05-01T00:00:00Z".parse().unwrap();
     let step = TimeDelta::seconds((days * 86_400 / lines as u64) as i64);
@@ -57,7 +57,7 @@ fn import(server: &FakeMatomo, log: &str, args: &str) -> Ended {
     ended
 }
 
-/// The site of a hit, and its day in a zone that is so many hours east of UTC.
+/// The site of a hit, and its day in a time zone that many hours east of UTC.
 fn site_day(hit: &Value, zone: i32) -> (String, String) {
     let time = NaiveDateTime::parse_from_str(text(hit, "cdt"), "%Y-%m-%d %H:%M:%S").unwrap();
     let zone = FixedOffset::east_opt(zone * 3600).unwrap();
@@ -65,8 +65,8 @@ fn site_day(hit: &Value, zone: i32) -> (String, String) {
     (text(hit, "idsite").to_owned(), day.to_string())
 }
 
-/// Checks the past days of all requests that were in flight together. Returns the most requests
-/// that were.
+/// Checks the past days of all requests that were in flight together. Returns the largest number
+/// of requests in flight.
 #[track_caller]
 fn assert_days_apart(calls: &[TrackerCall], zone: i32) -> usize {
     let today = Utc::now().date_naive().to_string();
@@ -94,7 +94,10 @@ fn assert_days_apart(calls: &[TrackerCall], zone: i32) -> usize {
                 assert_eq!(days.len(), 1, "request {index}, site {site}: {days:?}");
             }
             let new: Vec<_> = days[index].difference(&opened).collect();
-            assert!(new.is_empty(), "request {index} is not alone: {new:?}");
+            assert!(
+                new.is_empty(),
+                "request {index} is not alone, but the first of {new:?}"
+            );
         }
         opened.extend(days[index].iter().cloned());
     }
@@ -102,16 +105,16 @@ fn assert_days_apart(calls: &[TrackerCall], zone: i32) -> usize {
 }
 
 #[test]
-fn days_of_a_log_go_one_after_the_other() {
+fn days_of_a_log_are_sent_one_after_the_other() {
     let server = server(options());
     import(&server, &log(1200, 6), "");
     assert_each_once(&server, 1200);
     let most = assert_days_apart(&server.log().tracker, 0);
-    assert!(most >= 6, "{most} requests at once");
+    assert!(most >= 6, "{most} requests in flight");
 }
 
 #[test]
-fn days_that_alternate_are_sorted() {
+fn alternating_days_are_sorted() {
     let server = server(options());
     let sorted = log(1200, 6);
     let lines: Vec<&str> = sorted.lines().collect();
@@ -121,11 +124,11 @@ fn days_that_alternate_are_sorted() {
     import(&server, &mixed, "");
     assert_each_once(&server, 1200);
     let most = assert_days_apart(&server.log().tracker, 0);
-    assert!(most >= 6, "{most} requests at once");
+    assert!(most >= 6, "{most} requests in flight");
 }
 
 #[test]
-fn several_logs_obey_the_order_of_days_too() {
+fn days_are_kept_apart_across_logs() {
     let server = server(options());
     let sorted = log(600, 3);
     let lines: Vec<&str> = sorted.lines().collect();
@@ -142,8 +145,8 @@ fn several_logs_obey_the_order_of_days_too() {
 }
 
 #[test]
-fn repeated_requests_and_halves_obey_the_order_of_days_too() {
-    // Shorter than the program waits for the server: twice the time-out.
+fn days_are_kept_apart_in_retries_and_halved_batches() {
+    // Shorter than the program waits for the server, which is twice the time-out.
     let stall = Duration::from_millis(1500);
     for fault in [
         Fault::RollBack,
@@ -155,7 +158,7 @@ fn repeated_requests_and_halves_obey_the_order_of_days_too() {
         Fault::Stall(stall),
     ] {
         let script = (0..200).map(|call| (call % 23 == 7).then(|| fault.clone()));
-        // Waits for time-outs are long.
+        // Each time-out takes long.
         let stalls = matches!(fault, Fault::Stall(_));
         let script = script.take(if stalls { 20 } else { 200 }).collect();
         let server = server(Options {
@@ -172,7 +175,7 @@ fn repeated_requests_and_halves_obey_the_order_of_days_too() {
 }
 
 #[test]
-fn a_server_that_is_away_for_a_while_gets_days_in_order() {
+fn days_are_kept_apart_if_the_server_fails_under_load() {
     let server = server(Options {
         faults: Faults {
             rules: vec![(When::BusyAbove(3), Fault::RollBack)],
@@ -194,13 +197,13 @@ fn days_are_those_of_the_sites_time_zone() {
     import(&server, &log(900, 3), "");
     assert_each_once(&server, 900);
     let most = assert_days_apart(&server.log().tracker, 9);
-    assert!(most >= 6, "{most} requests at once");
+    assert!(most >= 6, "{most} requests in flight");
 }
 
 #[test]
 fn hits_of_today_do_not_wait() {
     let now = Utc::now();
-    // Not in the last hour of the day, which counts as past.
+    // The last hour of a day counts as past, so avoid it.
     let timezone = (now.hour() >= 20).then_some("Asia/Tokyo");
     let server = server(Options {
         timezone,
@@ -212,15 +215,15 @@ fn hits_of_today_do_not_wait() {
     let calls = server.log().tracker;
     assert!(
         calls[1].began < calls[0].ended.unwrap(),
-        "the first request is alone"
+        "the first request was sent alone"
     );
 }
 
 #[test]
-fn sessions_over_midnight_go_alone() {
+fn sessions_over_midnight_are_sent_alone() {
     let server = server(options());
     let begin: DateTime<Utc> = "2024-05-02T00:00:00Z".parse().unwrap();
-    // Each line is the end of a session of half an hour; some began the day before.
+    // Each line ends a session of half an hour. Some sessions began the day before.
     let log: String = (0..300)
         .map(|number| {
             let end = begin + TimeDelta::minutes(number * 10);
@@ -239,6 +242,6 @@ fn sessions_over_midnight_go_alone() {
         .exits(0);
     assert_days_apart(&server.log().tracker, 0);
     let sent = server.log().sent().len();
-    // A page view, an event in the middle and one at the end.
+    // Each session has a page view, an event in the middle and one at the end.
     assert_eq!(sent, 900);
 }

@@ -1,4 +1,4 @@
-//! Hits are read back: what Matomo acknowledged and lost is sent again, once.
+//! Reading back: hits that Matomo acknowledged and lost are sent again, once.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::support::{Ended, Folder, Program, logs};
 /// The words of the summary about hits that were sent again.
 const SENT_AGAIN: &str = "hits had been lost by Matomo, and were sent again";
 
-/// A server that loses the first hits of these requests behind a success response.
+/// A server that loses the first hits of these requests despite a success response.
 fn losing(live: Live, calls: &[usize], hits: usize) -> FakeMatomo {
     started(losing_options(live, calls, hits))
 }
@@ -40,7 +40,7 @@ fn import(server: &FakeMatomo, lines: usize, args: &str) -> Ended {
     program(&folder, server, args).run()
 }
 
-/// How many questions about visits were asked.
+/// The number of calls that look up visits.
 fn questions(server: &FakeMatomo) -> usize {
     let calls = server.log().api.into_iter();
     let is_question = |method: &str| method == "Live.getLastVisitsDetails";
@@ -76,7 +76,7 @@ fn lost_hits_without_an_address_are_sent_again() {
 }
 
 #[test]
-fn hits_are_sent_again_in_a_request_that_is_alone() {
+fn lost_hits_are_sent_again_while_no_other_request_is_in_flight() {
     let server = losing(Live::Open, &[3], 6);
     import(&server, 2000, "--recorders=4").exits(0);
     assert_each_once(&server, 2000);
@@ -107,7 +107,7 @@ fn nothing_is_sent_again_if_matomo_shows_no_hit_at_all() {
 }
 
 #[test]
-fn a_batch_that_was_lost_whole_is_sent_again() {
+fn a_completely_lost_batch_is_sent_again() {
     let server = losing(Live::Open, &[5], 1000);
     import(&server, 600, "--recorders=4").exits(0);
     assert_each_once(&server, 600);
@@ -190,7 +190,7 @@ fn a_run_that_cannot_ask_says_so_once() {
 }
 
 #[test]
-fn hits_that_matomo_leaves_out_are_sent_twice_at_most() {
+fn hits_that_matomo_excludes_are_sent_at_most_twice() {
     let server = started(Options {
         excluded: Some("10.9.9.9"),
         ..options()
@@ -225,7 +225,7 @@ fn hits_that_matomo_leaves_out_are_sent_twice_at_most() {
 }
 
 #[test]
-fn a_witness_that_is_only_late_is_no_suspicion() {
+fn hits_that_matomo_shows_late_are_not_sent_again() {
     let server = started(Options {
         blind_questions: 1,
         ..options()
@@ -251,7 +251,7 @@ fn batches_that_were_not_confirmed_are_settled_by_the_next_run() {
 
 #[test]
 fn batches_are_left_to_the_next_run_while_matomo_is_away() {
-    // The site is found, then the API is in maintenance.
+    // The site is found, then the API is in maintenance mode.
     let faults = || Faults {
         api: std::iter::once(None)
             .chain((0..200).map(|_| Some(Fault::Busy(503, None))))

@@ -1,5 +1,5 @@
-//! The README and the guide: the tests they name exist, their commands parse, their links lead
-//! somewhere, and the output they show is what the program prints.
+//! The README and the guide: the tests that they name exist, their commands parse, their links
+//! work, and the output that they show is what the program prints.
 
 use std::ffi::OsString;
 use std::fs;
@@ -107,7 +107,7 @@ fn names_of_missing_tests_are_noticed() {
     }
 }
 
-/// The lines of all code blocks, those that end in a backslash joined with the next.
+/// The lines of all code blocks. A line that ends in a backslash is joined with the next.
 fn code_lines(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let (mut is_code, mut is_continued) = (false, false);
@@ -216,7 +216,7 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_works() {
     for document in documents() {
         let text = read(&document);
         let targets = text

@@ -19,19 +19,19 @@ use crate::support::http::Server;
 use crate::support::matomo::{ApiCall, Matomo, Seen, from_base64};
 use crate::support::{Ended, Folder, Program, TOKEN};
 
-/// Cases that run at once; they wait most of the time.
+/// Cases that run concurrently. They mostly wait.
 const THREADS: usize = 4;
 
-/// Guards against cases that are lost by mistake.
+/// Guards against cases that get lost by mistake.
 const MIN_CASES: usize = 310;
 
-/// Differences that are reported for one case.
+/// The most differences reported for a case.
 const MAX_DIFFERENCES: usize = 12;
 
-/// Cases that contradict another one, and exactly how the program differs from them.
+/// Cases that contradict another case, and exactly how the program differs from them.
 const CONTRADICTIONS: [(&str, &[&str]); 1] = [
     // Recorded with a race between the script's recorders: a site that was created is also
-    // counted as one that existed. `better/add_site_twice` expects it to be counted once.
+    // counted as one that existed. `better/add_site_twice` expects one count.
     (
         "hosts/add_sites_recorders",
         &[
@@ -170,7 +170,7 @@ struct Case {
 #[serde(deny_unknown_fields)]
 struct CaseFile {
     name: String,
-    /// Whether the file is a log that is passed as an argument.
+    /// Whether the file is a log to pass as an argument.
     #[serde(default = "yes")]
     argument: bool,
     /// How often the content is repeated.
@@ -473,7 +473,7 @@ fn distinct<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
     names.filter(|name| seen.insert(*name)).collect()
 }
 
-/// A hit with values as text and custom variables as objects, so that their spelling in JSON does
+/// A hit with values as text and custom variables as objects, so that their notation in JSON does
 /// not matter.
 fn plain(hit: &Value) -> Value {
     let Value::Object(hit) = hit else {
@@ -484,7 +484,7 @@ fn plain(hit: &Value) -> Value {
         let value = match (key.as_str(), value) {
             // The program's own hit identifier; the script sends none.
             ("pv_id", _) => continue,
-            // An empty user id means the same as none.
+            // An empty user ID is the same as none.
             ("uid", value) if value == "" => continue,
             ("cvar" | "_cvar", value) => custom_variables(value),
             // Fractions of a second are optional.
@@ -512,7 +512,7 @@ fn custom_variables(value: &Value) -> Value {
     Value::Object(pairs.collect())
 }
 
-/// A plain value as the recordings spell it, which is Python's way.
+/// A value as the recordings write it, in Python's notation.
 fn spelt(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

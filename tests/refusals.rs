@@ -1,4 +1,5 @@
-//! Matomo refuses: wrong site, wrong token, hits refused or lost, bulk tracking switched off.
+//! Matomo refuses requests: unknown sites, wrong tokens, invalid or lost hits, disabled bulk
+//! tracking.
 
 use crate::support::fake::{FakeMatomo, Fault, Faults, Options, Tokens, When};
 use import_logs::secret::Secret;
@@ -6,19 +7,19 @@ use import_logs::secret::Secret;
 use crate::support::stored::{assert_each_once, count, numbers, options, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(sandbox: &FakeMatomo, args: &str) -> Ended {
+fn import(server: &FakeMatomo, args: &str) -> Ended {
     let folder = Folder::with_log(logs::log(20));
     Program::new(&folder)
-        .to(sandbox)
+        .to(server)
         .args("--retry-delay=0 access.log")
         .args(args)
         .run()
 }
 
 /// Imports with this token instead of the server's own.
-fn import_as(sandbox: &FakeMatomo, token: &str, args: &str) -> Ended {
+fn import_as(server: &FakeMatomo, token: &str, args: &str) -> Ended {
     Program::new(&Folder::with_log(logs::log(20)))
-        .arg(format!("--url={}", sandbox.url()))
+        .arg(format!("--url={}", server.url()))
         .env("MATOMO_TOKEN_AUTH", token)
         .secret(token)
         .args("--idsite=1 --retry-delay=0 access.log")
@@ -42,83 +43,83 @@ fn always(fault: Fault) -> FakeMatomo {
 
 #[test]
 fn an_unknown_site_stops_before_anything_is_sent() {
-    let sandbox = started(options());
-    let ended = import(&sandbox, "--idsite=99")
+    let server = started(options());
+    let ended = import(&server, "--idsite=99")
         .exits(1)
         .says(&["error: ", "99"]);
     assert_eq!(ended.out, "");
-    assert!(sandbox.log().tracker.is_empty());
+    assert!(server.log().tracker.is_empty());
 }
 
 #[test]
 fn a_bad_token_stops_before_anything_is_sent() {
-    let sandbox = started(options());
-    let ended = import_as(&sandbox, "ffffffffffffffffffffffffffffffff", "");
+    let server = started(options());
+    let ended = import_as(&server, "ffffffffffffffffffffffffffffffff", "");
     let says = ["error: ", "the token is wrong or has expired"];
     assert_eq!(ended.exits(1).says(&says).out, "");
-    assert!(sandbox.log().tracker.is_empty());
+    assert!(server.log().tracker.is_empty());
 }
 
 #[test]
-fn a_missing_token_stops_and_says_how_to_give_one() {
-    let sandbox = started(options());
+fn a_missing_token_stops_the_import_with_a_hint() {
+    let server = started(options());
     let ended = Program::new(&Folder::with_log(logs::log(20)))
-        .arg(format!("--url={}", sandbox.url()))
+        .arg(format!("--url={}", server.url()))
         .args("--idsite=1 access.log")
         .run()
         .exits(1)
         .says(&["--token-auth-file"]);
     assert_eq!(ended.out, "");
-    assert_eq!(count(&sandbox), 0);
+    assert_eq!(count(&server), 0);
 }
 
 #[test]
-fn a_token_with_view_access_only_stops() {
+fn a_token_with_only_view_access_stops_the_import() {
     let view = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee";
     let tokens = Tokens {
         view: Some(Secret::new(view)),
         ..Tokens::default()
     };
-    let sandbox = started(Options {
+    let server = started(Options {
         tokens,
         ..options()
     });
-    let ended = import_as(&sandbox, view, "")
+    let ended = import_as(&server, view, "")
         .exits(1)
         .says(&["refused all 20 hits", "token"]);
     assert_eq!(ended.summary().get("imported"), 0);
     assert_eq!(ended.summary().get("unsent"), 20);
-    assert_eq!(count(&sandbox), 0);
-    assert_eq!(sandbox.log().tracker.len(), 1);
+    assert_eq!(count(&server), 0);
+    assert_eq!(server.log().tracker.len(), 1);
 }
 
 #[test]
-fn bulk_tracking_switched_off_is_the_likely_cause_of_a_400() {
-    let sandbox = always(Fault::Html(400));
-    let ended = import(&sandbox, "--idsite=1")
+fn a_400_suggests_that_bulk_tracking_is_disabled() {
+    let server = always(Fault::Html(400));
+    let ended = import(&server, "--idsite=1")
         .exits(1)
         .says(&["400", "BulkTracking"]);
     assert_eq!(ended.summary().get("imported"), 0);
-    assert_eq!(count(&sandbox), 0);
-    assert_eq!(sandbox.log().tracker.len(), 1);
+    assert_eq!(count(&server), 0);
+    assert_eq!(server.log().tracker.len(), 1);
 }
 
 #[test]
 fn a_413_for_a_small_request_is_retried() {
-    let sandbox = faulty(Faults {
+    let server = faulty(Faults {
         script: vec![None, Some(Fault::TooLarge), None, Some(Fault::TooLarge)],
         ..Faults::default()
     });
-    let ended = import(&sandbox, "--idsite=1 --recorder-max-payload-size=1").exits(0);
+    let ended = import(&server, "--idsite=1 --recorder-max-payload-size=1").exits(0);
     assert_eq!(ended.summary().get("imported"), 20);
-    assert_each_once(&sandbox, 20);
+    assert_each_once(&server, 20);
 }
 
 #[test]
 fn a_proxy_that_answers_413_to_everything_stops_the_import() {
     for args in ["", "--recorder-max-payload-size=1"] {
-        let sandbox = always(Fault::TooLarge);
-        let ended = import(&sandbox, &format!("--idsite=1 {args}"))
+        let server = always(Fault::TooLarge);
+        let ended = import(&server, &format!("--idsite=1 {args}"))
             .exits(1)
             .says(&["413"]);
         let summary = ended.summary();
@@ -128,40 +129,40 @@ fn a_proxy_that_answers_413_to_everything_stops_the_import() {
 
 #[test]
 fn a_hit_that_always_gets_413_is_refused_if_others_are_accepted() {
-    let sandbox = faulty(Faults {
+    let server = faulty(Faults {
         rules: vec![(When::UrlHolds("page-7".to_owned()), Fault::TooLarge)],
         ..Faults::default()
     });
-    let ended = import(&sandbox, "--idsite=1")
+    let ended = import(&server, "--idsite=1")
         .exits(3)
         .says(&["access.log:8"]);
     assert_eq!(ended.summary().get("refused"), 1);
-    assert_eq!(count(&sandbox), 19);
+    assert_eq!(count(&server), 19);
 }
 
 #[test]
-fn a_400_in_the_middle_stops_all_recorders() {
-    let sandbox = faulty(Faults {
+fn a_400_during_an_import_stops_all_recorders() {
+    let server = faulty(Faults {
         rules: vec![(When::From(5), Fault::Html(400))],
         ..Faults::default()
     });
     let folder = Folder::with_log(logs::log_of(4000, 200));
     let ended = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --recorders=8 --recorder-max-payload-size=10 access.log")
         .run()
         .exits(1)
         .says(&["BulkTracking"]);
     // The first hits of the day, and three full batches.
     assert_eq!(ended.summary().get("imported"), 33);
-    assert_eq!(count(&sandbox), 33);
+    assert_eq!(count(&server), 33);
     assert!(ended.summary().get("unsent") > 0);
 }
 
 #[test]
-fn tracking_switched_off_is_not_a_success() {
-    let sandbox = always(Fault::Nothing);
-    let ended = import(&sandbox, "--idsite=1")
+fn disabled_tracking_is_not_a_success() {
+    let server = always(Fault::Nothing);
+    let ended = import(&server, "--idsite=1")
         .exits(1)
         .says(&["recorded none"]);
     assert_eq!(ended.summary().get("imported"), 0);
@@ -169,11 +170,11 @@ fn tracking_switched_off_is_not_a_success() {
 
 #[test]
 fn refused_hits_are_counted_and_named() {
-    let sandbox = faulty(Faults {
+    let server = faulty(Faults {
         script: vec![None, Some(Fault::Invalid(vec![0, 3]))],
         ..Faults::default()
     });
-    let ended = import(&sandbox, "--idsite=1 --recorder-max-payload-size=10")
+    let ended = import(&server, "--idsite=1 --recorder-max-payload-size=10")
         .exits(3)
         .says(&["access.log:11: refused", "access.log:14: refused"]);
     assert_eq!(ended.summary().get("imported"), 18);
@@ -181,13 +182,13 @@ fn refused_hits_are_counted_and_named() {
     let stored: Vec<usize> = (0..20)
         .filter(|number| ![10, 13].contains(number))
         .collect();
-    assert_eq!(numbers(&sandbox), stored);
+    assert_eq!(numbers(&server), stored);
 }
 
-/// A token with write access to the site, but not of a super user.
+/// A token with write access to the site that is not a super user's.
 const WRITE: &str = "dddddddddddddddddddddddddddddddd";
 
-/// A server that accepts this token as well.
+/// A server that also accepts [`WRITE`].
 fn writable(script: Vec<Option<Fault>>) -> FakeMatomo {
     started(Options {
         tokens: Tokens {
@@ -204,8 +205,8 @@ fn writable(script: Vec<Option<Fault>>) -> FakeMatomo {
 
 #[test]
 fn refused_hits_are_counted_without_a_super_users_token() {
-    let sandbox = writable(vec![Some(Fault::Invalid(vec![0, 3]))]);
-    let ended = import_as(&sandbox, WRITE, "")
+    let server = writable(vec![Some(Fault::Invalid(vec![0, 3]))]);
+    let ended = import_as(&server, WRITE, "")
         .exits(3)
         .says(&["2 of the 20 hits of access.log:1-20 were refused"]);
     assert_eq!(ended.summary().get("imported"), 18);
@@ -213,12 +214,12 @@ fn refused_hits_are_counted_without_a_super_users_token() {
 }
 
 #[test]
-fn a_batch_refused_whole_is_named_with_any_token() {
-    let sandbox = writable(vec![None, Some(Fault::Invalid(vec![0, 1]))]);
+fn a_completely_refused_batch_is_named_with_any_token() {
+    let server = writable(vec![None, Some(Fault::Invalid(vec![0, 1]))]);
     let rejects = Folder::new();
     let file = rejects.file("rejects");
     let args = format!("--recorder-max-payload-size=2 --rejects={}", file.display());
-    let ended = import_as(&sandbox, WRITE, &args)
+    let ended = import_as(&server, WRITE, &args)
         .exits(3)
         .says(&["access.log:3: refused", "access.log:4: refused"]);
     assert_eq!(ended.summary().get("imported"), 18);
@@ -229,13 +230,13 @@ fn a_batch_refused_whole_is_named_with_any_token() {
 
 #[test]
 fn a_token_that_expires_stops_the_import_without_losing_a_line() {
-    let sandbox = faulty(Faults {
+    let server = faulty(Faults {
         token_holds: Some(1),
         ..Faults::default()
     });
     let folder = Folder::with_log(logs::log(20));
     let ended = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --recorder-max-payload-size=5 access.log")
         .run()
         .exits(1)
@@ -247,37 +248,37 @@ fn a_token_that_expires_stops_the_import_without_losing_a_line() {
 
 #[test]
 fn hits_that_the_server_lost_are_counted() {
-    let sandbox = faulty(Faults {
+    let server = faulty(Faults {
         script: vec![Some(Fault::Lost(3))],
         ..Faults::default()
     });
-    let ended = import(&sandbox, "--idsite=1")
+    let ended = import(&server, "--idsite=1")
         .exits(3)
         .says(&["3 hits fewer than the 20"]);
     assert_eq!(ended.summary().get("imported"), 17);
     assert_eq!(ended.summary().get("lost"), 3);
-    assert_eq!(count(&sandbox), 17);
+    assert_eq!(count(&server), 17);
 }
 
 #[test]
 fn text_before_the_trackers_json_is_reported_once_and_is_not_a_failure() {
-    let sandbox = always(Fault::Warnings);
-    let ended = import(&sandbox, "--idsite=1 --recorder-max-payload-size=5").exits(0);
+    let server = always(Fault::Warnings);
+    let ended = import(&server, "--idsite=1 --recorder-max-payload-size=5").exits(0);
     assert_eq!(
         ended.err.matches("Undefined array key").count(),
         1,
         "{ended}"
     );
-    assert_each_once(&sandbox, 20);
+    assert_each_once(&server, 20);
 }
 
 #[test]
 fn maintenance_of_matomo_is_reported() {
-    let sandbox = faulty(Faults {
+    let server = faulty(Faults {
         maintenance: true,
         ..Faults::default()
     });
-    let ended = import(&sandbox, "--idsite=1").exits(1).says(&["503"]);
+    let ended = import(&server, "--idsite=1").exits(1).says(&["503"]);
     assert_eq!(ended.out, "");
-    assert!(sandbox.log().tracker.is_empty());
+    assert!(server.log().tracker.is_empty());
 }

@@ -1,29 +1,29 @@
-//! `--rejects`: what was not imported because it could not be read, or was refused, is kept to be
-//! mended.
+//! `--rejects` keeps the lines that could not be read or were refused, so that they can be
+//! corrected and imported.
 
 use crate::support::fake::{FakeMatomo, Fault, Faults, Options};
 
 use crate::support::mutate::{changed, formats, lines};
-use crate::support::stored::{assert_each_once, numbers, options, sandbox, started};
+use crate::support::stored::{assert_each_once, fake_matomo, numbers, options, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-fn import(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Ended {
+fn import(folder: &Folder, server: &FakeMatomo, args: &str) -> Ended {
     Program::new(folder)
-        .to(sandbox)
+        .to(server)
         .args("--idsite=1 --listening-time=off --max-invalid=100")
         .args(args)
         .run()
 }
 
 #[test]
-fn mended_they_are_imported() {
-    let (sandbox, folder) = (sandbox(), Folder::new());
+fn corrected_rejects_can_be_imported() {
+    let (server, folder) = (fake_matomo(), Folder::new());
     let broken = logs::line(3, 25).replace(" 200 ", " ok ");
     let log = logs::log(3) + &broken + &logs::page("/style.css", 4, 25) + &logs::line(4, 25);
     folder.write("access.log", log);
     let args = "--log-format-name=ncsa_extended --rejects=rejects.log access.log";
     assert_eq!(
-        import(&folder, &sandbox, args)
+        import(&folder, &server, args)
             .exits(0)
             .summary()
             .get("invalid"),
@@ -34,45 +34,45 @@ fn mended_they_are_imported() {
     assert_eq!(format, "# rejected by import-logs, format: ncsa_extended");
     let (reason, line) = rest.split_once('\n').unwrap();
     assert!(reason.starts_with("# access.log:4: invalid"), "{rejects}");
-    assert_eq!(line, broken, "a static file is no reject");
+    assert_eq!(line, broken, "more than the invalid line was rejected");
     folder.write("mended.log", rejects.replace(" ok ", " 200 "));
-    import(&folder, &sandbox, "mended.log").exits(0);
-    assert_each_once(&sandbox, 5);
+    import(&folder, &server, "mended.log").exits(0);
+    assert_each_once(&server, 5);
 }
 
 #[test]
-fn refused_lines_are_there_as_they_were() {
+fn refused_lines_are_kept_unchanged() {
     let folder = Folder::with_log(logs::log(10));
-    let sandbox = started(Options {
+    let server = started(Options {
         faults: Faults {
             script: vec![Some(Fault::Invalid(vec![2, 5]))],
             ..Faults::default()
         },
         ..options()
     });
-    import(&folder, &sandbox, "--rejects=rejects.log access.log").exits(3);
-    import(&folder, &sandbox, "rejects.log").exits(0);
-    assert_each_once(&sandbox, 10);
+    import(&folder, &server, "--rejects=rejects.log access.log").exits(3);
+    import(&folder, &server, "rejects.log").exits(0);
+    assert_each_once(&server, 10);
 }
 
 #[test]
-fn imported_unmended_they_give_the_same_rejects() {
+fn uncorrected_rejects_give_the_same_rejects() {
     for (seed, format) in formats().into_iter().enumerate() {
         let seeds: Vec<u64> = (0..90).map(|line| (seed * 1000 + line) as u64).collect();
         let folder = Folder::with_log(changed(&lines(&format), &seeds));
-        let sandbox = sandbox();
+        let server = fake_matomo();
         let args = format!("--log-format-name={format}");
         import(
             &folder,
-            &sandbox,
+            &server,
             &format!("{args} --rejects=one.log access.log"),
         );
         import(
             &folder,
-            &sandbox,
+            &server,
             &format!("{args} --rejects=two.log one.log"),
         );
-        // The places are others: they name the file that was read.
+        // The comments differ: they name the file that was read.
         let lines = |name: &str| -> Vec<Vec<u8>> {
             let text = std::fs::read(folder.file(name)).unwrap();
             let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec);
@@ -84,15 +84,14 @@ fn imported_unmended_they_give_the_same_rejects() {
     }
 }
 
-/// Rejects of `access.log`, and what is rejected of those, without the comments, whose places are
-/// others.
+/// Imports `access.log`, then its rejects. Returns the rejects of both imports.
 #[track_caller]
 fn twice(content: impl AsRef<[u8]>, args: &str) -> (Folder, [Vec<u8>; 2]) {
-    let (sandbox, folder) = (sandbox(), Folder::with_log(content));
+    let (server, folder) = (fake_matomo(), Folder::with_log(content));
     let rejects = [("access.log", "one.log"), ("one.log", "two.log")].map(|(log, rejects)| {
         import(
             &folder,
-            &sandbox,
+            &server,
             &format!("{args} --rejects={rejects} {log}"),
         );
         std::fs::read(folder.file(rejects)).unwrap()
@@ -101,7 +100,7 @@ fn twice(content: impl AsRef<[u8]>, args: &str) -> (Folder, [Vec<u8>; 2]) {
 }
 
 #[test]
-fn those_of_a_utf16_log_are_utf16_and_imported_again_give_the_same() {
+fn rejects_of_a_utf16_log_are_utf16_and_give_the_same_rejects() {
     let text = logs::log(3) + "junk caf\u{e9}\r\n" + &logs::line(3, 25) + "more junk\n";
     let little =
         |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
@@ -114,7 +113,7 @@ fn those_of_a_utf16_log_are_utf16_and_imported_again_give_the_same() {
         ("utf-16-le", little(&text)),
         ("utf-16-be", big(&text)),
     ] {
-        // The last line is cut off in the middle of a letter.
+        // The last line ends in the middle of a character.
         let log = [log, vec![b'x']].concat();
         let args = format!("--log-format-name=ncsa_extended --encoding={encoding}");
         let (_, rejects) = twice(log, &args);
@@ -142,7 +141,7 @@ fn those_of_a_utf16_log_are_utf16_and_imported_again_give_the_same() {
 }
 
 #[test]
-fn the_header_above_them_is_known_in_any_case() {
+fn the_header_of_rejects_is_recognized_in_any_case() {
     let log = "#fields: date time c-ip cs-uri-stem sc-status\n2024-05-14 06:25:24 10.0.0.1 /page-0 200\njunk\n";
     let (_, [one, two]) = twice(log, "--log-format-name=w3c_extended");
     let text = String::from_utf8(one).unwrap();
@@ -154,7 +153,7 @@ fn the_header_above_them_is_known_in_any_case() {
 }
 
 #[test]
-fn those_of_a_detected_format_name_it() {
+fn rejects_name_the_detected_format() {
     let log = logs::log(20) + "junk\n" + &logs::line(20, 25).replace(" 200 ", " ok ");
     let (folder, [one, two]) = twice(log, "");
     let one = String::from_utf8(one).unwrap();
@@ -163,20 +162,23 @@ fn those_of_a_detected_format_name_it() {
         "{one}"
     );
     assert_eq!(two.iter().filter(|byte| **byte == b'\n').count(), 5);
-    let sandbox = sandbox();
+    let server = fake_matomo();
     folder.write("mended.log", one.replace(" ok ", " 200 "));
-    import(&folder, &sandbox, "mended.log").exits(0);
-    assert_eq!(numbers(&sandbox), [20]);
+    import(&folder, &server, "mended.log").exits(0);
+    assert_eq!(numbers(&server), [20]);
 }
 
 #[test]
-fn their_comments_are_no_lines_to_a_regex_that_would_have_them() {
+fn comments_of_rejects_are_not_lines_even_if_a_regex_matches_them() {
     let regex = r"--log-format-regex=(?P<ip>\S+) (?P<date>\S+) (?P<path>.+) (?P<status>\S+)";
-    let (sandbox, folder) = (sandbox(), Folder::with_log("10.0.0.1 never /page-0 200\n"));
+    let (server, folder) = (
+        fake_matomo(),
+        Folder::with_log("10.0.0.1 never /page-0 200\n"),
+    );
     let args = "--idsite=1 --log-date-format=%Y --log-hostname=www.example.com";
     for (log, rejects) in [("access.log", "one.log"), ("one.log", "two.log")] {
         let ended = Program::new(&folder)
-            .to(&sandbox)
+            .to(&server)
             .arg(regex)
             .args(args)
             .args(&format!("--rejects={rejects} {log}"))
@@ -186,7 +188,7 @@ fn their_comments_are_no_lines_to_a_regex_that_would_have_them() {
 }
 
 #[test]
-fn one_that_was_too_long_says_that_it_is_cut_and_stays_too_long() {
+fn a_truncated_reject_says_so_and_stays_invalid() {
     let log = logs::log(1).replace("Firefox", &"x".repeat(1 << 20));
     let (_, [one, two]) = twice(log, "--log-format-name=common");
     let [one, two] = [one, two].map(|rejects| String::from_utf8(rejects).unwrap());
@@ -199,61 +201,61 @@ fn one_that_was_too_long_says_that_it_is_cut_and_stays_too_long() {
 }
 
 #[test]
-fn a_log_is_no_file_for_rejects() {
+fn a_log_cannot_be_the_rejects_or_output_file() {
     let folder = Folder::with_log(logs::log(10));
     std::fs::hard_link(folder.file("access.log"), folder.file("other.log")).unwrap();
     for option in ["rejects", "output"] {
         for name in ["access.log", "other.log"] {
             for log in ["access.log", "acc*.log"] {
-                let sandbox = sandbox();
+                let server = fake_matomo();
                 let ended = Program::new(&folder)
-                    .to(&sandbox)
+                    .to(&server)
                     .args(&format!("--idsite=1 --{option}={name} {log}"))
                     .run();
                 ended
                     .exits(2)
                     .says(&[&format!("--{option}={name}: the log ")]);
                 assert_eq!(folder.read("access.log"), logs::log(10));
-                assert!(sandbox.log().tracker.is_empty());
+                assert!(server.log().tracker.is_empty());
             }
         }
     }
 }
 
 #[test]
-fn rejects_do_not_go_where_the_summary_goes() {
-    let (sandbox, folder) = (sandbox(), Folder::with_log(logs::log(10)));
+fn rejects_and_output_cannot_share_a_file() {
+    let (server, folder) = (fake_matomo(), Folder::with_log(logs::log(10)));
     for rejects in ["out.txt", "./out.txt"] {
         let args = format!("--rejects={rejects} --output=out.txt access.log");
-        import(&folder, &sandbox, &args).exits(2);
+        import(&folder, &server, &args).exits(2);
         let said = folder.read("out.txt");
         assert!(said.contains(&format!("--rejects={rejects}: ")), "{said}");
     }
-    assert!(sandbox.log().tracker.is_empty());
+    assert!(server.log().tracker.is_empty());
     import(
         &folder,
-        &sandbox,
+        &server,
         "--rejects=/dev/null --output=/dev/null access.log",
     )
     .exits(0);
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_wrong_use() {
-    let (sandbox, folder) = (sandbox(), Folder::with_log(logs::log(10)));
-    let ended = import(&folder, &sandbox, "--rejects=none/rejects.log access.log");
+fn an_unwritable_rejects_file_is_a_usage_error() {
+    let (server, folder) = (fake_matomo(), Folder::with_log(logs::log(10)));
+    let ended = import(&folder, &server, "--rejects=none/rejects.log access.log");
     ended.exits(2).says(&["--rejects=none/rejects.log"]);
-    assert!(sandbox.log().tracker.is_empty());
+    assert!(server.log().tracker.is_empty());
 }
 
-/// A log of ten good lines, each with a line of junk before it.
+/// A log of ten good lines, each after a line of junk.
 fn half_junk() -> String {
     (0..10)
         .map(|number| format!("junk {number}\n{}", logs::line(number, 25)))
         .collect()
 }
 
-/// The lines of junk in a file of rejects, in its order.
+/// The lines of junk in a rejects file, in order.
 fn junk(folder: &Folder, name: &str) -> Vec<String> {
     let text = folder.read(name);
     let lines = text.lines().filter(|line| line.starts_with("junk "));
@@ -261,11 +263,11 @@ fn junk(folder: &Folder, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_kill_loses_none_that_counts_as_done() {
-    let (sandbox, folder) = (sandbox(), Folder::with_log(half_junk()));
+fn a_kill_loses_no_reject_that_counts_as_done() {
+    let (server, folder) = (fake_matomo(), Folder::with_log(half_junk()));
     let run = |abort_at: &str| {
         Program::new(&folder)
-            .to(&sandbox)
+            .to(&server)
             .args("--idsite=1 --recorder-max-payload-size=1 --request-timeout=1 --rejects=rejects.log")
             .args("--log-format-name=ncsa_extended --state-dir=state access.log")
             .env("IMPORT_LOGS_ABORT_AT", abort_at)
@@ -280,16 +282,16 @@ fn a_kill_loses_none_that_counts_as_done() {
     all.dedup();
     let want: Vec<String> = (0..10).map(|number| format!("junk {number}")).collect();
     assert_eq!(all, want);
-    assert_each_once(&sandbox, 10);
+    assert_each_once(&server, 10);
 }
 
 #[test]
-fn a_run_that_goes_on_keeps_those_of_the_one_before() {
-    let (sandbox, folder) = (sandbox(), Folder::with_log(half_junk()));
+fn a_resumed_run_keeps_earlier_rejects() {
+    let (server, folder) = (fake_matomo(), Folder::with_log(half_junk()));
     let run = |args: &str| {
         import(
             &folder,
-            &sandbox,
+            &server,
             &format!("--log-format-name=ncsa_extended --rejects=rejects.log {args} access.log"),
         )
         .exits(0)
@@ -299,26 +301,30 @@ fn a_run_that_goes_on_keeps_those_of_the_one_before() {
     run("--state-dir=state");
     assert_eq!(junk(&folder, "rejects.log").len(), 11);
     run("");
-    assert_eq!(junk(&folder, "rejects.log").len(), 11, "begun anew");
+    assert_eq!(
+        junk(&folder, "rejects.log").len(),
+        11,
+        "the rejects file was not replaced"
+    );
 }
 
 #[test]
-fn a_file_that_holds_something_else_is_left_alone() {
-    let (sandbox, folder) = (sandbox(), Folder::with_log(half_junk()));
+fn a_file_with_other_content_is_not_overwritten() {
+    let (server, folder) = (fake_matomo(), Folder::with_log(half_junk()));
     folder.write("token", "a secret\n");
-    import(&folder, &sandbox, "--rejects=token access.log")
+    import(&folder, &server, "--rejects=token access.log")
         .exits(2)
         .says(&["--rejects=token", "holds something else"]);
     assert_eq!(folder.read("token"), "a secret\n");
-    assert!(numbers(&sandbox).is_empty());
+    assert!(numbers(&server).is_empty());
 }
 
 #[test]
-fn a_disk_that_takes_none_stops_the_import_which_says_how_to_go_on() {
-    let (sandbox, folder) = (sandbox(), Folder::with_log(half_junk()));
+fn a_full_disk_stops_the_import() {
+    let (server, folder) = (fake_matomo(), Folder::with_log(half_junk()));
     let ended = import(
         &folder,
-        &sandbox,
+        &server,
         "--log-format-name=ncsa_extended --rejects=/dev/full access.log",
     )
     .exits(1)
@@ -328,9 +334,9 @@ fn a_disk_that_takes_none_stops_the_import_which_says_how_to_go_on() {
 }
 
 #[test]
-fn a_refused_line_that_finds_no_room_is_not_done() {
+fn a_refused_line_that_cannot_be_kept_is_not_done() {
     let folder = Folder::with_log(logs::log(20));
-    let sandbox = started(Options {
+    let server = started(Options {
         faults: Faults {
             script: vec![None, Some(Fault::Invalid(vec![1]))],
             ..Faults::default()
@@ -338,22 +344,22 @@ fn a_refused_line_that_finds_no_room_is_not_done() {
         ..options()
     });
     let args = "--state-dir=state --recorder-max-payload-size=10 access.log";
-    let ended = import(&folder, &sandbox, &format!("--rejects=/dev/full {args}"))
+    let ended = import(&folder, &server, &format!("--rejects=/dev/full {args}"))
         .exits(1)
         .says(&["--rejects=/dev/full: cannot be written"]);
     assert_eq!(ended.summary().get("refused"), 0);
     assert_eq!(ended.summary().get("unsent"), 1);
-    // Without a fault now: it is sent once more, and it alone.
-    import(&folder, &sandbox, args).exits(0);
-    assert_each_once(&sandbox, 20);
+    // Without a fault, only the refused line is sent again.
+    import(&folder, &server, args).exits(0);
+    assert_each_once(&server, 20);
 }
 
 #[test]
-fn a_trial_keeps_those_of_the_runs_that_count() {
-    let (sandbox, folder) = (sandbox(), Folder::with_log(half_junk()));
+fn a_dry_run_keeps_earlier_rejects() {
+    let (server, folder) = (fake_matomo(), Folder::with_log(half_junk()));
     let args = "--log-format-name=ncsa_extended --state-dir=state --rejects=rejects.log access.log";
-    import(&folder, &sandbox, args).exits(0);
-    import(&folder, &sandbox, &format!("--dry-run {args}")).exits(0);
+    import(&folder, &server, args).exits(0);
+    import(&folder, &server, &format!("--dry-run {args}")).exits(0);
     let junk = junk(&folder, "rejects.log");
     assert!(
         junk.len() >= 10 && junk[..10] == junk[junk.len() - 10..],
@@ -362,11 +368,11 @@ fn a_trial_keeps_those_of_the_runs_that_count() {
 }
 
 #[test]
-fn a_file_that_was_hardly_begun_is_begun_anew() {
-    let (sandbox, folder) = (sandbox(), Folder::with_log(half_junk()));
+fn a_rejects_file_with_an_incomplete_first_line_is_replaced() {
+    let (server, folder) = (fake_matomo(), Folder::with_log(half_junk()));
     folder.write("rejects.log", "# reject");
     let args = "--log-format-name=ncsa_extended --state-dir=state --rejects=rejects.log access.log";
-    import(&folder, &sandbox, args).exits(0);
+    import(&folder, &server, args).exits(0);
     let text = folder.read("rejects.log");
     assert!(
         text.starts_with("# rejected by import-logs, format: "),

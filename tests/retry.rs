@@ -1,5 +1,5 @@
-//! Transient failures: a batch is retried after the time that the server asks for, split if it is
-//! too large, and the hit that makes a batch fail is found.
+//! Transient failures: a batch is retried after the delay that the server asks for and split if it
+//! is too large, and a hit that makes its batch fail is found.
 
 use std::time::Duration;
 
@@ -29,9 +29,9 @@ fn rule(when: When, fault: Fault) -> FakeMatomo {
     })
 }
 
-fn import(sandbox: &FakeMatomo, log: String, args: &str) -> Ended {
+fn import(server: &FakeMatomo, log: String, args: &str) -> Ended {
     Program::new(&Folder::with_log(log))
-        .to(sandbox)
+        .to(server)
         .args("--idsite=1 --retry-delay=0 access.log")
         .args(args)
         .run()
@@ -39,10 +39,10 @@ fn import(sandbox: &FakeMatomo, log: String, args: &str) -> Ended {
 
 #[test]
 fn retry_after_is_obeyed() {
-    let sandbox = script([Fault::Busy(503, Some("1".into()))]);
-    import(&sandbox, logs::log(20), "").exits(0);
-    assert_each_once(&sandbox, 20);
-    let log = sandbox.log().tracker;
+    let server = script([Fault::Busy(503, Some("1".into()))]);
+    import(&server, logs::log(20), "").exits(0);
+    assert_each_once(&server, 20);
+    let log = server.log().tracker;
     assert_eq!(log.len(), 2);
     let waited = log[1].began - log[0].ended.unwrap();
     assert!(
@@ -53,13 +53,13 @@ fn retry_after_is_obeyed() {
 
 #[test]
 fn retry_after_replaces_the_delay_of_an_unconfirmed_batch() {
-    let sandbox = script([Fault::Busy(502, Some("1".into()))]);
-    import(&sandbox, logs::log(20), "--retry-delay=600").exits(0);
-    assert_each_once(&sandbox, 20);
+    let server = script([Fault::Busy(502, Some("1".into()))]);
+    import(&server, logs::log(20), "--retry-delay=600").exits(0);
+    assert_each_once(&server, 20);
 }
 
-/// The number of requests in the second after a rejected one, when all recorders should wait.
-/// Within `latency` the others cannot know of the rejection.
+/// The number of requests sent in the second after a rejection, when all recorders should wait.
+/// Requests within `latency` do not count, because the other recorders cannot know of it yet.
 fn sent_too_early(log: &Log, rejected: usize, latency: Duration) -> usize {
     let rejected = log.tracker[rejected].ended.unwrap();
     let wait = rejected + latency..rejected + Duration::from_secs(1);
@@ -70,17 +70,17 @@ fn sent_too_early(log: &Log, rejected: usize, latency: Duration) -> usize {
 }
 
 #[test]
-fn while_one_recorder_waits_the_others_wait_too() {
-    let sandbox = script([Fault::Busy(503, Some("1".into()))]);
+fn all_recorders_wait_for_a_busy_server() {
+    let server = script([Fault::Busy(503, Some("1".into()))]);
     let args = "--recorders=8 --recorder-max-payload-size=5";
-    import(&sandbox, logs::log_of(400, 100), args).exits(0);
-    assert_each_once(&sandbox, 400);
-    assert_eq!(sent_too_early(&sandbox.log(), 0, Duration::ZERO), 0);
+    import(&server, logs::log_of(400, 100), args).exits(0);
+    assert_each_once(&server, 400);
+    assert_eq!(sent_too_early(&server.log(), 0, Duration::ZERO), 0);
 }
 
 #[test]
 fn a_response_to_an_earlier_request_does_not_end_the_wait() {
-    let sandbox = started(Options {
+    let server = started(Options {
         delay: Duration::from_millis(100),
         faults: Faults {
             script: vec![None, Some(Fault::Busy(429, Some("1".into())))],
@@ -89,32 +89,32 @@ fn a_response_to_an_earlier_request_does_not_end_the_wait() {
         ..options()
     });
     let args = "--recorders=4 --recorder-max-payload-size=5";
-    import(&sandbox, logs::log_of(200, 100), args).exits(0);
-    assert_each_once(&sandbox, 200);
-    assert!(sandbox.log().busy_peak > 1);
+    import(&server, logs::log_of(200, 100), args).exits(0);
+    assert_each_once(&server, 200);
+    assert!(server.log().busy_peak > 1);
     assert_eq!(
-        sent_too_early(&sandbox.log(), 1, Duration::from_millis(90)),
+        sent_too_early(&server.log(), 1, Duration::from_millis(90)),
         0
     );
 }
 
 #[test]
-fn too_many_requests_is_retried() {
-    let sandbox = script([Fault::Busy(429, None), Fault::Busy(429, None)]);
-    import(&sandbox, logs::log(20), "").exits(0);
-    assert_each_once(&sandbox, 20);
+fn a_429_is_retried() {
+    let server = script([Fault::Busy(429, None), Fault::Busy(429, None)]);
+    import(&server, logs::log(20), "").exits(0);
+    assert_each_once(&server, 20);
 }
 
 #[test]
-fn waits_double() {
-    let sandbox = script([
+fn retry_delays_double() {
+    let server = script([
         Fault::Busy(503, None),
         Fault::Busy(503, None),
         Fault::Busy(503, None),
     ]);
     let args = "--retry-delay=0.2 --retry-max-attempts=4";
-    import(&sandbox, logs::log(20), args).exits(0);
-    let log = sandbox.log().tracker;
+    import(&server, logs::log(20), args).exits(0);
+    let log = server.log().tracker;
     let waits: Vec<f64> = log
         .windows(2)
         .map(|two| (two[1].began - two[0].ended.unwrap()).as_secs_f64())
@@ -128,24 +128,24 @@ fn waits_double() {
 
 #[test]
 fn when_all_attempts_fail_the_import_stops_with_a_summary() {
-    let sandbox = rule(When::From(3), Fault::Busy(503, None));
+    let server = rule(When::From(3), Fault::Busy(503, None));
     let args = "--recorder-max-payload-size=5 --retry-max-attempts=2";
-    let ended = import(&sandbox, logs::log(20), args)
+    let ended = import(&server, logs::log(20), args)
         .exits(1)
         .says(&["503", "/piwik.php"]);
     assert_eq!(ended.summary().get("imported"), 10);
     assert_eq!(ended.summary().get("unsent"), 10);
-    assert_each_once(&sandbox, 10);
-    assert_eq!(sandbox.log().tracker.len(), 4);
+    assert_each_once(&server, 10);
+    assert_eq!(server.log().tracker.len(), 4);
 }
 
 #[test]
 fn a_batch_that_is_too_large_is_halved_until_it_fits() {
-    let sandbox = rule(When::HitsAbove(30), Fault::TooLarge);
-    import(&sandbox, logs::log(500), "").exits(0);
-    assert_each_once(&sandbox, 500);
+    let server = rule(When::HitsAbove(30), Fault::TooLarge);
+    import(&server, logs::log(500), "").exits(0);
+    assert_each_once(&server, 500);
     assert!(
-        sandbox
+        server
             .log()
             .tracker
             .iter()
@@ -156,22 +156,20 @@ fn a_batch_that_is_too_large_is_halved_until_it_fits() {
 
 #[test]
 fn a_web_server_with_a_small_body_limit_gets_small_bodies() {
-    let sandbox = started(Options {
+    let server = started(Options {
         body_limit: Some(20_000),
         ..options()
     });
-    import(&sandbox, logs::log(500), "").exits(0);
-    assert_each_once(&sandbox, 500);
+    import(&server, logs::log(500), "").exits(0);
+    assert_each_once(&server, 500);
 }
 
 #[test]
 fn a_single_hit_that_is_too_large_is_refused_and_named() {
     let long = format!("/page-{}-50", "x".repeat(900));
     let log = logs::log(50) + &logs::page(&long, 50, 25) + &logs::line(51, 25);
-    let sandbox = rule(When::UrlHolds("xxxx".into()), Fault::TooLarge);
-    let ended = import(&sandbox, log, "")
-        .exits(3)
-        .says(&["access.log:51: "]);
+    let server = rule(When::UrlHolds("xxxx".into()), Fault::TooLarge);
+    let ended = import(&server, log, "").exits(3).says(&["access.log:51: "]);
     assert_eq!(
         (
             ended.summary().get("imported"),
@@ -179,10 +177,10 @@ fn a_single_hit_that_is_too_large_is_refused_and_named() {
         ),
         (51, 1)
     );
-    assert!(!numbers(&sandbox).contains(&50));
+    assert!(!numbers(&server).contains(&50));
 }
 
-/// One hit in the middle of others makes the server fail each time.
+/// Checks that a hit that always makes the server fail is refused, and the others are stored.
 fn assert_poison_is_found(fault: Fault) {
     let path = "/poison-150";
     let log: String = (0..400)
@@ -191,8 +189,8 @@ fn assert_poison_is_found(fault: Fault) {
             _ => logs::line(number, 25),
         })
         .collect();
-    let sandbox = rule(When::UrlHolds(path.into()), fault);
-    let ended = import(&sandbox, log, "")
+    let server = rule(When::UrlHolds(path.into()), fault);
+    let ended = import(&server, log, "")
         .exits(3)
         .says(&["access.log:151: "]);
     assert_eq!(
@@ -203,7 +201,7 @@ fn assert_poison_is_found(fault: Fault) {
         (399, 1)
     );
     let others: Vec<usize> = (0..400).filter(|number| *number != 150).collect();
-    assert_eq!(numbers(&sandbox), others);
+    assert_eq!(numbers(&server), others);
 }
 
 #[test]
@@ -218,9 +216,9 @@ fn a_hit_that_makes_matomo_fail_is_found_and_refused() {
 
 #[test]
 fn a_server_that_always_fails_is_not_a_poison_hit() {
-    let sandbox = rule(When::From(1), Fault::Empty500);
-    let ended = import(&sandbox, logs::log(20), "").exits(1).says(&["500"]);
-    assert_eq!(count(&sandbox), 0);
+    let server = rule(When::From(1), Fault::Empty500);
+    let ended = import(&server, logs::log(20), "").exits(1).says(&["500"]);
+    assert_eq!(count(&server), 0);
     assert_eq!(
         (
             ended.summary().get("imported"),
@@ -233,10 +231,10 @@ fn a_server_that_always_fails_is_not_a_poison_hit() {
 
 #[test]
 fn api_calls_are_retried() {
-    let sandbox = faulty(Faults {
+    let server = faulty(Faults {
         api: vec![Some(Fault::Html(502)), Some(Fault::Busy(503, None)), None],
         ..Faults::default()
     });
-    import(&sandbox, logs::log(20), "").exits(0);
-    assert_each_once(&sandbox, 20);
+    import(&server, logs::log(20), "").exits(0);
+    assert_each_once(&server, 20);
 }

@@ -1,4 +1,4 @@
-//! `--sandbox`: trying an import without a Matomo.
+//! `--sandbox`: imports without a Matomo.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -70,7 +70,7 @@ fn query(folder: &Folder, select: &str) -> u64 {
 struct Session {
     mount: String,
     seconds: u64,
-    /// The second of the day, plus enough to subtract any duration.
+    /// The second of the day, plus an offset that keeps the start positive.
     end: u64,
     listener: String,
 }
@@ -97,7 +97,7 @@ impl Session {
     }
 }
 
-/// The most sessions at once, counted whenever one begins.
+/// The most sessions that overlap. The maximum is always at the start of a session.
 fn most_at_once(all: &[&Session]) -> usize {
     let lasting = |moment| all.iter().filter(|one| one.lasts(moment)).count();
     all.iter()
@@ -236,11 +236,11 @@ fn a_pipe_can_be_imported() {
 }
 
 #[test]
-fn a_full_disk_is_reported_as_such() {
+fn a_full_disk_is_reported() {
     let log = fixtures().join("logs/icecast2.log");
     let log = std::fs::read_to_string(log).unwrap().repeat(3);
-    // As if the disk were full: `ulimit` limits a file to blocks of 512 bytes. Once with detected
-    // sessions, which are stored apart from the hits, and once without.
+    // To simulate a full disk, `ulimit` limits files to this many blocks of 512 bytes. One log has
+    // detected sessions, which are not stored with the hits; the other has none.
     for (blocks, args) in [
         (300, ""),
         (600, ""),

@@ -1,5 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP: the batches under way finish, what is stored is what is counted, and
-//! the second one ends everything at once.
+//! SIGINT, SIGTERM and SIGHUP: batches in flight finish, the summary counts what is stored, and a
+//! second signal ends the program at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,10 +31,10 @@ fn always(fault: Fault) -> FakeMatomo {
     })
 }
 
-/// An import that would take a minute and more.
-fn start(sandbox: &FakeMatomo, folder: &Folder, args: &str) -> Running {
+/// Starts an import that would take more than a minute.
+fn start(server: &FakeMatomo, folder: &Folder, args: &str) -> Running {
     Program::new(folder)
-        .to(sandbox)
+        .to(server)
         .args("--idsite=1 --recorder-max-payload-size=2 access.log")
         .args(args)
         .start()
@@ -44,21 +44,21 @@ fn log() -> Folder {
     Folder::with_log(logs::log_of(5000, 200))
 }
 
-/// Sends a signal when some requests have been answered, and waits for the end.
+/// Sends a signal after some responses, and waits for the end.
 fn stopped_by(signal: Signal, recorders: usize) -> (FakeMatomo, Ended) {
-    let (sandbox, folder) = (slow(), log());
-    let program = start(&sandbox, &folder, &format!("--recorders={recorders}"));
-    assert!(until(SOON, || count(&sandbox) >= 20));
+    let (server, folder) = (slow(), log());
+    let program = start(&server, &folder, &format!("--recorders={recorders}"));
+    assert!(until(SOON, || count(&server) >= 20));
     program.signal(signal);
     let ended = program.end();
-    (sandbox, ended)
+    (server, ended)
 }
 
-/// What is stored is what the summary says, without a line twice.
+/// Checks that the summary counts what is stored, and that no line is stored twice.
 #[track_caller]
-fn assert_true_to(sandbox: &FakeMatomo, ended: &Ended) {
-    assert!(sandbox.wait_idle(SOON));
-    let stored = numbers(sandbox);
+fn assert_counts_what_is_stored(server: &FakeMatomo, ended: &Ended) {
+    assert!(server.wait_idle(SOON));
+    let stored = numbers(server);
     let mut once = stored.clone();
     once.dedup();
     assert_eq!(stored, once);
@@ -75,32 +75,32 @@ fn assert_true_to(sandbox: &FakeMatomo, ended: &Ended) {
 }
 
 #[test]
-fn after_sigint_in_the_middle_stored_is_imported() {
-    let (sandbox, ended) = stopped_by(Signal::INT, 4);
-    assert_true_to(&sandbox, &ended.exits(130));
+fn sigint_counts_what_is_stored() {
+    let (server, ended) = stopped_by(Signal::INT, 4);
+    assert_counts_what_is_stored(&server, &ended.exits(130));
 }
 
 #[test]
-fn after_sigterm_in_the_middle_stored_is_imported() {
-    let (sandbox, ended) = stopped_by(Signal::TERM, 1);
-    assert_true_to(&sandbox, &ended.exits(143));
+fn sigterm_counts_what_is_stored() {
+    let (server, ended) = stopped_by(Signal::TERM, 1);
+    assert_counts_what_is_stored(&server, &ended.exits(143));
 }
 
 #[test]
-fn after_sighup_stored_is_imported_and_the_import_can_resume() {
+fn sighup_counts_what_is_stored_and_says_how_to_resume() {
     // Under nohup the signal is ignored.
     if import_logs::shutdown::is_ignored(Signal::HUP.as_raw()) {
         return;
     }
-    let (sandbox, ended) = stopped_by(Signal::HUP, 2);
-    assert_true_to(
-        &sandbox,
+    let (server, ended) = stopped_by(Signal::HUP, 2);
+    assert_counts_what_is_stored(
+        &server,
         &ended.exits(129).says(&["run again with --state-dir="]),
     );
 }
 
 #[test]
-fn what_was_read_and_not_sent_is_counted() {
+fn unsent_lines_are_counted() {
     let (_, ended) = stopped_by(Signal::INT, 4);
     let summary = ended.exits(130).summary();
     assert!(summary.get("unsent") > 0);
@@ -108,12 +108,12 @@ fn what_was_read_and_not_sent_is_counted() {
 }
 
 #[test]
-fn the_second_signal_ends_at_once() {
-    let (sandbox, folder) = (always(Fault::Stall(Duration::from_secs(600))), log());
-    let program = start(&sandbox, &folder, "");
-    assert!(until(SOON, || sandbox.log().busy_peak > 0));
+fn a_second_signal_ends_the_program_at_once() {
+    let (server, folder) = (always(Fault::Stall(Duration::from_secs(600))), log());
+    let program = start(&server, &folder, "");
+    assert!(until(SOON, || server.log().busy_peak > 0));
     program.signal(Signal::INT);
-    // A request is under way, so the first one alone does not end it.
+    // A request is in flight, so the first signal alone does not end the program.
     std::thread::sleep(Duration::from_millis(1500));
     program.signal(Signal::INT);
     let begun = Instant::now();
@@ -125,45 +125,45 @@ fn the_second_signal_ends_at_once() {
 }
 
 #[test]
-fn a_wait_for_a_dead_server_is_cut_short() {
-    let (sandbox, folder) = (always(Fault::Busy(503, None)), log());
-    let program = start(&sandbox, &folder, "--retry-delay=600 --recorders=4");
-    assert!(until(SOON, || !sandbox.log().tracker.is_empty()));
+fn a_signal_ends_the_wait_for_a_failing_server() {
+    let (server, folder) = (always(Fault::Busy(503, None)), log());
+    let program = start(&server, &folder, "--retry-delay=600 --recorders=4");
+    assert!(until(SOON, || !server.log().tracker.is_empty()));
     program.signal(Signal::TERM);
     let begun = Instant::now();
     let ended = program.end().exits(143);
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(ended.summary().get("imported"), 0);
-    assert_eq!(count(&sandbox), 0);
-    let told = ended.err.matches("; trying again in ").count();
-    assert_eq!(told, 1, "once for all recorders: {ended}");
+    assert_eq!(count(&server), 0);
+    let reported = ended.err.matches("; trying again in ").count();
+    assert_eq!(reported, 1, "not reported once for all recorders: {ended}");
 }
 
 #[test]
-fn an_open_pipe_is_let_go_and_what_it_gave_is_sent() {
-    let sandbox = slow();
+fn a_signal_ends_an_open_pipe_whose_lines_are_sent() {
+    let server = slow();
     let mut program = Program::new(&Folder::new())
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --flush-interval=0.1 -")
         .start();
     program.write(&logs::log(10));
-    assert!(until(SOON, || count(&sandbox) == 10));
+    assert!(until(SOON, || count(&server) == 10));
     program.signal(Signal::INT);
-    // Its stdin stays open until it has ended.
+    // Stdin stays open until the program ends.
     assert!(until(SOON, || program.has_ended()));
     let ended = program.end().exits(130);
     assert_eq!(ended.summary().get("imported"), 10);
 }
 
 #[test]
-fn a_stop_before_the_server_answers_at_all_sums_nothing_up() {
-    let sandbox = started(Options {
+fn a_signal_before_the_server_answers_prints_no_summary() {
+    let server = started(Options {
         delay: Duration::from_secs(3600),
         ..options()
     });
     let folder = log();
-    let program = start(&sandbox, &folder, "--request-timeout=1 --retry-delay=600");
-    assert!(until(SOON, || sandbox.log().calls > 0));
+    let program = start(&server, &folder, "--request-timeout=1 --retry-delay=600");
+    assert!(until(SOON, || server.log().calls > 0));
     program.signal(Signal::INT);
     let ended = program.end();
     assert!(ended.code == Some(130) || ended.code == Some(1), "{ended}");
@@ -171,8 +171,8 @@ fn a_stop_before_the_server_answers_at_all_sums_nothing_up() {
 }
 
 #[test]
-fn a_signal_while_the_api_is_away_is_no_error() {
-    let sandbox = started(Options {
+fn a_signal_during_maintenance_is_no_error() {
+    let server = started(Options {
         faults: Faults {
             maintenance: true,
             ..Faults::default()
@@ -181,16 +181,16 @@ fn a_signal_while_the_api_is_away_is_no_error() {
     });
     let folder = log();
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let calls = sandbox.log().calls;
-        let program = start(&sandbox, &folder, "--retry-delay=600");
-        assert!(until(SOON, || sandbox.log().calls > calls));
+        let calls = server.log().calls;
+        let program = start(&server, &folder, "--retry-delay=600");
+        assert!(until(SOON, || server.log().calls > calls));
         program.signal(signal);
         program.end().exits(code).hides("error");
     }
 }
 
 #[test]
-fn a_signal_while_the_api_gives_no_answer_is_obeyed() {
+fn a_signal_ends_an_unanswered_api_call() {
     let server = Server::start(|_| {
         std::thread::sleep(Duration::from_secs(60));
         Response::html(200)
@@ -209,7 +209,7 @@ fn a_signal_while_the_api_gives_no_answer_is_obeyed() {
 }
 
 #[test]
-fn a_signal_while_a_site_is_looked_up_in_midst_of_an_import_is_obeyed() {
+fn a_signal_ends_a_site_lookup_during_an_import() {
     let asked = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&asked);
     let server = Server::start(move |request| {
@@ -239,27 +239,27 @@ fn a_signal_while_a_site_is_looked_up_in_midst_of_an_import_is_obeyed() {
 }
 
 #[test]
-fn an_answer_that_arrives_while_the_program_is_stopped_is_read() {
+fn a_response_that_arrives_while_the_program_is_suspended_is_read() {
     let timeout = Duration::from_millis(500);
-    let sandbox = started(Options {
+    let server = started(Options {
         delay: Duration::from_millis(100),
         live: Live::Closed,
         ..options()
     });
     let folder = Folder::with_log(logs::log(20));
     let mut program = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --in-doubt=stop --retry-max-attempts=1 access.log")
         .arg(format!("--request-timeout={}", timeout.as_secs_f64()))
         .start();
-    // The request is under way, and not answered yet.
-    assert!(until(SOON, || sandbox.log().tracker.len() == 1));
+    // The request is in flight.
+    assert!(until(SOON, || server.log().tracker.len() == 1));
     program.signal(Signal::STOP);
-    assert!(sandbox.wait_idle(SOON));
+    assert!(server.wait_idle(SOON));
     // The time-out of the request passes.
     std::thread::sleep(2 * timeout);
     assert!(!program.has_ended());
     program.signal(Signal::CONT);
     let ended = program.end().exits(0);
-    assert_eq!((ended.summary().get("imported"), count(&sandbox)), (20, 20));
+    assert_eq!((ended.summary().get("imported"), count(&server)), (20, 20));
 }

@@ -6,48 +6,48 @@ use std::os::unix::fs::PermissionsExt;
 use crate::support::fake::{FakeMatomo, Options};
 use import_logs::secret::Secret;
 
-use crate::support::stored::{assert_each_once, options, sandbox, started};
+use crate::support::stored::{assert_each_once, fake_matomo, options, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-/// Imports ten lines; `args` say where the token comes from.
-fn import(sandbox: &FakeMatomo, folder: &Folder, args: &str) -> Ended {
-    program(sandbox, folder, args).run()
+/// Imports ten lines. `args` say where the token comes from.
+fn import(server: &FakeMatomo, folder: &Folder, args: &str) -> Ended {
+    program(server, folder, args).run()
 }
 
-fn program(sandbox: &FakeMatomo, folder: &Folder, args: &str) -> Program {
+fn program(server: &FakeMatomo, folder: &Folder, args: &str) -> Program {
     folder.write("access.log", logs::log(10));
     Program::new(folder)
-        .arg(format!("--url={}", sandbox.url()))
-        .secret(sandbox.token().expose())
+        .arg(format!("--url={}", server.url()))
+        .secret(server.token().expose())
         .args("--idsite=1 access.log")
         .args(args)
 }
 
 #[test]
-fn from_a_file() {
-    let (sandbox, folder) = (sandbox(), Folder::new());
-    let path = folder.write("token", format!("{}\n", sandbox.token().expose()));
+fn the_token_is_read_from_a_file() {
+    let (server, folder) = (fake_matomo(), Folder::new());
+    let path = folder.write("token", format!("{}\n", server.token().expose()));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    let ended = import(&sandbox, &folder, "--token-auth-file=token").exits(0);
+    let ended = import(&server, &folder, "--token-auth-file=token").exits(0);
     assert_eq!(ended.err, "");
-    assert_each_once(&sandbox, 10);
+    assert_each_once(&server, 10);
 }
 
 #[test]
-fn from_stdin() {
-    let (sandbox, folder) = (sandbox(), Folder::new());
-    let token = sandbox.token().expose().to_owned();
-    program(&sandbox, &folder, "--token-auth-file=-")
+fn the_token_is_read_from_stdin() {
+    let (server, folder) = (fake_matomo(), Folder::new());
+    let token = server.token().expose().to_owned();
+    program(&server, &folder, "--token-auth-file=-")
         .stdin(token)
         .run()
         .exits(0);
-    assert_each_once(&sandbox, 10);
+    assert_each_once(&server, 10);
 }
 
 #[test]
-fn not_from_stdin_if_a_log_is_read_from_there() {
-    let (sandbox, folder) = (sandbox(), Folder::new());
-    let ended = program(&sandbox, &folder, "--token-auth-file=- -")
+fn stdin_cannot_be_both_the_token_and_a_log() {
+    let (server, folder) = (fake_matomo(), Folder::new());
+    let ended = program(&server, &folder, "--token-auth-file=- -")
         .stdin("x")
         .run();
     assert_eq!(
@@ -57,45 +57,45 @@ fn not_from_stdin_if_a_log_is_read_from_there() {
             .out,
         ""
     );
-    assert_eq!(sandbox.log().calls, 0);
+    assert_eq!(server.log().calls, 0);
 }
 
 #[test]
-fn from_the_command_line_with_a_hint() {
-    let (sandbox, folder) = (sandbox(), Folder::new());
-    let args = format!("--token_auth={}", sandbox.token().expose());
-    let ended = import(&sandbox, &folder, &args).exits(0);
+fn a_token_on_the_command_line_causes_a_hint() {
+    let (server, folder) = (fake_matomo(), Folder::new());
+    let args = format!("--token_auth={}", server.token().expose());
+    let ended = import(&server, &folder, &args).exits(0);
     ended.says(&["hint: ", "process list", "MATOMO_TOKEN_AUTH"]);
-    assert_each_once(&sandbox, 10);
+    assert_each_once(&server, 10);
 }
 
 #[test]
-fn for_a_login() {
+fn a_login_gets_a_token() {
     let options = Options {
         login: Some(("admin".into(), Secret::new("correct horse"))),
         ..options()
     };
-    let (sandbox, folder) = (started(options), Folder::new());
-    program(&sandbox, &folder, "--login=admin")
+    let (server, folder) = (started(options), Folder::new());
+    program(&server, &folder, "--login=admin")
         .arg("--password=correct horse")
         .secret("correct horse")
         .run()
         .exits(0)
         .says(&["hint: ", "--password in the process list", "--auth-config"]);
-    assert_each_once(&sandbox, 10);
+    assert_each_once(&server, 10);
 }
 
 #[test]
-fn from_a_matomo_on_the_same_machine() {
-    let (sandbox, folder) = (sandbox(), Folder::new());
+fn a_matomo_on_the_same_machine_gives_a_token() {
+    let (server, folder) = (fake_matomo(), Folder::new());
     for dir in ["matomo/config", "matomo/misc/cron"] {
         fs::create_dir_all(folder.file(dir)).unwrap();
     }
     folder.write("matomo/config/config.ini.php", "");
     folder.write("matomo/misc/cron/updatetoken.php", "");
-    folder.write("token", format!("root\t{}\n", sandbox.token().expose()));
+    folder.write("token", format!("root\t{}\n", server.token().expose()));
     let token = folder.file("token");
-    // Instead of PHP: records its arguments and prints the name of the file.
+    // Replaces PHP: records its arguments and prints the name of the token file.
     let php = folder.write(
         "php",
         format!(
@@ -105,19 +105,19 @@ fn from_a_matomo_on_the_same_machine() {
     );
     fs::set_permissions(&php, fs::Permissions::from_mode(0o700)).unwrap();
     program(
-        &sandbox,
+        &server,
         &folder,
         "--config=matomo/config/config.ini.php --enable-testmode",
     )
     .arg(format!("--php-binary={}", php.display()))
-    // The domain is that of `--url`.
+    // The domain must be that of `--url`, not this one.
     .arg(format!(
         "--api-url={}",
-        sandbox.url().replace("127.0.0.1", "localhost")
+        server.url().replace("127.0.0.1", "localhost")
     ))
     .run()
     .exits(0);
-    assert_each_once(&sandbox, 10);
+    assert_each_once(&server, 10);
     let called = folder.read("token.args");
     assert!(
         called.contains("misc/cron/updatetoken.php --testmode --matomo-domain=127.0.0.1"),
@@ -131,12 +131,12 @@ fn a_wrong_password_is_reported_and_hidden() {
         login: Some(("admin".into(), Secret::new("correct horse"))),
         ..options()
     };
-    let (sandbox, folder) = (started(options), Folder::new());
-    let ended = program(&sandbox, &folder, "--login=admin --password=battery-staple")
+    let (server, folder) = (started(options), Folder::new());
+    let ended = program(&server, &folder, "--login=admin --password=battery-staple")
         .secret("battery-staple")
         .run();
     assert_eq!(ended.exits(1).says(&["password"]).out, "");
-    assert!(sandbox.log().tracker.is_empty());
+    assert!(server.log().tracker.is_empty());
 }
 
 #[test]
@@ -145,25 +145,25 @@ fn basic_authentication_is_sent_with_every_request_and_never_shown() {
         basic_auth: Some(("joe".into(), Secret::new("open-sesame"))),
         ..options()
     };
-    let (sandbox, folder) = (started(options), Folder::new());
+    let (server, folder) = (started(options), Folder::new());
     let with = |args: &str| {
-        program(&sandbox, &folder, args)
-            .env("MATOMO_TOKEN_AUTH", sandbox.token().expose())
+        program(&server, &folder, args)
+            .env("MATOMO_TOKEN_AUTH", server.token().expose())
             .secret("open-sesame")
             .run()
     };
     let ended = with("--auth-user=joe --auth-password=open-door").exits(1);
     ended.says(&["401", "--auth-user"]).hides("open-door");
-    assert!(sandbox.log().tracker.is_empty());
+    assert!(server.log().tracker.is_empty());
     with("--auth-user=joe --auth-password=open-sesame").exits(0);
-    assert_each_once(&sandbox, 10);
+    assert_each_once(&server, 10);
 }
 
 #[test]
-fn it_is_sent_in_bodies_only() {
-    let sandbox = sandbox();
+fn the_token_is_sent_in_bodies_only() {
+    let server = fake_matomo();
     Program::new(&Folder::with_log(logs::log(10)))
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 -dd --debug-tracker access.log")
         .run()
         .exits(0)
@@ -171,8 +171,8 @@ fn it_is_sent_in_bodies_only() {
             "tracker: 200 Debug",
             r#"{"status":"success","tracked":10,"invalid":0"#,
         ]);
-    let log = sandbox.log();
-    let token = sandbox.token().expose();
+    let log = server.log();
+    let token = server.token().expose();
     for call in &log.tracker {
         assert!(!call.query.contains(token) && !call.path.contains(token));
         assert!(call.headers.iter().all(|(_, value)| !value.contains(token)));
@@ -185,36 +185,36 @@ fn it_is_sent_in_bodies_only() {
 }
 
 #[test]
-fn it_is_hidden_in_errors() {
-    let (sandbox, folder) = (sandbox(), Folder::new());
-    let token = sandbox.token().expose();
+fn errors_hide_the_token() {
+    let (server, folder) = (fake_matomo(), Folder::new());
+    let token = server.token().expose();
     import(
-        &sandbox,
+        &server,
         &folder,
         &format!("--token-auth={token} --idsite=99"),
     )
     .exits(1);
     import(
-        &sandbox,
+        &server,
         &folder,
         &format!("--token-auth={token} --no-such-option"),
     )
     .exits(2);
     import(
-        &sandbox,
+        &server,
         &folder,
         &format!("--token-aut={token} --recorders=x"),
     )
     .exits(2);
-    import(&sandbox, &folder, &format!("--tokenauth={token}")).exits(2);
+    import(&server, &folder, &format!("--tokenauth={token}")).exits(2);
 }
 
 #[test]
-fn files_with_addresses_are_for_their_owner_only() {
-    let (sandbox, folder) = (sandbox(), Folder::new());
-    let token = sandbox.token().expose();
+fn files_with_addresses_are_readable_by_their_owner_only() {
+    let (server, folder) = (fake_matomo(), Folder::new());
+    let token = server.token().expose();
     let written = "--output=out --rejects=rejects";
-    program(&sandbox, &folder, written)
+    program(&server, &folder, written)
         .env("MATOMO_TOKEN_AUTH", token)
         .through("umask 000")
         .run()
@@ -236,7 +236,7 @@ fn a_failed_login_is_named() {
         login: Some(("admin".into(), Secret::new("correct horse"))),
         ..options()
     };
-    let (sandbox, folder) = (started(options), Folder::new());
-    let ended = program(&sandbox, &folder, "--login=joe --password=guessed").run();
+    let (server, folder) = (started(options), Folder::new());
+    let ended = program(&server, &folder, "--login=joe --password=guessed").run();
     ended.exits(1).says(&["login 'joe'"]).hides("guessed");
 }

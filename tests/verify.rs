@@ -1,11 +1,11 @@
-//! `--verify` and `--repair`: what Matomo has of the lines that were imported.
+//! `--verify` and `--repair`: whether Matomo has the imported lines.
 
 use crate::listening::{SHOUTCAST_HEADER, icecast, shoutcast, sorted_hits};
 use crate::support::fake::{FakeMatomo, Options};
 use crate::support::stored::{assert_each_once, numbers, options, started};
 use crate::support::{Ended, Folder, Program, logs};
 
-/// A server, and a log of four days that was imported into it.
+/// A server, and a log that was imported into it.
 struct Imported {
     matomo: FakeMatomo,
     folder: Folder,
@@ -13,7 +13,7 @@ struct Imported {
 
 const LINES: usize = 400;
 
-/// A hundred lines of each day. The visitors of the last day are of a network of their own.
+/// Four days of a hundred lines each. The visitors of the last day have a network of their own.
 fn log() -> String {
     let line = |number: usize| {
         let line = logs::line(number, 25);
@@ -68,7 +68,7 @@ impl Imported {
 }
 
 #[test]
-fn days_with_as_many_actions_need_no_look_up() {
+fn days_with_equal_counts_need_no_lookup() {
     let imported = Imported::new(options());
     let asked = imported.questions("Live.getLastVisitsDetails");
     let ended = imported.run("--verify").exits(0);
@@ -95,7 +95,7 @@ fn missing_hits_are_found_and_repaired() {
     assert_eq!(
         numbers(&imported.matomo).len(),
         LINES - 10,
-        "nothing was sent"
+        "--verify sent hits"
     );
 
     let repaired = imported.run("--verify=all --repair").exits(0);
@@ -120,7 +120,7 @@ fn missing_hits_without_an_address_are_found_and_repaired() {
 
 #[test]
 fn a_repair_that_is_killed_can_be_repeated() {
-    // Before its batch is sent, and after Matomo has stored it.
+    // Killed before the batch is sent, and after Matomo has stored it.
     for (point, remaining) in [("after-intent:1", 3), ("after-answer:1", 0)] {
         let imported = Imported::new(options());
         imported.delete("url LIKE '%/page-%7'");

@@ -1,36 +1,36 @@
-//! Command lines that cannot be meant: exit status 2, the option and its value in the message,
-//! nothing sent.
+//! Invalid command lines: the exit status is 2, the message names the option and its value, and
+//! nothing is sent.
 
-use crate::support::stored::sandbox;
+use crate::support::stored::fake_matomo;
 use crate::support::{Folder, Program, logs};
 
-/// Tried with an address, a token and a log beside it.
+/// Checks that an argument is refused in an otherwise valid command line.
 #[track_caller]
 fn assert_wrong(arg: &str, words: &[&str]) {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let ended = Program::new(&Folder::with_log(logs::log(5)))
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 access.log")
         .arg(arg)
         .run()
         .exits(2)
         .says(words);
     assert_eq!(ended.out, "");
-    assert_eq!(sandbox.log().calls, 0);
+    assert_eq!(server.log().calls, 0);
 }
 
 #[test]
-fn an_option_that_is_none_is_named() {
+fn an_unknown_option_is_named() {
     assert_wrong("--enable-statics", &["--enable-statics"]);
 }
 
 #[test]
-fn a_shortened_option_that_could_be_two_is_named() {
+fn an_ambiguous_abbreviation_is_refused() {
     assert_wrong("--enable-http", &["--enable-http"]);
 }
 
 #[test]
-fn a_date_that_is_none_is_named() {
+fn an_invalid_date_is_named() {
     for date in [
         "yesterday",
         "2024-05-14",
@@ -45,7 +45,7 @@ fn a_date_that_is_none_is_named() {
 }
 
 #[test]
-fn a_map_of_keys_that_cannot_be_used_says_why() {
+fn an_unusable_json_map_is_explained() {
     let map = "--json-map=client_ip=ip,ts=date";
     assert_wrong(map, &["--json-map", "client_ip=ip", "write ip=client_ip"]);
     let map = "--json-map=ip=a,date=d,path=p";
@@ -55,7 +55,7 @@ fn a_map_of_keys_that_cannot_be_used_says_why() {
 }
 
 #[test]
-fn a_number_that_is_none_is_named() {
+fn an_invalid_number_is_named() {
     for arg in [
         "--recorders=many",
         "--skip=-1",
@@ -71,14 +71,14 @@ fn a_number_that_is_none_is_named() {
 }
 
 #[test]
-fn an_empty_site_or_host_sends_no_hit_elsewhere() {
+fn an_empty_site_or_host_is_refused() {
     for option in ["--idsite", "--idsite-fallback", "--log-hostname"] {
         assert_wrong(&format!("{option}="), &[option, "is empty"]);
     }
 }
 
 #[test]
-fn an_empty_text_does_not_drop_every_hit_nor_send_events_that_matomo_refuses() {
+fn an_empty_pattern_or_category_is_refused() {
     for option in [
         "--useragent-exclude",
         "--include-path",
@@ -89,7 +89,7 @@ fn an_empty_text_does_not_drop_every_hit_nor_send_events_that_matomo_refuses() {
 }
 
 #[test]
-fn a_format_that_is_none_is_named_with_those_that_are() {
+fn an_unknown_format_is_named_with_the_known_formats() {
     assert_wrong(
         "--log-format-name=nonesuch",
         &["--log-format-name=nonesuch", "common_complete", "icecast2"],
@@ -97,7 +97,7 @@ fn a_format_that_is_none_is_named_with_those_that_are() {
 }
 
 #[test]
-fn a_regex_that_is_none_is_refused_before_the_first_line() {
+fn an_invalid_regex_is_refused() {
     assert_wrong("--log-format-regex=(?P<ip>[", &["--log-format-regex"]);
     assert_wrong(
         "--log-format-regex=(?P<ip>.*)",
@@ -106,12 +106,12 @@ fn a_regex_that_is_none_is_refused_before_the_first_line() {
 }
 
 #[test]
-fn an_encoding_that_is_none_is_named_with_those_that_are() {
+fn an_unknown_encoding_is_named_with_known_encodings() {
     assert_wrong("--encoding=klingon", &["--encoding=klingon", "latin"]);
 }
 
 #[test]
-fn a_time_zone_that_is_none_is_named() {
+fn an_unknown_time_zone_is_named() {
     assert_wrong(
         "--log-timezone=Mars/Base",
         &["--log-timezone=Mars/Base", "Europe/Berlin"],
@@ -119,7 +119,7 @@ fn a_time_zone_that_is_none_is_named() {
 }
 
 #[test]
-fn an_address_that_is_none_is_named() {
+fn an_invalid_url_is_named() {
     let folder = Folder::with_log(logs::log(5));
     let ended = Program::new(&folder)
         .args("--url=ftp://m/ --idsite=1 access.log")
@@ -128,7 +128,7 @@ fn an_address_that_is_none_is_named() {
 }
 
 #[test]
-fn without_an_address_the_message_names_both_ways() {
+fn without_a_url_the_message_names_both_options() {
     let ended = Program::new(&Folder::with_log(logs::log(5)))
         .args("--idsite=1 access.log")
         .run();
@@ -136,7 +136,7 @@ fn without_an_address_the_message_names_both_ways() {
 }
 
 #[test]
-fn an_address_and_the_sandbox_are_one_too_many() {
+fn a_url_and_the_sandbox_conflict() {
     assert_wrong("--sandbox", &["--sandbox", "--url"]);
 }
 
@@ -147,7 +147,7 @@ fn without_a_log_the_message_says_so() {
 }
 
 #[test]
-fn an_output_file_that_cannot_be_written_is_named() {
+fn an_unwritable_output_file_is_named() {
     assert_wrong(
         "--output=none/messages.txt",
         &["--output=none/messages.txt"],
@@ -159,7 +159,7 @@ fn a_pattern_that_matches_no_path_is_named() {
     let folder = Folder::with_log(logs::log(5));
     folder.write("patterns", "/page-1*\nother/*\n");
     let ended = Program::new(&folder)
-        .to(&sandbox())
+        .to(&fake_matomo())
         .args("--idsite=1 access.log --exclude-path=private/* --include-path=*")
         .args("--exclude-path-from=patterns")
         .run()
@@ -173,7 +173,7 @@ fn a_pattern_that_matches_no_path_is_named() {
 }
 
 #[test]
-fn a_log_format_that_cannot_be_read_is_named_with_the_place() {
+fn an_invalid_log_format_is_named_with_the_place() {
     assert_wrong("--log-format=%h", &["--log-format='%h'", "no date", "%t"]);
     assert_wrong("--log-format=%h%u", &["--log-format", "character 3", "%u"]);
     assert_wrong("--log-format=$", &["--log-format", "character 1"]);
@@ -182,7 +182,7 @@ fn a_log_format_that_cannot_be_read_is_named_with_the_place() {
 }
 
 #[test]
-fn an_ip_address_that_is_none_is_named() {
+fn an_invalid_ip_address_is_named() {
     for (arg, words) in [
         (
             "--exclude-ip=10.0.0.0/33",

@@ -105,7 +105,7 @@ fn an_unreadable_body_is_an_empty_batch() {
 }
 
 #[test]
-fn a_body_that_is_no_batch_gets_a_gif_and_html() {
+fn a_body_that_is_not_a_batch_gets_a_gif_and_html() {
     let matomo = faultless();
     for bytes in [&b"{}"[..], b"hello", b"\x1f\x8b\x08\x00\x01\x02", b""] {
         let answer = Client::of(&matomo).track(bytes).unwrap();
@@ -129,7 +129,7 @@ fn negative_bytes_roll_the_batch_back() {
 }
 
 #[test]
-fn unusable_dates_are_now_and_unusable_addresses_are_zeros() {
+fn unusable_dates_become_now_and_unusable_addresses_become_zeros() {
     let matomo = faultless();
     let mut requests = hits(5);
     for (request, date) in

@@ -1,4 +1,4 @@
-//! A tiny HTTP client that sees what is on the wire.
+//! A tiny HTTP client that shows the raw responses.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -98,7 +98,7 @@ impl Client {
         self.receive()
     }
 
-    /// Only writes. Reading shows whether the connection was closed.
+    /// Writes a request without reading. A later read shows whether the connection was closed.
     pub fn send(&mut self, target: &str, headers: &str, body: &[u8]) {
         let head = format!(
             "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{headers}\r\n",

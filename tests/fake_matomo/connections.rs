@@ -43,7 +43,7 @@ fn a_body_may_come_in_chunks() {
 }
 
 #[test]
-fn a_client_that_hangs_up_in_its_body_leaves_nothing() {
+fn a_client_that_disconnects_within_its_body_stores_nothing() {
     let matomo = faultless();
     let whole = good_body(&matomo, &hits(2));
     let mut client = Client::of(&matomo);
@@ -83,7 +83,7 @@ fn every_request_needs_basic_authentication() {
 }
 
 #[test]
-fn a_get_is_a_page() {
+fn a_get_request_returns_a_page() {
     let matomo = faultless();
     let mut client = Client::of(&matomo);
     client

@@ -256,7 +256,7 @@ fn first_days(delay: Duration) -> FakeMatomo {
 }
 
 #[test]
-fn first_batches_of_a_day_that_run_together_deadlock() {
+fn concurrent_first_batches_of_a_day_deadlock() {
     let matomo = first_days(Duration::from_millis(300));
     let statuses = at_once(&matomo, vec![vec![hit(1), hit(2)], vec![hit(3), hit(4)]]);
     assert_eq!(statuses, [200, 500]);
@@ -276,7 +276,7 @@ fn a_first_batch_alone_does_not_deadlock() {
 }
 
 #[test]
-fn a_swallowed_deadlock_loses_the_beginning_behind_a_good_answer() {
+fn a_swallowed_deadlock_loses_the_first_hits_despite_a_success_response() {
     let matomo = faulty(Faults {
         script: vec![Some(Fault::Swallowed(2))],
         ..Faults::default()
@@ -295,7 +295,7 @@ fn a_swallowed_deadlock_loses_the_beginning_behind_a_good_answer() {
 }
 
 #[test]
-fn batches_of_different_past_days_that_meet_lose_a_beginning() {
+fn concurrent_batches_of_different_past_days_lose_first_hits() {
     let of_day = |number: usize, days_ago| {
         let mut hit = hit(number);
         hit["cdt"] = json!(noon(days_ago));
@@ -319,7 +319,7 @@ fn batches_of_different_past_days_that_meet_lose_a_beginning() {
             true => assert_eq!(numbers(&matomo), [2, 3, 4, 0, 1]),
             false => assert_eq!(numbers(&matomo), [4, 0, 1]),
         }
-        // Both days are noted now.
+        // Now both days are noted.
         let [_, again] = send_during(&matomo, &slow, &quick);
         assert_eq!(again.status, 200);
         let stored = numbers(&matomo).len();
@@ -328,7 +328,7 @@ fn batches_of_different_past_days_that_meet_lose_a_beginning() {
 }
 
 #[test]
-fn batches_of_one_day_lose_nothing_when_they_meet() {
+fn concurrent_batches_of_one_day_lose_nothing() {
     let matomo = faulty(slow_first());
     send_during(&matomo, &hits(2), &hits(3));
     assert_eq!(numbers(&matomo), [0, 1, 2, 0, 1]);
@@ -363,7 +363,7 @@ fn a_stalled_response_blocks_no_other_request() {
 }
 
 #[test]
-fn a_crowd_is_slower_and_may_fail() {
+fn concurrent_requests_are_slower_and_may_fail() {
     let matomo = FakeMatomo::start(Options {
         faults: Faults {
             rules: vec![(When::BusyAbove(1), Fault::Empty500)],

@@ -8,7 +8,7 @@ use crate::support::fake::{Live, Mask};
 
 const METHOD: &str = "Live.getLastVisitsDetails";
 
-/// A server that keeps whole addresses.
+/// A server that does not anonymize addresses.
 fn unmasked() -> FakeMatomo {
     FakeMatomo::start(Options {
         mask: Mask::Off,
@@ -153,7 +153,7 @@ fn invalid_calls_get_an_error() {
 }
 
 #[test]
-fn the_visitor_log_may_be_closed() {
+fn access_to_the_visitor_log_may_be_denied() {
     let closed = FakeMatomo::start(Options {
         live: Live::Closed,
         ..options()
@@ -183,7 +183,7 @@ fn addresses_are_masked_and_found_by_their_masked_form_only() {
 }
 
 #[test]
-fn a_url_that_two_transactions_met_first_is_found_whole_only_by_its_beginning() {
+fn all_hits_of_a_url_with_two_action_ids_are_found_only_by_its_prefix() {
     for unique_actions in [false, true] {
         let matomo = FakeMatomo::start(Options {
             faults: slow_first(),
@@ -196,7 +196,7 @@ fn a_url_that_two_transactions_met_first_is_found_whole_only_by_its_beginning() 
             hit
         };
         send_during(&matomo, &[same_page(1)], &[same_page(2)]);
-        // A later one uses what is there.
+        // A later transaction uses the lowest committed ID.
         send(&matomo, &[same_page(3)]).unwrap();
         let by = |operator: &str| {
             let segment = format!("actionUrl{operator}http%3A%2F%2Fwww.example.com%2Fshared");
@@ -208,7 +208,7 @@ fn a_url_that_two_transactions_met_first_is_found_whole_only_by_its_beginning() 
 }
 
 #[test]
-fn dates_in_the_future_and_of_long_ago_become_now() {
+fn dates_in_the_future_or_long_ago_become_now() {
     let matomo = faultless();
     let mut requests = hits(2);
     requests[0]["cdt"] = json!(noon(-2));
@@ -220,7 +220,7 @@ fn dates_in_the_future_and_of_long_ago_become_now() {
 }
 
 #[test]
-fn columns_and_the_first_moment_can_be_chosen() {
+fn columns_and_the_earliest_time_can_be_chosen() {
     let matomo = faultless();
     let mut requests = hits(2);
     requests[0]["cdt"] = json!(noon(2));

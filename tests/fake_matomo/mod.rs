@@ -1,4 +1,4 @@
-//! The fake Matomo over real HTTP: what a Matomo does, and each fault.
+//! Tests of the fake Matomo over real HTTP: normal behaviour and each fault.
 
 mod api;
 mod bulk;
@@ -17,7 +17,7 @@ use crate::support::fake::{FakeMatomo, Fault, Faults, Options, Tokens};
 use crate::support::until;
 use client::{Client, Reply};
 
-/// Longer than any test waits.
+/// Longer than any test should wait.
 const LONG: Duration = Duration::from_secs(20);
 
 const WRITE: &str = "11111111111111111111111111111111";
@@ -50,13 +50,13 @@ fn faultless() -> FakeMatomo {
     faulty(Faults::default())
 }
 
-/// Noon that many days ago, as a `cdt`.
+/// Noon this many days ago, as a `cdt`.
 fn noon(days_ago: i64) -> String {
     let day = Utc::now() - TimeDelta::days(days_ago);
     day.format("%Y-%m-%d 12:00:00").to_string()
 }
 
-/// A page view of site 1 three days ago, each by another visitor.
+/// A page view of site 1 three days ago. Each number has its own visitor.
 fn hit(number: usize) -> Value {
     json!({
         "rec": 1, "apiv": 1, "idsite": 1, "cip": format!("10.0.0.{number}"), "cdt": noon(3), "ua": "Agent",

@@ -15,16 +15,16 @@ use crate::support::{Folder, Program, until};
 /// A session of seven requests, four of them in the first batch.
 fn session_in_two_batches(faults: Faults) -> (Folder, FakeMatomo) {
     let folder = Folder::with_log(icecast("192.0.2.1", 40_000, "/live", 9000));
-    let sandbox = started(Options {
+    let server = started(Options {
         faults,
         ..options()
     });
-    (folder, sandbox)
+    (folder, server)
 }
 
-fn import(folder: &Folder, sandbox: &FakeMatomo, args: &str) -> Program {
+fn import(folder: &Folder, server: &FakeMatomo, args: &str) -> Program {
     Program::new(folder)
-        .to(sandbox)
+        .to(server)
         .args(
             "--idsite=1 --log-format-name=icecast2 --recorder-max-payload-size=4 --state-dir=state \
              --request-timeout=1.5 --retry-delay=0 --retry-max-attempts=2 access.log",
@@ -38,13 +38,13 @@ fn visits_unreadable() -> Vec<Option<Fault>> {
     std::iter::once(None).chain(not_found).collect()
 }
 
-/// A run without faults completes the session, and the next finds nothing to do.
+/// Checks that a run without faults completes the session, and that the next run has nothing to do.
 #[track_caller]
-fn assert_completed(folder: &Folder, sandbox: &FakeMatomo) {
-    sandbox.set_faults(Faults::default());
+fn assert_completed(folder: &Folder, server: &FakeMatomo) {
+    server.set_faults(Faults::default());
     for _ in 0..2 {
-        import(folder, sandbox, "").run().exits(0);
-        let hits = stored(sandbox);
+        import(folder, server, "").run().exits(0);
+        let hits = stored(server);
         assert_eq!((hits.len(), seconds_sent(&hits)), (7, 9000));
     }
 }
@@ -52,24 +52,24 @@ fn assert_completed(folder: &Folder, sandbox: &FakeMatomo) {
 #[test]
 fn a_last_batch_that_is_unconfirmed_is_sent_by_the_next_run() {
     let script = vec![None, Some(Fault::Refuse)];
-    let (folder, sandbox) = session_in_two_batches(Faults {
+    let (folder, server) = session_in_two_batches(Faults {
         script,
         ..Faults::default()
     });
-    let running = import(&folder, &sandbox, "--request-timeout=60").start();
-    // The site and both batches. The program now waits for the server to finish.
-    assert!(until(LONGEST, || sandbox.log().calls >= 3));
+    let running = import(&folder, &server, "--request-timeout=60").start();
+    // The calls are for the site and both batches. The program now waits for the server.
+    assert!(until(LONGEST, || server.log().calls >= 3));
     running.signal(Signal::TERM);
     running.end().exits(143);
-    assert_completed(&folder, &sandbox);
+    assert_completed(&folder, &server);
 
-    let (folder, sandbox) = session_in_two_batches(Faults {
+    let (folder, server) = session_in_two_batches(Faults {
         script: vec![None, Some(Fault::RollBack)],
         api: visits_unreadable(),
         ..Faults::default()
     });
-    import(&folder, &sandbox, "--in-doubt=stop").run().exits(1);
-    assert_completed(&folder, &sandbox);
+    import(&folder, &server, "--in-doubt=stop").run().exits(1);
+    assert_completed(&folder, &server);
 }
 
 #[test]
@@ -79,61 +79,61 @@ fn stored_requests_are_remembered_through_failed_runs() {
             rules: vec![(When::From(1), Fault::Busy(503, None))],
             ..Faults::default()
         };
-        let (folder, sandbox) = session_in_two_batches(Faults {
+        let (folder, server) = session_in_two_batches(Faults {
             rules: vec![(When::From(2), Fault::Busy(503, None))],
             ..Faults::default()
         });
         if crashes {
-            sandbox.set_faults(Faults::default());
-            let ended = import(&folder, &sandbox, "")
+            server.set_faults(Faults::default());
+            let ended = import(&folder, &server, "")
                 .env("IMPORT_LOGS_ABORT_AT", "after-intent:2")
                 .run();
             assert_eq!(ended.code, None);
         } else {
-            import(&folder, &sandbox, "").run().exits(1);
+            import(&folder, &server, "").run().exits(1);
         }
         for _ in 0..2 {
-            sandbox.set_faults(unavailable());
-            import(&folder, &sandbox, "").run().exits(1);
+            server.set_faults(unavailable());
+            import(&folder, &server, "").run().exits(1);
         }
-        assert_eq!(stored(&sandbox).len(), 4);
-        assert_completed(&folder, &sandbox);
+        assert_eq!(stored(&server).len(), 4);
+        assert_completed(&folder, &server);
     }
 }
 
 #[test]
 fn an_acknowledged_batch_is_not_unconfirmed_although_its_line_is_not_done() {
-    let (folder, sandbox) = session_in_two_batches(Faults {
+    let (folder, server) = session_in_two_batches(Faults {
         rules: vec![(When::From(2), Fault::Busy(503, None))],
         ..Faults::default()
     });
-    import(&folder, &sandbox, "").run().exits(1);
-    sandbox.set_faults(Faults {
+    import(&folder, &server, "").run().exits(1);
+    server.set_faults(Faults {
         api: visits_unreadable(),
         ..Faults::default()
     });
-    import(&folder, &sandbox, "--request-timeout=600 --in-doubt=stop")
+    import(&folder, &server, "--request-timeout=600 --in-doubt=stop")
         .run()
         .exits(0)
         .hides("waiting");
-    assert_eq!(stored(&sandbox).len(), 7);
+    assert_eq!(stored(&server).len(), 7);
 }
 
 #[test]
 fn a_crash_after_the_lookup_forgets_no_request_that_was_found() {
     // The second half of the first batch is stored, and the response is lost.
-    let (folder, sandbox) = session_in_two_batches(Faults {
+    let (folder, server) = session_in_two_batches(Faults {
         script: vec![Some(Fault::Deadlock)],
         ..Faults::default()
     });
     for point in ["after-answer", "after-settled"] {
-        let ended = import(&folder, &sandbox, "")
+        let ended = import(&folder, &server, "")
             .env("IMPORT_LOGS_ABORT_AT", point)
             .run();
         assert_eq!(ended.code, None, "{point}: {ended}");
-        assert_eq!(stored(&sandbox).len(), 2);
+        assert_eq!(stored(&server).len(), 2);
     }
-    assert_completed(&folder, &sandbox);
+    assert_completed(&folder, &server);
 }
 
 /// Sessions of 2 to 13 requests, in batches of up to 23, with a server that fails in many ways. The
@@ -152,22 +152,22 @@ fn each_request_is_stored_once_after_many_kills_and_faults() {
             .collect();
         let expected = started(options());
         let folder = Folder::with_log(&log);
-        let run = |sandbox: &FakeMatomo, state: &str| {
-            Program::new(&folder).to(sandbox).args(&format!(
+        let run = |server: &FakeMatomo, state: &str| {
+            Program::new(&folder).to(server).args(&format!(
                 "--idsite=1 --log-format-name=icecast2 --recorder-max-payload-size=23 --request-timeout=1 \
                  --retry-delay=0 --retry-max-attempts=9 --recorders={recorders} --state-dir={state} access.log"
             ))
         };
         run(&expected, "expected").run().exits(0);
 
-        let sandbox = started(Options {
+        let server = started(Options {
             delay: Duration::from_millis(10),
             ..options()
         });
         let mut said = String::new();
         for runs in 0.. {
             assert!(runs < 300, "no progress");
-            sandbox.set_faults(Faults {
+            server.set_faults(Faults {
                 script: (0..400)
                     .map(|_| match random.below(20) {
                         0 | 1 => Some(Fault::Deadlock),
@@ -183,7 +183,7 @@ fn each_request_is_stored_once_after_many_kills_and_faults() {
                 )],
                 ..Faults::default()
             });
-            let mut running = run(&sandbox, "state").start();
+            let mut running = run(&server, "state").start();
             let moment = Duration::from_millis(random.within(100..900));
             if !until(moment, || running.has_ended()) {
                 let signal = *random.pick(&[Signal::KILL, Signal::TERM]);
@@ -195,8 +195,8 @@ fn each_request_is_stored_once_after_many_kills_and_faults() {
                 break;
             }
         }
-        assert!(sandbox.wait_idle(LONGEST));
-        let (found, wanted) = (sorted_hits(&sandbox), sorted_hits(&expected));
+        assert!(server.wait_idle(LONGEST));
+        let (found, wanted) = (sorted_hits(&server), sorted_hits(&expected));
         let excess = |some: &[String], others: &[String]| -> Vec<String> {
             let mut left = others.to_vec();
             let is_left = |hit: &&String| match left.iter().position(|other| other == *hit) {

@@ -1,6 +1,7 @@
-//! The figures of the summary equal a plain calculation over the same sessions, in limited memory.
+//! The figures of the summary match a simple calculation over the same sessions, and memory is
+//! limited.
 //!
-//! The log has 100,000 sessions, or as many as the environment variable `LISTENING_SESSIONS` says.
+//! The environment variable `LISTENING_SESSIONS` sets the number of sessions (100,000 if unset).
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -8,7 +9,7 @@ use std::io::{BufWriter, Write};
 use std::time::Duration;
 
 use super::{DAY, PLAYER, Row, date, rows};
-use crate::support::stored::sandbox;
+use crate::support::stored::fake_matomo;
 use crate::support::{Ended, Folder, Program, until};
 
 const MOUNTS: [&str; 7] = [
@@ -130,8 +131,8 @@ fn decimal(number: f64) -> String {
     format!("{number:.1}").trim_end_matches(".0").to_owned()
 }
 
-/// The expected rows of the table of days: date, then hours of all mount points, of those in
-/// `columns`, and of the others.
+/// The expected rows of the table of days: the date, then the hours of all mount points, of those
+/// in `columns`, and of the others.
 fn expected_days(all: &[TestSession], columns: &[usize]) -> Vec<String> {
     let mut days: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for one in all {
@@ -158,10 +159,10 @@ fn expected_days(all: &[TestSession], columns: &[usize]) -> Vec<String> {
 
 /// Returns the result of a dry run and its peak memory in bytes.
 fn dry_run(folder: &Folder, args: &str) -> (Ended, u64) {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let limit = Duration::from_secs(600);
     let mut running = Program::new(folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--dry-run --idsite=1 --log-format-name=icecast2 access.log")
         .args(args)
         .limit(limit)
@@ -175,7 +176,7 @@ fn dry_run(folder: &Folder, args: &str) -> (Ended, u64) {
 }
 
 #[test]
-fn figures_equal_a_plain_calculation_in_limited_memory() {
+fn figures_match_a_simple_calculation_in_limited_memory() {
     let sessions =
         std::env::var("LISTENING_SESSIONS").map_or(100_000, |number| number.parse().unwrap());
     let folder = Folder::new();

@@ -1,4 +1,4 @@
-//! Interrupted runs lose no session and send none twice, although a session is many requests or
+//! Interrupted runs lose no session and send none twice, although a session has many requests or
 //! many lines.
 
 use std::io::Write;
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::{SHOUTCAST_HEADER, icecast, seconds_sent, shoutcast, sorted_hits, stored};
 use crate::support::clock::LONGEST;
-use crate::support::stored::{options, sandbox, started};
+use crate::support::stored::{fake_matomo, options, started};
 use crate::support::{Ended, Folder, Program, Summary, until};
 
 /// Seconds of sessions of 2 to 9 requests.
@@ -47,23 +47,23 @@ fn shoutcast_log() -> String {
     log
 }
 
-/// With a ledger, and batches so small that most sessions take several.
-fn program(folder: &Folder, sandbox: &FakeMatomo) -> Program {
-    Program::new(folder).to(sandbox).args(
+/// Uses a ledger, and batches so small that most sessions need several.
+fn program(folder: &Folder, server: &FakeMatomo) -> Program {
+    Program::new(folder).to(server).args(
         "--idsite=1 --listening-time=events --state-dir=state --recorder-max-payload-size=3 \
          --request-timeout=1 --retry-delay=0 --recorders=2 access.log",
     )
 }
 
-/// Imports the log with runs that crash at this point, until a run finishes.
+/// Runs imports of the log that crash at this failpoint until one finishes.
 #[track_caller]
 fn crash_repeatedly(log: &str, point: &str) {
-    let expected = sandbox();
+    let expected = fake_matomo();
     program(&Folder::with_log(log), &expected).run().exits(0);
-    let (folder, sandbox) = (Folder::with_log(log), sandbox());
+    let (folder, server) = (Folder::with_log(log), fake_matomo());
     for run in 0.. {
         assert!(run < 40, "{point}: no progress");
-        let ended = program(&folder, &sandbox)
+        let ended = program(&folder, &server)
             .env("IMPORT_LOGS_ABORT_AT", point)
             .run();
         if ended.code.is_some() {
@@ -72,26 +72,26 @@ fn crash_repeatedly(log: &str, point: &str) {
             break;
         }
     }
-    assert_eq!(sorted_hits(&sandbox), sorted_hits(&expected), "{point}");
+    assert_eq!(sorted_hits(&server), sorted_hits(&expected), "{point}");
 }
 
 #[test]
-fn sessions_are_complete_after_crashes_behind_the_response() {
+fn sessions_are_complete_if_runs_crash_after_the_response() {
     crash_repeatedly(&icecast_log(), "after-answer:2");
 }
 
 #[test]
-fn sessions_are_complete_after_crashes_before_sending() {
+fn sessions_are_complete_if_runs_crash_before_sending() {
     crash_repeatedly(&icecast_log(), "after-intent:3");
 }
 
 #[test]
-fn titles_are_complete_after_crashes_behind_the_response() {
+fn titles_are_complete_if_runs_crash_after_the_response() {
     crash_repeatedly(&shoutcast_log(), "after-answer:2");
 }
 
 #[test]
-fn titles_are_complete_after_crashes_before_sending() {
+fn titles_are_complete_if_runs_crash_before_sending() {
     crash_repeatedly(&shoutcast_log(), "after-intent:3");
 }
 
@@ -110,41 +110,41 @@ fn two_titles() -> Folder {
 
 #[test]
 fn a_title_appended_after_a_run_is_imported() {
-    let (folder, sandbox) = (two_titles(), sandbox());
-    program(&folder, &sandbox).run().exits(0);
+    let (folder, server) = (two_titles(), fake_matomo());
+    program(&folder, &server).run().exits(0);
     append(&folder, &shoutcast("192.0.2.1", 1800, "/stream", 600));
-    program(&folder, &sandbox).run().exits(0);
-    let hits = stored(&sandbox);
+    program(&folder, &server).run().exits(0);
+    let hits = stored(&server);
     assert_eq!((hits.len(), seconds_sent(&hits)), (4, 1800));
 }
 
-/// The server stores the event with the seconds, but not the page view. Then another title follows.
+/// The server stores the event with the seconds but not the page view. Then another title follows.
 #[test]
 fn a_title_after_a_partly_stored_session_starts_a_new_session() {
     let folder = two_titles();
-    let sandbox = started(Options {
+    let server = started(Options {
         faults: Faults {
             script: vec![Some(Fault::Deadlock)],
             ..Faults::default()
         },
         ..options()
     });
-    let crashed = program(&folder, &sandbox)
+    let crashed = program(&folder, &server)
         .env("IMPORT_LOGS_ABORT_AT", "after-answer")
         .run();
     assert_eq!(crashed.code, None);
-    assert_eq!(seconds_sent(&stored(&sandbox)), 1200);
+    assert_eq!(seconds_sent(&stored(&server)), 1200);
     append(&folder, &shoutcast("192.0.2.1", 1800, "/stream", 600));
-    program(&folder, &sandbox).run().exits(0);
-    let hits = stored(&sandbox);
+    program(&folder, &server).run().exits(0);
+    let hits = stored(&server);
     assert_eq!((hits.len(), seconds_sent(&hits)), (4, 1800));
 }
 
 #[test]
 fn titles_of_an_open_session_are_not_sent_after_a_signal() {
-    let (folder, sandbox) = (Folder::with_log(""), sandbox());
+    let (folder, server) = (Folder::with_log(""), fake_matomo());
     let mut running = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --log-format-name=shoutcast --output=access.log -")
         .args("--show-progress --show-progress-delay=0.05 --flush-interval=0.05")
         .start();
@@ -162,7 +162,7 @@ fn titles_of_an_open_session_are_not_sent_after_a_signal() {
     running.end().exits(130);
     let summary = Summary::of(&folder.read("access.log"));
     assert_eq!((summary.get("imported"), summary.get("unsent")), (2, 1));
-    assert_eq!(seconds_sent(&stored(&sandbox)), 1200);
+    assert_eq!(seconds_sent(&stored(&server)), 1200);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn titles_of_open_sessions_are_counted_when_the_server_fails() {
         shoutcast(&address, 600 + number, "/stream", 600)
     });
     let log = SHOUTCAST_HEADER.to_owned() + &titles.collect::<String>();
-    let sandbox = started(Options {
+    let server = started(Options {
         faults: Faults {
             rules: vec![(When::From(3), Fault::Busy(503, None))],
             ..Faults::default()
@@ -181,7 +181,7 @@ fn titles_of_open_sessions_are_counted_when_the_server_fails() {
         ..options()
     });
     let folder = Folder::with_log(log);
-    let program = || Program::new(&folder).to(&sandbox);
+    let program = || Program::new(&folder).to(&server);
     let ended = program()
         .args("--idsite=1 --retry-delay=0 --recorder-max-payload-size=20 access.log")
         .run()
@@ -197,16 +197,16 @@ fn titles_of_open_sessions_are_counted_when_the_server_fails() {
 
 /// Imports a log with these faults of the server.
 fn import_with_faults(log: String, faults: Faults, args: &str) -> (Ended, FakeMatomo) {
-    let sandbox = started(Options {
+    let server = started(Options {
         faults,
         ..options()
     });
     let ended = Program::new(&Folder::with_log(log))
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --listening-time=events --request-timeout=1 --retry-delay=0 access.log")
         .args(args)
         .run();
-    (ended, sandbox)
+    (ended, server)
 }
 
 #[test]
@@ -224,9 +224,9 @@ fn hits_with_hidden_addresses_are_looked_up_by_url() {
         script: vec![Some(Fault::CommitClose)],
         ..Faults::default()
     };
-    let (ended, sandbox) = import_with_faults(log, faults, "");
+    let (ended, server) = import_with_faults(log, faults, "");
     assert_eq!(ended.exits(0).summary().get("imported"), 4);
-    let hits = stored(&sandbox);
+    let hits = stored(&server);
     assert_eq!((hits.len(), seconds_sent(&hits)), (12, 6400));
 }
 
@@ -248,11 +248,11 @@ fn sessions_that_start_on_other_days_cause_no_deadlocks() {
         deadlock_first_days: true,
         ..Faults::default()
     };
-    let (ended, sandbox) =
+    let (ended, server) =
         import_with_faults(log, faults, "--recorders=6 --recorder-max-payload-size=100");
     assert_eq!(ended.exits(0).summary().get("imported"), 260);
-    let log = sandbox.log();
-    assert!(log.busy_peak > 1, "requests must overlap");
+    let log = server.log();
+    assert!(log.busy_peak > 1, "requests do not overlap");
     assert!(log.tracker.iter().all(|call| call.status == Some(200)));
 }
 
@@ -264,7 +264,7 @@ fn a_refused_session_is_reported_once_and_rejected_with_all_its_titles() {
         shoutcast("192.0.2.2", 90_000, "/stream", 60),
     ];
     let folder = Folder::with_log(SHOUTCAST_HEADER.to_owned() + &lines.concat());
-    let sandbox = started(Options {
+    let server = started(Options {
         faults: Faults {
             script: vec![Some(Fault::Invalid(vec![0, 1, 2]))],
             ..Faults::default()
@@ -272,7 +272,7 @@ fn a_refused_session_is_reported_once_and_rejected_with_all_its_titles() {
         ..options()
     });
     let ended = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --rejects=rejects.log access.log")
         .run()
         .exits(3);
@@ -294,10 +294,10 @@ fn a_refused_session_is_reported_once_and_rejected_with_all_its_titles() {
     );
     // The file can be imported as it is.
     let imported = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 rejects.log")
         .run()
         .exits(0);
     assert_eq!(imported.summary().get("imported"), 2);
-    assert_eq!(seconds_sent(&stored(&sandbox)), 2460);
+    assert_eq!(seconds_sent(&stored(&server)), 2460);
 }

@@ -51,7 +51,7 @@ fn listening_summary(ended: &Ended) -> &str {
     part.split_once("\nSandbox report\n").unwrap().0
 }
 
-/// The example that was tried with a real Matomo.
+/// The same example was imported into a real Matomo.
 #[test]
 fn five_sessions_are_21_requests() {
     let ends = [
@@ -118,7 +118,7 @@ fn a_detected_icecast_log_has_a_listening_summary() {
     off.hides("hint: ");
 }
 
-/// A user who follows the hint does not count listeners twice.
+/// A user who follows the hint counts no listener twice.
 #[test]
 fn events_replace_the_sessions_of_an_earlier_run() {
     let folder = Folder::with_log(fixture("icecast2"));
@@ -149,7 +149,7 @@ fn only_listeners_count_in_a_detected_log() {
     assert!(listening_summary(&ended).contains(unmeasured), "{ended}");
 }
 
-/// nginx's seconds, and the microseconds of Apache's %D.
+/// The number is nginx's seconds or Apache's microseconds (`%D`).
 #[test]
 fn a_web_log_that_ends_in_a_number_has_no_listening_summary() {
     for (numbers, length) in [([0, 1, 3, 65], 20_480), ([1503, 48_211, 250_123, 88], 5120)] {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{DAY, PLAYER, SHOUTCAST_HEADER, date, icecast, rows, seconds_sent, stored};
-use crate::support::stored::sandbox;
+use crate::support::stored::fake_matomo;
 use crate::support::{Folder, Program};
 
 /// A line of an Icecast or SHOUTcast log.
@@ -113,8 +113,8 @@ impl Line {
         format!("{address} - {end} {mount} {status} {agent} 5 {duration} 128\n")
     }
 
-    /// Whether the line is that of a connection to a stream. SHOUTcast logs have no method, and
-    /// SHOUTcast streams from `/`.
+    /// Whether the line is a connection to a stream. SHOUTcast logs have no method, and SHOUTcast
+    /// streams from `/`.
     fn connects(&self, is_shoutcast: bool) -> bool {
         matches!(self.status, "200" | "206")
             && !matches!(self.mount, "/status.xsl" | "/live.m3u")
@@ -130,8 +130,8 @@ impl Line {
     }
 }
 
-/// Imports the log, and checks the seconds that were sent and those of the summary. `connections`
-/// are the lines of listeners, bots and relays.
+/// Imports the log, and checks the seconds sent and those of the summary. `connections` are the
+/// lines of listeners, bots and relays.
 fn check_sums<'l>(
     log: String,
     args: &str,
@@ -143,15 +143,15 @@ fn check_sums<'l>(
     let relays = connections.filter(|line| line.agent == RELAY);
     let relays = relays.map(Line::seconds).collect::<Vec<_>>();
     let relay_hours = relays.iter().sum::<u64>() as f64 / 3600.0;
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let ended = Program::new(&Folder::with_log(log))
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --listening-time=events --enable-http-errors access.log")
         .args(args)
         .run()
         .exits(0);
     let summary = rows(&ended.out).last().map_or(0, |all| all.seconds);
-    let sent = seconds_sent(&stored(&sandbox));
+    let sent = seconds_sent(&stored(&server));
     prop_assert_eq!((sent, summary), (seconds, seconds), "{}", ended);
     let relay_line = format!(
         "\n    {} log lines of relays with {relay_hours:.2} hours are left out",
@@ -186,14 +186,14 @@ proptest! {
 
 #[test]
 fn the_events_of_a_long_session_do_not_repeat_long_texts() {
-    let (sandbox, folder) = (sandbox(), Folder::new());
+    let (server, folder) = (fake_matomo(), Folder::new());
     let month = 30 * 86_400 - 1;
     let agent = "\u{e9}".repeat(400_000);
     let line =
         icecast("10.0.0.1", 0, &format!("/{}", "m".repeat(100_000)), month).replace(PLAYER, &agent);
     folder.write("access.log", line);
     let mut program = Program::new(&folder)
-        .to(&sandbox)
+        .to(&server)
         .args("--idsite=1 --log-format-name=icecast2 --log-hostname=radio.example access.log")
         .start();
     let mut peak = 0;
@@ -203,7 +203,7 @@ fn the_events_of_a_long_session_do_not_repeat_long_texts() {
     }
     program.end().exits(0);
     assert!(peak < 100 << 20, "{peak} bytes");
-    let hits = stored(&sandbox);
+    let hits = stored(&server);
     assert_eq!(hits.len(), 1729);
     assert_eq!(seconds_sent(&hits), month as u64);
     for hit in hits {

@@ -1,4 +1,4 @@
-//! A server that answers slowly, late, wrongly, incompletely, or not at all.
+//! Servers whose responses are slow, late, wrong, incomplete or missing.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn always(fault: Fault) -> World {
 const WAYS: [fn(&World) -> Program; 2] = [World::program, World::without_ledger];
 
 #[test]
-fn faulty_responses_now_and_then_lose_and_double_nothing() {
+fn occasional_faulty_responses_lose_and_double_nothing() {
     let beyond = TIMEOUT + Duration::from_millis(500);
     let answers = [
         Fault::Refuse,
@@ -75,7 +75,7 @@ fn faulty_responses_now_and_then_lose_and_double_nothing() {
             ));
             let ended = assert_adds_up(way(&world).arg("access.log").run());
             assert_eq!(ended.code, Some(0), "{fault:?}: {ended}");
-            let wrong = faults(&world.sandbox, 0..LINES);
+            let wrong = faults(&world.server, 0..LINES);
             assert!(
                 wrong.is_empty(),
                 "{fault:?}, {recorders} recorders: {wrong}\n{ended}"
@@ -95,10 +95,10 @@ fn stops_then_resumes(world: World, args: &str, says: &[&str]) {
         .says(says);
     let summary = ended.summary();
     assert_eq!(summary.get("imported"), 0, "{ended}");
-    assert_each_once(&world.sandbox, 0..0);
-    world.sandbox.set_faults(Faults::default());
+    assert_each_once(&world.server, 0..0);
+    world.server.set_faults(Faults::default());
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
@@ -115,12 +115,12 @@ fn a_server_that_is_down_stops_the_import_until_it_is_back() {
 }
 
 #[test]
-fn nothing_is_done_while_tracking_is_switched_off() {
+fn no_line_is_done_while_tracking_is_disabled() {
     stops_then_resumes(always(Fault::Nothing), "", &["error: ", "switched off"]);
 }
 
 #[test]
-fn nothing_is_done_with_a_token_that_may_not_write() {
+fn no_line_is_done_with_a_token_without_write_access() {
     let view = "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee";
     let world = with_log(World::with(Options {
         tokens: Tokens {
@@ -137,9 +137,9 @@ fn nothing_is_done_with_a_token_that_may_not_write() {
     );
     let ended = ended.exits(1).says(&["error: ", "refused all", "token"]);
     assert_eq!(ended.summary().get("imported"), 0);
-    assert_each_once(&world.sandbox, 0..0);
+    assert_each_once(&world.server, 0..0);
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_hit_that_always_fails_is_found_and_refused() {
             (1, 199),
             "{ended}"
         );
-        assert_each_once(&world.sandbox, (0..LINES).filter(|number| *number != 177));
+        assert_each_once(&world.server, (0..LINES).filter(|number| *number != 177));
     }
 }
 
@@ -171,7 +171,7 @@ fn batches_that_are_too_large_are_divided() {
         ..Faults::default()
     }));
     world.import("--recorders=2 access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
@@ -186,12 +186,12 @@ fn hits_acknowledged_before_the_server_went_down_are_not_sent_again() {
         ));
         let ended: Ended = world.import("access.log").exits(1);
         // The first hits of a day are a batch of their own.
-        let there = stored(&world.sandbox).len() as u64;
+        let there = stored(&world.server).len() as u64;
         assert!((5..=50).contains(&there), "{ended}");
         assert_eq!(ended.summary().get("imported"), there, "{ended}");
-        world.sandbox.set_faults(Faults::default());
+        world.server.set_faults(Faults::default());
         let summary = world.import("access.log").exits(0).summary();
         assert_eq!(summary.get("imported"), LINES as u64 - there);
-        assert_each_once(&world.sandbox, 0..LINES);
+        assert_each_once(&world.server, 0..LINES);
     }
 }

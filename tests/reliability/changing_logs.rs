@@ -26,7 +26,7 @@ fn append(world: &World, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
-/// A server so slow and a log so long that most of it is unread when its first lines are stored.
+/// A slow server and a long log, so that most of it is unread when its first lines are stored.
 fn slow_world(lines: usize) -> World {
     let world = World::new(Duration::from_millis(100)).args(
         "--recorders=2 --recorder-max-payload-size=2000 --request-timeout=60 --read-back=off",
@@ -37,7 +37,7 @@ fn slow_world(lines: usize) -> World {
 
 fn wait_until_something_is_stored(world: &World) -> bool {
     until(Duration::from_secs(30), || {
-        world.sandbox.store().count().unwrap() > 0
+        world.server.store().count().unwrap() > 0
     })
 }
 
@@ -49,7 +49,7 @@ fn a_log_removed_while_it_is_read_is_read_to_its_end() {
     assert!(wait_until_something_is_stored(&world));
     fs::remove_file(world.folder.file("access.log")).unwrap();
     assert_adds_up(running.end()).exits(0);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
     world
         .import("access.log")
         .exits(3)
@@ -69,10 +69,10 @@ fn a_log_truncated_while_it_is_read_is_stored_once() {
     assert_adds_up(running.end())
         .exits(3)
         .says(&["access.log", "truncated while it was read"]);
-    let read = stored(&world.sandbox).len();
+    let read = stored(&world.server).len();
     assert!((600..LINES).contains(&read), "{read} lines");
-    assert_each_once(&world.sandbox, 0..read);
-    // It is another log from now on, because it no longer contains what was read.
+    assert_each_once(&world.server, 0..read);
+    // It is now another log, because it no longer contains what was read.
     let file = OpenOptions::new()
         .write(true)
         .open(world.folder.file("access.log"));
@@ -82,7 +82,7 @@ fn a_log_truncated_while_it_is_read_is_stored_once() {
         .import("access.log")
         .exits(0)
         .says(&["access.log: truncated since the last run"]);
-    assert_each_once(&world.sandbox, (0..read).chain(LINES..LINES + 50));
+    assert_each_once(&world.server, (0..read).chain(LINES..LINES + 50));
 }
 
 #[test]
@@ -94,11 +94,11 @@ fn an_incomplete_last_line_waits_for_its_end() {
     for _ in 0..2 {
         let ended = world.import("access.log").exits(0);
         assert_eq!(ended.summary().get("invalid"), 0);
-        assert_each_once(&world.sandbox, 0..50);
+        assert_each_once(&world.server, 0..50);
     }
     append(&world, rest);
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..51);
+    assert_each_once(&world.server, 0..51);
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn the_last_line_of_a_compressed_log_needs_no_line_end() {
         .write("access.log.1.gz", gzip(log(0..50, A_DAY).trim_end()));
     for _ in 0..2 {
         world.import("access.log.1.gz").exits(0);
-        assert_each_once(&world.sandbox, 0..50);
+        assert_each_once(&world.server, 0..50);
     }
 }
 
@@ -119,14 +119,14 @@ fn a_log_compressed_with_an_incomplete_last_line_is_imported_once() {
     let content = log(0..50, A_DAY);
     world.folder.write("access.log", content.trim_end());
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..49);
+    assert_each_once(&world.server, 0..49);
     fs::remove_file(world.folder.file("access.log")).unwrap();
     world
         .folder
         .write("access.log.1.gz", gzip(content.trim_end()));
     for _ in 0..2 {
         world.import("access.log.1.gz").exits(0);
-        assert_each_once(&world.sandbox, 0..50);
+        assert_each_once(&world.server, 0..50);
     }
 }
 
@@ -146,7 +146,7 @@ fn a_line_of_a_hundred_megabytes_is_invalid_and_needs_no_memory() {
     }));
     let ended = assert_adds_up(running.end()).exits(0);
     assert_eq!(ended.summary().get("invalid"), 1);
-    assert_each_once(&world.sandbox, 0..40);
+    assert_each_once(&world.server, 0..40);
     assert!((1..60_000_000).contains(&peak), "{peak} bytes");
 }
 
@@ -163,15 +163,15 @@ fn a_truncated_compressed_log_is_imported_in_part_and_resumes_when_it_is_complet
             let ended = world.import("access.log.gz").exits(3);
             ended.says(&["access.log.gz", "truncated"]);
         }
-        let read = stored(&world.sandbox).len();
+        let read = stored(&world.server).len();
         assert!(
             (1 + lines / 30..lines - lines / 30).contains(&read),
             "{read} lines"
         );
-        assert_each_once(&world.sandbox, 0..read);
+        assert_each_once(&world.server, 0..read);
         world.folder.write("access.log.gz", &whole);
         world.import("access.log.gz").exits(0);
-        assert_each_once(&world.sandbox, 0..lines);
+        assert_each_once(&world.server, 0..lines);
     }
 }
 
@@ -189,7 +189,7 @@ fn named_pipes_are_read() {
     };
     world.import("pipe").exits(0);
     writer.join().unwrap().unwrap();
-    assert_each_once(&world.sandbox, 0..200);
+    assert_each_once(&world.server, 0..200);
     assert_eq!(world.spooled(), None);
 }
 
@@ -214,7 +214,7 @@ fn a_day_without_listeners_blocks_no_other_day() {
         world.folder.write("log.2", shoutcast(0..30));
         world.folder.write("log.3", shoutcast(30..60));
         assert_adds_up(world.without_ledger().args(args).arg("log.*").run()).exits(0);
-        assert_each_once(&world.sandbox, 0..60);
+        assert_each_once(&world.server, 0..60);
     }
 }
 
@@ -233,7 +233,7 @@ fn a_log_renamed_while_it_is_read_is_not_read_again_under_its_new_name() {
     assert_adds_up(running.end())
         .exits(3)
         .says(&["access.log.1: this file was read as", "is not imported"]);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_log_with_two_names_is_read_once() {
     assert_adds_up(world.without_ledger().arg("access*.log").run())
         .exits(0)
         .says(&["this is the same file as"]);
-    assert_each_once(&world.sandbox, 0..A_DAY);
+    assert_each_once(&world.server, 0..A_DAY);
 }
 
 #[test]
@@ -265,10 +265,10 @@ fn the_ledger_of_a_stopped_import_knows_a_log_that_begins_like_another() {
     ]);
     let left = world.folder.file("import-logs-state");
     assert!(left.exists(), "{stopped}");
-    world.sandbox.set_faults(Faults::default());
+    world.server.set_faults(Faults::default());
     let state = format!("--state-dir={}", left.display());
     assert_adds_up(world.without_ledger().arg(state).args("a.log b.log").run()).exits(0);
-    assert_each_once(&world.sandbox, 0..300);
+    assert_each_once(&world.server, 0..300);
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn a_log_rotated_while_its_pending_batch_is_settled_is_not_mistaken_for_another(
             false => ended.exits(0),
         };
         world.import("access.log access.log.1").exits(0);
-        assert_each_once(&world.sandbox, 0..500);
+        assert_each_once(&world.server, 0..500);
     }
 }
 
@@ -314,7 +314,7 @@ fn a_log_with_an_incomplete_last_line_does_not_block_one_that_begins_like_it() {
     world.folder.write("a.log", log(0..10, A_DAY) + half);
     world.folder.write("b.log", log(0..60, A_DAY));
     world.import("a.log b.log").exits(0);
-    assert_each_once(&world.sandbox, 0..60);
+    assert_each_once(&world.server, 0..60);
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn a_log_copied_and_truncated_while_it_is_read_is_distinguished_from_the_new_one
         .exits(3)
         .says(&["access.log", "truncated while it was read"]);
     world.import("access.log access.log.1").exits(0);
-    assert_each_once(&world.sandbox, 0..LINES + 30_000);
+    assert_each_once(&world.server, 0..LINES + 30_000);
 }
 
 #[test]
@@ -351,13 +351,13 @@ fn a_truncated_compressed_log_resumes_after_a_stopped_run() {
         .folder
         .write("access.log.gz", &packed[..packed.len() - 20]);
     world.import("access.log.gz").exits(1);
-    world.sandbox.set_faults(Faults::default());
+    world.server.set_faults(Faults::default());
     world.import("access.log.gz").exits(3).says(&["truncated"]);
-    let read = stored(&world.sandbox).len();
+    let read = stored(&world.server).len();
     assert!((100..400).contains(&read), "{read} lines");
     world.folder.write("access.log.gz", &packed);
     world.import("access.log.gz").exits(0);
-    assert_each_once(&world.sandbox, 0..400);
+    assert_each_once(&world.server, 0..400);
 }
 
 #[test]
@@ -375,7 +375,7 @@ fn lines_after_the_incomplete_last_line_of_a_shared_beginning_are_sent_whole() {
         world.folder.write("b.log", &whole);
         let program = world.without_ledger().args(args).args(name).arg("b.log");
         assert_adds_up(program.run()).exits(0);
-        assert_each_once(&world.sandbox, 0..60);
+        assert_each_once(&world.server, 0..60);
     }
 }
 
@@ -394,7 +394,7 @@ fn a_copy_that_is_still_being_made_is_not_imported() {
     world.folder.write("access.log.1", &text);
     world.folder.write("access.log", log(1000..1010, A_DAY));
     world.import("access.log access.log.1").exits(0);
-    assert_each_once(&world.sandbox, 0..1010);
+    assert_each_once(&world.server, 0..1010);
 }
 
 #[test]
@@ -412,12 +412,12 @@ fn a_line_end_that_is_written_in_two_pieces_is_one() {
         }
         // A carriage return at the end is no line end yet.
         let complete = if end == "\r" { 5 } else { 6 };
-        assert_each_once(&world.sandbox, 0..complete);
+        assert_each_once(&world.server, 0..complete);
     }
 }
 
 #[test]
-fn the_hole_of_a_truncated_log_costs_no_line() {
+fn zeros_at_the_start_of_a_truncated_log_lose_no_line() {
     let world = world();
     world.folder.write("access.log", log(0..A_DAY, A_DAY));
     world.import("access.log").exits(0);
@@ -433,5 +433,5 @@ fn the_hole_of_a_truncated_log_costs_no_line() {
         let ended = world.import("access.log").exits(0);
         assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
     }
-    assert_each_once(&world.sandbox, 0..3 * A_DAY);
+    assert_each_once(&world.server, 0..3 * A_DAY);
 }

@@ -1,4 +1,4 @@
-//! The crash matrix: the program is aborted at each failpoint, and again while it recovers; then
+//! The crash matrix: the program is aborted at each failpoint, and again while it recovers. Then
 //! the import completes.
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ const POINTS: [(&str, [u32; 2]); 9] = [
 fn is_reached(point: &str, time: u32, from: From, recorders: usize) -> bool {
     match point {
         "after-spool-append" => from == From::Pipe,
-        // One recorder relies on the answers.
+        // One recorder does not read back.
         "before-read-back" => recorders > 1,
         "between-files" => time == 1 || from == From::TwoFiles,
         _ => true,
@@ -34,7 +34,7 @@ fn is_reached(point: &str, time: u32, from: From, recorders: usize) -> bool {
 }
 
 #[test]
-fn aborted_twice_at_any_failpoint_each_line_is_stored_once() {
+fn each_line_is_stored_once_after_two_aborts_at_any_failpoint() {
     let mut cells = Vec::new();
     for from in From::ALL {
         for recorders in [1, 3, 8] {
@@ -65,7 +65,7 @@ fn aborted_twice_at_any_failpoint_each_line_is_stored_once() {
 }
 
 #[test]
-fn a_request_under_way_when_the_program_was_killed_is_waited_for() {
+fn a_run_waits_for_the_request_of_a_killed_run() {
     let world = World::new(Duration::from_millis(600));
     let job = Job::new(world, From::Plain, 60, 4);
     let calls = job.world.calls();
@@ -74,6 +74,6 @@ fn a_request_under_way_when_the_program_was_killed_is_waited_for() {
     assert!(until(LONGEST, || job.world.calls() >= calls + 2));
     running.signal(Signal::KILL);
     assert!(until(LONGEST, || running.has_ended()));
-    assert_each_once(&job.world.sandbox, 0..0);
+    assert_each_once(&job.world.server, 0..0);
     job.finish("killed during a request");
 }

@@ -22,8 +22,8 @@ fn part(stream: &str, tag: char, text: &str) -> String {
     format!("2024-05-14T04:25:24.497999999+00:00 {stream} {tag} {text}\n")
 }
 
-/// The numbered lines in envelopes. Two of three are cut into parts, with parts of each other, or a
-/// whole line, between them.
+/// The numbered lines in envelopes. Two of three are cut into parts, interleaved with each other
+/// and with a whole line.
 fn log(numbers: Range<usize>) -> String {
     let numbers: Vec<usize> = numbers.collect();
     let mut log = String::new();
@@ -68,7 +68,7 @@ fn append(world: &World, name: &str, text: &str) {
 }
 
 #[test]
-fn joined_lines_are_stored_once_however_often_the_import_is_killed() {
+fn joined_lines_are_stored_once_after_repeated_kills() {
     const LINES: usize = 600;
     const DELAY: Duration = Duration::from_millis(25);
     for recorders in [1, 3] {
@@ -89,9 +89,9 @@ fn joined_lines_are_stored_once_however_often_the_import_is_killed() {
         }
         sleep(TIMEOUT);
         world.import("access.log").exits(0);
-        assert_each_once(&world.sandbox, 0..LINES);
+        assert_each_once(&world.server, 0..LINES);
         world.import("access.log").exits(0);
-        assert_each_once(&world.sandbox, 0..LINES);
+        assert_each_once(&world.server, 0..LINES);
     }
 }
 
@@ -108,7 +108,7 @@ fn a_log_that_grows_by_any_number_of_bytes_is_stored_once() {
         rest = &rest[length..];
         world.import("access.log");
     }
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
     let status = world.import("access.log").exits(0);
     assert!(
         status.err.contains("already imported to its end"),
@@ -123,13 +123,13 @@ fn a_log_that_is_rotated_within_a_joined_line_is_stored_once() {
     let cut = rest.find('\n').unwrap() + 1;
     append(&world, "access.log", &(first + &rest[..cut]));
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..30);
+    assert_each_once(&world.server, 0..30);
     let [old, new] = ["access.log.1", "access.log"].map(|name| world.folder.file(name));
     fs::rename(new, old).unwrap();
     append(&world, "access.log.1", &rest[cut..]);
     append(&world, "access.log", &log(33..60));
     world.import("access.log.1 access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..60);
+    assert_each_once(&world.server, 0..60);
 }
 
 #[test]
@@ -146,11 +146,11 @@ fn joined_lines_come_through_a_pipe_and_an_open_spool() {
     sleep(TIMEOUT);
     let rest = &log[length + world.half_line().len()..];
     assert_adds_up(world.program().arg("-").stdin(rest).run()).exits(0);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
-fn a_line_whose_end_a_pipe_lacks_is_counted() {
+fn an_incomplete_line_at_the_end_of_a_pipe_is_counted() {
     let world = world(Duration::ZERO, 1);
     let rest = log(30..33);
     let cut = rest.find('\n').unwrap() + 1;
@@ -175,7 +175,7 @@ fn verification_finds_all_joined_lines() {
         .run()
         .exits(0);
     assert!(verified.out.contains("90"), "{verified}");
-    assert_each_once(&world.sandbox, 0..90);
+    assert_each_once(&world.server, 0..90);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_joined_line_is_one_line_with_the_number_of_its_first_part() {
         .folder
         .write("mended.log", rejects.replace("not a line\n", &line));
     world.import("--max-invalid=100 mended.log").exits(0);
-    assert_each_once(&world.sandbox, 0..7);
+    assert_each_once(&world.server, 0..7);
     // The next lines are numbered by those of the file.
     append(&world, "access.log", "junk\n");
     let ended = world
@@ -228,5 +228,5 @@ fn skipped_lines_are_joined_lines() {
     world.folder.write("access.log", log(0..9));
     let ended = world.without_ledger().args("--skip=3 access.log").run();
     assert_adds_up(ended).exits(0);
-    assert_each_once(&world.sandbox, 3..9);
+    assert_each_once(&world.server, 3..9);
 }

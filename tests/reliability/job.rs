@@ -1,4 +1,4 @@
-//! One import that is interrupted, and started again until it is complete.
+//! An import that is interrupted and restarted until it is complete.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl Job {
         }
     }
 
-    /// Starts a run with the rest of the input. `change` adapts the program before.
+    /// Starts a run with the rest of the input. `change` adapts the program first.
     pub fn start(&self, change: impl FnOnce(Program) -> Program) -> Running {
         let logs = match self.from {
             From::Plain => "access.log",
@@ -79,11 +79,11 @@ impl Job {
         ended
     }
 
-    /// How much of the input the program has. Spools are removed when all their lines are done.
+    /// How many bytes of the input the program has. A spool is removed when all its lines are done.
     fn received(&self) -> usize {
         let mut kept = self.world.spooled().unwrap_or_default();
         let half = self.world.half_line();
-        // A run that was killed while it moved the half line left it in both files.
+        // A run that is killed while it moves the half line leaves it in both files.
         let last = kept.rsplit(|byte| *byte == b'\n').next();
         if !last.is_some_and(|last| !last.is_empty() && last.starts_with(&half)) {
             kept.extend(half);
@@ -98,7 +98,7 @@ impl Job {
             .next_back();
         let lines = match last.and_then(numbered::number_in) {
             Some(number) => number + 1,
-            None => numbered::stored(&self.world.sandbox).len(),
+            None => numbered::stored(&self.world.server).len(),
         };
         let lines = self
             .content
@@ -112,19 +112,19 @@ impl Job {
         let running = self.start(|program| program);
         let ended = self.end(running);
         assert_eq!(ended.code, Some(0), "{what}: {ended}");
-        assert!(self.world.sandbox.wait_idle(Duration::from_secs(10)));
-        let faults = numbered::faults(&self.world.sandbox, 0..self.lines);
+        assert!(self.world.server.wait_idle(Duration::from_secs(10)));
+        let faults = numbered::faults(&self.world.server, 0..self.lines);
         assert!(faults.is_empty(), "{what}: {faults}\n{ended}");
-        // Another run finds nothing to do.
+        // Another run has nothing to do.
         if self.from != From::Pipe {
             let running = self.start(|program| program);
             assert_eq!(self.end(running).code, Some(0), "{what}");
-            assert_each_once(&self.world.sandbox, 0..self.lines);
+            assert_each_once(&self.world.server, 0..self.lines);
         }
     }
 }
 
-/// Runs each in its own thread. They mostly wait.
+/// Runs each item in its own thread. The threads mostly wait.
 pub fn at_once<T: Send>(all: Vec<T>, run: impl Fn(T) + Sync) {
     std::thread::scope(|scope| {
         let threads: Vec<_> = all

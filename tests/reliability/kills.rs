@@ -19,11 +19,11 @@ use crate::support::stored::options;
 /// Kills for each of the twelve combinations of recorders and sources: at least 200 in all. A
 /// quarter of them must leave a batch pending.
 const KILLS: u64 = 17;
-/// Of the server, so that requests are under way most of the time.
+/// The server's delay, so that requests are in flight most of the time.
 const DELAY: Duration = Duration::from_millis(25);
 
 #[test]
-fn killed_at_two_hundred_random_moments_each_line_is_stored_once() {
+fn each_line_is_stored_once_after_two_hundred_random_kills() {
     let kills_each = std::env::var("IMPORT_LOGS_KILLS")
         .map_or(KILLS, |kills| kills.parse().expect("a number of kills"));
     let pending = AtomicU64::new(0);
@@ -71,7 +71,7 @@ fn kill(job: &mut Job, random: &mut Random) -> (bool, bool) {
     let calls = job.world.calls();
     let mut running = job.start(|program| program);
     let begun = Instant::now();
-    // After a random time, or, however slow this machine is, after a random number of requests.
+    // After a random time or number of requests, so that it also works on a slow machine.
     if random.chance(30) {
         sleep(Duration::from_millis(random.below(400)));
     } else {

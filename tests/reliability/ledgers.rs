@@ -1,4 +1,4 @@
-//! The state directory: full, locked, damaged or of a newer version; and when it is used.
+//! The state directory: full, locked, damaged or of a newer version, and when it is used.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -28,14 +28,14 @@ fn a_full_disk_stops_the_import_which_resumes_with_free_space() {
     // From a ledger that cannot be created to one that fills the disk during the import.
     for blocks in [0, 1, 20, 100, 140, 180] {
         let world = world();
-        // Like a full disk: no file may be longer than this many blocks of 512 bytes.
+        // To simulate a full disk, `ulimit` limits files to this many blocks of 512 bytes.
         let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
         let ended = Command::new("sh")
             .args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_import-logs")])
             .args(world.args.split_whitespace())
-            .arg(format!("--url={}", world.sandbox.url()))
+            .arg(format!("--url={}", world.server.url()))
             .args(["--state-dir=state", "access.log"])
-            .env("MATOMO_TOKEN_AUTH", world.sandbox.token().expose())
+            .env("MATOMO_TOKEN_AUTH", world.server.token().expose())
             .current_dir(world.folder.path())
             .output()
             .unwrap();
@@ -44,7 +44,7 @@ fn a_full_disk_stops_the_import_which_resumes_with_free_space() {
         assert!(said.contains("error: cannot write state/"), "{said}");
         assert!(!said.contains("add up"), "{said}");
         world.import("access.log").exits(0);
-        assert_each_once(&world.sandbox, 0..LINES);
+        assert_each_once(&world.server, 0..LINES);
     }
 }
 
@@ -62,7 +62,7 @@ fn a_ledger_of_a_newer_version_is_refused_and_not_changed() {
         .exits(1)
         .says(&["ledger.db", "newer import-logs", "--state-dir"]);
     assert_eq!(fs::read(path).unwrap(), newer);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
@@ -71,18 +71,18 @@ fn a_second_run_at_the_same_time_names_the_first_and_ends() {
         World::new(Duration::from_millis(150)).args("--recorders=1 --recorder-max-payload-size=50");
     world.folder.write("access.log", log(0..LINES, 50));
     let first = world.program().arg("access.log").start();
-    let sent = || world.sandbox.store().count().unwrap() > 0;
+    let sent = || world.server.store().count().unwrap() > 0;
     assert!(until(Duration::from_secs(30), sent));
     world
         .import("access.log")
         .exits(1)
         .says(&["another import (process ", "state", "--state-dir"]);
     assert_adds_up(first.end()).exits(0);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
-fn with_a_damaged_ledger_nothing_is_sent_until_it_is_removed() {
+fn nothing_is_sent_until_a_damaged_ledger_is_removed() {
     let world = world();
     world.import("access.log").exits(0);
     let path = world.state_dir().join("ledger.db");
@@ -94,18 +94,18 @@ fn with_a_damaged_ledger_nothing_is_sent_until_it_is_removed() {
     world.import("--quiet access.log").exits(1).says(&parts);
     let parts = ["ledger.db was damaged", "to import all lines"];
     let ended = world.import("--quiet access.log").exits(1).says(&parts);
-    assert_each_once(&world.sandbox, 0..LINES);
-    // As the message says.
+    assert_each_once(&world.server, 0..LINES);
+    // The message says to remove it.
     let (_, rest) = ended.err.split_once("or remove ").unwrap();
     let (broken, _) = rest.split_once(" to import").unwrap();
     fs::remove_file(world.folder.file(broken)).unwrap();
     world.import("access.log").exits(0);
-    let stored = super::numbered::stored(&world.sandbox);
+    let stored = super::numbered::stored(&world.server);
     assert!(stored.len() == LINES && stored.values().all(|times| *times == 2));
 }
 
 #[test]
-fn options_that_skip_lines_by_number_do_not_go_with_a_ledger() {
+fn options_that_skip_lines_by_number_conflict_with_a_ledger() {
     let world = world();
     for option in ["--skip=3", "--debug-request-limit=5"] {
         let name = option.split('=').next().unwrap();
@@ -113,7 +113,7 @@ fn options_that_skip_lines_by_number_do_not_go_with_a_ledger() {
         world.import(&logs).exits(2).says(&[name, "--state-dir"]);
     }
     assert!(!world.state_dir().exists());
-    assert_each_once(&world.sandbox, 0..0);
+    assert_each_once(&world.server, 0..0);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn dry_runs_and_the_sandbox_do_not_use_the_ledger() {
     };
     trials();
     assert!(!world.state_dir().exists());
-    assert_each_once(&world.sandbox, 0..0);
+    assert_each_once(&world.server, 0..0);
     world.import("access.log").exits(0);
     let files = || {
         let entries = fs::read_dir(world.state_dir()).unwrap();
@@ -155,7 +155,7 @@ fn the_state_directory_of_a_systemd_unit_is_used() {
     run();
     assert!(dir.join("ledger.db").exists());
     assert_eq!(run().summary().get("imported"), 0);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn the_first_of_several_systemd_directories_is_used_and_an_empty_name_is_ignored
     run(&format!("{}:{}", first.display(), second.display()));
     assert!(first.join("ledger.db").exists() && !second.exists());
     // The first run used no ledger.
-    let stored = super::numbered::stored(&world.sandbox);
+    let stored = super::numbered::stored(&world.server);
     assert!(stored.len() == LINES && stored.values().all(|times| *times == 2));
 }
 
@@ -188,7 +188,7 @@ fn lines_done_for_one_site_are_not_done_for_another() {
             .import(&format!("--idsite={idsite} access.log"))
             .exits(0);
     }
-    let hits = world.sandbox.store().hits().unwrap();
+    let hits = world.server.store().hits().unwrap();
     for idsite in [1, 2] {
         let of_site = |hit: &&serde_json::Value| {
             hit["idsite"].as_str().map(str::to_owned) == Some(idsite.to_string())
@@ -212,7 +212,7 @@ fn spools_of_another_site_are_reported() {
         "idsite=7 is still to be imported",
         "or remove the file",
     ]);
-    assert_each_once(&world.sandbox, 20..40);
+    assert_each_once(&world.server, 20..40);
 }
 
 fn set_mode(path: &Path, mode: u32) {
@@ -220,7 +220,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_state_directory_that_others_can_change_is_refused_with_the_command_that_helps() {
+fn a_state_directory_that_others_can_change_is_refused_with_a_command_to_fix_it() {
     let world = world();
     let dir = world.state_dir();
     fs::create_dir(&dir).unwrap();
@@ -232,7 +232,7 @@ fn a_state_directory_that_others_can_change_is_refused_with_the_command_that_hel
     }
     set_mode(&dir, 0o755);
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn links_in_a_state_directory_are_refused_and_not_followed() {
         let expected = ["is a link", &command];
         world.import("access.log").exits(1).says(&expected);
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
-        assert_each_once(&world.sandbox, 0..0);
+        assert_each_once(&world.server, 0..0);
     }
 }
 
@@ -271,7 +271,7 @@ fn a_named_pipe_in_a_state_directory_does_not_block_the_run() {
         .says(&["is not a plain file"]);
 }
 
-/// Whether this test can give files to other users. Says so if not.
+/// Whether this test can give files to other users. Prints a note if not.
 fn is_root() -> bool {
     let is_root = geteuid().is_root();
     if !is_root {
@@ -299,7 +299,7 @@ fn a_state_directory_of_another_user_is_refused() {
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
     chown(&dir, Some(0), None).unwrap();
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn an_interrupted_run_leaves_nothing_in_a_folder_of_another_user() {
     // Others can write to it, or own it.
     set_mode(&foreign, 0o777);
     let run = || {
-        world.sandbox.set_faults(Faults {
+        world.server.set_faults(Faults {
             rules: vec![(When::From(3), Fault::Busy(503, None))],
             ..Faults::default()
         });

@@ -1,5 +1,5 @@
-//! The logs of the model test: written, rotated, truncated, compressed and deleted. They know which
-//! lines must be imported.
+//! The logs of the model test, which are written, rotated, truncated, compressed and deleted. They
+//! know which lines must be imported.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -30,7 +30,7 @@ pub struct Logs {
     next: usize,
     /// The time of the first line.
     since: i64,
-    /// The beginning of each log.
+    /// The text at the start of each log.
     heading: String,
     /// Lines that were deleted, perhaps before they were read.
     gone: BTreeSet<usize>,

@@ -1,7 +1,7 @@
-//! The model test: random sequences of what may happen to logs, runs and the server. In the end,
-//! each line that was not deleted unread is stored exactly once, and no line is stored twice.
+//! The model test: random sequences of events in logs, runs and the server. In the end, each line
+//! that was not deleted unread is stored exactly once, and no line is stored twice.
 //!
-//! Many of the runs settle what a killed one has left, and are disturbed while they do.
+//! Many runs settle the pending batches of a killed run, and are disturbed meanwhile.
 //!
 //! The environment variable `IMPORT_LOGS_MODEL_RUNS` sets the number of sequences (200 if unset).
 
@@ -26,13 +26,13 @@ use crate::support::stored::options;
 use crate::support::{Ended, Program, Running};
 
 const RUNS: u64 = 200;
-/// Sequences run at the same time. They mostly wait.
+/// Sequences that run concurrently. They mostly wait.
 const AT_ONCE: u64 = 20;
 /// In seconds.
 const DAY: i64 = 24 * 3600;
-/// The first line of some logs is so many days old. They end before today.
+/// The age of the first line of some logs, in days. These logs end before today.
 const AGE: i64 = 40;
-/// By how many hours the clock of a run may be ahead.
+/// How far the clock of a run may be ahead, in hours.
 const CLOCKS: [f64; 9] = [
     0.0,
     0.5,
@@ -46,7 +46,7 @@ const CLOCKS: [f64; 9] = [
 ];
 
 #[test]
-fn in_any_sequence_each_line_is_stored_once() {
+fn each_line_is_stored_once_in_any_sequence() {
     let runs = std::env::var("IMPORT_LOGS_MODEL_RUNS")
         .map_or(RUNS, |runs| runs.parse().expect("a number of sequences"));
     let next = AtomicU64::new(0);
@@ -72,11 +72,11 @@ struct Sequence {
     logs: Logs,
     /// Whether a run was killed or failed, so that batches may have been pending.
     disturbed: bool,
-    /// Whether the server loses nothing if batches of a killed run and of the next one meet.
+    /// Whether the server loses nothing if batches of a killed run and of the next run overlap.
     is_kind: bool,
-    /// Runs that certainly were settling a batch when something happened.
+    /// Runs that were certainly settling a batch when they were disturbed.
     settling: u64,
-    /// The steps so far, for the message of a failed assertion.
+    /// The steps so far, for the messages of failed assertions.
     story: String,
 }
 
@@ -89,7 +89,7 @@ impl Sequence {
             days_may_meet: is_kind,
             ..options()
         });
-        // Some servers begin each log with the same text, which may be longer than the fingerprint.
+        // Some servers write the same heading to each log. It may be longer than the fingerprint.
         let heading = match random.below(3) {
             0 => "#Software: a web server that has a great deal to say of itself\n".repeat(20),
             1 => "#Version: 1.0\n".to_owned(),
@@ -118,10 +118,10 @@ impl Sequence {
         }
         // The first run settles pending batches, the second reads the rest of copied logs.
         for _ in 0..2 {
-            self.world.sandbox.set_faults(Faults::default());
+            self.world.server.set_faults(Faults::default());
             self.undisturbed();
         }
-        let stored = stored(&self.world.sandbox);
+        let stored = stored(&self.world.server);
         for number in self.logs.all() {
             let times = stored.get(&number).copied().unwrap_or(0);
             let fine = times == 1 || times == 0 && !self.logs.is_needed(number);
@@ -191,7 +191,7 @@ impl Sequence {
 
     fn program(&mut self) -> Program {
         let (recorders, hits) = (*self.random.pick(&[1, 2, 3, 8]), self.random.within(1..9));
-        // The beginning of a log is read differently if the format is detected.
+        // Format detection reads the start of a log differently.
         let format = *self.random.pick(&["", "--log-format-name=ncsa_extended"]);
         let args = format!("--recorders={recorders} --recorder-max-payload-size={hits} {format}");
         self.note(format!("run {args}"));
@@ -262,28 +262,26 @@ impl Sequence {
         }
         let is_held = self.random.chance(70);
         if is_held {
-            self.world.sandbox.hold_questions();
+            self.world.server.hold_questions();
         }
         let mut running = program.start();
         if is_held {
-            let sandbox = &self.world.sandbox;
-            until(LONGEST, || {
-                running.has_ended() || sandbox.holds_a_question()
-            });
+            let server = &self.world.server;
+            until(LONGEST, || running.has_ended() || server.holds_a_question());
         } else {
-            // While it begins, or waits until the server is certainly finished.
+            // Disturbs it while it starts, or while it waits for the server to finish.
             let below = *self.random.pick(&[100, TIMEOUT.as_millis() as u64]);
             self.pause(below);
         }
-        // Without read-back, each question is about a pending batch.
-        let asks = is_held && self.is_kind && self.world.sandbox.holds_a_question();
+        // Without read-back, each lookup is for a pending batch.
+        let asks = is_held && self.is_kind && self.world.server.holds_a_question();
         self.settling += u64::from(is_pending && asks && !running.has_ended());
         for _ in 0..self.random.within(1..4) {
             self.disturb(&mut running);
             self.pause(30);
         }
         self.note("no longer disturbed".to_owned());
-        self.world.sandbox.release_questions();
+        self.world.server.release_questions();
         let ended = running.end();
         let ended = self.ended(ended);
         assert!(
@@ -293,7 +291,7 @@ impl Sequence {
         );
     }
 
-    /// Kills a run while the server, which keeps it waiting, works on a batch.
+    /// Kills a run while it waits for the server to process a batch.
     fn killed_at_work(&mut self) {
         let faults = [
             None,
@@ -304,13 +302,13 @@ impl Sequence {
         let script = (0..3).map(|_| self.random.pick(&faults).clone());
         let script = Vec::from_iter(script);
         self.note(format!("a server with {script:?}"));
-        self.world.sandbox.set_faults(Faults {
+        self.world.server.set_faults(Faults {
             script,
             ..Faults::default()
         });
         let calls = self.world.calls();
         let mut running = self.program().start();
-        // The site, and a batch or a question.
+        // The calls are for the site, and for a batch or a lookup.
         until(LONGEST, || {
             running.has_ended() || self.world.calls() >= calls + 2
         });
@@ -318,7 +316,7 @@ impl Sequence {
         self.kill(&mut running);
         let ended = running.end();
         self.ended(ended);
-        self.world.sandbox.set_faults(Faults::default());
+        self.world.server.set_faults(Faults::default());
         self.disturbed = true;
     }
 
@@ -365,7 +363,7 @@ impl Sequence {
     }
 
     fn at_a_faulty_server(&mut self) {
-        // At most two: after three, a hit would be refused because the server always fails on it.
+        // At most two failures: after three, the hit would be refused.
         let mut script = vec![None; 12];
         for _ in 0..2 {
             let call = self.random.below(12) as usize;
@@ -374,7 +372,7 @@ impl Sequence {
         self.note(format!("a server with {script:?}"));
         let too_large = (When::HitsAbove(2), Fault::TooLarge);
         let rules = Vec::from_iter(self.random.chance(30).then_some(too_large));
-        self.world.sandbox.set_faults(Faults {
+        self.world.server.set_faults(Faults {
             script,
             rules,
             ..Faults::default()
@@ -382,7 +380,7 @@ impl Sequence {
         let ended = self.program().run();
         let ended = self.ended(ended);
         assert!(matches!(ended.code, Some(0 | 1 | 3)), "{}", self.story);
-        self.world.sandbox.set_faults(Faults::default());
+        self.world.server.set_faults(Faults::default());
         self.disturbed = true;
     }
 }

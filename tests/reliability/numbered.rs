@@ -13,7 +13,7 @@ pub const BEGIN: i64 = 1_714_521_600;
 /// The number of addresses.
 const VISITORS: usize = 97;
 
-/// The line with this number and its line end, in format ncsa_extended. Each day has `a_day` lines.
+/// The line with this number, in format ncsa_extended. Each day has `a_day` lines.
 pub fn line(number: usize, a_day: usize) -> String {
     line_since(BEGIN, number, a_day)
 }
@@ -48,9 +48,9 @@ pub fn number_in(text: &str) -> Option<usize> {
 }
 
 /// How often each number is stored.
-pub fn stored(sandbox: &FakeMatomo) -> BTreeMap<usize, usize> {
+pub fn stored(server: &FakeMatomo) -> BTreeMap<usize, usize> {
     let mut times = BTreeMap::new();
-    for hit in sandbox.store().hits().unwrap() {
+    for hit in server.store().hits().unwrap() {
         let url = hit["url"].as_str().unwrap_or_default();
         let number = number_in(url).unwrap_or_else(|| panic!("no number in {url:?}"));
         *times.entry(number).or_default() += 1;
@@ -60,8 +60,8 @@ pub fn stored(sandbox: &FakeMatomo) -> BTreeMap<usize, usize> {
 
 /// Describes which of the expected numbers are missing, and which are stored too often. Empty if
 /// each is stored exactly once.
-pub fn faults(sandbox: &FakeMatomo, expected: impl IntoIterator<Item = usize>) -> String {
-    let mut stored = stored(sandbox);
+pub fn faults(server: &FakeMatomo, expected: impl IntoIterator<Item = usize>) -> String {
+    let mut stored = stored(server);
     let mut missing = Vec::new();
     for number in expected {
         match stored.get_mut(&number) {
@@ -78,7 +78,7 @@ pub fn faults(sandbox: &FakeMatomo, expected: impl IntoIterator<Item = usize>) -
 
 /// Asserts that each of these numbers is stored exactly once, and no other.
 #[track_caller]
-pub fn assert_each_once(sandbox: &FakeMatomo, expected: impl IntoIterator<Item = usize>) {
-    let faults = faults(sandbox, expected);
+pub fn assert_each_once(server: &FakeMatomo, expected: impl IntoIterator<Item = usize>) {
+    let faults = faults(server, expected);
     assert!(faults.is_empty(), "{faults}");
 }

@@ -1,5 +1,5 @@
-//! Pipes that are cut off: by a failure before the import, in the middle of a line, by a limit, or
-//! because nothing is written to them.
+//! Pipes that end early or late: saved after a failure, cut in the middle of a line, limited, or
+//! without a writer.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -19,7 +19,7 @@ fn piped(world: &World, args: &str, input: impl AsRef<[u8]>) -> Ended {
     assert_adds_up(world.program().args(args).arg("-").stdin(input).run())
 }
 
-/// What follows the bytes that a run has saved, by its own advice.
+/// The input after the bytes that a run says it saved.
 fn rest<'i>(ended: &Ended, input: &'i [u8]) -> &'i [u8] {
     let (_, number) = ended.err.split_once("tail -c +").expect("no advice");
     let end = number.find(|c: char| !c.is_ascii_digit()).unwrap();
@@ -27,7 +27,7 @@ fn rest<'i>(ended: &Ended, input: &'i [u8]) -> &'i [u8] {
     &input[from - 1..]
 }
 
-/// A run that is killed when it has saved this input, and imported none of it.
+/// Kills a run after it saves this input and before it imports any of it.
 fn killed(world: &World, input: &str) {
     let mut program = world.program().arg("--flush-interval=600").arg("-").start();
     program.write(input);
@@ -42,19 +42,19 @@ fn killed(world: &World, input: &str) {
 }
 
 #[test]
-fn the_rest_of_a_pipe_is_counted_in_the_input_of_the_run_that_says_so() {
+fn saved_bytes_are_counted_in_the_input_of_the_current_run() {
     let world = World::new(Duration::ZERO);
     let text = log(0..4000, 600);
     let (first, second) = text.as_bytes().split_at(100_000);
     killed(&world, std::str::from_utf8(first).unwrap());
-    // Like a full disk: no file may be longer.
+    // To simulate a full disk, `ulimit` limits the length of files.
     let program = world.program().through("ulimit -f 600");
     let ended = assert_adds_up(program.arg("-").stdin(second).run()).exits(3);
     let ended = ended
         .says(&["cannot write state/spool."])
         .hides("reading stopped at byte");
     piped(&world, "", rest(&ended, second)).exits(0);
-    assert_each_once(&world.sandbox, 0..4000);
+    assert_each_once(&world.server, 0..4000);
     assert_eq!(world.spooled(), None);
 }
 
@@ -71,11 +71,11 @@ fn a_pipe_is_saved_whatever_is_wrong_with_the_command() {
         "--url=https://URL --ca-certificate=none",
     ] {
         let world = World::new(Duration::ZERO);
-        let args = args.replace("URL", world.sandbox.url().strip_prefix("http://").unwrap());
+        let args = args.replace("URL", world.server.url().strip_prefix("http://").unwrap());
         let ended = piped(&world, &args, &text).exits(2);
         ended.says(&["all of stdin is saved in "]);
         piped(&world, "", "").exits(0);
-        assert_each_once(&world.sandbox, 0..300);
+        assert_each_once(&world.server, 0..300);
         assert_eq!(world.spooled(), None);
     }
 }
@@ -100,7 +100,7 @@ fn a_pipe_that_cannot_be_saved_is_reported_as_lost() {
     };
     let wrong = || world.without_ledger().arg("--exclude-path-from=none");
     unsaved(wrong()).says(&[lost, "--state-dir would have saved it"]);
-    // Nothing is lost by a trial, and a file can be read again.
+    // A dry run loses nothing, and a file can be read again.
     unsaved(wrong().arg("--dry-run")).hides("lost");
     world.folder.write("access.log", log(0..3, 60));
     unsaved(wrong().through("exec < access.log")).hides("lost");
@@ -108,7 +108,7 @@ fn a_pipe_that_cannot_be_saved_is_reported_as_lost() {
 
 #[test]
 fn a_line_that_is_cut_between_two_pipes_is_imported_once() {
-    // Also in the middle of the first line, and twice in the same line.
+    // Cuts are also in the first line, and twice in the same line.
     import_in_pieces(&log(0..60, 60), &[20, 30, 500, 1, 1000, 0, 333, 2000]);
 }
 
@@ -120,7 +120,7 @@ fn lines_that_end_in_a_carriage_return_are_imported_once_wherever_a_pipe_is_cut(
     import_in_pieces(&text, &[20, line - 20, line, 500, 1, 1000, 0, 333]);
 }
 
-/// Pipes 60 lines in pieces of these lengths and the rest, each to a run of its own.
+/// Pipes 60 lines in pieces of these lengths and a last piece, each to a separate run.
 #[track_caller]
 fn import_in_pieces(text: &str, lengths: &[usize]) {
     let world = World::new(Duration::ZERO);
@@ -132,7 +132,7 @@ fn import_in_pieces(text: &str, lengths: &[usize]) {
         assert_eq!(world.spooled(), None, "{ended}");
         rest = later;
     }
-    assert_each_once(&world.sandbox, 0..60);
+    assert_each_once(&world.server, 0..60);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_killed_run_that_saved_half_of_a_line_end_is_resumed() {
     killed(&world, first);
     let ended = piped(&world, "", second).exits(0);
     assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
-    assert_each_once(&world.sandbox, 0..60);
+    assert_each_once(&world.server, 0..60);
     assert_eq!(world.spooled(), None);
 }
 
@@ -157,7 +157,7 @@ fn a_pipe_in_utf16_ends_with_its_last_line() {
         let ended = piped(&world, "", &bytes).exits(0);
         assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
         assert_eq!(world.spooled(), None, "{ended}");
-        assert_each_once(&world.sandbox, 0..60);
+        assert_each_once(&world.server, 0..60);
     }
 }
 
@@ -167,16 +167,16 @@ fn the_half_line_of_a_pipe_that_could_not_be_sent_is_continued() {
     let world = World::new(Duration::ZERO).args(args);
     let text = log(0..60, 60);
     let (first, second) = text.split_at(3333);
-    // Some of the lines are sent, so the spool has to be recognized without its half line.
-    world.sandbox.set_faults(Faults {
+    // Some of the lines are sent, so the spool must be recognized without its half line.
+    world.server.set_faults(Faults {
         rules: vec![(When::From(3), Fault::Busy(503, None))],
         ..Faults::default()
     });
     piped(&world, "", first).exits(1);
-    world.sandbox.set_faults(Faults::default());
+    world.server.set_faults(Faults::default());
     let ended = piped(&world, "", second).exits(0);
     assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
-    assert_each_once(&world.sandbox, 0..60);
+    assert_each_once(&world.server, 0..60);
     assert_eq!(world.spooled(), None);
 }
 
@@ -190,7 +190,7 @@ fn the_half_line_of_a_killed_run_waits_for_its_own_pipe() {
     let ended = world.import("access.log").exits(0);
     assert_eq!(ended.summary().get("invalid"), 0, "{ended}");
     piped(&world, "", second).exits(0);
-    assert_each_once(&world.sandbox, 0..90);
+    assert_each_once(&world.server, 0..90);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_crash_while_a_half_line_is_moved_neither_loses_nor_doubles_it() {
         .env("IMPORT_LOGS_ABORT_AT", "after-half-line");
     assert_eq!(dying.arg("-").stdin(first).run().code, None);
     piped(&world, "", second).exits(0);
-    assert_each_once(&world.sandbox, 0..60);
+    assert_each_once(&world.server, 0..60);
     assert_eq!(world.spooled(), None);
 }
 
@@ -213,7 +213,7 @@ fn a_compressed_pipe_ends_with_its_last_line() {
     let text = log(0..60, 60);
     piped(&world, "", gzip(text.trim_end())).exits(0);
     piped(&world, "", log(60..90, 60)).exits(0);
-    assert_each_once(&world.sandbox, 0..90);
+    assert_each_once(&world.server, 0..90);
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_spool_has_a_limit_and_the_message_says_how_to_continue() {
         runs += 1;
     }
     assert!(runs > 3, "{runs} runs");
-    assert_each_once(&world.sandbox, 0..500);
+    assert_each_once(&world.server, 0..500);
     assert_eq!(world.spooled(), None);
 }
 
@@ -243,7 +243,7 @@ fn a_compressed_spool_is_continued_with_a_higher_limit() {
     let ended = piped(&world, "--spool-max=4K", &packed).exits(3);
     let ended = ended.says(&["raise --spool-max"]);
     piped(&world, "", rest(&ended, &packed)).exits(0);
-    assert_each_once(&world.sandbox, 0..2000);
+    assert_each_once(&world.server, 0..2000);
     assert_eq!(world.spooled(), None);
 }
 
@@ -253,7 +253,7 @@ fn endless_data_stops_at_the_limit() {
     std::os::unix::fs::symlink("/dev/zero", world.folder.file("zero.log")).unwrap();
     world.folder.write("access.log", log(0..30, 60));
     let ended = world.import("--spool-max=2M zero.log access.log").exits(3);
-    assert_each_once(&world.sandbox, 0..30);
+    assert_each_once(&world.server, 0..30);
     assert!(world.spooled().unwrap().len() <= 2 << 20, "{ended}");
 }
 
@@ -280,16 +280,16 @@ fn a_pipe_without_a_writer_does_not_block_the_others() {
             "a.log: no program opened this pipe for writing",
             "--pipe-wait",
         ]);
-        assert_each_once(&world.sandbox, 0..30);
+        assert_each_once(&world.server, 0..30);
         assert_eq!(world.spooled(), None);
-        // One that opens it and takes its time is waited for.
+        // The program waits for a writer that is slow.
         let mut slow = program().args("--pipe-wait=60 a.log").start();
         let mut writer = OpenOptions::new().write(true).open(&pipe).unwrap();
         writer.write_all(log(30..40, 60).as_bytes()).unwrap();
         assert!(!slow.has_ended());
         drop(writer);
         assert_adds_up(slow.end()).exits(0);
-        assert_each_once(&world.sandbox, 0..40);
+        assert_each_once(&world.server, 0..40);
     }
 }
 
@@ -304,7 +304,7 @@ fn a_closed_stdin_is_an_error_and_the_other_logs_are_imported() {
             .says(&["stdin: cannot be read: it is closed"]);
     }
     assert_eq!(world.spooled(), None);
-    // Nothing to read is no error.
+    // An empty stdin is not an error.
     let program = world.program().through("exec </dev/null").arg("-");
     assert_adds_up(program.run()).exits(0);
 }

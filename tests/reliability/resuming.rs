@@ -1,5 +1,5 @@
-//! Imports that stop and resume: with a state directory by the same command, without one by the
-//! same command and the state directory that the message names.
+//! Imports that stop and resume: with the same command if it has a state directory, otherwise with
+//! the state directory that the message names.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,7 +39,7 @@ fn program(world: &World) -> Program {
 
 /// Sends a signal once more than this many lines are stored.
 fn interrupt(world: &World, running: &Running, signal: Signal, more_than: usize) {
-    let stored = || stored(&world.sandbox).len() > more_than;
+    let stored = || stored(&world.server).len() > more_than;
     assert!(until(Duration::from_secs(30), stored));
     running.signal(signal);
 }
@@ -62,11 +62,11 @@ fn resumed(program: Program, stopped: &Ended) -> Program {
     program.arg(format!("--state-dir={}", dir.display()))
 }
 
-/// The resumed import finishes, and once more it finds nothing to do.
+/// Checks that the resumed import finishes, and that another run has nothing to do.
 fn assert_finishes(world: &World, stopped: &Ended) {
     for _ in 0..2 {
         let ended = assert_adds_up(resumed(program(world), stopped).run()).exits(0);
-        let stored = stored(&world.sandbox);
+        let stored = stored(&world.server);
         let is_once = |number: usize| stored.get(&number) == Some(&1);
         assert!(
             stored.len() == LINES && (0..LINES).all(is_once),
@@ -82,8 +82,8 @@ fn an_import_resumes_after_ctrl_c() {
         let running = program(&world).start();
         interrupt(&world, &running, Signal::INT, 0);
         let ended = assert_adds_up(running.end()).exits(130);
-        let there = stored(&world.sandbox).len();
-        assert!(there < LINES, "it was not interrupted: {ended}");
+        let there = stored(&world.server).len();
+        assert!(there < LINES, "the import was not interrupted: {ended}");
         assert_eq!(ended.summary().get("imported"), there as u64);
         assert_finishes(&world, &ended);
     }
@@ -104,7 +104,7 @@ fn an_import_resumes_after_its_last_attempt_failed() {
         let world = world(recorders, faults);
         let ended = assert_adds_up(program(&world).run());
         let ended = ended.exits(1);
-        world.sandbox.set_faults(Faults::default());
+        world.server.set_faults(Faults::default());
         assert_finishes(&world, &ended);
     }
 }
@@ -121,9 +121,9 @@ fn an_import_that_sent_nothing_begins_again_without_a_ledger() {
     let stopped = stopped.says(&["nothing was sent yet: run the same command again"]);
     assert!(!stopped.err.contains("--state-dir"), "{stopped}");
     assert!(!world.folder.file("import-logs-state").exists());
-    world.sandbox.set_faults(Faults::default());
+    world.server.set_faults(Faults::default());
     assert_adds_up(world.without_ledger().args(args).run()).exits(0);
-    assert_each_once(&world.sandbox, LINES / 2 + 100..LINES);
+    assert_each_once(&world.server, LINES / 2 + 100..LINES);
 }
 
 /// The ledger replaces both options: one counts lines of all runs, the other ends logs early.
@@ -143,10 +143,10 @@ fn skip_and_limit_are_left_out_when_an_import_resumes() {
         let stopped = assert_adds_up(program().arg(option).run()).exits(1);
         let (name, _) = option.split_once('=').unwrap();
         let stopped = stopped.says(&[&format!("leave out {name}: ")]);
-        world.sandbox.set_faults(Faults::default());
+        world.server.set_faults(Faults::default());
         resumed(program().arg(option), &stopped).run().exits(2);
         assert_adds_up(resumed(program(), &stopped).run()).exits(0);
-        assert_each_once(&world.sandbox, LINES / 2 + from..LINES);
+        assert_each_once(&world.server, LINES / 2 + from..LINES);
     }
 }
 
@@ -156,15 +156,15 @@ fn a_resumed_import_can_be_stopped_again() {
     let running = program(&world).start();
     interrupt(&world, &running, Signal::INT, 0);
     let stopped = assert_adds_up(running.end()).exits(130);
-    let there = stored(&world.sandbox).len();
-    world.sandbox.set_faults(Faults {
+    let there = stored(&world.server).len();
+    world.server.set_faults(Faults {
         rules: vec![(When::From(4), Fault::RollBack)],
         ..Faults::default()
     });
     assert_adds_up(resumed(program(&world), &stopped).run()).exits(1);
-    let now = stored(&world.sandbox).len();
+    let now = stored(&world.server).len();
     assert!((there + 1..LINES).contains(&now), "{now} after {there}");
-    world.sandbox.set_faults(Faults::default());
+    world.server.set_faults(Faults::default());
     assert_finishes(&world, &stopped);
 }
 
@@ -176,13 +176,16 @@ fn with_a_state_directory_the_same_command_resumes_after_a_signal() {
         let running = program().start();
         interrupt(&world, &running, signal, 0);
         let ended = assert_adds_up(running.end()).exits(code);
-        let there = stored(&world.sandbox).len() as u64;
-        assert!(there < LINES as u64, "it was not interrupted: {ended}");
+        let there = stored(&world.server).len() as u64;
+        assert!(
+            there < LINES as u64,
+            "the import was not interrupted: {ended}"
+        );
         assert_eq!(ended.summary().get("imported"), there);
         assert!(world.pending().is_empty());
         let summary = assert_adds_up(program().run()).exits(0).summary();
         assert_eq!(summary.get("imported"), LINES as u64 - there);
-        assert_each_once(&world.sandbox, 0..LINES);
+        assert_each_once(&world.server, 0..LINES);
     }
 }
 
@@ -199,7 +202,7 @@ fn a_second_signal_ends_the_run_at_once_and_leaves_a_valid_ledger() {
     assert_eq!(ended.out, "");
     assert!(!world.pending().is_empty());
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
@@ -213,16 +216,16 @@ fn a_service_that_is_stopped_resumes_with_its_stdin() {
     let mut running = world.program().arg("-").start();
     running.write(first);
     interrupt(&world, &running, Signal::TERM, 30);
-    // It ends although the pipe is open.
+    // The program ends although the pipe is open.
     assert!(until(Duration::from_secs(30), || running.has_ended()));
     assert_adds_up(running.end()).exits(143);
     let kept = world.spooled().unwrap();
-    assert!(kept == first.as_bytes(), "all that was in the pipe");
+    assert!(kept == first.as_bytes(), "not all of the pipe was read");
     let mut running = world.program().arg("-").start();
     running.feed(content.as_bytes()[kept.len()..].to_vec());
     let ended = assert_adds_up(running.end()).exits(0);
     ended.says(&["finishing what an earlier run read from stdin (state/spool."]);
-    assert_each_once(&world.sandbox, 0..lines);
+    assert_each_once(&world.server, 0..lines);
     assert_eq!(world.spooled(), None);
 }
 
@@ -239,13 +242,13 @@ fn a_pipe_is_saved_if_the_import_stops_before_reading_it() {
         .exits(143)
         .says(&["bytes of stdin are saved in"]);
     assert_adds_up(world.program().args("access.log").run()).exits(0);
-    assert_each_once(&world.sandbox, 0..3005);
+    assert_each_once(&world.server, 0..3005);
 }
 
 #[test]
 fn a_pipe_is_saved_if_the_import_stops_before_the_server_answers() {
     let world = World::new(Duration::ZERO);
-    world.sandbox.set_faults(Faults {
+    world.server.set_faults(Faults {
         api: vec![Some(Fault::Busy(503, None)); 10],
         ..Faults::default()
     });
@@ -258,10 +261,10 @@ fn a_pipe_is_saved_if_the_import_stops_before_the_server_answers() {
         .end()
         .exits(143)
         .says(&["bytes of stdin are saved in"]);
-    world.sandbox.set_faults(Faults::default());
+    world.server.set_faults(Faults::default());
     world.folder.write("access.log", log(5..10, 60));
     assert_adds_up(world.program().args("access.log").run()).exits(0);
-    assert_each_once(&world.sandbox, 0..10);
+    assert_each_once(&world.server, 0..10);
 }
 
 #[test]
@@ -281,7 +284,7 @@ fn a_spool_of_stdin_is_finished_by_a_run_of_another_log() {
         .exits(0)
         .says(&["finishing what an earlier run read from stdin"]);
     let whole = kept.matches('\n').count();
-    assert_each_once(&world.sandbox, (0..whole).chain(300..400));
+    assert_each_once(&world.server, (0..whole).chain(300..400));
     assert_eq!(world.spooled(), None);
 }
 
@@ -310,15 +313,15 @@ fn pipes_are_left_out_when_an_import_resumes() {
         "one.fifo, stdin cannot be read again",
         "leave out one.fifo, stdin: ",
     ]);
-    let before = stored(&world.sandbox).into_keys();
+    let before = stored(&world.server).into_keys();
     let through: Vec<usize> = before.filter(|number| *number >= LINES).collect();
     let program = world.without_ledger().arg("it's one.log");
     assert_adds_up(resumed(program, &ended).run()).exits(0);
-    assert_each_once(&world.sandbox, (0..LINES / 2).chain(through));
+    assert_each_once(&world.server, (0..LINES / 2).chain(through));
 }
 
-/// Kills an import when it has read this text of a source: the server has its complete lines, and
-/// the rest is in the spool.
+/// Kills an import after it reads this text from a source: the server has its complete lines, and
+/// the spool has the rest.
 fn killed(world: &World, source: &str, text: &str) {
     let mut program = world.program().arg(source).start();
     let writer = match source {
@@ -353,7 +356,7 @@ fn a_spool_is_continued_by_the_same_pipe_only() {
     let cut = |whole: &str, half: &str| format!("{whole}{}", &half[..30]);
     killed(&world, "one.fifo", &cut(lines[0], lines[1]));
     let rest = |text: &str| text.as_bytes()[30..].to_vec();
-    // Killed again, with another half line: now two spools are open.
+    // Another killed run leaves another half line, so two spools are open.
     killed(&world, "-", &cut(lines[2], lines[3]));
     // A run of stdin finishes the other spool and continues its own.
     let mut running = world.program().arg("-").start();
@@ -363,7 +366,7 @@ fn a_spool_is_continued_by_the_same_pipe_only() {
         "finishing what an earlier run read from a named pipe",
         "finishing what an earlier run read from stdin",
     ]);
-    assert_each_once(&world.sandbox, [0, 2, 3]);
+    assert_each_once(&world.server, [0, 2, 3]);
     assert_eq!(world.spooled(), None);
     let import = |pipe: &str, rest: Vec<u8>| {
         let path = world.folder.file(pipe);
@@ -372,19 +375,19 @@ fn a_spool_is_continued_by_the_same_pipe_only() {
         writer.join().unwrap().unwrap();
         ended
     };
-    // A pipe continues its spool, whatever path it is named by.
+    // A pipe continues its spool under any path to it.
     killed(&world, "two.fifo", &cut(lines[4], lines[5]));
     let ended = import("two.fifo", rest(lines[5]));
     ended.says(&["finishing what an earlier run read from ./two.fifo"]);
-    assert_each_once(&world.sandbox, [0, 2, 3, 4, 5]);
+    assert_each_once(&world.server, [0, 2, 3, 4, 5]);
     assert_eq!(world.spooled(), None);
     // The half line of a finished spool waits for its pipe.
     import("one.fifo", rest(lines[1]));
-    assert_each_once(&world.sandbox, 0..6);
+    assert_each_once(&world.server, 0..6);
     assert_eq!(world.spooled(), None);
 }
 
-/// The writer of a pipe does not write the same data again.
+/// The writer of a pipe does not repeat its data.
 #[test]
 fn everything_piped_while_matomo_is_away_is_saved() {
     let lines = 20_000;
@@ -399,14 +402,17 @@ fn everything_piped_while_matomo_is_away_is_saved() {
     for faults in [busy, closed] {
         let world = World::faulty(faults).args("--retry-max-attempts=2");
         let text = log(0..lines, 6000);
-        assert!(text.len() > 2_000_000, "more than is read ahead");
+        assert!(
+            text.len() > 2_000_000,
+            "the input is shorter than the read-ahead buffer"
+        );
         let ended = assert_adds_up(world.program().arg("-").stdin(text).run());
         ended.exits(1).says(&["503", "all of stdin is saved in "]);
-        assert!(stored(&world.sandbox).is_empty());
-        world.sandbox.set_faults(Faults::default());
+        assert!(stored(&world.server).is_empty());
+        world.server.set_faults(Faults::default());
         assert_adds_up(world.program().arg("-").stdin("").run()).exits(0);
-        assert_each_once(&world.sandbox, 0..lines);
-        assert_eq!(world.spooled(), None, "nothing is left");
+        assert_each_once(&world.server, 0..lines);
+        assert_eq!(world.spooled(), None, "spooled data is left");
     }
 }
 
@@ -432,7 +438,7 @@ fn with_few_open_files_an_import_can_be_resumed_or_sends_nothing() {
             names.filter(is_left).count()
         };
         let left = left(temp) + left(world.folder.path().to_owned());
-        world.sandbox.set_faults(Faults::default());
+        world.server.set_faults(Faults::default());
         match ended.err.contains("run again with --state-dir=") {
             true => {
                 resumable += 1;
@@ -441,7 +447,7 @@ fn with_few_open_files_an_import_can_be_resumed_or_sends_nothing() {
             }
             false => {
                 assert_eq!(left, 0, "{files} files: {ended}");
-                assert!(stored(&world.sandbox).is_empty(), "{files} files: {ended}");
+                assert!(stored(&world.server).is_empty(), "{files} files: {ended}");
             }
         }
     }

@@ -1,5 +1,5 @@
-//! What a killed run leaves is settled, whatever happens to its log meanwhile, and everything that
-//! cannot be settled comes to an end.
+//! The next run settles the pending batches of a killed run, whatever happens to their logs
+//! meanwhile. Batches that cannot be settled are given up.
 
 use std::fs;
 use std::time::Duration;
@@ -16,8 +16,7 @@ use crate::support::stored::options;
 
 const A_DAY: usize = 50;
 
-/// A run that is killed while the server, which has this fault, works on the first batch of a log
-/// with 30 lines.
+/// Kills a run while a server with this fault works on the first batch of a log of 30 lines.
 fn killed(fault: Fault, timeout: f64) -> World {
     let world = faulty(fault, timeout);
     world.folder.write("access.log", log(0..30, A_DAY));
@@ -39,7 +38,7 @@ fn faulty(fault: Fault, timeout: f64) -> World {
 fn kill(world: &World, program: Program) {
     let calls = world.calls();
     let mut running = program.start();
-    // The site, and the batch.
+    // The calls are for the site and the batch.
     assert!(until(LONGEST, || world.calls() >= calls + 2));
     running.signal(Signal::KILL);
     assert!(until(LONGEST, || running.has_ended()));
@@ -61,7 +60,7 @@ fn a_log_that_is_rotated_while_its_batch_is_settled_is_sent_once() {
     assert_adds_up(running.end()).exits(0);
     assert_eq!(world.pending().len(), 0);
     world.import("access.log access.log.1").exits(0);
-    assert_each_once(&world.sandbox, 0..40);
+    assert_each_once(&world.server, 0..40);
 }
 
 #[test]
@@ -70,22 +69,22 @@ fn only_the_unconfirmed_batch_waits_for_the_server() {
     world.folder.write("other.log", log(30..50, A_DAY));
     let pending = world.pending();
     let running = world.program().args("access.log other.log").start();
-    let count = || world.sandbox.store().count().unwrap();
+    let count = || world.server.store().count().unwrap();
     assert!(until(LONGEST, || count() == 50));
     assert!(until(LONGEST, || running.has_said("waiting")));
     running.signal(Signal::INT);
     assert_adds_up(running.end()).exits(130);
     assert_eq!(world.pending(), pending);
-    assert_each_once(&world.sandbox, 0..50);
+    assert_each_once(&world.server, 0..50);
 }
 
 #[test]
 fn missing_hits_of_a_killed_run_are_looked_up_once_more_before_they_are_sent_again() {
-    // Stored after the first look, and before the second.
+    // Stored between the first lookup and the second.
     let world = killed(Fault::CommitLate(Duration::from_millis(2200)), 1.5);
     world.import("access.log").exits(0);
-    assert!(world.sandbox.wait_idle(LONGEST));
-    assert_each_once(&world.sandbox, 0..30);
+    assert!(world.server.wait_idle(LONGEST));
+    assert_each_once(&world.server, 0..30);
 }
 
 #[test]
@@ -107,12 +106,12 @@ fn a_clock_that_is_years_behind_the_log_doubles_nothing() {
             world.folder.write("clock", "0");
         }
         assert_adds_up(program().run()).exits(0);
-        assert_each_once(&world.sandbox, 0..30);
+        assert_each_once(&world.server, 0..30);
     }
 }
 
-/// Matomo still works for a killed run, and loses the only line of `other.log`, which is of another
-/// day.
+/// Matomo still works on a batch of a killed run, and loses the only line of `other.log`, which has
+/// another day.
 fn losing() -> World {
     let world = faulty(Fault::CommitLate(Duration::from_millis(700)), 1.5);
     world.folder.write("access.log", log(0..10, A_DAY));
@@ -125,18 +124,18 @@ fn losing() -> World {
 fn a_line_that_matomo_loses_while_it_works_for_a_killed_run_is_sent_again() {
     let world = losing();
     world.import("access.log other.log").exits(0);
-    assert_each_once(&world.sandbox, (0..10).chain([A_DAY]));
+    assert_each_once(&world.server, (0..10).chain([A_DAY]));
 }
 
 #[test]
 fn a_lost_line_is_noticed_when_the_killed_run_is_settled() {
     let world = losing();
-    // Matomo shows no hit to this run: neither its own nor those of the killed run.
+    // Matomo shows this run no hits: neither its own nor those of the killed run.
     let again = "1 requests are not confirmed";
     world.import("other.log").exits(3).says(&[again]);
-    assert_eq!(stored_numbers(&world.sandbox).get(&A_DAY), None);
+    assert_eq!(stored_numbers(&world.server).get(&A_DAY), None);
     world.import("access.log other.log").exits(0);
-    assert_each_once(&world.sandbox, (0..10).chain([A_DAY]));
+    assert_each_once(&world.server, (0..10).chain([A_DAY]));
 }
 
 #[test]
@@ -144,7 +143,7 @@ fn hits_that_never_arrived_are_sent_once_the_server_is_finished() {
     let world = killed(Fault::Stall(Duration::from_secs(600)), 0.5);
     let ended = world.import("access.log").exits(0);
     assert_eq!(ended.summary().get("imported"), 30);
-    assert_each_once(&world.sandbox, 0..30);
+    assert_each_once(&world.server, 0..30);
 }
 
 #[test]
@@ -172,15 +171,15 @@ fn a_batch_that_three_runs_do_not_settle_is_listed_and_settled_if_its_log_comes_
     ended.says(&["lines 1-10 stay unconfirmed", "3 runs could not settle"]);
     world.import("other.log").exits(0).hides("unconfirmed");
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..40);
+    assert_each_once(&world.server, 0..40);
 }
 
 #[test]
-fn if_matomo_can_never_be_asked_three_runs_are_the_most() {
+fn a_batch_is_given_up_after_three_runs_that_cannot_ask_matomo() {
     let world = killed(stored(), 0.5);
     for run in 1..=3 {
         let odd = std::iter::once(None).chain(std::iter::repeat_n(Some(Fault::Html(503)), 20));
-        world.sandbox.set_faults(Faults {
+        world.server.set_faults(Faults {
             api: odd.collect(),
             ..Faults::default()
         });
@@ -190,11 +189,11 @@ fn if_matomo_can_never_be_asked_three_runs_are_the_most() {
             _ => ended.exits(3).says(&["not sent again"]),
         };
     }
-    assert_each_once(&world.sandbox, 0..30);
+    assert_each_once(&world.server, 0..30);
 }
 
-/// A Matomo that cannot be asked, and loses its answer to the first batch.
-fn deaf() -> World {
+/// A Matomo that cannot be asked, and whose response to the first batch is lost.
+fn server_that_cannot_be_asked() -> World {
     let world = World::with(Options {
         live: Live::Closed,
         faults: Faults {
@@ -207,8 +206,8 @@ fn deaf() -> World {
 }
 
 #[test]
-fn unconfirmed_lines_that_a_crash_kept_from_being_reported_are_reported_by_the_next_run() {
-    let world = deaf();
+fn the_next_run_reports_unconfirmed_lines_after_a_crash() {
+    let world = server_that_cannot_be_asked();
     world.folder.write("access.log", log(0..30, A_DAY));
     let dying = world.program().args("--quiet access.log");
     let dying = dying.env("IMPORT_LOGS_ABORT_AT", "after-answer:2").run();
@@ -224,7 +223,7 @@ fn unconfirmed_lines_that_a_crash_kept_from_being_reported_are_reported_by_the_n
 
 #[test]
 fn unconfirmed_lines_are_named_exactly() {
-    let world = deaf();
+    let world = server_that_cannot_be_asked();
     let odd = |number: usize| match number % 2 {
         0 => line(number, A_DAY),
         _ => line(number, A_DAY).replace(AGENT, "Another/1.0 (X11; Linux) Firefox/128.0"),
@@ -239,8 +238,8 @@ fn unconfirmed_lines_are_named_exactly() {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         listed.extend(first.parse::<usize>().unwrap()..=last.parse().unwrap());
     }
-    // Exactly those that are counted twice.
-    let stored = stored_numbers(&world.sandbox).into_iter();
+    // They are exactly those that are stored twice.
+    let stored = stored_numbers(&world.server).into_iter();
     let doubled: Vec<usize> = stored
         .filter(|(_, times)| *times == 2)
         .map(|(number, _)| number + 1)

@@ -25,8 +25,7 @@ fn write_logs(world: &World, logs: usize) {
     }
 }
 
-/// A run that is killed while the server works on its only batch, which has a line of each of the
-/// logs.
+/// Kills a run while the server works on its only batch, which has a line of each log.
 fn killed(fault: Fault, logs: usize) -> World {
     let world = World::faulty(Faults {
         script: vec![Some(fault)],
@@ -58,8 +57,8 @@ fn small_logs_share_requests() {
         write_logs(&world, 300);
         let calls = world.calls();
         world.import("*.log").exits(0);
-        assert_each_once(&world.sandbox, 0..300);
-        // The site, and one batch.
+        assert_each_once(&world.server, 0..300);
+        // The calls are for the site and one batch.
         assert_eq!(world.calls() - calls, 2);
         let again = world.calls();
         world.import("*.log").exits(0);
@@ -73,7 +72,7 @@ fn a_log_of_a_pending_batch_is_settled_without_the_others() {
         let world = killed(fault, 5);
         world.import("001.log").exits(3).says(&["4 hits of "]);
         assert_eq!(world.pending().len(), 1);
-        // The others have changed their places.
+        // The other logs have moved.
         for number in [0, 2] {
             let path = |name: String| world.folder.file(&name);
             fs::rename(path(name(number)), path(format!("{number}.old"))).unwrap();
@@ -81,7 +80,7 @@ fn a_log_of_a_pending_batch_is_settled_without_the_others() {
         world.import("0.old 003.log").exits(3).says(&["2 hits of "]);
         world.import("*.old *.log").exits(0);
         assert_eq!(world.pending().len(), 0, "{again}");
-        assert_each_once(&world.sandbox, 0..5);
+        assert_each_once(&world.server, 0..5);
     }
 }
 
@@ -94,11 +93,11 @@ fn a_log_of_a_pending_batch_that_is_gone_is_given_up_alone() {
         .exits(3)
         .says(&["1 hits of ", "001.log", "their log is gone"]);
     world.import("*.log").exits(0);
-    assert_each_once(&world.sandbox, 0..3);
+    assert_each_once(&world.server, 0..3);
 }
 
 #[test]
-fn killed_at_random_moments_each_line_of_many_logs_is_stored_once() {
+fn each_line_of_many_logs_is_stored_once_after_random_kills() {
     let mut random = Random::new("shared batches");
     for recorders in [1, 3] {
         let world = World::new(Duration::from_millis(15));
@@ -116,10 +115,10 @@ fn killed_at_random_moments_each_line_of_many_logs_is_stored_once() {
                 sleep(TIMEOUT);
             }
         }
-        assert!(world.sandbox.wait_idle(LONGEST));
+        assert!(world.server.wait_idle(LONGEST));
         world.import("*.log").exits(0);
         assert_eq!(world.pending().len(), 0);
-        assert_each_once(&world.sandbox, 0..120);
+        assert_each_once(&world.server, 0..120);
     }
 }
 
@@ -131,7 +130,7 @@ fn a_file_does_not_wait_for_the_pipe_after_it() {
         .program()
         .args("--log-format-name=ncsa_extended access.log -")
         .start();
-    let count = || world.sandbox.store().count().unwrap();
+    let count = || world.server.store().count().unwrap();
     assert!(until(LONGEST, || count() == 1));
     running.close();
     assert_adds_up(running.end()).exits(0);

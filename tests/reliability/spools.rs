@@ -1,4 +1,4 @@
-//! Pipes, when something else fails: their data is saved and blocks no other input, and data that
+//! Pipes in runs that fail otherwise: their data is saved and blocks no other input, and data that
 //! can never be imported is quarantined once.
 
 use std::fs;
@@ -20,7 +20,7 @@ fn piped(world: &World, input: impl AsRef<[u8]>) -> Ended {
     assert_adds_up(world.program().arg("-").stdin(input).run())
 }
 
-/// The quarantined spools; each is reported.
+/// The quarantined spools. Checks that each is reported.
 #[track_caller]
 fn quarantined(world: &World, ended: &Ended) -> Vec<Vec<u8>> {
     let names = fs::read_dir(world.state_dir()).unwrap();
@@ -68,20 +68,20 @@ fn a_pipe_is_saved_while_a_pending_batch_cannot_be_settled() {
         assert!(until(LONGEST, || dying.has_ended()));
         assert_eq!(dying.end().code, None);
         let kept = world.spooled().unwrap();
-        world.sandbox.set_faults(faults);
+        world.server.set_faults(faults);
         let program = world.program().args(args).arg("-");
         let ended = assert_adds_up(program.stdin(&content[kept.len()..]).run()).exits(1);
         ended.says(&["are unconfirmed"]);
         let spooled = world.spooled().unwrap();
         match args {
             "--in-doubt=resend" => assert_eq!(spooled, content.as_bytes()),
-            // The pipe is imported, with the half line with which the first one ended.
+            // The pipe is imported, together with the half line at the end of the first one.
             _ => assert!(kept.starts_with(&spooled)),
         }
-        world.sandbox.set_faults(Faults::default());
+        world.server.set_faults(Faults::default());
         // The batch that cannot be asked about was never sent.
         assert_adds_up(world.program().arg("-").stdin("").run());
-        assert_each_once(&world.sandbox, 0..LINES);
+        assert_each_once(&world.server, 0..LINES);
         assert_eq!(world.spooled(), None);
     }
 }
@@ -96,23 +96,23 @@ fn a_pipe_is_saved_if_the_run_fails_before_its_first_line() {
         ("--rejects=none/x", 2),
     ] {
         let world = World::new(Duration::ZERO);
-        world.sandbox.set_faults(Faults {
+        world.server.set_faults(Faults {
             maintenance: code == 1,
             ..Faults::default()
         });
         let program = match code {
             // Without a token.
             1 => Program::new(&world.folder)
-                .arg(format!("--url={}", world.sandbox.url()))
+                .arg(format!("--url={}", world.server.url()))
                 .args(&world.args)
                 .arg("--state-dir=state"),
             _ => world.program(),
         };
         let ended = assert_adds_up(program.args(args).arg("-").stdin(&text).run());
         ended.exits(code).says(&["all of stdin is saved in "]);
-        world.sandbox.set_faults(Faults::default());
+        world.server.set_faults(Faults::default());
         piped(&world, "").exits(0);
-        assert_each_once(&world.sandbox, 0..20_000);
+        assert_each_once(&world.server, 0..20_000);
         assert_eq!(world.spooled(), None);
     }
 }
@@ -126,7 +126,7 @@ fn binary_data_from_a_pipe_is_quarantined() {
     let ended = piped(&world, &binary).exits(3);
     assert_eq!(quarantined(&world, &ended), [binary]);
     assert_quiet(&world, &log(0..50, 60));
-    assert_each_once(&world.sandbox, 0..50);
+    assert_each_once(&world.server, 0..50);
 }
 
 #[test]
@@ -142,9 +142,9 @@ fn binary_data_from_a_killed_run_is_quarantined() {
     program.end();
     let ended = piped(&world, log(0..50, 60)).exits(3);
     assert_eq!(quarantined(&world, &ended), [binary.as_bytes()]);
-    assert_each_once(&world.sandbox, 0..50);
+    assert_each_once(&world.server, 0..50);
     assert_quiet(&world, &log(50..60, 60));
-    assert_each_once(&world.sandbox, 0..60);
+    assert_each_once(&world.server, 0..60);
 }
 
 #[test]
@@ -157,9 +157,9 @@ fn a_pipe_in_an_unknown_format_blocks_no_other_input() {
         .exits(3)
         .says(&["no format fits"]);
     assert_eq!(quarantined(&world, &ended), [text.as_bytes()]);
-    assert_each_once(&world.sandbox, 0..50);
+    assert_each_once(&world.server, 0..50);
     assert_quiet(&world, &log(50..60, 60));
-    assert_each_once(&world.sandbox, 0..60);
+    assert_each_once(&world.server, 0..60);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_spool_without_a_header_blocks_no_other_input() {
     let ended = assert_adds_up(named("w3c_extended").stdin(w3c).run()).exits(3);
     let ended = ended.says(&["'#Fields: ...' line"]);
     assert_eq!(quarantined(&world, &ended), [text.as_bytes()]);
-    assert_each_once(&world.sandbox, [9]);
+    assert_each_once(&world.server, [9]);
 }
 
 #[test]
@@ -190,30 +190,30 @@ fn damaged_compressed_data_is_quarantined_once() {
             .says(&[says])
             .hides("fetch the file");
         assert_eq!(quarantined(&world, &ended), [content]);
-        let there = stored(&world.sandbox).len();
+        let there = stored(&world.server).len();
         assert!(there > 500, "{ended}");
         assert_quiet(&world, &log(20_000..20_050, 60));
-        assert_each_once(&world.sandbox, (0..there).chain(20_000..20_050));
+        assert_each_once(&world.server, (0..there).chain(20_000..20_050));
     }
 }
 
 #[test]
 fn the_readable_part_of_damaged_data_is_sent_before_it_is_quarantined() {
     let world = World::new(Duration::ZERO).args("--retry-max-attempts=1");
-    world.sandbox.set_faults(Faults {
+    world.server.set_faults(Faults {
         rules: vec![(When::From(1), Fault::Busy(503, None))],
         ..Faults::default()
     });
     let packed = gzip(log(0..300, 60));
     let cut = &packed[..packed.len() - 20];
     piped(&world, cut).exits(1);
-    world.sandbox.set_faults(Faults::default());
+    world.server.set_faults(Faults::default());
     let ended = piped(&world, log(1000..1050, 60))
         .exits(3)
         .says(&["is truncated"]);
     assert_eq!(quarantined(&world, &ended), [cut]);
-    let there = stored(&world.sandbox).len() - 50;
+    let there = stored(&world.server).len() - 50;
     assert!(there > 100, "{ended}");
-    assert_each_once(&world.sandbox, (0..there).chain(1000..1050));
+    assert_each_once(&world.server, (0..there).chain(1000..1050));
     assert_quiet(&world, "");
 }

@@ -31,7 +31,7 @@ fn state(world: &World, args: &str) -> Ended {
 }
 
 #[test]
-fn it_lists_logs_and_how_far_they_are_imported() {
+fn status_lists_logs_and_how_far_they_are_imported() {
     let world = world(Live::default(), Vec::new());
     world.import("access.log").exits(0);
     let text = state(&world, "--status").exits(0).out;
@@ -49,7 +49,7 @@ fn it_lists_logs_and_how_far_they_are_imported() {
 }
 
 #[test]
-fn it_lists_pending_hits_with_their_lines() {
+fn status_lists_pending_hits_with_their_lines() {
     let world = world(Live::default(), Vec::new());
     let dying = world.program().arg("access.log");
     let dying = dying.env("IMPORT_LOGS_ABORT_AT", "after-answer:2").run();
@@ -60,15 +60,15 @@ fn it_lists_pending_hits_with_their_lines() {
         pending.contains("access.log: 10 hits of lines 11-20; pending, sent "),
         "{text}"
     );
-    // Looking changes nothing.
+    // `--status` changes nothing.
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..30);
+    assert_each_once(&world.server, 0..30);
     let text = state(&world, "--status").exits(0).out;
     assert!(!text.contains("Pending"), "{text}");
 }
 
 #[test]
-fn it_lists_unconfirmed_lines_until_they_are_forgotten() {
+fn status_lists_unconfirmed_lines_until_they_are_forgotten() {
     let world = world(Live::Closed, vec![None, Some(Fault::CommitClose)]);
     world.import("access.log").exits(3);
     for _ in 0..2 {
@@ -108,7 +108,7 @@ fn a_batch_that_was_given_up_is_listed_and_counts_as_done_once_it_is_forgotten()
     );
     state(&world, "--forget-unconfirmed").exits(0);
     world.import("other/access.log").exits(0);
-    assert_each_once(&world.sandbox, (0..10).chain(20..40));
+    assert_each_once(&world.server, (0..10).chain(20..40));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_forgotten_log_is_imported_from_its_beginning() {
         .exits(1)
         .says(&["not in the ledger"]);
     world.import("access.log other.log").exits(0);
-    assert_each_once(&world.sandbox, (0..40).chain(30..40));
+    assert_each_once(&world.server, (0..40).chain(30..40));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn names_of_logs_are_cleaned_before_they_are_printed() {
 }
 
 #[test]
-fn it_needs_a_ledger_and_goes_with_no_log() {
+fn status_needs_a_ledger_and_conflicts_with_logs() {
     let world = world(Live::default(), Vec::new());
     state(&world, "--status")
         .exits(1)

@@ -1,4 +1,4 @@
-//! Complete runs, with a server that deadlocks and may not be asked for its hits.
+//! Complete runs on a server that deadlocks, and whose visitor log may be inaccessible.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::{Ended, Program};
 const DAYS: usize = 40;
 const A_DAY: usize = 60;
 
-/// A server that deadlocks now and then, and whenever first batches of a day coincide.
+/// A server that deadlocks occasionally, and whenever first batches of a day overlap.
 fn deadlocking(live: Live, mask: Mask) -> World {
     let mut script = vec![None; 300];
     for call in (3..300).step_by(7) {
@@ -52,7 +52,7 @@ fn with_and_without_ledger(live: Live, mask: Mask, check: impl Fn(&World, Ended)
 fn deadlocks_lose_and_double_nothing() {
     with_and_without_ledger(Live::Open, Mask::default(), |world, ended| {
         let ended = ended.exits(0);
-        assert_each_once(&world.sandbox, 0..DAYS * A_DAY);
+        assert_each_once(&world.server, 0..DAYS * A_DAY);
         assert_eq!(ended.summary().get("imported"), (DAYS * A_DAY) as u64);
     });
 }
@@ -61,7 +61,7 @@ fn deadlocks_lose_and_double_nothing() {
 fn deadlocks_lose_and_double_nothing_if_addresses_are_kept() {
     with_and_without_ledger(Live::Open, Mask::Off, |world, ended| {
         ended.exits(0);
-        assert_each_once(&world.sandbox, 0..DAYS * A_DAY);
+        assert_each_once(&world.server, 0..DAYS * A_DAY);
     });
 }
 
@@ -69,7 +69,7 @@ fn deadlocks_lose_and_double_nothing_if_addresses_are_kept() {
 fn if_matomo_cannot_be_asked_nothing_is_lost_and_possible_duplicates_are_listed() {
     with_and_without_ledger(Live::Closed, Mask::default(), |world, ended| {
         let ended = ended.exits(3);
-        let stored = stored(&world.sandbox);
+        let stored = stored(&world.server);
         assert_eq!(stored.len(), DAYS * A_DAY, "{ended}");
         let listed = listed(&ended.err);
         let doubled: BTreeSet<usize> = stored

@@ -11,12 +11,12 @@ use import_logs::ledger::{BatchId, Ledger, TargetKey};
 use crate::support::stored::{options, started};
 use crate::support::{Ended, Folder, Program};
 
-/// The request time-out. The local server is far faster. After a kill, the next run waits for it
-/// before it asks the server.
+/// The request time-out. The local server responds far sooner. After a kill, the next run waits
+/// this long before it asks the server.
 pub const TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub struct World {
-    pub sandbox: FakeMatomo,
+    pub server: FakeMatomo,
     pub folder: Folder,
     /// The arguments of every run.
     pub args: String,
@@ -37,7 +37,7 @@ impl World {
 
     pub fn with(options: Options) -> Self {
         Self {
-            sandbox: started(Options {
+            server: started(Options {
                 keep_log: false,
                 ..options
             }),
@@ -61,9 +61,7 @@ impl World {
     }
 
     pub fn without_ledger(&self) -> Program {
-        Program::new(&self.folder)
-            .to(&self.sandbox)
-            .args(&self.args)
+        Program::new(&self.folder).to(&self.server).args(&self.args)
     }
 
     /// Imports these logs with a ledger.
@@ -73,7 +71,7 @@ impl World {
 
     /// The number of requests to the server so far.
     pub fn calls(&self) -> u64 {
-        self.sandbox.log().calls
+        self.server.log().calls
     }
 
     pub fn state_dir(&self) -> PathBuf {
@@ -92,7 +90,7 @@ impl World {
     }
 
     fn target(&self) -> TargetKey {
-        TargetKey::new(&self.sandbox.url().parse().unwrap(), Some("1"))
+        TargetKey::new(&self.server.url().parse().unwrap(), Some("1"))
     }
 
     /// The content of all spools in the state directory, if there are any.
@@ -121,7 +119,7 @@ fn name(path: &Path) -> &str {
     path.file_name().unwrap().to_str().unwrap()
 }
 
-/// Checks that the run counted every line exactly once; the program reports it otherwise.
+/// Checks that the run counted every line exactly once. If not, the program reports it.
 #[track_caller]
 pub fn assert_adds_up(ended: Ended) -> Ended {
     for words in ["does not add up", " in import-logs", "panicked"] {

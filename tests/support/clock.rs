@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A test that takes longer hangs.
+/// A test that waits longer than this fails.
 pub const LONGEST: Duration = Duration::from_secs(60);
 
 /// Polls until the condition is true. Returns whether that happened in time.

@@ -112,7 +112,7 @@ impl Matomo {
         method: &str,
         mut form: BTreeMap<String, String>,
     ) -> Value {
-        // The script never looks up hits: answered, but not compared.
+        // The script never looks up hits, so these calls are answered but not compared.
         if method.starts_with("Live.") {
             return visits(&seen.hits, &form);
         }
@@ -122,7 +122,7 @@ impl Matomo {
                 let mut inner: BTreeMap<String, String> = form_urlencoded::parse(url.as_bytes())
                     .into_owned()
                     .collect();
-                // As if each question had been asked alone.
+                // Recorded as separate calls.
                 for key in ["module", "format", "filter_limit", "token_auth"] {
                     let value = form.get(key).cloned().unwrap_or_default();
                     inner.insert(key.to_owned(), value);

@@ -1,4 +1,4 @@
-//! The harness: runs the real binary in a temporary folder against a server, and looks at the
+//! The harness: runs the real binary in a temporary folder against a server, and checks the
 //! result.
 
 pub mod clock;
@@ -18,5 +18,5 @@ pub use folder::Folder;
 pub use program::{Ended, Program, Running};
 pub use summary::Summary;
 
-/// The token of servers that do not draw their own. No output may contain it.
+/// The token of servers that do not generate their own. No output may contain it.
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::folder::fixtures;
 
-/// The formats that have a log of odd lines.
+/// The formats that have a log of unusual lines.
 pub fn formats() -> Vec<String> {
     let logs = fs::read_dir(fixtures().join("odd")).unwrap();
     let paths = logs.map(|log| log.unwrap().path());

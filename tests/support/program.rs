@@ -1,5 +1,5 @@
-//! Runs the program: feeds it, signals it, waits for its end, and always checks its output for
-//! secrets.
+//! Runs the program: writes to its stdin, sends signals, waits for its end, and always checks that
+//! its output contains no secrets.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::clock::{LONGEST, until};
 use super::{Folder, Summary, TOKEN};
 
-/// The program before its start. Its environment has no token and no proxy.
+/// The program before it starts. Its environment has no token and no proxy.
 pub struct Program {
     command: Command,
     input: Option<Vec<u8>>,
@@ -41,7 +41,7 @@ impl Program {
         }
     }
 
-    /// Runs shell commands first, which set limits or redirect its input.
+    /// Runs shell commands first, for example to set limits or redirect its input.
     pub fn through(mut self, shell: &str) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{shell}; exec \"$@\""), "sh"]);
@@ -60,10 +60,10 @@ impl Program {
         self
     }
 
-    /// Imports into this server, with its super user's token in the environment.
-    pub fn to(self, sandbox: &FakeMatomo) -> Self {
-        let token = sandbox.token().expose();
-        self.arg(format!("--url={}", sandbox.url()))
+    /// Imports into this server, with the super user's token in the environment.
+    pub fn to(self, server: &FakeMatomo) -> Self {
+        let token = server.token().expose();
+        self.arg(format!("--url={}", server.url()))
             .env("MATOMO_TOKEN_AUTH", token)
             .secret(token)
     }
@@ -95,13 +95,13 @@ impl Program {
         self
     }
 
-    /// The longest time it may take.
+    /// How long the program may run.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Runs it to its end. The test fails if it does not end in time.
+    /// Runs the program. The test fails if it does not end in time.
     pub fn run(mut self) -> Ended {
         let input = self.input.take();
         let mut running = self.start();
@@ -114,7 +114,7 @@ impl Program {
         ended
     }
 
-    /// Starts it, with a pipe for stdin that is open until [`Running::close`].
+    /// Starts the program, with a pipe for stdin that is open until [`Running::close`].
     pub fn start(mut self) -> Running {
         self.command.stdin(Stdio::piped());
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -129,7 +129,7 @@ impl Program {
         }
     }
 
-    /// Runs it with a closed stdout.
+    /// Runs the program with a closed stdout.
     pub fn run_unheard(mut self) -> Ended {
         self.command.stdin(Stdio::null());
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -182,7 +182,7 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Its peak memory so far, in bytes. `None` after its end.
+    /// The peak memory so far, in bytes. Returns `None` after the end.
     pub fn peak_memory(&self) -> Option<u64> {
         let status = fs::read_to_string(
             Path::new("/proc")
@@ -217,7 +217,7 @@ impl Running {
         if !in_time {
             let (out, err) = (self.out.so_far(), self.err.so_far());
             panic!(
-                "no end within {:?}\n--- stdout\n{out}\n--- stderr\n{err}",
+                "still running after {:?}\n--- stdout\n{out}\n--- stderr\n{err}",
                 self.limit
             );
         }
@@ -242,13 +242,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail if it has already ended.
+        // Both fail if the program has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// One of its outputs, read as it is written.
+/// An output stream, read as it is written.
 struct Heard {
     text: Arc<Mutex<Vec<u8>>>,
     thread: Option<JoinHandle<()>>,
@@ -285,7 +285,7 @@ impl Heard {
 /// The result of a run.
 #[derive(Debug)]
 pub struct Ended {
-    /// `None` if a signal killed it.
+    /// `None` if a signal killed the program.
     pub code: Option<i32>,
     pub out: String,
     pub err: String,

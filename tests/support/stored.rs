@@ -1,15 +1,15 @@
-//! Fake servers, and what they stored.
+//! Fake servers and their stored hits.
 
 use crate::support::fake::{FakeMatomo, Live, Options};
 use serde_json::Value;
 
-/// A server that has only site 1 and keeps a log of all calls.
+/// Options for a server that has only site 1 and keeps a log of all calls.
 pub fn options() -> Options {
     Options::fixed(&[(1, "http://www.example.com")], &[("www.example.com", 1)])
 }
 
-/// Such a server, without faults.
-pub fn sandbox() -> FakeMatomo {
+/// Starts a server with these [`options`] and no faults.
+pub fn fake_matomo() -> FakeMatomo {
     started(options())
 }
 
@@ -17,16 +17,16 @@ pub fn started(options: Options) -> FakeMatomo {
     FakeMatomo::start(options)
 }
 
-/// Such a server with this visitor log.
+/// These [`options`] with this access to the visitor log.
 pub fn seen_through(live: Live) -> Options {
     Options { live, ..options() }
 }
 
-pub fn count(sandbox: &FakeMatomo) -> u64 {
-    sandbox.store().count().unwrap()
+pub fn count(server: &FakeMatomo) -> u64 {
+    server.store().count().unwrap()
 }
 
-/// A text in a hit, or an empty one if it is missing.
+/// A text field of a hit. Empty if it is missing.
 pub fn text<'h>(hit: &'h Value, key: &str) -> &'h str {
     hit[key].as_str().unwrap_or_default()
 }
@@ -42,14 +42,14 @@ pub fn number(hit: &Value) -> usize {
 }
 
 /// The numbers of all stored hits, sorted.
-pub fn numbers(sandbox: &FakeMatomo) -> Vec<usize> {
-    let mut numbers: Vec<usize> = sandbox.store().hits().unwrap().iter().map(number).collect();
+pub fn numbers(server: &FakeMatomo) -> Vec<usize> {
+    let mut numbers: Vec<usize> = server.store().hits().unwrap().iter().map(number).collect();
     numbers.sort_unstable();
     numbers
 }
 
 /// Checks that each of the lines `0..lines` is stored exactly once.
 #[track_caller]
-pub fn assert_each_once(sandbox: &FakeMatomo, lines: usize) {
-    assert_eq!(numbers(sandbox), (0..lines).collect::<Vec<_>>());
+pub fn assert_each_once(server: &FakeMatomo, lines: usize) {
+    assert_eq!(numbers(server), (0..lines).collect::<Vec<_>>());
 }

@@ -1,11 +1,11 @@
-//! Reads the numbers of the summary by their words, as a script does.
+//! Finds the numbers of the summary by their labels, as a script does.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// The numbers that scripts know, and the words around them.
+/// The numbers that Matomo's script also prints, and their labels.
 const WORDS: [(&str, &str); 16] = [
     ("imported", r"(\d+) requests imported successfully"),
     ("downloads", r"(\d+) requests were downloads"),
@@ -71,7 +71,7 @@ impl Summary {
         }
     }
 
-    /// A number by its name. A missing one of [`OWN_WORDS`] is zero.
+    /// A number by its name. Zero if it is one of [`OWN_WORDS`] and not printed.
     #[track_caller]
     pub fn get(&self, name: &str) -> u64 {
         if OWN_WORDS.iter().any(|(known, _)| *known == name) {

@@ -1,24 +1,24 @@
-//! Action ids. A transaction inserts each url that it does not know anew, so transactions that meet
-//! a url at the same time give it several ids. `actionUrl==` stands for one of them.
+//! Action IDs. A transaction inserts each URL that it does not see, so concurrent transactions may
+//! give a new URL several IDs. `actionUrl==` finds only one of them.
 
 use std::collections::HashMap;
 
-/// The ids of a transaction's urls.
+/// The IDs of a transaction's URLs.
 pub(super) type UrlIds = HashMap<String, u64>;
 
-/// The table of actions, and which of them each hit refers to.
+/// The table of actions, and the action of each hit.
 #[derive(Default)]
 pub(super) struct Actions {
-    /// The lowest id of each committed url. Later transactions use it.
+    /// The lowest ID of each committed URL. Later transactions use it.
     ids: UrlIds,
-    /// The id of each stored hit, by its row.
+    /// The action ID of each stored hit, by row.
     of_hits: HashMap<i64, u64>,
     last_id: u64,
     last_row: i64,
 }
 
 impl Actions {
-    /// A transaction begins. It sees what is committed now.
+    /// Begins a transaction. It sees only what is committed now.
     pub fn begin<'u>(&mut self, urls: impl IntoIterator<Item = &'u str>) -> UrlIds {
         let mut ids = UrlIds::new();
         for url in urls {
@@ -38,7 +38,7 @@ impl Actions {
         self.last_row
     }
 
-    /// A transaction with these ids is committed. It stored these rows (in order) and urls.
+    /// Commits a transaction with these IDs that stored these rows (in order) and URLs.
     pub fn commit(&mut self, ids: &UrlIds, rows: impl IntoIterator<Item = (i64, String)>) {
         for (row, url) in rows {
             self.last_row = row;
@@ -50,7 +50,7 @@ impl Actions {
         }
     }
 
-    /// Whether `actionUrl==` with this url finds a hit that has it.
+    /// Whether `actionUrl==` with this URL finds this hit of it.
     pub fn is_found(&self, row: i64, url: &str) -> bool {
         self.of_hits.get(&row) == self.ids.get(url)
     }
@@ -74,7 +74,7 @@ mod tests {
         actions.commit(&second, rows(&[(1, "b"), (2, "c")]));
         assert!(actions.is_found(1, "b"));
         actions.commit(&first, rows(&[(3, "a"), (4, "b")]));
-        // The lower id counts, whichever was committed first.
+        // The lower ID counts, whichever was committed first.
         assert!(!actions.is_found(1, "b") && actions.is_found(4, "b"));
         assert!(actions.is_found(2, "c") && actions.is_found(3, "a"));
     }

@@ -1,4 +1,4 @@
-//! The faults that a test can ask for, each seen on a real server or its front end.
+//! The faults that a test can choose. Each was seen on a real server or its front end.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -10,20 +10,19 @@ use serde_json::{Value, json};
 
 use super::{edit, empty, failed, too_large, with_header};
 
-/// Which faults there are, and when.
+/// Which faults occur, and when.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// The nth tracking request gets the nth entry. `None`, and requests past the end, go by
-    /// `rules`.
+    /// The nth tracking request gets the nth entry. For `None` and after the end, `rules` apply.
     pub script: Vec<Option<Fault>>,
     /// The first rule that matches counts.
     pub rules: Vec<(When, Fault)>,
-    /// The nth API call gets the nth entry. Faults about hits do not apply to it.
+    /// The nth API call gets the nth entry. Faults of hits do not apply.
     pub api: Vec<Option<Fault>>,
     /// The API answers with 503 and HTML; the tracker works.
     pub maintenance: bool,
-    /// As many tracking requests at once are served at full speed. For each further group of that
-    /// size, the work takes twice as long.
+    /// This many concurrent tracking requests are served at full speed. For each further group of
+    /// that size, the work takes twice as long.
     pub crowd: Option<NonZeroUsize>,
     /// First batches of a site and past day that run at the same time deadlock: the later one gets
     /// [`Fault::Deadlock`]. Independent of this, see [`super::Options::days_may_meet`].
@@ -45,7 +44,7 @@ pub enum When {
     BusyAbove(usize),
 }
 
-/// One fault. "Stored" means: completely and once.
+/// A fault. "Stored" means stored completely and once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The connection is closed before the body is read.
@@ -54,11 +53,11 @@ pub enum Fault {
     CloseInBody,
     /// Stored, then the connection is closed without a response.
     CommitClose,
-    /// Stored, then no response for that long, then closed.
+    /// Stored, then no response for this long, then closed.
     CommitStall(Duration),
-    /// Stored and answered only after that long, whether the client still waits or not.
+    /// Stored and answered only after this long, even if the client has disconnected.
     CommitLate(Duration),
-    /// Nothing stored and no response for that long, then closed: a frozen database.
+    /// Nothing stored and no response for this long, then closed: a hanging database.
     Stall(Duration),
     /// 500 with Matomo's JSON error, nothing stored.
     RollBack,
@@ -83,10 +82,9 @@ pub enum Fault {
     HalfJson,
     /// Stored, with PHP warnings before the JSON of the response.
     Warnings,
-    /// That many of the first hits are lost, and counted as tracked all the same: Matomo swallowed
-    /// a deadlock.
+    /// This many of the first hits are lost but counted as tracked: Matomo swallowed a deadlock.
     Swallowed(usize),
-    /// That many of the first hits are lost, neither tracked nor invalid.
+    /// This many of the first hits are lost, counted neither as tracked nor as invalid.
     Lost(usize),
     /// The hits at these places are invalid.
     Invalid(Vec<usize>),
@@ -104,7 +102,7 @@ impl Fault {
                 tokio::time::sleep(*wait).await;
                 return Some(None);
             }
-            // The count up to the failure; nothing of it is stored.
+            // Counts the hits before the failure, although none is stored.
             Self::RollBack => failed(sent.saturating_sub(1), false),
             Self::Empty500 => empty(500),
             Self::TooLarge => too_large(),
@@ -168,7 +166,7 @@ impl Fault {
         }
     }
 
-    /// What becomes of the response after the work. `None` closes the connection.
+    /// Changes the response after the work. `None` closes the connection.
     pub(super) async fn spoil(&self, response: Response<Bytes>) -> Option<Response<Bytes>> {
         Some(match self {
             Self::CommitClose => return None,
@@ -209,7 +207,7 @@ impl Script {
         }
     }
 
-    /// The fault of the next tracking request, as far as it is known before the body is read.
+    /// The fault of the next tracking request, if it is known before the body is read.
     pub fn next_tracker(&mut self) -> Option<Fault> {
         self.tracker_calls += 1;
         let call = self.tracker_calls;
@@ -276,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_look_at_urls_sizes_and_crowds() {
+    fn rules_match_urls_sizes_and_concurrency() {
         let script = Script::new(Faults {
             rules: vec![
                 (When::UrlHolds("poison".into()), Fault::RollBack),
@@ -300,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn work_doubles_with_each_further_crowd() {
+    fn work_doubles_with_each_further_group() {
         let script = Script::new(Faults {
             crowd: NonZeroUsize::new(2),
             ..Faults::default()

@@ -1,16 +1,16 @@
 //! Deadlocks of past days: the first batch of a site and past day notes that day in a table, inside
 //! its transaction.
 //!
-//! Two batches that note the same day at once deadlock, and the later one fails. A batch that notes
-//! a day while another batch has hits of another past day of the site may deadlock, too. There,
-//! Matomo swallows the error: the database has rolled back what came before in the batch, and
-//! Matomo goes on with the rest.
+//! If two batches note the same day concurrently, they deadlock and the later one fails. A batch
+//! that notes a day while another batch has hits of another past day of the site may deadlock, too.
+//! In that case, Matomo swallows the error: the database rolls back the earlier hits of the batch,
+//! and Matomo continues with the rest.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The shortest work on a batch with new days. Otherwise batches would hardly ever overlap.
+/// The shortest work on a batch with new days. Without it, batches would hardly ever overlap.
 pub(super) const MIN_WORK: Duration = Duration::from_millis(20);
 
 /// A site and a day (days since 1970, UTC).
@@ -31,18 +31,18 @@ struct Days {
 #[derive(Default)]
 struct DayBatch {
     days: HashSet<SiteDay>,
-    /// The days that it notes, with the place of the first hit of each.
+    /// The days that it notes, with the index of the first hit of each.
     notes: HashMap<SiteDay, usize>,
     /// The number of its first hits that are rolled back.
     lost: usize,
 }
 
 impl DayBatch {
-    /// Meets a batch with these days. Returns whether a note of this batch fails.
+    /// Overlaps with a batch that has these days. Returns whether a note of this batch fails.
     fn meet(&mut self, days: &HashSet<SiteDay>) -> bool {
         let other = |(site, day): &SiteDay| days.iter().any(|d| d.0 == *site && d.1 != *day);
         let failed = self.notes.iter().filter(|(day, _)| other(day));
-        // The last note that fails takes everything before it.
+        // The last note that fails rolls back everything before it.
         let lost = failed.map(|(_, place)| place + 1).max();
         self.lost = self.lost.max(lost.unwrap_or(0));
         lost.is_some()
@@ -50,7 +50,7 @@ impl DayBatch {
 }
 
 impl FirstDays {
-    /// A batch begins. `days` are the places and past days of its hits. It notes those days that no
+    /// Begins a batch. `days` are the indices and past days of its hits. It notes the days that no
     /// batch has committed yet.
     pub fn begin(&self, days: impl IntoIterator<Item = (usize, SiteDay)>) -> Noting {
         let mut all = self.0.lock().unwrap();
@@ -98,7 +98,7 @@ impl Noting {
         self.all.0.lock().unwrap().batches[&self.number].lost
     }
 
-    /// The batch was stored.
+    /// Marks the batch as stored.
     pub fn committed(&self) {
         let mut all = self.all.0.lock().unwrap();
         let all = &mut *all;
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_beside_another_day_of_the_site_loses_what_comes_before() {
+    fn a_note_during_another_day_of_the_site_loses_earlier_hits() {
         let days = FirstDays::default();
         let first = begin(&days, &[(1, 5)]);
         // The hit that makes the note, and everything before it.
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_batches_only_one_that_makes_a_note_loses_hits() {
+    fn only_one_of_two_concurrent_batches_loses_hits() {
         let days = FirstDays::default();
         let noted = begin(&days, &[(1, 5), (1, 6)]);
         noted.committed();

@@ -15,19 +15,18 @@ use url::form_urlencoded;
 
 use super::actions::Actions;
 
-/// Who may see the visitor log.
+/// Whether the token may see the visitor log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Live {
     #[default]
     Open,
-    /// The token may not see it.
     Closed,
 }
 
-/// How many bytes of an address the anonymiser sets to zero. Of IPv6 addresses, 64, 80 or 104 bits.
+/// How many bytes of an IPv4 address are set to zero. For IPv6, it is 64, 80 or 104 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mask {
-    /// Addresses are kept as they are.
+    /// Addresses are not anonymized.
     Off,
     OneByte,
     /// Matomo's default.
@@ -61,19 +60,19 @@ impl Mask {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Shown {
     pub mask: Mask,
-    /// `actionUrl==` finds all hits of a url, whatever their action ids are.
+    /// `actionUrl==` finds all hits of a URL, whatever their action IDs.
     pub unique_actions: bool,
 }
 
-/// Visits in a response, if the call does not say how many.
+/// The default of `filter_limit`.
 const DEFAULT_LIMIT: usize = 100;
-/// Actions of a visit in a response. Further ones are only counted.
+/// The most actions of a visit in a response. Further actions are only counted.
 const MAX_ACTIONS: usize = 500;
 
-/// Actions of one visitor, each soon after the one before.
+/// Actions of one visitor, each soon after the previous.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Visit {
-    /// Day, visitor, and number within the two.
+    /// The day, the visitor, and the number of the visit within them.
     key: (String, String, i64),
     /// Its first row in the table of hits.
     id: i64,
@@ -274,8 +273,8 @@ pub(super) fn matching(
     visits
 }
 
-/// The visits of these days, except those that are excluded although their actions are not known
-/// yet. All other requests wait meanwhile.
+/// The visits of these days, except those that `is_excluded` excludes before their actions are
+/// read. All other requests wait meanwhile.
 fn read_visits(
     db: &Connection,
     idsite: i64,
@@ -315,7 +314,7 @@ pub(super) struct Segment(Vec<Vec<Condition>>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Condition {
-    /// `None`: not an address, which no visit has.
+    /// `None` if it is not an address. No visit matches.
     Address(Option<IpAddr>),
     Url(String),
     UrlBegins(String),
@@ -328,12 +327,12 @@ enum Condition {
     MaxActions(usize),
 }
 
-/// How conditions compare, the longest first.
+/// The operators of conditions, longest first.
 const OPERATORS: [&str; 5] = ["==", "=^", "=@", ">=", "<="];
 
 impl Segment {
-    /// Parses conditions such as `name==value`. `,` separates alternatives and binds closer than
-    /// `;`, which separates what must match as well. The error is the invalid part.
+    /// Parses conditions such as `name==value`. `,` means "or" and binds closer than `;`, which
+    /// means "and". The error is the invalid part.
     pub fn parse(text: &str) -> Result<Self, String> {
         let all = text.split(';').filter(|part| !part.is_empty());
         all.map(|part| part.split(',').map(Condition::parse).collect())
@@ -341,7 +340,7 @@ impl Segment {
             .map(Self)
     }
 
-    /// Whether the address or the user of a visit alone exclude it.
+    /// Whether the address or the user of a visit is enough to exclude it.
     fn excludes(&self, visit: &Visit, shown: Shown) -> bool {
         let is_of_visitor = |c: &Condition| matches!(c, Condition::Address(_) | Condition::User(_));
         let of_visitor = |alternatives: &&Vec<Condition>| alternatives.iter().all(is_of_visitor);
@@ -359,7 +358,7 @@ impl Segment {
         actions: &Actions,
         shown: Shown,
     ) -> bool {
-        // Once for all conditions: there may be hundreds.
+        // Computed once, because there may be hundreds of conditions.
         let address = shown.mask.of(&visit.address).parse().ok();
         let matches = |condition: &Condition| match condition {
             Condition::Address(wanted) => wanted.is_some() && address == *wanted,

@@ -1,4 +1,4 @@
-//! What the fake saw: calls in order, and how many at once.
+//! A log of the calls that the fake received, and of their concurrency.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::tokens::Role;
 
-/// A copy of what was seen until some moment.
+/// A copy of the log at some moment.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     /// Tracking requests in the order of their arrival.
@@ -21,11 +21,11 @@ pub struct Log {
     pub api: Vec<ApiCall>,
     /// Calls of both kinds.
     pub calls: u64,
-    /// The most tracking requests in progress at once.
+    /// The most tracking requests in progress at a time.
     pub busy_peak: usize,
     /// Connections opened.
     pub connections: u64,
-    /// The most connections open at once.
+    /// The most connections open at a time.
     pub connections_peak: usize,
 }
 
@@ -41,16 +41,16 @@ impl Log {
 
 #[derive(Clone, Debug)]
 pub struct TrackerCall {
-    /// Its place among all calls, from 1.
+    /// Its number among all calls, from 1.
     pub number: u64,
     pub path: String,
     pub query: String,
-    /// Names in lower case; values that are not text are left out.
+    /// Names are in lower case. Values that are not text are left out.
     pub headers: Vec<(String, String)>,
     /// What its token allows.
     pub role: Role,
     pub hits: usize,
-    /// Empty if it was not read.
+    /// Empty if the body was not read.
     pub body: Bytes,
     /// `None` while in progress, and if there was no response.
     pub status: Option<u16>,
@@ -122,7 +122,7 @@ impl Recorder {
         !wait.timed_out()
     }
 
-    /// A connection opens. It is open until the guard is dropped.
+    /// Counts a connection as open until the guard is dropped.
     pub fn connection(&self) -> OpenConnection {
         let mut seen = self.seen.0.lock().unwrap();
         seen.open += 1;
@@ -131,7 +131,7 @@ impl Recorder {
         OpenConnection(self.clone())
     }
 
-    /// A tracking request arrives. It is in progress until the guard is dropped.
+    /// Adds a tracking request. It is in progress until the guard is dropped.
     pub fn tracker(&self, head: &Parts) -> Underway {
         let mut seen = self.seen.0.lock().unwrap();
         seen.busy += 1;
@@ -159,7 +159,7 @@ impl Recorder {
         }
     }
 
-    /// An API call arrives, without its password.
+    /// Adds an API call without its password.
     pub fn api(&self, request: &Request<Bytes>, call: &ApiRequest) {
         let mut seen = self.seen.0.lock().unwrap();
         seen.log.calls += 1;

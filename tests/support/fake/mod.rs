@@ -4,9 +4,9 @@
 //! rights ([`tokens`]), deadlocks ([`first_days`]), [`actions`], the visitor log ([`live`]),
 //! numbers of actions ([`summary`]), fixed sites, and a [`log`] of all calls.
 //!
-//! It behaves like a real Matomo with its default settings, where that makes an import harder:
-//! addresses are masked, a url may have several action ids, and batches of different past days that
-//! meet lose hits behind a good answer. [`Options`] has a switch for each.
+//! By default it has the properties of a real Matomo that make an import harder: addresses are
+//! anonymized, a URL may have several action IDs, and concurrent batches of different past days
+//! lose hits despite a success response. [`Options`] has a switch for each.
 
 mod actions;
 mod faults;
@@ -52,7 +52,7 @@ use self::summary::Archive;
 use self::tokens::LockOut;
 use super::matomo::base64;
 
-/// Older dates are replaced by now.
+/// Older dates are replaced by the current time.
 const MAX_AGE: TimeDelta = TimeDelta::days(20 * 365);
 
 /// The default: no sites, a token for the super user only, no faults.
@@ -72,18 +72,18 @@ pub struct Options {
     pub mask: Mask,
     /// The setting for excluded addresses, as the API shows it. The tracker ignores it.
     pub excluded_ips: String,
-    /// Kinder than a real Matomo: each url has one action id.
+    /// Unlike in a real Matomo, each URL has one action ID.
     pub unique_actions: bool,
-    /// Kinder than a real Matomo: batches of different past days that meet lose nothing.
+    /// Unlike in a real Matomo, concurrent batches of different past days lose nothing.
     pub days_may_meet: bool,
     pub faults: Faults,
     /// How long each request takes.
     pub delay: Duration,
-    /// Longer bodies, in bytes, are answered with 413.
+    /// Bodies of more bytes are answered with 413.
     pub body_limit: Option<usize>,
-    /// Hits of this address are not stored, and counted as tracked.
+    /// Hits from this address are counted as tracked but not stored.
     pub excluded: Option<&'static str>,
-    /// The first questions about visits find none.
+    /// This many of the first calls that look up visits find none.
     pub blind_questions: usize,
     /// The time zone of all sites; UTC by default.
     pub timezone: Option<&'static str>,
@@ -149,12 +149,12 @@ impl FakeMatomo {
         self.sandbox.store()
     }
 
-    /// What was seen so far; single calls only with [`Options::keep_log`].
+    /// The log so far. It has single calls only with [`Options::keep_log`].
     pub fn log(&self) -> Log {
         self.faulty.recorder.log()
     }
 
-    /// Sets how far the clock in its answers is ahead of this machine's.
+    /// Sets how far the clock in its responses is ahead of this machine's.
     pub fn set_ahead(&self, ahead: TimeDelta) {
         *self.faulty.ahead.lock().unwrap() = ahead;
     }
@@ -164,7 +164,7 @@ impl FakeMatomo {
         *self.faulty.script.lock().unwrap() = Script::new(faults);
     }
 
-    /// From now on, questions about visits wait for [`FakeMatomo::release_questions`].
+    /// From now on, calls that look up visits wait for [`FakeMatomo::release_questions`].
     pub fn hold_questions(&self) {
         self.faulty.hold.has_any.store(false, Ordering::Relaxed);
         self.faulty.hold.is_on.store(true, Ordering::Relaxed);
@@ -174,13 +174,13 @@ impl FakeMatomo {
         self.faulty.hold.is_on.store(false, Ordering::Relaxed);
     }
 
-    /// Whether a question has had to wait since [`FakeMatomo::hold_questions`].
+    /// Whether such a call has had to wait since [`FakeMatomo::hold_questions`].
     pub fn holds_a_question(&self) -> bool {
         self.faulty.hold.has_any.load(Ordering::Relaxed)
     }
 
-    /// Waits until no tracking request is in progress: the server finishes one even after its
-    /// client hung up. Returns whether that happened in time.
+    /// Waits until no tracking request is in progress. The server finishes a request even if its
+    /// client disconnects. Returns whether that happened in time.
     pub fn wait_idle(&self, at_most: Duration) -> bool {
         self.faulty.recorder.wait_idle(at_most)
     }
@@ -216,18 +216,18 @@ struct Faulty {
     first_days: FirstDays,
     actions: Mutex<Actions>,
     archive: Mutex<Archive>,
-    /// Questions about visits.
+    /// Calls that look up visits.
     asked: AtomicUsize,
     hold: Hold,
-    /// How far the clock in its answers is ahead of this machine's.
+    /// How far the clock in its responses is ahead of this machine's.
     ahead: Mutex<TimeDelta>,
 }
 
-/// Keeps questions about visits waiting.
+/// Holds the calls that look up visits.
 #[derive(Default)]
 struct Hold {
     is_on: AtomicBool,
-    /// Whether a question has had to wait since it was set.
+    /// Whether a call has had to wait since it was set.
     has_any: AtomicBool,
 }
 
@@ -250,7 +250,7 @@ impl Hook for Faulty {
         request: Request<Incoming>,
         responder: Arc<Responder>,
     ) -> HookFuture {
-        // PHP finishes a request after its client hung up; the server drops this future then.
+        // PHP finishes a request even if its client disconnects, when the server drops this future.
         let date = SystemTime::from(Utc::now() + *self.ahead.lock().unwrap());
         let date = httpdate::fmt_http_date(date);
         let response = tokio::spawn(async move { self.respond(request, &responder).await });
@@ -264,11 +264,11 @@ impl Hook for Faulty {
 /// A body as it was received.
 enum Received {
     Whole(Bytes),
-    /// Over the limit. It was read to its end, so that the client reads the response.
+    /// Over the limit. It was read to its end so that the client reads the response.
     TooLarge,
 }
 
-/// Reads a body. Returns `None` if the client hangs up before its end.
+/// Reads a body. Returns `None` if the client disconnects before its end.
 async fn read(mut body: Incoming, limit: Option<usize>) -> Option<Received> {
     let limit = limit.unwrap_or(usize::MAX);
     let mut bytes = Vec::new();
@@ -386,7 +386,7 @@ impl Faulty {
         }
     }
 
-    /// Takes the time that a server takes, then stores the batch.
+    /// Waits as long as a server would work, then stores the batch.
     async fn work(
         &self,
         mut work: Work,
@@ -441,7 +441,7 @@ impl Faulty {
         })
     }
 
-    /// Gives the hits that were stored since the last call the transaction's action ids.
+    /// Gives the hits stored since the last call the action IDs of the transaction.
     fn commit_actions(&self, urls: &UrlIds, store: &HitStore) {
         let mut actions = self.actions.lock().unwrap();
         let last = actions.last_row();
@@ -482,7 +482,7 @@ impl Faulty {
         } else if self.is_locked_out() {
             html(500)
         } else if call.get("module") != "API" {
-            // A page of Matomo's own screens.
+            // A page of Matomo's user interface.
             html(200)
         } else {
             self.carry_out(request, &call, password.as_deref(), role, responder)
@@ -557,7 +557,7 @@ impl Faulty {
         }
     }
 
-    /// Whether a question about visits is one of the first, which find nothing.
+    /// Whether a call that looks up visits is one of the first, which find nothing.
     fn is_blind(&self) -> bool {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         asked < self.options.blind_questions
@@ -618,7 +618,7 @@ impl Faulty {
         let token = batch.token.as_deref();
         let token = token.or_else(|| batch.requests.iter().find_map(own_token));
         let batch_role = self.role(token, responder);
-        // A bad token that many hits repeat is one bad token.
+        // A bad token in many hits counts as one bad token.
         let mut known = BTreeMap::from([(token, batch_role)]);
         let hits = batch.requests.iter().map(|request| {
             let token = own_token(request).or(batch.token.as_deref());
@@ -683,7 +683,7 @@ impl Work {
         hits.filter_map(|hit| hit["url"].as_str())
     }
 
-    /// The places of the hits of past days, with their sites and days (since 1970) in the sites'
+    /// The indices of the hits of past days, with their sites and days (since 1970) in the sites'
     /// time zone.
     fn past_days(&self, timezone: Option<&str>) -> Vec<(usize, SiteDay)> {
         let zone: Tz = timezone.map_or(Tz::UTC, |name| name.parse().unwrap());
@@ -698,7 +698,7 @@ impl Work {
             };
             let time = NaiveDateTime::parse_from_str(hit["cdt"].as_str()?, "%Y-%m-%d %H:%M:%S");
             let day = day(time.ok()?.and_utc());
-            // Others are replaced by now.
+            // Other dates are replaced by the current time.
             let is_past = (today - MAX_AGE..today).contains(&day);
             is_past.then_some((place, (site, day.to_epoch_days())))
         });
@@ -720,7 +720,7 @@ impl Work {
             }
             Some(Fault::Invalid(places)) => invalidate(&mut self.batch.requests, places),
             _ if !excludes && self.roles.hits.iter().all(|role| *role == Role::Super) => {
-                // Nothing to change.
+                // The response needs no change.
                 return responder.respond(&self.request);
             }
             _ => {}
@@ -746,7 +746,7 @@ impl Work {
         })
     }
 
-    /// The request with the sandbox's token in place of those that may write.
+    /// The request with the sandbox's token in place of tokens that may write.
     fn with_sandbox_tokens(mut self, responder: &Responder) -> Request<Bytes> {
         let token = |role: Role| match role >= Role::Write {
             true => responder.token().expose(),
@@ -825,7 +825,7 @@ fn has_basic_auth(wanted: Option<&(String, Secret)>, headers: &HeaderMap) -> boo
 
 /// Reads no more than the first piece of a body.
 async fn begin(mut body: Incoming) {
-    // The connection is closed after it, whatever it is.
+    // The connection is closed in any case.
     let _ = body.frame().await;
 }
 
@@ -844,7 +844,7 @@ fn empty(status: u16) -> Response<Bytes> {
     response.body(Bytes::new()).unwrap()
 }
 
-/// The tracker's response to a batch that failed; super users get indices.
+/// The tracker's response to a batch that failed. Super users get indices.
 fn failed(tracked: usize, is_super_user: bool) -> Response<Bytes> {
     let mut body = json!({"status": "error", "tracked": tracked, "invalid": 0});
     if is_super_user {
@@ -853,7 +853,7 @@ fn failed(tracked: usize, is_super_user: bool) -> Response<Bytes> {
     json(500, &body)
 }
 
-/// What a single-hit request that cannot be read gets: a GIF, then HTML.
+/// The response to a single-hit request that cannot be read: a GIF, then HTML.
 fn no_tracking_request(response: Response<Bytes>) -> Response<Bytes> {
     const GIF: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00!\xf9\x04\x00\
         \x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";

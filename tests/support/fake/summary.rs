@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use super::actions::Actions;
 use super::live::{self, Segment, Shown};
 
-/// The numbers of past days by site, day and segment. Each is counted when it is first asked for,
-/// and stays, whatever arrives later. A segment that was never asked for counts the hits.
+/// The numbers of past days by site, day and segment. Each is counted when it is first requested,
+/// and does not change later. A segment that was never requested counts the stored hits.
 #[derive(Default)]
 pub(super) struct Archive(HashMap<(i64, NaiveDate, String), u64>);
 

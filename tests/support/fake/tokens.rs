@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use import_logs::secret::Secret;
 
-/// What a token allows; each role more than the one before.
+/// What a token allows, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// An unknown token.

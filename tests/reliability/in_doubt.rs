@@ -1,4 +1,4 @@
-//! `--in-doubt`: unconfirmed batches, with a Matomo that cannot be asked about them.
+//! `--in-doubt`: unconfirmed batches if Matomo cannot be asked about them.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -50,7 +50,7 @@ fn import(world: &World, policy: &str) -> Ended {
 
 /// Asserts that the unconfirmed lines are stored twice, and all others once.
 fn assert_unconfirmed_doubled(world: &World) {
-    assert_each_once(&world.sandbox, (0..LINES).chain(UNCONFIRMED));
+    assert_each_once(&world.server, (0..LINES).chain(UNCONFIRMED));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn skip_never_sends_again_and_lists_what_may_be_missing() {
         assert_eq!((summary.get("imported"), summary.get("in_doubt")), (90, 10));
         import(&world, "resend").exits(0);
         let there = |number: &usize| fault == Fault::CommitClose || !UNCONFIRMED.contains(number);
-        assert_each_once(&world.sandbox, (0..LINES).filter(there));
+        assert_each_once(&world.server, (0..LINES).filter(there));
     }
 }
 
@@ -87,11 +87,11 @@ fn stop_sends_nothing_until_the_policy_is_changed() {
             import(&world, "stop")
                 .exits(1)
                 .says(&["are unconfirmed", "--in-doubt=stop"]);
-            assert_each_once(&world.sandbox, 0..20);
+            assert_each_once(&world.server, 0..20);
         }
         import(&world, policy).exits(3);
         match policy {
-            "skip" => assert_each_once(&world.sandbox, 0..LINES),
+            "skip" => assert_each_once(&world.server, 0..LINES),
             _ => assert_unconfirmed_doubled(&world),
         }
     }
@@ -114,16 +114,16 @@ fn in_doubt_applies_to_batches_of_a_run_that_died() {
             .exits(3)
             .says(&["10 hits", "are unconfirmed", "not sent again"]);
     assert_eq!(ended.summary().get("in_doubt"), 10);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 
     // Only the unconfirmed batch waits for a decision.
     let world = program_aborted();
     for _ in 0..2 {
         import(&world, "stop").exits(1).says(&["--in-doubt=stop"]);
-        assert_each_once(&world.sandbox, 0..LINES);
+        assert_each_once(&world.server, 0..LINES);
     }
     import(&world, "skip").exits(3);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
@@ -134,8 +134,8 @@ fn the_policy_also_applies_without_a_ledger() {
         assert_adds_up(program.arg("access.log").run()).exits(code);
         match policy {
             "resend" => assert_unconfirmed_doubled(&world),
-            "skip" => assert_each_once(&world.sandbox, 0..LINES),
-            _ => assert_each_once(&world.sandbox, 0..20),
+            "skip" => assert_each_once(&world.server, 0..LINES),
+            _ => assert_each_once(&world.server, 0..20),
         }
     }
 }
@@ -176,11 +176,11 @@ fn a_run_interrupted_while_asking_leaves_the_question_to_the_next_run() {
             let world = World::faulty(api_down(vec![None, Some(fault)]));
             world.folder.write("access.log", log(0..LINES, 20));
             let world = world.args("--recorders=1 --recorder-max-payload-size=10");
-            // The site, two batches, and the question.
+            // The calls are for the site, two batches and the lookup.
             interrupted_while_asking(&world, policy, 4);
-            world.sandbox.set_faults(Faults::default());
+            world.server.set_faults(Faults::default());
             import(&world, policy).exits(0);
-            assert_each_once(&world.sandbox, 0..LINES);
+            assert_each_once(&world.server, 0..LINES);
         }
 
         let world = World::new(Duration::ZERO);
@@ -190,11 +190,11 @@ fn a_run_interrupted_while_asking_leaves_the_question_to_the_next_run() {
             .program()
             .env("IMPORT_LOGS_ABORT_AT", "after-answer:2");
         assert_eq!(assert_adds_up(dying.arg("access.log").run()).code, None);
-        world.sandbox.set_faults(api_down(Vec::new()));
+        world.server.set_faults(api_down(Vec::new()));
         interrupted_while_asking(&world, policy, 2);
-        world.sandbox.set_faults(Faults::default());
+        world.server.set_faults(Faults::default());
         import(&world, policy).exits(0);
-        assert_each_once(&world.sandbox, 0..LINES);
+        assert_each_once(&world.server, 0..LINES);
     }
 }
 
@@ -212,7 +212,7 @@ fn an_address_that_ends_in_zeros_proves_nothing_if_addresses_are_anonymized() {
     let first = format!("203.0.0.0 {rest}");
     world.folder.write("access.log", first + &log(1..LINES, 20));
     world.import("--recorders=1 access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..LINES);
+    assert_each_once(&world.server, 0..LINES);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn lines_that_begin_like_a_header_are_confirmed_too() {
         .env("IMPORT_LOGS_ABORT_AT", "after-answer:1");
     assert_eq!(assert_adds_up(dying.arg("access.log").run()).code, None);
     world.import("access.log").exits(0);
-    assert_each_once(&world.sandbox, 0..30);
+    assert_each_once(&world.server, 0..30);
 }
 
 /// Matomo is down after it stored a batch, so it cannot be asked either.
@@ -254,18 +254,18 @@ fn a_batch_stays_unconfirmed_while_matomo_is_down() {
             assert_eq!(assert_adds_up(dying.arg("access.log").run()).code, None);
         } else {
             world
-                .sandbox
+                .server
                 .set_faults(down(vec![None, Some(Fault::CommitHtml(500))], 1));
             let ended = world.import("access.log").exits(1).says(&["503"]);
             assert_eq!(ended.summary().get("resent"), 0);
         }
-        world.sandbox.set_faults(down(Vec::new(), 1));
+        world.server.set_faults(down(Vec::new(), 1));
         world
             .import("access.log")
             .exits(1)
             .says(&["10 hits", "are unconfirmed", "503"]);
-        world.sandbox.set_faults(Faults::default());
+        world.server.set_faults(Faults::default());
         world.import("access.log").exits(0);
-        assert_each_once(&world.sandbox, 0..LINES);
+        assert_each_once(&world.server, 0..LINES);
     }
 }

@@ -1,4 +1,4 @@
-//! Order of hits, batch size and concurrency suit the server.
+//! The order of hits, the batch size and the concurrency are chosen to spare the server.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::support::fake::{FakeMatomo, Fault, Faults, Log, Options, TrackerCall, When};
 
 use crate::support::logs::{self, log_of};
-use crate::support::stored::{assert_each_once, number, options, sandbox, started, text};
+use crate::support::stored::{assert_each_once, fake_matomo, number, options, started, text};
 use crate::support::{Ended, Folder, Program};
 
-/// A generator that yields the same numbers in every run.
+/// A random number generator with a fixed seed.
 struct Random(u64);
 
 impl Random {
@@ -23,16 +23,16 @@ impl Random {
     }
 }
 
-fn import(sandbox: &FakeMatomo, log: String, args: &str) -> Ended {
+fn import(server: &FakeMatomo, log: String, args: &str) -> Ended {
     Program::new(&Folder::with_log(log))
-        .to(sandbox)
+        .to(server)
         .args("--idsite=1 --log-format-name=ncsa_extended --retry-delay=0 access.log")
         .args(args)
         .run()
         .exits(0)
 }
 
-/// Line `number`, by a visitor with an agent, `second` seconds after midnight.
+/// A line with this number, visitor, user agent and second of the day.
 fn line(number: usize, visitor: usize, agent: usize, second: usize) -> String {
     let (hour, minute, rest) = (second / 3600 % 24, second / 60 % 60, second % 60);
     format!(
@@ -44,8 +44,8 @@ fn line(number: usize, visitor: usize, agent: usize, second: usize) -> String {
     )
 }
 
-/// 4,000 hits of 1,500 visitors with 536 agents, a few common and many rare. Each visitor views a
-/// few pages in a row.
+/// 4,000 hits of 1,500 visitors with 536 user agents, a few common and many rare. Each visitor
+/// views a few pages in a row.
 fn usual_log() -> String {
     let mut random = Random(7);
     let mut agents: Vec<usize> = (0..1500).map(|visitor| visitor % 536).collect();
@@ -65,7 +65,7 @@ fn usual_log() -> String {
     hits.collect()
 }
 
-/// How often Matomo has to look up an agent: the distinct agents of each batch, summed up.
+/// How often Matomo has to look up a user agent: the sum of the distinct agents of each batch.
 fn lookups(log: &Log) -> usize {
     let agents = |call: &TrackerCall| {
         let hits = call.requests();
@@ -76,12 +76,12 @@ fn lookups(log: &Log) -> usize {
 }
 
 #[test]
-fn hits_of_a_user_agent_go_together() {
+fn hits_of_a_user_agent_share_batches() {
     let of = |args: &str| {
-        let sandbox = sandbox();
-        import(&sandbox, usual_log(), args);
-        assert_each_once(&sandbox, 4000);
-        let log = sandbox.log();
+        let server = fake_matomo();
+        import(&server, usual_log(), args);
+        assert_each_once(&server, 4000);
+        let log = server.log();
         let all: HashSet<String> = log
             .sent()
             .iter()
@@ -100,20 +100,20 @@ fn hits_of_a_user_agent_go_together() {
 }
 
 /// Line numbers in the order in which they were sent.
-fn sent(sandbox: &FakeMatomo) -> Vec<usize> {
-    sandbox.log().sent().iter().map(number).collect()
+fn sent(server: &FakeMatomo) -> Vec<usize> {
+    server.log().sent().iter().map(number).collect()
 }
 
 #[test]
 fn keep_order_sends_hits_in_the_order_of_the_log() {
-    let sandbox = sandbox();
-    import(&sandbox, usual_log(), "--keep-order");
-    assert_eq!(sent(&sandbox), (0..4000).collect::<Vec<_>>());
+    let server = fake_matomo();
+    import(&server, usual_log(), "--keep-order");
+    assert_eq!(sent(&server), (0..4000).collect::<Vec<_>>());
 }
 
 #[test]
 fn replayed_requests_keep_their_order() {
-    let sandbox = sandbox();
+    let server = fake_matomo();
     let log: String = (0..600)
         .map(|number| {
             let query = format!("matomo.php?idsite=1&rec=1&url=http%3A%2F%2Fa%2Fpage-{number}");
@@ -121,17 +121,17 @@ fn replayed_requests_keep_their_order() {
                 .replace(&format!("page-{number} "), &format!("{query} "))
         })
         .collect();
-    import(&sandbox, log, "--replay-tracking");
-    assert_eq!(sent(&sandbox), (0..600).collect::<Vec<_>>());
+    import(&server, log, "--replay-tracking");
+    assert_eq!(sent(&server), (0..600).collect::<Vec<_>>());
 }
 
-/// The hits of each batch.
-fn sizes(sandbox: &FakeMatomo) -> Vec<usize> {
-    let log = sandbox.log();
+/// The number of hits in each batch.
+fn sizes(server: &FakeMatomo) -> Vec<usize> {
+    let log = server.log();
     log.tracker.iter().map(|call| call.hits).collect()
 }
 
-/// A server on which each request takes this long, however many hits it has.
+/// A server on which each request takes this long, whatever its size.
 fn steady(millis: u64) -> FakeMatomo {
     started(Options {
         delay: Duration::from_millis(millis),
@@ -141,27 +141,27 @@ fn steady(millis: u64) -> FakeMatomo {
 
 #[test]
 fn batches_have_up_to_a_thousand_hits_from_the_start() {
-    let sandbox = steady(100);
-    import(&sandbox, log_of(20_000, 100), "");
-    let sizes = sizes(&sandbox);
+    let server = steady(100);
+    import(&server, log_of(20_000, 100), "");
+    let sizes = sizes(&server);
     assert!(sizes.iter().all(|hits| *hits <= 1000), "{sizes:?}");
     assert!(sizes[0] > 750, "{sizes:?}");
 }
 
 #[test]
-fn batches_are_as_large_as_the_user_wants() {
-    let sandbox = steady(0);
+fn the_batch_size_option_is_obeyed() {
+    let server = steady(0);
     import(
-        &sandbox,
+        &server,
         log_of(3000, 100),
         "--recorder-max-payload-size=300",
     );
-    assert_eq!(sizes(&sandbox), [300; 10]);
+    assert_eq!(sizes(&server), [300; 10]);
 }
 
 #[test]
 fn bodies_stay_below_the_usual_limit_of_web_servers() {
-    let sandbox = started(Options {
+    let server = started(Options {
         body_limit: Some(900_000),
         delay: Duration::from_millis(30),
         ..options()
@@ -170,27 +170,27 @@ fn bodies_stay_below_the_usual_limit_of_web_servers() {
     let log: String = (0..3000)
         .map(|number| logs::page(&format!("/{long}/page-{number}"), number, 25))
         .collect();
-    import(&sandbox, log, "--recorder-max-payload-size=1000");
-    let log = sandbox.log();
+    import(&server, log, "--recorder-max-payload-size=1000");
+    let log = server.log();
     assert!(log.tracker.iter().all(|call| call.status == Some(200)));
     assert!(log.tracker.iter().any(|call| call.body.len() > 700_000));
-    assert_each_once(&sandbox, 3000);
+    assert_each_once(&server, 3000);
 }
 
 #[test]
-fn a_size_that_was_too_large_is_not_tried_again() {
-    let sandbox = started(Options {
+fn a_batch_size_that_was_too_large_is_not_tried_again() {
+    let server = started(Options {
         body_limit: Some(50_000),
         ..options()
     });
-    import(&sandbox, log_of(5000, 100), "");
-    assert_each_once(&sandbox, 5000);
-    let log = sandbox.log();
+    import(&server, log_of(5000, 100), "");
+    assert_each_once(&server, 5000);
+    let log = server.log();
     let refused = log.tracker.iter().filter(|call| call.status == Some(413));
-    assert!(refused.count() < 4, "{:?}", sizes(&sandbox));
+    assert!(refused.count() < 4, "{:?}", sizes(&server));
 }
 
-/// For each request, how many were in flight when it arrived, including itself.
+/// For each request, the number of requests in flight when it arrived, itself included.
 fn at_once(calls: &[TrackerCall]) -> Vec<usize> {
     let under_way = |call: &TrackerCall| {
         let beside = |other: &&TrackerCall| {
@@ -201,7 +201,7 @@ fn at_once(calls: &[TrackerCall]) -> Vec<usize> {
     calls.iter().map(under_way).collect()
 }
 
-/// A server on which requests take twice as long if there are more than four at once.
+/// A server on which requests take twice as long if more than four are in flight.
 fn crowded_above_four() -> FakeMatomo {
     started(Options {
         delay: Duration::from_millis(40),
@@ -214,11 +214,11 @@ fn crowded_above_four() -> FakeMatomo {
 }
 
 #[test]
-fn auto_finds_how_many_requests_at_once_suit_the_server() {
-    let sandbox = crowded_above_four();
+fn auto_finds_the_best_number_of_concurrent_requests() {
+    let server = crowded_above_four();
     let args = "--recorders=auto --recorder-max-payload-size=5 --read-back=off";
-    let ended = import(&sandbox, log_of(2000, 400), args);
-    assert_each_once(&sandbox, 2000);
+    let ended = import(&server, log_of(2000, 400), args);
+    assert_each_once(&server, 2000);
     let settled: usize = ended
         .err
         .split("settled on ")
@@ -226,7 +226,7 @@ fn auto_finds_how_many_requests_at_once_suit_the_server() {
         .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
         .unwrap_or_else(|| panic!("the number is not reported: {ended}"));
     assert!((3..=6).contains(&settled), "{ended}");
-    let log = sandbox.log();
+    let log = server.log();
     let at_once = at_once(&log.tracker);
     let late = &at_once[at_once.len() / 2..];
     let mean = late.iter().sum::<usize>() as f64 / late.len() as f64;
@@ -235,8 +235,8 @@ fn auto_finds_how_many_requests_at_once_suit_the_server() {
 
 #[test]
 fn auto_reports_nothing_with_quiet() {
-    let sandbox = sandbox();
-    let ended = import(&sandbox, log_of(50, 10), "--recorders=auto --quiet");
+    let server = fake_matomo();
+    let ended = import(&server, log_of(50, 10), "--recorders=auto --quiet");
     assert_eq!((ended.err.as_str(), ended.out.as_str()), ("", ""));
 }
 
@@ -250,8 +250,8 @@ fn an_invalid_number_of_recorders_is_an_error() {
 }
 
 #[test]
-fn failures_reduce_the_number_of_requests_at_once() {
-    let sandbox = started(Options {
+fn failures_reduce_the_number_of_concurrent_requests() {
+    let server = started(Options {
         delay: Duration::from_millis(10),
         faults: Faults {
             rules: vec![(When::BusyAbove(4), Fault::RollBack)],
@@ -260,16 +260,16 @@ fn failures_reduce_the_number_of_requests_at_once() {
         ..options()
     });
     let args = "--recorders=8 --recorder-max-payload-size=5 --retry-max-attempts=10";
-    import(&sandbox, log_of(2000, 400), args);
-    assert_each_once(&sandbox, 2000);
-    let log = sandbox.log();
+    import(&server, log_of(2000, 400), args);
+    assert_each_once(&server, 2000);
+    let log = server.log();
     let failed = log.tracker.iter().filter(|call| call.status == Some(500));
     let failed = failed.count();
     assert!((1..40).contains(&failed), "{failed} requests failed");
 }
 
-/// A log of visitors who view pages in bursts, some of them with several agents; and its number of
-/// lines.
+/// A log of visitors who view pages in bursts, some of them with several user agents. Returns it
+/// with its number of lines.
 fn random_log(random: &mut Random) -> (String, usize) {
     let visitors = 1 + random.below(300);
     let agents = 1 + random.below(40);
@@ -290,9 +290,9 @@ fn random_log(random: &mut Random) -> (String, usize) {
 }
 
 /// The lines of each visitor in the order in which they were stored.
-fn visits(sandbox: &FakeMatomo) -> BTreeMap<String, Vec<usize>> {
+fn visits(server: &FakeMatomo) -> BTreeMap<String, Vec<usize>> {
     let mut visits: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for hit in sandbox.store().hits().unwrap() {
+    for hit in server.store().hits().unwrap() {
         let visitor = text(&hit, "cip").to_owned();
         visits.entry(visitor).or_default().push(number(&hit));
     }
@@ -312,10 +312,10 @@ fn hits_of_each_visitor_are_stored_in_order_with_any_options() {
             "--recorders=auto --recorder-max-payload-size=37",
             "--recorders=8 --recorder-max-payload-size=7",
         ] {
-            let sandbox = sandbox();
-            import(&sandbox, log.clone(), args);
-            assert_each_once(&sandbox, lines);
-            for (visitor, hits) in visits(&sandbox) {
+            let server = fake_matomo();
+            import(&server, log.clone(), args);
+            assert_each_once(&server, lines);
+            for (visitor, hits) in visits(&server) {
                 assert!(hits.is_sorted(), "{args}: {visitor}: {hits:?}");
             }
         }
