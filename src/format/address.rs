@@ -24,8 +24,8 @@ impl<'a> LoggedAddress<'a> {
         Some(Self::of_entry(first))
     }
 
-    /// Reads the last address of a list that is in none of these networks, or the first of all if
-    /// there is none. Returns `None` if the field is empty or `-`.
+    /// Reads the last address of a list outside these networks; if all are inside, the first one.
+    /// Returns `None` if the field is empty or `-`.
     pub fn last_outside(field: &'a [u8], networks: &NetworkSet) -> Option<Self> {
         let mut last = None;
         for entry in field.rsplit(|byte| *byte == b',').map(entry) {

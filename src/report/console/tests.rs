@@ -185,7 +185,7 @@ fn an_output_file_that_cannot_be_opened_is_named() {
     );
 }
 
-/// Fails its first write as told, and keeps what comes later.
+/// Fails the first write with this error, and keeps what comes later.
 struct Failing(Option<io::ErrorKind>, Captured);
 
 impl Write for Failing {

@@ -79,7 +79,7 @@ fn encoding(name: &str) -> LineOptions {
     }
 }
 
-/// Nobody keeps it.
+/// A source without a tee.
 fn opened(log: impl Read + Send + 'static) -> OpenedSource {
     OpenedSource {
         log: Box::new(log),
