@@ -576,9 +576,17 @@ fn group_name(extra: &str) -> String {
     }
 }
 
-/// Text as a regular expression.
+/// Text as a regular expression. Several blanks are as good as one.
 fn escaped(text: &str) -> String {
-    regex::escape(text).replace(' ', r"\s+")
+    let mut escaped = String::new();
+    for part in text.split_inclusive(' ') {
+        let word = part.strip_suffix(' ');
+        escaped += &regex::escape(word.unwrap_or(part));
+        if word.is_some() && (word != Some("") || !escaped.ends_with(r"\s+")) {
+            escaped += r"\s+";
+        }
+    }
+    escaped
 }
 
 /// The fields of a regular expression, in the order of its groups.
