@@ -76,7 +76,7 @@ fn content(typed: &str) -> Result<Vec<TypedChar>, Fault> {
     Ok(text.to_vec())
 }
 
-/// Removes the backslashes at the ends of lines that go on in the next.
+/// Removes the backslash and the line break from lines that continue on the next line.
 fn joined_lines(text: &Typed) -> Vec<TypedChar> {
     let (mut joined, mut rest) = (Vec::new(), text);
     while let [character, after @ ..] = rest {
