@@ -200,6 +200,11 @@ impl Layout {
         found.map(|(_, field)| *field)
     }
 
+    /// Whether lines have an extra that an option wants by this name.
+    pub fn has_extra(&self, name: &str) -> bool {
+        self.extras.iter().any(|extra| extra == name)
+    }
+
     /// Whether the line begins with an address and a word, so that a host before the address would
     /// be taken for it.
     pub fn begins_with_address(&self) -> bool {
