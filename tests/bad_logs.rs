@@ -221,7 +221,7 @@ fn a_log_of_one_endless_line_is_not_passed_over_in_silence() {
     let folder = Folder::with_log(logs::log(1).trim_end().repeat(10_000));
     import(&folder, &sandbox(), "access.log")
         .exits(1)
-        .says(&["access.log: no format fits"]);
+        .says(&["access.log: no format fits", "to --log-format, or"]);
 }
 
 #[test]
