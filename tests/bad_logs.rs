@@ -221,7 +221,7 @@ fn a_log_of_one_very_long_line_is_an_error() {
     let folder = Folder::with_log(logs::log(1).trim_end().repeat(10_000));
     import(&folder, &fake_matomo(), "access.log")
         .exits(1)
-        .says(&["access.log: no format fits"]);
+        .says(&["access.log: no format fits", "to --log-format, or"]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn a_line_is_shown_from_its_fields_to_its_request() {
         &text,
         &[
             "access.log: the format is ncsa_extended, detected\n",
-            "  1 of the first 1 lines fit it\n",
+            "  the first line fits it\n",
             "  not common: text follows its last field\n",
             "\nline 1: 198.51.100.7 - alice",
             "  timezone               +0200\n",

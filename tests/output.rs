@@ -186,6 +186,37 @@ fn a_missing_group_is_reported_once_for_each_format() {
     assert_eq!(reported("d.log: --ignore-groups"), 1, "{ended}");
 }
 
+#[test]
+fn a_client_address_that_the_format_lacks_is_told() {
+    let sandbox = sandbox();
+    let folder = Folder::new();
+    folder.write("a.log", logs::line(0, 1));
+    let warning = |format: &str, field: &str| {
+        let ended = Program::new(&folder)
+            .to(&sandbox)
+            .arg("--idsite=1")
+            .arg(format)
+            .arg(format!("--client-ip={field},ip"))
+            .arg("a.log")
+            .run()
+            .exits(0);
+        ended
+            .err
+            .contains(&format!("--client-ip={field}: the format"))
+    };
+    let pasted = "--log-format=%h %l %u %t \"%r\" %>s %b \"%{X-Client}i\"";
+    assert!(!warning(pasted, "X-Client") && !warning(pasted, "x-client"));
+    assert!(warning(pasted, "X-Klient") && warning(pasted, "x_forwarded_for"));
+    for format in ["combined", "common", "icecast"] {
+        assert!(
+            warning(&format!("--log-format={format}"), "X-Client"),
+            "{format}"
+        );
+    }
+    let regex = r#"--log-format-regex=(?P<ip>\S+) (?P<x>\S+) \S+ \[(?P<date>\S+) (?P<timezone>\S+)\] "GET (?P<path>\S+) \S+" (?P<status>\d+)"#;
+    assert!(!warning(regex, "x") && warning(regex, "y"));
+}
+
 const W3C: &str = "#Fields: date time c-ip cs-uri-stem sc-status\n";
 
 fn dump(folder: &Folder) -> Program {

@@ -144,6 +144,10 @@ impl Format for Custom {
         (in_date && field == Field::Timezone) || self.fields.contains(&field)
     }
 
+    fn may_have_extra(&self, name: &str) -> bool {
+        self.regex.names.iter().any(|(group, _)| group == name)
+    }
+
     fn richness(&self) -> usize {
         self.regex.names.len()
     }

@@ -1,6 +1,7 @@
 //! Finds out which format a log has; see guide/formats.md, "Detection".
 
 use std::cmp::Reverse;
+use std::iter::{once, repeat};
 
 use bumpalo::Bump;
 
@@ -75,8 +76,10 @@ struct FormatCandidate {
     fits: usize,
     /// Lines that this format or its family can read.
     reads: usize,
-    /// How it reads the last line. `None`: not at all.
+    /// How it reads the last line. `None`: not at all, or not for certain.
     reading: Option<Reading>,
+    /// How it may read the last line, which does not show that it has this format.
+    unsure: Option<Reading>,
 }
 
 /// How a format reads the first lines of a log, to explain why it was chosen or not.
@@ -94,6 +97,9 @@ pub struct FormatTrial {
 
 struct Leader {
     place: usize,
+    /// Richer formats that could read the first line, but not for certain. They win if later lines
+    /// show that the log has their format, so they look at each.
+    rivals: Vec<usize>,
     /// The lines, one after the other, and where each ends.
     deferred: Vec<u8>,
     ends: Vec<usize>,
@@ -115,9 +121,17 @@ impl Reading {
     };
 
     fn of(record: &Record) -> Self {
-        let looks_like_address = |field| record.get(field).is_some_and(looks_like_address);
+        let has_address_as_host = record.get(Field::Host).is_some_and(looks_like_address);
+        let reading = Self::whatever_the_host(record);
         Self {
-            is_plausible: looks_like_address(Field::Ip) && !looks_like_address(Field::Host),
+            is_plausible: reading.is_plausible && !has_address_as_host,
+            ..reading
+        }
+    }
+
+    fn whatever_the_host(record: &Record) -> Self {
+        Self {
+            is_plausible: record.get(Field::Ip).is_some_and(looks_like_address),
             is_whole: record.is_whole(),
         }
     }
@@ -149,16 +163,36 @@ impl FormatCandidate {
             fits: 0,
             reads: 0,
             reading: None,
+            unsure: None,
+        }
+    }
+
+    /// How this format reads a line, or else how it may read it.
+    fn attempt(&self, line: &[u8], arena: &Bump) -> (Option<Reading>, Option<Reading>) {
+        let mut record = Record::default();
+        let fits =
+            self.format.may_fit(line) && self.format.parse(line, arena, &mut record) == Fit::Record;
+        match (fits, self.format.recognizes(line, &record)) {
+            (true, true) => (Some(Reading::of(&record)), None),
+            (true, false) if self.kind == CandidateKind::Text => {
+                (None, Some(Reading::whatever_the_host(&record)))
+            }
+            _ => (None, None),
         }
     }
 
     /// How this format reads a line.
     fn reading(&self, line: &[u8], arena: &Bump) -> Option<Reading> {
-        let mut record = Record::default();
-        let fits = self.format.may_fit(line)
-            && self.format.parse(line, arena, &mut record) == Fit::Record
-            && self.format.recognizes(line, &record);
-        fits.then(|| Reading::of(&record))
+        self.attempt(line, arena).0
+    }
+
+    /// Reads a line and keeps the result.
+    fn read(&mut self, line: &[u8], arena: &Bump) {
+        (self.reading, self.unsure) = self.attempt(line, arena);
+    }
+
+    fn skip(&mut self) {
+        (self.reading, self.unsure) = (None, None);
     }
 
     /// Whether this format and another read a log together.
@@ -243,6 +277,9 @@ impl Detector {
     /// Whether the leader reads a line as well as can be, and no other format that must look at it
     /// reads it at all. The line is counted then.
     fn leader_reads(&mut self, line: &[u8]) -> bool {
+        if self.rival_reads(line) {
+            return false;
+        }
         let Some(leader) = &mut self.leader else {
             return false;
         };
@@ -270,12 +307,22 @@ impl Detector {
         true
     }
 
+    fn rival_reads(&self, line: &[u8]) -> bool {
+        let rivals = self.leader.iter().flat_map(|leader| &leader.rivals);
+        let mut rivals = rivals.map(|place| &self.candidates[*place]);
+        rivals.any(|rival| rival.reading(line, &self.arena).is_some())
+    }
+
     /// Lets all formats look at a line that have a say. Returns whether it fits any.
     fn read_with_all_formats(&mut self, line: &[u8], comment: bool) -> bool {
         let is_first = self.fitting == 0;
         self.read_with_other_formats(line);
+        let has_rival = self.rival_reads(line);
+        let leads = |leader: &Leader| {
+            !has_rival && self.candidates[leader.place].reading == Some(Reading::BEST)
+        };
         match &mut self.leader {
-            Some(leader) if self.candidates[leader.place].reading == Some(Reading::BEST) => {
+            Some(leader) if leads(leader) => {
                 leader.deferred.extend_from_slice(line);
                 leader.ends.push(leader.deferred.len());
             }
@@ -302,10 +349,10 @@ impl Detector {
         let leader = self.leader.as_ref().map(|leader| leader.place);
         for (place, candidate) in self.candidates.iter_mut().enumerate() {
             if candidate.kind == CandidateKind::Text && leader != Some(place) {
-                candidate.reading = None;
+                candidate.skip();
                 continue;
             }
-            candidate.reading = candidate.reading(line, &self.arena);
+            candidate.read(line, &self.arena);
             let fits = candidate.reading.is_some();
             if fits && candidate.kind == CandidateKind::W3c && candidate.fits == 0 {
                 let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
@@ -324,12 +371,17 @@ impl Detector {
             self.read_with_text_formats(line);
             return;
         }
+        let mut rivals = Vec::new();
         for place in &self.texts {
             let candidate = &mut self.candidates[*place];
-            candidate.reading = candidate.reading(line, &self.arena);
+            candidate.read(line, &self.arena);
+            if candidate.unsure.is_some() {
+                rivals.push(*place);
+            }
             if is_best(candidate) {
                 self.leader = Some(Leader {
                     place: *place,
+                    rivals,
                     deferred: line.to_vec(),
                     ends: vec![line.len()],
                 });
@@ -345,6 +397,7 @@ impl Detector {
         let best = best.filter(|it| self.candidates[*it].reading == Some(Reading::BEST));
         self.leader = best.map(|place| Leader {
             place,
+            rivals: Vec::new(),
             deferred: Vec::new(),
             ends: Vec::new(),
         });
@@ -357,8 +410,12 @@ impl Detector {
             return;
         };
         let mut start = 0;
-        for end in leader.ends {
+        for (end, is_first) in leader.ends.into_iter().zip(once(true).chain(repeat(false))) {
             self.read_with_text_formats(&leader.deferred[start..end]);
+            if is_first {
+                // They have counted it already.
+                (leader.rivals.iter()).for_each(|place| self.candidates[*place].skip());
+            }
             self.count_deferred(leader.place);
             self.arena.reset();
             start = end;
@@ -378,7 +435,8 @@ impl Detector {
                 || self
                     .candidates
                     .iter()
-                    .any(|other| is_best(other) && candidate.is_related(other));
+                    .any(|other| is_best(other) && candidate.is_related(other))
+                || candidate.unsure == Some(Reading::BEST);
             let was_counted = candidate.is_related(&self.candidates[leader]);
             let candidate = &mut self.candidates[place];
             candidate.fits += usize::from(fits);
@@ -389,7 +447,7 @@ impl Detector {
     fn read_with_text_formats(&mut self, line: &[u8]) {
         let texts = self.candidates.iter_mut();
         for candidate in texts.filter(|candidate| candidate.kind == CandidateKind::Text) {
-            candidate.reading = candidate.reading(line, &self.arena);
+            candidate.read(line, &self.arena);
         }
     }
 
@@ -412,7 +470,9 @@ impl Detector {
             let is_best = candidate.reading == Some(best);
             let is_related = |family| families >> family & 1 == 1;
             candidate.fits += usize::from(is_best);
-            candidate.reads += usize::from(is_best || candidate.family.is_some_and(is_related));
+            let is_of_family = candidate.family.is_some_and(is_related);
+            let is_unsure = candidate.unsure == Some(best);
+            candidate.reads += usize::from(is_best || is_of_family || is_unsure);
         }
         true
     }
@@ -582,6 +642,9 @@ mod tests {
     const COMPLETE: &str = r#"www.example.com:80 203.0.113.9 - - [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5 "-" "Mozilla/5.0""#;
     const ICECAST: &str =
         r#"203.0.113.9 - - [14/May/2024:06:25:24 +0200] "GET /live HTTP/1.1" 200 5 "-" "VLC" 1807"#;
+    const LIGHTTPD: &str = r#"203.0.113.9 www.example.com - [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5 "-" "Mozilla/5.0""#;
+    /// As [`LIGHTTPD`], without a domain.
+    const BARE: &str = r#"203.0.113.9 [::1] - [14/May/2024:06:25:24 +0200] "GET / HTTP/1.1" 200 5 "-" "Mozilla/5.0""#;
     const ELB: &str = r#"2024-05-14T23:39:43.9Z lb 203.0.113.9:2817 - 0 0 0 200 200 0 5 "GET http://www.example.com:80/ HTTP/1.1" "Mozilla/5.0" - -"#;
     const NGINX: &str = r#"{"ip": "::1", "path": "/", "status": 200, "referrer": "-", "date": "2024-05-14T06:25:24Z"}"#;
     const FIELDS: &str = "#Fields: date time c-ip cs-uri-stem sc-status time-taken";
@@ -632,6 +695,19 @@ mod tests {
         // Lines that fit no format do not count.
         let lines = [mixed((1, COMMON), (90, JUNK)), vec![EXTENDED]].concat();
         assert_found(&lines, Some("ncsa_extended"));
+    }
+
+    #[test]
+    fn a_host_that_is_no_domain_leaves_the_others_their_format() {
+        for odd in ["-", "203.0.113.1", "203.0.113.1:80", "[2001:db8::1]"] {
+            let odd = LIGHTTPD.replace("www.example.com", odd);
+            for (before, after) in [(0, 9), (5, 5), (9, 0)] {
+                let lines = [mixed((before, LIGHTTPD), (1, &odd)), vec![LIGHTTPD; after]].concat();
+                assert_found(&lines, Some("lighttpd"));
+            }
+            assert_found(&mixed((50, &odd), (50, LIGHTTPD)), Some("lighttpd"));
+            assert_found(&mixed((51, &odd), (49, LIGHTTPD)), Some("ncsa_extended"));
+        }
     }
 
     #[test]
@@ -817,6 +893,8 @@ mod tests {
             COMPLETE,
             ICECAST,
             ELB,
+            LIGHTTPD,
+            BARE,
             NGINX,
             FIELDS,
             "# a comment",
@@ -841,7 +919,7 @@ mod tests {
                 for line in &lines {
                     let is_enough = detector.look(line.as_bytes());
                     if !has_leader {
-                        detector.leader = None;
+                        detector.drop_leader();
                     }
                     if is_enough {
                         break;

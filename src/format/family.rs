@@ -85,6 +85,10 @@ impl Format for Family {
         self.main.fields()
     }
 
+    fn may_have_extra(&self, name: &str) -> bool {
+        self.main.may_have_extra(name)
+    }
+
     fn richness(&self) -> usize {
         self.main.richness()
     }

@@ -57,6 +57,10 @@ impl Format for Icecast {
         self.ordinary.fields()
     }
 
+    fn may_have_extra(&self, name: &str) -> bool {
+        self.ordinary.may_have_extra(name)
+    }
+
     /// Many servers write a number there, but not as the last word.
     fn recognizes(&self, _line: &[u8], record: &Record) -> bool {
         record.is_whole()

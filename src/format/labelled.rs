@@ -24,8 +24,7 @@ struct LabelTable {
 enum Syntax {
     /// `label:value`, with tabs between them.
     Ltsv,
-    /// A date, `heroku[router]:`, and `label=value` with blanks between them. A value may be
-    /// quoted.
+    /// A header, and `label=value` with blanks between them. A value may be quoted.
     Heroku,
 }
 
@@ -137,9 +136,8 @@ impl Syntax {
                 (is_label && memchr(b'\t', line).is_some()).then_some((None, line))
             }
             Syntax::Heroku => {
-                let date = memchr(b' ', line)?;
-                let labels = line[date..].strip_prefix(b" heroku[router]: ")?;
-                Some((Some(&line[..date]), labels))
+                let (date, labels) = heroku_header(line)?;
+                Some((Some(date), labels))
             }
         }
     }
@@ -170,6 +168,33 @@ impl Syntax {
         }
         None
     }
+}
+
+/// The date and the labels of a line of Heroku's router, as the command line shows it or as a drain
+/// sends it: with the header of RFC 5424, but without structured data, and perhaps with the length
+/// in front.
+///
+/// <https://devcenter.heroku.com/articles/log-drains#https-drains>
+fn heroku_header(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (date, rest) = split_word(line)?;
+    if let Some(labels) = rest.strip_prefix(b"heroku[router]: ") {
+        return Some((date, labels));
+    }
+    let has_length = date.iter().all(u8::is_ascii_digit);
+    let (priority, rest) = split_word(if has_length { rest } else { line })?;
+    let priority = priority.strip_prefix(b"<")?.strip_suffix(b">1")?;
+    if priority.is_empty() || !priority.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let (date, rest) = split_word(rest)?;
+    let (_host, rest) = split_word(rest)?;
+    Some((date, rest.strip_prefix(b"heroku router - ")?))
+}
+
+/// A word and what follows the blank after it.
+fn split_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr(b' ', text).filter(|end| *end > 0)?;
+    Some((&text[..end], &text[end + 1..]))
 }
 
 fn is_of_label(byte: u8) -> bool {
@@ -360,6 +385,38 @@ mod tests {
             ("x", "1"),
         ]);
         assert_eq!(read("heroku", line), want);
+    }
+
+    #[test]
+    fn drains_of_heroku_have_a_header_of_syslog() {
+        let labels = "at=info method=GET path=/a host=h fwd=::1 status=200";
+        let date = "2024-05-14T06:25:24.1+00:00";
+        let read = |header: &str| read("heroku", &format!("{header}{labels}"));
+        let want = read(&format!("{date} heroku[router]: "));
+        assert!(want.is_some());
+        let drain = format!("{date} host heroku router - ");
+        for header in ["<158>1 ", "282 <158>1 ", "9 <0>1 "] {
+            assert_eq!(read(&format!("{header}{drain}")), want, "{header}");
+        }
+        for header in [
+            "",
+            "<158>",
+            "<158>2 ",
+            "<>1 ",
+            "<a>1 ",
+            "a <158>1 ",
+            "282  <158>1 ",
+        ] {
+            assert_eq!(read(&format!("{header}{drain}")), None, "{header}");
+        }
+        for drain in [
+            "host app web.1 - ",
+            "host heroku web.1 - ",
+            "",
+            " heroku router - ",
+        ] {
+            assert_eq!(read(&format!("<158>1 {date} {drain}")), None, "{drain}");
+        }
     }
 
     #[test]

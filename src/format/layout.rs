@@ -200,6 +200,11 @@ impl Layout {
         found.map(|(_, field)| *field)
     }
 
+    /// Whether lines have an extra that an option wants by this name.
+    pub fn has_extra(&self, name: &str) -> bool {
+        self.extras.iter().any(|extra| extra == name)
+    }
+
     /// Whether the line begins with an address and a word, so that a host before the address would
     /// be taken for it.
     pub fn begins_with_address(&self) -> bool {
@@ -576,9 +581,17 @@ fn group_name(extra: &str) -> String {
     }
 }
 
-/// Text as a regular expression.
+/// Text as a regular expression. Several blanks are as good as one.
 fn escaped(text: &str) -> String {
-    regex::escape(text).replace(' ', r"\s+")
+    let mut escaped = String::new();
+    for part in text.split_inclusive(' ') {
+        let word = part.strip_suffix(' ');
+        escaped += &regex::escape(word.unwrap_or(part));
+        if word.is_some() && (word != Some("") || !escaped.ends_with(r"\s+")) {
+            escaped += r"\s+";
+        }
+    }
+    escaped
 }
 
 /// The fields of a regular expression, in the order of its groups.

@@ -80,6 +80,11 @@ pub trait Format: Send + Sync {
         self.fields().contains(&field)
     }
 
+    /// Whether a line of this format can have an extra of this name.
+    fn may_have_extra(&self, _name: &str) -> bool {
+        true
+    }
+
     /// A regex in Python's syntax that captures the same fields, for `--dump-log-regex`. Returns
     /// `None` for a JSON format, and for the W3C family before its header.
     fn regex(&self) -> Option<String>;

@@ -83,8 +83,9 @@ pub static SPECS: [TextSpec; 12] = [
         ..TextSpec::new(
             "squid",
             concat!(
-                r#"$msec $generation_time_milli $remote_addr $result/$status $bytes_sent "#,
-                r#"$request_method $request_uri $remote_user $hierarchy $content_type"#
+                "escape=none '$msec $generation_time_milli $remote_addr $result/$status ",
+                "$bytes_sent $request_method $request_uri $remote_user $hierarchy ",
+                "$content_type'"
             ),
         )
     },
@@ -133,9 +134,9 @@ pub static SPECS: [TextSpec; 12] = [
         ..TextSpec::new(
             "iis_native",
             concat!(
-                "$remote_addr, $remote_user, $date, $service, $computer, $server_addr, ",
-                "$generation_time_milli, $received_bytes, $bytes_sent, $status, $win32_status, ",
-                "$request_method, $uri, $query"
+                "escape=none '$remote_addr, $remote_user, $date, $service, $computer, ",
+                "$server_addr, $generation_time_milli, $received_bytes, $bytes_sent, $status, ",
+                "$win32_status, $request_method, $uri, $query'"
             ),
         )
     },
@@ -144,8 +145,8 @@ pub static SPECS: [TextSpec; 12] = [
         ..TextSpec::new(
             "bunny",
             concat!(
-                "$cache|$status|$msec|$bytes_sent|$pull_zone|$remote_addr|$http_referer|",
-                "$request_uri|$edge|$http_user_agent|$request_id|$country"
+                "escape=none '$cache|$status|$msec|$bytes_sent|$pull_zone|$remote_addr|",
+                "$http_referer|$request_uri|$edge|$http_user_agent|$request_id|$country'"
             ),
         )
     },
@@ -229,6 +230,49 @@ mod tests {
                 "{}",
                 format.name()
             );
+        }
+    }
+
+    #[test]
+    fn a_backslash_is_itself_in_formats_without_escapes() {
+        for (name, line, fields) in [
+            (
+                "iis_native",
+                r"192.0.2.7, CORP\nora, 5/14/2024, 6:25:24, W3SVC1, WEB1, 10.0.0.1, 21, 300, 5120, 200, 0, GET, /a\new, x=\t,",
+                [
+                    ("userid", r"CORP\nora"),
+                    ("path", r"/a\new"),
+                    ("query_string", r"x=\t"),
+                ]
+                .as_slice(),
+            ),
+            (
+                "squid",
+                r"1715673601.123 12 192.0.2.7 TCP_MISS/200 5120 GET http://h/a\n CORP\bob HIER_NONE/- text/html",
+                &[("userid", r"CORP\bob"), ("path", r"http://h/a\n")],
+            ),
+            (
+                "bunny",
+                r"MISS|200|1715660724321|5120|1|203.0.113.0|https://r/\t|https://h/\n|DE|C:\\b|id|DE",
+                &[
+                    ("referrer", r"https://r/\t"),
+                    ("path", r"https://h/\n"),
+                    ("user_agent", r"C:\\b"),
+                ],
+            ),
+        ] {
+            let spec = SPECS.iter().find(|spec| spec.name == name).unwrap();
+            let (format, arena, mut record) =
+                (TextFormat::new(spec), Bump::new(), Record::default());
+            assert_eq!(
+                format.parse(line.as_bytes(), &arena, &mut record),
+                Fit::Record
+            );
+            let found = values(&record);
+            for (field, value) in fields {
+                let value = (*field, (*value).to_owned());
+                assert!(found.contains(&value), "{name}: {value:?} in {found:?}");
+            }
         }
     }
 

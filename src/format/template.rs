@@ -138,6 +138,17 @@ impl Language {
         }
     }
 
+    /// What else may help if a field is missing.
+    fn hint(self) -> &'static str {
+        match self {
+            Language::Apache => "",
+            Language::Nginx => {
+                "; if a variable of your own holds it, write the name of the field in its place: \
+                 $path, $status or $ip"
+            }
+        }
+    }
+
     /// The usual variables of the fields that every line needs.
     fn required(self) -> [(Field, &'static str, &'static str); 4] {
         let [date, status, path, ip] = match self {
@@ -194,9 +205,10 @@ impl Template {
             true => Ok(template),
             false => Err(Error::usage(format!(
                 "--log-format='{}' has {}: add it to the configuration of the server, because \
-                 every hit needs it",
+                 every hit needs it{}",
                 shown(typed),
-                missing.join(", ")
+                missing.join(", "),
+                language.hint()
             ))),
         }
     }
@@ -303,6 +315,57 @@ fn parse(
         Some(Language::Apache) => apache::parse(text).map(|tokens| (tokens, Escaping::Backslash)),
         _ => nginx::parse(text, pieces),
     }
+}
+
+/// The characters of a pasted text, without the blanks around them.
+fn typed_chars(typed: &str) -> Vec<TypedChar> {
+    let chars = typed.chars().enumerate();
+    let mut chars: Vec<TypedChar> = chars.skip_while(|(_, it)| it.is_whitespace()).collect();
+    let end = chars.iter().rposition(|(_, it)| !it.is_whitespace());
+    chars.truncate(end.map_or(0, |end| end + 1));
+    chars
+}
+
+/// Finds a directive in a pasted configuration, which may have other directives, blocks and
+/// comments before it. Without a directive, only comments are passed over.
+fn skip_to_directive<'t>(text: &'t Typed, names: &[&str]) -> &'t Typed {
+    let mut begin = None;
+    let mut is_start = true;
+    let mut at = 0;
+    while let Some((_, character)) = text.get(at) {
+        match character {
+            '#' if is_start => {
+                let end = text[at..].iter().position(|(_, it)| *it == '\n');
+                at += end.unwrap_or(text.len() - at);
+                continue;
+            }
+            '\n' | '{' | ';' => is_start = true,
+            it if it.is_whitespace() => {}
+            _ if is_start => {
+                if names.iter().any(|name| follows(name, &text[at..])) {
+                    return &text[at..];
+                }
+                is_start = false;
+            }
+            _ => {}
+        }
+        if begin.is_none() && !character.is_whitespace() {
+            begin = Some(at);
+        }
+        at += 1;
+    }
+    &text[begin.unwrap_or(0)..]
+}
+
+/// Whether a text begins with the name of a directive.
+fn follows(name: &str, text: &Typed) -> bool {
+    let mut characters = text.iter().map(|(_, it)| *it);
+    name.chars().all(|wanted| {
+        let found = characters.next();
+        found.is_some_and(|found| found.eq_ignore_ascii_case(&wanted))
+    }) && characters
+        .next()
+        .is_some_and(|it| it.is_whitespace() || it == '=')
 }
 
 /// Adds a character to the text at the end of a template.

@@ -306,6 +306,10 @@ impl Format for TextFormat {
         (in_date && field == Field::Timezone) || self.fields().contains(&field)
     }
 
+    fn may_have_extra(&self, name: &str) -> bool {
+        self.compiled.layout.has_extra(name)
+    }
+
     fn recognizes(&self, _line: &[u8], record: &Record) -> bool {
         self.recognizes.is_none_or(|recognizes| recognizes(record))
     }

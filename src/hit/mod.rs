@@ -444,9 +444,9 @@ fn sum(text: &str) -> Option<f64> {
     })
 }
 
-/// 4xx and 5xx, and 000: the client left before there was a response.
+/// 4xx and 5xx, and 000 or 0: the client left before there was a response.
 fn is_error(status: &[u8]) -> bool {
-    matches!(status.first(), Some(b'4' | b'5')) || status == b"000"
+    matches!(status.first(), Some(b'4' | b'5')) || matches!(status, b"000" | b"0")
 }
 
 fn unquoted(text: &[u8]) -> &[u8] {

@@ -136,13 +136,19 @@ fn runners_up(chosen: &str, trials: &[FormatTrial], lines: usize) -> String {
     let Some(best) = trials.iter().find(|trial| trial.format == chosen) else {
         return text;
     };
-    let _ = writeln!(text, "  {} of the first {lines} lines fit it", best.fits);
+    let _ = match lines {
+        1 => writeln!(text, "  the first line fits it"),
+        lines => writeln!(text, "  {} of the first {lines} lines fit it", best.fits),
+    };
     let others = || trials.iter().filter(|trial| trial.format != chosen);
     let mut fitting: Vec<&FormatTrial> = others().filter(|trial| trial.fits > 0).collect();
     fitting.sort_by_key(|trial| std::cmp::Reverse((trial.fits, trial.richness)));
     for trial in fitting {
         let reason = if trial.fits < best.fits {
-            format!("only {} lines fit it", trial.fits)
+            match trial.fits {
+                1 => "only 1 line fits it".to_owned(),
+                fits => format!("only {fits} lines fit it"),
+            }
         } else if trial.implausible > best.implausible {
             "reads other text as the address".to_owned()
         } else if trial.cut > best.cut {

@@ -344,13 +344,20 @@ impl FormatSelector {
             let count: u64 = buffered.iter().map(BufferedLine::count).sum();
             let is_json =
                 |line: &BufferedLine| line.line().bytes.trim_ascii_start().starts_with(b"{");
-            let option = match buffered.iter().any(is_json) {
-                true => "--json-map",
-                false => "--log-format-regex",
+            let else_do = match buffered.iter().any(is_json) {
+                true => "describe it with --json-map",
+                false => {
+                    "paste the LogFormat or log_format line of the server to --log-format, or \
+                     describe it with --log-format-regex"
+                }
+            };
+            let lines = match count {
+                1 => "line".to_owned(),
+                count => format!("{count} lines"),
             };
             return Err(Error::of_log(format!(
-                "{log}: no format fits its first {count} lines; name it with --log-format-name \
-                 (one of {}), or describe it with {option}",
+                "{log}: no format fits its first {lines}; name it with --log-format-name \
+                 (one of {}), or {else_do}",
                 registry::names().join(", ")
             )));
         };

@@ -509,10 +509,12 @@ impl LineProcessor {
         let ignored = ignored
             .filter(|group| lacks(&format.field(group)))
             .map(|group| ("--ignore-groups", group));
-        // A name that is no field may be that of an extra.
         let clients = self.hit.client.fields.iter();
         let clients = clients
-            .filter(|field| format.field(field).is_some_and(|field| lacks(&Some(field))))
+            .filter(|name| match format.field(name) {
+                Some(field) => lacks(&Some(field)),
+                None => !format.may_have_extra(name),
+            })
             .map(|field| ("--client-ip", field));
         for (option, field) in ignored.chain(clients) {
             if self

@@ -2,7 +2,10 @@
 //!
 //! <https://httpd.apache.org/docs/current/mod/mod_log_config.html#formats>
 
-use super::{Fault, Meaning, Token, Typed, TypedChar, Variable, Written, push_char};
+use super::{
+    Fault, Meaning, Token, Typed, TypedChar, Variable, Written, follows, push_char,
+    skip_to_directive, typed_chars,
+};
 use crate::format::Field;
 
 pub(super) fn parse(typed: &str) -> Result<Vec<Token>, Fault> {
@@ -35,21 +38,25 @@ pub(super) fn parse(typed: &str) -> Result<Vec<Token>, Fault> {
     Ok(tokens)
 }
 
+/// Directives with a format. The last one is lighttpd's.
+const DIRECTIVES: [&str; 4] = ["LogFormat", "CustomLog", "GlobalLog", "accesslog.format"];
+
 /// The format in a pasted text: of a whole directive, the argument with a percent sign.
 fn content(typed: &str) -> Result<Vec<TypedChar>, Fault> {
-    let all: Vec<TypedChar> = typed.chars().enumerate().collect();
-    let start = all.iter().position(|(_, it)| !it.is_whitespace());
-    let text = &all[start.unwrap_or(all.len())..];
-    let end = text.iter().rposition(|(_, it)| !it.is_whitespace());
-    let text = &text[..end.map_or(0, |end| end + 1)];
-    let word: String = (text.iter().map(|(_, it)| *it))
-        .take_while(|it| !it.is_whitespace())
-        .collect();
-    let is_directive = ["LogFormat", "CustomLog"]
-        .iter()
-        .any(|name| name.eq_ignore_ascii_case(&word));
-    if is_directive {
-        let arguments = arguments(&text[word.chars().count()..])?;
+    let all = joined_lines(&typed_chars(typed));
+    let text = skip_to_directive(&all, &DIRECTIVES);
+    if DIRECTIVES.iter().any(|name| follows(name, text)) {
+        let is_of_name = |(_, it): &&TypedChar| !it.is_whitespace() && *it != '=';
+        let word: String = (text.iter().take_while(is_of_name))
+            .map(|(_, it)| *it)
+            .collect();
+        let rest = &text[word.chars().count()..];
+        let sign = rest.iter().position(|(_, it)| !it.is_whitespace());
+        let rest = match sign.map(|sign| &rest[sign..]) {
+            Some([(_, '='), after @ ..]) => after,
+            _ => rest,
+        };
+        let arguments = arguments(rest)?;
         let has_percent = |argument: &Vec<TypedChar>| argument.iter().any(|(_, it)| *it == '%');
         return arguments.into_iter().find(has_percent).ok_or_else(|| {
             Fault::new(
@@ -67,6 +74,23 @@ fn content(typed: &str) -> Result<Vec<TypedChar>, Fault> {
         return Ok(content);
     }
     Ok(text.to_vec())
+}
+
+/// Removes the backslash and the line break from lines that continue on the next line.
+fn joined_lines(text: &Typed) -> Vec<TypedChar> {
+    let (mut joined, mut rest) = (Vec::new(), text);
+    while let [character, after @ ..] = rest {
+        rest = match rest {
+            [(_, '\\'), (_, '\n'), after @ ..] | [(_, '\\'), (_, '\r'), (_, '\n'), after @ ..] => {
+                after
+            }
+            _ => {
+                joined.push(*character);
+                after
+            }
+        };
+    }
+    joined
 }
 
 /// The content of a text in quotes, with its escaped quotes as quotes, and what follows the quote

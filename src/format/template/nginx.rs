@@ -4,7 +4,10 @@
 //!
 //! <https://nginx.org/en/docs/http/ngx_http_log_module.html#log_format>
 
-use super::{Escaping, Fault, Meaning, Token, Typed, TypedChar, Variable, Written, push_char};
+use super::{
+    Escaping, Fault, Meaning, Token, Typed, TypedChar, Variable, Written, push_char,
+    skip_to_directive, typed_chars,
+};
 use crate::format::Field;
 
 pub(super) fn parse(
@@ -60,11 +63,8 @@ pub(super) fn parse(
 
 /// The format in a pasted text, and how its values are escaped.
 fn content(typed: &str) -> Result<(Vec<TypedChar>, Escaping), Fault> {
-    let all: Vec<TypedChar> = typed.chars().enumerate().collect();
-    let start = all.iter().position(|(_, it)| !it.is_whitespace());
-    let text = &all[start.unwrap_or(all.len())..];
-    let end = text.iter().rposition(|(_, it)| !it.is_whitespace());
-    let text = &text[..end.map_or(0, |end| end + 1)];
+    let all = typed_chars(typed);
+    let text = skip_to_directive(&all, &["log_format"]);
     let mut escaping = None;
     let mut rest = text;
     let mut is_directive = false;
@@ -180,7 +180,8 @@ fn meaning(name: &str) -> (Meaning, u8) {
     let field = |field, rank| (Meaning::Field(field), rank);
     match name {
         "remote_addr" => field(Field::Ip, 2),
-        "proxy_protocol_addr" => field(Field::Ip, 1),
+        // The last is that of older versions of ingress-nginx.
+        "proxy_protocol_addr" | "the_real_ip" => field(Field::Ip, 1),
         // Count if nothing else is an address.
         "http_x_real_ip" | "http_cf_connecting_ip" | "http_true_client_ip" => field(Field::Ip, 0),
         "http_x_forwarded_for" | "proxy_add_x_forwarded_for" => field(Field::ForwardedFor, 0),
@@ -207,6 +208,9 @@ fn meaning(name: &str) -> (Meaning, u8) {
         "http_x_forwarded_proto" => field(Field::Scheme, 0),
         "server_port" | "remote_port" => (Meaning::Port, 0),
         name if name.starts_with("upstream_") => (Meaning::List, 0),
+        // Copies without what must not be logged, such as those of GitLab.
+        name if name.ends_with("_request_uri") => field(Field::Path, 1),
+        name if name.ends_with("_http_referer") => field(Field::Referrer, 0),
         // A date needs more than a name.
         "date" | "time" | "timezone" => (Meaning::Unknown, 0),
         name => match Field::from_name(name) {

@@ -75,6 +75,19 @@ fn a_whole_directive_or_its_text_is_read() {
         format!("logformat \"{escaped}\""),
         format!("CustomLog \"logs/access log\" \"{escaped}\" env=!dontlog"),
         format!("CustomLog ${{APACHE_LOG_DIR}}/access.log \"{escaped}\""),
+        format!("GlobalLog logs/access_log \"{escaped}\""),
+        format!("accesslog.format = \"{escaped}\""),
+        format!("accesslog.format=\"{escaped}\""),
+        format!("# 100%\n<IfModule mod_log_config.c>\n  LogFormat \"{escaped}\" combined\n"),
+        format!("# The format\n\n{apache}"),
+        format!(
+            "LogFormat {}",
+            format!("\"{escaped}\"").replace(" %u", " \\\n    %u")
+        ),
+        format!(
+            "LogFormat {}",
+            format!("\"{escaped}\"").replace(" %u", " \\\r\n%u")
+        ),
         nginx.to_owned(),
         format!("{nginx}\n"),
         format!("'{nginx}'"),
@@ -86,9 +99,43 @@ fn a_whole_directive_or_its_text_is_read() {
         format!("\"{}\"", nginx.replace('"', "\\\"")),
         format!("escape=default '{nginx}'"),
         nginx.replace("$status", "${status}"),
+        format!("# log_format old '$status';\nlog_format main '{nginx}';"),
+        format!("http {{\n  # it's here\n  sendfile on;\n  log_format main '{nginx}';\n}}"),
+        format!("http {{ log_format main '{nginx}'; }}"),
+        format!("# The format\n'{nginx}'"),
     ] {
         assert_read(&typed, COMBINED, &want);
     }
+}
+
+#[test]
+fn copies_of_variables_count_if_their_names_say_so() {
+    let line = r#"203.0.113.9 [14/May/2024:06:25:24 +0200] "GET /a?b=[FILTERED] HTTP/1.1" 200 "r""#;
+    let typed = r#"$the_real_ip [$time_local] "$request_method $gitlab_filtered_request_uri $server_protocol" $status "$filtered_http_referer""#;
+    assert_read(
+        typed,
+        line,
+        &[
+            ("ip", "203.0.113.9"),
+            ("method", "GET"),
+            ("path", "/a?b=[FILTERED]"),
+            ("referrer", "r"),
+        ],
+    );
+    let both = r#"[$time_local] $remote_addr $clean_request_uri $request_uri $status"#;
+    let line = "[14/May/2024:06:25:24 +0200] 203.0.113.9 /a /a?b 200";
+    assert_read(both, line, &[("path", "/a?b")]);
+    let hint = "write the name of the field in its place: $path, $status or $ip";
+    let own = error(r#"$remote_addr [$time_local] $my_path $status"#);
+    assert!(
+        own.contains("no path (such as $request)") && own.contains(hint),
+        "{own}"
+    );
+    assert_read(
+        r#"$remote_addr [$time_local] $path $status"#,
+        "::1 [14/May/2024:06:25:24 +0200] /a 200",
+        &[("path", "/a")],
+    );
 }
 
 #[test]
