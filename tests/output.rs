@@ -187,13 +187,13 @@ fn a_missing_group_is_reported_once_for_each_format() {
 }
 
 #[test]
-fn a_client_address_that_the_format_lacks_is_told() {
-    let sandbox = sandbox();
+fn a_missing_client_address_is_reported() {
+    let server = fake_matomo();
     let folder = Folder::new();
     folder.write("a.log", logs::line(0, 1));
     let warning = |format: &str, field: &str| {
         let ended = Program::new(&folder)
-            .to(&sandbox)
+            .to(&server)
             .arg("--idsite=1")
             .arg(format)
             .arg(format!("--client-ip={field},ip"))

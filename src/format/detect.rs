@@ -307,10 +307,13 @@ impl Detector {
         true
     }
 
+    /// Whether a line shows that it has the format of a rival.
     fn rival_reads(&self, line: &[u8]) -> bool {
         let rivals = self.leader.iter().flat_map(|leader| &leader.rivals);
         let mut rivals = rivals.map(|place| &self.candidates[*place]);
-        rivals.any(|rival| rival.reading(line, &self.arena).is_some())
+        rivals.any(|rival| {
+            rival.format.may_recognize(line) && rival.reading(line, &self.arena).is_some()
+        })
     }
 
     /// Lets all formats look at a line that have a say. Returns whether it fits any.

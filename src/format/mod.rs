@@ -111,6 +111,11 @@ pub trait Format: Send + Sync {
         true
     }
 
+    /// Whether [`Format::recognizes`] may take a line, as far as is seen without parsing it.
+    fn may_recognize(&self, _line: &[u8]) -> bool {
+        true
+    }
+
     /// Reads a line that begins with `#` and does not fit. The W3C family takes its columns from
     /// it.
     ///

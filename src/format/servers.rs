@@ -72,6 +72,7 @@ pub static SPECS: [TextSpec; 12] = [
     },
     TextSpec {
         recognizes: Some(has_domain),
+        may_recognize: Some(has_second_word),
         ..TextSpec::new(
             "lighttpd",
             r#"%h %V %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#,
@@ -156,6 +157,11 @@ pub static SPECS: [TextSpec; 12] = [
 fn has_domain(record: &Record) -> bool {
     let host = record.get(Field::Host).unwrap_or_default();
     host == b"localhost" || (host.contains(&b'.') && host.iter().any(u8::is_ascii_alphabetic))
+}
+
+fn has_second_word(line: &[u8]) -> bool {
+    let blank = memchr::memchr(b' ', line).unwrap_or(line.len());
+    !line[blank..].starts_with(b" - ")
 }
 
 /// Whether a line begins with seconds and their fraction.

@@ -33,6 +33,8 @@ pub struct TextSpec {
     pub begins: Option<fn(&[u8]) -> bool>,
     /// See [`Format::recognizes`].
     pub recognizes: Option<fn(&Record) -> bool>,
+    /// See [`Format::may_recognize`].
+    pub may_recognize: Option<fn(&[u8]) -> bool>,
 }
 
 impl TextSpec {
@@ -47,6 +49,7 @@ impl TextSpec {
             adjust: None,
             begins: None,
             recognizes: None,
+            may_recognize: None,
         }
     }
 }
@@ -61,6 +64,7 @@ pub struct TextFormat {
     adjust: Option<Adjust>,
     begins: Option<fn(&[u8]) -> bool>,
     recognizes: Option<fn(&Record) -> bool>,
+    may_recognize: Option<fn(&[u8]) -> bool>,
     compiled: Arc<CompiledTemplate>,
 }
 
@@ -133,6 +137,7 @@ impl TextFormat {
             adjust: spec.adjust,
             begins: spec.begins,
             recognizes: spec.recognizes,
+            may_recognize: spec.may_recognize,
             compiled,
         }
     }
@@ -157,6 +162,7 @@ impl TextFormat {
             adjust: has_forwarded.then_some(prefer_forwarded),
             begins: None,
             recognizes: None,
+            may_recognize: None,
             compiled,
         })
     }
@@ -308,6 +314,10 @@ impl Format for TextFormat {
 
     fn may_have_extra(&self, name: &str) -> bool {
         self.compiled.layout.has_extra(name)
+    }
+
+    fn may_recognize(&self, line: &[u8]) -> bool {
+        self.may_recognize.is_none_or(|may| may(line))
     }
 
     fn recognizes(&self, _line: &[u8], record: &Record) -> bool {
