@@ -81,7 +81,7 @@ pub struct FormatTrial {
     pub richness: usize,
     /// Lines that fit.
     pub fits: usize,
-    /// Those of them in which the address does not look like one, or the host like that of a client.
+    /// Those of them in which the address does not look like one, or the host does.
     pub implausible: usize,
     /// Those of them in which text follows the last field.
     pub cut: usize,
