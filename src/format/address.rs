@@ -61,6 +61,15 @@ pub fn looks_like_address(field: &[u8]) -> bool {
     matches!(LoggedAddress::first(field), Some(LoggedAddress::Ip(_)))
 }
 
+/// Whether a field is an IP address with a port on which web servers listen. Clients have higher
+/// ports.
+pub fn is_address_of_server(field: &[u8]) -> bool {
+    let port = field.rsplit(|byte| *byte == b':').next();
+    let port = port.and_then(|port| str::from_utf8(port).ok()?.parse().ok());
+    let is_for_web = matches!(port, Some(1..1024_u16 | 8000..9000));
+    is_for_web && without_port(field).len() < field.len() && looks_like_address(field)
+}
+
 /// Whether a text is an IPv4 address, without leading zeros. Nearly all addresses are.
 ///
 /// No branch depends on the text, so the compiler can vectorize the loop and the processor

@@ -376,6 +376,8 @@ enum DatePart {
     Number(Item<'static>, usize),
     /// A month, a weekday, AM or PM, or an offset.
     Name(Item<'static>),
+    /// A year with four digits or with two.
+    AnyYear,
     /// 1 to 6 digits, which are dropped.
     Fraction,
     /// `UTC` or `GMT`.
@@ -395,6 +397,7 @@ const fn name(fixed: Fixed) -> DatePart {
 }
 
 const YEAR: DatePart = number(Numeric::Year, 4);
+const SHORT_YEAR: DatePart = number(Numeric::YearMod100, 2);
 const MONTH: DatePart = number(Numeric::Month, 1);
 const MONTH_NAME: DatePart = name(Fixed::ShortMonthName);
 /// `date` and syslog write a blank before a single digit.
@@ -414,14 +417,14 @@ impl Strptime {
             DAY, SLASH, MONTH_NAME, SLASH, YEAR, COLON, HOUR, COLON, MINUTE, COLON, SECOND,
         ]),
     };
-    /// `%m/%d/%Y, %H:%M:%S`
+    /// `%m/%d/%Y, %H:%M:%S`, or with `%y`: the regional settings of Windows decide.
     pub(super) const IIS: Strptime = Strptime {
         parts: Cow::Borrowed(&[
             MONTH,
             SLASH,
             DAY,
             SLASH,
-            YEAR,
+            DatePart::AnyYear,
             COMMA,
             DatePart::Space,
             HOUR,
@@ -563,7 +566,7 @@ fn directive(letter: char) -> Option<DatePart> {
         'b' => MONTH_NAME,
         'B' => name(Fixed::LongMonthName),
         'm' => MONTH,
-        'y' => number(Numeric::YearMod100, 2),
+        'y' => SHORT_YEAR,
         'Y' => YEAR,
         'H' => HOUR,
         'I' => number(Numeric::Hour12, 1),
@@ -602,6 +605,8 @@ impl DatePart {
             DatePart::Number(item, _) | DatePart::Name(item) => {
                 parse_and_remainder(parsed, text, [item].into_iter()).ok()
             }
+            DatePart::AnyYear if digits(4) == 4 => YEAR.read(text, parsed),
+            DatePart::AnyYear => SHORT_YEAR.read(text, parsed),
             // The only part of its format, which does not read it by parts.
             DatePart::Epoch => None,
             DatePart::Fraction => Some(&text[digits(6)..]).filter(|rest| rest.len() < text.len()),

@@ -5,7 +5,7 @@ use std::iter::{once, repeat};
 
 use bumpalo::Bump;
 
-use super::address::looks_like_address;
+use super::address::{is_address_of_server, looks_like_address};
 use super::family::{self, Family};
 use super::registry::{self, FormatOptions};
 use super::w3c;
@@ -89,7 +89,7 @@ pub struct FormatTrial {
     pub richness: usize,
     /// Lines that fit.
     pub fits: usize,
-    /// Those of them in which the address does not look like one, or the host looks like one.
+    /// Those of them in which the address does not look like one, or the host does.
     pub implausible: usize,
     /// Those of them in which text follows the last field.
     pub cut: usize,
@@ -108,7 +108,7 @@ struct Leader {
 /// How well a line fits a format. The best comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Reading {
-    /// The address looks like one, and the host does not.
+    /// The address looks like one, and the host does not, unless it is that of a server.
     is_plausible: bool,
     /// Nothing follows the last field.
     is_whole: bool,
@@ -121,10 +121,11 @@ impl Reading {
     };
 
     fn of(record: &Record) -> Self {
-        let has_address_as_host = record.get(Field::Host).is_some_and(looks_like_address);
+        let is_client = |host| looks_like_address(host) && !is_address_of_server(host);
+        let has_client_as_host = record.get(Field::Host).is_some_and(is_client);
         let reading = Self::whatever_the_host(record);
         Self {
-            is_plausible: reading.is_plausible && !has_address_as_host,
+            is_plausible: reading.is_plausible && !has_client_as_host,
             ..reading
         }
     }
@@ -710,6 +711,36 @@ mod tests {
             }
             assert_found(&mixed((50, &odd), (50, LIGHTTPD)), Some("lighttpd"));
             assert_found(&mixed((51, &odd), (49, LIGHTTPD)), Some("ncsa_extended"));
+        }
+    }
+
+    #[test]
+    fn an_address_with_a_port_of_a_server_is_a_host() {
+        for (with_host, without) in [("common_complete", EXTENDED), ("common_vhost", COMMON)] {
+            for host in [
+                "127.0.1.1:80",
+                "203.0.113.1:443",
+                "[2001:db8::1]:8080",
+                "[::1]:1023",
+            ] {
+                let (address, named) = (format!("{host} {without}"), format!("a.b:80 {without}"));
+                assert_found(&[&address], Some(with_host));
+                assert_found(&mixed((9, &address), (1, &named)), Some(with_host));
+                assert_found(&mixed((1, &named), (9, &address)), Some(with_host));
+            }
+            // Addresses that proxies have seen come first, too.
+            for client in [
+                "203.0.113.1",
+                "203.0.113.1:51234",
+                "[2001:db8::1]:1024",
+                "::80",
+            ] {
+                let both = format!("{client} {without}");
+                let found = detector(&FormatOptions::default(), &[&both])
+                    .decide()
+                    .unwrap();
+                assert_ne!(found.name(), with_host, "{client}");
+            }
         }
     }
 

@@ -478,8 +478,15 @@ impl Shape {
             (end, Ok(count @ 1..)) => return Shape::UntilNth(end, count),
             (end, _) => return Shape::Until(end),
         }
-        if let (true, [delimiter @ (b'|' | b',' | b';' | b'\t')]) = (is_last, before.as_bytes()) {
-            return Shape::Cell(*delimiter);
+        // Nearly every user agent has commas or semicolons.
+        let is_header = matches!(
+            variable.meaning,
+            Meaning::Field(Field::UserAgent | Field::Referrer)
+        );
+        match (is_last, before.as_bytes()) {
+            (true, b"," | b";") if is_header => return Shape::RestOfLine,
+            (true, [delimiter @ (b'|' | b',' | b';' | b'\t')]) => return Shape::Cell(*delimiter),
+            _ => {}
         }
         match (&variable.meaning, slot) {
             (Meaning::Field(Field::Ip | Field::ForwardedFor), _) => Shape::Addresses,

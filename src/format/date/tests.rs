@@ -54,6 +54,28 @@ fn a_line_without_a_date_is_invalid() {
 }
 
 #[test]
+fn the_year_of_iis_has_four_digits_or_two() {
+    let iis = DateFormat::Strptime(Strptime::IIS);
+    let good = some("2024-05-14 06:05:04");
+    for text in [
+        "5/14/2024, 6:05:04",
+        "05/14/24, 6:05:04",
+        "5/14/24,  06:05:04",
+    ] {
+        assert_eq!(date(&iis, text), good, "{text}");
+    }
+    assert_eq!(date(&iis, "3/20/99, 7:55:20"), some("1999-03-20 07:55:20"));
+    for text in [
+        "5/14/4, 6:05:04",
+        "5/14/024, 6:05:04",
+        "5/14/12024, 6:05:04",
+        "14/5/24, 6:05:04",
+    ] {
+        assert_eq!(date(&iis, text), None, "{text}");
+    }
+}
+
+#[test]
 fn common_log_dates_are_read_as_strptime_reads_them() {
     let good = some("2024-05-14 06:05:04");
     for text in [

@@ -109,6 +109,20 @@ fn a_whole_directive_or_its_text_is_read() {
 }
 
 #[test]
+fn a_user_agent_at_the_end_of_a_line_has_its_commas_and_semicolons() {
+    let agent = "Mozilla/5.0 (X11; Linux x86_64) (KHTML, like Gecko)";
+    for delimiter in [";", ","] {
+        let typed = ["%h", "%t", "%U", "%>s", "%{User-Agent}i"].join(delimiter);
+        let values = ["::1", "[14/May/2024:06:25:24 +0200]", "/a", "200", agent];
+        let line = values.join(delimiter);
+        assert_read(&typed, &line, &[("path", "/a"), ("user_agent", agent)]);
+        let more = typed.replace("%{User-Agent}i", "%b");
+        let line = line.replace(agent, &["5", "more"].join(delimiter));
+        assert_read(&more, &line, &[("length", "5")]);
+    }
+}
+
+#[test]
 fn copies_of_variables_count_if_their_names_say_so() {
     let line = r#"203.0.113.9 [14/May/2024:06:25:24 +0200] "GET /a?b=[FILTERED] HTTP/1.1" 200 "r""#;
     let typed = r#"$the_real_ip [$time_local] "$request_method $gitlab_filtered_request_uri $server_protocol" $status "$filtered_http_referer""#;
