@@ -108,7 +108,7 @@ fn the_fields_that_a_json_line_lacks_are_named() {
         (r#"{"msg":"started"}"#, "it does not fit the format"),
         ("started", "it does not fit the format"),
     ] {
-        let text = explained(&format!("{line}\n"), map);
+        let text = explained(line, map);
         assert_says(&text, &[&format!("  invalid: {why}\n")]);
     }
 }
@@ -128,7 +128,7 @@ fn the_envelope_is_named() {
 
 #[test]
 fn nothing_is_written() {
-    let folder = Folder::with_log(&line("GET /a HTTP/1.1", 200));
+    let folder = Folder::with_log(line("GET /a HTTP/1.1", 200));
     let args = "--explain --sandbox=trial.db --state-dir=state --rejects=rejects.log";
     let program = Program::new(&folder).args("access.log").args(args);
     program.run().exits(0);
