@@ -258,8 +258,8 @@ pub struct LogFormatArgs {
     /// Format of the group 'date' of --log-format-regex, as for strptime
     #[arg(long, value_name = "FORMAT", default_value = "%d/%b/%Y:%H:%M:%S")]
     pub log_date_format: String,
-    /// What is around each line of the logs: docker, cri, syslog, journald, compose or none;
-    /// 'auto' looks at the first lines of each log
+    /// What is around each line of the logs: docker, cri, syslog, journald, compose, timestamps or
+    /// none; 'auto' looks at the first lines of each log
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub log_envelope: String,
     /// Time zone of dates without an offset, such as Europe/Berlin [default: UTC]

@@ -15,6 +15,8 @@ pub enum LogEnvelope {
     Syslog,
     /// `docker compose logs` and `docker service logs`: `SERVICE-1  | LINE`.
     Compose,
+    /// `docker logs --timestamps` and `kubectl logs --timestamps`: `DATE LINE`.
+    Timestamps,
 }
 
 /// `--log-envelope`.
@@ -79,12 +81,13 @@ impl Piece {
 
 impl LogEnvelope {
     /// The envelopes by name. Names of the same envelope follow each other.
-    pub const NAMES: [(&'static str, Self); 5] = [
+    pub const NAMES: [(&'static str, Self); 6] = [
         ("docker", Self::Docker),
         ("cri", Self::Cri),
         ("syslog", Self::Syslog),
         ("journald", Self::Syslog),
         ("compose", Self::Compose),
+        ("timestamps", Self::Timestamps),
     ];
 
     /// Finds an envelope by one of its names.
@@ -103,7 +106,13 @@ impl LogEnvelope {
 
     /// The envelope of a line.
     pub fn of(line: &[u8]) -> Option<Self> {
-        let all = [Self::Docker, Self::Cri, Self::Syslog, Self::Compose];
+        let all = [
+            Self::Docker,
+            Self::Cri,
+            Self::Syslog,
+            Self::Compose,
+            Self::Timestamps,
+        ];
         all.into_iter().find(|envelope| envelope.is_around(line))
     }
 
@@ -120,6 +129,7 @@ impl LogEnvelope {
             Self::Cri => read_cri(line)?,
             Self::Syslog => (read_syslog(line)?, Piece::WHOLE),
             Self::Compose => (read_compose(line)?, Piece::WHOLE),
+            Self::Timestamps => (read_timestamps(line)?, Piece::WHOLE),
         };
         text.extend_from_slice(content);
         Some(piece)
@@ -344,7 +354,9 @@ fn read_syslog(line: &[u8]) -> Option<&[u8]> {
     if let Some(rest) = rest.strip_prefix(b"1 ") {
         return read_rfc5424(rest, after_priority.is_some());
     }
-    let date = bsd_date_length(rest).or_else(|| rfc3339_length(rest))?;
+    let date = bsd_date_length(rest)
+        .or_else(|| syslog_rfc3339_length(rest))
+        .or_else(|| journald_date_length(rest))?;
     let rest = rest[date..].strip_prefix(b" ")?;
     // The host may be missing.
     let (first, rest) = split_word(rest)?;
@@ -433,7 +445,7 @@ fn skip_structured_data(text: &[u8]) -> Option<&[u8]> {
 }
 
 // docker compose logs, docker service logs: the name of a container, padded, and a bar. Both may be
-// colored.
+// colored. The option -t adds a date.
 
 fn read_compose(line: &[u8]) -> Option<&[u8]> {
     let rest = skip_color(line);
@@ -449,9 +461,29 @@ fn read_compose(line: &[u8]) -> Option<&[u8]> {
     let text = skip_color(bar.strip_prefix(b"|")?);
     match text {
         [] => Some(text),
-        [b' ', text @ ..] => Some(skip_color(text)),
+        [b' ', text @ ..] => {
+            let text = skip_color(text);
+            Some(skip_timestamp(text).unwrap_or(text))
+        }
         _ => None,
     }
+}
+
+// docker logs --timestamps, kubectl logs --timestamps: a date.
+
+fn read_timestamps(line: &[u8]) -> Option<&[u8]> {
+    let text = skip_timestamp(line)?;
+    read_cri(line).is_none().then_some(text)
+}
+
+/// Skips a date as Docker and Kubernetes print it, and the blank behind it. The fraction always has
+/// nine digits. Dates in access logs have fewer.
+fn skip_timestamp(text: &[u8]) -> Option<&[u8]> {
+    let length = rfc3339_length(text)?;
+    if fraction_length(&text[RFC3339_SHAPE.len()..]) != ".000000000".len() {
+        return None;
+    }
+    text[length..].strip_prefix(b" ")
 }
 
 /// Skips an escape sequence that sets a color.
@@ -500,14 +532,16 @@ fn fraction_length(text: &[u8]) -> usize {
     }
 }
 
+/// A date of RFC 3339 up to its seconds.
+const RFC3339_SHAPE: &[u8] = b"0000-00-00T00:00:00";
+
 /// The length of a date of RFC 3339 at the beginning. The offset may lack its colon, as in
 /// `journalctl -o short-iso`.
 fn rfc3339_length(text: &[u8]) -> Option<usize> {
-    const SHAPE: &[u8] = b"0000-00-00T00:00:00";
-    if !has_shape(text, SHAPE) {
+    if !has_shape(text, RFC3339_SHAPE) {
         return None;
     }
-    let length = SHAPE.len() + fraction_length(&text[SHAPE.len()..]);
+    let length = RFC3339_SHAPE.len() + fraction_length(&text[RFC3339_SHAPE.len()..]);
     let offset = match &text[length..] {
         [b'Z' | b'z', ..] => 1,
         [b'+' | b'-', offset @ ..] if has_shape(offset, b"00:00") => 6,
@@ -517,14 +551,46 @@ fn rfc3339_length(text: &[u8]) -> Option<usize> {
     Some(length + offset)
 }
 
-/// The length of a date of RFC 3164 at the beginning: `May 14 06:25:24`, perhaps with a fraction.
+/// The same for syslog, whose fractions have at most six digits (RFC 5424, 6.2.3). Longer ones are
+/// those of `--timestamps`.
+fn syslog_rfc3339_length(text: &[u8]) -> Option<usize> {
+    let length = rfc3339_length(text)?;
+    let fraction = fraction_length(&text[RFC3339_SHAPE.len()..]);
+    (fraction <= ".000000".len()).then_some(length)
+}
+
+/// The length of a date of `journalctl -o short-full` at the beginning:
+/// `Tue 2024-05-14 06:25:24 CEST`.
+fn journald_date_length(text: &[u8]) -> Option<usize> {
+    const DAYS: &[u8] = b"MonTueWedThuFriSatSun";
+    const SHAPE: &[u8] = b" 0000-00-00 00:00:00";
+    let (day, rest) = text.split_first_chunk::<3>()?;
+    if !DAYS.chunks_exact(3).any(|name| name == day) || !has_shape(rest, SHAPE) {
+        return None;
+    }
+    let before = SHAPE.len() + fraction_length(&rest[SHAPE.len()..]);
+    let zone = rest[before..].strip_prefix(b" ")?;
+    let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+-:".contains(byte);
+    let length = zone.iter().take_while(is_part).count();
+    (length > 0).then_some(day.len() + before + 1 + length)
+}
+
+/// The length of a date of RFC 3164 at the beginning: `May 14 06:25:24`, perhaps with a year before
+/// the time, and with a fraction.
 fn bsd_date_length(text: &[u8]) -> Option<usize> {
     const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
     let (month, rest) = text.split_first_chunk::<3>()?;
     if !MONTHS.chunks_exact(3).any(|name| name == month) {
         return None;
     }
-    let shapes: [&[u8]; 3] = [b" 00 00:00:00", b"  0 00:00:00", b" 0 00:00:00"];
+    let shapes: [&[u8]; 6] = [
+        b" 00 00:00:00",
+        b"  0 00:00:00",
+        b" 0 00:00:00",
+        b" 00 0000 00:00:00",
+        b"  0 0000 00:00:00",
+        b" 0 0000 00:00:00",
+    ];
     let shape = shapes.into_iter().find(|shape| has_shape(rest, shape))?;
     Some(month.len() + shape.len() + fraction_length(&rest[shape.len()..]))
 }

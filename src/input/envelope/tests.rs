@@ -81,6 +81,18 @@ pub(crate) const WRAPPERS: &[Wrapper] = &[
         takes_blanks: false,
         wrap: |line| behind("web-1  | ", line),
     },
+    Wrapper {
+        name: "Compose with timestamps",
+        envelope: LogEnvelope::Compose,
+        takes_blanks: false,
+        wrap: |line| behind("web-1  | 2024-05-14T04:25:24.497999999Z ", line),
+    },
+    Wrapper {
+        name: "timestamps",
+        envelope: LogEnvelope::Timestamps,
+        takes_blanks: false,
+        wrap: |line| behind("2024-05-14T04:25:24.497999999Z ", line),
+    },
 ];
 
 /// The text in an envelope, and whether it is a part.
@@ -121,6 +133,7 @@ fn each_envelope_is_recognized_and_no_other() {
         LogEnvelope::Cri,
         LogEnvelope::Syslog,
         LogEnvelope::Compose,
+        LogEnvelope::Timestamps,
     ];
     for Wrapper {
         name,
@@ -240,6 +253,10 @@ fn syslog_is_read_in_all_its_forms() {
         "<13>2024-05-14T06:25:24+02:00 2001:db8::1 docker/web/3f[77]: ",
         "2024-05-14T06:25:24+0200 web1 apache2:   ",
         "2024-05-14T06:25:24,5Z nginx: ",
+        "<189>May 14 2024 06:25:24 web1 nginx: ",
+        "May  4 2024 06:25:24.123 nginx: ",
+        "Tue 2024-05-14 06:25:24 CEST web1 nginx[2869]: ",
+        "Tue 2024-05-14 06:25:24.123456 +03 web1 nginx[2869]: ",
         "<190>1 2024-05-14T06:25:24.003Z web1 nginx 2869 - - ",
         "1 2024-05-14T06:25:24.003Z - - - - - ",
         "<190>1 - web1 nginx - access [x] ",
@@ -272,6 +289,10 @@ fn other_lines_are_not_those_of_syslog() {
         "Mai 14 06:25:24 web1 nginx: a",
         "May 14 2024 web1 nginx: a",
         "2024-05-14 06:25:24 web1 nginx: a",
+        "2024-05-14T06:25:24.497999999Z /docker-entrypoint.sh: a",
+        "Tag 2024-05-14 06:25:24 CEST web1 nginx: a",
+        "Tue 2024-05-14 06:25:24 web1: nginx",
+        "Tue 2024-05-14 06:25:24  web1 nginx: a",
         "2024-05-14T06:25:24 web1 nginx: a",
         "2024-05-14T23:39:43.945958Z my-lb 192.0.2.1:2817 10.0.0.1:80 0.1 200 \"GET http://a/\"",
         "1 - web1 nginx - - - a",
@@ -295,6 +316,12 @@ fn compose_names_a_container_before_a_bar() {
         ("web |", Some("")),
         ("\x1b[36mweb-1  | \x1b[0ma", Some("a")),
         ("\x1b[1;36mweb-1  |\x1b[0m a", Some("a")),
+        ("web-1  | 2024-05-14T04:25:24.497999999Z a", Some("a")),
+        ("web-1  | 2024-05-14T04:25:24.497999999Z ", Some("")),
+        (
+            "web-1  | 2024-05-14T04:25:24.497999Z my-lb",
+            Some("2024-05-14T04:25:24.497999Z my-lb"),
+        ),
         ("web-1| a", None),
         ("web-1  |a", None),
         ("192.0.2.1 | - | a", None),
@@ -307,6 +334,22 @@ fn compose_names_a_container_before_a_bar() {
         ),
     ] {
         assert_eq!(whole(LogEnvelope::Compose, line).as_deref(), text, "{line}");
+    }
+}
+
+#[test]
+fn timestamps_have_nine_digits_of_a_second() {
+    for (line, text) in [
+        ("2024-05-14T04:25:24.497999999Z a: b", Some("a: b")),
+        ("2024-05-14T04:25:24.000000000+02:00 ", Some("")),
+        ("2024-05-14T04:25:24.497999999Z", None),
+        ("2024-05-14T04:25:24.497999Z a", None),
+        ("2024-05-14T04:25:24.4979999990Z a", None),
+        ("2024-05-14T04:25:24.497999999 a", None),
+        ("2024-05-14T04:25:24.497999999Z stdout F a", None),
+    ] {
+        let found = whole(LogEnvelope::Timestamps, line);
+        assert_eq!(found.as_deref(), text, "{line}");
     }
 }
 
@@ -331,6 +374,8 @@ fn fragments() -> impl Strategy<Value = Vec<u8>> {
         b"\"stream\":\"stdout\"",
         b"\"attrs\":",
         b"2024-05-14T04:25:24Z",
+        b"2024-05-14T04:25:24.497999999Z",
+        b"Tue 2024-05-14 06:25:24 CEST",
         b"May 14 06:25:24",
         b"<190>",
         b"1 ",
