@@ -1,5 +1,8 @@
 //! `--explain`: how lines are read, without a server.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
+
 use crate::support::{Folder, Program};
 
 const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0";
@@ -92,6 +95,47 @@ fn a_format_that_does_not_fit_is_explained() {
             "The lines that do not fit have the format ncsa_extended.\n",
         ],
     );
+}
+
+#[test]
+fn the_envelope_is_named() {
+    let log = format!("web1  | {}", line("GET /a HTTP/1.1", 200));
+    let text = explained(&log, "--explain --log-format-name=ncsa_extended");
+    assert_says(
+        &text,
+        &[
+            "the format is ncsa_extended, given by the options\n  the envelope is compose, and is removed\n",
+            "line 1: 198.51.100.7 - alice",
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_written() {
+    let folder = Folder::with_log(line("GET /a HTTP/1.1", 200));
+    let args = "--explain --sandbox=trial.db --state-dir=state --rejects=rejects.log";
+    let program = Program::new(&folder).args("access.log").args(args);
+    program.run().exits(0);
+    let names = std::fs::read_dir(folder.path()).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["access.log"]);
+}
+
+#[test]
+fn no_server_is_asked() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let url = format!("--url=http://{}", server.local_addr().unwrap());
+    let log = line("GET /a HTTP/1.1", 200);
+    for args in [
+        "--login=a --password=b",
+        "--token-auth-file=missing.txt --add-sites-new-hosts",
+        "--token-auth=c --state-dir=state --replay-tracking",
+    ] {
+        explained(&log, &format!("--explain {url} {args}"));
+        let asked = server.accept().map_err(|error| error.kind());
+        assert!(matches!(asked, Err(ErrorKind::WouldBlock)), "{args}");
+    }
 }
 
 #[test]

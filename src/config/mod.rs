@@ -482,6 +482,14 @@ fn target(cli: &Cli, timeout: Duration, recorders: usize) -> Result<TargetOption
         (Some(_), Some(_)) => Err(Error::usage(
             "--sandbox and --url cannot be used together: remove one of them",
         )),
+        // Nothing is sent or written: no token is read, and no server is asked for one.
+        _ if cli.log_format.explain.is_some() => Ok(TargetOptions::Sandbox {
+            file: None,
+            client: ClientOptions {
+                api_url: None,
+                ..client
+            },
+        }),
         (Some(file), None) => Ok(TargetOptions::Sandbox {
             file: (!file.is_empty()).then(|| PathBuf::from(file)),
             client: ClientOptions {
@@ -497,8 +505,6 @@ fn target(cli: &Cli, timeout: Duration, recorders: usize) -> Result<TargetOption
             client,
             token: Box::new(token_sources(authentication, timeout)),
         }),
-        // Nothing is sent, so no address is needed.
-        _ if cli.log_format.explain.is_some() => Ok(TargetOptions::Sandbox { file: None, client }),
         (None, None) if cli.log_format.dump_log_regex => {
             Ok(TargetOptions::Sandbox { file: None, client })
         }

@@ -57,6 +57,13 @@ impl Importer {
             false => "detected",
         };
         let mut heading = format!("{source}: the format is {}, {how}\n", format.name());
+        if let Some(envelope) = lines.envelope() {
+            let _ = writeln!(
+                heading,
+                "  the envelope is {}, and is removed",
+                envelope.name()
+            );
+        }
         if !selector.is_named() {
             let sampled: Vec<Vec<u8>> = sampled(&sample);
             let lines = sampled
