@@ -98,6 +98,22 @@ fn a_format_that_does_not_fit_is_explained() {
 }
 
 #[test]
+fn the_fields_that_a_json_line_lacks_are_named() {
+    let map = "--explain --json-map=ip=client.ip,date=d,path=p,status=s";
+    for (line, why) in [
+        (
+            r#"{"client":{"ip":["198.51.100.7"]},"d":1715660724,"p":"/"}"#,
+            "it has no usable value for ip, status",
+        ),
+        (r#"{"msg":"started"}"#, "it does not fit the format"),
+        ("started", "it does not fit the format"),
+    ] {
+        let text = explained(line, map);
+        assert_says(&text, &[&format!("  invalid: {why}\n")]);
+    }
+}
+
+#[test]
 fn the_envelope_is_named() {
     let log = format!("web1  | {}", line("GET /a HTTP/1.1", 200));
     let text = explained(&log, "--explain --log-format-name=ncsa_extended");

@@ -35,7 +35,7 @@ use crate::error::{Error, Result};
 pub const MAPPED: &str = "json";
 
 /// A line without these does not fit.
-const REQUIRED: [Field; 4] = [Field::Ip, Field::Path, Field::Status, Field::Date];
+pub const REQUIRED: [Field; 4] = [Field::Ip, Field::Path, Field::Status, Field::Date];
 
 /// The built-in JSON formats, in the order of the table.
 pub fn formats(wanted: &Wanted) -> Vec<Box<dyn Format>> {

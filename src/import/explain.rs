@@ -13,7 +13,7 @@ use super::recovery::uncounted_log;
 use super::sessions::{ListenerEvent, SessionMode};
 use crate::error::Result;
 use crate::format::detect::FormatTrial;
-use crate::format::{Field, Fit, Format, Record, is_absent};
+use crate::format::{Field, Fit, Format, Record, is_absent, json};
 use crate::hit::ClientAddress;
 use crate::input::buffered::BufferedLine;
 use crate::input::discover::Source;
@@ -137,6 +137,17 @@ fn sampled(sample: &[BufferedLine]) -> Vec<Vec<u8>> {
     lines.map(|line| line.bytes.to_vec()).collect()
 }
 
+/// The required fields that a line of a JSON format lacks. Empty if it has none of them: it is of
+/// another kind.
+fn missing_fields(format: &dyn Format, record: &Record) -> Vec<&'static str> {
+    let (present, missing): (Vec<Field>, Vec<Field>) =
+        (json::REQUIRED.into_iter()).partition(|field| record.get(*field).is_some());
+    if !format.is_json() || present.is_empty() {
+        return Vec::new();
+    }
+    missing.into_iter().map(Field::name).collect()
+}
+
 /// Why the other formats were not chosen.
 fn runners_up(chosen: &str, trials: &[FormatTrial], lines: usize) -> String {
     let mut text = String::new();
@@ -187,10 +198,12 @@ impl LineProcessor {
             if line.bytes.trim_ascii().is_empty() {
                 return Ok(None);
             }
+            let missing = missing_fields(format, &record);
             let why = match (line.too_long, format.gave_up()) {
-                (true, _) => "it is longer than 1 MiB",
-                (_, true) => "the regular expression takes too long on it",
-                _ => "it does not fit the format",
+                (true, _) => "it is longer than 1 MiB".to_owned(),
+                (_, true) => "the regular expression takes too long on it".to_owned(),
+                _ if missing.is_empty() => "it does not fit the format".to_owned(),
+                _ => format!("it has no usable value for {}", missing.join(", ")),
             };
             let _ = writeln!(text, "  invalid: {why}");
             return Ok(Some((text, false)));
