@@ -44,25 +44,33 @@ fn canonical(network: IpNet) -> IpNet {
 /// Networks in which addresses are searched for. A search takes logarithmic time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkSet {
-    /// The first and the last address of each range, in ascending order. No two ranges overlap.
-    ranges: Vec<(IpAddr, IpAddr)>,
+    v4: Ranges<u32>,
+    v6: Ranges<u128>,
 }
+
+/// The first and the last address of each range, in ascending order. No two ranges overlap.
+type Ranges<T> = Vec<(T, T)>;
 
 impl NetworkSet {
     pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+        self.v4.is_empty() && self.v6.is_empty()
     }
 
     pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        let after = self.ranges.partition_point(|(first, _)| *first <= address);
-        after > 0 && address <= self.ranges[after - 1].1
+        match address.to_canonical() {
+            IpAddr::V4(address) => is_in(&self.v4, u32::from(address)),
+            IpAddr::V6(address) => is_in(&self.v6, u128::from(address)),
+        }
     }
 
     /// The same for an address as text. Other text is in no network.
     pub fn contains_text(&self, address: &[u8]) -> bool {
         if self.is_empty() {
             return false;
+        }
+        // Nearly all addresses.
+        if let Some(address) = ipv4(address) {
+            return is_in(&self.v4, address);
         }
         let address = std::str::from_utf8(address).ok();
         let address = address.and_then(|address| address.parse().ok());
@@ -72,20 +80,57 @@ impl NetworkSet {
 
 impl FromIterator<Network> for NetworkSet {
     fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
-        let networks = networks.into_iter();
-        let mut all: Vec<(IpAddr, IpAddr)> = networks
-            .map(|Network(network)| (network.network(), network.broadcast()))
-            .collect();
-        all.sort_unstable();
-        let mut ranges: Vec<(IpAddr, IpAddr)> = Vec::with_capacity(all.len());
-        for (first, last) in all {
-            match ranges.last_mut() {
-                Some(range) if first <= range.1 => range.1 = range.1.max(last),
-                _ => ranges.push((first, last)),
+        let mut set = Self::default();
+        for Network(network) in networks {
+            match network {
+                IpNet::V4(v4) => set.v4.push((v4.network().into(), v4.broadcast().into())),
+                IpNet::V6(v6) => set.v6.push((v6.network().into(), v6.broadcast().into())),
             }
         }
-        Self { ranges }
+        merge(&mut set.v4);
+        merge(&mut set.v6);
+        set
     }
+}
+
+fn is_in<T: Ord>(ranges: &[(T, T)], address: T) -> bool {
+    let after = ranges.partition_point(|(first, _)| *first <= address);
+    after > 0 && address <= ranges[after - 1].1
+}
+
+/// Sorts ranges, and joins those that overlap.
+fn merge<T: Ord + Copy>(ranges: &mut Ranges<T>) {
+    ranges.sort_unstable();
+    ranges.dedup_by(|range, before| {
+        let overlaps = range.0 <= before.1;
+        if overlaps {
+            before.1 = before.1.max(range.1);
+        }
+        overlaps
+    });
+}
+
+/// Reads an IPv4 address as the standard library does. Faster.
+fn ipv4(text: &[u8]) -> Option<u32> {
+    let (mut address, mut dots, mut part, mut digits) = (0, 0, 0, 0);
+    for byte in text {
+        match byte {
+            b'0'..=b'9' if digits == 0 || part > 0 => {
+                part = part * 10 + u32::from(byte - b'0');
+                digits += 1;
+                if part > 255 {
+                    return None;
+                }
+            }
+            b'.' if digits > 0 && dots < 3 => {
+                address = address << 8 | part;
+                dots += 1;
+                (part, digits) = (0, 0);
+            }
+            _ => return None,
+        }
+    }
+    (dots == 3 && digits > 0).then_some(address << 8 | part)
 }
 
 #[cfg(test)]
@@ -140,6 +185,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn ipv4_addresses_are_read_like_the_standard_library(
+            address in any::<std::net::Ipv4Addr>(), text in "[0-9.]{0,16}", near in "([0-9]{1,3}\\.?){4}",
+        ) {
+            for text in [address.to_string(), text, near] {
+                let expected = text.parse::<std::net::Ipv4Addr>().ok().map(u32::from);
+                prop_assert_eq!(ipv4(text.as_bytes()), expected, "{}", text);
+            }
+        }
+
         #[test]
         fn a_set_contains_what_any_of_its_networks_contains(
             networks in prop::collection::vec((any::<IpAddr>(), 0..=128_u8), 0..40),

@@ -27,6 +27,9 @@ impl<'a> LoggedAddress<'a> {
     /// Reads the last address of a list outside these networks; if all are inside, the first one.
     /// Returns `None` if the field is empty or `-`.
     pub fn last_outside(field: &'a [u8], networks: &NetworkSet) -> Option<Self> {
+        if is_plain_address(field) {
+            return Some(Self::Ip(field));
+        }
         let mut last = None;
         for entry in field.rsplit(|byte| *byte == b',').map(entry) {
             if is_absent(entry) {
