@@ -3,9 +3,6 @@
 use std::io::ErrorKind;
 use std::net::TcpListener;
 
-use std::io::ErrorKind;
-use std::net::TcpListener;
-
 use crate::support::{Folder, Program};
 
 const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0";

@@ -117,7 +117,8 @@ impl Front {
 
 impl Lines {
     /// Reads up to this many of the first lines, and up to 4 MiB, without returning them; see
-    /// [`Lines::ahead`]. Errors are returned with the lines. Call it before the first line is taken.
+    /// [`Lines::ahead`]. Errors are returned with the lines. Call it before the first line is
+    /// taken.
     pub fn look_ahead(&mut self, max_lines: usize, wait: Duration) -> LookAhead {
         let mut front = self.front.take().unwrap_or_default();
         let result = loop {
