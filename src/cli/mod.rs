@@ -250,7 +250,7 @@ pub struct LogFormatArgs {
     /// --log-format-name
     #[arg(long, value_name = "REGEX")]
     pub log_format_regex: Option<String>,
-    /// Keys of the fields in a JSON log: field=key[|key...][,...]; dots lead into nested objects
+    /// Keys of the fields in a JSON log: field=key,... or field=key|key; dots reach nested keys
     ///
     /// Implies --log-format-name=json.
     #[arg(long, value_name = "MAP")]
