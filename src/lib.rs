@@ -167,7 +167,7 @@ fn configure(cli: Cli, console: &mut Console) -> Result<(Config, Shutdown)> {
     }
     *console = Console::new(
         cli.output.debug,
-        cli.output.quiet,
+        cli.output.quiet && !cli.log_format.prints_only(),
         cli.output.output.as_deref(),
     )?;
     Ok((Config::new(cli)?, Shutdown::install()?))

@@ -57,13 +57,17 @@ fn import(
     if config.dump_regex {
         let selector = FormatSelector::new(config.choice, config.format)?;
         let selector = selector.with_envelope(config.envelope);
-        return dump::print(&selector, &config.files, &config.input, console, shutdown);
+        dump::print(&selector, &config.files, &config.input, console, shutdown)?;
+        console.require_output();
+        return Ok(());
     }
     let explain = config.explain;
     let verify = config.verify;
     let mut run = setup(config, rescue, console, shutdown)?;
     if let Some(lines) = explain {
-        return run.importer.explain(&run.sources, lines);
+        run.importer.explain(&run.sources, lines)?;
+        console.require_output();
+        return Ok(());
     }
     let outcome = match verify {
         Some(options) => run.importer.verify(&run.sources, options),

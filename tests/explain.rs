@@ -174,3 +174,23 @@ fn control_characters_of_a_log_do_not_reach_the_terminal() {
     let text = explained(&log, "--explain");
     assert!(!text.contains('\u{1b}'), "{text}");
 }
+
+#[test]
+fn quiet_runs_explain_too() {
+    let log = line("GET /a HTTP/1.1", 200);
+    assert_says(&explained(&log, "--explain --quiet"), &["\nline 1: "]);
+}
+
+#[test]
+fn an_explanation_that_is_lost_is_a_failure() {
+    let log = line("GET /a HTTP/1.1", 200);
+    for option in ["--explain", "--dump-log-regex"] {
+        Program::new(&Folder::with_log(&log))
+            .through("exec > /dev/full")
+            .args("access.log")
+            .arg(option)
+            .run()
+            .exits(3)
+            .says(&["stdout cannot be written"]);
+    }
+}

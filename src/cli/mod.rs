@@ -294,6 +294,13 @@ pub struct LogFormatArgs {
     pub explain: Option<String>,
 }
 
+impl LogFormatArgs {
+    /// Whether the run prints how logs are read, and imports nothing.
+    pub fn prints_only(&self) -> bool {
+        self.dump_log_regex || self.explain.is_some()
+    }
+}
+
 /// Which lines are imported.
 #[derive(Debug, Default, Args)]
 pub struct FilterArgs {

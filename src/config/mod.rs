@@ -149,8 +149,7 @@ impl Config {
 /// What is needed to save pipes if an option is wrong. Wrong options count as not given.
 pub fn pipe_rescue(cli: &Cli) -> PipeRescue {
     let is_trial = cli.matomo.dry_run || cli.matomo.sandbox.is_some();
-    let format = &cli.log_format;
-    let is_import = !is_trial && !format.dump_log_regex && format.explain.is_none();
+    let is_import = !is_trial && !cli.log_format.prints_only();
     let url = cli.matomo.url.as_deref().unwrap_or_default();
     let url = Client::parse_url(url).ok();
     PipeRescue {

@@ -45,6 +45,8 @@ struct Streams {
     /// With `--quiet`, until the exit status is known.
     withheld: Option<WithheldOutput>,
     bar: Option<ProgressBar>,
+    /// A text for stdout was lost.
+    out_failed: bool,
 }
 
 impl Default for Console {
@@ -98,6 +100,7 @@ impl Console {
                 standard,
                 withheld: quiet.then(WithheldOutput::default),
                 bar: None,
+                out_failed: false,
             }),
         }))
     }
@@ -157,6 +160,13 @@ impl Console {
     /// Whether the exit status will be 3.
     pub fn is_incomplete(&self) -> bool {
         self.0.incomplete.load(Ordering::Acquire)
+    }
+
+    /// Makes the exit status 3 if a text for stdout was lost: it was all that the run is for.
+    pub fn require_output(&self) {
+        if self.streams().out_failed {
+            self.mark_incomplete();
+        }
     }
 
     /// Prints why the import stops.
@@ -282,6 +292,7 @@ impl Streams {
                 self.sink(stream).write(text);
             }
             (None, Stream::Out) => {
+                self.out_failed = true;
                 self.err.write(&warning("stdout"));
             }
             (None, Stream::Err) => {}
