@@ -1,7 +1,6 @@
 //! Finds out which format a log has; see guide/formats.md, "Detection".
 
 use std::cmp::Reverse;
-use std::iter::{once, repeat};
 
 use bumpalo::Bump;
 
@@ -26,11 +25,9 @@ const MAX_HEADERS: usize = 100;
 #[derive(Default)]
 pub struct Detector {
     candidates: Vec<FormatCandidate>,
-    /// The places of text formats, the richest first, and of equally rich ones in the order of the
-    /// table.
-    texts: Vec<usize>,
-    /// The candidate that reads all lines so far as well as can be, and the lines that other text
-    /// formats have not looked at for that reason: they cannot win unless it fails on a line.
+    /// The places of the candidates without a header, the richest first, and of equally rich ones
+    /// in the order of the table.
+    richest_first: Vec<usize>,
     leader: Option<Leader>,
     /// The first comments, and the last `#Fields:` line before a format of the W3C family became a
     /// candidate.
@@ -63,8 +60,8 @@ pub struct Detector {
 /// they are used again for the next one.
 pub struct Candidates {
     list: Vec<FormatCandidate>,
-    /// See [`Detector::texts`].
-    texts: Vec<usize>,
+    /// See [`Detector::richest_first`].
+    richest_first: Vec<usize>,
 }
 
 struct FormatCandidate {
@@ -95,14 +92,23 @@ pub struct FormatTrial {
     pub cut: usize,
 }
 
+/// The candidate that reads all lines so far as well as can be. As long as it does, poorer text
+/// formats lose to it. Nothing is counted, and they need not look.
 struct Leader {
     place: usize,
     /// Richer formats that could read the first line, but not for certain. They win if later lines
     /// show that the log has their format, so they look at each.
     rivals: Vec<usize>,
     /// The lines, one after the other, and where each ends.
-    deferred: Vec<u8>,
+    lines: Vec<u8>,
     ends: Vec<usize>,
+}
+
+impl Leader {
+    fn keep(&mut self, line: &[u8]) {
+        self.lines.extend_from_slice(line);
+        self.ends.push(self.lines.len());
+    }
 }
 
 /// How well a line fits a format. The best comes last.
@@ -191,15 +197,6 @@ impl FormatCandidate {
     fn read(&mut self, line: &[u8], arena: &Bump) {
         (self.reading, self.unsure) = self.attempt(line, arena);
     }
-
-    fn skip(&mut self) {
-        (self.reading, self.unsure) = (None, None);
-    }
-
-    /// Whether this format and another read a log together.
-    fn is_related(&self, other: &FormatCandidate) -> bool {
-        self.family.is_some() && self.family == other.family
-    }
 }
 
 impl Candidates {
@@ -210,11 +207,17 @@ impl Candidates {
             .filter(|format| format.name() != "ovh")
             .map(FormatCandidate::new)
             .collect();
-        let is_text = |place: &usize| list[*place].kind == CandidateKind::Text;
-        let mut texts: Vec<usize> = (0..list.len()).filter(is_text).collect();
-        texts.sort_by_key(|place| Reverse(list[*place].format.richness()));
-        Self { list, texts }
+        Self {
+            richest_first: richest_first(&list),
+            list,
+        }
     }
+}
+
+fn richest_first(candidates: &[FormatCandidate]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..candidates.len()).collect();
+    places.sort_by_key(|place| Reverse(candidates[*place].format.richness()));
+    places
 }
 
 impl Detector {
@@ -229,10 +232,10 @@ impl Detector {
 
     /// Uses the candidates of an earlier log with the same options, if there is one.
     pub fn with(candidates: Option<Candidates>, options: &FormatOptions) -> Self {
-        let Candidates { list, texts } = candidates.unwrap_or_else(|| Candidates::new(options));
+        let candidates = candidates.unwrap_or_else(|| Candidates::new(options));
         Self {
-            candidates: list,
-            texts,
+            candidates: candidates.list,
+            richest_first: candidates.richest_first,
             options: options.clone(),
             ..Self::default()
         }
@@ -268,190 +271,122 @@ impl Detector {
         } else {
             self.try_w3c();
         }
-        let fits_any = self.leader_reads(line) || self.read_with_all_formats(line, comment);
+        let fits_any = if self.leader_reads(line) {
+            true
+        } else if comment && self.leader.is_some() && !self.any_reads(line) {
+            // Nothing reads a comment in a W3C log.
+            false
+        } else {
+            self.drop_leader();
+            (self.fitting == 0 && self.find_leader(line)) || self.count(line)
+        };
         self.arena.reset();
         self.fitting += usize::from(fits_any);
         self.filled += usize::from(fits_any || !comment);
         self.is_enough()
     }
 
-    /// Whether the leader reads a line as well as can be, and no other format that must look at it
-    /// reads it at all. The line is counted then.
+    /// Whether the leader reads a line as well as can be, and no format that may win against it
+    /// reads it. The line is kept then.
     fn leader_reads(&mut self, line: &[u8]) -> bool {
-        if self.rival_reads(line) {
-            return false;
-        }
         let Some(leader) = &mut self.leader else {
             return false;
         };
-        let (arena, place) = (&self.arena, leader.place);
         let may_be_json = line.trim_ascii_start().starts_with(b"{");
-        let others = self.candidates.iter().enumerate();
-        let mut others = others.filter(|(other, candidate)| match candidate.kind {
-            CandidateKind::Text => false,
-            CandidateKind::Json => may_be_json && *other != place,
-            CandidateKind::W3c => *other != place,
-        });
-        if others.any(|(_, other)| other.reading(line, arena).is_some())
-            || self.candidates[place].reading(line, arena) != Some(Reading::BEST)
-        {
-            return false;
-        }
-        leader.deferred.extend_from_slice(line);
-        leader.ends.push(leader.deferred.len());
-        let family = self.candidates[place].family;
-        self.candidates[place].fits += 1;
-        for (other, candidate) in self.candidates.iter_mut().enumerate() {
-            let is_related = family.is_some() && candidate.family == family;
-            candidate.reads += usize::from(other == place || is_related);
-        }
-        true
-    }
-
-    /// Whether a line shows that it has the format of a rival.
-    fn rival_reads(&self, line: &[u8]) -> bool {
-        let rivals = self.leader.iter().flat_map(|leader| &leader.rivals);
-        let mut rivals = rivals.map(|place| &self.candidates[*place]);
-        rivals.any(|rival| {
-            rival.format.may_recognize(line) && rival.reading(line, &self.arena).is_some()
-        })
-    }
-
-    /// Lets all formats look at a line that have a say. Returns whether it fits any.
-    fn read_with_all_formats(&mut self, line: &[u8], comment: bool) -> bool {
-        let is_first = self.fitting == 0;
-        self.read_with_other_formats(line);
-        let has_rival = self.rival_reads(line);
-        let leads = |leader: &Leader| {
-            !has_rival && self.candidates[leader.place].reading == Some(Reading::BEST)
+        let must_look = |place: usize, candidate: &FormatCandidate| match candidate.kind {
+            _ if place == leader.place => false,
+            CandidateKind::Text => {
+                leader.rivals.contains(&place) && candidate.format.may_recognize(line)
+            }
+            CandidateKind::Json => may_be_json,
+            CandidateKind::W3c => true,
         };
-        match &mut self.leader {
-            Some(leader) if leads(leader) => {
-                leader.deferred.extend_from_slice(line);
-                leader.ends.push(leader.deferred.len());
-            }
-            Some(_) => {
-                self.read_with_text_formats(line);
-                // Nothing reads a comment in a W3C log.
-                if !comment || self.candidates.iter().any(|it| it.reading.is_some()) {
-                    self.drop_leader();
-                    self.read_with_text_formats(line);
-                }
-            }
-            None if is_first => self.find_text_leader(line),
-            None => self.read_with_text_formats(line),
+        let reading = |candidate: &FormatCandidate| candidate.reading(line, &self.arena);
+        let mut others = self.candidates.iter().enumerate();
+        let leads = reading(&self.candidates[leader.place]) == Some(Reading::BEST)
+            && !others.any(|(place, it)| must_look(place, it) && reading(it).is_some());
+        if leads {
+            leader.keep(line);
         }
-        let fits_any = self.count_best();
-        if is_first && fits_any && self.leader.is_none() {
-            self.choose_leader();
-        }
-        fits_any
+        leads
     }
 
-    /// Lets the leader, if there is one, and all formats but text formats look at a line.
-    fn read_with_other_formats(&mut self, line: &[u8]) {
-        let leader = self.leader.as_ref().map(|leader| leader.place);
-        for (place, candidate) in self.candidates.iter_mut().enumerate() {
-            if candidate.kind == CandidateKind::Text && leader != Some(place) {
-                candidate.skip();
-                continue;
-            }
-            candidate.read(line, &self.arena);
-            let fits = candidate.reading.is_some();
-            if fits && candidate.kind == CandidateKind::W3c && candidate.fits == 0 {
-                let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
-                let name = candidate.format.name();
-                self.hint = w3c::iis_hint(name, &self.options.w3c, &headers, &[line]);
-            }
-        }
+    fn any_reads(&self, line: &[u8]) -> bool {
+        let mut candidates = self.candidates.iter();
+        candidates.any(|candidate| candidate.reading(line, &self.arena).is_some())
     }
 
-    /// Lets the text formats look at a line before any line fits, the richest first. The first that
-    /// reads it as well as can be is the leader. Those after it are not richer, so they lose to it
-    /// as long as it reads each line, and need not look.
-    fn find_text_leader(&mut self, line: &[u8]) {
-        let is_best = |candidate: &FormatCandidate| candidate.reading == Some(Reading::BEST);
-        if self.candidates.iter().any(is_best) {
-            self.read_with_text_formats(line);
-            return;
-        }
+    /// Looks for a candidate that reads a line as well as can be, the richest first. The line is
+    /// kept, not counted. Call it before any line fits.
+    fn find_leader(&mut self, line: &[u8]) -> bool {
+        let has_w3c = self.candidates.len() > self.richest_first.len();
+        let with_w3c = has_w3c.then(|| richest_first(&self.candidates));
         let mut rivals = Vec::new();
-        for place in &self.texts {
+        for place in with_w3c.as_ref().unwrap_or(&self.richest_first) {
             let candidate = &mut self.candidates[*place];
             candidate.read(line, &self.arena);
             if candidate.unsure.is_some() {
                 rivals.push(*place);
             }
-            if is_best(candidate) {
-                self.leader = Some(Leader {
+            if candidate.reading == Some(Reading::BEST) {
+                let mut leader = Leader {
                     place: *place,
                     rivals,
-                    deferred: line.to_vec(),
-                    ends: vec![line.len()],
-                });
-                return;
+                    lines: Vec::new(),
+                    ends: Vec::new(),
+                };
+                leader.keep(line);
+                self.leader = Some(leader);
+                self.note_unit(*place, line);
+                return true;
             }
         }
+        false
     }
 
-    /// Called after the first line that fits any format, if no text format leads. The candidates
-    /// that read it as well are not richer than the leader.
-    fn choose_leader(&mut self) {
-        let best = self.best(false);
-        let best = best.filter(|it| self.candidates[*it].reading == Some(Reading::BEST));
-        self.leader = best.map(|place| Leader {
-            place,
-            rivals: Vec::new(),
-            deferred: Vec::new(),
-            ends: Vec::new(),
-        });
-    }
-
-    /// Lets the other text formats look at the lines that they have not seen. Changes the readings
-    /// of text formats.
+    /// Counts the lines of the leader for all candidates.
     fn drop_leader(&mut self) {
         let Some(leader) = self.leader.take() else {
             return;
         };
         let mut start = 0;
-        for (end, is_first) in leader.ends.into_iter().zip(once(true).chain(repeat(false))) {
-            self.read_with_text_formats(&leader.deferred[start..end]);
-            if is_first {
-                // They have counted it already.
-                (leader.rivals.iter()).for_each(|place| self.candidates[*place].skip());
+        for end in leader.ends {
+            let line = &leader.lines[start..end];
+            for (place, candidate) in self.candidates.iter_mut().enumerate() {
+                match candidate.kind {
+                    // Its columns may have changed since.
+                    _ if place == leader.place => {
+                        (candidate.reading, candidate.unsure) = (Some(Reading::BEST), None);
+                    }
+                    CandidateKind::Text => candidate.read(line, &self.arena),
+                    CandidateKind::Json | CandidateKind::W3c => {
+                        (candidate.reading, candidate.unsure) = (None, None);
+                    }
+                }
             }
-            self.count_deferred(leader.place);
+            self.count_best();
             self.arena.reset();
             start = end;
         }
     }
 
-    /// Counts a line for the text formats that had not seen it. The leader and its relatives have
-    /// counted it already.
-    fn count_deferred(&mut self, leader: usize) {
-        let is_best = |candidate: &FormatCandidate| {
-            candidate.kind == CandidateKind::Text && candidate.reading == Some(Reading::BEST)
-        };
-        for place in (0..self.candidates.len()).filter(|place| *place != leader) {
-            let candidate = &self.candidates[place];
-            let fits = is_best(candidate);
-            let reads = fits
-                || self
-                    .candidates
-                    .iter()
-                    .any(|other| is_best(other) && candidate.is_related(other))
-                || candidate.unsure == Some(Reading::BEST);
-            let was_counted = candidate.is_related(&self.candidates[leader]);
-            let candidate = &mut self.candidates[place];
-            candidate.fits += usize::from(fits);
-            candidate.reads += usize::from(reads && !was_counted);
+    /// Counts a line for all candidates. Returns whether it fits any.
+    fn count(&mut self, line: &[u8]) -> bool {
+        for place in 0..self.candidates.len() {
+            self.candidates[place].read(line, &self.arena);
+            self.note_unit(place, line);
         }
+        self.count_best()
     }
 
-    fn read_with_text_formats(&mut self, line: &[u8]) {
-        let texts = self.candidates.iter_mut();
-        for candidate in texts.filter(|candidate| candidate.kind == CandidateKind::Text) {
-            candidate.read(line, &self.arena);
+    /// Notes the hint about the first line that a W3C format reads.
+    fn note_unit(&mut self, place: usize, line: &[u8]) {
+        let candidate = &self.candidates[place];
+        let is_first = candidate.kind == CandidateKind::W3c && candidate.fits == 0;
+        if is_first && candidate.reading.is_some() {
+            let headers: Vec<&[u8]> = self.headers.iter().map(Vec::as_slice).collect();
+            let name = candidate.format.name();
+            self.hint = w3c::iis_hint(name, &self.options.w3c, &headers, &[line]);
         }
     }
 
@@ -540,7 +475,7 @@ impl Detector {
         });
         let candidates = Candidates {
             list: self.candidates,
-            texts: self.texts,
+            richest_first: self.richest_first,
         };
         (format, candidates)
     }
@@ -549,7 +484,10 @@ impl Detector {
         if self.named.is_some() {
             return self.named.take();
         }
-        let place = self.best(true).or_else(|| self.best(false))?;
+        let place = match &self.leader {
+            Some(leader) => leader.place,
+            None => self.best(true).or_else(|| self.best(false))?,
+        };
         let found = &self.candidates[place];
         let mut format = registry::by_name(found.format.name(), &self.options).ok()?;
         match self.w3c_headers {
