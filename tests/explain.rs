@@ -194,3 +194,11 @@ fn an_explanation_that_is_lost_is_a_failure() {
             .says(&["stdout cannot be written"]);
     }
 }
+
+#[test]
+fn a_session_of_unknown_length_is_shown_with_its_page_view() {
+    let log = line("GET /live.mp3 HTTP/1.1", 200).replace("125.0\"\n", "125.0\" -\n");
+    let text = explained(&log, "--explain --log-format-name=icecast2");
+    assert_says(&text, &["=> session             of unknown length\n"]);
+    assert_eq!(text.matches("=> request").count(), 1, "{text}");
+}

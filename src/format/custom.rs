@@ -41,8 +41,6 @@ enum RecordKey {
     Extra(String),
 }
 
-const REQUIRED: [Field; 4] = [Field::Ip, Field::Date, Field::Path, Field::Status];
-
 impl Custom {
     /// Compiles a regex. `date_format` reads its `date` group, or `date` and `time`; the default is
     /// `%d/%b/%Y:%H:%M:%S`. Fails (wrong use) if the regex is invalid or lacks a required group.
@@ -87,7 +85,7 @@ impl Custom {
 }
 
 fn refuse_without_required(fields: &[Field]) -> Result<()> {
-    let missing: Vec<String> = REQUIRED
+    let missing: Vec<String> = Field::REQUIRED
         .into_iter()
         .filter(|field| !fields.contains(field))
         .map(|field| format!("(?P<{}>...)", field.name()))
@@ -121,7 +119,7 @@ impl Format for Custom {
             }
         }
         // A required group may be in a branch that did not match.
-        match REQUIRED.iter().all(|field| record.get(*field).is_some()) {
+        match record.has_required() {
             true => Fit::Record,
             false => Fit::Misfit,
         }

@@ -96,8 +96,8 @@ pub struct FormatTrial {
 /// formats lose to it. Nothing is counted, and they need not look.
 struct Leader {
     place: usize,
-    /// Richer formats that could read the first line, but not for certain. They win if later lines
-    /// show that the log has their format, so they look at each.
+    /// They may still win, so they look at each line, as formats with a header do: JSON formats,
+    /// and richer ones that could read the first line, but not for certain.
     rivals: Vec<usize>,
     /// The lines, one after the other, and where each ends.
     lines: Vec<u8>,
@@ -292,19 +292,16 @@ impl Detector {
         let Some(leader) = &mut self.leader else {
             return false;
         };
-        let may_be_json = line.trim_ascii_start().starts_with(b"{");
-        let must_look = |place: usize, candidate: &FormatCandidate| match candidate.kind {
-            _ if place == leader.place => false,
-            CandidateKind::Text => {
-                leader.rivals.contains(&place) && candidate.format.may_recognize(line)
-            }
-            CandidateKind::Json => may_be_json,
-            CandidateKind::W3c => true,
-        };
-        let reading = |candidate: &FormatCandidate| candidate.reading(line, &self.arena);
-        let mut others = self.candidates.iter().enumerate();
-        let leads = reading(&self.candidates[leader.place]) == Some(Reading::BEST)
-            && !others.any(|(place, it)| must_look(place, it) && reading(it).is_some());
+        let (has_header, arena) = (self.richest_first.len(), &self.arena);
+        let rivals = leader.rivals.iter().copied();
+        let mut others = rivals.chain(has_header..self.candidates.len());
+        let leads = self.candidates[leader.place].reading(line, arena) == Some(Reading::BEST)
+            && !others.any(|place| {
+                let other = &self.candidates[place];
+                place != leader.place
+                    && other.format.may_recognize(line)
+                    && other.reading(line, arena).is_some()
+            });
         if leads {
             leader.keep(line);
         }
@@ -321,7 +318,8 @@ impl Detector {
     fn find_leader(&mut self, line: &[u8]) -> bool {
         let has_w3c = self.candidates.len() > self.richest_first.len();
         let with_w3c = has_w3c.then(|| richest_first(&self.candidates));
-        let mut rivals = Vec::new();
+        let is_json = |place: &usize| self.candidates[*place].kind == CandidateKind::Json;
+        let mut rivals: Vec<usize> = (0..self.candidates.len()).filter(is_json).collect();
         for place in with_w3c.as_ref().unwrap_or(&self.richest_first) {
             let candidate = &mut self.candidates[*place];
             candidate.read(line, &self.arena);

@@ -34,9 +34,6 @@ use crate::error::{Error, Result};
 /// The name of the format that `--json-map` describes.
 pub const MAPPED: &str = "json";
 
-/// A line without these does not fit.
-pub const REQUIRED: [Field; 4] = [Field::Ip, Field::Path, Field::Status, Field::Date];
-
 /// The built-in JSON formats, in the order of the table.
 pub fn formats(wanted: &Wanted) -> Vec<Box<dyn Format>> {
     TABLES
@@ -219,7 +216,11 @@ impl Format for JsonFormat {
             let name = path.rsplit('.').next().unwrap_or(path);
             memchr::memmem::find(line, name.as_bytes()).is_some()
         };
-        line.trim_ascii_start().starts_with(b"{") && self.table.detected_by.iter().all(has)
+        self.may_recognize(line) && self.table.detected_by.iter().all(has)
+    }
+
+    fn may_recognize(&self, line: &[u8]) -> bool {
+        line.trim_ascii_start().starts_with(b"{")
     }
 
     fn recognizes(&self, line: &[u8], _record: &Record) -> bool {
@@ -438,8 +439,7 @@ impl<'a, 'r> ObjectFields<'a, 'r> {
         {
             self.record.forget(Field::QueryString);
         }
-        let has = |field: &Field| self.record.get(*field).is_some();
-        match REQUIRED.iter().all(has) {
+        match self.record.has_required() {
             true => Fit::Record,
             false => Fit::Misfit,
         }

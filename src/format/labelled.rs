@@ -86,8 +86,6 @@ static TABLES: [LabelTable; 2] = [
     },
 ];
 
-const REQUIRED: [Field; 4] = [Field::Ip, Field::Date, Field::Path, Field::Status];
-
 /// Reads the lines of one table.
 #[derive(Debug)]
 struct LabelFormat {
@@ -272,7 +270,7 @@ impl Format for LabelFormat {
         while let Some((label, value)) = self.table.syntax.next(&mut rest) {
             self.put(label, value, arena, record);
         }
-        match REQUIRED.iter().all(|field| record.get(*field).is_some()) {
+        match record.has_required() {
             true => Fit::Record,
             false => Fit::Misfit,
         }

@@ -55,6 +55,9 @@ const FIELDS: [(Field, &str); Field::ForwardedFor as usize + 1] = [
 ];
 
 impl Field {
+    /// Every hit needs these. A line of the W3C family may have its time in a column of its own.
+    pub const REQUIRED: [Field; 4] = [Field::Ip, Field::Date, Field::Path, Field::Status];
+
     /// All fields, in the order of their declaration.
     pub fn all() -> impl Iterator<Item = Field> {
         FIELDS.into_iter().map(|(field, _)| field)
@@ -124,6 +127,13 @@ impl<'a> Record<'a> {
 
     pub fn set_rest(&mut self, rest: &'a [u8]) {
         self.rest = rest;
+    }
+
+    /// Whether it has all fields that every hit needs.
+    pub fn has_required(&self) -> bool {
+        Field::REQUIRED
+            .iter()
+            .all(|field| self.get(*field).is_some())
     }
 
     /// Whether nothing follows the last field in the line.

@@ -169,10 +169,9 @@ impl Template {
     /// expressions.
     pub fn built_in(text: &str, pieces: &[(&str, &'static str)]) -> Self {
         let parsed = parse(text, pieces);
-        let (template, _) = parsed
+        parsed
             .and_then(|(tokens, escaping)| Self::resolve(tokens, escaping))
-            .expect("the templates of built-in formats are valid: a test parses every one");
-        template
+            .expect("the templates of built-in formats are valid: a test parses every one")
     }
 
     /// Parses `--log-format`.
@@ -190,10 +189,10 @@ impl Template {
             ))
         };
         let (tokens, escaping) = parse(typed, &[]).map_err(invalid)?;
-        let (template, has_date) = Self::resolve(tokens, escaping).map_err(invalid)?;
+        let template = Self::resolve(tokens, escaping).map_err(invalid)?;
         let language = Language::of(typed).unwrap_or(Language::Nginx);
         let lacks = |field: &Field| match field {
-            Field::Date => !has_date,
+            Field::Date => template.dates.is_none(),
             field => !template.has(*field),
         };
         let missing = language.required().into_iter();
@@ -225,25 +224,17 @@ impl Template {
         })
     }
 
-    /// Leaves one variable for each field. Also returns whether there is a date.
-    fn resolve(
-        mut tokens: Vec<Token>,
-        escaping: Escaping,
-    ) -> std::result::Result<(Self, bool), Fault> {
+    /// Leaves one variable for each field.
+    fn resolve(mut tokens: Vec<Token>, escaping: Escaping) -> std::result::Result<Self, Fault> {
         join(&mut tokens);
-        let dates = resolve_dates(&mut tokens)?;
-        let (dates, date_pattern) = dates.unzip();
-        let date_pattern = date_pattern.flatten();
+        let (dates, date_pattern) = resolve_dates(&mut tokens)?.unzip();
         resolve_fields(&mut tokens);
-        let tokens = separated(tokens)?;
-        let has_date = dates.is_some();
-        let template = Self {
-            tokens,
+        Ok(Self {
+            tokens: separated(tokens)?,
             escaping,
             dates,
-            date_pattern,
-        };
-        Ok((template, has_date))
+            date_pattern: date_pattern.flatten(),
+        })
     }
 
     /// The variables that options know by their names. A field of the same name counts first.

@@ -5,15 +5,15 @@ use std::fmt::Write;
 use bumpalo::Bump;
 use chrono::DateTime;
 
-use super::Importer;
 use super::dump::open;
 use super::line::LineProcessor;
 use super::open_log::OpenLog;
 use super::recovery::uncounted_log;
 use super::sessions::{ListenerEvent, SessionMode};
+use super::{Importer, POLL_INTERVAL};
 use crate::error::Result;
 use crate::format::detect::FormatTrial;
-use crate::format::{Field, Fit, Format, Record, is_absent, json};
+use crate::format::{Field, Fit, Format, Record, is_absent};
 use crate::hit::ClientAddress;
 use crate::input::buffered::BufferedLine;
 use crate::input::discover::Source;
@@ -52,47 +52,36 @@ impl Importer {
             console.note(format!("{source}: nothing but blank lines and comments"));
             return Ok(());
         };
-        let how = match selector.is_named() {
-            true => "given by the options",
-            false => "detected",
-        };
-        let mut heading = format!("{source}: the format is {}, {how}\n", format.name());
-        if let Some(envelope) = lines.envelope() {
-            let _ = writeln!(
-                heading,
-                "  the envelope is {}, and is removed",
-                envelope.name()
-            );
-        }
-        if !selector.is_named() {
-            let sampled: Vec<Vec<u8>> = sampled(&sample);
-            let lines = sampled
-                .iter()
-                .filter(|line| !line.starts_with(b"#"))
-                .count();
-            heading += &runners_up(format.name(), &selector.trials(&sampled), lines);
-        }
-        console.print(heading);
-        self.processor.set_ignored_fields(format.as_ref());
+        console.print(self.heading(&name, format.as_ref(), &lines, &sample));
+        let is_named = selector.is_named();
+        let processor = &mut self.processor;
+        processor.set_ignored_fields(format.as_ref());
         if format.ready() {
-            self.processor
-                .warn_of_missing_fields(&name, format.as_ref());
+            processor.warn_of_missing_fields(&name, format.as_ref());
         }
-        let mode = self
-            .processor
-            .session_mode(format.as_ref(), selector.is_named(), &sample);
-        self.processor
-            .hint_at_listening(&name, format.as_ref(), &mode);
+        let mode = processor.session_mode(format.as_ref(), is_named, &sample);
+        processor.hint_at_listening(&name, format.as_ref(), &mode);
         let mut log = uncounted_log(name, u64::MAX, mode);
         log.takes_any_date = false;
+        self.explain_lines(&mut log, format.as_mut(), &sample, &mut lines, count)
+    }
+
+    /// Explains lines, those of the sample first. Waits for those of a pipe.
+    fn explain_lines(
+        &mut self,
+        log: &mut OpenLog,
+        format: &mut dyn Format,
+        sample: &[BufferedLine],
+        lines: &mut Lines,
+        count: usize,
+    ) -> Result<()> {
         let mut arena = Bump::new();
-        let (mut explained, mut misfits) = (0, Vec::new());
-        let mut headers = Vec::new();
         let mut sample = sample.iter().flat_map(BufferedLine::lines);
+        let (mut explained, mut headers, mut misfits) = (0, Vec::new(), Vec::new());
         while explained < count && !self.shutdown.requested() {
             let line = match sample.next() {
                 Some(line) => line,
-                None => match lines.next(super::POLL_INTERVAL) {
+                None => match lines.next(POLL_INTERVAL) {
                     Ok(LineEvent::Line(line)) => line,
                     Ok(LineEvent::Pause) => continue,
                     Ok(LineEvent::End) => break,
@@ -106,9 +95,7 @@ impl Importer {
             if line.bytes.starts_with(b"#") {
                 headers.push(line.bytes.to_vec());
             }
-            let text = self
-                .processor
-                .explain_line(&mut log, format.as_mut(), &line, &arena)?;
+            let text = self.processor.explain_line(log, format, &line, &arena)?;
             let Some((text, fits)) = text else {
                 continue;
             };
@@ -128,6 +115,34 @@ impl Importer {
         }
         Ok(())
     }
+
+    /// Which format a log has and why, and which envelope.
+    fn heading(
+        &self,
+        name: &str,
+        format: &dyn Format,
+        lines: &Lines,
+        sample: &[BufferedLine],
+    ) -> String {
+        let is_named = self.selector.is_named();
+        let how = if is_named {
+            "given by the options"
+        } else {
+            "detected"
+        };
+        let mut heading = format!("{name}: the format is {}, {how}\n", format.name());
+        if let Some(envelope) = lines.envelope() {
+            let name = envelope.name();
+            let _ = writeln!(heading, "  the envelope is {name}, and is removed");
+        }
+        if !is_named {
+            let sampled = sampled(sample);
+            let is_comment = |line: &&Vec<u8>| line.starts_with(b"#");
+            let lines = sampled.iter().filter(|line| !is_comment(line)).count();
+            heading += &runners_up(format.name(), &self.selector.trials(&sampled), lines);
+        }
+        heading
+    }
 }
 
 /// The lines that showed the format.
@@ -141,7 +156,7 @@ fn sampled(sample: &[BufferedLine]) -> Vec<Vec<u8>> {
 /// another kind.
 fn missing_fields(format: &dyn Format, record: &Record) -> Vec<&'static str> {
     let (present, missing): (Vec<Field>, Vec<Field>) =
-        (json::REQUIRED.into_iter()).partition(|field| record.get(*field).is_some());
+        (Field::REQUIRED.into_iter()).partition(|field| record.get(*field).is_some());
     if !format.is_json() || present.is_empty() {
         return Vec::new();
     }
@@ -268,7 +283,13 @@ impl LineProcessor {
                 let requests = &mut self.requests;
                 requests.write_hit(log.id, line.start, &mut accepted, &mut chunk);
             }
-            ListenerEvent::NoDuration(_) => row("=> session", "of unknown length"),
+            ListenerEvent::NoDuration(start) => {
+                row("=> session", "of unknown length");
+                let (time, bytes) = (accepted.hit.time, accepted.hit.length);
+                let line = (log.id, line.start);
+                self.requests
+                    .write_page_view(line, &start.template, time, bytes, &mut chunk);
+            }
             ListenerEvent::Finished(mut sessions) => {
                 if let SessionMode::Titles(stitcher) = &mut log.sessions {
                     // As if no other title followed.

@@ -66,7 +66,7 @@ impl SessionMode {
 
 /// What is kept of the first line of a session.
 pub(super) struct SessionStart {
-    template: SessionTemplate,
+    pub template: SessionTemplate,
     group: RequestGroup,
     mount: Vec<u8>,
     /// Hash of address and agent.
@@ -346,20 +346,10 @@ impl LineProcessor {
         }
         let mut group = start.group;
         group.originals.extend(original);
-        let id = self.requests.ids.id(log.id, group.position.start, 0);
         let chunk = self.queue.chunk(group.visitor);
-        let request = SessionRequest {
-            time,
-            kind: SessionRequestKind::PageView,
-        };
-        self.requests.writer.write_session_request(
-            &start.template,
-            request,
-            bytes,
-            &id,
-            &mut chunk.body,
-        );
-        chunk.end_request();
+        let line = (log.id, group.position.start);
+        self.requests
+            .write_page_view(line, &start.template, time, bytes, chunk);
         group.requests = 1;
         self.enqueue(group)
     }
@@ -481,6 +471,25 @@ impl RequestWriter {
             written += 1;
         }
         written
+    }
+
+    /// Writes the page view of a session of unknown length. `line` is its log and its position.
+    pub(super) fn write_page_view(
+        &mut self,
+        (log, start): (u64, u64),
+        template: &SessionTemplate,
+        time: i64,
+        bytes: u64,
+        chunk: &mut Chunk,
+    ) {
+        let id = self.ids.id(log, start, 0);
+        let request = SessionRequest {
+            time,
+            kind: SessionRequestKind::PageView,
+        };
+        self.writer
+            .write_session_request(template, request, bytes, &id, &mut chunk.body);
+        chunk.end_request();
     }
 
     /// The ids of all requests of a session, in their order.

@@ -106,14 +106,22 @@ impl LogEnvelope {
 
     /// The envelope of a line.
     pub fn of(line: &[u8]) -> Option<Self> {
-        let all = [
-            Self::Docker,
-            Self::Cri,
-            Self::Syslog,
-            Self::Compose,
-            Self::Timestamps,
-        ];
-        all.into_iter().find(|envelope| envelope.is_around(line))
+        let all: &[Self] = match line {
+            // Nearly all logs begin with an address. No date of ISO 8601 begins so, and no version
+            // of syslog.
+            [b'0'..=b'9', b'0'..=b'9' | b'.', _, _, after, ..] if *after != b'-' => {
+                &[Self::Compose]
+            }
+            _ => &[
+                Self::Docker,
+                Self::Cri,
+                Self::Syslog,
+                Self::Compose,
+                Self::Timestamps,
+            ],
+        };
+        let mut all = all.iter().copied();
+        all.find(|envelope| envelope.is_around(line))
     }
 
     /// Whether a line has this envelope.

@@ -297,7 +297,7 @@ proptest! {
             let format = custom(&format!(r"(?s){ahead}(?P<ip>.?)(?P<date>\S*)(?P<path>[^a]*)(?P<status>.*)"));
             let mut record = Record::default();
             prop_assert_eq!(format.parse(&line, &arena, &mut record), Fit::Record);
-            let parts = REQUIRED.map(|field| record.get(field).unwrap_or_default());
+            let parts = Field::REQUIRED.map(|field| record.get(field).unwrap_or_default());
             prop_assert_eq!(parts.concat(), [&line[..], b"\n"].concat());
         }
     }

@@ -135,7 +135,7 @@ impl KeyMap {
                 MapTarget::Request => wanted == Field::Path,
             })
         };
-        let missing = super::REQUIRED.into_iter().filter(|field| !has(*field));
+        let missing = Field::REQUIRED.into_iter().filter(|field| !has(*field));
         missing.map(Field::name).collect()
     }
 }

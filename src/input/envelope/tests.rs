@@ -263,6 +263,8 @@ fn syslog_is_read_in_all_its_forms() {
         "<190>1 2024-05-14T06:25:24Z web1 nginx - - [a b=\"]\\\\\\\"\" c=\"\"][d] \u{feff}",
     ] {
         let line = format!("{header}a: b");
+        let found = LogEnvelope::of(line.as_bytes());
+        assert_eq!(found, Some(LogEnvelope::Syslog), "{header}");
         assert_eq!(
             whole(LogEnvelope::Syslog, &line).as_deref(),
             Some("a: b"),

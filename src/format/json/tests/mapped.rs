@@ -210,7 +210,7 @@ fn a_map_needs_the_required_fields() {
     };
     assert!(refused("").contains("--json-map=ip=KEY,date=KEY,path=KEY,status=KEY"));
     let error = refused("path=a ip=b");
-    assert!(error.contains("no key for status, date:"), "{error}");
+    assert!(error.contains("no key for date, status:"), "{error}");
 }
 
 /// The value at a path as text.
