@@ -375,7 +375,7 @@ pub struct RequestArgs {
     /// Comma-separated fields that may have the client's address, the preferred one first
     #[arg(long, value_name = "FIELDS")]
     pub client_ip: Vec<String>,
-    /// IP address or network of a proxy: the client is the last other address of a list
+    /// IP address or network of a proxy; the client is the last address of a list that is not one
     #[arg(long, value_name = "ADDRESS")]
     pub trusted_proxy: Vec<Network>,
     /// Seconds to add to every date

@@ -56,8 +56,8 @@ pub struct Detector {
     arena: Bump,
 }
 
-/// The formats that are tried on each log. To make them takes longer than to read a small log, so
-/// they are used again for the next one.
+/// The formats that are tried on each log. Making them takes longer than reading a small log, so
+/// the next log uses them again.
 pub struct Candidates {
     list: Vec<FormatCandidate>,
     /// See [`Detector::richest_first`].

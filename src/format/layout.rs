@@ -83,7 +83,8 @@ pub(super) enum Slot {
     Query,
 }
 
-/// What a value looks like. The scanner jumps by its first byte, which is faster than by a niche.
+/// What a value looks like. With this representation the scanner branches on the first byte, which
+/// is faster than on a niche.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Shape {
@@ -102,7 +103,7 @@ enum Shape {
     EscapedWord,
     /// The same, perhaps empty.
     OptionalWord,
-    /// So many words.
+    /// This number of words.
     Words(u8),
     /// Several words with commas or colons between them.
     List,
@@ -128,7 +129,7 @@ enum Shape {
     BareRequest,
     /// Anything up to this byte, with which the text after the value begins.
     Until(u8),
-    /// Anything up to this byte after so many others of it.
+    /// Anything up to the last of several such bytes. The second number says how many precede it.
     UntilNth(u8, u8),
     /// Anything up to the blank with which the rest of the line fits.
     UntilBlank,
@@ -194,7 +195,7 @@ impl Layout {
         &self.fields
     }
 
-    /// The field that the server calls so.
+    /// The field that a variable of this name holds.
     pub fn field(&self, name: &str) -> Option<Field> {
         let found = self.names.iter().find(|(known, _)| known == name);
         found.map(|(_, field)| *field)
@@ -588,7 +589,7 @@ fn group_name(extra: &str) -> String {
     }
 }
 
-/// Text as a regular expression. Several blanks are as good as one.
+/// Text as a regular expression. Several blanks match what one matches.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for part in text.split_inclusive(' ') {

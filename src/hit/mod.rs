@@ -309,7 +309,7 @@ impl HitOptions {
             .then_some(time)
     }
 
-    /// Whose request it is. Not a part of the request, because many are dropped before it matters.
+    /// The client's address. Read on demand, because many requests are dropped before it matters.
     pub fn address<'a>(&self, request: &LoggedRequest<'a>) -> ClientAddress<'a> {
         let ip = self.get(request.record, Field::Ip);
         match self.client.is_default() {

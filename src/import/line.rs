@@ -248,7 +248,7 @@ impl LineProcessor {
         let mut request = self.hit.request(format, record, arena);
         let count_unsent = |log: &OpenLog| log.account.add(Count::Unsent, 1);
         let mut accepted = self.accept(log, &mut request);
-        // Not moved: it is large.
+        // Borrowed, because moving it costs a copy.
         let accepted = match &mut accepted {
             Ok(Ok(accepted)) => accepted,
             Ok(Err(reason)) => {
@@ -310,14 +310,10 @@ impl LineProcessor {
             Ok(passed) => passed,
             Err(reason) => return Ok(Err(reason)),
         };
-        let judges_date = !log.takes_any_date;
-        // The site is looked up only for a date that is right, because it may be created for this
-        // line. The first answer of the server says what time it is there.
+        // A site may be created for this line, so its date is judged first. But what time it is on
+        // the server is known only from its first answer, which may be that about the site.
         let knows_time = self.present.clock.is_known();
-        if judges_date
-            && knows_time
-            && let Err(reason) = self.present.judge(time)
-        {
+        if knows_time && let Err(reason) = self.judge_date(log, time) {
             return Ok(Err(reason));
         }
         let site = match &arguments {
@@ -327,10 +323,7 @@ impl LineProcessor {
         let Some(site) = site else {
             return Ok(Err(Reason::NoSite));
         };
-        if judges_date
-            && !knows_time
-            && let Err(reason) = self.present.judge(time)
-        {
+        if !knows_time && let Err(reason) = self.judge_date(log, time) {
             return Ok(Err(reason));
         }
         Ok(Ok(AcceptedHit {
@@ -345,6 +338,13 @@ impl LineProcessor {
             return Err(site::no_host(&log.name, format.name()));
         }
         self.sites.of_host(request.host, &self.api, &self.console)
+    }
+
+    fn judge_date(&mut self, log: &OpenLog, time: i64) -> std::result::Result<(), Reason> {
+        match log.takes_any_date {
+            true => Ok(()),
+            false => self.present.judge(time),
+        }
     }
 
     /// Runs the filters that need no date on a classified request.
