@@ -418,7 +418,7 @@ impl Strptime {
         ]),
     };
     /// `%m/%d/%Y, %H:%M:%S`, or with `%y`: the regional settings of Windows decide.
-    pub(super) const IIS: Strptime = Strptime {
+    pub(crate) const IIS: Strptime = Strptime {
         parts: Cow::Borrowed(&[
             MONTH,
             SLASH,
