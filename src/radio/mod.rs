@@ -8,7 +8,11 @@
 //! collects the figures of the summary.
 
 mod audience;
+#[allow(dead_code)]
+mod calendar;
 mod distribution;
+#[allow(dead_code)]
+mod figures;
 mod mount;
 mod peak;
 mod report;
@@ -18,6 +22,10 @@ mod stats;
 mod stitch;
 
 pub use audience::{Audience, ClientRequest, ClientRole, stable_hash};
+#[allow(unused_imports)]
+pub use calendar::{Month, Period, ReportZone};
+#[allow(unused_imports)]
+pub use figures::{GroupFigures, GroupKind, LENGTHS, ListeningFigures, Measures, RelayFigures};
 pub use mount::{StreamServer, mount_point};
 pub use sample::{SampleLine, StreamSample};
 pub use session::{ListenerLine, SessionRequest, SessionRequestKind};
