@@ -75,6 +75,9 @@ pub mod config;
 pub mod cli;
 mod import;
 
+#[allow(dead_code, unused_imports)]
+mod report_file;
+
 mod recorder;
 mod site;
 mod target;

@@ -1,0 +1,6 @@
+//! Report files: `--report=FILE`, in the format of its extension (guide/listening.md, "Report
+//! files").
+
+mod figures;
+
+pub use figures::{LogFigures, RunFigures, RunReport, WebFigures};
