@@ -18,6 +18,8 @@ mod figures;
 mod mount;
 mod options;
 mod peak;
+#[allow(dead_code)]
+mod player;
 mod report;
 mod sample;
 mod session;
@@ -33,6 +35,8 @@ pub use country::{CountryCode, CountryDatabase};
 pub use figures::{GroupFigures, GroupKind, LENGTHS, ListeningFigures, Measures, RelayFigures};
 pub use mount::{StreamServer, mount_point};
 pub use options::ReportOptions;
+#[allow(unused_imports)]
+pub use player::Player;
 pub use sample::{SampleLine, StreamSample};
 pub use session::{ListenerLine, SessionRequest, SessionRequestKind};
 pub use stats::ListeningStats;
