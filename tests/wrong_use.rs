@@ -116,6 +116,28 @@ fn an_unknown_time_zone_is_named() {
         "--log-timezone=Mars/Base",
         &["--log-timezone=Mars/Base", "Europe/Berlin"],
     );
+    assert_wrong(
+        "--report-timezone=Berlin",
+        &["--report-timezone=Berlin", "Europe/Berlin"],
+    );
+}
+
+#[test]
+fn wrong_options_of_the_listening_report_are_explained() {
+    let database = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let database = format!("--geoip-database={database}");
+    for (arg, words) in [
+        ("--minimum-session=1m", "whole number"),
+        ("--channel=Jazz", "--channel=Jazz: expected a name"),
+        ("--channel==/jazz", "the name is empty"),
+        ("--channel=Jazz=", "has no mount point"),
+        ("--report-country=USA", "two letters"),
+        ("--report-country=US", "needs --geoip-database"),
+        ("--geoip-database=none.mmdb", "cannot be read"),
+        (&database, "not a database in MaxMind's format"),
+    ] {
+        assert_wrong(arg, &["--", words]);
+    }
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
-use memchr::memmem;
+use aho_corasick::automaton::Automaton;
+use aho_corasick::dfa::DFA;
+use aho_corasick::{Anchored, PatternID};
+use memchr::memmem::Finder;
 
 /// A kind of player. All user agents belong to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,7 +14,7 @@ pub enum Player {
     Vlc,
     Winamp,
     Foobar2000,
-    WindowsMediaPlayer,
+    WindowsMedia,
     Itunes,
     ApplePodcasts,
     IPhone,
@@ -45,7 +47,7 @@ pub enum Player {
     Kodi,
     Mpv,
     MusicPlayerDaemon,
-    LinuxPlayer,
+    LinuxDesktop,
     Gstreamer,
     Bass,
     StreamingServer,
@@ -157,7 +159,7 @@ const RULES: [(Player, &[&str]); 43] = [
     (Player::Vlc, &["libvlc", "vlc"]),
     (Player::Kodi, &["kodi", "xbmc"]),
     (
-        Player::WindowsMediaPlayer,
+        Player::WindowsMedia,
         &[
             "nsplayer",
             "windows media player",
@@ -173,7 +175,7 @@ const RULES: [(Player, &[&str]); 43] = [
     ),
     (Player::MusicPlayerDaemon, &["music player daemon"]),
     (
-        Player::LinuxPlayer,
+        Player::LinuxDesktop,
         &[
             "amarok",
             "audacious",
@@ -257,16 +259,16 @@ const RULES: [(Player, &[&str]); 43] = [
 ];
 
 /// What follows from a text of [`RULES`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Rule {
     player: Player,
     begins_word: bool,
-    also: Option<&'static str>,
+    also: Option<Finder<'static>>,
 }
 
 /// All texts of [`RULES`], to be found in one pass.
 struct Matcher {
-    texts: AhoCorasick,
+    texts: DFA,
     /// In the order of the texts, which is that of precedence.
     rules: Vec<Rule>,
 }
@@ -281,7 +283,7 @@ impl Matcher {
         for (player, rule) in RULES {
             for text in rule {
                 let (text, also) = match text.split_once('&') {
-                    Some((text, also)) => (text, Some(also)),
+                    Some((text, also)) => (text, Some(Finder::new(also))),
                     None => (*text, None),
                 };
                 let anywhere = text.strip_prefix('*');
@@ -293,32 +295,40 @@ impl Matcher {
                 });
             }
         }
-        let texts = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(texts);
+        let texts = DFA::builder().ascii_case_insensitive(true).build(texts);
         Some(Self {
             texts: texts.ok()?,
             rules,
         })
     }
 
+    /// Steps through the automaton here, since its iterator over overlapping matches takes several
+    /// times as long.
     fn player(&self, agent: &[u8]) -> Option<Player> {
         let mut best = self.rules.len();
-        for found in self.texts.find_overlapping_iter(agent) {
-            let index = found.pattern().as_usize();
-            if index >= best {
+        let mut state = self.texts.start_state(Anchored::No).ok()?;
+        for (at, byte) in agent.iter().enumerate() {
+            state = self.texts.next_state(Anchored::No, state, *byte);
+            if !self.texts.is_special(state) || !self.texts.is_match(state) {
                 continue;
             }
-            let rule = self.rules[index];
-            let before = found.start().checked_sub(1);
-            let is_within = before.is_some_and(|before| agent[before].is_ascii_alphanumeric());
-            let lacks = |text: &str| memmem::find(agent, text.as_bytes()).is_none();
-            if !(rule.begins_word && is_within || rule.also.is_some_and(lacks)) {
-                best = index;
+            for index in 0..self.texts.match_len(state) {
+                let text = self.texts.match_pattern(state, index);
+                if text.as_usize() < best && self.fits(text, agent, at + 1) {
+                    best = text.as_usize();
+                }
             }
         }
         self.rules.get(best).map(|rule| rule.player)
+    }
+
+    /// Whether the rule applies to a text that was found in the user agent up to `end`.
+    fn fits(&self, text: PatternID, agent: &[u8], end: usize) -> bool {
+        let rule = &self.rules[text.as_usize()];
+        let before = (end - self.texts.pattern_len(text)).checked_sub(1);
+        let is_within = before.is_some_and(|before| agent[before].is_ascii_alphanumeric());
+        let lacks = |also: &Finder| also.find(agent).is_none();
+        !(rule.begins_word && is_within || rule.also.as_ref().is_some_and(lacks))
     }
 }
 
@@ -339,7 +349,7 @@ impl Player {
             Self::Vlc => "VLC",
             Self::Winamp => "Winamp",
             Self::Foobar2000 => "foobar2000",
-            Self::WindowsMediaPlayer => "Windows Media Player",
+            Self::WindowsMedia => "Windows Media Player",
             Self::Itunes => "iTunes, Apple Music",
             Self::ApplePodcasts => "Apple Podcasts",
             Self::IPhone => "iPhone",
@@ -372,7 +382,7 @@ impl Player {
             Self::Kodi => "Kodi",
             Self::Mpv => "mpv, MPlayer, FFmpeg",
             Self::MusicPlayerDaemon => "Music Player Daemon",
-            Self::LinuxPlayer => "Other Linux players",
+            Self::LinuxDesktop => "Other Linux players",
             Self::Gstreamer => "GStreamer",
             Self::Bass => "BASS",
             Self::StreamingServer => "Streaming servers",
@@ -417,14 +427,11 @@ mod tests {
         (Player::Foobar2000, "foobar2000/1.6.16"),
         (Player::Foobar2000, "foobar2000/2.1"),
         (
-            Player::WindowsMediaPlayer,
+            Player::WindowsMedia,
             "NSPlayer/12.00.19041.1288 WMFSDK/12.00.19041.1288",
         ),
-        (
-            Player::WindowsMediaPlayer,
-            "Windows-Media-Player/12.0.17763.1",
-        ),
-        (Player::WindowsMediaPlayer, "NSPlayer/4.1.0.3856"),
+        (Player::WindowsMedia, "Windows-Media-Player/12.0.17763.1"),
+        (Player::WindowsMedia, "NSPlayer/4.1.0.3856"),
         (
             Player::Itunes,
             "iTunes/12.12.4 (Windows; Microsoft Windows 10 x64) AppleWebKit/7613.2007",
@@ -667,13 +674,13 @@ mod tests {
         (Player::Mpv, "MPlayer/1.4-10"),
         (Player::Mpv, "MPlayer SVN-r36265-snapshot-4.8.1"),
         (Player::MusicPlayerDaemon, "Music Player Daemon 0.23.5"),
-        (Player::LinuxPlayer, "Audacious/4.1 neon/0.31.2"),
-        (Player::LinuxPlayer, "Clementine 1.3.1"),
+        (Player::LinuxDesktop, "Audacious/4.1 neon/0.31.2"),
+        (Player::LinuxDesktop, "Clementine 1.3.1"),
         (
-            Player::LinuxPlayer,
+            Player::LinuxDesktop,
             "Rhythmbox/3.4.4 GStreamer souphttpsrc libsoup/2.70.0",
         ),
-        (Player::LinuxPlayer, "mpg123/1.29.3"),
+        (Player::LinuxDesktop, "mpg123/1.29.3"),
         (
             Player::Gstreamer,
             "GStreamer souphttpsrc 1.20.3 libsoup/3.0.7",
