@@ -2,5 +2,6 @@
 //! files").
 
 mod figures;
+mod html;
 
 pub use figures::{LogFigures, RunFigures, RunReport, WebFigures};
