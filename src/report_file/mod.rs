@@ -2,5 +2,7 @@
 //! files").
 
 mod figures;
+mod listener_log;
 
 pub use figures::{LogFigures, RunFigures, RunReport, WebFigures};
+pub use listener_log::{ListenerLog, LoggedSession, StreamFile};
