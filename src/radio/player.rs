@@ -798,9 +798,7 @@ mod tests {
             let anywhere = text.strip_prefix('*');
             contains(anywhere.unwrap_or(text), anywhere.is_none()) && agent.contains(also)
         };
-        let found = RULES
-            .iter()
-            .find(|(_, texts)| texts.iter().any(|text| fits(&text)));
+        let found = RULES.iter().find(|(_, texts)| texts.iter().any(&fits));
         found.map_or(Player::Other, |(player, _)| *player)
     }
 

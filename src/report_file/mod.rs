@@ -3,5 +3,7 @@
 
 mod figures;
 mod html;
+mod listener_log;
 
 pub use figures::{LogFigures, RunFigures, RunReport, WebFigures};
+pub use listener_log::{ListenerLog, LoggedSession, StreamFile};
