@@ -75,7 +75,6 @@ pub mod config;
 pub mod cli;
 mod import;
 
-#[allow(dead_code, unused_imports)]
 mod report_file;
 
 mod recorder;

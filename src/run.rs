@@ -20,12 +20,13 @@ use crate::import::{
 use crate::input::discover::{Source, discover_sorted, drop_repetitions};
 use crate::ledger::Ledger;
 use crate::matomo::tracking::Writer;
-use crate::radio::ListeningStats;
+use crate::radio::{ListeningStats, ReportZone};
 use crate::recorder::{Context, DeliveryOptions, Pool, Queue};
 use crate::report::progress::{Progress, ProgressMode, ProgressSource};
 use crate::report::rejects::Rejects;
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count};
+use crate::report_file::{ReportInput, ReportOptions, WebCounter};
 use crate::sandbox;
 use crate::shutdown::Shutdown;
 use crate::site::Sites;
@@ -82,6 +83,7 @@ struct Run {
     dry_run: bool,
     replaying: bool,
     verifying: bool,
+    reports: ReportOptions,
     sources: Vec<Source>,
     target: ConnectedTarget,
     account: Arc<Account>,
@@ -132,6 +134,7 @@ fn setup(
     let account = Arc::new(Account::new());
     let replaying = config.replay.is_some();
     let prepare = || {
+        config.reports.check(&sources)?;
         let target = target.connect(config.delivery.retry, console, shutdown)?;
         let sites = Sites::new(config.sites, replaying, config.dry_run, &target.api)?;
         let open_rejects = |path: &Path| {
@@ -187,6 +190,7 @@ fn setup(
             options,
             stats: ListeningStats::default(),
         }),
+        web: config.reports.show_web().then(WebCounter::default),
         sites,
         api: target.api.clone(),
         visits: target.visits.clone(),
@@ -206,6 +210,7 @@ fn setup(
         dry_run: config.dry_run,
         replaying,
         verifying: config.verify.is_some(),
+        reports: config.reports,
         importer: Importer {
             input: config.input,
             selector,
@@ -263,16 +268,18 @@ impl Run {
         let ImportEnd {
             sites,
             radio,
+            web,
             ledger,
             input,
         } = self.importer.finish();
         let read_back = self.recorders.read_back();
         let all_ended = self.recorders.join(shutdown, GRACE_PERIOD);
         drop(self.progress);
+        let (sites, elapsed) = (sites.summary(), self.started.elapsed());
         let summary = SummaryInput {
             account,
-            sites: &sites.summary(),
-            elapsed: self.started.elapsed(),
+            sites: &sites,
+            elapsed,
             url: target.sandbox.is_none().then_some(target.url.as_str()),
             dry_run: self.dry_run,
             read_back: read_back(),
@@ -295,6 +302,19 @@ impl Run {
             Some(sandbox) => sandbox::report(sandbox.store()).map(|report| console.print(report)),
             None => Ok(()),
         };
+        let report = ReportInput {
+            account,
+            sites: sites.imported_to,
+            requests: target.client.tracked(),
+            elapsed,
+            dry_run: self.dry_run,
+            listening: None,
+            web,
+            zone: ReportZone::Utc,
+        };
+        if is_import || account.total(Count::Read) > 0 {
+            self.reports.write(report, console);
+        }
         let closed = closed.and(reported);
         if account.is_incomplete() {
             console.mark_incomplete();

@@ -37,12 +37,13 @@ use crate::matomo::tracking::TrackingOptions;
 use crate::matomo::visit_log::VerifyMode;
 use crate::radio::Audience;
 use crate::recorder::{DeliveryOptions, ReadBackMode};
+use crate::report_file::ReportOptions;
 use crate::secret::Secret;
 use crate::site::SiteOptions;
 use crate::target::TargetOptions;
 use values::{
     date, different_files, field_names, networks, non_empty, number, path_patterns, percent,
-    positive_seconds, reject_empty, seconds, size, variables, wrong,
+    positive_seconds, reject_empty, report_files, seconds, size, variables, wrong,
 };
 
 /// Everything that a run needs to know.
@@ -73,6 +74,7 @@ pub struct Config {
     /// Append to an existing file of rejects. With a state directory, its lines are never read
     /// again.
     pub keeps_rejects: bool,
+    pub reports: ReportOptions,
     /// Verify the logs instead of importing them.
     pub verify: Option<VerifyOptions>,
     /// Where the ledger is kept between runs.
@@ -136,6 +138,7 @@ impl Config {
             dump_regex: cli.log_format.dump_log_regex,
             rejects: cli.output.rejects.clone().filter(|_| explain.is_none()),
             keeps_rejects: requested_state_dir(&cli).is_some(),
+            reports: reports(&cli)?,
             verify: verify(&cli)?,
             state_dir: state_dir(&cli)?,
             show_progress: cli.output.show_progress,
@@ -560,6 +563,25 @@ pub fn state_command(cli: &Cli) -> Result<Option<StateCommand>> {
         forget: state.forget.clone(),
         forget_unconfirmed: state.forget_unconfirmed,
     }))
+}
+
+/// The report files of an import. Their names are also checked if nothing is imported.
+fn reports(cli: &Cli) -> Result<ReportOptions> {
+    let output = &cli.output;
+    let sandbox = cli.matomo.sandbox.as_ref().map(Path::new);
+    let files = report_files(
+        &output.report,
+        &[
+            ("--output", output.output.as_deref()),
+            ("--rejects", output.rejects.as_deref()),
+            ("--sandbox", sandbox),
+        ],
+    )?;
+    let is_import = !cli.log_format.prints_only() && cli.state.verify.is_none();
+    Ok(ReportOptions {
+        files: if is_import { files } else { Vec::new() },
+        title: non_empty("--report-title", &output.report_title)?,
+    })
 }
 
 fn verify(cli: &Cli) -> Result<Option<VerifyOptions>> {
