@@ -26,7 +26,7 @@ use crate::report::progress::{Progress, ProgressMode, ProgressSource};
 use crate::report::rejects::Rejects;
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count};
-use crate::report_file::{ReportInput, ReportOptions, WebCounter};
+use crate::report_file::{ReportFiles, ReportInput, WebCounter};
 use crate::sandbox;
 use crate::shutdown::Shutdown;
 use crate::site::Sites;
@@ -83,7 +83,7 @@ struct Run {
     dry_run: bool,
     replaying: bool,
     verifying: bool,
-    reports: ReportOptions,
+    reports: ReportFiles,
     sources: Vec<Source>,
     target: ConnectedTarget,
     account: Arc<Account>,

@@ -37,7 +37,7 @@ use crate::matomo::tracking::TrackingOptions;
 use crate::matomo::visit_log::VerifyMode;
 use crate::radio::Audience;
 use crate::recorder::{DeliveryOptions, ReadBackMode};
-use crate::report_file::ReportOptions;
+use crate::report_file::ReportFiles;
 use crate::secret::Secret;
 use crate::site::SiteOptions;
 use crate::target::TargetOptions;
@@ -74,7 +74,7 @@ pub struct Config {
     /// Append to an existing file of rejects. With a state directory, its lines are never read
     /// again.
     pub keeps_rejects: bool,
-    pub reports: ReportOptions,
+    pub reports: ReportFiles,
     /// Verify the logs instead of importing them.
     pub verify: Option<VerifyOptions>,
     /// Where the ledger is kept between runs.
@@ -566,7 +566,7 @@ pub fn state_command(cli: &Cli) -> Result<Option<StateCommand>> {
 }
 
 /// The report files of an import. Their names are also checked if nothing is imported.
-fn reports(cli: &Cli) -> Result<ReportOptions> {
+fn reports(cli: &Cli) -> Result<ReportFiles> {
     let output = &cli.output;
     let sandbox = cli.matomo.sandbox.as_ref().map(Path::new);
     let files = report_files(
@@ -578,7 +578,7 @@ fn reports(cli: &Cli) -> Result<ReportOptions> {
         ],
     )?;
     let is_import = !cli.log_format.prints_only() && cli.state.verify.is_none();
-    Ok(ReportOptions {
+    Ok(ReportFiles {
         files: if is_import { files } else { Vec::new() },
         title: non_empty("--report-title", &output.report_title)?,
     })

@@ -29,7 +29,7 @@ pub use write::{ReportFile, ReportFormat};
 
 /// The report files of a run.
 #[derive(Clone, Debug, Default)]
-pub struct ReportOptions {
+pub struct ReportFiles {
     pub files: Vec<ReportFile>,
     /// `--report-title`
     pub title: Option<String>,
@@ -51,7 +51,7 @@ pub struct ReportInput<'a> {
     pub zone: ReportZone,
 }
 
-impl ReportOptions {
+impl ReportFiles {
     /// Whether a file shows the hits that are not listeners.
     pub fn show_web(&self) -> bool {
         let shows_web = |file: &ReportFile| file.format() != ReportFormat::ListenerLog;
@@ -211,7 +211,7 @@ mod tests {
     fn a_report_that_fails_does_not_keep_the_others_from_being_written() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| ReportFile::new(&folder.path().join(name)).unwrap();
-        let options = ReportOptions {
+        let options = ReportFiles {
             files: vec![file("no/such/r.json"), file("r.json"), file("r.csv")],
             title: None,
         };
