@@ -20,7 +20,7 @@ use crate::import::{
 use crate::input::discover::{Source, discover_sorted, drop_repetitions};
 use crate::ledger::Ledger;
 use crate::matomo::tracking::Writer;
-use crate::radio::{ListeningStats, ReportZone};
+use crate::radio::ListeningStats;
 use crate::recorder::{Context, DeliveryOptions, Pool, Queue};
 use crate::report::progress::{Progress, ProgressMode, ProgressSource};
 use crate::report::rejects::Rejects;
@@ -310,7 +310,6 @@ impl Run {
             dry_run: self.dry_run,
             listening: None,
             web,
-            zone: ReportZone::Utc,
         };
         if is_import || account.total(Count::Read) > 0 {
             self.reports.write(report, console);

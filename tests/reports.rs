@@ -143,7 +143,7 @@ fn web_figures_are_those_of_the_sandbox() {
     for name in ["ncsa_extended.log", "nginx_json.log"] {
         let folder = Folder::new();
         Program::new(&folder)
-            .args("--sandbox=hits.db --report=r.json --report=r.csv")
+            .args("--sandbox=hits.db --report=r.json --report=r.csv --report-timezone=UTC")
             .args("--enable-static --enable-http-errors --enable-http-redirects --enable-bots")
             .arg(fixtures().join("logs").join(name))
             .run()
@@ -170,6 +170,44 @@ fn web_figures_are_those_of_the_sandbox() {
                 .collect();
             assert_eq!(rows, found, "{name}: {list}");
         }
+    }
+}
+
+#[test]
+fn days_are_those_of_the_log_or_of_the_zone_of_the_report() {
+    // Half an hour before midnight.
+    let late = logs::line(84_600, 5);
+    for (log, args, zone, day) in [
+        (late.clone(), "", "UTC", "2024-05-14"),
+        (late.replace("+0000", "-0430"), "", "-04:30", "2024-05-14"),
+        (
+            late.clone() + &late.replace("+0000", "-0430"),
+            "",
+            "UTC",
+            "2024-05-14",
+        ),
+        (
+            late.clone(),
+            "--report-timezone=Asia/Tokyo",
+            "Asia/Tokyo",
+            "2024-05-15",
+        ),
+        (
+            late,
+            "--report-timezone=Asia/Tokyo --listening-time=off",
+            "Asia/Tokyo",
+            "2024-05-15",
+        ),
+    ] {
+        let folder = Folder::with_log(log);
+        Program::new(&folder)
+            .args("--sandbox --report=r.json --log-format-name=ncsa_extended access.log")
+            .args(args)
+            .run()
+            .exits(0);
+        let report = json(&folder, "r.json");
+        assert_eq!(report["zone"], zone);
+        assert_eq!(report["web"]["days"][0]["day"], day, "{zone}");
     }
 }
 

@@ -6,9 +6,10 @@ use clap::Command;
 
 /// Options that the script does not have. They do not make an abbreviation ambiguous, so a new
 /// option never breaks an old command line (guide/options.md, "Abbreviations").
-const NEW_OPTIONS: [&str; 26] = [
+const NEW_OPTIONS: [&str; 32] = [
     "auth-config",
     "ca-certificate",
+    "channel",
     "client-certificate",
     "client-ip",
     "client-key",
@@ -17,17 +18,22 @@ const NEW_OPTIONS: [&str; 26] = [
     "exclude-ip",
     "explain",
     "flush-interval",
+    "geoip-database",
     "in-doubt",
     "keep-order",
     "listening-category",
     "listening-time",
     "log-format",
     "log-timezone",
+    "merge-sessions",
     "minimum-listening",
+    "minimum-session",
     "quiet",
     "read-back",
     "rejects",
     "relay",
+    "report-country",
+    "report-timezone",
     "sandbox",
     "state-dir",
     "token-auth-file",

@@ -426,6 +426,25 @@ pub struct RadioArgs {
     /// Import requests that are no listener's: source clients, pages, playlists, HEAD
     #[arg(long)]
     pub enable_icecast_admin: bool,
+    /// Time zone of the listening report, such as Europe/Berlin [default: that of the log, or UTC]
+    #[arg(long, value_name = "ZONE")]
+    pub report_timezone: Option<String>,
+    /// Count sessions of at least SECONDS apart in the listening report; imports all of them
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    pub minimum_session: String,
+    /// Add up mount points in the listening report: NAME=MOUNT[,MOUNT...]; patterns are allowed
+    #[arg(long, value_name = "NAME=MOUNT")]
+    pub channel: Vec<String>,
+    /// Show the countries of listeners, from a database such as GeoLite2-Country.mmdb
+    #[arg(long, value_name = "FILE")]
+    pub geoip_database: Option<PathBuf>,
+    /// Show only listeners in this country in the listening report, such as US; needs
+    /// --geoip-database
+    #[arg(long, value_name = "CODE")]
+    pub report_country: Option<String>,
+    /// Count overlapping sessions of a listener at a mount point as one in the listening report
+    #[arg(long)]
+    pub merge_sessions: bool,
 }
 
 /// When the lines of a radio log become listening sessions.

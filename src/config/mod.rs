@@ -10,10 +10,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use chrono_tz::Tz;
-
 use crate::cli::{
-    AuthenticationArgs, Cli, ConnectionArgs, FilterArgs, ListeningTime, LogFormatArgs,
+    AuthenticationArgs, Cli, ConnectionArgs, FilterArgs, ListeningTime, LogFormatArgs, RadioArgs,
 };
 use crate::error::{Error, Result};
 use crate::filter::{Bots, Extensions, Filters, HostPattern, HostSet, Hosts, Paths};
@@ -35,7 +33,7 @@ use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::RetryPolicy;
 use crate::matomo::tracking::TrackingOptions;
 use crate::matomo::visit_log::VerifyMode;
-use crate::radio::Audience;
+use crate::radio::{Audience, Channel, CountryCode, CountryDatabase, ReportOptions};
 use crate::recorder::{DeliveryOptions, ReadBackMode};
 use crate::report_file::ReportFiles;
 use crate::secret::Secret;
@@ -43,7 +41,7 @@ use crate::site::SiteOptions;
 use crate::target::TargetOptions;
 use values::{
     date, different_files, field_names, networks, non_empty, number, path_patterns, percent,
-    positive_seconds, reject_empty, report_files, seconds, size, variables, wrong,
+    positive_seconds, reject_empty, report_files, seconds, size, time_zone, variables, wrong,
 };
 
 /// Everything that a run needs to know.
@@ -285,16 +283,11 @@ fn hit(cli: &Cli) -> Result<HitOptions> {
             "--query-string-delimiter is empty: give the text that begins the query string",
         ));
     }
-    let timezone = cli.log_format.log_timezone.as_ref().map(|name| {
-        let why = "unknown time zone; use a name such as Europe/Berlin";
-        name.parse::<Tz>()
-            .map_err(|_| wrong("--log-timezone", name, why))
-    });
     Ok(HitOptions {
         query_delimiter: requests.query_string_delimiter.clone().into_bytes(),
         lowercase_path: requests.force_lowercase_path,
         add_to_date: number("--add-to-date", &requests.add_to_date)?,
-        timezone: timezone.transpose()?,
+        timezone: time_zone("--log-timezone", &cli.log_format.log_timezone)?,
         forced_host: non_empty("--log-hostname", &cli.sites.log_hostname)?,
         ignored: Fields::default(),
         client: AddressOptions {
@@ -366,12 +359,36 @@ fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
         keep_admin: radio.enable_icecast_admin,
         keep_relay_agents: radio.enable_relays,
     };
+    let report = report(radio)?;
     // A replayed log is a log of Matomo's web server, not of a radio server.
     let is_off = radio.listening_time == ListeningTime::Off || cli.requests.replay_tracking;
     Ok((!is_off).then_some(RadioOptions {
         also_detected: radio.listening_time == ListeningTime::Events,
         audience,
+        report,
     }))
+}
+
+fn report(radio: &RadioArgs) -> Result<ReportOptions> {
+    let country = radio.report_country.as_deref().map(|code| {
+        let country = code.parse::<CountryCode>();
+        country.map_err(|why| wrong("--report-country", code, &why))
+    });
+    let country = country.transpose()?;
+    if country.is_some() && radio.geoip_database.is_none() {
+        return Err(Error::usage(
+            "--report-country needs --geoip-database, the countries of IP addresses",
+        ));
+    }
+    let countries = radio.geoip_database.as_deref();
+    Ok(ReportOptions {
+        zone: time_zone("--report-timezone", &radio.report_timezone)?,
+        min_session: number("--minimum-session", &radio.minimum_session)?,
+        channels: Channel::read_all(&radio.channel)?,
+        countries: countries.map(CountryDatabase::open).transpose()?,
+        country,
+        merge: radio.merge_sessions,
+    })
 }
 
 fn tracking(cli: &Cli) -> Result<TrackingOptions> {
@@ -581,6 +598,8 @@ fn reports(cli: &Cli) -> Result<ReportFiles> {
     Ok(ReportFiles {
         files: if is_import { files } else { Vec::new() },
         title: non_empty("--report-title", &output.report_title)?,
+        zone: time_zone("--report-timezone", &cli.radio.report_timezone)?,
+        log_zone: time_zone("--log-timezone", &cli.log_format.log_timezone)?,
     })
 }
 

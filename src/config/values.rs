@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::DateTime;
+use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
 use crate::input::discover::is_same_file;
@@ -144,6 +145,15 @@ pub(super) fn date(option: &str, text: &str) -> Result<i64> {
     let expected = "expected a date with an offset, as in 'YYYY-MM-DD hh:mm:ss +hhmm'";
     date.map(|date| date.timestamp())
         .map_err(|_| wrong(option, text, expected))
+}
+
+/// The name of a time zone in the IANA database.
+pub(super) fn time_zone(option: &str, name: &Option<String>) -> Result<Option<Tz>> {
+    let zone = name.as_ref().map(|name| {
+        let why = "unknown time zone; use a name such as Europe/Berlin";
+        name.parse().map_err(|_| wrong(option, name, why))
+    });
+    zone.transpose()
 }
 
 pub(super) fn number<T: std::str::FromStr>(option: &str, text: &str) -> Result<T> {

@@ -293,9 +293,11 @@ impl LineProcessor {
         group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
         let flow = self.enqueue(group);
         if flow == Flow::Continue && !self.is_noted(log, &accepted.hit) {
-            let is_replayed = self.replay.is_some();
+            let (hit, is_replayed) = (&accepted.hit, self.replay.is_some());
             if let Some(web) = &mut self.web {
-                web.add(&accepted.hit, is_replayed);
+                let request = hit.request;
+                web.note_offset(self.hit.offset(request.record, request.format.dates()));
+                web.add(hit, is_replayed);
             }
         }
         Ok(flow)

@@ -17,8 +17,8 @@ use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
 use crate::radio::{
     Audience, ClientRequest, ClientRole, Continuation, ListenerLine, ListeningStats, MemoryUse,
-    SampleLine, SessionRequest, SessionRequestKind, Stitched, Stitcher, StreamSample, StreamServer,
-    mount_point,
+    ReportOptions, SampleLine, SessionRequest, SessionRequestKind, Stitched, Stitcher,
+    StreamSample, StreamServer, mount_point,
 };
 use crate::recorder::{Chunk, LinePosition, RequestGroup};
 use crate::report::rejects::Original;
@@ -29,6 +29,7 @@ pub struct RadioOptions {
     /// Also treat a log as a radio log if its format was detected as Icecast, not named.
     pub also_detected: bool,
     pub audience: Audience,
+    pub report: ReportOptions,
 }
 
 /// How to read radio logs, and their statistics so far.

@@ -10,10 +10,13 @@
 mod audience;
 #[allow(dead_code)]
 mod calendar;
+mod channel;
+mod country;
 mod distribution;
 #[allow(dead_code)]
 mod figures;
 mod mount;
+mod options;
 mod peak;
 mod report;
 mod sample;
@@ -24,9 +27,12 @@ mod stitch;
 pub use audience::{Audience, ClientRequest, ClientRole, stable_hash};
 #[allow(unused_imports)]
 pub use calendar::{Month, Period, ReportZone};
+pub use channel::Channel;
+pub use country::{CountryCode, CountryDatabase};
 #[allow(unused_imports)]
 pub use figures::{GroupFigures, GroupKind, LENGTHS, ListeningFigures, Measures, RelayFigures};
 pub use mount::{StreamServer, mount_point};
+pub use options::ReportOptions;
 pub use sample::{SampleLine, StreamSample};
 pub use session::{ListenerLine, SessionRequest, SessionRequestKind};
 pub use stats::ListeningStats;

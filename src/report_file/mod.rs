@@ -17,6 +17,8 @@ mod write;
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use chrono_tz::Tz;
+
 use crate::error::Result;
 use crate::failpoint;
 use crate::input::discover::Source;
@@ -33,6 +35,10 @@ pub struct ReportFiles {
     pub files: Vec<ReportFile>,
     /// `--report-title`
     pub title: Option<String>,
+    /// `--report-timezone`
+    pub zone: Option<Tz>,
+    /// `--log-timezone`: the time zone of dates without an offset.
+    pub log_zone: Option<Tz>,
 }
 
 /// What a report is made from.
@@ -47,8 +53,6 @@ pub struct ReportInput<'a> {
     /// `None` if the logs have no listeners.
     pub listening: Option<ListeningFigures>,
     pub web: Option<WebCounter>,
-    /// The time zone of a report without listening figures.
-    pub zone: ReportZone,
 }
 
 impl ReportFiles {
@@ -73,7 +77,7 @@ impl ReportFiles {
         if self.files.is_empty() {
             return;
         }
-        let report = RunReport::new(self.title, input);
+        let report = RunReport::new(&self, input);
         for file in &self.files {
             if let Err(error) = file.write(|out| render(file.format(), &report, out)) {
                 console.warn_incomplete(error.to_string());
@@ -94,13 +98,17 @@ fn render(format: ReportFormat, report: &RunReport, out: &mut dyn io::Write) -> 
 
 impl RunReport {
     /// Makes the report of a run that has ended.
-    pub fn new(title: Option<String>, input: ReportInput) -> Self {
-        let listening_zone = input.listening.as_ref().map(|figures| figures.zone);
-        let zone = listening_zone.unwrap_or(input.zone);
+    fn new(options: &ReportFiles, input: ReportInput) -> Self {
+        let of_listening = input.listening.as_ref().map(|figures| figures.zone);
+        let of_web = || Some(input.web.as_ref()?.zone(options.log_zone));
+        let zone = of_listening
+            .or(options.zone.map(ReportZone::Named))
+            .or_else(of_web)
+            .unwrap_or(ReportZone::Utc);
         let now = failpoint::now().duration_since(SystemTime::UNIX_EPOCH);
         let created = now.map_or(0, |time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
         Self {
-            title,
+            title: options.title.clone(),
             created,
             zone,
             run: RunFigures::new(&input),
@@ -164,7 +172,6 @@ mod tests {
             dry_run: false,
             listening: None,
             web: None,
-            zone: ReportZone::Utc,
         }
     }
 
@@ -180,7 +187,7 @@ mod tests {
         counter.add_dropped(Reason::Bot);
         counter.add_dropped(Reason::Bot);
         drop(counter);
-        let run = RunReport::new(None, input(&account)).run;
+        let run = RunReport::new(&ReportFiles::default(), input(&account)).run;
         let ignored: Vec<_> = run
             .ignored
             .iter()
@@ -213,11 +220,11 @@ mod tests {
         let file = |name: &str| ReportFile::new(&folder.path().join(name)).unwrap();
         let options = ReportFiles {
             files: vec![file("no/such/r.json"), file("r.json"), file("r.csv")],
-            title: None,
+            ..ReportFiles::default()
         };
         assert!(options.show_web() && options.check(&[]).is_err());
         let account = Account::new();
-        let console = Console::default();
+        let console = Console::new(0, true, None).unwrap();
         options.write(input(&account), &console);
         assert!(console.is_incomplete());
         for name in ["r.json", "r.csv"] {
@@ -226,17 +233,41 @@ mod tests {
     }
 
     #[test]
-    fn all_dates_are_in_the_zone_of_the_listening_figures() {
+    fn all_dates_are_in_one_zone() {
         let account = Account::new();
-        let listening = sample::listening().listening;
-        let zone = listening.as_ref().map(|figures| figures.zone);
-        let report = RunReport::new(
-            None,
-            ReportInput {
+        let zone_of = |options: &ReportFiles, listening, offsets: &[Option<i32>]| {
+            let mut web = WebCounter::default();
+            offsets.iter().for_each(|offset| web.note_offset(*offset));
+            let input = ReportInput {
                 listening,
+                web: Some(web),
                 ..input(&account)
-            },
-        );
-        assert_eq!(Some(report.zone), zone);
+            };
+            RunReport::new(options, input).zone.to_string()
+        };
+        let options = |zone: Option<Tz>, log_zone: Option<Tz>| ReportFiles {
+            zone,
+            log_zone,
+            ..ReportFiles::default()
+        };
+        let (tokyo, paris) = (chrono_tz::Asia::Tokyo, chrono_tz::Europe::Paris);
+        let listening = sample::listening().listening;
+        let named = options(Some(tokyo), Some(paris));
+        assert_eq!(zone_of(&named, listening, &[]), "Europe/Berlin");
+        assert_eq!(zone_of(&named, None, &[Some(3600)]), "Asia/Tokyo");
+        let of_log = options(None, Some(paris));
+        assert_eq!(zone_of(&of_log, None, &[Some(3600); 2]), "+01:00");
+        assert_eq!(zone_of(&of_log, None, &[None; 2]), "Europe/Paris");
+        let unnamed = options(None, None);
+        for (offsets, zone) in [
+            (&[][..], "UTC"),
+            (&[Some(3600), Some(7200), Some(3600)], "UTC"),
+            (&[Some(3600), None], "UTC"),
+            (&[None, Some(3600)], "UTC"),
+            (&[Some(-19_800)], "-05:30"),
+            (&[Some(i32::MAX)], "UTC"),
+        ] {
+            assert_eq!(zone_of(&unnamed, None, offsets), zone, "{offsets:?}");
+        }
     }
 }
