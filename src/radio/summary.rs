@@ -20,11 +20,8 @@ const MIN_GROUPS: usize = 4;
 /// A log of more days has no table of days.
 const MAX_DAYS: usize = 35;
 
-/// The whole part, to append to the text of the run. Empty if the log has no listeners.
+/// The whole part, to append to the text of the run.
 pub fn text(figures: &ListeningFigures) -> String {
-    if figures.is_empty() {
-        return String::new();
-    }
     let mut text = heading("Listening summary");
     write_totals(&mut text, figures);
     write_notes(&mut text, figures);
@@ -350,11 +347,6 @@ Listening summary
     2024-05-15   4.83         2       0.20     2       2
 "
         );
-    }
-
-    #[test]
-    fn a_log_without_listeners_has_no_listening_summary() {
-        assert_eq!(summary(&[]), "");
     }
 
     #[test]
