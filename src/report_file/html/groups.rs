@@ -2,7 +2,7 @@
 
 use std::iter::once;
 
-use chrono::{Datelike, NaiveDate};
+use chrono::NaiveDate;
 
 use super::listening::{figure, measure_cells};
 use super::markup::{
