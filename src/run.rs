@@ -20,7 +20,7 @@ use crate::import::{
 use crate::input::discover::{Source, discover_sorted, drop_repetitions};
 use crate::ledger::Ledger;
 use crate::matomo::tracking::Writer;
-use crate::radio::ListeningStats;
+use crate::radio::{self, ListeningStats, SessionLog};
 use crate::recorder::{Context, DeliveryOptions, Pool, Queue};
 use crate::report::progress::{Progress, ProgressMode, ProgressSource};
 use crate::report::rejects::Rejects;
@@ -126,6 +126,8 @@ fn setup(
             Some(opened.inspect_err(|_| rescue.warn_of_loss(console))?)
         }
     };
+    let stats = ListeningStats::default();
+    let log_zone = config.hit.timezone;
     let has_open_batches = ledger
         .as_ref()
         .is_some_and(|handle| !handle.pending.is_empty());
@@ -141,7 +143,7 @@ fn setup(
         let rejects = config.rejects.as_deref().map(open_rejects).transpose()?;
         let rejects = rejects.map(Arc::new);
         let (recorders, queue) = match config.dry_run {
-            true => Pool::for_dry_run(&account, console),
+            true => Pool::for_dry_run(&account, &stats.sessions, console),
             false => {
                 let ledger = ledger.as_ref().map(|handle| Arc::clone(&handle.ledger));
                 let rejects = rejects.clone();
@@ -149,8 +151,9 @@ fn setup(
                 options
                     .read_back
                     .get_or_insert(options.recorders > 1 || has_open_batches);
+                let sessions = Arc::clone(&stats.sessions);
                 start_recorders(
-                    &target, options, ledger, rejects, &account, console, shutdown,
+                    &target, options, ledger, rejects, sessions, &account, console, shutdown,
                 )?
             }
         };
@@ -185,7 +188,8 @@ fn setup(
         replay: config.replay,
         radio: config.radio.map(|options| Radio {
             options,
-            stats: ListeningStats::default(),
+            log_zone,
+            stats,
         }),
         sites,
         api: target.api.clone(),
@@ -230,6 +234,7 @@ fn start_recorders(
     options: DeliveryOptions,
     ledger: Option<Arc<Ledger>>,
     rejects: Option<Arc<Rejects>>,
+    sessions: Arc<SessionLog>,
     account: &Arc<Account>,
     console: &Console,
     shutdown: &Shutdown,
@@ -245,6 +250,7 @@ fn start_recorders(
         options,
         ledger,
         rejects,
+        sessions,
         server: Default::default(),
     }))
 }
@@ -284,7 +290,11 @@ impl Run {
             console.warn(warning);
         }
         if is_import || account.total(Count::Read) > 0 {
-            let listening = radio.map_or_else(String::new, |radio| listening(radio, account));
+            let listening = radio.map_or(Ok(String::new()), |radio| listening(&radio, account));
+            let listening = listening.unwrap_or_else(|error| {
+                console.warn_incomplete(error.to_string());
+                String::new()
+            });
             console.print(format!("{}{listening}", summary.text()));
         }
         let closed = ledger.map_or(Ok(()), |ledger| {
@@ -322,16 +332,20 @@ impl Run {
 }
 
 /// The listening part of the summary; empty if no session was read.
-fn listening(mut radio: Radio, account: &Account) -> String {
-    let mut text = radio.stats.report().text();
+fn listening(radio: &Radio, account: &Account) -> Result<String> {
+    if account.total(Count::Imported) == 0 {
+        return Ok(String::new());
+    }
+    let figures = radio.stats.figures(&radio.options.report, radio.log_zone)?;
+    let mut text = radio::summary(&figures);
     let unsent = account.total(Count::Unsent);
     if unsent > 0 && !text.is_empty() {
         text += &format!(
-            "\n    {unsent} of these lines are not sent yet: the run that sends them counts their \
-             listeners again.\n"
+            "\n    {unsent} lines are not sent yet, and not in these figures: the run that sends \
+             them reports their listeners.\n"
         );
     }
-    text
+    Ok(text)
 }
 
 /// Checks that every line was counted once, and that none is unsent if the import `finished`.

@@ -287,6 +287,13 @@ impl HitOptions {
         }
     }
 
+    /// How far the clock that wrote a line is from UTC, in seconds east. `None` if the line does not
+    /// say.
+    pub fn offset(&self, record: &Record, dates: &DateFormat) -> Option<i32> {
+        let offset = dates.read(record)?.offset;
+        offset.filter(|_| !self.ignored.contains(Field::Timezone))
+    }
+
     /// Seconds since 1970, UTC. Returns `None` if the date cannot be parsed or is not in the years
     /// 1 to 9999, which Matomo can store.
     pub fn time(&self, record: &Record, dates: &DateFormat) -> Option<i64> {

@@ -282,9 +282,11 @@ impl LineProcessor {
                 }
             }
         }
-        self.note_session(log, &accepted.hit)
+        let session = self
+            .note_session(log, &accepted.hit)
             .inspect_err(|_| count_unsent(log))?;
         let mut group = self.request_group(log, position(line), accepted);
+        group.session = session;
         group.originals.extend(self.original(log, line));
         let chunk = self.queue.chunk(group.visitor);
         group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
@@ -433,6 +435,7 @@ impl LineProcessor {
                 .hash_one(visitor.unwrap_or(hit.userid.unwrap_or(address))),
             has_hit_ids: accepted.has_hit_id(),
             originals: Vec::new(),
+            session: None,
         }
     }
 

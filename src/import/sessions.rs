@@ -4,6 +4,7 @@
 use std::hash::BuildHasher;
 
 use bumpalo::Bump;
+use chrono_tz::Tz;
 
 use super::Flow;
 use super::line::{AcceptedHit, LineProcessor, RequestWriter, position};
@@ -16,9 +17,9 @@ use crate::input::buffered::BufferedLine;
 use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
 use crate::radio::{
-    Audience, ClientRequest, ClientRole, Continuation, ListenerLine, ListeningStats, MemoryUse,
-    ReportOptions, SampleLine, SessionRequest, SessionRequestKind, Stitched, Stitcher,
-    StreamSample, StreamServer, mount_point,
+    Audience, ClientRequest, ClientRole, Continuation, Listener, ListenerLine, ListeningStats,
+    MemoryUse, ReportOptions, ReportedSession, SampleLine, SessionRequest, SessionRequestKind,
+    Stitched, Stitcher, StreamSample, StreamServer, mount_point,
 };
 use crate::recorder::{Chunk, LinePosition, RequestGroup};
 use crate::report::rejects::Original;
@@ -35,6 +36,8 @@ pub struct RadioOptions {
 /// How to read radio logs, and their statistics so far.
 pub struct Radio {
     pub options: RadioOptions,
+    /// `--log-timezone`
+    pub log_zone: Option<Tz>,
     pub stats: ListeningStats,
 }
 
@@ -69,9 +72,8 @@ impl SessionMode {
 pub(super) struct SessionStart {
     pub template: SessionTemplate,
     group: RequestGroup,
-    mount: Vec<u8>,
-    /// Hash of address and agent.
-    listener: u64,
+    /// For the listening figures.
+    listener: Option<Listener>,
 }
 
 /// What is kept of each line of a session.
@@ -89,7 +91,7 @@ pub(super) type FinishedSession = Stitched<SessionStart, SessionLine>;
 impl MemoryUse for SessionStart {
     /// Twice its size, to cover the structures that hold it.
     fn bytes(&self) -> usize {
-        2 * size_of::<FinishedSession>() + self.template.size() + self.mount.capacity()
+        2 * size_of::<FinishedSession>() + self.template.size()
     }
 }
 
@@ -273,9 +275,13 @@ impl LineProcessor {
     }
 
     /// Counts a session that is sent as a plain hit, and stores it in the sandbox.
-    pub(super) fn note_session(&mut self, log: &OpenLog, hit: &Hit) -> Result<()> {
-        let (SessionMode::Noted, Some(store)) = (&log.sessions, &self.sandbox) else {
-            return Ok(());
+    pub(super) fn note_session(
+        &mut self,
+        log: &OpenLog,
+        hit: &Hit,
+    ) -> Result<Option<Box<ReportedSession>>> {
+        let (SessionMode::Noted, Some(store)) = (&log.sessions, self.sandbox.clone()) else {
+            return Ok(None);
         };
         let request = hit.request;
         let everyone = Audience::default();
@@ -287,9 +293,9 @@ impl LineProcessor {
             Ok(ClientRole::Listener) => {}
             Err(Reason::Relay | Reason::RelayAgent) => {
                 self.count_relay(&log.sessions, request);
-                return Ok(());
+                return Ok(None);
             }
-            _ => return Ok(()),
+            _ => return Ok(None),
         }
         let session = match listener_line(hit) {
             ListenerLine::Session(session) => session,
@@ -297,23 +303,30 @@ impl LineProcessor {
                 if let Some(radio) = &mut self.radio {
                     radio.stats.count_no_duration();
                 }
-                return Ok(());
+                return Ok(None);
             }
-            ListenerLine::NotListening => return Ok(()),
+            ListenerLine::NotListening => return Ok(None),
         };
         if audience.judge_length(session.seconds()).is_err() {
-            return Ok(());
+            return Ok(None);
         }
-        let listener = self
-            .hasher
-            .hash_one((hit.address.as_bytes(), request.user_agent));
-        if let Some(radio) = &mut self.radio {
-            radio
-                .stats
-                .add(mount_point(request.path), session, listener);
-        }
-        let mount = String::from_utf8_lossy(mount_point(request.path));
-        store.add_connection(&mount, session.start(), session.seconds(), listener)
+        let path = mount_point(request.path);
+        let listener = (hit.address.as_bytes(), request.user_agent);
+        let hash = self.hasher.hash_one(listener);
+        let mount = String::from_utf8_lossy(path);
+        store.add_connection(&mount, session.start(), session.seconds(), hash)?;
+        let listener = self.listener(hit, path);
+        Ok(listener.map(|listener| listener.reported(session)))
+    }
+
+    /// The listener of a line, for the listening figures.
+    fn listener(&mut self, hit: &Hit, path: &[u8]) -> Option<Listener> {
+        let Radio { options, stats, .. } = self.radio.as_mut()?;
+        let request = hit.request;
+        stats.note_offset(self.hit.offset(request.record, request.format.dates()));
+        let (address, agent) = (hit.address.as_bytes(), request.user_agent);
+        let hash = self.hasher.hash_one((address, agent));
+        Some(stats.listener(&options.report, hash, path, address, agent))
     }
 
     fn session_start(
@@ -326,10 +339,7 @@ impl LineProcessor {
         SessionStart {
             template: self.requests.writer.session_template(&accepted.hit),
             group: self.request_group(log, position(line), accepted),
-            mount: request.path.to_vec(),
-            listener: self
-                .hasher
-                .hash_one((accepted.hit.address.as_bytes(), request.user_agent)),
+            listener: self.listener(&accepted.hit, request.path),
         }
     }
 
@@ -371,16 +381,17 @@ impl LineProcessor {
                     }
                     continue;
                 }
-                let start = &session.first;
-                radio.stats.add(&start.mount, time, start.listener);
             }
             let chunk = self.queue.chunk(session.first.group.visitor);
             let requests = self.requests.write_session(log.id, &session, chunk);
             let (site, time) = (session.first.group.site, session.time);
             let days = self.sites.days(site, time.start(), time.end());
-            let group = session_group(session, requests, days);
+            let mut group = session_group(session, requests, days);
             if requests == 0 {
                 // Matomo has all its requests since an interrupted run.
+                if let (Some(session), Some(radio)) = (group.session.take(), &self.radio) {
+                    radio.stats.sessions.add(*session);
+                }
                 log.account.add(Count::Imported, group.lines());
                 group.positions().for_each(|position| log.pass(position));
                 continue;
@@ -432,6 +443,7 @@ fn listener_line(hit: &Hit) -> ListenerLine {
 }
 
 fn session_group(session: FinishedSession, requests: u32, days: HitDays) -> RequestGroup {
+    let listener = session.first.listener;
     let more = session.lines.iter().skip(1).map(|line| line.position);
     RequestGroup {
         requests,
@@ -442,6 +454,7 @@ fn session_group(session: FinishedSession, requests: u32, days: HitDays) -> Requ
             .into_iter()
             .filter_map(|line| line.original)
             .collect(),
+        session: listener.map(|listener| listener.reported(session.time)),
         ..session.first.group
     }
 }

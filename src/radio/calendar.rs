@@ -63,6 +63,15 @@ impl ReportZone {
         }
     }
 
+    /// A number that is the same for all times of a slot. A slot may have several.
+    pub fn slot_key(self, time: i64) -> i64 {
+        match self {
+            // Since 1995 the clocks of all zones differ from UTC by a multiple of this.
+            Self::Named(_) => time.div_euclid(HOUR / 4),
+            Self::OfLog(_) | Self::Utc => (time + self.offset(time)).div_euclid(HOUR),
+        }
+    }
+
     /// The first second of a day, in seconds since 1970, UTC.
     pub fn start_of(self, day: NaiveDate) -> i64 {
         let midnight = day.and_time(NaiveTime::MIN).and_utc().timestamp();

@@ -24,10 +24,14 @@ pub struct CountryCode([u8; 2]);
 
 impl CountryCode {
     /// Reads two letters in any case.
-    fn read(text: &[u8]) -> Option<Self> {
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
         let code: [u8; 2] = text.try_into().ok()?;
         let is_code = code.iter().all(u8::is_ascii_alphabetic);
         is_code.then(|| Self(code.map(|letter| letter.to_ascii_uppercase())))
+    }
+
+    pub(super) fn letters(self) -> [u8; 2] {
+        self.0
     }
 
     pub fn as_str(&self) -> &str {

@@ -108,6 +108,13 @@ impl ListeningFigures {
         self.of(GroupKind::All).next()
     }
 
+    /// Whether the log has no listeners.
+    pub fn is_empty(&self) -> bool {
+        let total = self.all().map(GroupFigures::total).unwrap_or_default();
+        let left_out = self.no_duration + self.relays.lines + self.other_countries;
+        total.sessions == 0 && total.seconds == 0 && left_out == 0
+    }
+
     /// The groups of a kind.
     pub fn of(&self, kind: GroupKind) -> impl Iterator<Item = &GroupFigures> {
         self.groups.iter().filter(move |group| group.kind == kind)

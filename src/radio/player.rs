@@ -56,6 +56,53 @@ pub enum Player {
     Unknown,
 }
 
+/// All players in the order of their declaration, each with its name in reports.
+const PLAYERS: [(Player, &str); 43] = [
+    (Player::Vlc, "VLC"),
+    (Player::Winamp, "Winamp"),
+    (Player::Foobar2000, "foobar2000"),
+    (Player::WindowsMedia, "Windows Media Player"),
+    (Player::Itunes, "iTunes, Apple Music"),
+    (Player::ApplePodcasts, "Apple Podcasts"),
+    (Player::IPhone, "iPhone"),
+    (Player::IPad, "iPad"),
+    (Player::Mac, "Mac"),
+    (Player::HomePod, "HomePod"),
+    (Player::AppleTv, "Apple TV"),
+    (Player::AppleWatch, "Apple Watch"),
+    (Player::AppleApp, "Apple, other apps"),
+    (Player::QuickTime, "QuickTime"),
+    (Player::Android, "Android"),
+    (Player::Chrome, "Chrome"),
+    (Player::Firefox, "Firefox"),
+    (Player::Safari, "Safari"),
+    (Player::Edge, "Edge"),
+    (Player::Opera, "Opera"),
+    (Player::SamsungInternet, "Samsung Internet"),
+    (Player::InternetExplorer, "Internet Explorer"),
+    (Player::TuneIn, "TuneIn"),
+    (Player::RadioNet, "radio.net"),
+    (Player::RadioApp, "Other radio apps"),
+    (Player::Alexa, "Amazon Alexa"),
+    (Player::GoogleCast, "Google Cast"),
+    (Player::Sonos, "Sonos"),
+    (Player::Bose, "Bose"),
+    (Player::Roku, "Roku"),
+    (Player::Squeezebox, "Squeezebox"),
+    (Player::InternetRadio, "Internet radios and receivers"),
+    (Player::SmartTv, "Smart TVs"),
+    (Player::Kodi, "Kodi"),
+    (Player::Mpv, "mpv, MPlayer, FFmpeg"),
+    (Player::MusicPlayerDaemon, "Music Player Daemon"),
+    (Player::LinuxDesktop, "Other Linux players"),
+    (Player::Gstreamer, "GStreamer"),
+    (Player::Bass, "BASS"),
+    (Player::StreamingServer, "Streaming servers"),
+    (Player::Tool, "Bots and tools"),
+    (Player::Other, "Other"),
+    (Player::Unknown, "Unknown"),
+];
+
 /// Texts that show a player, in lower case. The first row that fits decides: many user agents
 /// contain those of other players.
 ///
@@ -345,62 +392,23 @@ impl Player {
 
     /// The name in reports, distinct for each player.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Vlc => "VLC",
-            Self::Winamp => "Winamp",
-            Self::Foobar2000 => "foobar2000",
-            Self::WindowsMedia => "Windows Media Player",
-            Self::Itunes => "iTunes, Apple Music",
-            Self::ApplePodcasts => "Apple Podcasts",
-            Self::IPhone => "iPhone",
-            Self::IPad => "iPad",
-            Self::Mac => "Mac",
-            Self::HomePod => "HomePod",
-            Self::AppleTv => "Apple TV",
-            Self::AppleWatch => "Apple Watch",
-            Self::AppleApp => "Apple, other apps",
-            Self::QuickTime => "QuickTime",
-            Self::Android => "Android",
-            Self::Chrome => "Chrome",
-            Self::Firefox => "Firefox",
-            Self::Safari => "Safari",
-            Self::Edge => "Edge",
-            Self::Opera => "Opera",
-            Self::SamsungInternet => "Samsung Internet",
-            Self::InternetExplorer => "Internet Explorer",
-            Self::TuneIn => "TuneIn",
-            Self::RadioNet => "radio.net",
-            Self::RadioApp => "Other radio apps",
-            Self::Alexa => "Amazon Alexa",
-            Self::GoogleCast => "Google Cast",
-            Self::Sonos => "Sonos",
-            Self::Bose => "Bose",
-            Self::Roku => "Roku",
-            Self::Squeezebox => "Squeezebox",
-            Self::InternetRadio => "Internet radios and receivers",
-            Self::SmartTv => "Smart TVs",
-            Self::Kodi => "Kodi",
-            Self::Mpv => "mpv, MPlayer, FFmpeg",
-            Self::MusicPlayerDaemon => "Music Player Daemon",
-            Self::LinuxDesktop => "Other Linux players",
-            Self::Gstreamer => "GStreamer",
-            Self::Bass => "BASS",
-            Self::StreamingServer => "Streaming servers",
-            Self::Tool => "Bots and tools",
-            Self::Other => "Other",
-            Self::Unknown => "Unknown",
-        }
+        PLAYERS[self as usize].1
     }
 
-    /// Every player once.
+    /// A number for [`Self::from_number`].
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The player with a number; unknown if there is none.
+    pub fn from_number(number: u8) -> Self {
+        let player = PLAYERS.get(usize::from(number));
+        player.map_or(Self::Unknown, |(player, _)| *player)
+    }
+
+    /// All players in the order of their declaration.
     pub fn all() -> impl Iterator<Item = Self> {
-        // The first row of each player.
-        let ruled = RULES.iter().enumerate().filter(|(index, (player, _))| {
-            let mut earlier = RULES[..*index].iter();
-            earlier.all(|(other, _)| other != player)
-        });
-        let players = ruled.map(|(_, (player, _))| *player);
-        players.chain([Self::Other, Self::Unknown])
+        PLAYERS.into_iter().map(|(player, _)| player)
     }
 }
 

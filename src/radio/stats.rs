@@ -1,72 +1,136 @@
-//! The listening figures of a run, collected session by session.
+//! Collects the sessions of a run, and computes its listening figures at the end.
 //!
-//! All figures are exact up to a million sessions, in 40 MB. Above that, memory stays bounded:
-//! medians and distinct listeners are estimated within 1 %. Sessions, seconds and days stay exact,
-//! and so do peaks if the sessions come in about the order of the log; a peak that may be too low
-//! is marked.
+//! The parser numbers the mount points and counts what is left out. The sessions come from the
+//! threads that learn that they were imported.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
 
+use chrono::FixedOffset;
+use chrono_tz::Tz;
 use foldhash::fast::RandomState;
 
-use super::distribution::Distribution;
-use super::peak::PeakTracker;
-use super::report::{DayReport, ListeningReport, MountReport, RelayReport};
+use super::calendar::ReportZone;
+use super::country::CountryCode;
+use super::figures::{ListeningFigures, RelayFigures};
+use super::measure::{Groups, Measured, measure};
+use super::options::ReportOptions;
+use super::player::Player;
 use super::session::Session;
-
-/// Number of a mount point: below [`MAX_MOUNTS`], [`OTHERS`] or [`ALL`]. Takes 10 bits.
-pub type MountId = u16;
-
-/// Maximum number of mount points with figures of their own. Clients can make a log name any
-/// number.
-const MAX_MOUNTS: usize = 1000;
+use super::session_store::{MAX_MOUNTS, MountId, OTHERS, SessionStore, StoredSession};
+use crate::error::{Error, Result};
+use crate::sync::Mutex;
 
 /// Maximum bytes of a mount point's name. A longer one gets no figures of its own.
 const MAX_NAME_BYTES: usize = 1024;
 
-/// All mount points without figures of their own.
-pub const OTHERS: MountId = MAX_MOUNTS as MountId;
-
-/// All mount points together.
-pub const ALL: MountId = OTHERS + 1;
-
-/// Maximum number of days that are kept: the last ones with listeners.
-const MAX_DAYS: usize = 366;
-
-/// Seconds.
-pub const DAY: i64 = 86_400;
-
+/// What the parser collects for the listening figures.
 #[derive(Debug, Default)]
 pub struct ListeningStats {
     mounts: Mounts,
-    /// By mount point.
-    totals: Vec<MountTotal>,
-    distribution: Distribution,
-    peaks: PeakTracker,
-    days: DailySeconds,
+    clock: LogClock,
     no_duration: u64,
-    relays: RelayReport,
+    relays: RelayFigures,
+    /// The sessions that were imported.
+    pub sessions: Arc<SessionLog>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct MountTotal {
-    sessions: u64,
-    seconds: u64,
+/// The sessions that were imported, shared by all threads.
+#[derive(Debug, Default)]
+pub struct SessionLog {
+    state: Mutex<LogState>,
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    store: SessionStore,
+    /// Why a session could not be stored.
+    error: Option<io::Error>,
+}
+
+/// The time zone of the clock that wrote the lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum LogClock {
+    #[default]
+    NoLines,
+    Offset(i32),
+    Mixed,
+}
+
+impl SessionLog {
+    /// Adds a session that was imported.
+    pub fn add(&self, ReportedSession { session }: ReportedSession) {
+        let mut state = self.state.lock();
+        if state.error.is_none()
+            && let Err(error) = state.store.push(session)
+        {
+            // The memory is needed for the import, which goes first.
+            *state = LogState {
+                store: SessionStore::default(),
+                error: Some(error),
+            };
+        }
+    }
+}
+
+/// What the figures depend on, besides the time of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    hash: u64,
+    mount: MountId,
+    country: Option<CountryCode>,
+    player: Player,
+}
+
+impl Listener {
+    /// A session of this listener, to count when it is imported.
+    pub fn reported(self, session: Session) -> Box<ReportedSession> {
+        let stored = StoredSession::new(session, self.hash, self.mount, self.player);
+        Box::new(ReportedSession {
+            session: stored.in_country(self.country),
+        })
+    }
+}
+
+/// A session on its way to the figures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedSession {
+    session: StoredSession,
 }
 
 impl ListeningStats {
-    /// Adds a session. `mount` is the path in the log, without its query. `listener` is a hash that
-    /// identifies the listener, for example of address and agent.
-    pub fn add(&mut self, mount: &[u8], session: Session, listener: u64) {
-        let mount = self.mounts.id(mount);
-        let index = usize::from(mount);
-        if index >= self.totals.len() {
-            self.totals.resize(index + 1, MountTotal::default());
+    /// The listener of a line. `hash` identifies the listener, `mount` is the path in the log
+    /// without its query.
+    pub fn listener(
+        &mut self,
+        options: &ReportOptions,
+        hash: u64,
+        mount: &[u8],
+        address: &[u8],
+        agent: &[u8],
+    ) -> Listener {
+        Listener {
+            hash,
+            mount: self.mounts.id(mount),
+            country: options
+                .countries
+                .as_ref()
+                .and_then(|it| it.country(address)),
+            player: Player::of(agent),
         }
-        self.totals[index].add(session.seconds());
-        self.distribution.add(mount, session.seconds(), listener);
-        self.peaks.add(mount, session);
-        self.days.add(mount, session);
+    }
+
+    /// Notes how far the clock of a line is from UTC, in seconds east. `None` if the line does not
+    /// say.
+    pub fn note_offset(&mut self, offset: Option<i32>) {
+        let offset = offset.map_or(LogClock::Mixed, LogClock::Offset);
+        if self.clock != offset {
+            self.clock = match self.clock {
+                LogClock::NoLines => offset,
+                _ => LogClock::Mixed,
+            };
+        }
     }
 
     /// Counts a session of unknown length.
@@ -80,73 +144,117 @@ impl ListeningStats {
         self.relays.seconds = self.relays.seconds.saturating_add(seconds);
     }
 
-    /// All figures so far. Takes half a second for a million sessions.
-    pub fn report(&mut self) -> ListeningReport {
-        let distribution = self.distribution.figures();
-        let peaks = self.peaks.peaks();
-        let report = |mount: MountId, total: MountTotal| {
-            let distribution = distribution.get(&mount);
-            MountReport {
-                sessions: total.sessions,
-                seconds: total.seconds,
-                median: distribution.map_or(0.0, |figures| figures.median),
-                listeners: distribution.map_or(0, |figures| figures.listeners),
-                peak: peaks.get(&mount).copied().unwrap_or_default(),
-            }
-        };
-        let mut mounts: Vec<_> = self
-            .mounts
-            .names()
-            .map(|(mount, name)| (mount, name.to_vec(), report(mount, self.total(mount))))
-            .collect();
-        mounts.sort_unstable_by(|(_, a_name, a), (_, b_name, b)| {
-            (b.seconds, b.sessions, a_name).cmp(&(a.seconds, a.sessions, b_name))
-        });
-        let days = self
-            .days
-            .iter()
-            .map(|(day, seconds)| DayReport {
-                day,
-                seconds: seconds.values().sum(),
-                mounts: mounts
-                    .iter()
-                    .map(|(mount, ..)| seconds.get(mount).copied().unwrap_or_default())
-                    .collect(),
-            })
-            .collect();
-        let others = self.total(OTHERS);
-        let mut all = MountTotal::default();
-        for total in &self.totals {
-            all.sessions += total.sessions;
-            all.seconds = all.seconds.saturating_add(total.seconds);
+    /// The time zone of the report. `of_lines` is the zone that the user gave for lines that name
+    /// none.
+    fn zone(&self, options: &ReportOptions, of_lines: Option<Tz>) -> ReportZone {
+        if let Some(zone) = options.zone {
+            return ReportZone::Named(zone);
         }
-        ListeningReport {
-            all: report(ALL, all),
-            others: (others.sessions > 0).then(|| report(OTHERS, others)),
-            mounts: mounts
-                .into_iter()
-                .map(|(_, name, report)| (name, report))
-                .collect(),
-            days,
-            estimated: self.distribution.is_estimated(),
-            no_duration: self.no_duration,
-            relays: self.relays,
+        match (self.clock, of_lines) {
+            (LogClock::Offset(offset), _) => {
+                FixedOffset::east_opt(offset).map_or(ReportZone::Utc, ReportZone::OfLog)
+            }
+            (LogClock::Mixed, Some(zone)) => ReportZone::Named(zone),
+            (LogClock::Mixed | LogClock::NoLines, _) => ReportZone::Utc,
         }
     }
 
-    fn total(&self, mount: MountId) -> MountTotal {
-        self.totals
-            .get(usize::from(mount))
-            .copied()
-            .unwrap_or_default()
+    /// The figures of all sessions that were imported so far. Takes about a second for a million
+    /// sessions.
+    ///
+    /// # Errors
+    ///
+    /// A temporary file cannot be read or written.
+    pub fn figures(
+        &self,
+        options: &ReportOptions,
+        of_lines: Option<Tz>,
+    ) -> Result<ListeningFigures> {
+        let failed = |error: &io::Error| {
+            Error::stopped(format!(
+                "there are no listening figures, because a temporary file in {} failed: {error}; \
+                 set TMPDIR to a directory with more space",
+                std::env::temp_dir().display()
+            ))
+        };
+        let mut state = self.sessions.state.lock();
+        if let Some(error) = &state.error {
+            return Err(failed(error));
+        }
+        self.compute(&mut state.store, options, self.zone(options, of_lines))
+            .map_err(|error| failed(&error))
+    }
+
+    fn compute(
+        &self,
+        store: &mut SessionStore,
+        options: &ReportOptions,
+        zone: ReportZone,
+    ) -> io::Result<ListeningFigures> {
+        let mut selected = select(store, options)?;
+        let sessions = selected.as_mut().map_or(store, |it| &mut it.sessions);
+        let channels: Vec<String> = options.channels.iter().map(|it| it.name.clone()).collect();
+        let groups = Groups::new(
+            self.mounts.names().chain([(OTHERS, &[][..])]),
+            &channels,
+            |mount, channel| options.channels[channel].contains(mount),
+            options.countries.is_some(),
+        );
+        let Measured {
+            groups,
+            range,
+            lengths,
+        } = measure(sessions, groups, zone, options.min_session)?;
+        Ok(ListeningFigures {
+            zone,
+            range,
+            min_session: options.min_session,
+            groups,
+            lengths,
+            no_duration: self.no_duration,
+            relays: self.relays,
+            other_countries: selected.as_ref().map_or(0, |it| it.other_countries),
+            merged: selected.as_ref().map_or(0, |it| it.merged),
+            country: options.country.map(|country| country.to_string()),
+        })
     }
 }
 
-impl MountTotal {
-    fn add(&mut self, seconds: u64) {
-        self.sessions += 1;
-        self.seconds = self.seconds.saturating_add(seconds);
+/// The sessions that the report is about.
+#[derive(Default)]
+struct Selected {
+    sessions: SessionStore,
+    other_countries: u64,
+    merged: u64,
+}
+
+/// Applies `--report-country` and `--merge-sessions`. Returns `None` without these options.
+fn select(store: &mut SessionStore, options: &ReportOptions) -> io::Result<Option<Selected>> {
+    if options.country.is_none() && !options.merge {
+        return Ok(None);
     }
+    let mut selected = Selected::default();
+    let mut last: Option<StoredSession> = None;
+    // The sessions of a listener and mount point come one after the other.
+    let key = |it: StoredSession| (it.listener(), it.mount(), it.start());
+    for session in store.sorted_by_key(key)? {
+        let session = session?;
+        if options.country.is_some() && session.country() != options.country {
+            selected.other_countries += 1;
+            continue;
+        }
+        let merged = last
+            .filter(|_| options.merge)
+            .and_then(|last| last.merged(session));
+        if merged.is_some() {
+            selected.merged += 1;
+        } else if let Some(last) = last {
+            selected.sessions.push(last)?;
+        }
+        last = merged.or(Some(session));
+    }
+    last.map_or(Ok(()), |last| selected.sessions.push(last))?;
+    Ok(Some(selected))
 }
 
 /// Numbers the mount points.
@@ -172,45 +280,6 @@ impl Mounts {
     /// Number and name of each mount point, in no particular order.
     fn names(&self) -> impl Iterator<Item = (MountId, &[u8])> {
         self.ids.iter().map(|(name, id)| (*id, &**name))
-    }
-}
-
-/// Seconds listened by mount point, by day UTC, counted from 1970.
-#[derive(Debug, Default)]
-struct DailySeconds {
-    days: BTreeMap<i64, BTreeMap<MountId, u64>>,
-}
-
-impl DailySeconds {
-    /// Divides the session at midnight.
-    fn add(&mut self, mount: MountId, session: Session) {
-        let (mut from, end) = (session.start(), session.end());
-        while from < end {
-            let day = from.div_euclid(DAY);
-            let until = end.min((day + 1) * DAY);
-            self.add_seconds(day, mount, (until - from).unsigned_abs());
-            from = until;
-        }
-    }
-
-    /// The days in order, and the seconds of each by mount point.
-    fn iter(&self) -> impl Iterator<Item = (i64, &BTreeMap<MountId, u64>)> {
-        self.days.iter().map(|(day, seconds)| (*day, seconds))
-    }
-
-    fn add_seconds(&mut self, day: i64, mount: MountId, seconds: u64) {
-        if self.days.len() == MAX_DAYS
-            && !self.days.contains_key(&day)
-            && let Some(first) = self.days.first_entry()
-        {
-            // Never add a removed day again: its seconds would be incomplete.
-            if day < *first.key() {
-                return;
-            }
-            first.remove();
-        }
-        let sum = self.days.entry(day).or_default().entry(mount).or_default();
-        *sum = sum.saturating_add(seconds);
     }
 }
 

@@ -232,6 +232,9 @@ impl Acks {
             HitOutcome::Refused => Count::Refused,
         };
         self.count(group.file, count, group.lines());
+        if let (HitOutcome::Imported, Some(session)) = (outcome, &group.session) {
+            self.context.sessions.add(session.as_ref().clone());
+        }
         // A refused line is done, even if its batch is not.
         if let (HitOutcome::Refused, Some(ledger), Some(log)) =
             (outcome, &self.context.ledger, group.log)

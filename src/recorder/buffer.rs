@@ -283,6 +283,7 @@ mod tests {
                     file: 0,
                     log: None,
                     originals: Vec::new(),
+                    session: None,
                     has_hit_ids: true,
                     position: LinePosition {
                         line: line as u64,

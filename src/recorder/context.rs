@@ -11,6 +11,7 @@ use crate::matomo::api::Api;
 use crate::matomo::client::Client;
 use crate::matomo::exchange::{Exchange, ExchangeResult};
 use crate::matomo::visit_log::VisitLog;
+use crate::radio::SessionLog;
 use crate::report::redact;
 use crate::report::rejects::Rejects;
 use crate::report::{Account, Console};
@@ -34,6 +35,8 @@ pub struct Context {
     pub options: DeliveryOptions,
     pub ledger: Option<Arc<Ledger>>,
     pub rejects: Option<Arc<Rejects>>,
+    /// Takes the listening sessions that were imported.
+    pub sessions: Arc<SessionLog>,
     pub server: ServerState,
 }
 

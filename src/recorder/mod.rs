@@ -32,6 +32,7 @@ use crossbeam_channel as channel;
 
 use crate::error::{Error, Result};
 use crate::matomo::retry::RetryPolicy;
+use crate::radio::SessionLog;
 use crate::report::summary::ReadBackSummary;
 use crate::report::{Account, Console, Count};
 use crate::shutdown::Shutdown;
@@ -169,14 +170,19 @@ impl Pool {
     }
 
     /// Makes a pool without threads. What its queue receives is counted as imported and dropped.
-    pub fn for_dry_run(account: &Arc<Account>, console: &Console) -> (Pool, Queue) {
+    pub fn for_dry_run(
+        account: &Arc<Account>,
+        sessions: &Arc<SessionLog>,
+        console: &Console,
+    ) -> (Pool, Queue) {
         let pool = Pool {
             threads: Vec::new(),
             auto: None,
             read_back: None,
             console: console.clone(),
         };
-        (pool, Queue::for_dry_run(Arc::clone(account)))
+        let queue = Queue::for_dry_run(Arc::clone(account), Arc::clone(sessions));
+        (pool, queue)
     }
 
     /// The part of the summary about hits that were read back.

@@ -11,6 +11,7 @@ use super::epoch::Epochs;
 use super::read_back;
 use crate::hit::HitDays;
 use crate::ledger::LogId;
+use crate::radio::{ReportedSession, SessionLog};
 use crate::report::rejects::Original;
 use crate::report::{Account, Count};
 use crate::shutdown::Shutdown;
@@ -65,6 +66,8 @@ pub struct RequestGroup {
     pub has_hit_ids: bool,
     /// The lines as they are in the log, for `--rejects`; empty without that option.
     pub originals: Vec<Original>,
+    /// Counts in the listening figures once all requests are imported.
+    pub session: Option<Box<ReportedSession>>,
 }
 
 impl RequestGroup {
@@ -184,7 +187,7 @@ enum QueueOutput {
         stop: Shutdown,
     },
     /// Lines count as imported and their requests are dropped.
-    DryRun(Arc<Account>),
+    DryRun(Arc<Account>, Arc<SessionLog>),
 }
 
 /// The recorders accept nothing more: one has failed, or the program is stopping.
@@ -218,7 +221,7 @@ impl Queue {
         }
     }
 
-    pub fn for_dry_run(account: Arc<Account>) -> Self {
+    pub fn for_dry_run(account: Arc<Account>, sessions: Arc<SessionLog>) -> Self {
         Self {
             filling: vec![Chunk::new()],
             unflushed: vec![false],
@@ -226,7 +229,7 @@ impl Queue {
             spread: 1,
             read_back: None,
             days: None,
-            output: QueueOutput::DryRun(account),
+            output: QueueOutput::DryRun(account, sessions),
         }
     }
 
@@ -368,8 +371,15 @@ impl Queue {
                 epochs,
                 stop,
             } => (&inboxes[recorder], emptied, epochs, stop),
-            QueueOutput::DryRun(account) => {
+            QueueOutput::DryRun(account, sessions) => {
                 count_imported(account, &filling.groups);
+                for group in &mut filling.groups {
+                    group
+                        .session
+                        .take()
+                        .into_iter()
+                        .for_each(|it| sessions.add(*it));
+                }
                 filling.clear();
                 return Ok(());
             }

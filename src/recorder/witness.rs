@@ -268,6 +268,7 @@ mod tests {
                 visitor: visitor << 40,
                 has_hit_ids: true,
                 originals: Vec::new(),
+                session: None,
             });
         }
         let mut buffer = Buffer::default();

@@ -2,6 +2,7 @@
 //! files").
 
 mod figures;
+mod html;
 mod listener_log;
 
 pub use figures::{LogFigures, RunFigures, RunReport, WebFigures};

@@ -1,304 +1,384 @@
-//! The figures equal a plain calculation over all sessions at once.
+//! The figures equal a plain count: one that looks at each second of each session.
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::super::peak::Peak;
+use chrono::{DateTime, Datelike, NaiveDate, Timelike};
+use proptest::prelude::*;
+
 use super::*;
+use crate::radio::calendar::{Month, Period};
+use crate::radio::channel::Channel;
+use crate::radio::figures::{GroupFigures, GroupKind, LENGTHS, Measures};
 
-/// 2024-01-01 00:00:00, UTC.
-const START: i64 = 1_704_067_200;
+/// 2024-05-14 00:00:00, UTC.
+const START: i64 = 1_715_644_800;
 
-/// A million in an optimized build, less in a slow one.
-const MANY: usize = if cfg!(debug_assertions) {
-    200_000
-} else {
-    1_000_000
-};
+const PLAYERS: [&str; 3] = ["VLC/3.0.20 LibVLC/3.0.20", "Sonos/80.1", "unknown"];
 
-#[derive(Clone, Copy)]
+/// A session of a listener, who has one country and one player.
+#[derive(Clone, Copy, Debug)]
 struct TestSession {
     mount: &'static str,
-    time: Session,
+    start: i64,
+    seconds: u64,
     listener: u64,
 }
 
-/// SplitMix64 with a fixed seed.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
+fn session(mount: &'static str, start: i64, seconds: u64, listener: u64) -> TestSession {
+    TestSession {
+        mount,
+        start,
+        seconds,
+        listener,
     }
 }
 
-/// Sessions of `days` days on four mount points, ordered by end: many short ones, some of hours, a
-/// few of weeks.
-fn log(many: usize, days: u64, listeners: u64) -> Vec<TestSession> {
-    let mut random = SplitMix(many as u64);
-    let mut all: Vec<TestSession> = (0..many)
-        .map(|_| {
-            let longest = [60, 600, 600, 7200, 7200, 7200, 40_000, 2_592_001];
-            let kind = if random.below(100) == 0 { 8 } else { 7 };
-            let longest = longest[random.below(kind) as usize];
-            let seconds = random.below(longest);
-            let start = START + random.below(days * 86_400) as i64;
-            TestSession {
-                mount: ["/live.mp3", "/live.mp3", "/live.ogg", "/jazz", "/talk"]
-                    [random.below(5) as usize],
-                time: Session::new(start, seconds).unwrap(),
-                listener: random.below(listeners),
-            }
-        })
-        .collect();
-    all.sort_by_key(|one| one.time.end());
-    all
-}
-
-fn collect(all: &[TestSession]) -> ListeningStats {
+fn collect(all: &[TestSession], options: &ReportOptions) -> ListeningStats {
     let mut stats = ListeningStats::default();
     for one in all {
-        stats.add(one.mount.as_bytes(), one.time, one.listener);
+        let agent = PLAYERS[(one.listener % 3) as usize].as_bytes();
+        let listener = stats.listener(options, one.listener, one.mount.as_bytes(), b"", agent);
+        let time = Session::new(one.start, one.seconds).unwrap();
+        stats.sessions.add(*listener.reported(time));
     }
     stats
 }
 
-fn plain_peak(all: &[TestSession]) -> Peak {
-    let mut changes: BTreeMap<i64, i64> = BTreeMap::new();
+fn figures(all: &[TestSession], options: &ReportOptions) -> ListeningFigures {
+    collect(all, options).figures(options, None).unwrap()
+}
+
+fn in_zone(name: &str) -> ReportOptions {
+    ReportOptions {
+        zone: Some(name.parse().unwrap()),
+        ..ReportOptions::default()
+    }
+}
+
+/// The periods of a time, in any order.
+fn periods(time: i64, zone: Tz) -> [Period; 5] {
+    let local = DateTime::from_timestamp(time, 0)
+        .unwrap()
+        .with_timezone(&zone);
+    let month = Month {
+        year: local.year(),
+        month: local.month(),
+    };
+    let (weekday, hour) = (local.weekday() as u8, local.hour() as u8);
+    [
+        Period::WeekHour(weekday, hour),
+        Period::Hour(hour),
+        Period::Day(local.date_naive()),
+        Period::Month(month),
+        Period::Total,
+    ]
+}
+
+#[derive(Clone, Debug, Default)]
+struct PlainCount {
+    measures: Measures,
+    listeners: HashSet<u64>,
+    lengths: Vec<u64>,
+    /// By second.
+    load: BTreeMap<i64, u64>,
+}
+
+impl PlainCount {
+    fn measures(mut self) -> Measures {
+        self.lengths.sort_unstable();
+        let count = self.lengths.len();
+        let middle = |index: usize| self.lengths.get(index).map_or(0.0, |it| *it as f64);
+        let mut peak = (0, None);
+        for (time, listeners) in self.load {
+            if listeners > peak.0 {
+                peak = (listeners, Some(time));
+            }
+        }
+        Measures {
+            median: (middle(count.saturating_sub(1) / 2) + middle(count / 2)) / 2.0,
+            listeners: self.listeners.len() as u64,
+            peak: peak.0,
+            peak_at: peak.1,
+            ..self.measures
+        }
+    }
+}
+
+type PlainFigures = BTreeMap<(GroupKind, String, Period), Measures>;
+
+/// All figures but the lengths of the periods.
+fn plain_figures(all: &[TestSession], options: &ReportOptions) -> PlainFigures {
+    let zone = options.zone.unwrap_or(Tz::UTC);
+    let mut counts: BTreeMap<(GroupKind, String, Period), PlainCount> = BTreeMap::new();
     for one in all {
-        *changes.entry(one.time.start()).or_default() += 1;
-        *changes.entry(one.time.end()).or_default() -= 1;
-    }
-    let (mut now, mut most, mut at) = (0, 0, None);
-    for (time, change) in changes {
-        now += change;
-        if now > most {
-            (most, at) = (now, Some(time));
-        }
-    }
-    Peak {
-        listeners: most as u64,
-        at,
-        exact: true,
-    }
-}
-
-fn plain_report(all: &[TestSession]) -> MountReport {
-    let mut durations: Vec<u64> = all.iter().map(|one| one.time.seconds()).collect();
-    durations.sort_unstable();
-    let half = durations.len() / 2;
-    let median = if durations.len() % 2 == 1 {
-        durations[half] as f64
-    } else {
-        (durations[half - 1] + durations[half]) as f64 / 2.0
-    };
-    MountReport {
-        sessions: all.len() as u64,
-        seconds: durations.iter().sum(),
-        median,
-        listeners: all
-            .iter()
-            .map(|one| one.listener)
-            .collect::<HashSet<_>>()
-            .len() as u64,
-        peak: plain_peak(all),
-    }
-}
-
-fn of_mount(all: &[TestSession], mount: &[u8]) -> Vec<TestSession> {
-    let of_mount = all.iter().filter(|one| one.mount.as_bytes() == mount);
-    of_mount.copied().collect()
-}
-
-/// Seconds of all sessions that are within the day.
-fn plain_day(all: &[TestSession], day: i64) -> u64 {
-    let within = |one: &TestSession| {
-        let from = one.time.start().max(day * DAY);
-        let to = one.time.end().min((day + 1) * DAY);
-        (to - from).max(0) as u64
-    };
-    all.iter().map(within).sum()
-}
-
-#[test]
-fn every_figure_equals_a_plain_calculation() {
-    let all = log(MANY, 31, 60_000);
-    let report = collect(&all).report();
-    assert!(!report.estimated && report.others.is_none());
-    assert_eq!(report.all, plain_report(&all));
-    let names: Vec<&[u8]> = report
-        .mounts
-        .iter()
-        .map(|(name, _)| name.as_slice())
-        .collect();
-    assert_eq!(names.len(), 4);
-    assert_eq!(
-        names[0], b"/live.mp3",
-        "the mount point with the most seconds is first"
-    );
-    assert!(
-        report
-            .mounts
-            .is_sorted_by_key(|(_, mount)| u64::MAX - mount.seconds)
-    );
-    let parts: Vec<Vec<TestSession>> = names.iter().map(|name| of_mount(&all, name)).collect();
-    for ((_, found), part) in report.mounts.iter().zip(&parts) {
-        assert_eq!(*found, plain_report(part));
-    }
-    assert_eq!(
-        report.days.iter().map(|day| day.seconds).sum::<u64>(),
-        report.all.seconds
-    );
-    for day in &report.days {
-        assert_eq!(day.seconds, plain_day(&all, day.day));
-        for (found, part) in day.mounts.iter().zip(&parts) {
-            assert_eq!(*found, plain_day(part, day.day));
-        }
-    }
-}
-
-#[test]
-fn a_report_does_not_change_the_figures() {
-    let all = log(1000, 3, 50);
-    let mut stats = collect(&all);
-    let first = stats.report();
-    assert_eq!(stats.report(), first);
-    let (more, rest) = all.split_at(400);
-    let mut stats = collect(more);
-    stats.report();
-    for one in rest {
-        stats.add(one.mount.as_bytes(), one.time, one.listener);
-    }
-    assert_eq!(stats.report(), first);
-}
-
-#[test]
-fn only_medians_and_listeners_are_estimated_above_the_limit() {
-    let all = log(3 * MANY, 90, 600_000);
-    let mut stats = ListeningStats {
-        distribution: Distribution::new(MANY),
-        ..ListeningStats::default()
-    };
-    for one in &all {
-        stats.add(one.mount.as_bytes(), one.time, one.listener);
-    }
-    let report = stats.report();
-    assert!(report.estimated);
-    let check = |found: &MountReport, all: &[TestSession]| {
-        let exact = plain_report(all);
-        let within = |found: f64, exact: f64| (found / exact - 1.0).abs() < 0.01;
-        assert!(
-            within(found.median, exact.median),
-            "{found:?} for {exact:?}"
-        );
-        assert!(
-            within(found.listeners as f64, exact.listeners as f64),
-            "{found:?} for {exact:?}"
-        );
-        let estimated = MountReport {
-            median: found.median,
-            listeners: found.listeners,
-            ..exact
+        let player = Player::of(PLAYERS[(one.listener % 3) as usize].as_bytes());
+        let mut groups = vec![
+            (GroupKind::All, String::new()),
+            (GroupKind::Mount, one.mount.to_owned()),
+            (GroupKind::Player, player.name().to_owned()),
+        ];
+        let channels = options.channels.iter();
+        let channels = channels.filter(|channel| channel.contains(one.mount.as_bytes()));
+        groups.extend(channels.map(|channel| (GroupKind::Channel, channel.name.clone())));
+        let mut count = |time, count: &dyn Fn(&mut PlainCount)| {
+            for (kind, name) in &groups {
+                for period in periods(time, zone) {
+                    let is_coarse = matches!(period, Period::Total | Period::Month(_));
+                    if is_coarse || *kind != GroupKind::Player {
+                        count(counts.entry((*kind, name.clone(), period)).or_default());
+                    }
+                }
+            }
         };
-        assert_eq!(*found, estimated, "all other figures are exact");
-    };
-    check(&report.all, &all);
-    for (name, found) in &report.mounts {
-        check(found, &of_mount(&all, name));
+        count(one.start, &|count| {
+            count.measures.sessions += 1;
+            count.measures.long_sessions += u64::from(one.seconds >= options.min_session);
+            count.measures.session_seconds += one.seconds;
+            count.listeners.insert(one.listener);
+            count.lengths.push(one.seconds);
+        });
+        for time in one.start..one.start + one.seconds as i64 {
+            count(time, &|count| {
+                count.measures.seconds += 1;
+                count.listeners.insert(one.listener);
+                *count.load.entry(time).or_default() += 1;
+            });
+        }
     }
-}
-
-#[test]
-fn excess_mount_points_share_a_row() {
-    let mut stats = ListeningStats::default();
-    let session = Session::new(START, 60).unwrap();
-    for number in 0..1005 {
-        stats.add(format!("/{number}").as_bytes(), session, 1);
-    }
-    let report = stats.report();
-    assert_eq!(report.mounts.len(), 1000);
-    assert_eq!(
-        report.others.as_ref().map(|others| others.sessions),
-        Some(5)
-    );
-    assert_eq!(report.all.peak.listeners, 1005);
-    assert_eq!(report.days[0].seconds, 1005 * 60);
-    assert!(report.text().contains("(other mount points)"));
-}
-
-#[test]
-fn sessions_of_unknown_length_are_in_no_other_figure() {
-    let mut stats = ListeningStats::default();
-    stats.count_no_duration();
-    let report = stats.report();
-    assert_eq!((report.no_duration, report.all.sessions), (1, 0));
-    assert!(report.days.is_empty());
-}
-
-#[test]
-fn mount_points_are_numbered() {
-    let mut mounts = Mounts::default();
-    assert_eq!(mounts.id(b"/live"), 0);
-    assert_eq!(mounts.id(b"/jazz"), 1);
-    assert_eq!(mounts.id(b"/live"), 0);
-    assert_eq!(mounts.id(b""), 2);
-}
-
-#[test]
-fn excess_and_long_names_share_a_number() {
-    let mut mounts = Mounts::default();
-    assert_eq!(mounts.id(&[b'x'; MAX_NAME_BYTES + 1]), OTHERS);
-    for number in 0..MAX_MOUNTS {
-        assert_eq!(usize::from(mounts.id(&number.to_be_bytes())), number);
-    }
-    assert_eq!(mounts.id(b"/one more"), OTHERS);
-    assert_eq!(
-        mounts.id(&7usize.to_be_bytes()),
-        7,
-        "earlier names keep their numbers"
-    );
-    assert_eq!(mounts.names().count(), MAX_MOUNTS);
-}
-
-/// 2024-05-14, in days since 1970.
-const TODAY: i64 = 19_857;
-
-fn add_to(days: &mut DailySeconds, mount: MountId, start: i64, seconds: u64) {
-    days.add(mount, Session::new(start, seconds).unwrap());
-}
-
-fn days_of(days: &DailySeconds) -> Vec<(i64, Vec<(MountId, u64)>)> {
-    days.iter()
-        .map(|(day, mounts)| (day - TODAY, mounts.iter().map(|(m, s)| (*m, *s)).collect()))
+    let measures = counts.into_iter();
+    measures
+        .map(|(key, count)| (key, count.measures()))
         .collect()
 }
 
+fn without_period_lengths(figures: &ListeningFigures) -> PlainFigures {
+    let measures = |group: &GroupFigures| {
+        let (kind, name) = (group.kind, group.name.clone());
+        let periods = group.periods.clone().into_iter();
+        let periods = periods.map(move |(period, measures)| {
+            let measures = Measures {
+                period_seconds: 0,
+                ..measures
+            };
+            ((kind, name.clone(), period), measures)
+        });
+        periods.collect::<Vec<_>>()
+    };
+    figures.groups.iter().flat_map(measures).collect()
+}
+
+fn channels() -> Vec<Channel> {
+    Channel::read_all(&["Live=/live*".to_owned(), "Music=/jazz,/live.ogg".to_owned()]).unwrap()
+}
+
+/// Sessions that begin in the three days from a time on.
+fn sessions(from: i64) -> impl Strategy<Value = Vec<TestSession>> {
+    let mounts = prop::sample::select(vec!["/live.mp3", "/live.ogg", "/jazz"]);
+    let one = (
+        mounts,
+        0..3 * 86_400i64,
+        prop_oneof![0..100u64, 0..9000u64],
+        0..9u64,
+    );
+    let one = one.prop_map(move |(mount, start, seconds, listener)| {
+        session(mount, from + start, seconds, listener)
+    });
+    prop::collection::vec(one, 0..25)
+}
+
+/// Names of zones, and a time near a change of their clocks.
+const ZONES: [(&str, &str); 7] = [
+    ("Europe/Berlin", "2026-03-28T12:00:00Z"),
+    ("Europe/Berlin", "2026-10-24T12:00:00Z"),
+    ("America/New_York", "2026-03-07T20:00:00Z"),
+    // The clocks are changed by half an hour.
+    ("Australia/Lord_Howe", "2026-04-03T12:00:00Z"),
+    ("Asia/Kathmandu", "2026-02-27T00:00:00Z"),
+    // The clocks are changed at midnight.
+    ("America/Havana", "2026-03-07T00:00:00Z"),
+    ("UTC", "2023-12-30T23:00:00Z"),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn all_measures_equal_a_plain_count(
+        (zone, all) in prop::sample::select(ZONES.to_vec()).prop_flat_map(|(zone, from)| {
+            let from = DateTime::parse_from_rfc3339(from).unwrap().timestamp();
+            (Just(zone), sessions(from))
+        }),
+    ) {
+        let options = ReportOptions {
+            channels: channels(),
+            ..in_zone(zone)
+        };
+        let figures = figures(&all, &options);
+        prop_assert_eq!(without_period_lengths(&figures), plain_figures(&all, &options));
+        let all_lengths: u64 = figures.lengths.iter().sum();
+        prop_assert_eq!(all_lengths, all.len() as u64);
+        for (index, (shortest, _)) in LENGTHS.iter().enumerate() {
+            let next = LENGTHS.get(index + 1).map_or(u64::MAX, |(next, _)| *next);
+            let is_in = |one: &&TestSession| (*shortest..next).contains(&one.seconds);
+            prop_assert_eq!(figures.lengths[index], all.iter().filter(is_in).count() as u64);
+        }
+    }
+}
+
+fn date(year: i32, month: u32, day: u32) -> NaiveDate {
+    NaiveDate::from_ymd_opt(year, month, day).unwrap()
+}
+
 #[test]
-fn sessions_are_divided_at_midnight() {
-    let mut days = DailySeconds::default();
-    add_to(&mut days, 0, TODAY * DAY - 100, 100 + 86_400 + 7);
-    add_to(&mut days, 1, TODAY * DAY + 86_390, 10);
-    add_to(&mut days, 1, TODAY * DAY, 0);
+fn periods_are_as_long_as_the_clock_says() {
+    let options = in_zone("Europe/Berlin");
+    // From Saturday to Monday; on Sunday the clocks are changed from 3 to 2.
+    let friday = DateTime::parse_from_rfc3339("2026-10-24T10:00:00+02:00").unwrap();
+    let figures = figures(
+        &[session("/live", friday.timestamp(), 50 * 3600, 1)],
+        &options,
+    );
+    let all = figures.all().unwrap();
+    let length = |period: Period| all.periods[&period].period_seconds / 3600;
+    assert_eq!(length(Period::Total), 73);
     assert_eq!(
-        days_of(&days),
-        [
-            (-1, vec![(0, 100)]),
-            (0, vec![(0, 86_400), (1, 10)]),
-            (1, vec![(0, 7)])
-        ]
+        length(Period::Month(Month {
+            year: 2026,
+            month: 10
+        })),
+        73
+    );
+    assert_eq!(length(Period::Day(date(2026, 10, 24))), 24);
+    assert_eq!(length(Period::Day(date(2026, 10, 25))), 25);
+    assert_eq!(length(Period::Hour(2)), 4);
+    assert_eq!(length(Period::Hour(3)), 3);
+    assert_eq!(length(Period::WeekHour(6, 2)), 2);
+    assert_eq!(all.periods[&Period::WeekHour(6, 2)].seconds, 7200);
+    assert_eq!(
+        all.periods[&Period::WeekHour(6, 2)].average_listeners(),
+        1.0
+    );
+}
+
+/// The example of the guide.
+#[test]
+fn five_connections_by_hand() {
+    let at = |day: i64, hour: i64, minute: i64| START + day * 86_400 + hour * 3600 + minute * 60;
+    let all = [
+        session("/live.mp3", at(0, 0, 0), 1807, 1),
+        session("/jazz", at(0, 0, 0), 256, 2),
+        session("/jazz", at(0, 0, 1) + 40, 17, 2),
+        session("/live.mp3", at(0, 22, 13) + 20, 12_000, 2),
+        session("/live.mp3", at(0, 22, 46) + 40, 5400, 1),
+    ];
+    let day = |figures: &ListeningFigures, day| {
+        figures.all().unwrap().periods[&Period::Day(date(2024, 5, day))]
+    };
+    let utc = figures(&all, &ReportOptions::default());
+    assert_eq!((day(&utc, 14).seconds, day(&utc, 14).sessions), (12_880, 5));
+    assert_eq!((day(&utc, 15).seconds, day(&utc, 15).sessions), (6600, 0));
+    let total = utc.all().unwrap().total();
+    assert_eq!(
+        (total.seconds, total.median, total.listeners),
+        (19_480, 1807.0, 2)
+    );
+    assert_eq!((total.peak, total.peak_at), (3, Some(at(0, 0, 1) + 40)));
+    assert_eq!(total.period_seconds, 2 * 86_400);
+    // In Berlin, midnight is two hours earlier.
+    let berlin = figures(&all, &in_zone("Europe/Berlin"));
+    assert_eq!(
+        (day(&berlin, 14).seconds, day(&berlin, 14).sessions),
+        (2080, 3)
+    );
+    assert_eq!(
+        (day(&berlin, 15).seconds, day(&berlin, 15).sessions),
+        (17_400, 2)
+    );
+    assert_eq!(berlin.all().unwrap().total().seconds, 19_480);
+}
+
+#[test]
+fn the_zone_is_that_of_the_lines_if_they_agree() {
+    let zone = |offsets: &[Option<i32>], options: &ReportOptions, of_lines| {
+        let mut stats = ListeningStats::default();
+        offsets.iter().for_each(|offset| stats.note_offset(*offset));
+        stats.figures(options, of_lines).unwrap().zone.to_string()
+    };
+    let (none, berlin) = (ReportOptions::default(), Some(Tz::Europe__Berlin));
+    assert_eq!(zone(&[], &none, berlin), "UTC");
+    assert_eq!(zone(&[Some(7200), Some(7200)], &none, berlin), "+02:00");
+    assert_eq!(zone(&[Some(0)], &none, None), "UTC");
+    assert_eq!(zone(&[Some(7200), Some(3600)], &none, None), "UTC");
+    assert_eq!(zone(&[Some(7200), None], &none, None), "UTC");
+    assert_eq!(zone(&[None, None], &none, None), "UTC");
+    assert_eq!(zone(&[None, None], &none, berlin), "Europe/Berlin");
+    let new_york = in_zone("America/New_York");
+    assert_eq!(zone(&[Some(7200)], &new_york, berlin), "America/New_York");
+}
+
+#[test]
+fn overlapping_sessions_are_merged_on_request() {
+    let all = [
+        session("/live", START, 100, 1),
+        session("/live", START + 50, 100, 1),
+        session("/live", START + 149, 10, 1),
+        session("/live", START + 159, 10, 1),
+        session("/jazz", START, 100, 1),
+        session("/live", START, 100, 2),
+    ];
+    let options = ReportOptions {
+        merge: true,
+        ..ReportOptions::default()
+    };
+    let merged = figures(&all, &options);
+    assert_eq!(merged.merged, 2);
+    let total = merged.all().unwrap().total();
+    assert_eq!((total.sessions, total.seconds, total.peak), (4, 369, 3));
+    let unmerged = figures(&all, &ReportOptions::default());
+    let total = unmerged.all().unwrap().total();
+    assert_eq!(
+        (unmerged.merged, total.sessions, total.seconds),
+        (0, 6, 420)
     );
 }
 
 #[test]
-fn the_last_days_are_kept_in_any_order() {
-    let mut days = DailySeconds::default();
-    for day in (0..400).rev().chain(0..500) {
-        add_to(&mut days, 0, (TODAY + day) * DAY, 60);
+fn further_mount_points_share_a_group() {
+    let options = ReportOptions::default();
+    let mut stats = ListeningStats::default();
+    for number in 0..=MAX_MOUNTS + 5 {
+        let mount = format!("/{number}");
+        let listener = stats.listener(&options, 1, mount.as_bytes(), b"", b"");
+        stats
+            .sessions
+            .add(*listener.reported(Session::new(START, 10).unwrap()));
     }
-    let kept = days_of(&days);
-    assert_eq!(kept.len(), MAX_DAYS);
-    assert_eq!((kept[0].0, kept[MAX_DAYS - 1].0), (134, 499));
-    assert_eq!(kept[0].1, [(0, 120)], "all seconds of that day");
+    let figures = stats.figures(&options, None).unwrap();
+    let mounts: Vec<_> = figures.of(GroupKind::Mount).collect();
+    assert_eq!(mounts.len(), MAX_MOUNTS + 1);
+    let others = mounts.last().unwrap();
+    assert_eq!((others.name.as_str(), others.total().sessions), ("", 6));
+    assert_eq!(
+        figures.all().unwrap().total().sessions,
+        MAX_MOUNTS as u64 + 6
+    );
+}
+
+#[test]
+fn figures_of_any_number_of_days_are_bounded() {
+    let options = ReportOptions::default();
+    let mut stats = ListeningStats::default();
+    for day in 0..4000 {
+        let mount = format!("/{}", day % 1000);
+        let listener = stats.listener(&options, 1, mount.as_bytes(), b"", b"");
+        let time = Session::new(START + day * 86_400, 20).unwrap();
+        stats.sessions.add(*listener.reported(time));
+    }
+    let figures = stats.figures(&options, None).unwrap();
+    let all = figures.all().unwrap();
+    let days = all.periods.keys().filter(|it| matches!(it, Period::Day(_)));
+    // 300,000 for 1,002 groups.
+    assert_eq!(days.count(), 299);
+    assert_eq!(all.total().seconds, 80_000);
+    assert_eq!(all.periods[&Period::Hour(0)].seconds, 80_000);
 }

@@ -83,6 +83,7 @@ impl Simulation {
             visitor,
             has_hit_ids: true,
             originals: Vec::new(),
+            session: None,
         };
         self.queue.add(group).unwrap();
     }

@@ -1,0 +1,296 @@
+//! The listening part of the summary (guide/listening.md, "Listening summary").
+
+use std::fmt::Write;
+
+use super::calendar::{HOUR, Period};
+use super::figures::{GroupFigures, GroupKind, ListeningFigures, Measures};
+use crate::report::clean::clean_to;
+use crate::report::summary::heading;
+use crate::report::{Align, Table};
+
+/// Maximum lines of the whole part.
+const MAX_LINES: usize = 40;
+
+/// Maximum characters of a line.
+const MAX_COLUMNS: usize = 79;
+
+/// Fewest rows of groups to list, however many days there are.
+const MIN_GROUPS: usize = 4;
+
+/// A log of more days has no table of days.
+const MAX_DAYS: usize = 35;
+
+/// The whole part, to append to the text of the run. Empty if the log has no listeners.
+pub fn text(figures: &ListeningFigures) -> String {
+    if figures.is_empty() {
+        return String::new();
+    }
+    let mut text = heading("Listening summary");
+    write_totals(&mut text, figures);
+    write_notes(&mut text, figures);
+    let all = figures.all();
+    let periods = |is_wanted: fn(&Period) -> bool| -> Vec<(Period, Measures)> {
+        let all = all.iter().flat_map(|all| &all.periods);
+        let wanted = all.filter(|(period, _)| is_wanted(period));
+        wanted
+            .map(|(period, measures)| (*period, *measures))
+            .collect()
+    };
+    let months = periods(|it| matches!(it, Period::Month(_)));
+    let days = periods(|it| matches!(it, Period::Day(_)));
+    let months = match months.len() {
+        0 | 1 => Vec::new(),
+        _ => months,
+    };
+    let days = match is_short(figures) {
+        true => days,
+        false => Vec::new(),
+    };
+    let groups: Vec<&GroupFigures> = figures
+        .of(GroupKind::Channel)
+        .chain(figures.of(GroupKind::Mount))
+        .collect();
+    let left = MAX_LINES.saturating_sub(text.lines().count());
+    // Title and the empty line before it.
+    let lines = |rows: usize| rows + 2 * usize::from(rows > 0);
+    let of_periods = lines(months.len()) + lines(days.len().div_ceil(2));
+    let rows = left.saturating_sub(of_periods + 2).max(MIN_GROUPS);
+    write_groups(&mut text, &groups, rows);
+    for (title, periods) in [("month", months), ("day", days)] {
+        let left = MAX_LINES.saturating_sub(text.lines().count() + 2);
+        write_periods(&mut text, title, &periods, left);
+    }
+    text
+}
+
+/// Whether the report has so few days that the summary lists them.
+fn is_short(figures: &ListeningFigures) -> bool {
+    let hours = (figures.range.end - figures.range.start) / HOUR;
+    // A day may have 25 hours.
+    hours <= MAX_DAYS as i64 * 24 + 1
+}
+
+fn write_totals(text: &mut String, figures: &ListeningFigures) {
+    let zone = figures.zone;
+    let total = figures.all().map(GroupFigures::total).unwrap_or_default();
+    if total.sessions == 0 && total.seconds == 0 {
+        text.push_str("    0 sessions\n");
+        return;
+    }
+    let day = |time| zone.local(time).date();
+    let (first, last) = (day(figures.range.start), day(figures.range.end - 1));
+    // Writing to a String cannot fail, here and below.
+    let _ = match first == last {
+        true => write!(text, "    {first}"),
+        false => write!(text, "    {first} to {last}"),
+    };
+    let _ = write!(text, ", time zone {zone}");
+    if let Some(country) = &figures.country {
+        let _ = write!(text, ", listeners in {country}");
+    }
+    text.push_str("\n\n");
+    let peak = total.peak_at.map_or_else(String::new, |at| {
+        format!(", first at {}", zone.local(at).format("%Y-%m-%d %H:%M:%S"))
+    });
+    let rows = [
+        ("listening hours (ATH)", hours(&total), String::new()),
+        (
+            "sessions started (SS)",
+            total.sessions.to_string(),
+            format!(
+                ", {} of at least {} s",
+                total.long_sessions, figures.min_session
+            ),
+        ),
+        (
+            "average session (ATSL)",
+            clock(total.average_session()),
+            format!(", median {}", clock(total.median)),
+        ),
+        (
+            "average listeners (AAS)",
+            average_listeners(&total),
+            String::new(),
+        ),
+        ("peak listeners", total.peak.to_string(), peak),
+        (
+            "unique listeners (CUME)",
+            total.listeners.to_string(),
+            format!(", {:.2} hours each (TSL)", total.hours_per_listener()),
+        ),
+    ];
+    let width = rows.iter().map(|(_, number, _)| number.len()).max();
+    let width = width.unwrap_or_default();
+    for (name, number, more) in rows {
+        let _ = writeln!(text, "    {name:<23}  {number:>width$}{more}");
+    }
+}
+
+fn write_notes(text: &mut String, figures: &ListeningFigures) {
+    let relays = figures.relays;
+    let relay_hours = hours(&Measures {
+        seconds: relays.seconds,
+        ..Measures::default()
+    });
+    let notes = [
+        (
+            figures.no_duration,
+            "sessions without usable duration are sent as page views alone".to_owned(),
+        ),
+        (
+            relays.lines,
+            format!("lines of relays, {relay_hours} hours (see --enable-relays)"),
+        ),
+        (
+            figures.other_countries,
+            "sessions in other countries".to_owned(),
+        ),
+    ];
+    let mut notes = notes.iter().filter(|(number, _)| *number > 0).peekable();
+    if notes.peek().is_some() {
+        text.push_str("\n    Not in these figures:\n");
+    }
+    for (number, note) in notes {
+        let _ = writeln!(text, "        {number} {note}");
+    }
+    if figures.merged > 0 {
+        let _ = writeln!(
+            text,
+            "\n    {} sessions overlapped others of their listener, and were merged",
+            figures.merged
+        );
+    }
+}
+
+/// The table of channels and mount points, with at most so many rows.
+fn write_groups(text: &mut String, groups: &[&GroupFigures], rows: usize) {
+    let (listed, rest) = match groups.len() <= rows {
+        true => (groups, &[][..]),
+        // The last row is for the rest.
+        false => groups.split_at(rows - 1),
+    };
+    let mut lines: Vec<[String; 7]> = listed.iter().map(|group| group_row(group)).collect();
+    if !rest.is_empty() {
+        let mut row = <[String; 7]>::default();
+        row[0] = format!("({} more)", rest.len());
+        lines.push(row);
+    }
+    let titles = [
+        "mount point",
+        "hours",
+        "sessions",
+        "average",
+        "listeners",
+        "peak",
+        "unique",
+    ];
+    let width = |column: usize| {
+        let cells = lines.iter().map(|row| row[column].chars().count());
+        cells
+            .chain([titles[column].len()])
+            .max()
+            .unwrap_or_default()
+    };
+    let others: usize = (1..titles.len()).map(|column| width(column) + 2).sum();
+    let max_name = MAX_COLUMNS.saturating_sub(4 + others).max(titles[0].len());
+    let mut table = table(&titles);
+    for mut row in lines {
+        row[0] = clean_to(row[0].as_bytes(), max_name).into_owned();
+        table.row(row);
+    }
+    push_table(text, &table);
+}
+
+fn group_row(group: &GroupFigures) -> [String; 7] {
+    let name = match (group.kind, group.name.as_str()) {
+        (GroupKind::Mount, "") => "(others)".to_owned(),
+        (GroupKind::Channel, name) => format!("{name} (channel)"),
+        (_, name) => name.to_owned(),
+    };
+    let total = group.total();
+    [
+        name,
+        hours(&total),
+        total.sessions.to_string(),
+        clock(total.average_session()),
+        average_listeners(&total),
+        total.peak.to_string(),
+        total.listeners.to_string(),
+    ]
+}
+
+/// The table of months or days in at most so many lines, if need be in two columns.
+fn write_periods(text: &mut String, title: &str, periods: &[(Period, Measures)], lines: usize) {
+    let name = |period: &Period| match period {
+        Period::Month(month) => month.to_string(),
+        Period::Day(day) => day.to_string(),
+        _ => String::new(),
+    };
+    if periods.len() <= lines {
+        let titles = [title, "hours", "sessions", "listeners", "peak", "unique"];
+        let mut table = table(&titles);
+        for (period, measures) in periods {
+            table.row([
+                name(period),
+                hours(measures),
+                measures.sessions.to_string(),
+                average_listeners(measures),
+                measures.peak.to_string(),
+                measures.listeners.to_string(),
+            ]);
+        }
+        push_table(text, &table);
+        return;
+    }
+    // The last ones, if there are too many even for this.
+    let left_out = periods.len().saturating_sub(2 * lines.max(1));
+    let periods = &periods[left_out..];
+    let titles = [title, "hours", "peak", "unique"];
+    let mut table = table(&titles.repeat(2));
+    let cells = |(period, measures): &(Period, Measures)| {
+        [
+            name(period),
+            hours(measures),
+            measures.peak.to_string(),
+            measures.listeners.to_string(),
+        ]
+    };
+    let (first, second) = periods.split_at(periods.len().div_ceil(2));
+    for (row, period) in first.iter().enumerate() {
+        let second = second.get(row).map(cells).unwrap_or_default();
+        table.row(cells(period).into_iter().chain(second));
+    }
+    push_table(text, &table);
+}
+
+/// A table whose first column is aligned left and the others right.
+fn table(titles: &[&str]) -> Table {
+    let aligns = std::iter::once(Align::Left).chain(std::iter::repeat(Align::Right));
+    Table::new(aligns.zip(titles.iter().copied()))
+}
+
+fn push_table(text: &mut String, table: &Table) {
+    if table.is_empty() {
+        return;
+    }
+    text.push('\n');
+    for line in table.to_string().lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+}
+
+fn hours(measures: &Measures) -> String {
+    format!("{:.2}", measures.hours())
+}
+
+fn average_listeners(measures: &Measures) -> String {
+    format!("{:.2}", measures.average_listeners())
+}
+
+/// `1:04:56`
+fn clock(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    let (minutes, second) = (seconds / 60, seconds % 60);
+    format!("{}:{:02}:{second:02}", minutes / 60, minutes % 60)
+}

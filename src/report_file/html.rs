@@ -1,0 +1,97 @@
+//! A report as one HTML page, which can be mailed and printed.
+//!
+//! The page has no script and loads nothing. All text from logs goes through [`markup::text`].
+
+mod charts;
+mod groups;
+mod listening;
+mod markup;
+mod method;
+mod timeline;
+
+#[cfg(test)]
+mod tests;
+
+use super::RunReport;
+use crate::radio::{ListeningFigures, ReportZone};
+use markup::{dates, text};
+
+const STYLE: &str = include_str!("html/style.css");
+
+/// The whole page.
+pub fn html(report: &RunReport) -> String {
+    let kind = match (&report.listening, &report.web) {
+        (Some(_), _) => "Listening report",
+        (None, Some(_)) => "Access report",
+        (None, None) => "Import report",
+    };
+    let station = report
+        .title
+        .as_deref()
+        .filter(|title| !title.trim().is_empty());
+    let period = period(report);
+    // What a browser shows on the tab, and a file manager as the title of a PDF.
+    let title = match station {
+        Some(station) => format!("{}: {}", text(station), kind.to_lowercase()),
+        None => kind.to_owned(),
+    };
+    let heading = match station {
+        Some(station) => format!("<p class=\"kind\">{kind}</p>\n<h1>{}</h1>", text(station)),
+        None => format!("<h1>{kind}</h1>"),
+    };
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" \
+         content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <meta name=\"referrer\" content=\"no-referrer\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         {}<header>\n{heading}\n{period}</header>\n<main>\n",
+        listening::patterns(),
+    );
+    if let Some(figures) = &report.listening {
+        page += &listening::sections(figures);
+    }
+    page += &method::counters(&report.run);
+    if let Some(web) = &report.web {
+        page += &method::web(web);
+    }
+    page += "</main>\n";
+    page += &method::foot(report);
+    page += "</body>\n</html>\n";
+    page
+}
+
+/// The days of the report, and what decides which day a time is on.
+fn period(report: &RunReport) -> String {
+    let web_days = || {
+        let days = &report.web.as_ref()?.days;
+        Some((days.first()?.0, days.last()?.0))
+    };
+    let listening = report.listening.as_ref();
+    let days = listening.and_then(listening::days).or_else(web_days);
+    let mut parts = Vec::new();
+    if let Some((first, last)) = days {
+        parts.push(format!("<b>{}</b>", dates(first, last)));
+    }
+    if let Some(figures) = listening {
+        parts.push(zone(figures));
+        if let Some(country) = &figures.country {
+            parts.push(format!("listeners in {} only", text(country)));
+        }
+    }
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!("<p class=\"period\">{}</p>\n", parts.join(" · "))
+}
+
+fn zone(figures: &ListeningFigures) -> String {
+    let name = text(&figures.zone.to_string());
+    match figures.zone {
+        ReportZone::Named(_) => format!("time zone {name}"),
+        ReportZone::OfLog(_) => format!("time zone {name}, as in the logs"),
+        ReportZone::Utc => "times in UTC".into(),
+    }
+}
