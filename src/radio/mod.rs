@@ -35,7 +35,7 @@ pub use mount::{StreamServer, mount_point};
 pub use options::ReportOptions;
 pub use player::Player;
 pub use sample::{SampleLine, StreamSample};
-pub use session::{ListenerLine, SessionRequest, SessionRequestKind};
+pub use session::{ListenerLine, Session, SessionRequest, SessionRequestKind};
 pub use stats::{Listener, ListeningStats, ReportedSession, SessionLog};
 pub use stitch::{Continuation, MemoryUse, Stitched, Stitcher};
 pub use summary::text as summary;
