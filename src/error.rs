@@ -81,7 +81,8 @@ pub enum Exit {
     Stopped = 1,
     /// Invalid usage.
     Usage = 2,
-    /// Finished, but hits are missing, refused, lost, unconfirmed or perhaps sent twice.
+    /// Finished, but hits are missing, refused, lost, unconfirmed or perhaps sent twice, or a
+    /// report could not be written.
     Incomplete = 3,
     /// Stopped by SIGHUP.
     Sighup = 129,

@@ -19,8 +19,9 @@
 //! sets up a run: it connects to the `target`, opens the [`ledger`], and starts the recorders.
 //! `import` drives the logs through the flow; start reading there, with `import::line`.
 //!
-//! Two modules are beside the flow. `radio` turns lines of streaming servers into listening
-//! sessions. [`sandbox`] is a small tracker in the program, to try an import without a server.
+//! Three modules are beside the flow. `radio` turns lines of streaming servers into listening
+//! sessions. `report_file` writes the figures of a run to files. [`sandbox`] is a small tracker in
+//! the program, to try an import without a server.
 //!
 //! # Threads
 //!
@@ -75,7 +76,6 @@ pub mod config;
 pub mod cli;
 mod import;
 
-#[allow(dead_code, unused_imports)]
 mod report_file;
 
 mod recorder;

@@ -20,12 +20,13 @@ use crate::import::{
 use crate::input::discover::{Source, discover_sorted, drop_repetitions};
 use crate::ledger::Ledger;
 use crate::matomo::tracking::Writer;
-use crate::radio::{self, ListeningStats, SessionLog};
+use crate::radio::{self, ListeningFigures, ListeningStats, SessionLog};
 use crate::recorder::{Context, DeliveryOptions, Pool, Queue};
 use crate::report::progress::{Progress, ProgressMode, ProgressSource};
 use crate::report::rejects::Rejects;
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count};
+use crate::report_file::{ReportFiles, ReportInput, WebCounter};
 use crate::sandbox;
 use crate::shutdown::Shutdown;
 use crate::site::Sites;
@@ -82,6 +83,7 @@ struct Run {
     dry_run: bool,
     replaying: bool,
     verifying: bool,
+    reports: ReportFiles,
     sources: Vec<Source>,
     target: ConnectedTarget,
     account: Arc<Account>,
@@ -134,6 +136,7 @@ fn setup(
     let account = Arc::new(Account::new());
     let replaying = config.replay.is_some();
     let prepare = || {
+        config.reports.check(&sources)?;
         let target = target.connect(config.delivery.retry, console, shutdown)?;
         let sites = Sites::new(config.sites, replaying, config.dry_run, &target.api)?;
         let open_rejects = |path: &Path| {
@@ -191,6 +194,7 @@ fn setup(
             log_zone,
             stats,
         }),
+        web: config.reports.show_web().then(WebCounter::default),
         sites,
         api: target.api.clone(),
         visits: target.visits.clone(),
@@ -210,6 +214,7 @@ fn setup(
         dry_run: config.dry_run,
         replaying,
         verifying: config.verify.is_some(),
+        reports: config.reports,
         importer: Importer {
             input: config.input,
             selector,
@@ -269,16 +274,18 @@ impl Run {
         let ImportEnd {
             sites,
             radio,
+            web,
             ledger,
             input,
         } = self.importer.finish();
         let read_back = self.recorders.read_back();
         let all_ended = self.recorders.join(shutdown, GRACE_PERIOD);
         drop(self.progress);
+        let (sites, elapsed) = (sites.summary(), self.started.elapsed());
         let summary = SummaryInput {
             account,
-            sites: &sites.summary(),
-            elapsed: self.started.elapsed(),
+            sites: &sites,
+            elapsed,
             url: target.sandbox.is_none().then_some(target.url.as_str()),
             dry_run: self.dry_run,
             read_back: read_back(),
@@ -289,13 +296,14 @@ impl Run {
         if let Some(warning) = target.client.clock().warning() {
             console.warn(warning);
         }
+        let listening = listening(radio, account).unwrap_or_else(|error| {
+            console.warn_incomplete(error.to_string());
+            None
+        });
         if is_import || account.total(Count::Read) > 0 {
-            let listening = radio.map_or(Ok(String::new()), |radio| listening(&radio, account));
-            let listening = listening.unwrap_or_else(|error| {
-                console.warn_incomplete(error.to_string());
-                String::new()
-            });
-            console.print(format!("{}{listening}", summary.text()));
+            let listening = listening.as_ref();
+            let listening = listening.map(|figures| listening_text(figures, account));
+            console.print(summary.text() + &listening.unwrap_or_default());
         }
         let closed = ledger.map_or(Ok(()), |ledger| {
             let interrupted = outcome.is_err() || shutdown.requested();
@@ -305,6 +313,18 @@ impl Run {
             Some(sandbox) => sandbox::report(sandbox.store()).map(|report| console.print(report)),
             None => Ok(()),
         };
+        let report = ReportInput {
+            account,
+            sites: sites.imported_to,
+            requests: target.client.tracked(),
+            elapsed,
+            dry_run: self.dry_run,
+            listening,
+            web,
+        };
+        if is_import || account.total(Count::Read) > 0 {
+            self.reports.write(report, console);
+        }
         let closed = closed.and(reported);
         if account.is_incomplete() {
             console.mark_incomplete();
@@ -331,21 +351,26 @@ impl Run {
     }
 }
 
-/// The listening part of the summary; empty if no session was read.
-fn listening(radio: &Radio, account: &Account) -> Result<String> {
-    if account.total(Count::Imported) == 0 {
-        return Ok(String::new());
-    }
+/// The listening figures. `None` if the logs have no listeners, or nothing was imported.
+fn listening(radio: Option<Radio>, account: &Account) -> Result<Option<ListeningFigures>> {
+    let Some(radio) = radio.filter(|_| account.total(Count::Imported) > 0) else {
+        return Ok(None);
+    };
     let figures = radio.stats.figures(&radio.options.report, radio.log_zone)?;
-    let mut text = radio::summary(&figures);
+    Ok(Some(figures).filter(|figures| !figures.is_empty()))
+}
+
+/// The listening part of the summary.
+fn listening_text(figures: &ListeningFigures, account: &Account) -> String {
+    let mut text = radio::summary(figures);
     let unsent = account.total(Count::Unsent);
-    if unsent > 0 && !text.is_empty() {
+    if unsent > 0 {
         text += &format!(
             "\n    {unsent} lines are not sent yet, and not in these figures: the run that sends \
              them reports their listeners.\n"
         );
     }
-    Ok(text)
+    text
 }
 
 /// Checks that every line was counted once, and that none is unsent if the import `finished`.

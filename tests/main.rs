@@ -21,6 +21,7 @@ mod recorded; // cases recorded with Matomo's own importer
 mod refusals; // refused sites, tokens and hits
 mod rejects; // --rejects
 mod reliability; // nothing lost, nothing doubled
+mod reports; // --report
 mod retry; // transient failures
 mod sandbox; // --sandbox
 mod server_load; // order of hits, batch size, concurrency

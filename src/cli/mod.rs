@@ -30,7 +30,8 @@ use crate::recorder::{InDoubt, ReadBackMode};
                   1  the import stopped; the message says why\n  \
                   2  invalid usage\n  \
                   3  the import finished, but the server refused or lost hits, or a log was\n     \
-                  missing, unreadable, truncated or not in the expected format\n  \
+                  missing, unreadable, truncated or not in the expected format, or a\n     \
+                  report could not be written\n  \
                   129, 130, 143  stopped by SIGHUP, SIGINT or SIGTERM"
 )]
 pub struct Cli {
@@ -476,6 +477,13 @@ pub struct OutputArgs {
     /// Write invalid and refused lines to FILE, with the reason, to be corrected and imported again
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
+    /// Write a report to FILE: figures (.csv, .json), a page (.html) or a listener log (.txt); may
+    /// be given several times
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub report: Vec<PathBuf>,
+    /// Title of the reports, such as the name of the station
+    #[arg(long, value_name = "TEXT")]
+    pub report_title: Option<String>,
     /// Exit with status 3 if so many of a log's lines are invalid; 100: never
     #[arg(long, value_name = "PERCENT", default_value = "10")]
     pub max_invalid: String,

@@ -35,12 +35,13 @@ use crate::matomo::tracking::TrackingOptions;
 use crate::matomo::visit_log::VerifyMode;
 use crate::radio::{Audience, Channel, CountryCode, CountryDatabase, ReportOptions};
 use crate::recorder::{DeliveryOptions, ReadBackMode};
+use crate::report_file::ReportFiles;
 use crate::secret::Secret;
 use crate::site::SiteOptions;
 use crate::target::TargetOptions;
 use values::{
     date, different_files, field_names, networks, non_empty, number, path_patterns, percent,
-    positive_seconds, reject_empty, seconds, size, time_zone, variables, wrong,
+    positive_seconds, reject_empty, report_files, seconds, size, time_zone, variables, wrong,
 };
 
 /// Everything that a run needs to know.
@@ -71,6 +72,7 @@ pub struct Config {
     /// Append to an existing file of rejects. With a state directory, its lines are never read
     /// again.
     pub keeps_rejects: bool,
+    pub reports: ReportFiles,
     /// Verify the logs instead of importing them.
     pub verify: Option<VerifyOptions>,
     /// Where the ledger is kept between runs.
@@ -134,6 +136,7 @@ impl Config {
             dump_regex: cli.log_format.dump_log_regex,
             rejects: cli.output.rejects.clone().filter(|_| explain.is_none()),
             keeps_rejects: requested_state_dir(&cli).is_some(),
+            reports: reports(&cli)?,
             verify: verify(&cli)?,
             state_dir: state_dir(&cli)?,
             show_progress: cli.output.show_progress,
@@ -577,6 +580,27 @@ pub fn state_command(cli: &Cli) -> Result<Option<StateCommand>> {
         forget: state.forget.clone(),
         forget_unconfirmed: state.forget_unconfirmed,
     }))
+}
+
+/// The report files of an import. Their names are also checked if nothing is imported.
+fn reports(cli: &Cli) -> Result<ReportFiles> {
+    let output = &cli.output;
+    let sandbox = cli.matomo.sandbox.as_ref().map(Path::new);
+    let files = report_files(
+        &output.report,
+        &[
+            ("--output", output.output.as_deref()),
+            ("--rejects", output.rejects.as_deref()),
+            ("--sandbox", sandbox),
+        ],
+    )?;
+    let is_import = !cli.log_format.prints_only() && cli.state.verify.is_none();
+    Ok(ReportFiles {
+        files: if is_import { files } else { Vec::new() },
+        title: non_empty("--report-title", &output.report_title)?,
+        zone: time_zone("--report-timezone", &cli.radio.report_timezone)?,
+        log_zone: time_zone("--log-timezone", &cli.log_format.log_timezone)?,
+    })
 }
 
 fn verify(cli: &Cli) -> Result<Option<VerifyOptions>> {

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::input::discover::is_same_file;
 use crate::input::pattern::Pattern;
 use crate::network::{Network, NetworkSet};
+use crate::report_file::ReportFile;
 
 /// The error about a value. `what` says what is expected.
 pub(super) fn wrong(option: &str, value: &str, what: &str) -> Error {
@@ -214,12 +215,40 @@ pub(super) fn positive_seconds(option: &str, text: &str) -> Result<Duration> {
 pub(super) fn different_files(options: [(&str, Option<&Path>); 2]) -> Result<()> {
     match options {
         [(one, Some(path)), (other, Some(second))] if is_same_file(path, second) => {
-            Err(Error::usage(format!(
-                "{one}={}: {other} names the same file, and one would overwrite the other; choose \
-                 another file",
-                path.display()
-            )))
+            Err(same_file(one, path, other))
         }
         _ => Ok(()),
     }
+}
+
+/// The files of `--report`. They must differ from each other and from those of `others`.
+pub(super) fn report_files(
+    paths: &[PathBuf],
+    others: &[(&str, Option<&Path>)],
+) -> Result<Vec<ReportFile>> {
+    let option = "--report";
+    let mut files: Vec<ReportFile> = Vec::new();
+    for path in paths {
+        let file = ReportFile::new(path)?;
+        let is_this = |other: &Path| is_same_file(path, other) || file.is_at(other);
+        let mut others = others
+            .iter()
+            .filter_map(|(name, path)| Some((name, (*path)?)));
+        if let Some((other, _)) = others.find(|(_, other)| is_this(other)) {
+            return Err(same_file(option, path, other));
+        }
+        if files.iter().any(|other| is_this(other.path())) {
+            return Err(same_file(option, path, "another --report"));
+        }
+        files.push(file);
+    }
+    Ok(files)
+}
+
+fn same_file(option: &str, path: &Path, other: &str) -> Error {
+    Error::usage(format!(
+        "{option}={}: {other} names the same file, and one would overwrite the other; choose \
+         another file",
+        path.display()
+    ))
 }

@@ -28,6 +28,7 @@ use crate::matomo::visit_log::VisitLog;
 use crate::recorder::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
 use crate::report::rejects::{self, Original, Rejects};
 use crate::report::{Console, Count, Reason};
+use crate::report_file::WebCounter;
 use crate::sandbox::HitStore;
 use crate::site::{self, Sites};
 
@@ -46,6 +47,8 @@ pub struct LineProcessor {
     pub replay: Option<ReplayOptions>,
     /// `None`: lines of radio logs become plain hits.
     pub radio: Option<Radio>,
+    /// If a report shows the hits that are not listeners.
+    pub web: Option<WebCounter>,
     pub sites: Sites,
     pub api: Api,
     pub visits: VisitLog,
@@ -290,7 +293,16 @@ impl LineProcessor {
         group.originals.extend(self.original(log, line));
         let chunk = self.queue.chunk(group.visitor);
         group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
-        Ok(self.enqueue(group))
+        let flow = self.enqueue(group);
+        if flow == Flow::Continue && !self.is_noted(log, &accepted.hit) {
+            let (hit, is_replayed) = (&accepted.hit, self.replay.is_some());
+            if let Some(web) = &mut self.web {
+                let request = hit.request;
+                web.note_offset(self.hit.offset(request.record, request.format.dates()));
+                web.add(hit, is_replayed);
+            }
+        }
+        Ok(flow)
     }
 
     /// Passes a request through the filters and finds its site, or gives the reason to drop it.
@@ -561,7 +573,7 @@ impl LineProcessor {
 
     /// Counts a line without a request and records it as done.
     pub(super) fn count_dropped(&self, log: &mut OpenLog, position: LinePosition, reason: Reason) {
-        log.account.add(reason.count(), 1);
+        log.account.add_dropped(reason);
         self.console.debug(2, || {
             format!("{}:{}: {}", log.name, position.line, reason.text())
         });

@@ -47,6 +47,7 @@ use crate::input::encoding::Encoding;
 use crate::input::lines::{LineOptions, Lines};
 use crate::recorder::count_unsent;
 use crate::report::{Account, Console, Row};
+use crate::report_file::WebCounter;
 use crate::shutdown::Shutdown;
 use crate::site::Sites;
 use format_selector::FormatSelector;
@@ -118,6 +119,7 @@ pub struct Importer {
 pub struct ImportEnd {
     pub sites: Sites,
     pub radio: Option<Radio>,
+    pub web: Option<WebCounter>,
     pub ledger: Option<LedgerHandle>,
     pub input: InputOptions,
 }
@@ -153,6 +155,7 @@ impl Importer {
         ImportEnd {
             sites: self.processor.sites,
             radio: self.processor.radio,
+            web: self.processor.web,
             ledger: self.ledger,
             input: self.input,
         }

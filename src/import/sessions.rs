@@ -333,6 +333,13 @@ impl LineProcessor {
         Some(stats.listener(&options.report, hash, path, address, agent))
     }
 
+    /// Whether a hit is the session of a listener that [`Self::note_session`] counts.
+    pub(super) fn is_noted(&self, log: &OpenLog, hit: &Hit) -> bool {
+        matches!(log.sessions, SessionMode::Noted)
+            && self.sandbox.is_some()
+            && listener_line(hit) != ListenerLine::NotListening
+    }
+
     fn session_start(
         &mut self,
         log: &OpenLog,

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -103,6 +104,8 @@ struct Endpoints {
     api: Endpoint,
     timeout: Duration,
     clock: ServerClock,
+    /// Requests to the tracker so far.
+    tracked: AtomicU64,
     thread: HttpThread,
 }
 
@@ -185,6 +188,7 @@ impl Client {
                 api,
                 timeout: options.timeout,
                 clock: ServerClock::default(),
+                tracked: AtomicU64::new(0),
                 thread,
             }),
         })
@@ -243,8 +247,14 @@ impl Client {
         &self.endpoints.clock
     }
 
+    /// Number of requests to the tracker so far, whatever came of them.
+    pub fn tracked(&self) -> u64 {
+        self.endpoints.tracked.load(Relaxed)
+    }
+
     /// POSTs a batch of tracking requests, given as JSON.
     pub fn track(&self, body: Bytes) -> Exchange {
+        self.endpoints.tracked.fetch_add(1, Relaxed);
         self.post(
             &self.endpoints.tracker,
             "application/json",

@@ -284,4 +284,4 @@ impl Mounts {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

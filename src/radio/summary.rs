@@ -20,11 +20,8 @@ const MIN_GROUPS: usize = 4;
 /// A log of more days has no table of days.
 const MAX_DAYS: usize = 35;
 
-/// The whole part, to append to the text of the run. Empty if the log has no listeners.
+/// The whole part, to append to the text of the run.
 pub fn text(figures: &ListeningFigures) -> String {
-    if figures.is_empty() {
-        return String::new();
-    }
     let mut text = heading("Listening summary");
     write_totals(&mut text, figures);
     write_notes(&mut text, figures);
@@ -192,7 +189,10 @@ fn write_groups(text: &mut String, groups: &[&GroupFigures], rows: usize) {
             .unwrap_or_default()
     };
     let others: usize = (1..titles.len()).map(|column| width(column) + 2).sum();
-    let max_name = MAX_COLUMNS.saturating_sub(4 + others).max(titles[0].len());
+    // One character is for the `…` of a name that is cut.
+    let max_name = MAX_COLUMNS
+        .saturating_sub(4 + others + 1)
+        .max(titles[0].len());
     let mut table = table(&titles);
     for mut row in lines {
         row[0] = clean_to(row[0].as_bytes(), max_name).into_owned();
@@ -263,10 +263,13 @@ fn write_periods(text: &mut String, title: &str, periods: &[(Period, Measures)],
     push_table(text, &table);
 }
 
-/// A table whose first column is aligned left and the others right.
+/// A table whose columns are aligned right, except those with the title of the first one.
 fn table(titles: &[&str]) -> Table {
-    let aligns = std::iter::once(Align::Left).chain(std::iter::repeat(Align::Right));
-    Table::new(aligns.zip(titles.iter().copied()))
+    let align = |title: &str| match title == titles[0] {
+        true => Align::Left,
+        false => Align::Right,
+    };
+    Table::new(titles.iter().map(|title| (align(title), *title)))
 }
 
 fn push_table(text: &mut String, table: &Table) {
@@ -293,4 +296,128 @@ fn clock(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     let (minutes, second) = (seconds / 60, seconds % 60);
     format!("{}:{:02}:{second:02}", minutes / 60, minutes % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::radio::figures::RelayFigures;
+    use crate::radio::options::ReportOptions;
+    use crate::radio::stats::tests::{
+        START, TestSession, figures, five_connections, in_zone, session,
+    };
+
+    fn summary(all: &[TestSession]) -> String {
+        text(&figures(all, &ReportOptions::default()))
+    }
+
+    #[test]
+    fn totals_mount_points_and_days_are_listed() {
+        let mut figures = figures(&five_connections(), &in_zone("Europe/Berlin"));
+        figures.no_duration = 2;
+        figures.relays = RelayFigures {
+            lines: 3,
+            seconds: 9000,
+        };
+        assert_eq!(
+            text(&figures),
+            "
+Listening summary
+-----------------
+
+    2024-05-14 to 2024-05-15, time zone Europe/Berlin
+
+    listening hours (ATH)       5.41
+    sessions started (SS)          5, 4 of at least 60 s
+    average session (ATSL)   1:04:56, median 0:30:07
+    average listeners (AAS)     0.11
+    peak listeners                 3, first at 2024-05-14 02:01:40
+    unique listeners (CUME)        2, 2.71 hours each (TSL)
+
+    Not in these figures:
+        2 sessions without usable duration are sent as page views alone
+        3 lines of relays, 2.50 hours (see --enable-relays)
+
+    mount point  hours  sessions  average  listeners  peak  unique
+    /live.mp3     5.34         3  1:46:42       0.11     2       2
+    /jazz         0.08         2  0:02:17       0.00     2       1
+
+    day         hours  sessions  listeners  peak  unique
+    2024-05-14   0.58         3       0.02     3       2
+    2024-05-15   4.83         2       0.20     2       2
+"
+        );
+    }
+
+    #[test]
+    fn sessions_of_unknown_length_are_counted() {
+        let mut figures = figures(&[], &ReportOptions::default());
+        figures.no_duration = 1;
+        let text = text(&figures);
+        assert!(text.contains("\n    0 sessions\n"), "{text}");
+        assert!(
+            text.contains("\n        1 sessions without usable duration"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_peak_of_zero_has_no_date() {
+        let text = summary(&[session("/live", START, 0, 1)]);
+        assert!(
+            text.contains("\n    peak listeners                 0\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_month_is_listed_in_two_columns_and_a_year_by_month() {
+        let days = |count: i64| -> Vec<_> {
+            let mounts = ["/a", "/b", "/c", "/d", "/e", "/f", "/g", "/h", "/i", "/j"];
+            let first = START - 13 * 86_400;
+            (0..count)
+                .map(|day| session(mounts[day as usize % 10], first + day * 86_400, 3600, 1))
+                .collect()
+        };
+        let month = summary(&days(31));
+        let rows: Vec<_> = month.lines().rev().take(17).collect();
+        let title = "    day         hours  peak  unique  day         hours  peak  unique";
+        assert_eq!(rows[16], title);
+        assert!(
+            rows[0]
+                .trim_end()
+                .ends_with("2024-05-16   1.00     1       1"),
+            "{month}"
+        );
+        assert!(month.contains("    (2 more)\n"), "{month}");
+        let year = summary(&days(366));
+        assert!(
+            !year.contains("    day") && year.contains("\n    2024-07  31.00 "),
+            "{year}"
+        );
+        for text in [month, year] {
+            assert!(text.lines().count() <= MAX_LINES, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_line_is_longer_than_a_terminal() {
+        let long = "/\u{1b}[2J\n".to_owned() + &"x".repeat(200);
+        let mounts = [long.leak() as &'static str, "/live"];
+        let many = (0..400).map(|n| {
+            session(
+                mounts[n % 2],
+                START + n as i64 * 100_000,
+                2_592_000,
+                n as u64,
+            )
+        });
+        let text = summary(&many.collect::<Vec<_>>());
+        let is_short = |line: &str| line.chars().count() <= MAX_COLUMNS;
+        assert!(text.lines().all(is_short), "{text}");
+        assert!(
+            text.contains("    /\\x1b[2J\\nx") && text.lines().count() <= MAX_LINES,
+            "{text}"
+        );
+    }
 }

@@ -165,7 +165,53 @@ pub enum Reason {
     Download,
 }
 
+/// All variants, in the order of their declaration, each with its name in report files.
+const REASONS: [(Reason, &str); Reason::Download as usize + 1] = [
+    (Reason::Misfit, "misfit"),
+    (Reason::TooLong, "too_long"),
+    (Reason::GivenUp, "given_up"),
+    (Reason::Field, "field"),
+    (Reason::Date, "date"),
+    (Reason::DateAhead, "date_ahead"),
+    (Reason::DateTooOld, "date_too_old"),
+    (Reason::NotTracking, "not_tracking"),
+    (Reason::NoPage, "no_page"),
+    (Reason::AddressExcluded, "address_excluded"),
+    (Reason::PathExcluded, "path_excluded"),
+    (Reason::PathNotIncluded, "path_not_included"),
+    (Reason::HostExcluded, "host_excluded"),
+    (Reason::HostNotIncluded, "host_not_included"),
+    (Reason::TooOld, "too_old"),
+    (Reason::TooNew, "too_new"),
+    (Reason::SourceClient, "source_client"),
+    (Reason::AdminPage, "admin_page"),
+    (Reason::Playlist, "playlist"),
+    (Reason::WebFile, "web_file"),
+    (Reason::NoStream, "no_stream"),
+    (Reason::Relay, "relay"),
+    (Reason::RelayAgent, "relay_agent"),
+    (Reason::TooShort, "too_short"),
+    (Reason::HttpError, "http_error"),
+    (Reason::NoRequest, "no_request"),
+    (Reason::HttpRedirect, "http_redirect"),
+    (Reason::NoSite, "no_site"),
+    (Reason::Hostname, "hostname"),
+    (Reason::Bot, "bot"),
+    (Reason::Static, "static"),
+    (Reason::Download, "download"),
+];
+
 impl Reason {
+    /// All variants, in the order of their declaration.
+    pub fn all() -> impl Iterator<Item = Self> {
+        REASONS.into_iter().map(|(reason, _)| reason)
+    }
+
+    /// The name in report files (guide/listening.md, "Counters of the run"), which never changes.
+    pub fn name(self) -> &'static str {
+        REASONS[self as usize].1
+    }
+
     /// The counter that this reason adds to.
     pub fn count(self) -> Count {
         self.describe().0
@@ -260,6 +306,8 @@ const FLUSH_INTERVAL: u32 = 1024;
 pub struct FileAccount {
     name: String,
     counts: [AtomicU64; COUNTS.len()],
+    /// Lines that were dropped, by [`Reason`]. They are in `counts`, too.
+    reasons: [AtomicU64; REASONS.len()],
     begun: AtomicBool,
 }
 
@@ -268,6 +316,7 @@ impl FileAccount {
         Self {
             name,
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            reasons: std::array::from_fn(|_| AtomicU64::new(0)),
             begun: AtomicBool::new(false),
         }
     }
@@ -292,6 +341,11 @@ impl FileAccount {
 
     pub fn get(&self, count: Count) -> u64 {
         self.counts[count as usize].load(Relaxed)
+    }
+
+    /// Number of lines that were dropped for a reason.
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.reasons[reason as usize].load(Relaxed)
     }
 
     /// Number of lines that the summary calls "ignored".
@@ -322,6 +376,7 @@ impl FileAccount {
 pub struct Counter {
     file: Arc<FileAccount>,
     counts: [Cell<u64>; COUNTS.len()],
+    reasons: [Cell<u64>; REASONS.len()],
     pending: Cell<u32>,
 }
 
@@ -330,6 +385,7 @@ impl Counter {
         Self {
             file,
             counts: std::array::from_fn(|_| Cell::new(0)),
+            reasons: std::array::from_fn(|_| Cell::new(0)),
             pending: Cell::new(0),
         }
     }
@@ -343,6 +399,13 @@ impl Counter {
         }
     }
 
+    /// Counts a line that was dropped, under its reason and under [`Reason::count`].
+    pub fn add_dropped(&self, reason: Reason) {
+        let dropped = &self.reasons[reason as usize];
+        dropped.set(dropped.get() + 1);
+        self.add(reason.count(), 1);
+    }
+
     /// Flushes, then returns the counters of the file.
     pub fn file(&self) -> &FileAccount {
         self.flush();
@@ -354,6 +417,11 @@ impl Counter {
         for (count, lines) in Count::all().zip(&self.counts) {
             if lines.get() > 0 {
                 self.file.add(count, lines.take());
+            }
+        }
+        for (total, lines) in self.file.reasons.iter().zip(&self.reasons) {
+            if lines.get() > 0 {
+                total.fetch_add(lines.take(), Relaxed);
             }
         }
         self.pending.set(0);
@@ -404,6 +472,12 @@ impl Account {
     pub fn total(&self, count: Count) -> u64 {
         let files = self.files.read();
         sum(files.iter().map(|file| file.get(count)))
+    }
+
+    /// Number of lines of all files that were dropped for a reason.
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        let files = self.files.read();
+        sum(files.iter().map(|file| file.dropped(reason)))
     }
 
     /// Whether hits were refused, lost, unconfirmed or sent twice, which the exit status must show.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 
-use crate::radio::ListeningFigures;
+use crate::radio::{ListeningFigures, ReportZone};
 
 /// A whole report.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct RunReport {
     pub title: Option<String>,
     /// When it was made, in seconds since 1970, UTC.
     pub created: i64,
+    /// The time zone of all dates and times.
+    pub zone: ReportZone,
     pub run: RunFigures,
     /// `None` if the logs have no listeners.
     pub listening: Option<ListeningFigures>,
@@ -30,6 +32,10 @@ pub struct RunFigures {
     pub from_sandbox: bool,
     /// Lines of all logs.
     pub read: u64,
+    /// Header lines.
+    pub headers: u64,
+    /// Lines passed over with `--skip`.
+    pub skipped: u64,
     pub imported: u64,
     /// Lines that were dropped, by reason: a stable name (`relay`), a text for people, and how
     /// many. Those of 0 are missing.
@@ -40,11 +46,21 @@ pub struct RunFigures {
     pub unsent: u64,
     pub resent: u64,
     pub downloads: u64,
+    /// Lines without an address.
+    pub no_address: u64,
     /// Distinct sites that hits were imported to.
     pub sites: u64,
     /// HTTP requests to the tracker.
     pub requests: u64,
     pub logs: Vec<LogFigures>,
+}
+
+impl RunFigures {
+    /// Lines that were dropped for any reason.
+    pub fn ignored_lines(&self) -> u64 {
+        let lines = self.ignored.iter().map(|(_, _, lines)| *lines);
+        lines.fold(0, u64::saturating_add)
+    }
 }
 
 /// The counters of one log.

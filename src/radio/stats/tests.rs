@@ -11,20 +11,20 @@ use crate::radio::channel::Channel;
 use crate::radio::figures::{GroupFigures, GroupKind, LENGTHS, Measures};
 
 /// 2024-05-14 00:00:00, UTC.
-const START: i64 = 1_715_644_800;
+pub const START: i64 = 1_715_644_800;
 
 const PLAYERS: [&str; 3] = ["VLC/3.0.20 LibVLC/3.0.20", "Sonos/80.1", "unknown"];
 
 /// A session of a listener, who has one country and one player.
 #[derive(Clone, Copy, Debug)]
-struct TestSession {
+pub struct TestSession {
     mount: &'static str,
     start: i64,
     seconds: u64,
     listener: u64,
 }
 
-fn session(mount: &'static str, start: i64, seconds: u64, listener: u64) -> TestSession {
+pub fn session(mount: &'static str, start: i64, seconds: u64, listener: u64) -> TestSession {
     TestSession {
         mount,
         start,
@@ -44,11 +44,11 @@ fn collect(all: &[TestSession], options: &ReportOptions) -> ListeningStats {
     stats
 }
 
-fn figures(all: &[TestSession], options: &ReportOptions) -> ListeningFigures {
+pub fn figures(all: &[TestSession], options: &ReportOptions) -> ListeningFigures {
     collect(all, options).figures(options, None).unwrap()
 }
 
-fn in_zone(name: &str) -> ReportOptions {
+pub fn in_zone(name: &str) -> ReportOptions {
     ReportOptions {
         zone: Some(name.parse().unwrap()),
         ..ReportOptions::default()
@@ -200,7 +200,7 @@ const ZONES: [(&str, &str); 7] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn all_measures_equal_a_plain_count(
@@ -261,16 +261,19 @@ fn periods_are_as_long_as_the_clock_says() {
 }
 
 /// The example of the guide.
+pub fn five_connections() -> [TestSession; 5] {
+    [
+        session("/live.mp3", START, 1807, 1),
+        session("/jazz", START, 256, 2),
+        session("/jazz", START + 100, 17, 2),
+        session("/live.mp3", START + 80_000, 12_000, 2),
+        session("/live.mp3", START + 82_000, 5400, 1),
+    ]
+}
+
 #[test]
 fn five_connections_by_hand() {
-    let at = |day: i64, hour: i64, minute: i64| START + day * 86_400 + hour * 3600 + minute * 60;
-    let all = [
-        session("/live.mp3", at(0, 0, 0), 1807, 1),
-        session("/jazz", at(0, 0, 0), 256, 2),
-        session("/jazz", at(0, 0, 1) + 40, 17, 2),
-        session("/live.mp3", at(0, 22, 13) + 20, 12_000, 2),
-        session("/live.mp3", at(0, 22, 46) + 40, 5400, 1),
-    ];
+    let all = five_connections();
     let day = |figures: &ListeningFigures, day| {
         figures.all().unwrap().periods[&Period::Day(date(2024, 5, day))]
     };
@@ -282,7 +285,7 @@ fn five_connections_by_hand() {
         (total.seconds, total.median, total.listeners),
         (19_480, 1807.0, 2)
     );
-    assert_eq!((total.peak, total.peak_at), (3, Some(at(0, 0, 1) + 40)));
+    assert_eq!((total.peak, total.peak_at), (3, Some(START + 100)));
     assert_eq!(total.period_seconds, 2 * 86_400);
     // In Berlin, midnight is two hours earlier.
     let berlin = figures(&all, &in_zone("Europe/Berlin"));

@@ -33,6 +33,37 @@ fn a_counter_puts_in_all_that_was_added() {
 }
 
 #[test]
+fn a_dropped_line_counts_under_its_reason_and_its_count() {
+    let account = Account::new();
+    let (_, file) = account.open("access.log");
+    let counter = Counter::new(Arc::clone(&file));
+    for (i, reason) in Reason::all().enumerate() {
+        assert_eq!(reason as usize, i);
+        (0..=i).for_each(|_| counter.add_dropped(reason));
+    }
+    drop(counter);
+    for (i, reason) in Reason::all().enumerate() {
+        assert_eq!(account.dropped(reason), i as u64 + 1, "{reason:?}");
+    }
+    let dropped = sum(Reason::all().map(|reason| file.dropped(reason)));
+    assert_eq!(dropped, file.ignored());
+}
+
+#[test]
+fn the_name_of_a_reason_is_that_of_its_variant() {
+    for reason in Reason::all() {
+        let mut name = String::new();
+        for letter in format!("{reason:?}").chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        assert_eq!(reason.name(), name);
+    }
+}
+
+#[test]
 fn every_end_balances_one_line_read_and_nothing_else_does() {
     for count in Count::all() {
         let account = Account::new();

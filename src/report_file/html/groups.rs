@@ -58,8 +58,8 @@ pub fn months(
         .chunk_by(|one, other| one.year == other.year)
         .collect();
     let tables: Vec<(String, Vec<Column>)> = match months.len() {
-        ..=MAX_COLUMNS => vec![("All".into(), by_month(&months))],
-        ..=MAX_MONTHS => years
+        count if count <= MAX_COLUMNS => vec![("All".into(), by_month(&months))],
+        count if count <= MAX_MONTHS => years
             .iter()
             .map(|months| (months[0].year.to_string(), by_month(months)))
             .collect(),

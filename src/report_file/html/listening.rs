@@ -13,7 +13,7 @@ use super::markup::{
     HtmlTable, NONE, bar, clock, counted, decimal, details, duration, hours, listeners, moment,
     percent, section, share, text,
 };
-use super::timeline::Timeline;
+use super::timeline::{StepLength, Timeline};
 use crate::radio::{GroupFigures, GroupKind, LENGTHS, ListeningFigures, Measures, Period};
 use crate::report::grouped;
 
@@ -237,7 +237,11 @@ fn hours_per_day(figures: &ListeningFigures, all: &GroupFigures, timeline: &Time
             },
         )),
     };
-    let caption = format!("Hours listened{by_mount} per {step}, divided at midnight");
+    let partial = match timeline.step {
+        StepLength::Day => String::new(),
+        _ => format!("; the first and the last {step} may be incomplete"),
+    };
+    let caption = format!("Hours listened{by_mount} per {step}, divided at midnight{partial}");
     section(
         "",
         &title,

@@ -10,7 +10,7 @@ const MAX_STEPS: usize = 100;
 
 /// How long the steps of a [`Timeline`] are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum StepLength {
     Day,
     /// From Monday.
     Week,
@@ -18,7 +18,7 @@ pub enum Step {
     Year,
 }
 
-impl Step {
+impl StepLength {
     const ALL: [Self; 4] = [Self::Day, Self::Week, Self::Month, Self::Year];
 
     /// `day` in "hours per day".
@@ -66,18 +66,21 @@ impl Step {
 
 /// Consecutive days, weeks, months or years.
 pub struct Timeline {
-    pub step: Step,
+    pub step: StepLength,
     /// The first day of each step.
     pub starts: Vec<NaiveDate>,
 }
 
 impl Timeline {
-    /// In the shortest steps of which few enough cover all days from the first to the last. Of too
-    /// many years, only the last ones are kept.
+    /// All days from the first to the last, in the shortest steps that are few enough. If there are
+    /// too many years, only the last ones are kept.
     pub fn new(first: NaiveDate, last: NaiveDate) -> Self {
-        let count = |step: Step| step.number(last).abs_diff(step.number(first)) as usize + 1;
-        let fits = |step: &Step| count(*step) <= MAX_STEPS;
-        let step = Step::ALL.into_iter().find(fits).unwrap_or(Step::Year);
+        let count = |step: StepLength| step.number(last).abs_diff(step.number(first)) as usize + 1;
+        let fits = |step: &StepLength| count(*step) <= MAX_STEPS;
+        let step = StepLength::ALL
+            .into_iter()
+            .find(fits)
+            .unwrap_or(StepLength::Year);
         let skipped = count(step).saturating_sub(MAX_STEPS) as i32;
         let first = match skipped {
             0 => first,
@@ -111,27 +114,27 @@ impl Timeline {
     /// A short name of a step for an axis.
     pub fn label(&self, start: NaiveDate) -> String {
         match self.step {
-            Step::Day | Step::Week => day_and_month(start),
-            Step::Month => month(Month::of(start)),
-            Step::Year => start.year().to_string(),
+            StepLength::Day | StepLength::Week => day_and_month(start),
+            StepLength::Month => month(Month::of(start)),
+            StepLength::Year => start.year().to_string(),
         }
     }
 
     /// The name of a step in a table.
     pub fn name(&self, start: NaiveDate) -> String {
         match self.step {
-            Step::Day => format!("{} {}", start.format("%a"), date(start)),
-            Step::Week => format!("from {}", date(start)),
-            Step::Month | Step::Year => self.label(start),
+            StepLength::Day => format!("{} {}", start.format("%a"), date(start)),
+            StepLength::Week => format!("from {}", date(start)),
+            StepLength::Month | StepLength::Year => self.label(start),
         }
     }
 
     /// The name of a step in a sentence.
     pub fn full_name(&self, start: NaiveDate) -> String {
         match self.step {
-            Step::Day => long_date(start),
-            Step::Week => format!("week from {}", long_date(start)),
-            Step::Month | Step::Year => self.label(start),
+            StepLength::Day => long_date(start),
+            StepLength::Week => format!("week from {}", long_date(start)),
+            StepLength::Month | StepLength::Year => self.label(start),
         }
     }
 }
@@ -147,13 +150,13 @@ mod tests {
     #[test]
     fn steps_grow_with_the_report() {
         for (first, last, step, count) in [
-            ("2026-09-01", "2026-09-01", Step::Day, 1),
-            ("2026-09-01", "2026-12-09", Step::Day, 100),
-            ("2026-09-01", "2026-12-10", Step::Week, 15),
-            ("2026-01-01", "2026-12-31", Step::Week, 53),
-            ("2024-01-01", "2026-12-31", Step::Month, 36),
-            ("1995-01-01", "2026-12-31", Step::Year, 32),
-            ("0001-01-01", "2026-12-31", Step::Year, 100),
+            ("2026-09-01", "2026-09-01", StepLength::Day, 1),
+            ("2026-09-01", "2026-12-09", StepLength::Day, 100),
+            ("2026-09-01", "2026-12-10", StepLength::Week, 15),
+            ("2026-01-01", "2026-12-31", StepLength::Week, 53),
+            ("2024-01-01", "2026-12-31", StepLength::Month, 36),
+            ("1995-01-01", "2026-12-31", StepLength::Year, 32),
+            ("0001-01-01", "2026-12-31", StepLength::Year, 100),
         ] {
             let timeline = Timeline::new(day(first), day(last));
             assert_eq!(timeline.step, step, "{first} {last}");

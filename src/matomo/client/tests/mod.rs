@@ -171,8 +171,9 @@ proptest! {
 #[test]
 fn a_tracking_request_has_the_headers_that_matomo_expects() {
     let server = Server::new(|_, _| reply(200, "", OK));
-    let exchange =
-        client(&format!("{}/matomo", server.url())).track(Bytes::from_static(b"{\"a\":1}"));
+    let client = client(&format!("{}/matomo", server.url()));
+    let exchange = client.track(Bytes::from_static(b"{\"a\":1}"));
+    assert_eq!(client.tracked(), 1);
     assert_eq!(response(&exchange).body, OK.as_bytes());
     assert!(response(&exchange).complete);
     let request = &server.seen()[0];
