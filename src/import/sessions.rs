@@ -24,6 +24,7 @@ use crate::radio::{
 use crate::recorder::{Chunk, LinePosition, RequestGroup};
 use crate::report::rejects::Original;
 use crate::report::{Count, Reason};
+use crate::sandbox::SandboxSession;
 
 #[derive(Clone, Debug)]
 pub struct RadioOptions {
@@ -311,10 +312,13 @@ impl LineProcessor {
             return Ok(None);
         }
         let path = mount_point(request.path);
-        let listener = (hit.address.as_bytes(), request.user_agent);
-        let hash = self.hasher.hash_one(listener);
-        let mount = String::from_utf8_lossy(path);
-        store.add_connection(&mount, session.start(), session.seconds(), hash)?;
+        store.add_connection(&SandboxSession {
+            mount: path,
+            time: session,
+            address: hit.address.as_bytes(),
+            agent: request.user_agent,
+            status: if request.status == b"206" { 206 } else { 200 },
+        })?;
         let listener = self.listener(hit, path);
         Ok(listener.map(|listener| listener.reported(session)))
     }

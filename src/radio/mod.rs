@@ -36,7 +36,7 @@ pub use figures::{GroupFigures, GroupKind, LENGTHS, ListeningFigures, Measures};
 pub use mount::{StreamServer, mount_point};
 pub use options::ReportOptions;
 pub use sample::{SampleLine, StreamSample};
-pub use session::{ListenerLine, SessionRequest, SessionRequestKind};
+pub use session::{ListenerLine, Session, SessionRequest, SessionRequestKind};
 pub use stats::{
     Listener, ListenerRequest, ListeningStats, LoggedSession, ReportedSession, SessionLog,
     SessionSink,
