@@ -73,6 +73,8 @@ pub struct Config {
     /// again.
     pub keeps_rejects: bool,
     pub reports: ReportFiles,
+    /// Report what is in this sandbox's file, without importing anything.
+    pub reported_sandbox: Option<PathBuf>,
     /// Verify the logs instead of importing them.
     pub verify: Option<VerifyOptions>,
     /// Where the ledger is kept between runs.
@@ -137,6 +139,12 @@ impl Config {
             rejects: cli.output.rejects.clone().filter(|_| explain.is_none()),
             keeps_rejects: requested_state_dir(&cli).is_some(),
             reports: reports(&cli)?,
+            reported_sandbox: cli
+                .matomo
+                .sandbox
+                .as_ref()
+                .filter(|_| cli.files.is_empty())
+                .map(PathBuf::from),
             verify: verify(&cli)?,
             state_dir: state_dir(&cli)?,
             show_progress: cli.output.show_progress,

@@ -53,6 +53,8 @@ pub struct ReportInput<'a> {
     pub requests: u64,
     pub elapsed: Duration,
     pub dry_run: bool,
+    /// The sessions come from the file of a sandbox.
+    pub from_sandbox: bool,
     /// `None` if the logs have no listeners.
     pub listening: Option<ListeningFigures>,
     pub web: Option<WebCounter>,
@@ -152,7 +154,7 @@ impl RunFigures {
         Self {
             elapsed: input.elapsed,
             dry_run: input.dry_run,
-            from_sandbox: false,
+            from_sandbox: input.from_sandbox,
             read: total(Count::Read),
             headers: total(Count::Header),
             skipped: total(Count::Skipped),
@@ -186,6 +188,7 @@ mod tests {
             requests: 3,
             elapsed: Duration::from_millis(1500),
             dry_run: false,
+            from_sandbox: false,
             listening: None,
             web: None,
         }
