@@ -89,7 +89,7 @@ fn period(report: &RunReport) -> String {
     if let Some(figures) = listening {
         parts.push(zone(figures));
         if let Some(country) = &figures.country {
-            parts.push(format!("listeners in {} only", text(country)));
+            parts.push(format!("Listeners in {} only", text(country)));
         }
     }
     if parts.is_empty() {
@@ -101,8 +101,8 @@ fn period(report: &RunReport) -> String {
 fn zone(figures: &ListeningFigures) -> String {
     let name = text(&figures.zone.to_string());
     match figures.zone {
-        ReportZone::Named(_) => format!("time zone {name}"),
-        ReportZone::OfLog(_) => format!("time zone {name}, as in the logs"),
-        ReportZone::Utc => "times in UTC".into(),
+        ReportZone::Named(_) => format!("Time zone {name}"),
+        ReportZone::OfLog(_) => format!("Time zone {name}, as in the logs"),
+        ReportZone::Utc => "Times in UTC".into(),
     }
 }

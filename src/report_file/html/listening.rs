@@ -10,8 +10,8 @@ use super::charts::{
 };
 use super::groups;
 use super::markup::{
-    HtmlTable, NONE, bar, clock, counted, decimal, details, duration, hours, listeners, moment,
-    percent, section, share, text,
+    HtmlTable, NONE, bar, capitalized, clock, counted, decimal, details, duration, hours,
+    listeners, moment, percent, section, share, text,
 };
 use super::timeline::{StepLength, Timeline};
 use crate::radio::{GroupFigures, GroupKind, LENGTHS, ListeningFigures, Measures, Period};
@@ -422,10 +422,4 @@ fn compact(value: f64, decimals: usize) -> String {
         10_000.0.. => format!("{}k", decimal(value / 1000.0, 1)),
         _ => decimal(value, decimals),
     }
-}
-
-fn capitalized(word: &str) -> String {
-    let mut letters = word.chars();
-    let first = letters.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(letters).collect()
 }

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::listening::{day_chart, figure};
 use super::markup::{
-    HtmlTable, bar, counted, date, decimal, details, hours, percent, section, share, text,
+    HtmlTable, bar, capitalized, counted, date, decimal, details, hours, percent, section, share,
+    text,
 };
 use super::timeline::Timeline;
 use crate::radio::{ListeningFigures, ReportZone};
@@ -96,12 +97,12 @@ pub fn counters(run: &RunFigures) -> String {
 /// The sections about hits that are not listeners.
 pub fn web(web: &WebFigures) -> String {
     let mut html = String::new();
-    let all_hits = format!("Of {}", counted(web.hits, "hit", "hits"));
+    let all_hits = format!("{} in all", counted(web.hits, "hit", "hits"));
     if let (Some((first, _)), Some((last, _))) = (web.days.first(), web.days.last()) {
         let timeline = Timeline::new(*first, *last);
         let sums = timeline.sums(web.days.iter().copied());
         let title = format!("Hits per {}", timeline.step.name());
-        let mut table = HtmlTable::new(&title, [timeline.step.name(), "Hits"]);
+        let mut table = HtmlTable::new(&title, [capitalized(timeline.step.name()), "Hits".into()]);
         for (start, hits) in timeline.starts.iter().zip(&sums) {
             table.row(&timeline.name(*start), [grouped(*hits)]);
         }
