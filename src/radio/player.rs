@@ -408,7 +408,7 @@ impl Player {
 
     /// All players in the order of their declaration.
     #[cfg(test)]
-    pub fn all() -> impl Iterator<Item = Self> {
+    fn all() -> impl Iterator<Item = Self> {
         PLAYERS.into_iter().map(|(player, _)| player)
     }
 }
