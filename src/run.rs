@@ -20,16 +20,17 @@ use crate::import::{
 use crate::input::discover::{Source, discover_sorted, drop_repetitions};
 use crate::ledger::Ledger;
 use crate::matomo::tracking::Writer;
-use crate::radio::{self, ListeningFigures, ListeningStats, SessionLog};
+use crate::radio::{self, ListeningFigures, ListeningStats, SessionLog, SessionSink};
 use crate::recorder::{Context, DeliveryOptions, Pool, Queue};
 use crate::report::progress::{Progress, ProgressMode, ProgressSource};
 use crate::report::rejects::Rejects;
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count};
-use crate::report_file::{ReportFiles, ReportInput, WebCounter};
+use crate::report_file::{ListenerLogs, ReportFiles, ReportInput, WebCounter};
 use crate::sandbox;
 use crate::shutdown::Shutdown;
 use crate::site::Sites;
+use crate::sync::Mutex;
 use crate::target::{ConnectedTarget, Target};
 
 /// How long requests under way may take to finish after a shutdown is requested.
@@ -84,6 +85,8 @@ struct Run {
     replaying: bool,
     verifying: bool,
     reports: ReportFiles,
+    /// `None` if no report file is one.
+    listener_logs: Option<Arc<Mutex<ListenerLogs>>>,
     sources: Vec<Source>,
     target: ConnectedTarget,
     account: Arc<Account>,
@@ -128,7 +131,6 @@ fn setup(
             Some(opened.inspect_err(|_| rescue.warn_of_loss(console))?)
         }
     };
-    let stats = ListeningStats::default();
     let log_zone = config.hit.timezone;
     let has_open_batches = ledger
         .as_ref()
@@ -137,6 +139,10 @@ fn setup(
     let replaying = config.replay.is_some();
     let prepare = || {
         config.reports.check(&sources)?;
+        let listener_logs = config.reports.listener_logs()?;
+        let listener_logs = listener_logs.map(|logs| Arc::new(Mutex::new(logs)));
+        let sink = listener_logs.clone();
+        let stats = ListeningStats::new(sink.map(|sink| sink as Arc<dyn SessionSink>));
         let target = target.connect(config.delivery.retry, console, shutdown)?;
         let sites = Sites::new(config.sites, replaying, config.dry_run, &target.api)?;
         let open_rejects = |path: &Path| {
@@ -160,7 +166,15 @@ fn setup(
                 )?
             }
         };
-        Ok((target, sites, rejects, recorders, queue))
+        Ok((
+            target,
+            sites,
+            rejects,
+            recorders,
+            queue,
+            stats,
+            listener_logs,
+        ))
     };
     let prepared = prepare().inspect_err(|_: &Error| {
         if let Some(ledger) = &ledger {
@@ -168,7 +182,7 @@ fn setup(
             ledger.warn_of_lost_pipes(&sources, console);
         }
     });
-    let (target, sites, rejects, recorders, queue) = prepared?;
+    let (target, sites, rejects, recorders, queue, stats, listener_logs) = prepared?;
     // Without a ledger, no later run looks for these ids.
     let salt = ledger
         .as_ref()
@@ -215,6 +229,7 @@ fn setup(
         replaying,
         verifying: config.verify.is_some(),
         reports: config.reports,
+        listener_logs,
         importer: Importer {
             input: config.input,
             selector,
@@ -323,7 +338,11 @@ impl Run {
             web,
         };
         if is_import || account.total(Count::Read) > 0 {
-            self.reports.write(report, console);
+            let logs = self
+                .listener_logs
+                .map(|logs| std::mem::take(&mut *logs.lock()));
+            self.reports
+                .write(report, logs.unwrap_or_default(), console);
         }
         let closed = closed.and(reported);
         if account.is_incomplete() {

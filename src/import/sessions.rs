@@ -17,13 +17,14 @@ use crate::input::buffered::BufferedLine;
 use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
 use crate::radio::{
-    Audience, ClientRequest, ClientRole, Continuation, Listener, ListenerLine, ListeningStats,
-    MemoryUse, ReportOptions, ReportedSession, SampleLine, SessionRequest, SessionRequestKind,
-    Stitched, Stitcher, StreamSample, StreamServer, mount_point,
+    Audience, ClientRequest, ClientRole, Continuation, Listener, ListenerLine, ListenerRequest,
+    ListeningStats, MemoryUse, ReportOptions, ReportedSession, SampleLine, SessionRequest,
+    SessionRequestKind, Stitched, Stitcher, StreamSample, StreamServer, mount_point,
 };
 use crate::recorder::{Chunk, LinePosition, RequestGroup};
 use crate::report::rejects::Original;
 use crate::report::{Count, Reason};
+use crate::sandbox::SandboxSession;
 
 #[derive(Clone, Debug)]
 pub struct RadioOptions {
@@ -311,10 +312,13 @@ impl LineProcessor {
             return Ok(None);
         }
         let path = mount_point(request.path);
-        let listener = (hit.address.as_bytes(), request.user_agent);
-        let hash = self.hasher.hash_one(listener);
-        let mount = String::from_utf8_lossy(path);
-        store.add_connection(&mount, session.start(), session.seconds(), hash)?;
+        store.add_connection(&SandboxSession {
+            mount: path,
+            time: session,
+            address: hit.address.as_bytes(),
+            agent: request.user_agent,
+            status: if request.status == b"206" { 206 } else { 200 },
+        })?;
         let listener = self.listener(hit, path);
         Ok(listener.map(|listener| listener.reported(session)))
     }
@@ -325,8 +329,14 @@ impl LineProcessor {
         let request = hit.request;
         stats.note_offset(self.hit.offset(request.record, request.format.dates()));
         let (address, agent) = (hit.address.as_bytes(), request.user_agent);
-        let hash = self.hasher.hash_one((address, agent));
-        Some(stats.listener(&options.report, hash, path, address, agent))
+        let listener = ListenerRequest {
+            hash: self.hasher.hash_one((address, agent)),
+            mount: path,
+            address,
+            status: request.status,
+            agent,
+        };
+        Some(stats.listener(&options.report, &listener))
     }
 
     /// Whether a hit is the session of a listener that [`Self::note_session`] counts.

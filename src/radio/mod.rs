@@ -30,12 +30,16 @@ pub use audience::{Audience, ClientRequest, ClientRole, stable_hash};
 pub use calendar::{Month, Period, ReportZone};
 pub use channel::Channel;
 pub use country::{CountryCode, CountryDatabase};
-pub use figures::{GroupFigures, GroupKind, LENGTHS, ListeningFigures, Measures, RelayFigures};
+#[cfg(test)]
+pub use figures::RelayFigures;
+pub use figures::{GroupFigures, GroupKind, LENGTHS, ListeningFigures, Measures};
 pub use mount::{StreamServer, mount_point};
 pub use options::ReportOptions;
-pub use player::Player;
 pub use sample::{SampleLine, StreamSample};
-pub use session::{ListenerLine, SessionRequest, SessionRequestKind};
-pub use stats::{Listener, ListeningStats, ReportedSession, SessionLog};
+pub use session::{ListenerLine, Session, SessionRequest, SessionRequestKind};
+pub use stats::{
+    Listener, ListenerRequest, ListeningStats, LoggedSession, ReportedSession, SessionLog,
+    SessionSink,
+};
 pub use stitch::{Continuation, MemoryUse, Stitched, Stitcher};
 pub use summary::text as summary;

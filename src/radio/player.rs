@@ -407,7 +407,8 @@ impl Player {
     }
 
     /// All players in the order of their declaration.
-    pub fn all() -> impl Iterator<Item = Self> {
+    #[cfg(test)]
+    fn all() -> impl Iterator<Item = Self> {
         PLAYERS.into_iter().map(|(player, _)| player)
     }
 }

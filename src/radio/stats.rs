@@ -4,6 +4,7 @@
 //! threads that learn that they were imported.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 
@@ -40,6 +41,25 @@ pub struct ListeningStats {
 #[derive(Debug, Default)]
 pub struct SessionLog {
     state: Mutex<LogState>,
+    /// Takes the texts of each session, for a listener log.
+    sink: Option<Arc<dyn SessionSink>>,
+}
+
+/// Takes each session that was imported.
+pub trait SessionSink: Debug + Send + Sync {
+    fn add(&self, session: &LoggedSession);
+}
+
+/// A session that was imported. All texts are as in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct LoggedSession<'a> {
+    pub address: &'a [u8],
+    /// Seconds since 1970, UTC.
+    pub start: i64,
+    pub mount: &'a [u8],
+    pub seconds: u64,
+    pub status: &'a [u8],
+    pub agent: &'a [u8],
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +80,17 @@ enum LogClock {
 
 impl SessionLog {
     /// Adds a session that was imported.
-    pub fn add(&self, ReportedSession { session }: ReportedSession) {
+    pub fn add(&self, ReportedSession { session, texts }: ReportedSession) {
+        if let (Some(sink), Some(texts)) = (&self.sink, &texts) {
+            sink.add(&LoggedSession {
+                address: &texts.address,
+                start: session.start(),
+                mount: &texts.mount,
+                seconds: session.seconds(),
+                status: &texts.status,
+                agent: &texts.agent,
+            });
+        }
         let mut state = self.state.lock();
         if state.error.is_none()
             && let Err(error) = state.store.push(session)
@@ -75,12 +105,34 @@ impl SessionLog {
 }
 
 /// What the figures depend on, besides the time of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     hash: u64,
     mount: MountId,
     country: Option<CountryCode>,
     player: Player,
+    texts: Option<Box<SessionTexts>>,
+}
+
+/// The texts of a session, as in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SessionTexts {
+    address: Vec<u8>,
+    mount: Vec<u8>,
+    status: Vec<u8>,
+    agent: Vec<u8>,
+}
+
+/// What is known of a listener from a line.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenerRequest<'a> {
+    /// Identifies the listener.
+    pub hash: u64,
+    /// The path in the log without its query.
+    pub mount: &'a [u8],
+    pub address: &'a [u8],
+    pub status: &'a [u8],
+    pub agent: &'a [u8],
 }
 
 impl Listener {
@@ -89,6 +141,7 @@ impl Listener {
         let stored = StoredSession::new(session, self.hash, self.mount, self.player);
         Box::new(ReportedSession {
             session: stored.in_country(self.country),
+            texts: self.texts,
         })
     }
 }
@@ -97,27 +150,35 @@ impl Listener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportedSession {
     session: StoredSession,
+    /// `None` without a listener log.
+    texts: Option<Box<SessionTexts>>,
 }
 
 impl ListeningStats {
-    /// The listener of a line. `hash` identifies the listener, `mount` is the path in the log
-    /// without its query.
-    pub fn listener(
-        &mut self,
-        options: &ReportOptions,
-        hash: u64,
-        mount: &[u8],
-        address: &[u8],
-        agent: &[u8],
-    ) -> Listener {
+    /// `sink` is `None` without a listener log.
+    pub fn new(sink: Option<Arc<dyn SessionSink>>) -> Self {
+        let state = Mutex::default();
+        Self {
+            sessions: Arc::new(SessionLog { state, sink }),
+            ..Self::default()
+        }
+    }
+
+    /// The listener of a line.
+    pub fn listener(&mut self, options: &ReportOptions, request: &ListenerRequest) -> Listener {
+        let countries = options.countries.as_ref();
+        let texts = || SessionTexts {
+            address: request.address.to_vec(),
+            mount: request.mount.to_vec(),
+            status: request.status.to_vec(),
+            agent: request.agent.to_vec(),
+        };
         Listener {
-            hash,
-            mount: self.mounts.id(mount),
-            country: options
-                .countries
-                .as_ref()
-                .and_then(|it| it.country(address)),
-            player: Player::of(agent),
+            hash: request.hash,
+            mount: self.mounts.id(request.mount),
+            country: countries.and_then(|countries| countries.country(request.address)),
+            player: Player::of(request.agent),
+            texts: self.sessions.sink.as_ref().map(|_| Box::new(texts())),
         }
     }
 

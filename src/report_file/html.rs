@@ -12,14 +12,25 @@ mod timeline;
 #[cfg(test)]
 mod tests;
 
+use std::io;
+
 use super::RunReport;
 use crate::radio::ReportZone;
 use markup::{dates, text};
 
 const STYLE: &str = include_str!("html/style.css");
 
+/// Writes the page.
+///
+/// # Errors
+///
+/// `out` cannot be written.
+pub fn write(report: &RunReport, out: &mut dyn io::Write) -> io::Result<()> {
+    out.write_all(html(report).as_bytes())
+}
+
 /// The whole page.
-pub fn html(report: &RunReport) -> String {
+fn html(report: &RunReport) -> String {
     let kind = match (&report.listening, &report.web) {
         (Some(_), _) => "Listening report",
         (None, Some(_)) => "Access report",

@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use chrono::DateTime;
 use rusqlite::{Connection, params};
 
+use super::write::ReportFile;
 use crate::error::{Error, Result};
+use crate::radio::{LoggedSession, SessionSink};
+use crate::sync::Mutex;
 
 const HEADER: &str =
     "IP Address\tDate\tTime\tStream ID\tDuration\tHTTP Status\tReferrer/Client Player\n";
@@ -37,24 +40,20 @@ CREATE TABLE sessions (
 BEGIN;
 ";
 
-/// A session that was imported. All texts are as in the log.
-#[derive(Clone, Copy, Debug)]
-pub struct LoggedSession<'a> {
-    pub address: &'a [u8],
-    /// Seconds since 1970, UTC.
-    pub start: i64,
-    pub mount: &'a [u8],
-    pub seconds: u64,
-    pub status: &'a [u8],
-    pub agent: &'a [u8],
-}
-
 /// Collects sessions in a temporary file, and writes them by stream and time.
 #[derive(Debug)]
 pub struct ListenerLog {
     target: PathBuf,
     sessions: Connection,
     added: i64,
+}
+
+/// The listener logs of a run, one for each `--report=FILE.txt`.
+#[derive(Debug, Default)]
+pub struct ListenerLogs {
+    logs: Vec<ListenerLog>,
+    /// Why there are none.
+    error: Option<Error>,
 }
 
 /// A file of the listener log.
@@ -186,6 +185,51 @@ impl ListenerLog {
         query
             .query_map([MAX_STREAMS as i64 + 1], |row| row.get(0))?
             .collect()
+    }
+}
+
+impl SessionSink for Mutex<ListenerLogs> {
+    fn add(&self, session: &LoggedSession) {
+        self.lock().add(session);
+    }
+}
+
+impl ListenerLogs {
+    /// Starts the logs with these targets.
+    ///
+    /// # Errors
+    ///
+    /// A directory cannot be written to.
+    pub fn create<'p>(targets: impl Iterator<Item = &'p Path>) -> Result<Self> {
+        Ok(Self {
+            logs: targets.map(ListenerLog::create).collect::<Result<_>>()?,
+            error: None,
+        })
+    }
+
+    /// Adds a session. If that fails, the import goes first, and [`Self::write`] returns the error.
+    fn add(&mut self, session: &LoggedSession) {
+        if let Err(error) = self.logs.iter_mut().try_for_each(|log| log.add(session)) {
+            self.logs.clear();
+            self.error = Some(error);
+        }
+    }
+
+    /// Writes all files. Returns what failed.
+    pub fn write(self) -> Vec<Error> {
+        let mut errors: Vec<Error> = self.error.into_iter().collect();
+        for log in self.logs {
+            match log.files() {
+                Ok(files) => errors.extend(files.iter().filter_map(|file| {
+                    let target = ReportFile::new(&file.path);
+                    target
+                        .and_then(|it| it.write(|out| log.write(file, out)))
+                        .err()
+                })),
+                Err(error) => errors.push(error),
+            }
+        }
+        errors
     }
 }
 

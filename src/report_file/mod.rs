@@ -28,7 +28,7 @@ use crate::radio::{ListeningFigures, ReportZone};
 use crate::report::{Account, Console, Count, Reason};
 
 pub use figures::{LogFigures, RunFigures, RunReport, WebFigures};
-pub use listener_log::{ListenerLog, LoggedSession, StreamFile};
+pub use listener_log::ListenerLogs;
 pub use web::WebCounter;
 pub use write::{ReportFile, ReportFormat};
 
@@ -76,25 +76,39 @@ impl ReportFiles {
 
     /// Writes all files. One that cannot be written makes the run incomplete, but keeps no other
     /// from being written.
-    pub fn write(self, input: ReportInput, console: &Console) {
+    pub fn write(self, input: ReportInput, listener_logs: ListenerLogs, console: &Console) {
         if self.files.is_empty() {
             return;
         }
         let report = RunReport::new(&self, input);
-        for file in &self.files {
-            if let Err(error) = file.write(|out| render(file.format(), &report, out)) {
-                console.warn_incomplete(error.to_string());
-            }
+        let files = self.files.iter().filter_map(|file| {
+            let render: fn(&RunReport, &mut dyn io::Write) -> io::Result<()> = match file.format() {
+                ReportFormat::Csv => csv::write,
+                ReportFormat::Json => json::write,
+                ReportFormat::Html => html::write,
+                ReportFormat::ListenerLog => return None,
+            };
+            file.write(|out| render(&report, out)).err()
+        });
+        for error in files.chain(listener_logs.write()) {
+            console.warn_incomplete(error.to_string());
         }
     }
-}
 
-fn render(format: ReportFormat, report: &RunReport, out: &mut dyn io::Write) -> io::Result<()> {
-    match format {
-        ReportFormat::Csv => csv::write(report, out),
-        ReportFormat::Json => json::write(report, out),
-        ReportFormat::Html => out.write_all(html::html(report).as_bytes()),
-        ReportFormat::ListenerLog => Err(io::Error::other("this version cannot write this format")),
+    /// Starts the listener logs, to which sessions are added during the import. `None` without one.
+    ///
+    /// # Errors
+    ///
+    /// A directory cannot be written to.
+    pub fn listener_logs(&self) -> Result<Option<ListenerLogs>> {
+        let logs = self.files.iter();
+        let mut logs = logs
+            .filter(|file| file.format() == ReportFormat::ListenerLog)
+            .peekable();
+        match logs.peek() {
+            Some(_) => ListenerLogs::create(logs.map(ReportFile::path)).map(Some),
+            None => Ok(None),
+        }
     }
 }
 
@@ -227,7 +241,7 @@ mod tests {
         assert!(options.show_web() && options.check(&[]).is_err());
         let account = Account::new();
         let console = Console::new(0, true, None).unwrap();
-        options.write(input(&account), &console);
+        options.write(input(&account), ListenerLogs::default(), &console);
         assert!(console.is_incomplete());
         for name in ["r.json", "r.csv"] {
             assert!(fs::read(folder.path().join(name)).unwrap().len() > 10);

@@ -8,6 +8,7 @@
 mod api;
 pub mod http;
 mod report;
+mod sessions;
 mod store;
 mod tracker;
 
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 pub use self::api::{ApiRequest, unknown_site};
 pub use self::http::{Hook, Responder};
 pub use self::report::report;
+pub use self::sessions::SandboxSession;
 pub use self::store::{HitStore, StoredSite};
 
 use crate::error::{Error, Result};

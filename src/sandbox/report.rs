@@ -171,6 +171,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::radio::Session;
+    use crate::sandbox::SandboxSession;
     use crate::sandbox::tracker::StoredHit;
 
     /// 2026-09-20 12:00:00 UTC.
@@ -307,7 +309,15 @@ Referring hosts
             (1, NOON + 90, 1, listened(json!("30"))),
         ]);
         for mount in ["/a", "/b"] {
-            store.add_connection(mount, NOON, 7, 1).unwrap();
+            store
+                .add_connection(&SandboxSession {
+                    mount: mount.as_bytes(),
+                    time: Session::new(NOON, 7).unwrap(),
+                    address: b"192.0.2.1",
+                    agent: b"VLC",
+                    status: 200,
+                })
+                .unwrap();
         }
         assert_eq!(
             listening(&store),

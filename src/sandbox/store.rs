@@ -5,18 +5,20 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, Transaction, params};
-use serde_json::Value;
 
 use super::api::host;
+use super::sessions::SandboxSession;
 use super::tracker::{StoredHit, TEXT_COLUMNS};
 use crate::error::{Error, Result};
+use crate::radio::Session;
 use crate::sync::Mutex;
 
 /// Marks a database as a sandbox's ("mtmo").
 const APPLICATION_ID: i32 = 0x6d74_6d6f;
-/// A file with another version of the tables is rejected.
-const SCHEMA_VERSION: i32 = 1;
+/// A file with an older version of the tables is converted, one with a newer version rejected.
+const SCHEMA_VERSION: i32 = 2;
 
 /// Times are UTC. A visit ends after 30 minutes without an action, at midnight, and before a hit
 /// with `new_visit`. The listening time of a mount point comes from its `listened` events, or else
@@ -66,7 +68,9 @@ CREATE TABLE connections (
   mount TEXT NOT NULL,
   start INTEGER NOT NULL,
   seconds INTEGER NOT NULL,
-  listener TEXT NOT NULL
+  address TEXT NOT NULL,
+  agent TEXT,
+  status INTEGER
 );
 CREATE VIEW visit_hits AS
   SELECT *, sum(opens) OVER (PARTITION BY idsite, day, visitor ORDER BY epoch, id) AS visit
@@ -79,6 +83,9 @@ CREATE VIEW visits AS
   SELECT idsite, day, visitor, min(address) AS address, min(uid) AS uid, min(agent) AS agent,
     min(time) AS start, max(time) AS end, max(epoch) - min(epoch) AS seconds, count(*) AS actions
   FROM visit_hits GROUP BY idsite, day, visitor, visit;
+";
+
+const VIEWS: &str = "
 CREATE VIEW listened AS
   SELECT coalesce(e_n, '') AS mount, CAST(e_v AS INTEGER) AS seconds, epoch AS end,
     coalesce(json ->> 'cid', address) || ' ' || coalesce(agent, '') AS listener
@@ -86,8 +93,18 @@ CREATE VIEW listened AS
 CREATE VIEW listening AS
   SELECT mount, end - seconds AS start, seconds, listener FROM listened
   UNION ALL
-  SELECT mount, start, seconds, listener FROM connections
+  SELECT mount, start, seconds, address || ' ' || coalesce(agent, '') FROM connections
   WHERE mount NOT IN (SELECT mount FROM listened);
+";
+
+/// Converts version 1, whose listeners of connections were hashes. These become ids of listeners,
+/// as those of hidden addresses.
+const FROM_VERSION_1: &str = "
+DROP VIEW listening;
+DROP VIEW listened;
+ALTER TABLE connections RENAME COLUMN listener TO address;
+ALTER TABLE connections ADD COLUMN agent TEXT;
+ALTER TABLE connections ADD COLUMN status INTEGER;
 ";
 
 /// Connections to write in one transaction.
@@ -111,10 +128,10 @@ type WriteErrorHandler = Box<dyn Fn(Error) + Send>;
 /// A row of the table `connections`.
 struct ListenerConnection {
     mount: String,
-    /// Seconds since 1970, UTC.
-    start: i64,
-    seconds: u64,
-    listener: u64,
+    time: Session,
+    address: Value,
+    agent: Value,
+    status: u16,
 }
 
 /// A row of the table `sites`.
@@ -177,7 +194,7 @@ impl HitStore {
     }
 
     /// All hits as they were sent, but without tokens, in the order in which they were stored.
-    pub fn hits(&self) -> Result<Vec<Value>> {
+    pub fn hits(&self) -> Result<Vec<serde_json::Value>> {
         let texts: Vec<String> = self.read(|db| {
             let mut query = db.prepare("SELECT json FROM hits ORDER BY id")?;
             query.query_map([], |row| row.get(0))?.collect()
@@ -211,21 +228,15 @@ impl HitStore {
     }
 
     /// Stores a listener's connection that is sent as a plain hit.
-    ///
-    /// `start` is in seconds since 1970, UTC; `listener` is a hash that identifies the listener.
-    pub fn add_connection(
-        &self,
-        mount: &str,
-        start: i64,
-        seconds: u64,
-        listener: u64,
-    ) -> Result<()> {
+    pub fn add_connection(&self, session: &SandboxSession) -> Result<()> {
         let mut database = self.database.lock();
         database.unwritten.push(ListenerConnection {
-            mount: mount.to_owned(),
-            start,
-            seconds,
-            listener,
+            // As in an event.
+            mount: String::from_utf8_lossy(session.mount).into_owned(),
+            time: session.time,
+            address: text_or_blob(session.address),
+            agent: text_or_blob(session.agent),
+            status: session.status,
         });
         if database.unwritten.len() < CONNECTION_BATCH {
             return Ok(());
@@ -333,14 +344,16 @@ fn create_tables(db: &mut Connection) -> rusqlite::Result<bool> {
     let version: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let is_new = tables == 0 && application == 0;
-    if !is_new && (application, version) != (APPLICATION_ID, SCHEMA_VERSION) {
+    let is_known = application == APPLICATION_ID && (1..=SCHEMA_VERSION).contains(&version);
+    if !is_new && !is_known {
         return Ok(false);
     }
     // A killed process still leaves whole batches; only a power failure can damage the file.
     db.pragma_update(None, "synchronous", "OFF")?;
     let transaction = db.transaction()?;
-    if is_new {
-        transaction.execute_batch(SCHEMA)?;
+    if is_new || version < SCHEMA_VERSION {
+        transaction.execute_batch(if is_new { SCHEMA } else { FROM_VERSION_1 })?;
+        transaction.execute_batch(VIEWS)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
@@ -359,16 +372,17 @@ fn insert_connections(
 ) -> rusqlite::Result<()> {
     let transaction = db.transaction()?;
     let mut insert = transaction.prepare_cached(
-        "INSERT INTO connections (mount, start, seconds, listener) VALUES (?, ?, ?, ?)",
+        "INSERT INTO connections (mount, start, seconds, address, agent, status)
+         VALUES (?, ?, ?, ?, ?, ?)",
     )?;
     for connection in connections {
-        let listener = format!("{:016x}", connection.listener);
-        let seconds = i64::try_from(connection.seconds).unwrap_or(i64::MAX);
         insert.execute(params![
             connection.mount,
-            connection.start,
-            seconds,
-            listener
+            connection.time.start(),
+            connection.time.seconds(),
+            connection.address,
+            connection.agent,
+            connection.status
         ])?;
     }
     drop(insert);
@@ -398,6 +412,14 @@ fn insert_hits(db: &mut Connection, hits: &[StoredHit]) -> rusqlite::Result<()> 
     transaction.commit()
 }
 
+/// A text as it is, also if it is not UTF-8.
+fn text_or_blob(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Value::Text(text.to_owned()),
+        Err(_) => Value::Blob(bytes.to_owned()),
+    }
+}
+
 fn next_batch(transaction: &Transaction) -> rusqlite::Result<i64> {
     transaction.query_row(
         "SELECT coalesce((SELECT batch FROM hits ORDER BY id DESC LIMIT 1), 0) + 1",
@@ -415,7 +437,7 @@ mod tests {
     use std::fs;
 
     use chrono::DateTime;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::error::ErrorKind;
@@ -426,6 +448,16 @@ mod tests {
         };
         let date = DateTime::from_timestamp(1_789_905_600, 0).unwrap();
         StoredHit::new(parameters, 1, date, [10, 0, 0, 1].into())
+    }
+
+    fn session(mount: &str) -> SandboxSession<'_> {
+        SandboxSession {
+            mount: mount.as_bytes(),
+            time: Session::new(1_700_000_000, 60).unwrap(),
+            address: b"192.0.2.1",
+            agent: b"VLC",
+            status: 200,
+        }
     }
 
     fn count(db: &Connection, query: &str) -> i64 {
@@ -442,7 +474,7 @@ mod tests {
             store
                 .record(&[hit(json!({"url": url, "uid": number}))])
                 .unwrap();
-            store.add_connection("/live", 1_700_000_000, 60, 1).unwrap();
+            store.add_connection(&session("/live")).unwrap();
         }
         let db = Connection::open(&file).unwrap();
         assert_eq!(

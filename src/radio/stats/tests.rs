@@ -33,11 +33,21 @@ pub fn session(mount: &'static str, start: i64, seconds: u64, listener: u64) -> 
     }
 }
 
+fn request<'a>(mount: &'a str, listener: u64, agent: &'a [u8]) -> ListenerRequest<'a> {
+    ListenerRequest {
+        hash: listener,
+        mount: mount.as_bytes(),
+        address: b"192.0.2.1",
+        status: b"200",
+        agent,
+    }
+}
+
 fn collect(all: &[TestSession], options: &ReportOptions) -> ListeningStats {
     let mut stats = ListeningStats::default();
     for one in all {
         let agent = PLAYERS[(one.listener % 3) as usize].as_bytes();
-        let listener = stats.listener(options, one.listener, one.mount.as_bytes(), b"", agent);
+        let listener = stats.listener(options, &request(one.mount, one.listener, agent));
         let time = Session::new(one.start, one.seconds).unwrap();
         stats.sessions.add(*listener.reported(time));
     }
@@ -351,7 +361,7 @@ fn further_mount_points_share_a_group() {
     let mut stats = ListeningStats::default();
     for number in 0..=MAX_MOUNTS + 5 {
         let mount = format!("/{number}");
-        let listener = stats.listener(&options, 1, mount.as_bytes(), b"", b"");
+        let listener = stats.listener(&options, &request(&mount, 1, b""));
         stats
             .sessions
             .add(*listener.reported(Session::new(START, 10).unwrap()));
@@ -373,7 +383,7 @@ fn figures_of_any_number_of_days_are_bounded() {
     let mut stats = ListeningStats::default();
     for day in 0..4000 {
         let mount = format!("/{}", day % 1000);
-        let listener = stats.listener(&options, 1, mount.as_bytes(), b"", b"");
+        let listener = stats.listener(&options, &request(&mount, 1, b""));
         let time = Session::new(START + day * 86_400, 20).unwrap();
         stats.sessions.add(*listener.reported(time));
     }

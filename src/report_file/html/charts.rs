@@ -16,8 +16,8 @@ const TOP: f64 = 22.0;
 /// Space under the bars, for the names of the columns.
 const BOTTOM: f64 = 26.0;
 
-/// The patterns that stacked bars are filled with: as many as [`ColumnChart`] tells apart. Lightness
-/// and hatching differ, so the chart is readable without colours.
+/// The patterns that parts of bars are filled with. Parts differ in lightness and hatching, so a
+/// chart is readable without colours.
 pub const PATTERNS: &str = r#"<svg class="patterns" width="0" height="0" aria-hidden="true"><defs>
 <pattern id="hatched" width="5" height="5" patternUnits="userSpaceOnUse"
 patternTransform="rotate(45)"><rect class="ground" width="5" height="5"/>
@@ -245,8 +245,8 @@ pub fn legend(items: impl IntoIterator<Item = (&'static str, String)>) -> String
     for (look, text) in items {
         let _ = writeln!(
             html,
-            "<li><svg class=\"key\" width=\"16\" height=\"12\" aria-hidden=\"true\">{look}</svg>{text}\
-             </li>"
+            "<li><svg class=\"key\" width=\"16\" height=\"12\" aria-hidden=\"true\">{look}</svg>\
+             {text}</li>"
         );
     }
     html.push_str("</ul>\n");

@@ -2,7 +2,7 @@
 
 use std::iter::once;
 
-use chrono::{Datelike, NaiveDate};
+use chrono::NaiveDate;
 
 use super::listening::{figure, measure_cells};
 use super::markup::{
@@ -193,14 +193,15 @@ pub fn measures(figures: &ListeningFigures, all: &GroupFigures) -> String {
             table.row(&title, rest_cells(kind, rest));
         }
     }
-    section(
-        "wide",
-        "Mount points and channels",
-        &format!(
-            "{table}<p class=\"note\">Sessions are shown as hours:minutes:seconds. Channels can \
-             share mount points.</p>\n"
+    let (title, note) = match figures.of(GroupKind::Channel).next() {
+        Some(_) => (
+            "Mount points and channels",
+            " Channels can share mount points.",
         ),
-    )
+        None => ("Mount points", ""),
+    };
+    let note = format!("<p class=\"note\">Lengths are hours:minutes:seconds.{note}</p>\n");
+    section("wide", title, &format!("{table}{note}"))
 }
 
 /// What can be added up of the groups that are not listed. Channels share sessions.

@@ -261,8 +261,8 @@ fn week(figures: &ListeningFigures, all: &GroupFigures) -> String {
     let most = cells().fold(0.0, f64::max);
     let decimals = usize::from(most < 100.0);
     let mut html = String::from(
-        "<div class=\"week\"><table class=\"heat\">\n<caption>Average listeners by weekday and hour</caption>\n\
-         <thead><tr><td></td>",
+        "<div class=\"week\"><table class=\"heat\">\n\
+         <caption>Average listeners by weekday and hour</caption>\n<thead><tr><td></td>",
     );
     for hour in 0..24 {
         let _ = write!(html, "<th scope=\"col\">{hour:02}</th>");
@@ -303,7 +303,7 @@ fn week(figures: &ListeningFigures, all: &GroupFigures) -> String {
         }
     }
     html.push_str("</ul>\n");
-    let caption = "Average listeners in each hour of the week; the darker, the more";
+    let caption = "Average listeners in each hour of the week; the stronger the shade, the more";
     section(
         "",
         "Listeners by weekday and hour",

@@ -179,7 +179,7 @@ pub fn bar(share: f64) -> String {
     )
 }
 
-/// A table of numbers whose first column has names. All texts are HTML.
+/// A table of numbers whose first column has names. All texts are HTML, the caption without tags.
 pub struct HtmlTable {
     caption: String,
     titles: Vec<String>,
@@ -210,8 +210,8 @@ impl HtmlTable {
         // Writing into a String cannot fail.
         let _ = writeln!(
             self.bodies,
-            "</tbody>\n<tbody>\n<tr class=\"group\"><th scope=\"rowgroup\" colspan=\"{}\">{name}</th>\
-             </tr>",
+            "</tbody>\n<tbody>\n<tr class=\"group\"><th scope=\"rowgroup\" colspan=\"{}\">\
+             {name}</th></tr>",
             self.titles.len()
         );
     }
@@ -235,8 +235,9 @@ impl std::fmt::Display for HtmlTable {
         // A wide table scrolls by itself, also with the keyboard.
         write!(
             f,
-            "<div class=\"scroll\" tabindex=\"0\"><table{class}>\n<caption>{}</caption>\n<thead><tr>",
-            self.caption
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\">\
+             <table{class}>\n<caption>{caption}</caption>\n<thead><tr>",
+            caption = self.caption
         )?;
         for title in &self.titles {
             match title.is_empty() {

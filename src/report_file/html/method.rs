@@ -96,6 +96,7 @@ pub fn counters(run: &RunFigures) -> String {
 /// The sections about hits that are not listeners.
 pub fn web(web: &WebFigures) -> String {
     let mut html = String::new();
+    let all_hits = format!("Of {}", counted(web.hits, "hit", "hits"));
     if let (Some((first, _)), Some((last, _))) = (web.days.first(), web.days.last()) {
         let timeline = Timeline::new(*first, *last);
         let sums = timeline.sums(web.days.iter().copied());
@@ -105,7 +106,7 @@ pub fn web(web: &WebFigures) -> String {
             table.row(&timeline.name(*start), [grouped(*hits)]);
         }
         table.total("All", [grouped(sums.iter().sum())]);
-        let chart = figure(&day_chart(&title, &timeline, &sums, "hits"), "", &title);
+        let chart = figure(&day_chart(&title, &timeline, &sums, "hits"), "", &all_hits);
         html += &section("", &title, &(chart + &details("Hits as a table", &table)));
     }
     for (title, column, unit, list) in [
@@ -125,7 +126,7 @@ pub fn web(web: &WebFigures) -> String {
                 [bar(part), grouped(*number), percent(*number, web.hits)],
             );
         }
-        html += &section("", title, &figure(&table.to_string(), "", title));
+        html += &section("", title, &figure(&table.to_string(), "", &all_hits));
     }
     html
 }

@@ -238,6 +238,7 @@ fn report(listening: Option<ListeningFigures>, web: Option<WebFigures>) -> RunRe
     RunReport {
         title: Some("Radio Möwe 98.4".into()),
         created: 1_790_000_000,
+        zone: listening.as_ref().map_or(ReportZone::Utc, |it| it.zone),
         run: run(),
         listening,
         web,
