@@ -2,8 +2,8 @@
 //! files").
 //!
 //! [`ReportFile`] writes a file, and checks before the import that it can. [`RunReport`] is what
-//! the files show; [`csv`], [`json`] and [`mod@html`] only render it. [`WebCounter`] counts the hits
-//! that are not listeners.
+//! the files show; [`csv`], [`json`] and [`mod@html`] only render it. [`WebCounter`] counts the
+//! hits that are not listeners.
 
 mod csv;
 mod figures;
