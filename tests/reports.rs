@@ -494,6 +494,7 @@ fn a_report_replaces_no_log_and_no_file_of_another_option() {
         "--report=r.csv --rejects=r.csv access.log",
         "--report=r.csv --output=r.csv access.log",
         "--report=hits.csv --sandbox=hits.csv access.log",
+        "--report=token.txt --token-auth-file=token.txt access.log",
     ] {
         let program = Program::new(&folder).args(args);
         let program = match args.contains("--sandbox") {
