@@ -1,6 +1,7 @@
 //! A run: sets up what it needs, imports the logs, and reports the result.
 
 use std::collections::HashSet;
+use std::hash::BuildHasher;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -20,14 +21,16 @@ use crate::import::{
 use crate::input::discover::{Source, discover_sorted, drop_repetitions};
 use crate::ledger::Ledger;
 use crate::matomo::tracking::Writer;
-use crate::radio::{self, ListeningFigures, ListeningStats, SessionLog, SessionSink};
+use crate::radio::{
+    self, ListenerRequest, ListeningFigures, ListeningStats, ReportOptions, SessionLog, SessionSink,
+};
 use crate::recorder::{Context, DeliveryOptions, Pool, Queue};
 use crate::report::progress::{Progress, ProgressMode, ProgressSource};
 use crate::report::rejects::Rejects;
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count};
 use crate::report_file::{ListenerLogs, ReportFiles, ReportInput, WebCounter};
-use crate::sandbox;
+use crate::sandbox::{self, HitStore};
 use crate::shutdown::Shutdown;
 use crate::site::Sites;
 use crate::sync::Mutex;
@@ -63,6 +66,10 @@ fn import(
         console.require_output();
         return Ok(());
     }
+    if let Some(file) = config.reported_sandbox {
+        let options = config.radio.map(|radio| radio.report);
+        return report_sandbox(&file, &options.unwrap_or_default(), config.reports, console);
+    }
     let explain = config.explain;
     let verify = config.verify;
     let mut run = setup(config, rescue, console, shutdown)?;
@@ -76,6 +83,52 @@ fn import(
         None => run.importer.run(&run.sources),
     };
     run.finish(outcome, console, shutdown)
+}
+
+/// Reports the listening time that is in the file of a sandbox.
+fn report_sandbox(
+    file: &Path,
+    options: &ReportOptions,
+    reports: ReportFiles,
+    console: &Console,
+) -> Result<()> {
+    let started = Instant::now();
+    reports.check(&[])?;
+    let store = HitStore::open(Some(file))?;
+    let listener_logs = reports.listener_logs()?.unwrap_or_default();
+    let listener_logs = Arc::new(Mutex::new(listener_logs));
+    let mut stats = ListeningStats::new(Some(Arc::clone(&listener_logs) as Arc<dyn SessionSink>));
+    let hasher = FixedState::default();
+    store.for_each_session(|session| {
+        let status = session.status.to_string();
+        let listener = stats.listener(
+            options,
+            &ListenerRequest {
+                hash: hasher.hash_one((session.address, session.agent)),
+                mount: session.mount,
+                address: session.address,
+                status: status.as_bytes(),
+                agent: session.agent,
+            },
+        );
+        stats.sessions.add(*listener.reported(session.time));
+        Ok(())
+    })?;
+    let figures = stats.figures(options, None)?;
+    console.print(radio::summary(&figures));
+    let input = ReportInput {
+        account: &Account::new(),
+        sites: 0,
+        requests: 0,
+        elapsed: started.elapsed(),
+        dry_run: false,
+        from_sandbox: true,
+        listening: Some(figures),
+        web: None,
+    };
+    let listener_logs = std::mem::take(&mut *listener_logs.lock());
+    reports.write(input, listener_logs, console);
+    Ok(())
 }
 
 /// A run that is ready for its first line.
@@ -334,6 +387,7 @@ impl Run {
             requests: target.client.tracked(),
             elapsed,
             dry_run: self.dry_run,
+            from_sandbox: false,
             listening,
             web,
         };

@@ -180,7 +180,12 @@ fn days_are_those_of_the_log_or_of_the_zone_of_the_report() {
     let late = logs::line(84_600, 5);
     for (log, args, zone, day) in [
         (late.clone(), "", "UTC", "2024-05-14"),
-        (late.replace("+0000", "-0430"), "", "-04:30", "2024-05-14"),
+        (
+            late.replace("+0000", "-0430"),
+            "",
+            "UTC-04:30",
+            "2024-05-14",
+        ),
         (
             late.clone() + &late.replace("+0000", "-0430"),
             "",

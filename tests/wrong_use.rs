@@ -226,3 +226,23 @@ fn an_invalid_ip_address_is_named() {
         assert_wrong(arg, words);
     }
 }
+
+#[test]
+fn a_run_without_a_log_needs_a_report_and_the_file_of_a_sandbox() {
+    let folder = Folder::new();
+    let ended = |args: &str| Program::new(&folder).args(args).run().exits(2);
+    ended("--sandbox").says(&["<FILE>"]);
+    ended("--sandbox=kept.db").says(&["<FILE>"]);
+    ended("--report=r.csv --url=http://m/").says(&["<FILE>"]);
+    for more in [
+        "--sandbox",
+        "--sandbox=kept.db --dry-run",
+        "--sandbox=kept.db --explain",
+        "--sandbox=kept.db --dump-log-regex",
+    ] {
+        ended(&format!("--report=r.csv {more}")).says(&["no log is named"]);
+    }
+    ended("--report=r.csv --sandbox=kept.db").says(&["--sandbox=kept.db: there is no such file"]);
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "no database is created");
+}

@@ -37,10 +37,12 @@ use crate::recorder::{InDoubt, ReadBackMode};
 pub struct Cli {
     /// Log files, '-' for standard input, or quoted glob patterns (*, ?, [..])
     ///
-    /// Files compressed with gzip, bzip2, zstd or xz are decompressed.
+    /// Files compressed with gzip, bzip2, zstd or xz are decompressed. Without a log, --report with
+    /// --sandbox=FILE reports what earlier imports left in FILE.
     #[arg(
         value_name = "FILE",
         required_unless_present_any = ["status", "forget", "forget_unconfirmed"],
+        required_unless_present_all = ["report", "sandbox"],
         conflicts_with_all = ["status", "forget", "forget_unconfirmed"]
     )]
     pub files: Vec<OsString>,

@@ -73,6 +73,8 @@ pub struct Config {
     /// again.
     pub keeps_rejects: bool,
     pub reports: ReportFiles,
+    /// Report what is in this sandbox's file, without importing anything.
+    pub reported_sandbox: Option<PathBuf>,
     /// Verify the logs instead of importing them.
     pub verify: Option<VerifyOptions>,
     /// Where the ledger is kept between runs.
@@ -90,6 +92,7 @@ impl Config {
             ("--rejects", cli.output.rejects.as_deref()),
             ("--output", cli.output.output.as_deref()),
         ])?;
+        require_logs(&cli)?;
         let explain = cli.log_format.explain.as_deref();
         let explain = explain
             .map(|lines| number("--explain", lines))
@@ -137,6 +140,12 @@ impl Config {
             rejects: cli.output.rejects.clone().filter(|_| explain.is_none()),
             keeps_rejects: requested_state_dir(&cli).is_some(),
             reports: reports(&cli)?,
+            reported_sandbox: cli
+                .matomo
+                .sandbox
+                .as_ref()
+                .filter(|_| cli.files.is_empty())
+                .map(PathBuf::from),
             verify: verify(&cli)?,
             state_dir: state_dir(&cli)?,
             show_progress: cli.output.show_progress,
@@ -580,6 +589,33 @@ pub fn state_command(cli: &Cli) -> Result<Option<StateCommand>> {
         forget: state.forget.clone(),
         forget_unconfirmed: state.forget_unconfirmed,
     }))
+}
+
+/// Checks that there are logs, or the file of an earlier sandbox to report.
+fn require_logs(cli: &Cli) -> Result<()> {
+    if !cli.files.is_empty() {
+        return Ok(());
+    }
+    let sandbox = cli.matomo.sandbox.as_ref().filter(|file| !file.is_empty());
+    let is_report = !cli.output.report.is_empty()
+        && !cli.log_format.prints_only()
+        && !cli.matomo.dry_run
+        && cli.state.verify.is_none();
+    let Some(sandbox) = sandbox.filter(|_| is_report) else {
+        return Err(Error::usage(
+            "no log is named: name one, or report an earlier import with --report=FILE and \
+             --sandbox=FILE alone",
+        ));
+    };
+    let file = Path::new(sandbox);
+    if file.is_file() {
+        return Ok(());
+    }
+    let file = file.display();
+    Err(Error::usage(format!(
+        "--sandbox={file}: there is no such file: to report an earlier import, name the file that \
+         it was kept in; else name a log"
+    )))
 }
 
 /// The report files of an import. Their names are also checked if nothing is imported.

@@ -8,6 +8,7 @@ mod listening;
 mod markup;
 mod method;
 mod timeline;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -59,14 +60,14 @@ fn html(report: &RunReport) -> String {
          <meta name=\"referrer\" content=\"no-referrer\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
          {}<header>\n{heading}\n{period}</header>\n<main>\n",
-        listening::patterns(),
+        charts::PATTERNS,
     );
     if let Some(figures) = &report.listening {
         page += &listening::sections(figures);
     }
     page += &method::counters(&report.run);
     if let Some(web) = &report.web {
-        page += &method::web(web);
+        page += &web::sections(web);
     }
     page += "</main>\n";
     page += &method::foot(report);
@@ -90,7 +91,7 @@ fn period(report: &RunReport) -> String {
         parts.push(zone(report.zone));
     }
     if let Some(country) = listening.and_then(|figures| figures.country.as_ref()) {
-        parts.push(format!("listeners in {} only", text(country)));
+        parts.push(format!("Listeners in {} only", text(country)));
     }
     if parts.is_empty() {
         return String::new();
@@ -101,8 +102,8 @@ fn period(report: &RunReport) -> String {
 fn zone(zone: ReportZone) -> String {
     let name = text(&zone.to_string());
     match zone {
-        ReportZone::Named(_) => format!("time zone {name}"),
-        ReportZone::OfLog(_) => format!("time zone {name}, as in the logs"),
-        ReportZone::Utc => "times in UTC".into(),
+        ReportZone::Named(_) => format!("Time zone {name}"),
+        ReportZone::OfLog(_) => format!("Time zone {name}, as in the logs"),
+        ReportZone::Utc => "Times in UTC".into(),
     }
 }

@@ -53,6 +53,8 @@ pub struct ReportInput<'a> {
     pub requests: u64,
     pub elapsed: Duration,
     pub dry_run: bool,
+    /// The sessions come from the file of a sandbox.
+    pub from_sandbox: bool,
     /// `None` if the logs have no listeners.
     pub listening: Option<ListeningFigures>,
     pub web: Option<WebCounter>,
@@ -152,7 +154,7 @@ impl RunFigures {
         Self {
             elapsed: input.elapsed,
             dry_run: input.dry_run,
-            from_sandbox: false,
+            from_sandbox: input.from_sandbox,
             read: total(Count::Read),
             headers: total(Count::Header),
             skipped: total(Count::Skipped),
@@ -186,6 +188,7 @@ mod tests {
             requests: 3,
             elapsed: Duration::from_millis(1500),
             dry_run: false,
+            from_sandbox: false,
             listening: None,
             web: None,
         }
@@ -272,7 +275,7 @@ mod tests {
         assert_eq!(zone_of(&named, listening, &[]), "Europe/Berlin");
         assert_eq!(zone_of(&named, None, &[Some(3600)]), "Asia/Tokyo");
         let of_log = options(None, Some(paris));
-        assert_eq!(zone_of(&of_log, None, &[Some(3600); 2]), "+01:00");
+        assert_eq!(zone_of(&of_log, None, &[Some(3600); 2]), "UTC+01:00");
         assert_eq!(zone_of(&of_log, None, &[None; 2]), "Europe/Paris");
         let unnamed = options(None, None);
         for (offsets, zone) in [
@@ -280,7 +283,7 @@ mod tests {
             (&[Some(3600), Some(7200), Some(3600)], "UTC"),
             (&[Some(3600), None], "UTC"),
             (&[None, Some(3600)], "UTC"),
-            (&[Some(-19_800)], "-05:30"),
+            (&[Some(-19_800)], "UTC-05:30"),
             (&[Some(i32::MAX)], "UTC"),
         ] {
             assert_eq!(zone_of(&unnamed, None, offsets), zone, "{offsets:?}");

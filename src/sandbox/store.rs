@@ -159,7 +159,7 @@ impl HitStore {
     /// # Errors
     ///
     /// The file is not a sandbox's database, or cannot be written.
-    pub(super) fn open(file: Option<&Path>) -> Result<Self> {
+    pub fn open(file: Option<&Path>) -> Result<Self> {
         let failed = |problem: &dyn std::fmt::Display| {
             let file = file.map_or_else(|| "(temporary)".into(), |file| file.display().to_string());
             Error::stopped(format!(

@@ -319,7 +319,7 @@ fn the_zone_is_that_of_the_lines_if_they_agree() {
     };
     let (none, berlin) = (ReportOptions::default(), Some(Tz::Europe__Berlin));
     assert_eq!(zone(&[], &none, berlin), "UTC");
-    assert_eq!(zone(&[Some(7200), Some(7200)], &none, berlin), "+02:00");
+    assert_eq!(zone(&[Some(7200), Some(7200)], &none, berlin), "UTC+02:00");
     assert_eq!(zone(&[Some(0)], &none, None), "UTC");
     assert_eq!(zone(&[Some(7200), Some(3600)], &none, None), "UTC");
     assert_eq!(zone(&[Some(7200), None], &none, None), "UTC");

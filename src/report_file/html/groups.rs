@@ -4,10 +4,10 @@ use std::iter::once;
 
 use chrono::NaiveDate;
 
-use super::listening::{figure, measure_cells};
+use super::listening::measure_cells;
 use super::markup::{
-    HtmlTable, NONE, bar, clock, counted, decimal, duration, hours, month, percent, section, share,
-    text,
+    HtmlTable, NONE, bar, clock, counted, decimal, duration, figure, hours, month, percent,
+    section, share, text,
 };
 use crate::radio::{GroupFigures, GroupKind, ListeningFigures, Measures, Month, Period};
 use crate::report::grouped;
@@ -115,10 +115,8 @@ fn month_table(
     };
     // A single column needs no sum.
     let sum_title = (columns.len() > 1).then(|| sum_title.to_owned());
-    let titles = columns
-        .iter()
-        .map(|(title, _)| title.clone())
-        .chain(sum_title.clone());
+    let titles = columns.iter().map(|(title, _)| title.clone());
+    let titles = sum_title.clone().into_iter().chain(titles);
     let mut table = HtmlTable::new(&caption, once("Mount point".into()).chain(titles));
     let seconds = |group: &GroupFigures| -> Vec<u64> {
         let in_month = |month: &Month| group.periods.get(&Period::Month(*month));
@@ -130,7 +128,10 @@ fn month_table(
     };
     let cells = |seconds: &[u64]| -> Vec<String> {
         let sum = sum_title.is_some().then(|| seconds.iter().sum());
-        seconds.iter().copied().chain(sum).map(hours).collect()
+        sum.into_iter()
+            .chain(seconds.iter().copied())
+            .map(hours)
+            .collect()
     };
     let totals = seconds(all);
     let mut rest = totals.clone();

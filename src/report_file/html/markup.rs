@@ -37,7 +37,7 @@ pub fn text(untrusted: &str) -> String {
             '&' => html.push_str("&amp;"),
             '<' => html.push_str("&lt;"),
             '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
+            '"' => html.push_str("&#34;"),
             '\'' => html.push_str("&#39;"),
             c => html.push(c),
         }
@@ -72,7 +72,7 @@ pub fn listeners(number: f64) -> String {
 
 /// The part of a whole in percent.
 pub fn percent(part: u64, whole: u64) -> String {
-    format!("{} %", decimal(share(part as f64, whole as f64) * 100.0, 1))
+    format!("{}%", decimal(share(part as f64, whole as f64) * 100.0, 1))
 }
 
 /// The part of a whole, 0 to 1.
@@ -109,6 +109,12 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
         grouped(number),
         if number == 1 { one } else { many }
     )
+}
+
+pub fn capitalized(word: &str) -> String {
+    let mut letters = word.chars();
+    let first = letters.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
 }
 
 fn month_name(month: u32) -> &'static str {
@@ -164,6 +170,11 @@ pub fn dates(first: NaiveDate, last: NaiveDate) -> String {
 /// A part of the page with a heading. `class` decides how it is printed.
 pub fn section(class: &str, title: &str, body: &str) -> String {
     format!("<section class=\"{class}\">\n<h2>{title}</h2>\n{body}</section>\n")
+}
+
+/// A chart with its legend and caption. All texts are HTML.
+pub fn figure(chart: &str, legend: &str, caption: &str) -> String {
+    format!("<figure>\n{chart}{legend}<figcaption>{caption}</figcaption>\n</figure>\n")
 }
 
 /// The numbers of a chart as text, closed on the screen and open in print.
@@ -263,7 +274,7 @@ mod tests {
             ("/live.mp3", "/live.mp3"),
             (
                 "<script>alert('1')</script>&\"",
-                "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&quot;",
+                "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&#34;",
             ),
             (
                 "a\u{202e}b\u{2066}\x1b[2J\x7f\u{85}\0",
@@ -291,7 +302,7 @@ mod tests {
         );
         assert_eq!(
             (percent(1, 3), percent(1, 0)),
-            ("33.3 %".into(), "0.0 %".into())
+            ("33.3%".into(), "0.0%".into())
         );
         assert_eq!(share(f64::NAN, 1.0), 0.0);
     }
