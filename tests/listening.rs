@@ -3,6 +3,7 @@
 mod batches; // sessions whose requests are sent in several batches
 mod figures; // the figures of the summary match a simple calculation
 mod interrupted; // interrupted runs lose no session and send none twice
+mod periods; // every measure of every period equals a count in SQL
 mod sandbox; // the summary and the sandbox agree
 mod sums; // the seconds sent equal the seconds of the log
 
