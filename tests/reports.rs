@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::listening;
 use crate::support::fake::{Fault, Faults, Options, When};
 use crate::support::folder::fixtures;
 use crate::support::stored::{count, fake_matomo, options, started};
@@ -179,7 +180,12 @@ fn days_are_those_of_the_log_or_of_the_zone_of_the_report() {
     let late = logs::line(84_600, 5);
     for (log, args, zone, day) in [
         (late.clone(), "", "UTC", "2024-05-14"),
-        (late.replace("+0000", "-0430"), "", "-04:30", "2024-05-14"),
+        (
+            late.replace("+0000", "-0430"),
+            "",
+            "UTC-04:30",
+            "2024-05-14",
+        ),
         (
             late.clone() + &late.replace("+0000", "-0430"),
             "",
@@ -230,6 +236,134 @@ fn listeners_are_no_web_hits() {
         .run()
         .exits(0);
     assert_ne!(json(&folder, "r.json")["web"], Value::Null);
+}
+
+#[test]
+fn listening_figures_are_those_of_the_sandbox() {
+    let folder = Folder::new();
+    Program::new(&folder)
+        .args("--sandbox=hits.db --report=r.json --report-timezone=UTC")
+        .args("--log-format-name=icecast2")
+        .arg(fixtures().join("logs/icecast2.log"))
+        .run()
+        .exits(0);
+    let report = json(&folder, "r.json");
+    let groups = report["listening"]["groups"].as_array().unwrap();
+    let by_mount = |field: &str| -> BTreeMap<String, u64> {
+        let mounts = groups.iter().filter(|group| group["kind"] == "mount");
+        mounts
+            .map(|group| {
+                let number = group["total"][field].as_u64().unwrap();
+                (group["name"].as_str().unwrap().to_owned(), number)
+            })
+            .collect()
+    };
+    for (field, select) in [
+        ("sessions", "count(*)"),
+        ("seconds", "sum(seconds)"),
+        ("unique_listeners", "count(DISTINCT listener)"),
+    ] {
+        let select = format!("SELECT mount, {select} FROM listening GROUP BY mount");
+        let expected = BTreeMap::from_iter(pairs(&folder, &select));
+        assert!(!expected.is_empty());
+        assert_eq!(by_mount(field), expected, "{field}");
+    }
+    let sessions: u64 = by_mount("sessions").values().sum();
+    assert_eq!(groups[0]["total"]["sessions"], sessions);
+    let lengths = report["listening"]["lengths"].as_array().unwrap().iter();
+    let in_lengths: u64 = lengths
+        .map(|class| class["sessions"].as_u64().unwrap())
+        .sum();
+    assert_eq!(in_lengths, sessions);
+}
+
+/// The period of an object in the JSON report, as the table names it.
+fn period_of(list: &str, measures: &Value) -> [String; 4] {
+    let text = |name: &str| match &measures[name] {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        number => number.to_string(),
+    };
+    let period = match list {
+        "total" => "total",
+        "months" => "month",
+        "days" => "day",
+        "hours" => "hour",
+        "weekday_hours" => "weekday_hour",
+        other => panic!("a list {other}"),
+    };
+    let day = text("month") + &text("day");
+    [period.to_owned(), day, text("weekday"), text("hour")]
+}
+
+#[test]
+fn the_table_has_the_same_measures_as_the_json() {
+    let log: String = (0..400)
+        .map(|number| {
+            let mount = ["/live", "/jazz", "/news"][number % 3];
+            let address = format!("192.0.2.{}", number % 50);
+            let end = 20_000 * number as i64;
+            listening::icecast(&address, end, mount, 900 + 37 * number)
+        })
+        .collect();
+    let folder = Folder::with_log(log);
+    Program::new(&folder)
+        .args("--sandbox --report=r.json --report=r.csv --report-timezone=Europe/Berlin")
+        .args("--channel=Music=/live,/jazz --log-format-name=icecast2 access.log")
+        .run()
+        .exits(0);
+    let report = json(&folder, "r.json");
+    let mut rows = BTreeMap::new();
+    for row in table(&folder, "r.csv") {
+        // The beginning of a month or day names it.
+        let day = match row["period"].as_str() {
+            "month" => row["first_day"][..7].to_owned(),
+            "day" => row["first_day"].clone(),
+            _ => String::new(),
+        };
+        let group = [row["kind"].clone(), row["name"].clone()];
+        let period = [
+            row["period"].clone(),
+            day,
+            row["weekday"].clone(),
+            row["hour"].clone(),
+        ];
+        assert!(rows.insert((group, period), row).is_none(), "a row twice");
+    }
+    let mut compared = 0;
+    for group in report["listening"]["groups"].as_array().unwrap() {
+        let members = group.as_object().unwrap().iter();
+        let name = [&group["kind"], &group["name"]].map(|it| it.as_str().unwrap().to_owned());
+        for (list, periods) in members.filter(|(name, _)| *name != "kind" && *name != "name") {
+            let all = match periods {
+                Value::Array(all) => all.clone(),
+                one => vec![one.clone()],
+            };
+            for measures in all {
+                let key = (name.clone(), period_of(list, &measures));
+                let row = rows
+                    .remove(&key)
+                    .unwrap_or_else(|| panic!("no row {key:?}"));
+                for (field, value) in measures.as_object().unwrap() {
+                    match value {
+                        Value::Number(number) => {
+                            let (cell, value) = (row[field].parse::<f64>(), number.as_f64());
+                            assert_eq!(cell.ok(), value, "{field} in {row:?}");
+                        }
+                        Value::String(text) if field == "peak_at" => assert_eq!(row[field], *text),
+                        _ => {}
+                    }
+                }
+                compared += 1;
+            }
+        }
+    }
+    assert!(rows.is_empty(), "only in the table: {rows:?}");
+    assert!(compared > 500, "{compared} periods");
+    let zones = table(&folder, "r.csv")
+        .into_iter()
+        .map(|row| row["zone"].clone());
+    assert!(zones.into_iter().all(|zone| zone == "Europe/Berlin"));
 }
 
 #[test]
@@ -365,6 +499,7 @@ fn a_report_replaces_no_log_and_no_file_of_another_option() {
         "--report=r.csv --rejects=r.csv access.log",
         "--report=r.csv --output=r.csv access.log",
         "--report=hits.csv --sandbox=hits.csv access.log",
+        "--report=token.txt --token-auth-file=token.txt access.log",
     ] {
         let program = Program::new(&folder).args(args);
         let program = match args.contains("--sandbox") {

@@ -622,12 +622,14 @@ fn require_logs(cli: &Cli) -> Result<()> {
 fn reports(cli: &Cli) -> Result<ReportFiles> {
     let output = &cli.output;
     let sandbox = cli.matomo.sandbox.as_ref().map(Path::new);
+    let token = &cli.authentication.token_auth_file;
     let files = report_files(
         &output.report,
         &[
             ("--output", output.output.as_deref()),
             ("--rejects", output.rejects.as_deref()),
             ("--sandbox", sandbox),
+            ("--token-auth-file", token.as_deref()),
         ],
     )?;
     let is_import = !cli.log_format.prints_only() && cli.state.verify.is_none();

@@ -287,8 +287,8 @@ impl HitOptions {
         }
     }
 
-    /// How far the clock that wrote a line is from UTC, in seconds east. `None` if the line does not
-    /// say.
+    /// How far the clock that wrote a line is from UTC, in seconds east. `None` if the line does
+    /// not say.
     pub fn offset(&self, record: &Record, dates: &DateFormat) -> Option<i32> {
         let offset = dates.read(record)?.offset;
         offset.filter(|_| !self.ignored.contains(Field::Timezone))

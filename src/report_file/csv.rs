@@ -117,18 +117,20 @@ impl RowKey<'_> {
     fn of_period(period: Period, figures: &ListeningFigures) -> Self {
         let range = &figures.range;
         let day_of = |time| (!range.is_empty()).then(|| figures.zone.local(time).date());
+        let (first, last) = (day_of(range.start), day_of(range.end.saturating_sub(1)));
         let total = Self {
             period: "total",
-            first_day: day_of(range.start),
-            last_day: day_of(range.end.saturating_sub(1)),
+            first_day: first,
+            last_day: last,
             ..Self::default()
         };
         match period {
             Period::Total => total,
+            // The first and the last month may be cut.
             Period::Month(month) => Self {
                 period: "month",
-                first_day: Some(month.first_day()),
-                last_day: month.next().checked_sub_days(Days::new(1)),
+                first_day: first.max(Some(month.first_day())),
+                last_day: last.min(month.next().checked_sub_days(Days::new(1))),
                 ..total
             },
             Period::Day(day) => Self {
@@ -328,6 +330,17 @@ mod tests {
         assert_fields(
             &find(&table, ["country", "DE", "total"]),
             &[("peak_listeners", "0"), ("peak_at", "")],
+        );
+    }
+
+    #[test]
+    fn a_month_ends_with_the_report() {
+        let mut report = sample::listening();
+        let range = &mut report.listening.as_mut().unwrap().range;
+        *range = range.start + 86_400..range.end - 86_400;
+        assert_fields(
+            &find(&table(&report), ["all", "", "month"]),
+            &[("first_day", "2026-09-02"), ("last_day", "2026-09-29")],
         );
     }
 

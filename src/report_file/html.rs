@@ -16,7 +16,7 @@ mod tests;
 use std::io;
 
 use super::RunReport;
-use crate::radio::{ListeningFigures, ReportZone};
+use crate::radio::ReportZone;
 use markup::{dates, text};
 
 const STYLE: &str = include_str!("html/style.css");
@@ -87,11 +87,11 @@ fn period(report: &RunReport) -> String {
     if let Some((first, last)) = days {
         parts.push(format!("<b>{}</b>", dates(first, last)));
     }
-    if let Some(figures) = listening {
-        parts.push(zone(figures));
-        if let Some(country) = &figures.country {
-            parts.push(format!("Listeners in {} only", text(country)));
-        }
+    if listening.is_some() || days.is_some() {
+        parts.push(zone(report.zone));
+    }
+    if let Some(country) = listening.and_then(|figures| figures.country.as_ref()) {
+        parts.push(format!("Listeners in {} only", text(country)));
     }
     if parts.is_empty() {
         return String::new();
@@ -99,9 +99,9 @@ fn period(report: &RunReport) -> String {
     format!("<p class=\"period\">{}</p>\n", parts.join(" · "))
 }
 
-fn zone(figures: &ListeningFigures) -> String {
-    let name = text(&figures.zone.to_string());
-    match figures.zone {
+fn zone(zone: ReportZone) -> String {
+    let name = text(&zone.to_string());
+    match zone {
         ReportZone::Named(_) => format!("Time zone {name}"),
         ReportZone::OfLog(_) => format!("Time zone {name}, as in the logs"),
         ReportZone::Utc => "Times in UTC".into(),

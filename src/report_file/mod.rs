@@ -2,8 +2,8 @@
 //! files").
 //!
 //! [`ReportFile`] writes a file, and checks before the import that it can. [`RunReport`] is what
-//! the files show; [`csv`] and [`json`] only render it. [`WebCounter`] counts the hits that are not
-//! listeners.
+//! the files show; [`csv`], [`json`] and [`mod@html`] only render it. [`WebCounter`] counts the
+//! hits that are not listeners.
 
 mod csv;
 mod figures;
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(zone_of(&named, listening, &[]), "Europe/Berlin");
         assert_eq!(zone_of(&named, None, &[Some(3600)]), "Asia/Tokyo");
         let of_log = options(None, Some(paris));
-        assert_eq!(zone_of(&of_log, None, &[Some(3600); 2]), "+01:00");
+        assert_eq!(zone_of(&of_log, None, &[Some(3600); 2]), "UTC+01:00");
         assert_eq!(zone_of(&of_log, None, &[None; 2]), "Europe/Paris");
         let unnamed = options(None, None);
         for (offsets, zone) in [
@@ -283,7 +283,7 @@ mod tests {
             (&[Some(3600), Some(7200), Some(3600)], "UTC"),
             (&[Some(3600), None], "UTC"),
             (&[None, Some(3600)], "UTC"),
-            (&[Some(-19_800)], "-05:30"),
+            (&[Some(-19_800)], "UTC-05:30"),
             (&[Some(i32::MAX)], "UTC"),
         ] {
             assert_eq!(zone_of(&unnamed, None, offsets), zone, "{offsets:?}");

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -129,18 +129,24 @@ impl ReportFile {
         render(&mut out)?;
         out.flush()?;
         drop(out);
-        // A report that a web server may read stays readable for it.
-        if let Some(old) = fs::symlink_metadata(&self.path)
-            .ok()
-            .filter(|it| it.is_file())
-        {
-            let mode = old.permissions().mode() & 0o777;
-            temporary
-                .file
-                .set_permissions(Permissions::from_mode(mode))?;
-        }
+        self.keep_permissions(&temporary.file)?;
         temporary.file.sync_all()?;
         temporary.rename(&self.path)
+    }
+
+    /// Gives the new file the permissions and the group of the old one: a report that a web server
+    /// may read stays readable for it. Another user's file may be a trap.
+    fn keep_permissions(&self, new: &File) -> io::Result<()> {
+        let Some(old) = fs::symlink_metadata(&self.path).ok() else {
+            return Ok(());
+        };
+        let (own, mode) = (new.metadata()?, old.permissions().mode() & 0o777);
+        if !old.is_file() || old.uid() != own.uid() {
+            return Ok(());
+        }
+        let has_group = old.gid() == own.gid() || fchown(new, None, Some(old.gid())).is_ok();
+        let mode = if has_group { mode } else { mode & 0o707 };
+        new.set_permissions(Permissions::from_mode(mode))
     }
 
     fn write_through(
@@ -282,6 +288,38 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"newer");
         assert_eq!(mode(&path), 0o644);
         assert_eq!(names(&folder), ["r.csv"]);
+    }
+
+    #[test]
+    fn a_file_of_another_user_decides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        // Only root may give a file away.
+        if std::os::unix::fs::chown(&path, Some(1), Some(1)).is_err() {
+            return;
+        }
+        file(&path).write(|out| out.write_all(b"new")).unwrap();
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn an_old_report_keeps_its_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        // Fails for all but root and members of the group.
+        let group = match std::os::unix::fs::chown(&path, None, Some(1)) {
+            Ok(()) => 1,
+            Err(_) => fs::metadata(&path).unwrap().gid(),
+        };
+        file(&path).write(|out| out.write_all(b"new")).unwrap();
+        assert_eq!(
+            (mode(&path), fs::metadata(&path).unwrap().gid()),
+            (0o640, group)
+        );
     }
 
     #[test]
