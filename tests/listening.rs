@@ -3,12 +3,14 @@
 mod batches; // sessions whose requests are sent in several batches
 mod figures; // the figures of the summary match a simple calculation
 mod interrupted; // interrupted runs lose no session and send none twice
+mod periods; // every measure of every period equals a count in SQL
 mod report; // the options of the report, and the listener log
 mod sandbox; // the summary and the sandbox agree
 mod sums; // the seconds sent equal the seconds of the log
 
 use serde_json::Value;
 
+use crate::support::Folder;
 use crate::support::fake::FakeMatomo;
 
 pub const PLAYER: &str = "VLC/3.0.20 LibVLC/3.0.20";
@@ -47,59 +49,44 @@ pub fn stored(server: &FakeMatomo) -> Vec<Value> {
     server.store().hits().unwrap()
 }
 
-/// A row of the listening summary.
+/// The figures of a mount point, or of all of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
+    /// Empty for all.
     pub mount: String,
-    pub connections: u64,
+    pub sessions: u64,
     pub seconds: u64,
-    /// With two decimals.
-    pub hours: String,
-    /// One decimal, or none for a whole number.
-    pub average: String,
-    pub median: String,
-    pub most: u64,
-    /// `-` if there were no listeners at any time.
-    pub first: String,
+    pub median: f64,
+    pub peak: u64,
+    pub peak_at: Option<String>,
     pub listeners: u64,
 }
 
-/// The rows of the listening summary. The last row is for all mount points. Empty if there is no
-/// listening summary.
-pub fn rows(summary: &str) -> Vec<Row> {
-    let Some((_, table)) = summary.split_once("first at (UTC)  unique listeners\n") else {
-        return Vec::new();
-    };
-    let lines = table.lines().take_while(|line| !line.is_empty());
-    lines.map(row).collect()
+/// The listening part of the folder's `report.json`; null if there is none.
+pub fn report(folder: &Folder) -> Value {
+    let report: Value = serde_json::from_str(&folder.read("report.json")).unwrap();
+    report["listening"].clone()
 }
 
-fn row(line: &str) -> Row {
-    let cells: Vec<&str> = line.split_whitespace().collect();
-    let [
-        mount,
-        connections,
-        seconds,
-        hours,
-        average,
-        median,
-        most,
-        first @ ..,
-        listeners,
-    ] = &cells[..]
-    else {
-        panic!("not a row: {line}");
-    };
+/// The totals in the folder's `report.json`: of all mount points first, then of each. Empty
+/// without listeners.
+pub fn rows(folder: &Folder) -> Vec<Row> {
+    let report = report(folder);
+    let groups = report["groups"].as_array().into_iter().flatten();
+    let groups = groups.filter(|group| group["kind"] == "all" || group["kind"] == "mount");
+    groups.map(row).collect()
+}
+
+fn row(group: &Value) -> Row {
+    let total = &group["total"];
     Row {
-        mount: (*mount).to_owned(),
-        connections: connections.parse().unwrap(),
-        seconds: seconds.parse().unwrap(),
-        hours: (*hours).to_owned(),
-        average: (*average).to_owned(),
-        median: (*median).to_owned(),
-        most: most.parse().unwrap(),
-        first: first.join(" "),
-        listeners: listeners.parse().unwrap(),
+        mount: group["name"].as_str().unwrap().to_owned(),
+        sessions: total["sessions"].as_u64().unwrap(),
+        seconds: total["seconds"].as_u64().unwrap(),
+        median: total["median_session_seconds"].as_f64().unwrap(),
+        peak: total["peak_listeners"].as_u64().unwrap(),
+        peak_at: total["peak_at"].as_str().map(str::to_owned),
+        listeners: total["unique_listeners"].as_u64().unwrap(),
     }
 }
 

@@ -89,12 +89,12 @@ impl ReportZone {
 }
 
 impl fmt::Display for ReportZone {
-    /// `Europe/Berlin`, `+02:00` or `UTC`.
+    /// `Europe/Berlin`, `UTC+02:00` or `UTC`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Named(zone) => f.write_str(zone.name()),
             Self::OfLog(offset) if offset.local_minus_utc() == 0 => f.write_str("UTC"),
-            Self::OfLog(offset) => offset.fmt(f),
+            Self::OfLog(offset) => write!(f, "UTC{offset}"),
             Self::Utc => f.write_str("UTC"),
         }
     }

@@ -304,7 +304,8 @@ impl Measurement {
             } else {
                 session.start()
             };
-            self.advance(&mut sweep, time);
+            // A session that ends with an hour has no part in the next one.
+            self.advance(&mut sweep, if is_end { time - 1 } else { time });
             self.groups.collect(session, &mut self.members);
             for group in &self.members {
                 let load = sweep.load(*group);

@@ -8,6 +8,7 @@ mod listening;
 mod markup;
 mod method;
 mod timeline;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -59,14 +60,14 @@ fn html(report: &RunReport) -> String {
          <meta name=\"referrer\" content=\"no-referrer\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
          {}<header>\n{heading}\n{period}</header>\n<main>\n",
-        listening::patterns(),
+        charts::PATTERNS,
     );
     if let Some(figures) = &report.listening {
         page += &listening::sections(figures);
     }
     page += &method::counters(&report.run);
     if let Some(web) = &report.web {
-        page += &method::web(web);
+        page += &web::sections(web);
     }
     page += "</main>\n";
     page += &method::foot(report);

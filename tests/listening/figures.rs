@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::time::Duration;
 
-use super::{DAY, PLAYER, Row, date, rows};
+use super::{DAY, PLAYER, Row, date, report, rows};
 use crate::support::stored::fake_matomo;
 use crate::support::{Ended, Folder, Program, until};
 
@@ -98,7 +98,6 @@ fn write_line(log: &mut impl Write, session: TestSession, duration: &str) {
 fn expected(name: &str, of: &[TestSession]) -> Row {
     let mut durations: Vec<i64> = of.iter().map(|one| one.seconds).collect();
     durations.sort_unstable();
-    let seconds: i64 = durations.iter().sum();
     let middle =
         (durations[(durations.len() - 1) / 2] + durations[durations.len() / 2]) as f64 / 2.0;
     let mut changes: BTreeMap<i64, i64> = BTreeMap::new();
@@ -106,55 +105,38 @@ fn expected(name: &str, of: &[TestSession]) -> Row {
         *changes.entry(one.start).or_default() += 1;
         *changes.entry(one.start + one.seconds).or_default() -= 1;
     }
-    let (mut now, mut most, mut first) = (0, 0, None);
+    let (mut now, mut peak, mut first) = (0, 0, None);
     for (time, change) in changes {
         now += change;
-        if now > most {
-            (most, first) = (now, Some(time));
+        if now > peak {
+            (peak, first) = (now, Some(time));
         }
     }
     let listeners: HashSet<_> = of.iter().map(|one| (one.address, one.agent)).collect();
     Row {
         mount: name.into(),
-        connections: of.len() as u64,
-        seconds: seconds.unsigned_abs(),
-        hours: format!("{:.2}", seconds as f64 / 3600.0),
-        average: decimal(seconds as f64 / of.len() as f64),
-        median: decimal(middle),
-        most: most.unsigned_abs(),
-        first: first.map_or("-".into(), |first| date(first, "%Y-%m-%d %H:%M:%S")),
+        sessions: of.len() as u64,
+        seconds: durations.iter().sum::<i64>().unsigned_abs(),
+        median: middle,
+        peak: peak.unsigned_abs(),
+        peak_at: first.map(|first| date(first, "%Y-%m-%dT%H:%M:%S+00:00")),
         listeners: listeners.len() as u64,
     }
 }
 
-fn decimal(number: f64) -> String {
-    format!("{number:.1}").trim_end_matches(".0").to_owned()
-}
-
-/// The expected rows of the table of days: the date, then the hours of all mount points, of those
-/// in `columns`, and of the others.
-fn expected_days(all: &[TestSession], columns: &[usize]) -> Vec<String> {
-    let mut days: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+/// The expected seconds of each day.
+fn expected_days(all: &[TestSession]) -> BTreeMap<String, i64> {
+    let mut days = BTreeMap::new();
     for one in all {
         let (mut from, end) = (one.start, one.start + one.seconds);
         while from < end {
-            let day = from / 86_400;
-            let until = end.min((day + 1) * 86_400);
-            let seconds = days.entry(day).or_insert_with(|| vec![0; MOUNTS.len() + 1]);
-            seconds[MOUNTS.len()] += until - from;
-            seconds[one.mount] += until - from;
+            let midnight = (from / 86_400 + 1) * 86_400;
+            let until = end.min(midnight);
+            *days.entry(date(from, "%Y-%m-%d")).or_default() += until - from;
             from = until;
         }
     }
-    let line = |(day, seconds): (i64, Vec<i64>)| {
-        let all = seconds[MOUNTS.len()];
-        let shown = columns.iter().map(|column| seconds[*column]);
-        let others = all - shown.clone().sum::<i64>();
-        let shown = std::iter::once(all).chain(shown).chain([others]);
-        let hours = shown.map(|seconds| format!(" {:.2}", seconds as f64 / 3600.0));
-        date(day * 86_400, "%Y-%m-%d") + &hours.collect::<String>()
-    };
-    days.into_iter().map(line).collect()
+    days
 }
 
 /// Returns the result of a dry run and its peak memory in bytes.
@@ -163,7 +145,7 @@ fn dry_run(folder: &Folder, args: &str) -> (Ended, u64) {
     let limit = Duration::from_secs(600);
     let mut running = Program::new(folder)
         .to(&server)
-        .args("--dry-run --idsite=1 --log-format-name=icecast2 access.log")
+        .args("--dry-run --idsite=1 --log-format-name=icecast2 --report=report.json access.log")
         .args(args)
         .limit(limit)
         .start();
@@ -183,41 +165,28 @@ fn figures_match_a_simple_calculation_in_limited_memory() {
     let all = write_log(sessions, &folder);
     let (ended, peak) = dry_run(&folder, "");
 
-    let mut mounts: Vec<(usize, Row)> = MOUNTS
-        .iter()
-        .enumerate()
-        .map(|(mount, name)| {
-            let of: Vec<_> = all
-                .iter()
-                .copied()
-                .filter(|one| one.mount == mount)
-                .collect();
-            (mount, expected(name, &of))
-        })
+    let of_mount = |mount: usize| {
+        let all = all.iter().copied();
+        all.filter(|one| one.mount == mount).collect::<Vec<_>>()
+    };
+    let mounts = MOUNTS.iter().enumerate();
+    let mut want: Vec<Row> = mounts
+        .map(|(mount, name)| expected(name, &of_mount(mount)))
         .collect();
-    mounts.sort_by_key(|(_, row)| std::cmp::Reverse(row.seconds));
-    let columns: Vec<usize> = mounts.iter().take(6).map(|(mount, _)| *mount).collect();
-    let mut want: Vec<Row> = mounts.into_iter().map(|(_, row)| row).collect();
-    want.push(expected("(all)", &all));
-    assert_eq!(rows(&ended.out), want);
+    want.sort_by_key(|row| std::cmp::Reverse(row.seconds));
+    want.insert(0, expected("", &all));
+    assert_eq!(rows(&folder), want);
 
-    let (_, days) = ended
-        .out
-        .split_once("Listening hours per day (UTC):\n\n")
-        .unwrap();
-    let days = days.lines().skip(1).take_while(|line| !line.is_empty());
-    let days: Vec<String> = days
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect();
-    assert_eq!(days, expected_days(&all, &columns));
+    let report = report(&folder);
+    let days = report["groups"][0]["days"].as_array().unwrap().iter();
+    let days = days.map(|day| {
+        let name = day["day"].as_str().unwrap().to_owned();
+        (name, day["seconds"].as_i64().unwrap())
+    });
+    assert_eq!(days.collect::<BTreeMap<_, _>>(), expected_days(&all));
 
     let unknown = sessions.div_ceil(1000);
-    assert!(
-        ended.out.contains(&format!(
-            "    {unknown} connections without usable duration"
-        )),
-        "{ended}"
-    );
+    assert_eq!(report["left_out"]["without_duration"], unknown);
     assert_eq!(ended.summary().get("imported"), sessions + unknown);
 
     let (_, without) = dry_run(&folder, "--listening-time=off");

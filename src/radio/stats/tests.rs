@@ -181,15 +181,16 @@ fn channels() -> Vec<Channel> {
     Channel::read_all(&["Live=/live*".to_owned(), "Music=/jazz,/live.ogg".to_owned()]).unwrap()
 }
 
-/// Sessions that begin in the three days from a time on.
+/// Sessions that begin in the three days from a time on, often at the begin or end of an hour.
 fn sessions(from: i64) -> impl Strategy<Value = Vec<TestSession>> {
     let mounts = prop::sample::select(vec!["/live.mp3", "/live.ogg", "/jazz"]);
-    let one = (
-        mounts,
-        0..3 * 86_400i64,
-        prop_oneof![0..100u64, 0..9000u64],
-        0..9u64,
-    );
+    let start = prop_oneof![0..3 * 86_400i64, (0..144i64).prop_map(|half| half * 1800)];
+    let seconds = prop_oneof![
+        0..100u64,
+        0..9000u64,
+        (0..5u64).prop_map(|half| half * 1800)
+    ];
+    let one = (mounts, start, seconds, 0..9u64);
     let one = one.prop_map(move |(mount, start, seconds, listener)| {
         session(mount, from + start, seconds, listener)
     });
@@ -319,7 +320,7 @@ fn the_zone_is_that_of_the_lines_if_they_agree() {
     };
     let (none, berlin) = (ReportOptions::default(), Some(Tz::Europe__Berlin));
     assert_eq!(zone(&[], &none, berlin), "UTC");
-    assert_eq!(zone(&[Some(7200), Some(7200)], &none, berlin), "+02:00");
+    assert_eq!(zone(&[Some(7200), Some(7200)], &none, berlin), "UTC+02:00");
     assert_eq!(zone(&[Some(0)], &none, None), "UTC");
     assert_eq!(zone(&[Some(7200), Some(3600)], &none, None), "UTC");
     assert_eq!(zone(&[Some(7200), None], &none, None), "UTC");

@@ -4,10 +4,10 @@ use std::iter::once;
 
 use chrono::NaiveDate;
 
-use super::listening::{figure, measure_cells};
+use super::listening::measure_cells;
 use super::markup::{
-    HtmlTable, NONE, bar, clock, counted, decimal, duration, hours, month, percent, section, share,
-    text,
+    HtmlTable, NONE, bar, clock, counted, decimal, duration, figure, hours, month, percent,
+    section, share, text,
 };
 use crate::radio::{GroupFigures, GroupKind, ListeningFigures, Measures, Month, Period};
 use crate::report::grouped;

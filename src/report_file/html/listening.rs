@@ -5,19 +5,17 @@ use std::iter::once;
 
 use chrono::{Datelike, NaiveDate};
 
-use super::charts::{
-    self, ChartColumn, ColumnChart, MARK_KEY, MAX_PARTS, PART_KEYS, labelled, legend,
-};
+use super::charts::{ChartColumn, ColumnChart, MARK_KEY, MAX_PARTS, PART_KEYS, labelled, legend};
 use super::groups;
 use super::markup::{
-    HtmlTable, NONE, bar, capitalized, clock, counted, decimal, details, duration, hours,
+    HtmlTable, NONE, bar, capitalized, clock, counted, decimal, details, duration, figure, hours,
     listeners, moment, percent, section, share, text,
 };
 use super::timeline::{StepLength, Timeline};
 use crate::radio::{GroupFigures, GroupKind, LENGTHS, ListeningFigures, Measures, Period};
 use crate::report::grouped;
 
-pub const WEEKDAYS: [&str; 7] = [
+const WEEKDAYS: [&str; 7] = [
     "Monday",
     "Tuesday",
     "Wednesday",
@@ -328,39 +326,8 @@ fn lengths(figures: &ListeningFigures) -> String {
     )
 }
 
-/// A chart with its legend and caption. All texts are HTML.
-pub fn figure(chart: &str, legend: &str, caption: &str) -> String {
-    format!("<figure>\n{chart}{legend}<figcaption>{caption}</figcaption>\n</figure>\n")
-}
-
-/// A chart of sums by day, week, month or year.
-pub fn day_chart(title: &str, timeline: &Timeline, sums: &[u64], unit: &str) -> String {
-    let has_label = labelled(sums.len(), 8);
-    let columns = timeline.starts.iter().zip(sums).enumerate();
-    let columns = columns.map(|(index, (start, sum))| ChartColumn {
-        label: if has_label(index) {
-            timeline.label(*start)
-        } else {
-            String::new()
-        },
-        title: format!("{}: {} {unit}", timeline.full_name(*start), grouped(*sum)),
-        parts: vec![*sum as f64],
-        mark: None,
-    });
-    let chart = ColumnChart {
-        title: title.into(),
-        columns: columns.collect(),
-    };
-    chart.svg(|value| decimal(value, 0))
-}
-
-/// The patterns that all charts of the page share.
-pub fn patterns() -> &'static str {
-    charts::PATTERNS
-}
-
 /// When a peak was first reached.
-pub fn peak_time(figures: &ListeningFigures, measures: &Measures) -> String {
+fn peak_time(figures: &ListeningFigures, measures: &Measures) -> String {
     let time = measures.peak_at;
     time.map_or(NONE.into(), |time| moment(figures.zone, time))
 }

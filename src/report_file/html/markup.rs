@@ -172,6 +172,11 @@ pub fn section(class: &str, title: &str, body: &str) -> String {
     format!("<section class=\"{class}\">\n<h2>{title}</h2>\n{body}</section>\n")
 }
 
+/// A chart with its legend and caption. All texts are HTML.
+pub fn figure(chart: &str, legend: &str, caption: &str) -> String {
+    format!("<figure>\n{chart}{legend}<figcaption>{caption}</figcaption>\n</figure>\n")
+}
+
 /// The numbers of a chart as text, closed on the screen and open in print.
 pub fn details(summary: &str, table: &HtmlTable) -> String {
     format!("<details>\n<summary>{summary}</summary>\n{table}</details>\n")

@@ -2,21 +2,13 @@
 
 use std::fmt::Write;
 
-use super::listening::{day_chart, figure};
-use super::markup::{
-    HtmlTable, bar, capitalized, counted, date, decimal, details, hours, percent, section, share,
-    text,
-};
-use super::timeline::Timeline;
+use super::markup::{HtmlTable, counted, date, decimal, hours, section, text};
 use crate::radio::{ListeningFigures, ReportZone};
 use crate::report::grouped;
-use crate::report_file::{RunFigures, RunReport, WebFigures};
+use crate::report_file::{RunFigures, RunReport};
 
 /// Maximum number of logs that are listed.
 const MAX_LOGS: usize = 50;
-
-/// Maximum rows of the lists of a web log.
-const MAX_ROWS: usize = 50;
 
 /// The measures and their definitions (guide/listening.md, "Measures").
 const MEASURES: [(&str, &str); 9] = [
@@ -92,44 +84,6 @@ pub fn counters(run: &RunFigures) -> String {
         false => "",
     };
     section("", "Import", &format!("{table}{note}"))
-}
-
-/// The sections about hits that are not listeners.
-pub fn web(web: &WebFigures) -> String {
-    let mut html = String::new();
-    let all_hits = format!("{} in all", counted(web.hits, "hit", "hits"));
-    if let (Some((first, _)), Some((last, _))) = (web.days.first(), web.days.last()) {
-        let timeline = Timeline::new(*first, *last);
-        let sums = timeline.sums(web.days.iter().copied());
-        let title = format!("Hits per {}", timeline.step.name());
-        let mut table = HtmlTable::new(&title, [capitalized(timeline.step.name()), "Hits".into()]);
-        for (start, hits) in timeline.starts.iter().zip(&sums) {
-            table.row(&timeline.name(*start), [grouped(*hits)]);
-        }
-        table.total("All", [grouped(sums.iter().sum())]);
-        let chart = figure(&day_chart(&title, &timeline, &sums, "hits"), "", &all_hits);
-        html += &section("", &title, &(chart + &details("Hits as a table", &table)));
-    }
-    for (title, column, unit, list) in [
-        ("Most viewed pages", "Page", "Views", &web.pages),
-        ("Status codes", "Status", "Hits", &web.status),
-        ("Referring hosts", "Host", "Hits", &web.referrers),
-    ] {
-        if list.is_empty() {
-            continue;
-        }
-        let most = list.iter().map(|(_, number)| *number).max().unwrap_or(0);
-        let mut table = HtmlTable::new(title, [column, "", unit, "Share of all hits"]);
-        for (name, number) in list.iter().take(MAX_ROWS) {
-            let part = share(*number as f64, most as f64);
-            table.row(
-                &text(name),
-                [bar(part), grouped(*number), percent(*number, web.hits)],
-            );
-        }
-        html += &section("", title, &figure(&table.to_string(), "", &all_hits));
-    }
-    html
 }
 
 /// How the report was made.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{html, samples};
+use super::html;
+use super::samples::samples;
 
 /// Proves that the checks find what they look for.
 const CONTROL: &str = "<!DOCTYPE html><title>control</title><img src=\"http://control.invalid/\">\
