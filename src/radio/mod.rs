@@ -2,7 +2,7 @@
 //! listening.
 //!
 //! Icecast writes a line when a listener leaves. [`ListenerLine`] reads it back into a
-//! [`Session`](session::Session), which becomes several requests for Matomo. SHOUTcast writes a
+//! [`Session`], which becomes several requests for Matomo. SHOUTcast writes a
 //! line for each title, and [`Stitcher`] joins the titles of a listener to one session.
 //! [`Audience`] decides who counts as a listener, and [`mount_point`] names the stream.
 //! [`StreamSample`] tells a log of Icecast from a web log that looks like one.

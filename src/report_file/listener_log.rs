@@ -52,7 +52,7 @@ pub struct ListenerLog {
 #[derive(Debug, Default)]
 pub struct ListenerLogs {
     logs: Vec<ListenerLog>,
-    /// Why there are none.
+    /// Why `logs` is empty.
     error: Option<Error>,
 }
 

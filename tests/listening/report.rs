@@ -104,6 +104,61 @@ fn overlapping_sessions_of_a_listener_are_merged() {
     assert_eq!(all["long_sessions"], 2, "{all}");
 }
 
+/// A log with hidden addresses, odd user agents and partial content.
+fn odd_log() -> Vec<u8> {
+    let mut log = log().into_bytes();
+    let hash = "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3";
+    log.extend(icecast(hash, 9300, "/jazz.mp3", 700).bytes());
+    log.extend(icecast("2001:DB8:0:0::1", 9300, "/jazz.mp3", 0).bytes());
+    log.extend(icecast("2001:db8::1", 9300, "/jazz.mp3", 90_000).bytes());
+    let partial = icecast("192.0.2.131", 9400, "/news", 65);
+    log.extend(partial.replace(" 200 ", " 206 ").bytes());
+    let odd = icecast("192.0.2.132", 9500, "/n\u{fc}ws", 66);
+    log.extend(odd.replace(PLAYER, "-").bytes());
+    let odd = icecast("192.0.2.133", 9500, "/news", 67);
+    let at = odd.find(PLAYER).unwrap();
+    log.extend([&odd.as_bytes()[..at], b"\xff\xfe", &odd.as_bytes()[at..]].concat());
+    log
+}
+
+#[test]
+fn a_kept_sandbox_gives_the_report_of_the_import() {
+    let database = fixtures().join("countries.mmdb");
+    let database = format!("--geoip-database={}", database.display());
+    // As events, and as plain hits with connections.
+    for import in ["--log-format-name=icecast2", "--listening-time=auto"] {
+        let folder = Folder::new();
+        folder.write("access.log", odd_log());
+        let run = |name: &str, args: &str| {
+            Program::new(&folder)
+                .args("--sandbox=hits.db --report-timezone=Europe/Berlin --channel=Jazz=/jazz.*")
+                .args(&format!("--report={name}.json --report={name}.txt {args}"))
+                .arg(&database)
+                .run()
+                .exits(0);
+            let report: Value =
+                serde_json::from_str(&folder.read(&format!("{name}.json"))).unwrap();
+            report["listening"].clone()
+        };
+        let imported = run("new", &format!("{import} access.log"));
+        let sessions = &imported["groups"][0]["total"]["sessions"];
+        assert_eq!(*sessions, 11, "{import}: {imported}");
+        assert_eq!(run("kept", ""), imported, "{import}");
+        for stream in ["jazz.mp3", "jazz.ogg", "news", "n_ws"] {
+            let [new, kept] = ["new", "kept"].map(|name| {
+                let text = std::fs::read(folder.file(&format!("{name}.{stream}.txt")));
+                text.unwrap()
+            });
+            assert!(!new.is_empty());
+            assert_eq!(
+                String::from_utf8(new).unwrap(),
+                String::from_utf8(kept).unwrap(),
+                "{import}: {stream}"
+            );
+        }
+    }
+}
+
 /// The lines of a listener log, without the header.
 fn lines(folder: &Folder, name: &str) -> Vec<String> {
     let text = folder.read(name);
