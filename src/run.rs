@@ -1,7 +1,6 @@
 //! A run: sets up what it needs, imports the logs, and reports the result.
 
 use std::collections::HashSet;
-use std::hash::BuildHasher;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -19,18 +18,15 @@ use crate::import::{
     RequestWriter,
 };
 use crate::input::discover::{Source, discover_sorted, drop_repetitions};
-use crate::ledger::Ledger;
 use crate::matomo::tracking::Writer;
-use crate::radio::{
-    self, ListenerRequest, ListeningFigures, ListeningStats, ReportOptions, SessionLog, SessionSink,
-};
-use crate::recorder::{Context, DeliveryOptions, Pool, Queue};
+use crate::radio::{self, ListeningFigures, ListeningStats, SessionSink};
+use crate::recorder::{Context, Pool, Queue};
 use crate::report::progress::{Progress, ProgressMode, ProgressSource};
 use crate::report::rejects::Rejects;
 use crate::report::summary::SummaryInput;
 use crate::report::{Account, Console, Count};
 use crate::report_file::{ListenerLogs, ReportFiles, ReportInput, WebCounter};
-use crate::sandbox::{self, HitStore};
+use crate::sandbox;
 use crate::shutdown::Shutdown;
 use crate::site::Sites;
 use crate::sync::Mutex;
@@ -68,7 +64,9 @@ fn import(
     }
     if let Some(file) = config.reported_sandbox {
         let options = config.radio.map(|radio| radio.report);
-        return report_sandbox(&file, &options.unwrap_or_default(), config.reports, console);
+        return config
+            .reports
+            .report_sandbox(&file, &options.unwrap_or_default(), console);
     }
     let explain = config.explain;
     let verify = config.verify;
@@ -83,52 +81,6 @@ fn import(
         None => run.importer.run(&run.sources),
     };
     run.finish(outcome, console, shutdown)
-}
-
-/// Reports the listening time that is in the file of a sandbox.
-fn report_sandbox(
-    file: &Path,
-    options: &ReportOptions,
-    reports: ReportFiles,
-    console: &Console,
-) -> Result<()> {
-    let started = Instant::now();
-    reports.check(&[])?;
-    let store = HitStore::open(Some(file))?;
-    let listener_logs = reports.listener_logs()?.unwrap_or_default();
-    let listener_logs = Arc::new(Mutex::new(listener_logs));
-    let mut stats = ListeningStats::new(Some(Arc::clone(&listener_logs) as Arc<dyn SessionSink>));
-    let hasher = FixedState::default();
-    store.for_each_session(|session| {
-        let status = session.status.to_string();
-        let listener = stats.listener(
-            options,
-            &ListenerRequest {
-                hash: hasher.hash_one((session.address, session.agent)),
-                mount: session.mount,
-                address: session.address,
-                status: status.as_bytes(),
-                agent: session.agent,
-            },
-        );
-        stats.sessions.add(*listener.reported(session.time));
-        Ok(())
-    })?;
-    let figures = stats.figures(options, None)?;
-    console.print(radio::summary(&figures));
-    let input = ReportInput {
-        account: &Account::new(),
-        sites: 0,
-        requests: 0,
-        elapsed: started.elapsed(),
-        dry_run: false,
-        from_sandbox: true,
-        listening: Some(figures),
-        web: None,
-    };
-    let listener_logs = std::mem::take(&mut *listener_logs.lock());
-    reports.write(input, listener_logs, console);
-    Ok(())
 }
 
 /// A run that is ready for its first line.
@@ -146,6 +98,17 @@ struct Run {
     importer: Importer,
     recorders: Pool,
     progress: Progress,
+}
+
+/// What a run needs besides its ledger. If it fails, the ledger saves the pipes.
+struct Prepared {
+    target: ConnectedTarget,
+    sites: Sites,
+    rejects: Option<Arc<Rejects>>,
+    recorders: Pool,
+    queue: Queue,
+    stats: ListeningStats,
+    listener_logs: Option<Arc<Mutex<ListenerLogs>>>,
 }
 
 /// Opens the ledger, connects to the server, and starts the recorders.
@@ -207,19 +170,27 @@ fn setup(
         let (recorders, queue) = match config.dry_run {
             true => Pool::for_dry_run(&account, &stats.sessions, console),
             false => {
-                let ledger = ledger.as_ref().map(|handle| Arc::clone(&handle.ledger));
-                let rejects = rejects.clone();
                 let mut options = config.delivery;
                 options
                     .read_back
                     .get_or_insert(options.recorders > 1 || has_open_batches);
-                let sessions = Arc::clone(&stats.sessions);
-                start_recorders(
-                    &target, options, ledger, rejects, sessions, &account, console, shutdown,
-                )?
+                Pool::start(&Arc::new(Context {
+                    client: target.client.clone(),
+                    api: target.api.clone(),
+                    visits: target.visits.clone(),
+                    token: target.token.clone(),
+                    account: Arc::clone(&account),
+                    console: console.clone(),
+                    stop: shutdown.clone(),
+                    options,
+                    ledger: ledger.as_ref().map(|handle| Arc::clone(&handle.ledger)),
+                    rejects: rejects.clone(),
+                    sessions: Arc::clone(&stats.sessions),
+                    server: Default::default(),
+                }))?
             }
         };
-        Ok((
+        Ok(Prepared {
             target,
             sites,
             rejects,
@@ -227,7 +198,7 @@ fn setup(
             queue,
             stats,
             listener_logs,
-        ))
+        })
     };
     let prepared = prepare().inspect_err(|_: &Error| {
         if let Some(ledger) = &ledger {
@@ -235,7 +206,15 @@ fn setup(
             ledger.warn_of_lost_pipes(&sources, console);
         }
     });
-    let (target, sites, rejects, recorders, queue, stats, listener_logs) = prepared?;
+    let Prepared {
+        target,
+        sites,
+        rejects,
+        recorders,
+        queue,
+        stats,
+        listener_logs,
+    } = prepared?;
     // Without a ledger, no later run looks for these ids.
     let salt = ledger
         .as_ref()
@@ -300,32 +279,6 @@ fn setup(
         recorders,
         progress,
     })
-}
-
-fn start_recorders(
-    target: &ConnectedTarget,
-    options: DeliveryOptions,
-    ledger: Option<Arc<Ledger>>,
-    rejects: Option<Arc<Rejects>>,
-    sessions: Arc<SessionLog>,
-    account: &Arc<Account>,
-    console: &Console,
-    shutdown: &Shutdown,
-) -> Result<(Pool, Queue)> {
-    Pool::start(&Arc::new(Context {
-        client: target.client.clone(),
-        api: target.api.clone(),
-        visits: target.visits.clone(),
-        token: target.token.clone(),
-        account: Arc::clone(account),
-        console: console.clone(),
-        stop: shutdown.clone(),
-        options,
-        ledger,
-        rejects,
-        sessions,
-        server: Default::default(),
-    }))
 }
 
 impl Run {

@@ -45,12 +45,12 @@ impl ReportZone {
 
     /// The hour of the clock that a time is in. Shorter than an hour if the clock is changed within
     /// it.
-    pub fn slot(self, time: i64) -> Slot {
+    pub fn clock_hour(self, time: i64) -> ClockHour {
         let offset = self.offset(time);
         let start = time - (time + offset).rem_euclid(HOUR);
         let end = start + HOUR;
         let differs = |time: &i64| self.offset(*time) != offset;
-        Slot {
+        ClockHour {
             start: match differs(&start) {
                 true => first_in(start, time, |time| !differs(&time)),
                 false => start,
@@ -63,8 +63,8 @@ impl ReportZone {
         }
     }
 
-    /// A number that is the same for all times of a slot. A slot may have several.
-    pub fn slot_key(self, time: i64) -> i64 {
+    /// A number that is the same for all times of an hour of the clock. An hour may have several.
+    pub fn hour_key(self, time: i64) -> i64 {
         match self {
             // Since 1995 the clocks of all zones differ from UTC by a multiple of this.
             Self::Named(_) => time.div_euclid(HOUR / 4),
@@ -115,14 +115,14 @@ fn first_in(from: i64, to: i64, is_reached: impl Fn(i64) -> bool) -> i64 {
 
 /// An hour of the clock: `[start, end)` in seconds since 1970, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct ClockHour {
     pub start: i64,
     pub end: i64,
     /// A local time within it.
     local: NaiveDateTime,
 }
 
-impl Slot {
+impl ClockHour {
     pub fn seconds(self) -> u64 {
         self.end.abs_diff(self.start)
     }

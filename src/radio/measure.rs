@@ -9,7 +9,7 @@ use std::ops::Range;
 use chrono::NaiveDate;
 use foldhash::fast::RandomState;
 
-use super::calendar::{HOUR, Period, ReportZone, Slot};
+use super::calendar::{ClockHour, HOUR, Period, ReportZone};
 use super::country::CountryCode;
 use super::figures::{GroupFigures, GroupKind, LENGTHS, Measures};
 use super::player::Player;
@@ -20,7 +20,7 @@ use super::session_store::{MountId, SessionStore, StoredSession};
 const MAX_DAY_CELLS: usize = 300_000;
 
 /// Maximum number of hours whose periods are remembered: 22 years.
-const MAX_CACHED_SLOTS: usize = 200_000;
+const MAX_CACHED_HOURS: usize = 200_000;
 
 /// The measures of all groups.
 pub struct Measured {
@@ -154,7 +154,7 @@ fn has_days(kind: GroupKind) -> bool {
     matches!(kind, GroupKind::All | GroupKind::Channel | GroupKind::Mount)
 }
 
-/// Number of a period; those of [`Slot::periods`] are total, month, day, hour, hour of the week.
+/// Number of a period.
 type PeriodId = u32;
 
 /// Total and month, which all groups have.
@@ -169,12 +169,12 @@ struct PeriodTable {
     first_day: NaiveDate,
     periods: Vec<Period>,
     ids: HashMap<Period, PeriodId, RandomState>,
-    /// By [`ReportZone::slot_key`].
-    slots: HashMap<i64, SlotPeriods, RandomState>,
+    /// By [`ReportZone::hour_key`].
+    hours: HashMap<i64, HourPeriods, RandomState>,
 }
 
 #[derive(Clone, Copy)]
-struct SlotPeriods {
+struct HourPeriods {
     end: i64,
     ids: [PeriodId; 5],
 }
@@ -188,33 +188,33 @@ impl PeriodTable {
             first_day: zone.local(first.max(range.start)).date(),
             periods: Vec::new(),
             ids: HashMap::default(),
-            slots: HashMap::default(),
+            hours: HashMap::default(),
         }
     }
 
-    fn of_slot(&mut self, slot: Slot) -> SlotPeriods {
-        let ids = slot.periods().map(|period| match period {
+    fn of_hour(&mut self, hour: ClockHour) -> HourPeriods {
+        let ids = hour.periods().map(|period| match period {
             Period::Day(day) if day < self.first_day => NO_PERIOD,
             period => *self.ids.entry(period).or_insert_with(|| {
                 self.periods.push(period);
                 self.periods.len() as PeriodId - 1
             }),
         });
-        SlotPeriods { end: slot.end, ids }
+        HourPeriods { end: hour.end, ids }
     }
 
     /// The periods of a time in seconds since 1970, UTC.
-    fn at(&mut self, time: i64) -> SlotPeriods {
-        let key = self.zone.slot_key(time);
-        if let Some(slot) = self.slots.get(&key) {
-            return *slot;
+    fn at(&mut self, time: i64) -> HourPeriods {
+        let key = self.zone.hour_key(time);
+        if let Some(hour) = self.hours.get(&key) {
+            return *hour;
         }
-        if self.slots.len() == MAX_CACHED_SLOTS {
-            self.slots.clear();
+        if self.hours.len() == MAX_CACHED_HOURS {
+            self.hours.clear();
         }
-        let slot = self.of_slot(self.zone.slot(time));
-        self.slots.insert(key, slot);
-        slot
+        let hour = self.of_hour(self.zone.clock_hour(time));
+        self.hours.insert(key, hour);
+        hour
     }
 }
 
@@ -274,7 +274,7 @@ struct Measurement {
 impl Measurement {
     /// First pass: seconds, sessions and peaks.
     fn listening(&mut self, sessions: &mut SessionStore, min_session: u64) -> io::Result<()> {
-        // Sessions of 0 seconds have begun, but nobody listened at any moment.
+        // Sessions of 0 seconds have begun, but were heard at no moment.
         let mut starts = sessions.sorted_by_key(StoredSession::start)?.peekable();
         let mut ends = sessions
             .sorted_by_key(StoredSession::end)?
@@ -322,37 +322,37 @@ impl Measurement {
                 }
             }
         }
-        self.close_slot(&mut sweep);
+        self.close_hour(&mut sweep);
         Ok(())
     }
 
-    /// Goes on to the slot of a time.
+    /// Closes the hours that end before a time or at it.
     fn advance(&mut self, sweep: &mut Sweep, time: i64) {
-        while let Some(slot) = sweep.slot
-            && slot.end <= time
+        while let Some(hour) = sweep.hour
+            && hour.end <= time
         {
-            self.close_slot(sweep);
+            self.close_hour(sweep);
             if sweep.active.is_empty() {
                 break;
             }
-            sweep.slot = Some(self.periods.zone.slot(slot.end));
+            sweep.hour = Some(self.periods.zone.clock_hour(hour.end));
         }
-        if sweep.slot.is_none() {
-            sweep.slot = Some(self.periods.zone.slot(time));
+        if sweep.hour.is_none() {
+            sweep.hour = Some(self.periods.zone.clock_hour(time));
         }
     }
 
-    /// Adds what happened in a slot to the cells of its periods.
-    fn close_slot(&mut self, sweep: &mut Sweep) {
-        let Some(slot) = sweep.slot.take() else {
+    /// Adds what happened in an hour to the cells of its periods.
+    fn close_hour(&mut self, sweep: &mut Sweep) {
+        let Some(hour) = sweep.hour.take() else {
             return;
         };
-        let periods = self.periods.of_slot(slot).ids;
+        let periods = self.periods.of_hour(hour).ids;
         let (cells, groups) = (&mut self.cells, &self.groups);
         let loads = &mut sweep.loads;
         sweep.active.retain(|group| {
             let load = &mut loads[*group as usize];
-            load.change(slot.end, 0);
+            load.change(hour.end, 0);
             let count = match groups.has_days(*group) {
                 true => periods.len(),
                 false => COARSE_PERIODS,
@@ -363,7 +363,7 @@ impl Measurement {
                     .measures
                     .add(&load.measures);
             }
-            load.start_slot(slot.end)
+            load.start_hour(hour.end)
         });
     }
 
@@ -408,8 +408,8 @@ impl Measurement {
             let mut counted = [NO_PERIOD; 5];
             let mut time = session.start();
             loop {
-                let slot = self.periods.at(time);
-                for (period, counted) in slot.ids.iter().zip(&mut counted) {
+                let hour = self.periods.at(time);
+                for (period, counted) in hour.ids.iter().zip(&mut counted) {
                     if *counted == *period {
                         continue;
                     }
@@ -423,7 +423,7 @@ impl Measurement {
                         }
                     }
                 }
-                time = slot.end;
+                time = hour.end;
                 if time >= session.end() {
                     break;
                 }
@@ -489,14 +489,14 @@ impl Measures {
 #[derive(Default)]
 struct Sweep {
     /// The hour at hand.
-    slot: Option<Slot>,
+    hour: Option<ClockHour>,
     /// By group.
     loads: Vec<Load>,
-    /// The groups with listeners or sessions in this slot.
+    /// The groups with listeners or sessions in this hour.
     active: Vec<GroupId>,
 }
 
-/// The listeners of a group at a moment, and its measures in the slot so far.
+/// The listeners of a group at a moment, and its measures in the hour so far.
 #[derive(Clone, Default)]
 struct Load {
     listeners: u64,
@@ -533,7 +533,7 @@ impl Load {
     }
 
     /// Returns whether there are listeners.
-    fn start_slot(&mut self, time: i64) -> bool {
+    fn start_hour(&mut self, time: i64) -> bool {
         self.measures = Measures {
             peak: self.listeners,
             peak_at: (self.listeners > 0).then_some(time),
@@ -557,9 +557,9 @@ impl PeriodLengths {
         let mut week_hours = [[0; 24]; 7];
         let mut time = range.start;
         while time < range.end {
-            let slot = zone.slot(time);
-            week_hours[usize::from(slot.weekday())][usize::from(slot.hour())] += slot.seconds();
-            time = slot.end;
+            let hour = zone.clock_hour(time);
+            week_hours[usize::from(hour.weekday())][usize::from(hour.hour())] += hour.seconds();
+            time = hour.end;
         }
         Self {
             zone,

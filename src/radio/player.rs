@@ -400,7 +400,7 @@ impl Player {
         self as u8
     }
 
-    /// The player with a number; unknown if there is none.
+    /// The player with a number; unknown if it is no player's.
     pub fn from_number(number: u8) -> Self {
         let player = PLAYERS.get(usize::from(number));
         player.map_or(Self::Unknown, |(player, _)| *player)

@@ -40,7 +40,7 @@ pub struct ListeningStats {
 /// The sessions that were imported, shared by all threads.
 #[derive(Debug, Default)]
 pub struct SessionLog {
-    state: Mutex<LogState>,
+    state: Mutex<SessionLogState>,
     /// Takes the texts of each session, for a listener log.
     sink: Option<Arc<dyn SessionSink>>,
 }
@@ -63,7 +63,7 @@ pub struct LoggedSession<'a> {
 }
 
 #[derive(Debug, Default)]
-struct LogState {
+struct SessionLogState {
     store: SessionStore,
     /// Why a session could not be stored.
     error: Option<io::Error>,
@@ -96,7 +96,7 @@ impl SessionLog {
             && let Err(error) = state.store.push(session)
         {
             // The memory is needed for the import, which goes first.
-            *state = LogState {
+            *state = SessionLogState {
                 store: SessionStore::default(),
                 error: Some(error),
             };

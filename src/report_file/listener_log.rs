@@ -18,7 +18,7 @@ use crate::sync::Mutex;
 const HEADER: &str =
     "IP Address\tDate\tTime\tStream ID\tDuration\tHTTP Status\tReferrer/Client Player\n";
 
-/// Streams that get a file of their own. Anybody can ask a server for any number of names.
+/// Streams that get a file of their own. Clients can ask a server for any number of names.
 const MAX_STREAMS: usize = 1000;
 
 /// Bytes of a mount point's name in the name of a file.

@@ -9,6 +9,7 @@ mod csv;
 mod figures;
 mod html;
 mod json;
+mod kept;
 mod listener_log;
 mod measures;
 #[cfg(test)]

@@ -138,28 +138,28 @@ fn periods(zone: ReportZone, range: std::ops::Range<i64>) -> BTreeMap<Period, Me
     let mut periods: BTreeMap<Period, Measures> = BTreeMap::new();
     let mut time = range.start;
     while time < range.end {
-        let slot = zone.slot(time);
-        let weekend = if slot.weekday() > 4 { 0.7 } else { 1.0 };
-        let hour = (f64::from(slot.hour()) - 3.0) / 24.0 * std::f64::consts::TAU;
-        let rhythm = 1.1 - hour.cos() + 0.3 * (2.0 * hour).sin();
+        let hour = zone.clock_hour(time);
+        let weekend = if hour.weekday() > 4 { 0.7 } else { 1.0 };
+        let angle = (f64::from(hour.hour()) - 3.0) / 24.0 * std::f64::consts::TAU;
+        let rhythm = 1.1 - angle.cos() + 0.3 * (2.0 * angle).sin();
         let noise = 0.85 + (time / 3600 * 7919 % 31) as f64 / 100.0;
         let seconds = (450.0 * weekend * rhythm * noise) as u64 * 60;
         let sessions = seconds / 2900;
-        for period in slot.periods() {
+        for period in hour.periods() {
             let sum = periods.entry(period).or_default();
-            sum.period_seconds += slot.seconds();
+            sum.period_seconds += hour.seconds();
             sum.seconds += seconds;
             sum.sessions += sessions;
             sum.long_sessions += sessions * 4 / 5;
             sum.session_seconds += sessions * 2871;
             sum.listeners += sessions / 3;
             sum.median = 1021.0;
-            let peak = seconds * 3 / 2 / slot.seconds();
+            let peak = seconds * 3 / 2 / hour.seconds();
             if peak > sum.peak {
                 (sum.peak, sum.peak_at) = (peak, Some(time + 1234));
             }
         }
-        time = slot.end;
+        time = hour.end;
     }
     periods
 }
