@@ -389,7 +389,7 @@ Listening summary
                 .ends_with("2024-05-16   1.00     1       1"),
             "{month}"
         );
-        assert!(month.contains("    (2 more)\n"), "{month}");
+        assert!(month.contains("    (3 more)\n"), "{month}");
         let year = summary(&days(366));
         assert!(
             !year.contains("    day") && year.contains("\n    2024-07  31.00 "),
