@@ -6,7 +6,7 @@ use std::io::Write;
 use crate::support::fake::{FakeMatomo, Fault, Faults, Options, When};
 use rustix::process::Signal;
 
-use super::{SHOUTCAST_HEADER, icecast, seconds_sent, shoutcast, sorted_hits, stored};
+use super::{SHOUTCAST_HEADER, icecast, rows, seconds_sent, shoutcast, sorted_hits, stored};
 use crate::support::clock::LONGEST;
 use crate::support::stored::{fake_matomo, options, started};
 use crate::support::{Ended, Folder, Program, Summary, until};
@@ -147,6 +147,7 @@ fn titles_of_an_open_session_are_not_sent_after_a_signal() {
         .to(&server)
         .args("--idsite=1 --log-format-name=shoutcast --output=access.log -")
         .args("--show-progress --show-progress-delay=0.05 --flush-interval=0.05")
+        .arg("--report=report.json")
         .start();
     running.write(SHOUTCAST_HEADER);
     for end in [600, 1200, 2000] {
@@ -160,9 +161,14 @@ fn titles_of_an_open_session_are_not_sent_after_a_signal() {
     running.signal(Signal::INT);
     assert!(until(LONGEST, || running.has_ended()));
     running.end().exits(130);
-    let summary = Summary::of(&folder.read("access.log"));
+    let output = folder.read("access.log");
+    let summary = Summary::of(&output);
     assert_eq!((summary.get("imported"), summary.get("unsent")), (2, 1));
     assert_eq!(seconds_sent(&stored(&server)), 1200);
+    // The figures are those of what was imported.
+    assert_eq!(reported(&folder), (1, 1200));
+    let unsent = "\n    1 lines are not sent yet, and not in these figures: ";
+    assert!(output.contains(unsent), "{output}");
 }
 
 #[test]
@@ -184,6 +190,7 @@ fn titles_of_open_sessions_are_counted_when_the_server_fails() {
     let program = || Program::new(&folder).to(&server);
     let ended = program()
         .args("--idsite=1 --retry-delay=0 --recorder-max-payload-size=20 access.log")
+        .arg("--report=report.json")
         .run()
         .exits(1)
         .hides(" in import-logs");
@@ -193,6 +200,13 @@ fn titles_of_open_sessions_are_counted_when_the_server_fails() {
         listeners as u64
     );
     assert_eq!(summary.get("imported"), 20);
+    assert_eq!(reported(&folder), (20, 12_000));
+}
+
+/// Sessions and seconds in the folder's report.
+fn reported(folder: &Folder) -> (u64, u64) {
+    let all = rows(folder).remove(0);
+    (all.sessions, all.seconds)
 }
 
 /// Imports a log with these faults of the server.
@@ -273,11 +287,12 @@ fn a_refused_session_is_reported_once_and_rejected_with_all_its_titles() {
     });
     let ended = Program::new(&folder)
         .to(&server)
-        .args("--idsite=1 --rejects=rejects.log access.log")
+        .args("--idsite=1 --rejects=rejects.log --report=report.json access.log")
         .run()
         .exits(3);
     let summary = ended.summary();
     assert_eq!((summary.get("imported"), summary.get("refused")), (1, 2));
+    assert_eq!(reported(&folder), (1, 60));
     assert_eq!(
         ended.err.matches("access.log:4: refused by Matomo").count(),
         1,
