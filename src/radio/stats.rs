@@ -23,13 +23,14 @@ use super::session_store::{MAX_MOUNTS, MountId, OTHERS, SessionStore, StoredSess
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
 
-/// Maximum bytes of a mount point's name. A longer one gets no figures of its own.
+/// Maximum bytes of a name to keep. A mount point with a longer one gets no figures of its own.
 const MAX_NAME_BYTES: usize = 1024;
 
 /// What the parser collects for the listening figures.
 #[derive(Debug, Default)]
 pub struct ListeningStats {
     mounts: Mounts,
+    players: Players,
     clock: LogClock,
     no_duration: u64,
     relays: RelayFigures,
@@ -177,7 +178,7 @@ impl ListeningStats {
             hash: request.hash,
             mount: self.mounts.id(request.mount),
             country: countries.and_then(|countries| countries.country(request.address)),
-            player: Player::of(request.agent),
+            player: self.players.of(request.agent),
             texts: self.sessions.sink.as_ref().map(|_| Box::new(texts())),
         }
     }
@@ -316,6 +317,31 @@ fn select(store: &mut SessionStore, options: &ReportOptions) -> io::Result<Optio
     }
     last.map_or(Ok(()), |last| selected.sessions.push(last))?;
     Ok(Some(selected))
+}
+
+/// The players of the last user agents: finding one in its text takes longer than all the rest.
+#[derive(Debug, Default)]
+struct Players {
+    of_agent: HashMap<Box<[u8]>, Player, RandomState>,
+}
+
+/// Maximum number of user agents to remember, of at most [`MAX_NAME_BYTES`] each.
+const MAX_AGENTS: usize = 2000;
+
+impl Players {
+    fn of(&mut self, agent: &[u8]) -> Player {
+        if let Some(player) = self.of_agent.get(agent) {
+            return *player;
+        }
+        let player = Player::of(agent);
+        if agent.len() <= MAX_NAME_BYTES {
+            if self.of_agent.len() == MAX_AGENTS {
+                self.of_agent.clear();
+            }
+            self.of_agent.insert(agent.into(), player);
+        }
+        player
+    }
 }
 
 /// Numbers the mount points.
