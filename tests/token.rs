@@ -1,7 +1,7 @@
 //! Where the token comes from, and where it never appears.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 
 use rustix::process::geteuid;
@@ -269,7 +269,7 @@ fn errors_hide_the_token() {
 fn files_with_addresses_are_readable_by_their_owner_only() {
     let (server, folder) = (fake_matomo(), Folder::new());
     let token = server.token().expose();
-    let written = "--output=out --rejects=rejects";
+    let written = "--output=out --rejects=rejects --report=r.txt --report=r.csv";
     program(&server, &folder, written)
         .env("MATOMO_TOKEN_AUTH", token)
         .through("umask 000")
@@ -277,12 +277,86 @@ fn files_with_addresses_are_readable_by_their_owner_only() {
         .exits(0);
     let program = Program::new(&folder).args("--sandbox=trial.db access.log");
     program.through("umask 000").run().exits(0);
-    for name in ["out", "rejects", "trial.db"] {
+    for (name, want) in [
+        ("out", 0o600),
+        ("rejects", 0o600),
+        ("trial.db", 0o600),
+        ("r.txt", 0o600),
+        // It holds no address.
+        ("r.csv", 0o666),
+    ] {
         let mode = fs::metadata(folder.file(name))
             .unwrap()
             .permissions()
             .mode();
-        assert_eq!(mode & 0o777, 0o600, "{name}");
+        assert_eq!(mode & 0o777, want, "{name}");
+    }
+}
+
+#[test]
+fn a_link_of_another_user_is_not_written_to() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let (server, folder) = (fake_matomo(), Folder::new());
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    folder.write("victim", "precious");
+    symlink(folder.file("victim"), folder.file("link")).unwrap();
+    lchown(folder.file("link"), Some(65_534), None).unwrap();
+    let token = server.token().expose();
+    for option in ["--rejects=link", "--output=link"] {
+        let ended = program(&server, &folder, option)
+            .env("MATOMO_TOKEN_AUTH", token)
+            .run();
+        ended
+            .exits(2)
+            .says(&[option, "another user has put it", "uid 65534"]);
+    }
+    let ended = Program::new(&folder)
+        .args("--sandbox=link access.log")
+        .run();
+    ended.exits(1).says(&["another user has put it"]);
+    assert_eq!(folder.read("victim"), "precious");
+    assert!(server.log().tracker.is_empty());
+}
+
+#[test]
+fn files_with_secrets_that_others_can_read_cause_a_warning() {
+    let (server, folder) = (fake_matomo(), Folder::new());
+    let token = folder.write("token", server.token().expose());
+    let key = folder.write("key.pem", "no key");
+    let warnings = |mode, args: &str| {
+        for path in [&token, &key] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let args = format!("--token-auth-file=token {args}");
+        let ended = import(&server, &folder, &args);
+        let warnings = ended.err.lines().filter(|line| line.contains("chmod 600"));
+        let mut warnings: Vec<String> = warnings.map(str::to_owned).collect();
+        warnings.sort_unstable();
+        warnings
+    };
+    let warning = |option: &str, path: &str| {
+        format!(
+            "import-logs: warning: {option}={path}: other users can read this file; \
+             protect it with `chmod 600 {path}`"
+        )
+    };
+    assert_eq!(warnings(0o644, ""), [warning("--token-auth-file", "token")]);
+    assert!(warnings(0o600, "").is_empty());
+    for (args, option) in [
+        ("--client-certificate=key.pem", "--client-certificate"),
+        (
+            "--client-certificate=x.pem --client-key=key.pem",
+            "--client-key",
+        ),
+    ] {
+        let expected = [
+            warning(option, "key.pem"),
+            warning("--token-auth-file", "token"),
+        ];
+        assert_eq!(warnings(0o640, args), expected);
+        assert!(warnings(0o600, args).is_empty());
     }
 }
 

@@ -8,12 +8,12 @@ mod runner;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use local::LocalMatomo;
 
 use crate::error::{Error, Result};
+use crate::private_file;
 use crate::secret::Secret;
 
 /// The environment variable that may contain the token.
@@ -92,7 +92,7 @@ fn from_file(path: &Path) -> Result<FoundToken> {
     let text = match path == Path::new("-") {
         true => read_text(io::stdin().lock()),
         false => File::open(path).and_then(|file| {
-            warnings.extend(permission_warning(&file, &source));
+            warnings.extend(private_file::exposure(&file, &source));
             read_text(file)
         }),
     };
@@ -113,7 +113,7 @@ fn from_config(
     let source = format!("--auth-config={}", path.display());
     let wrong = |why: &str| Error::usage(format!("{source}: {why}"));
     let file = File::open(path).map_err(|e| wrong(&format!("cannot be read: {e}")))?;
-    let warnings = permission_warning(&file, &source).into_iter().collect();
+    let warnings = private_file::exposure(&file, &source).into_iter().collect();
     let text = read_text(file).map_err(|e| wrong(&format!("cannot be read: {e}")))?;
     let value = |key| ini_value(&text, "auth", key);
     let token = value("token_auth").filter(|token| !token.trim().is_empty());
@@ -130,13 +130,6 @@ fn from_config(
         token: Some(token),
         warnings,
     })
-}
-
-/// Warns if the file's group or others may read it. The pipe of `<(...)` is no file.
-fn permission_warning(file: &File, source: &str) -> Option<String> {
-    let metadata = file.metadata().ok()?;
-    (metadata.is_file() && metadata.mode() & 0o044 != 0)
-        .then(|| format!("{source}: other users can read this file; protect it with \"chmod 600\""))
 }
 
 fn read_text(from: impl Read) -> io::Result<String> {
