@@ -104,6 +104,7 @@ mod failpoint;
 pub mod guide;
 mod hit_id;
 mod network;
+mod private_file;
 pub mod secret;
 mod sync;
 

@@ -160,7 +160,12 @@ fn setup(
         let sink = listener_logs.clone();
         let stats = ListeningStats::new(sink.map(|sink| sink as Arc<dyn SessionSink>));
         let target = target.connect(config.delivery.retry, console, shutdown)?;
-        let sites = Sites::new(config.sites, replaying, config.dry_run, &target.api)?;
+        let mut sites = config.sites;
+        if config.dry_run && target.token.is_none() {
+            sites.assume_idsite();
+            console.note("this dry run has no token, so it checks nothing with Matomo");
+        }
+        let sites = Sites::new(sites, replaying, config.dry_run, &target.api)?;
         let open_rejects = |path: &Path| {
             let encoding = &config.input.encoding;
             Rejects::open(path, encoding, &sources, config.keeps_rejects)

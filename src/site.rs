@@ -43,6 +43,16 @@ pub struct SiteOptions {
     pub time_zones: bool,
 }
 
+impl SiteOptions {
+    /// Takes the site of `--idsite` without asking Matomo. Only for a dry run.
+    pub fn assume_idsite(&mut self) {
+        if let Some(id) = self.idsite.take() {
+            self.hostless = Some(id.clone());
+            self.assumed = Some(id);
+        }
+    }
+}
+
 /// All sites of a run, and what the summary says about them.
 #[derive(Debug)]
 pub struct Sites {

@@ -3,6 +3,7 @@
 //! A [`Target`] has an address, but nothing has been sent to it yet. So the ledger can be opened,
 //! and the pipes saved in it, even if the server is away and [`Target::connect`] fails.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::matomo::auth::{self, TokenSources};
 use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::{RetryPolicy, Waiter};
 use crate::matomo::visit_log::VisitLog;
+use crate::private_file;
 use crate::report::Console;
 use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::secret::Secret;
@@ -66,6 +68,7 @@ impl Target {
                 client: options,
                 mut token,
             } => {
+                warn_of_exposed_key(&options, console);
                 let client = Client::new(&options)?;
                 token.local.host = client.url().host_str().unwrap_or_default().to_owned();
                 hide_secrets(&token, &client, console);
@@ -177,6 +180,24 @@ impl Target {
             token,
             sandbox,
         })
+    }
+}
+
+/// Warns if other users can read the key of a client certificate, which may be in the file of the
+/// certificate.
+fn warn_of_exposed_key(options: &ClientOptions, console: &Console) {
+    let key = match (&options.client_key, &options.client_certificate) {
+        (Some(key), _) => ("--client-key", key),
+        (None, Some(certificate)) => ("--client-certificate", certificate),
+        (None, None) => return,
+    };
+    let (option, path) = key;
+    let warning = File::open(path)
+        .ok()
+        .and_then(|file| private_file::exposure(&file, &format!("{option}={}", path.display())));
+    // A file that cannot be opened is an error of the client.
+    if let Some(warning) = warning {
+        console.warn(warning);
     }
 }
 

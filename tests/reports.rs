@@ -1,7 +1,6 @@
 //! `--report`: figures of a run as files.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -92,10 +91,6 @@ fn the_counters_are_those_of_the_summary() {
         let batches = "SELECT count(DISTINCT batch) FROM hits";
         let batches: i64 = db.query_row(batches, [], |row| row.get(0)).unwrap();
         assert_eq!(report["run"]["requests"], batches, "{name}");
-        let mode = std::fs::metadata(folder.file("R.CSV"))
-            .unwrap()
-            .permissions();
-        assert_eq!(mode.mode() & 0o777, 0o600);
         assert!(
             folder
                 .read("R.CSV")

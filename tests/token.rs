@@ -1,7 +1,10 @@
 //! Where the token comes from, and where it never appears.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+use std::path::Path;
+
+use rustix::process::geteuid;
 
 use crate::support::fake::{FakeMatomo, Options};
 use import_logs::secret::Secret;
@@ -85,44 +88,97 @@ fn a_login_gets_a_token() {
     assert_each_once(&server, 10);
 }
 
-#[test]
-fn a_matomo_on_the_same_machine_gives_a_token() {
-    let (server, folder) = (fake_matomo(), Folder::new());
-    for dir in ["matomo/config", "matomo/misc/cron"] {
+/// A Matomo in the folder, and the options for its token. Instead of PHP, a shell script records
+/// its arguments and its user, and prints the name of the token file.
+fn local_matomo(server: &FakeMatomo, folder: &Folder) -> String {
+    for dir in ["matomo/config", "matomo/misc/cron", "matomo/tmp"] {
         fs::create_dir_all(folder.file(dir)).unwrap();
     }
     folder.write("matomo/config/config.ini.php", "");
     folder.write("matomo/misc/cron/updatetoken.php", "");
-    folder.write("token", format!("root\t{}\n", server.token().expose()));
-    let token = folder.file("token");
-    // Replaces PHP: records its arguments and prints the name of the token file.
+    let token = format!("root\t{}\n", server.token().expose());
+    let token = folder.write("matomo/tmp/token", token);
     let php = folder.write(
         "php",
         format!(
-            "#!/bin/sh\necho \"$@\" >'{0}.args'\necho '{0}'\n",
+            "#!/bin/sh\necho \"$(id -u) $@\" >'{0}.args'\necho '{0}'\n",
             token.display()
         ),
     );
-    fs::set_permissions(&php, fs::Permissions::from_mode(0o700)).unwrap();
-    program(
-        &server,
-        &folder,
-        "--config=matomo/config/config.ini.php --enable-testmode",
+    fs::set_permissions(&php, fs::Permissions::from_mode(0o755)).unwrap();
+    format!(
+        "--config=matomo/config/config.ini.php --php-binary={}",
+        php.display()
     )
-    .arg(format!("--php-binary={}", php.display()))
+}
+
+#[test]
+fn a_matomo_on_the_same_machine_gives_a_token() {
+    let (server, folder) = (fake_matomo(), Folder::new());
+    let options = local_matomo(&server, &folder);
     // The domain must be that of `--url`, not this one.
-    .arg(format!(
-        "--api-url={}",
-        server.url().replace("127.0.0.1", "localhost")
-    ))
-    .run()
-    .exits(0);
+    let api = server.url().replace("127.0.0.1", "localhost");
+    program(&server, &folder, &options)
+        .args(&format!("--enable-testmode --api-url={api}"))
+        .run()
+        .exits(0);
     assert_each_once(&server, 10);
-    let called = folder.read("token.args");
+    let called = folder.read("matomo/tmp/token.args");
     assert!(
         called.contains("misc/cron/updatetoken.php --testmode --matomo-domain=127.0.0.1"),
         "{called}"
     );
+}
+
+#[test]
+fn root_gets_the_token_as_the_owner_of_matomo() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let (server, folder) = (fake_matomo(), Folder::new());
+    let options = local_matomo(&server, &folder);
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(folder.path(), open).unwrap();
+    let names = [
+        "config/config.ini.php",
+        "misc/cron/updatetoken.php",
+        "tmp/token",
+    ];
+    for name in names
+        .into_iter()
+        .flat_map(|name| Path::new(name).ancestors())
+    {
+        chown(folder.file("matomo").join(name), Some(65_534), Some(65_534)).unwrap();
+    }
+    import(&server, &folder, &options).exits(0);
+    assert_each_once(&server, 10);
+    let called = folder.read("matomo/tmp/token.args");
+    assert!(called.starts_with("65534 "), "{called}");
+}
+
+#[test]
+fn a_dry_run_does_not_run_php() {
+    let (server, folder) = (fake_matomo(), Folder::new());
+    let options = local_matomo(&server, &folder) + " --dry-run";
+    let ended = import(&server, &folder, &options).exits(0);
+    let ended = ended.says(&["this dry run has no token"]);
+    assert_eq!(ended.summary().get("imported"), 10);
+    assert!(!folder.file("matomo/tmp/token.args").exists());
+    assert_eq!(server.log().calls, 0);
+}
+
+#[test]
+fn without_a_token_the_error_says_what_was_looked_for() {
+    let (server, folder) = (fake_matomo(), Folder::new());
+    let ended = import(&server, &folder, "").exits(1);
+    ended.says(&[
+        "error: no token is given",
+        "/config/config.ini.php does not exist",
+        "--token-auth-file or MATOMO_TOKEN_AUTH",
+        "with --config",
+        "/usr/share/matomo",
+    ]);
+    assert_eq!(server.log().calls, 0);
 }
 
 #[test]
@@ -213,7 +269,7 @@ fn errors_hide_the_token() {
 fn files_with_addresses_are_readable_by_their_owner_only() {
     let (server, folder) = (fake_matomo(), Folder::new());
     let token = server.token().expose();
-    let written = "--output=out --rejects=rejects";
+    let written = "--output=out --rejects=rejects --report=r.txt --report=r.csv";
     program(&server, &folder, written)
         .env("MATOMO_TOKEN_AUTH", token)
         .through("umask 000")
@@ -221,12 +277,86 @@ fn files_with_addresses_are_readable_by_their_owner_only() {
         .exits(0);
     let program = Program::new(&folder).args("--sandbox=trial.db access.log");
     program.through("umask 000").run().exits(0);
-    for name in ["out", "rejects", "trial.db"] {
+    for (name, want) in [
+        ("out", 0o600),
+        ("rejects", 0o600),
+        ("trial.db", 0o600),
+        ("r.txt", 0o600),
+        // It holds no address.
+        ("r.csv", 0o666),
+    ] {
         let mode = fs::metadata(folder.file(name))
             .unwrap()
             .permissions()
             .mode();
-        assert_eq!(mode & 0o777, 0o600, "{name}");
+        assert_eq!(mode & 0o777, want, "{name}");
+    }
+}
+
+#[test]
+fn a_link_of_another_user_is_not_written_to() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let (server, folder) = (fake_matomo(), Folder::new());
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    folder.write("victim", "precious");
+    symlink(folder.file("victim"), folder.file("link")).unwrap();
+    lchown(folder.file("link"), Some(65_534), None).unwrap();
+    let token = server.token().expose();
+    for option in ["--rejects=link", "--output=link"] {
+        let ended = program(&server, &folder, option)
+            .env("MATOMO_TOKEN_AUTH", token)
+            .run();
+        ended
+            .exits(2)
+            .says(&[option, "another user has put it", "uid 65534"]);
+    }
+    let ended = Program::new(&folder)
+        .args("--sandbox=link access.log")
+        .run();
+    ended.exits(1).says(&["another user has put it"]);
+    assert_eq!(folder.read("victim"), "precious");
+    assert!(server.log().tracker.is_empty());
+}
+
+#[test]
+fn files_with_secrets_that_others_can_read_cause_a_warning() {
+    let (server, folder) = (fake_matomo(), Folder::new());
+    let token = folder.write("token", server.token().expose());
+    let key = folder.write("key.pem", "no key");
+    let warnings = |mode, args: &str| {
+        for path in [&token, &key] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let args = format!("--token-auth-file=token {args}");
+        let ended = import(&server, &folder, &args);
+        let warnings = ended.err.lines().filter(|line| line.contains("chmod 600"));
+        let mut warnings: Vec<String> = warnings.map(str::to_owned).collect();
+        warnings.sort_unstable();
+        warnings
+    };
+    let warning = |option: &str, path: &str| {
+        format!(
+            "import-logs: warning: {option}={path}: other users can read this file; \
+             protect it with `chmod 600 {path}`"
+        )
+    };
+    assert_eq!(warnings(0o644, ""), [warning("--token-auth-file", "token")]);
+    assert!(warnings(0o600, "").is_empty());
+    for (args, option) in [
+        ("--client-certificate=key.pem", "--client-certificate"),
+        (
+            "--client-certificate=x.pem --client-key=key.pem",
+            "--client-key",
+        ),
+    ] {
+        let expected = [
+            warning(option, "key.pem"),
+            warning("--token-auth-file", "token"),
+        ];
+        assert_eq!(warnings(0o640, args), expected);
+        assert!(warnings(0o600, args).is_empty());
     }
 }
 

@@ -531,7 +531,7 @@ fn target(cli: &Cli, timeout: Duration, recorders: usize) -> Result<TargetOption
         )),
         (None, Some(_)) => Ok(TargetOptions::Matomo {
             client,
-            token: Box::new(token_sources(authentication, timeout)),
+            token: Box::new(token_sources(authentication, timeout, matomo.dry_run)),
         }),
         (None, None) if cli.log_format.dump_log_regex => {
             Ok(TargetOptions::Sandbox { file: None, client })
@@ -549,7 +549,7 @@ fn reads_token_and_log_from_stdin(cli: &Cli) -> bool {
         && cli.files.iter().any(|file| file == "-")
 }
 
-fn token_sources(from: &AuthenticationArgs, timeout: Duration) -> TokenSources {
+fn token_sources(from: &AuthenticationArgs, timeout: Duration, dry_run: bool) -> TokenSources {
     TokenSources {
         token_auth: from.token_auth.clone().map(Secret::new),
         token_auth_file: from.token_auth_file.clone(),
@@ -561,6 +561,7 @@ fn token_sources(from: &AuthenticationArgs, timeout: Duration) -> TokenSources {
             config: from.config.clone(),
             php_binary: PathBuf::from(&from.php_binary),
             testmode: from.enable_testmode,
+            dry_run,
             // Set once the URL is parsed.
             host: String::new(),
             timeout,

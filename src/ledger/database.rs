@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, ToSql, Transaction, params
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::directory::{io_error, private_file, quarantine_path, sync_dir};
+use super::directory::{io_error, quarantine_path, sync_dir};
 use super::fingerprint::Checksum;
 use super::ranges::{LogRanges, Ranges};
 use super::state::{
@@ -23,6 +23,7 @@ use super::state::{
 use super::{Unmerged, legacy};
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
+use crate::private_file;
 
 /// The file name of the database.
 pub const NAME: &str = "ledger.db";
@@ -197,7 +198,7 @@ impl Database {
             let _ = fs::remove_file(dir.join(NEW_WAL));
         };
         remove_incomplete();
-        let file = (private_file().create_new(true).open(&new))
+        let file = (private_file::options().create_new(true).open(&new))
             .map_err(|error| io_error("write", &path, &error))?;
         let write = || {
             let mut connection = connect(dir, NEW)?;

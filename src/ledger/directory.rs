@@ -4,18 +4,18 @@
 //! holds. So a directory that others can write to is refused, and so are links in it
 //! (guide/guarantees.md, "State directory").
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
 use crate::error::{Error, Result};
+use crate::private_file;
 use crate::report::shell_word;
 
 /// The lock file, with the process id of the run that has the lock.
@@ -62,7 +62,7 @@ impl StateLock {
     fn lock(dir: &Path) -> Result<Self> {
         check(dir)?;
         let path = dir.join(LOCK_NAME);
-        let mut options = private_file();
+        let mut options = private_file::options();
         let mut file = (options.read(true).create(true).open(&path))
             .map_err(|error| io_error("open", &path, &error))?;
         let begun = Instant::now();
@@ -172,17 +172,6 @@ fn locked(dir: &Path, file: &mut File) -> Error {
          --state-dir",
         dir.display()
     ))
-}
-
-/// Options to open a file for writing, without following a link. If it is created, only its owner
-/// may read it, because logs contain addresses.
-pub fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options
-        .write(true)
-        .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits() as i32);
-    options
 }
 
 /// Makes new, renamed and removed names in a directory survive a power failure.

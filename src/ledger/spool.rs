@@ -28,12 +28,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::TargetKey;
-use super::directory::{io_error, private_file, quarantine_path, sync_dir};
+use super::directory::{io_error, quarantine_path, sync_dir};
 use super::fingerprint::Checksum;
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::input::decompress::Decompressor;
 use crate::input::line_ends::last_line_end;
+use crate::private_file;
 
 const PREFIX: &str = "spool.";
 const HALF_PREFIX: &str = "half.";
@@ -159,7 +160,10 @@ impl Spool {
         let half = dir.join(name.half());
         match options.moves_half_line && half.exists() {
             true => fs::rename(&half, &path),
-            false => private_file().create_new(true).open(&path).map(drop),
+            false => private_file::options()
+                .create_new(true)
+                .open(&path)
+                .map(drop),
         }
         .map_err(|error| spool_error("create", &path, &error))?;
         sync_dir(dir)?;
@@ -182,7 +186,7 @@ impl Spool {
 
     fn open(path: &Path, source: String, options: SpoolOptions) -> Result<Self> {
         let failed = |error| spool_error("open", path, &error);
-        let file = (private_file().append(true).open(path)).map_err(failed)?;
+        let file = (private_file::options().append(true).open(path)).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         Ok(Self {
             path: path.to_owned(),
@@ -307,7 +311,7 @@ impl Spool {
             let Some((position, line)) = half_line(&self.path, is_end)? else {
                 return Ok(0);
             };
-            let mut file = private_file().create_new(true).open(&half)?;
+            let mut file = private_file::options().create_new(true).open(&half)?;
             file.write_all(&line)?;
             file.sync_all()?;
             if let Some(dir) = half.parent() {
@@ -559,7 +563,7 @@ mod tests {
     #[test]
     fn on_a_full_disk_the_error_says_how_much_is_saved() {
         // A disk that is always full.
-        let Ok(file) = private_file().open("/dev/full") else {
+        let Ok(file) = private_file::options().open("/dev/full") else {
             return;
         };
         let mut spool = Spool {

@@ -6,9 +6,8 @@
 //! written, the rest goes to stdout and stderr.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
@@ -16,7 +15,9 @@ use std::sync::{Arc, MutexGuard};
 use indicatif::ProgressBar;
 
 use super::clean::{clean, clean_block};
+use super::redact;
 use crate::error::{Error, Exit, Result};
+use crate::private_file;
 use crate::secret::Secret;
 use crate::sync::{Mutex, RwLock};
 
@@ -63,9 +64,8 @@ impl Console {
             return Ok(Self::standard(debug, quiet));
         };
         let open = || -> io::Result<(File, File)> {
-            let mut options = OpenOptions::new();
             // Messages may quote lines of the log.
-            let file = options.append(true).create(true).mode(0o600).open(path)?;
+            let file = private_file::append(path)?;
             Ok((file.try_clone()?, file))
         };
         let (out, err) = open().map_err(|error| {
@@ -105,18 +105,14 @@ impl Console {
         }))
     }
 
-    /// Prints `***` for this text from now on: as it is, form-encoded, and as a JSON string.
-    /// Ignores secrets shorter than six bytes.
+    /// Prints `***` for this text from now on, and for its [spellings](Secret::spellings). Ignores
+    /// secrets shorter than six bytes.
     pub fn hide(&self, secret: &Secret) {
-        let text = secret.expose();
-        if text.len() < MIN_SECRET_BYTES {
+        if secret.expose().len() < MIN_SECRET_BYTES {
             return;
         }
-        let form: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
-        let json = serde_json::Value::from(text).to_string();
-        let json = json.trim_matches('"').to_owned();
         let mut secrets = self.0.secrets.write();
-        secrets.extend([text.to_owned(), form, json]);
+        secrets.extend(secret.spellings());
         // Longest first: a secret may contain another.
         secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         secrets.dedup();
@@ -236,9 +232,7 @@ impl Console {
     }
 
     fn safe(&self, text: &str) -> String {
-        let secrets = self.0.secrets.read();
-        let hide = |text: String, secret: &String| text.replace(secret.as_str(), "***");
-        let hidden = secrets.iter().fold(text.to_owned(), hide);
+        let hidden = redact::secrets(text, &self.0.secrets.read(), MIN_SECRET_BYTES);
         clean_block(&hidden).into_owned()
     }
 

@@ -16,6 +16,9 @@ const MIN_TOKEN_DIGITS: usize = 32;
 
 const HIDDEN: &str = "***";
 
+/// Ends a text that was cut.
+const ELLIPSIS: char = '…';
+
 /// A URL without user name, password, query and fragment.
 pub fn url(url: &Url) -> String {
     let mut url = url.clone();
@@ -79,6 +82,32 @@ pub fn quote(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(start);
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     clean_to(tokens(&line).as_bytes(), MAX_QUOTE).into_owned()
+}
+
+/// A text without these secrets, the longest first. The beginning of one before a `…`, where a text
+/// was cut, is hidden, too, if it has at least `min_bytes`.
+pub(super) fn secrets(text: &str, secrets: &[String], min_bytes: usize) -> String {
+    let hide = |text: String, secret: &String| text.replace(secret.as_str(), HIDDEN);
+    let text = secrets.iter().fold(text.to_owned(), hide);
+    let mut parts = text.split(ELLIPSIS);
+    let last = parts.next_back().unwrap_or_default();
+    let mut hidden = String::new();
+    for part in parts {
+        let cut = secrets.iter().filter_map(|secret| {
+            let ends = (min_bytes..secret.len()).rev();
+            let mut begins = ends.filter_map(|end| secret.get(..end));
+            begins.find(|begin| part.ends_with(begin))
+        });
+        match cut.map(str::len).max() {
+            Some(bytes) => {
+                hidden.push_str(&part[..part.len() - bytes]);
+                hidden.push_str(HIDDEN);
+            }
+            None => hidden.push_str(part),
+        }
+        hidden.push(ELLIPSIS);
+    }
+    hidden + last
 }
 
 /// Hides runs of hexadecimal digits that are long enough for a token.
@@ -154,6 +183,24 @@ mod tests {
             assert!(shown.contains("***"), "{shown}");
         }
         assert_eq!(text(b"deadbeef stays"), "deadbeef stays");
+    }
+
+    #[test]
+    fn a_secret_is_hidden_where_a_text_was_cut() {
+        let known = ["open sesame é".to_owned(), "open sesame".to_owned()];
+        for (text, shown) in [
+            ("say open sesame!", "say ***!"),
+            ("say open ses…", "say ***…"),
+            ("say open sesame …, open sesame é", "say *** …, ***"),
+            (
+                "say open s… and open … and open ses",
+                "say ***… and open … and open ses",
+            ),
+            ("…", "…"),
+            ("", ""),
+        ] {
+            assert_eq!(secrets(text, &known, 6), shown, "{text}");
+        }
     }
 
     #[test]

@@ -5,9 +5,8 @@
 //! reason`, and the W3C header in force, whenever that changes. The first line names the format,
 //! which invalid lines could not show.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use super::clean;
 use crate::error::{Error, Result};
 use crate::input::discover::{Source, refuse_log};
 use crate::input::encoding::Encoding;
+use crate::private_file;
 use crate::sync::Mutex;
 
 /// Beginning of the first line. The name of the format follows.
@@ -62,8 +62,8 @@ struct RejectsWriter {
 
 impl Rejects {
     /// Opens the file for writing in the encoding of the logs. If it is created, only its owner may
-    /// read it, as lines hold addresses. `appending` keeps what earlier runs
-    /// wrote. Fails if the file is one of the logs, holds something else, or cannot be written.
+    /// read it, as lines hold addresses. `appending` keeps what earlier runs wrote. Fails if the
+    /// file is one of the logs, holds something else, or cannot be written.
     pub fn open(
         path: &Path,
         encoding: &Encoding,
@@ -73,12 +73,7 @@ impl Rejects {
         refuse_log("--rejects", path, logs)?;
         let wrong = |why: String| Error::usage(format!("--rejects={}: {why}", path.display()));
         let cannot = |error: io::Error| wrong(format!("cannot be written: {error}"));
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(cannot)?;
+        let file = private_file::append(path).map_err(cannot)?;
         let mut begun = false;
         if file
             .metadata()

@@ -2,9 +2,8 @@
 //! "Listener log").
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
@@ -12,6 +11,7 @@ use rusqlite::{Connection, params};
 
 use super::write::ReportFile;
 use crate::error::{Error, Result};
+use crate::private_file::{self, Visibility};
 use crate::radio::{LoggedSession, SessionSink};
 use crate::sync::Mutex;
 
@@ -243,9 +243,7 @@ fn temporary_database(target: &Path) -> io::Result<Connection> {
     let path = loop {
         let name = format!(".import-logs-{}-{number}.tmp", std::process::id());
         let path = directory.join(name);
-        let mut options = OpenOptions::new();
-        // Follows no symbolic link.
-        match options.write(true).create_new(true).mode(0o600).open(&path) {
+        match private_file::create(&path, Visibility::Owner) {
             Ok(_) => break path,
             Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 1000 => number += 1,
             Err(error) => return Err(error),

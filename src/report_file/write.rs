@@ -1,8 +1,8 @@
 //! Writes a report file: either as a whole or not at all.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -10,6 +10,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::error::{Error, Result};
 use crate::input::discover::{Source, refuse_log};
+use crate::private_file::{self, Visibility};
 
 /// The format of a report file, which follows from its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,7 @@ impl ReportFile {
             Ok(metadata) if metadata.is_dir() => wrong("is a directory: name a file in it".into()),
             // Opening a pipe here would take it from its reader.
             Ok(metadata) if !metadata.is_file() => Ok(()),
-            _ => match TemporaryFile::create(directory_of(&self.path)) {
+            _ => match TemporaryFile::create(directory_of(&self.path), self.visibility()) {
                 Ok(_) => Ok(()),
                 Err(error) => wrong(format!(
                     "cannot be written: {error}; choose a directory that exists and that you may \
@@ -102,8 +103,9 @@ impl ReportFile {
     }
 
     /// Replaces the file by what `render` writes. If that fails, an old file stays. Only its owner
-    /// may read a new file, and an old one keeps its permissions. A symbolic link is replaced, too.
-    /// A pipe or a device is written to.
+    /// may read a new listener log; for other reports, the umask decides. An old file keeps its mode
+    /// and, if root replaces it, its owner. A symbolic link is replaced, too. A pipe or a device is
+    /// written to.
     ///
     /// # Errors
     ///
@@ -124,29 +126,22 @@ impl ReportFile {
     }
 
     fn replace(&self, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-        let temporary = TemporaryFile::create(directory_of(&self.path))?;
+        let temporary = TemporaryFile::create(directory_of(&self.path), self.visibility())?;
         let mut out = BufWriter::new(&temporary.file);
         render(&mut out)?;
         out.flush()?;
         drop(out);
-        self.keep_permissions(&temporary.file)?;
+        private_file::keep_owner_and_mode(&temporary.file, &self.path)?;
         temporary.file.sync_all()?;
         temporary.rename(&self.path)
     }
 
-    /// Gives the new file the permissions and the group of the old one: a report that a web server
-    /// may read stays readable for it. Another user's file may be a trap.
-    fn keep_permissions(&self, new: &File) -> io::Result<()> {
-        let Some(old) = fs::symlink_metadata(&self.path).ok() else {
-            return Ok(());
-        };
-        let (own, mode) = (new.metadata()?, old.permissions().mode() & 0o777);
-        if !old.is_file() || old.uid() != own.uid() {
-            return Ok(());
+    /// Only listener logs hold addresses.
+    fn visibility(&self) -> Visibility {
+        match self.format {
+            ReportFormat::ListenerLog => Visibility::Owner,
+            ReportFormat::Csv | ReportFormat::Json | ReportFormat::Html => Visibility::Umask,
         }
-        let has_group = old.gid() == own.gid() || fchown(new, None, Some(old.gid())).is_ok();
-        let mode = if has_group { mode } else { mode & 0o707 };
-        new.set_permissions(Permissions::from_mode(mode))
     }
 
     fn write_through(
@@ -186,18 +181,13 @@ struct TemporaryFile {
 }
 
 impl TemporaryFile {
-    fn create(directory: &Path) -> io::Result<Self> {
+    fn create(directory: &Path, visibility: Visibility) -> io::Result<Self> {
         let mut random = [0; 16];
         let no_random = |_| io::Error::other("the system provides no random numbers");
         SystemRandom::new().fill(&mut random).map_err(no_random)?;
         let name = format!(".import-logs-{:032x}.tmp", u128::from_ne_bytes(random));
         let path = directory.join(name);
-        // Follows no symbolic link.
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
+        let file = private_file::create(&path, visibility)?;
         Ok(Self {
             path,
             file,
@@ -223,8 +213,9 @@ impl Drop for TemporaryFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
     use std::io::Read;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::thread;
 
     use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -275,51 +266,38 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_written_whole_and_for_its_owner() {
+    fn a_report_is_written_whole_and_an_old_one_keeps_its_mode() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("r.csv");
-        file(&path).check(&[]).unwrap();
-        assert!(names(&folder).is_empty(), "the check leaves nothing");
-        file(&path).write(|out| out.write_all(b"new")).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(mode(&path), 0o600);
-        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        file(&path).write(|out| out.write_all(b"newer")).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"newer");
-        assert_eq!(mode(&path), 0o644);
-        assert_eq!(names(&folder), ["r.csv"]);
-    }
-
-    #[test]
-    fn a_file_of_another_user_decides_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("r.csv");
-        fs::write(&path, "old").unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
-        // Only root may give a file away.
-        if std::os::unix::fs::chown(&path, Some(1), Some(1)).is_err() {
-            return;
+        for (name, other) in [("r.csv", 0o644), ("r.txt", 0o640)] {
+            let path = folder.path().join(name);
+            file(&path).check(&[]).unwrap();
+            assert!(names(&folder).is_empty(), "the check leaves nothing");
+            file(&path).write(|out| out.write_all(b"new")).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+            fs::set_permissions(&path, Permissions::from_mode(other)).unwrap();
+            file(&path).write(|out| out.write_all(b"newer")).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"newer");
+            assert_eq!(mode(&path), other);
+            assert_eq!(names(&folder), [name]);
+            fs::remove_file(&path).unwrap();
         }
-        file(&path).write(|out| out.write_all(b"new")).unwrap();
-        assert_eq!(mode(&path), 0o600);
     }
 
     #[test]
-    fn an_old_report_keeps_its_group() {
+    fn only_a_listener_log_is_for_its_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("r.csv");
-        fs::write(&path, "old").unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        // Fails for all but root and members of the group.
-        let group = match std::os::unix::fs::chown(&path, None, Some(1)) {
-            Ok(()) => 1,
-            Err(_) => fs::metadata(&path).unwrap().gid(),
-        };
-        file(&path).write(|out| out.write_all(b"new")).unwrap();
-        assert_eq!(
-            (mode(&path), fs::metadata(&path).unwrap().gid()),
-            (0o640, group)
-        );
+        let plain = folder.path().join("plain");
+        fs::write(&plain, "").unwrap();
+        let names = [
+            ("r.txt", 0o600),
+            ("r.csv", mode(&plain)),
+            ("r.html", mode(&plain)),
+        ];
+        for (name, want) in names {
+            let path = folder.path().join(name);
+            file(&path).write(|out| out.write_all(b"new")).unwrap();
+            assert_eq!(mode(&path), want, "{name}");
+        }
     }
 
     #[test]

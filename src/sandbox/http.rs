@@ -3,18 +3,19 @@
 use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use memchr::memmem;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -28,7 +29,11 @@ const MAX_BODY_BYTES: usize = 256 << 20;
 /// How long to wait when a connection cannot be accepted, such as without file descriptors.
 const ACCEPT_DELAY: Duration = Duration::from_millis(10);
 
-/// Sees each request before the sandbox does. Tests use it to build a Matomo with faults.
+/// Headers that browsers send, and the program never does.
+const FROM_BROWSERS: [&str; 2] = ["origin", "sec-fetch-site"];
+
+/// Sees each request before the sandbox does, also those that the sandbox refuses without a hook.
+/// Tests use it to build a Matomo with faults.
 pub trait Hook: Send + Sync {
     /// Called when a connection opens. The returned value is dropped when the connection closes.
     fn connect(&self) -> Box<dyn Any + Send>;
@@ -65,6 +70,21 @@ impl Responder {
 
     pub(super) fn is_token(&self, token: Option<&str>) -> bool {
         token == Some(self.token.expose())
+    }
+
+    /// Why a request is refused: it comes from a browser, whose pages may be anyone's, or is not for
+    /// this address, or is without the token of this run. Returns `None` for the program's own.
+    fn refuse(&self, request: &Request<Bytes>, address: SocketAddr) -> Option<Response<Bytes>> {
+        let headers = request.headers();
+        let is_of_browser = FROM_BROWSERS.iter().any(|name| headers.contains_key(*name));
+        // A page can give its own host name this address (DNS rebinding).
+        let host = headers.get(HOST).map(HeaderValue::as_bytes);
+        if is_of_browser || host != Some(address.to_string().as_bytes()) {
+            return Some(html(403));
+        }
+        let token = self.token.expose().as_bytes();
+        let has_token = memmem::find(request.body(), token).is_some();
+        (!has_token).then(|| html(401))
     }
 
     /// Answers a request as Matomo does: any path that ends in `.php` takes tracking requests, and
@@ -133,6 +153,7 @@ fn response(status: u16, content_type: &'static str, body: String) -> Response<B
 /// Serves until `stop` is sent or dropped.
 pub(super) async fn serve(
     listener: TcpListener,
+    address: SocketAddr,
     responder: Arc<Responder>,
     hook: Option<Arc<dyn Hook>>,
     stop: oneshot::Receiver<()>,
@@ -144,7 +165,8 @@ pub(super) async fn serve(
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let connection = connection(stream, Arc::clone(&responder), hook.clone());
+                    let connection =
+                        connection(stream, address, Arc::clone(&responder), hook.clone());
                     tokio::spawn(connection);
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_DELAY).await,
@@ -157,11 +179,17 @@ pub(super) async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, responder: Arc<Responder>, hook: Option<Arc<dyn Hook>>) {
+async fn connection(
+    stream: TcpStream,
+    address: SocketAddr,
+    responder: Arc<Responder>,
+    hook: Option<Arc<dyn Hook>>,
+) {
     let _guard = hook.as_ref().map(|hook| hook.connect());
     // Otherwise a small response in two writes waits for the client's acknowledgement.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| answer(request, Arc::clone(&responder), hook.clone()));
+    let service =
+        service_fn(|request| answer(request, address, Arc::clone(&responder), hook.clone()));
     // An error here only means that one side closed the connection.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -171,6 +199,7 @@ async fn connection(stream: TcpStream, responder: Arc<Responder>, hook: Option<A
 /// An error closes the connection without a response.
 async fn answer(
     request: Request<Incoming>,
+    address: SocketAddr,
     responder: Arc<Responder>,
     hook: Option<Arc<dyn Hook>>,
 ) -> io::Result<Response<Full<Bytes>>> {
@@ -181,7 +210,8 @@ async fn answer(
             let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
             body.ok().map(|body| {
                 let request = Request::from_parts(head, body.to_bytes());
-                responder.respond(&request)
+                let refused = responder.refuse(&request, address);
+                refused.unwrap_or_else(|| responder.respond(&request))
             })
         }
     };
@@ -200,6 +230,44 @@ mod tests {
         assert_ne!(token, random_token());
         assert_eq!(token.expose().len(), 32);
         assert!(token.expose().bytes().all(|b| b.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn only_the_programs_own_requests_are_answered() {
+        let responder = Responder::new(HitStore::open(None).unwrap());
+        let address = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let own = format!("{{\"token_auth\":\"{}\"}}", responder.token().expose());
+        let own = own.as_str();
+        let wrong = r#"{"token_auth":"0123456789abcdef0123456789abcdef"}"#;
+        for (headers, body, want) in [
+            (&[("host", "127.0.0.1:8080")][..], own, None),
+            (&[("host", "127.0.0.1:8080")], wrong, Some(401)),
+            (&[("host", "127.0.0.1:8080")], "", Some(401)),
+            (&[], own, Some(403)),
+            (&[("host", "127.0.0.1")], own, Some(403)),
+            (&[("host", "rebound.example:8080")], own, Some(403)),
+            (
+                &[("host", "127.0.0.1:8080"), ("origin", "null")],
+                own,
+                Some(403),
+            ),
+            (
+                &[
+                    ("host", "127.0.0.1:8080"),
+                    ("Sec-Fetch-Site", "same-origin"),
+                ],
+                own,
+                Some(403),
+            ),
+        ] {
+            let mut request = Request::builder().method("POST").uri("/piwik.php");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let request = request.body(Bytes::from(body.to_owned())).unwrap();
+            let refused = responder.refuse(&request, address);
+            assert_eq!(refused.map(|it| it.status().as_u16()), want, "{headers:?}");
+        }
     }
 
     #[test]

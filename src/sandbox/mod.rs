@@ -3,7 +3,8 @@
 //! It speaks HTTP on a loopback port, as Matomo does: `tracker` takes bulk tracking requests,
 //! `api` the API calls that an import makes. `store` keeps what was sent in an SQLite database,
 //! and `report` prints what is in it. Every host and every site asked for exists, so that a
-//! trial needs no setup.
+//! trial needs no setup. Only the import's own requests are answered: they have the token of this
+//! run.
 
 mod api;
 pub mod http;
@@ -34,7 +35,7 @@ use crate::secret::Secret;
 pub struct SandboxOptions {
     /// The SQLite file to create, or to add to. Without one, the hits are lost with the sandbox.
     pub file: Option<PathBuf>,
-    /// Sees each request before the sandbox does.
+    /// Sees each request before the sandbox does, and decides which are answered.
     pub hook: Option<Arc<dyn Hook>>,
 }
 
@@ -66,7 +67,7 @@ impl Sandbox {
         let address = listener.local_addr()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let serve = http::serve(listener, Arc::clone(&responder), hook, stopped);
+        let serve = http::serve(listener, address, Arc::clone(&responder), hook, stopped);
         let thread = std::thread::Builder::new()
             .name("sandbox".into())
             .spawn(move || runtime.block_on(serve))?;
@@ -102,5 +103,49 @@ impl Drop for Sandbox {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// Sends a bulk request as a program without HTTP library would, and returns the first line of
+    /// the response.
+    fn send(sandbox: &Sandbox, host: &str, more: &str, token: &str) -> String {
+        let body = format!("{{\"token_auth\":\"{token}\",\"requests\":[\"?idsite=1&rec=1\"]}}");
+        let request = format!(
+            "POST /piwik.php HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\
+             Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(sandbox.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response.lines().next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_running_sandbox_stores_only_what_its_import_sends() {
+        let sandbox = Sandbox::start(SandboxOptions::default()).unwrap();
+        let (own, token) = (sandbox.address.to_string(), sandbox.token().expose());
+        let another = Sandbox::start(SandboxOptions::default()).unwrap();
+        for (host, more, token, status) in [
+            (own.as_str(), "", "", "401"),
+            (&own, "", another.token().expose(), "401"),
+            (&own, "Origin: http://evil.example\r\n", token, "403"),
+            (&own, "Sec-Fetch-Site: cross-site\r\n", token, "403"),
+            ("evil.example", "", token, "403"),
+        ] {
+            let answer = send(&sandbox, host, more, token);
+            assert!(answer.contains(status), "{host} {more}: {answer}");
+        }
+        assert_eq!(sandbox.store().count().unwrap(), 0);
+        assert!(send(&sandbox, &own, "", token).contains("200"));
+        assert_eq!(sandbox.store().count().unwrap(), 1);
     }
 }

@@ -1,7 +1,5 @@
 //! The sandbox's SQLite database, made to be queried by hand.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +10,7 @@ use super::api::host;
 use super::sessions::SandboxSession;
 use super::tracker::{StoredHit, TEXT_COLUMNS};
 use crate::error::{Error, Result};
+use crate::private_file;
 use crate::radio::Session;
 use crate::sync::Mutex;
 
@@ -170,9 +169,7 @@ impl HitStore {
         // that it deletes at the end.
         if let Some(file) = file {
             // Only its owner may read it: hits hold addresses.
-            let mut options = OpenOptions::new();
-            let created = options.append(true).create(true).mode(0o600).open(file);
-            created.map_err(|error| failed(&error))?;
+            private_file::append(file).map_err(|error| failed(&error))?;
         }
         let mut connection =
             Connection::open(file.unwrap_or(Path::new(""))).map_err(|error| failed(&error))?;

@@ -63,6 +63,12 @@ fn the_first_source_that_is_given_is_used() {
     assert_eq!(find_token(&sources, &log_in).unwrap(), given("from-login"));
     assert_eq!(*asked.borrow(), ["admin:secret"]);
     (sources.login, sources.password) = (None, None);
+    let error = find_token(&sources, &never).unwrap_err();
+    assert!(
+        error.to_string().starts_with("no token is given"),
+        "{error}"
+    );
+    sources.local.dry_run = true;
     assert_eq!(find_token(&sources, &never).unwrap(), FoundToken::default());
 }
 
@@ -278,177 +284,6 @@ fn quotes_around_an_ini_value_are_removed() {
         let text = format!("[auth]\r\nkey = {written}\r\n");
         assert_eq!(ini_value(&text, "auth", "key"), Some(want), "{written}");
     }
-}
-
-/// A Matomo whose script is a shell script, run by `sh` instead of PHP.
-fn matomo(script: &str) -> (TempDir, LocalMatomo) {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    fs::create_dir_all(at("misc/cron")).unwrap();
-    fs::create_dir_all(at("config")).unwrap();
-    fs::write(at("config/config.ini.php"), "").unwrap();
-    let script = script.replace("FOLDER", &folder.path().display().to_string());
-    fs::write(at(TOKEN_SCRIPT), script).unwrap();
-    let local = LocalMatomo {
-        config: Some(at("config/config.ini.php")),
-        php_binary: "sh".into(),
-        testmode: false,
-        host: "stats.example.com".into(),
-        timeout: Duration::from_secs(60),
-    };
-    (folder, local)
-}
-
-#[test]
-fn the_token_is_in_the_file_that_the_script_prints() {
-    let (folder, mut local) = matomo(
-        "echo \"$@\" > FOLDER/args\nprintf ' joe \\t tok en \\nmore\\n' > FOLDER/token\necho Warning\necho FOLDER/token\n",
-    );
-    assert_eq!(local.create_token().unwrap(), given("tok en"));
-    let args = |folder: &TempDir| fs::read_to_string(folder.path().join("args")).unwrap();
-    assert_eq!(args(&folder), "--matomo-domain=stats.example.com\n");
-    local.testmode = true;
-    local.create_token().unwrap();
-    assert_eq!(
-        args(&folder),
-        "--testmode --matomo-domain=stats.example.com\n"
-    );
-}
-
-#[test]
-fn a_script_without_a_token_stops_the_import_and_says_why() {
-    for (script, says) in [
-        ("echo no database >&2; exit 3", "no database"),
-        ("exit 0", "it printed nothing"),
-        ("echo FOLDER/none", "cannot be read"),
-        (
-            "echo token > FOLDER/t; echo FOLDER/t",
-            "has no login, tab and token",
-        ),
-        (
-            "printf 'joe\\t \\n' > FOLDER/t; echo FOLDER/t",
-            "has no login, tab and token",
-        ),
-    ] {
-        let (_folder, local) = matomo(script);
-        let error = local.create_token().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Stopped);
-        assert!(error.to_string().contains(says), "{error}");
-        assert!(error.to_string().contains("--token-auth-file"), "{error}");
-    }
-}
-
-#[test]
-fn a_missing_php_is_named() {
-    let (_folder, mut local) = matomo("");
-    local.php_binary = "/no/such/php".into();
-    let error = local.create_token().unwrap_err().to_string();
-    assert!(
-        error.contains("/no/such/php") && error.contains("--php-binary"),
-        "{error}"
-    );
-}
-
-#[test]
-fn an_explicit_config_must_exist_but_the_default_need_not() {
-    let named = LocalMatomo {
-        config: Some("/no/such/config.ini.php".into()),
-        ..LocalMatomo::default()
-    };
-    assert_eq!(named.create_token().unwrap_err().kind(), ErrorKind::Usage);
-    let found = LocalMatomo::default().create_token().unwrap();
-    assert_eq!(found, FoundToken::default());
-}
-
-#[test]
-fn a_script_that_others_can_change_is_not_run() {
-    for (changed, mode) in [
-        (TOKEN_SCRIPT, 0o646),
-        ("config/config.ini.php", 0o602),
-        ("misc/cron", 0o777),
-        ("config", 0o707),
-    ] {
-        let (folder, local) = matomo("touch FOLDER/run");
-        let path = folder.path().join(changed);
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let error = local.create_token().unwrap_err().to_string();
-        assert!(error.contains("other users can change"), "{error}");
-        assert!(error.contains(path.to_str().unwrap()), "{error}");
-        assert!(!folder.path().join("run").exists());
-    }
-}
-
-/// Only root can give a file to another user.
-#[test]
-fn a_script_of_another_user_is_not_run() {
-    let (folder, local) = matomo("touch FOLDER/run");
-    let path = folder.path().join(TOKEN_SCRIPT);
-    if std::os::unix::fs::chown(&path, Some(65_534), None).is_err() {
-        return;
-    }
-    let error = local.create_token().unwrap_err().to_string();
-    assert!(
-        error.contains("belongs to another user (uid 65534)"),
-        "{error}"
-    );
-    assert!(!folder.path().join("run").exists());
-}
-
-#[test]
-fn a_script_that_hangs_or_prints_without_end_is_killed() {
-    for (script, timeout, says) in [
-        (
-            "sleep 1000",
-            Duration::from_millis(50),
-            "did not end within",
-        ),
-        // Its child keeps the output open.
-        (
-            "sleep 1000 & exit 0",
-            Duration::from_millis(50),
-            "did not end within",
-        ),
-        (
-            "exec >&-; exec 2>&-; sleep 1000",
-            Duration::from_millis(50),
-            "did not end within",
-        ),
-        (
-            "exec yes",
-            Duration::from_secs(60),
-            "prints more than 65536 bytes",
-        ),
-        (
-            "exec yes >&2",
-            Duration::from_secs(60),
-            "prints more than 65536 bytes",
-        ),
-    ] {
-        let (_folder, local) = matomo(script);
-        let local = LocalMatomo { timeout, ..local };
-        let error = local.create_token().unwrap_err().to_string();
-        assert!(error.contains(says), "{script}: {error}");
-    }
-}
-
-#[test]
-fn matomo_is_the_parent_of_its_config_folder() {
-    for (config, want) in [
-        ("/srv/matomo/config/config.ini.php", "/srv/matomo"),
-        (
-            "/srv/matomo/a/b/../../config/config.ini.php",
-            "/srv/matomo/a/b/../..",
-        ),
-        (
-            "/srv/matomo/config/x/../config.ini.php",
-            "/srv/matomo/config/x/../..",
-        ),
-    ] {
-        assert_eq!(matomo_folder(Path::new(config)), Path::new(want));
-    }
-    let here = std::env::current_dir().unwrap();
-    assert_eq!(matomo_folder(Path::new("config/c")), here);
-    assert_eq!(matomo_folder(Path::new("c")), here.parent().unwrap());
 }
 
 proptest! {
