@@ -215,7 +215,9 @@ impl Sender {
         let body = buffer.batch_body(&batch.requests, context.token.as_ref());
         let bytes = body.len();
         let (sent_at, sent_at_date) = (Instant::now(), failpoint::now());
+        let under_way = context.account.under_way.begin(batch.requests.len());
         let exchange = context.client.track(body);
+        drop(under_way);
         let elapsed = sent_at.elapsed();
         reach("after-answer");
         context.print_response(&exchange);

@@ -13,8 +13,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
 
-use indicatif::ProgressBar;
+mod bar;
 
+use self::bar::Bar;
 use super::clean::{clean, clean_block};
 use crate::error::{Error, Exit, Result};
 use crate::secret::Secret;
@@ -36,7 +37,6 @@ struct ConsoleState {
     streams: Mutex<Streams>,
 }
 
-/// Lock order: this first, then the lock inside the bar.
 struct Streams {
     out: Sink,
     err: Sink,
@@ -44,7 +44,7 @@ struct Streams {
     standard: Option<(Sink, Sink)>,
     /// With `--quiet`, until the exit status is known.
     withheld: Option<WithheldOutput>,
-    bar: Option<ProgressBar>,
+    bar: Bar,
     /// A text for stdout was lost.
     out_failed: bool,
 }
@@ -99,7 +99,7 @@ impl Console {
                 err,
                 standard,
                 withheld: quiet.then(WithheldOutput::default),
-                bar: None,
+                bar: Bar::default(),
                 out_failed: false,
             }),
         }))
@@ -195,14 +195,31 @@ impl Console {
         self.streams().err.terminal
     }
 
+    /// Leaves the progress bar on the screen as it is, before the process ends.
+    pub fn leave_bar(&self) {
+        let mut streams = self.streams();
+        let text = streams.bar.leave();
+        streams.err.write(&text);
+    }
+
+    /// Whether the progress bar is shown.
+    pub fn has_bar(&self) -> bool {
+        self.streams().bar.is_shown()
+    }
+
     /// Removes the progress bar and, with `--quiet`, prints the withheld texts unless the run was
     /// successful.
     pub fn finish(&self, exit: Exit) {
         self.clear_bar();
+        if exit != Exit::Ok {
+            self.release();
+        }
+    }
+
+    /// Prints the texts that `--quiet` withheld.
+    pub fn release(&self) {
         let mut streams = self.streams();
-        if exit != Exit::Ok
-            && let Some(withheld) = streams.withheld.take()
-        {
+        if let Some(withheld) = streams.withheld.take() {
             for (stream, text) in withheld.texts() {
                 streams.write(stream, &text);
             }
@@ -214,16 +231,19 @@ impl Console {
         self.put(Stream::Err, format!("{line}\n"));
     }
 
-    /// Suspends the bar for each text from now on.
-    pub(super) fn show_bar(&self, bar: ProgressBar) {
-        self.streams().bar = Some(bar);
+    /// Draws the bar in a terminal of `width` columns, in place of the one before. From now on it
+    /// stays below all other texts. Does nothing after [`Console::leave_bar`].
+    pub(super) fn draw_bar(&self, text: &str, width: usize) {
+        let mut streams = self.streams();
+        let text = streams.bar.draw(text, width);
+        streams.err.write(&text);
     }
 
     /// Removes the bar.
     pub(super) fn clear_bar(&self) {
-        if let Some(bar) = self.streams().bar.take() {
-            bar.finish_and_clear();
-        }
+        let mut streams = self.streams();
+        let text = streams.bar.clear();
+        streams.err.write(&text);
     }
 
     /// Prints one message. Lines after the first are indented, so that text from a log cannot pose
@@ -248,11 +268,20 @@ impl Console {
             withheld.push(stream, text);
             return;
         }
-        let bar = streams.bar.clone();
         let terminal = streams.sink(stream).terminal;
-        match bar.filter(|_| terminal) {
-            Some(bar) => bar.suspend(|| streams.write(stream, &text)),
-            None => streams.write(stream, &text),
+        if !terminal || !streams.bar.is_shown() {
+            streams.write(stream, &text);
+            return;
+        }
+        let (without, again) = streams.bar.around();
+        match stream {
+            // In one piece, so that the bar does not flicker.
+            Stream::Err => streams.write(stream, &[without, text, again].concat()),
+            Stream::Out => {
+                streams.err.write(&without);
+                streams.write(stream, &text);
+                streams.err.write(&again);
+            }
         }
     }
 
