@@ -351,6 +351,7 @@ impl Sender {
             Err(
                 ApiError::Refused(reason)
                 | ApiError::Failed(reason)
+                | ApiError::Broken(reason)
                 | ApiError::Unavailable(reason),
             ) => reason,
         };
@@ -539,7 +540,7 @@ impl Sender {
         let is_reported =
             scope == RetryScope::AllRecorders && wait >= REPORTED_WAIT && !backoff.is_active();
         match is_reported {
-            true => self.context.console.note(message()),
+            true => self.context.console.note_repeated(&detail, message()),
             false => self.context.console.debug(1, message),
         }
         match scope {

@@ -14,8 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
 
 mod bar;
+mod repeated;
 
 use self::bar::Bar;
+use self::repeated::Repeated;
 use super::clean::{clean, clean_block};
 use crate::error::{Error, Exit, Result};
 use crate::secret::Secret;
@@ -34,6 +36,7 @@ struct ConsoleState {
     quiet: bool,
     incomplete: AtomicBool,
     secrets: RwLock<Vec<String>>,
+    repeated: Mutex<Repeated>,
     streams: Mutex<Streams>,
 }
 
@@ -94,6 +97,7 @@ impl Console {
             quiet,
             incomplete: AtomicBool::new(false),
             secrets: RwLock::default(),
+            repeated: Mutex::default(),
             streams: Mutex::new(Streams {
                 out,
                 err,
@@ -134,6 +138,22 @@ impl Console {
     /// Prints a message.
     pub fn note(&self, text: impl AsRef<str>) {
         self.message("", text.as_ref());
+    }
+
+    /// Prints a message that may come again and again. All with the same `key` are alike: after the
+    /// first, a terminal gets one a minute, and [`Console::end_repeated`] prints their number.
+    pub fn note_repeated(&self, key: &str, text: impl AsRef<str>) {
+        let terminal = self.stderr_is_terminal();
+        let text = self.0.repeated.lock().add(key, text.as_ref(), terminal);
+        if let Some(text) = text {
+            self.note(text);
+        }
+    }
+
+    /// Prints the numbers of messages that came again.
+    pub fn end_repeated(&self) {
+        let texts = self.0.repeated.lock().end();
+        texts.into_iter().for_each(|text| self.note(text));
     }
 
     /// Prints a suggestion.
@@ -211,6 +231,7 @@ impl Console {
     /// successful.
     pub fn finish(&self, exit: Exit) {
         self.clear_bar();
+        self.end_repeated();
         if exit != Exit::Ok {
             self.release();
         }
