@@ -34,6 +34,7 @@
 //! - One thread does the input and output of all HTTP requests; their senders wait for it.
 //! - Progress is printed by a thread of its own, and an API call can run on one.
 //! - Signal handlers set a flag. All threads check it, or wait with [`shutdown::Shutdown::wait`].
+//!   One thread waits for a second signal, which ends the process.
 //!
 //! # Invariants
 //!

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
@@ -14,8 +13,8 @@ use crate::hit_id::HitIdGenerator;
 use crate::import::dump;
 use crate::import::format_selector::FormatSelector;
 use crate::import::{
-    ImportEnd, Importer, LedgerHandle, LineProcessor, OldestFirst, PipeRescue, Present, Radio,
-    RequestWriter,
+    ImportEnd, Importer, LastWords, LedgerHandle, LineProcessor, OldestFirst, PipeRescue, Present,
+    Radio, RequestWriter,
 };
 use crate::input::discover::{Source, discover_sorted, drop_repetitions};
 use crate::matomo::tracking::Writer;
@@ -224,13 +223,15 @@ fn setup(
     let salt = ledger
         .as_ref()
         .map_or([0; 16], |handle| handle.ledger.salt());
-    let bytes = Arc::new(AtomicU64::new(0));
     let style = ProgressMode::choose(config.show_progress, config.progress_delay, console);
     let watched = ProgressSource {
         account: Arc::clone(&account),
-        bytes: Arc::clone(&bytes),
         total: total_size(&sources),
+        shutdown: shutdown.clone(),
+        grace_period: GRACE_PERIOD,
     };
+    let last_words = LastWords::new(ledger.as_ref(), &sources, &config.input, &account, console);
+    shutdown.on_second_signal(move || last_words.say());
     let progress = Progress::start(console, style, watched);
     let processor = LineProcessor {
         skip: config.input.skip,
@@ -274,7 +275,6 @@ fn setup(
             ledger,
             invalid_in_small_logs: Default::default(),
             account: Arc::clone(&account),
-            bytes,
             console: console.clone(),
             shutdown: shutdown.clone(),
         },
@@ -367,7 +367,7 @@ impl Run {
                     "requests under way did not end within {} s: {} lines are missing from the \
                      summary; the next run looks up which of them Matomo has, and sends the others",
                     GRACE_PERIOD.as_secs(),
-                    account.under_way()
+                    account.lines_under_way()
                 ));
                 Ok(())
             }
@@ -419,16 +419,17 @@ fn check_account(account: &Account, finished: bool) -> Result<()> {
     Ok(())
 }
 
-/// Compressed bytes of all logs. `None` if one of them is not a plain file.
+/// Compressed bytes of all logs that can be read. `None` if one of them is a pipe.
 fn total_size(sources: &[Source]) -> Option<u64> {
     sources
         .iter()
         .map(|source| match source {
-            Source::Stdin => None,
-            Source::File(path) => std::fs::metadata(path)
-                .ok()
-                .filter(|metadata| metadata.is_file())
-                .map(|metadata| metadata.len()),
+            Source::File(path) if !source.is_pipe() => {
+                let file = std::fs::metadata(path).ok();
+                let file = file.filter(|metadata| metadata.is_file());
+                Some(file.map_or(0, |metadata| metadata.len()))
+            }
+            _ => None,
         })
         .sum()
 }

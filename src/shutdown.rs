@@ -1,19 +1,26 @@
 //! Shutdown flag shared by all threads, set by a signal or by a failed thread
 //! (guide/guarantees.md, "Signals").
 
-use std::io;
+use std::fmt;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::bounded;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-use signal_hook::flag;
+use signal_hook::{flag, low_level};
 
 use crate::error::{Error, Result};
 use crate::sync::{Condvar, Mutex};
 
 /// How often [`Shutdown::wait`] checks for a signal. A signal handler may only set a flag.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long a second signal waits for [`Shutdown::on_second_signal`].
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Tells every thread when to stop. Clones share the same flag.
 #[derive(Clone, Debug, Default)]
@@ -23,12 +30,20 @@ pub struct Shutdown(Arc<SharedFlags>);
 struct SharedFlags {
     /// Number of the signal, or 0.
     signal: Arc<AtomicUsize>,
-    /// Set by the first signal, so that the second one ends the process.
-    armed: Arc<AtomicBool>,
+    /// What a second signal calls before it ends the process.
+    last_words: Mutex<Option<SecondSignalHook>>,
     halted: AtomicBool,
     /// The first error passed to [`Shutdown::halt`].
     error: Mutex<Option<Error>>,
     wake_up: Condvar,
+}
+
+struct SecondSignalHook(Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for SecondSignalHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecondSignalHook")
+    }
 }
 
 impl Shutdown {
@@ -40,34 +55,66 @@ impl Shutdown {
     /// Creates the flag and installs the signal handlers. Call it once per process.
     ///
     /// The first SIGINT, SIGTERM or SIGHUP (unless ignored, as under `nohup`) sets the flag. The
-    /// second ends the process at once with status 130, 143 or 129. SIGXFSZ (`ulimit -f`) is
-    /// caught, so that writing beyond the limit fails with an error instead of ending the process.
+    /// second ends the process with status 130, 143 or 129, half a second later at most. SIGXFSZ
+    /// (`ulimit -f`) is caught, so that writing beyond the limit fails with an error instead of
+    /// ending the process.
     pub fn install() -> Result<Self> {
         let shutdown = Self::new();
-        let failed = |signal: i32, error: io::Error| {
+        let failed = |error: io::Error| {
             Error::stopped(format!(
-                "cannot install a handler for signal {signal}: {error}; start the import again"
+                "cannot install a handler for signals: {error}; start the import again"
             ))
         };
         let hangup = Some(SIGHUP).filter(|signal| !is_ignored(*signal));
-        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
-            shutdown
-                .listen(signal)
-                .map_err(|error| failed(signal, error))?;
-        }
+        let signals: Vec<i32> = [SIGINT, SIGTERM].into_iter().chain(hangup).collect();
+        shutdown.listen(&signals).map_err(failed)?;
         // The flag is not read: having a handler is enough.
-        flag::register(SIGXFSZ, Arc::default()).map_err(|error| failed(SIGXFSZ, error))?;
+        flag::register(SIGXFSZ, Arc::default()).map_err(failed)?;
         Ok(shutdown)
     }
 
-    fn listen(&self, signal: i32) -> io::Result<()> {
-        // Handlers run in the order of registration: the first signal finds the flag unarmed and
-        // arms it before its number can be seen.
-        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&self.0.armed))?;
-        flag::register(signal, Arc::clone(&self.0.armed))?;
-        let number = signal.unsigned_abs() as usize;
-        flag::register_usize(signal, Arc::clone(&self.0.signal), number)?;
+    fn listen(&self, signals: &[i32]) -> io::Result<()> {
+        // Each signal writes a byte, so none is overlooked, however soon it follows the other.
+        let (mut received, sender) = UnixStream::pair()?;
+        for signal in signals {
+            // Handlers run in the order of registration: the number is there before the byte.
+            let number = signal.unsigned_abs() as usize;
+            flag::register_usize(*signal, Arc::clone(&self.0.signal), number)?;
+            low_level::pipe::register(*signal, sender.try_clone()?)?;
+        }
+        let shutdown = self.clone();
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                if received.read_exact(&mut [0; 2]).is_ok() {
+                    let status = 128 + shutdown.signal().unwrap_or(SIGINT);
+                    shutdown.say_last_words();
+                    low_level::exit(status);
+                }
+            })?;
         Ok(())
+    }
+
+    /// Sets what a second signal calls before it ends the process. It may take half a second.
+    pub fn on_second_signal(&self, last_words: impl FnOnce() + Send + 'static) {
+        *self.0.last_words.lock() = Some(SecondSignalHook(Box::new(last_words)));
+    }
+
+    fn say_last_words(&self) {
+        let Some(SecondSignalHook(last_words)) = self.0.last_words.lock().take() else {
+            return;
+        };
+        // On a thread of its own: a terminal that is suspended blocks whoever writes to it.
+        let (done, is_done) = bounded::<()>(0);
+        let spoken = thread::Builder::new()
+            .name("last words".to_owned())
+            .spawn(move || {
+                last_words();
+                drop(done);
+            });
+        if spoken.is_ok() {
+            let _ = is_done.recv_timeout(LAST_WORDS_TIMEOUT);
+        }
     }
 
     /// Returns the signal that requested the shutdown.
@@ -173,6 +220,11 @@ mod tests {
             return;
         }
         let shutdown = Shutdown::install().unwrap();
+        match std::env::var("IMPORT_LOGS_TEST_LAST_WORDS").as_deref() {
+            Ok("short") => shutdown.on_second_signal(|| println!("\nfarewell")),
+            Ok("endless") => shutdown.on_second_signal(|| std::thread::sleep(LONG)),
+            _ => {}
+        }
         println!("\nready");
         if shutdown.wait(LONG) {
             println!("\nstopping for {:?}", shutdown.signal());
@@ -181,7 +233,7 @@ mod tests {
     }
 
     /// Starts the child, and returns it with a function that reads up to a line with the prefix.
-    fn start() -> (Child, impl FnMut(&str) -> String) {
+    fn start(last_words: &str) -> (Child, impl FnMut(&str) -> String) {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
@@ -189,6 +241,7 @@ mod tests {
                 "--nocapture",
             ])
             .env("IMPORT_LOGS_TEST_STOP", "1")
+            .env("IMPORT_LOGS_TEST_LAST_WORDS", last_words)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -214,7 +267,7 @@ mod tests {
             if is_ignored(first.as_raw()) {
                 continue;
             }
-            let (mut child, mut until) = start();
+            let (mut child, mut until) = start("");
             let pid = Pid::from_child(&child);
             until("ready");
             kill_process(pid, first).unwrap();
@@ -224,6 +277,24 @@ mod tests {
             );
             kill_process(pid, second).unwrap();
             assert_eq!(child.wait().unwrap().code(), Some(status));
+        }
+    }
+
+    #[test]
+    fn the_second_signal_is_heard_but_waits_only_for_a_moment() {
+        for last_words in ["short", "endless"] {
+            let (mut child, mut until) = start(last_words);
+            let pid = Pid::from_child(&child);
+            until("ready");
+            kill_process(pid, Signal::INT).unwrap();
+            until("stopping");
+            let begun = Instant::now();
+            kill_process(pid, Signal::INT).unwrap();
+            if last_words == "short" {
+                until("farewell");
+            }
+            assert_eq!(child.wait().unwrap().code(), Some(130), "{last_words}");
+            assert!(begun.elapsed() < Duration::from_secs(10), "{last_words}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::matomo::api::Api;
+use crate::matomo::api::{Api, Retry, RetryHook};
 use crate::matomo::auth::{self, TokenSources};
 use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::{RetryPolicy, Waiter};
@@ -128,7 +128,11 @@ impl Target {
         };
         let api = |token: Option<Secret>| {
             let wait = Arc::clone(&waiter);
-            Api::new(client.clone(), token, retry, wait, shutdown.clone())
+            let api = Api::new(client.clone(), token, retry, wait, shutdown.clone());
+            match console.stderr_is_terminal() && !console.is_quiet() {
+                true => api.on_retry(report_retries(console)),
+                false => api,
+            }
         };
         let (token, sandbox) = match credentials {
             Credentials::Sandbox(sandbox) => {
@@ -201,6 +205,34 @@ fn warn_of_exposed_key(options: &ClientOptions, console: &Console) {
     }
 }
 
+/// Shows each retry on a terminal. The first ones matter most: a wrong address should be seen at
+/// once.
+fn report_retries(console: &Console) -> RetryHook {
+    let console = console.clone();
+    Arc::new(move |retry| {
+        let text = retry_text(retry);
+        match retry.was_reached {
+            true => console.note_repeated(&retry.failure, text),
+            false => console.note(text),
+        }
+    })
+}
+
+fn retry_text(retry: &Retry) -> String {
+    let Retry {
+        failure,
+        number,
+        of,
+        wait,
+        ..
+    } = retry;
+    let when = match wait.as_secs_f64().round() as u64 {
+        0 => "now".to_owned(),
+        seconds => format!("in {seconds} s"),
+    };
+    format!("{failure}; retry {number} of {of} {when}")
+}
+
 /// Keeps secrets from the command line and the environment out of all output.
 fn hide_secrets(token: &TokenSources, client: &Client, console: &Console) {
     let secrets = [&token.token_auth, &token.environment, &token.password];
@@ -210,4 +242,27 @@ fn hide_secrets(token: &TokenSources, client: &Client, console: &Console) {
         .flatten()
         .chain(&of_client)
         .for_each(|secret| console.hide(secret));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_retry_is_one_line() {
+        let retry = |milliseconds| Retry {
+            failure: "cannot reach matomo.example:443: connection refused".to_owned(),
+            number: 1,
+            of: 3,
+            wait: Duration::from_millis(milliseconds),
+            was_reached: false,
+        };
+        assert_eq!(
+            retry_text(&retry(9_700)),
+            "cannot reach matomo.example:443: connection refused; retry 1 of 3 in 10 s"
+        );
+        assert!(retry_text(&retry(0)).ends_with("; retry 1 of 3 now"));
+    }
 }

@@ -117,10 +117,11 @@ fn a_second_signal_ends_the_program_at_once() {
     std::thread::sleep(Duration::from_millis(1500));
     program.signal(Signal::INT);
     let begun = Instant::now();
-    program
-        .end()
-        .exits(130)
-        .says(&["a second signal ends them at once"]);
+    program.end().exits(130).says(&[
+        "a second signal ends them at once",
+        "1 request under way is not waited for: the next run asks Matomo about 2 hits",
+        "run again with --state-dir=",
+    ]);
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 

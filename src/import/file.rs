@@ -2,10 +2,10 @@
 //! result.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bumpalo::Bump;
@@ -143,6 +143,8 @@ impl Importer {
             }
             Ok(FileLookup::Skip) => {
                 row.1.begin();
+                row.1
+                    .set_passed(fs::metadata(path).map_or(0, |file| file.len()));
                 Ok(Flow::Continue)
             }
             // Without a state directory, a log that is named twice is imported twice.
@@ -164,7 +166,6 @@ impl Importer {
 
     /// Reads a log and records how far it was read.
     pub(super) fn import_job(&mut self, mut job: Job) -> Result<Flow> {
-        let bytes_before = self.bytes.load(Ordering::Relaxed);
         let mut copy = None;
         // From here on, everything that comes through a pipe is in its spool, whatever fails.
         let opened = match job.pipe.take() {
@@ -188,7 +189,8 @@ impl Importer {
         let is_pipe = total_bytes.is_none();
         let log = job.state.as_ref().map(|state| state.log);
         let (name, spool) = (job.source.to_string(), job.spool);
-        let outcome = self.read_log(job, &mut lines, bytes_before);
+        let account = Arc::clone(&job.row.1);
+        let outcome = self.read_log(job, &mut lines);
         if let (Some(copy), Some(spool)) = (copy, spool) {
             let (shutdown, console) = (&self.shutdown, &self.console);
             match &outcome {
@@ -214,7 +216,7 @@ impl Importer {
             _ => {}
         }
         if let Some(total) = total_bytes {
-            self.bytes.store(bytes_before + total, Ordering::Relaxed);
+            account.set_passed(total);
         }
         // So may what comes after it. The lines of files share batches.
         if is_pipe && flow != Flow::Stop && self.processor.queue.flush().is_err() {
@@ -224,12 +226,7 @@ impl Importer {
     }
 
     /// Settles the log's pending batches, waits for its first bytes, and reads it.
-    fn read_log(
-        &mut self,
-        mut job: Job,
-        lines: &mut Lines,
-        bytes_before: u64,
-    ) -> Result<(Flow, ReadEnd)> {
+    fn read_log(&mut self, mut job: Job, lines: &mut Lines) -> Result<(Flow, ReadEnd)> {
         if !self.reconcile_job(&mut job)? {
             return Ok((Flow::Continue, ReadEnd::Stopped));
         }
@@ -243,7 +240,7 @@ impl Importer {
             return Ok((Flow::Continue, end));
         }
         let is_leftover = job.is_leftover();
-        match self.read_with_format(job, lines, bytes_before) {
+        match self.read_with_format(job, lines) {
             Err(error) if is_leftover && error.is_about_log() => {
                 Ok((Flow::Continue, ReadEnd::Unusable(0, error)))
             }
@@ -319,12 +316,7 @@ impl Importer {
         Ok(())
     }
 
-    fn read_with_format(
-        &mut self,
-        job: Job,
-        lines: &mut Lines,
-        bytes_before: u64,
-    ) -> Result<(Flow, ReadEnd)> {
+    fn read_with_format(&mut self, job: Job, lines: &mut Lines) -> Result<(Flow, ReadEnd)> {
         let name = job.source.to_string();
         self.console.debug(1, || format!("{name}: reading"));
         let selected = self.selector.choose(
@@ -400,7 +392,7 @@ impl Importer {
             is_rejects,
             ..OpenLog::new(name, number as u32, account, id, format.name())
         };
-        let outcome = self.read_lines(&mut log, format.as_mut(), buffered, lines, bytes_before);
+        let outcome = self.read_lines(&mut log, format.as_mut(), buffered, lines);
         let outcome = match outcome {
             Err(error) if is_leftover && error.is_about_log() => {
                 Ok((Flow::Continue, ReadEnd::Unusable(log.position, error)))
@@ -455,7 +447,6 @@ impl Importer {
         format: &mut dyn Format,
         buffered: Vec<BufferedLine>,
         lines: &mut Lines,
-        bytes_before: u64,
     ) -> Result<(Flow, ReadEnd)> {
         let mut arena = Bump::new();
         let first_read = buffered.first().map(|line| line.since);
@@ -518,8 +509,7 @@ impl Importer {
                     return Ok((Flow::Stop, ReadEnd::Stopped));
                 }
             }
-            self.bytes
-                .store(bytes_before + lines.bytes_read(), Ordering::Relaxed);
+            log.account.set_bytes(lines.bytes_read());
         }
     }
 }
@@ -751,7 +741,7 @@ impl Importer {
             since.is_some_and(|since| since.elapsed() > limit)
         };
         while handle.ledger.has_unfinished_lines(log) {
-            let is_idle = self.account.under_way() == 0;
+            let is_idle = self.account.lines_under_way() == 0;
             let is_unconfirmed = self.processor.queue.confirm();
             if is_over(
                 &mut unconfirmed_since,
@@ -838,6 +828,7 @@ impl Importer {
             start_line: state.resume_line(),
             ..job.options.clone()
         };
+        job.row.1.set_resumed(state.resume_line().saturating_sub(1));
         let envelope = lines.envelope();
         *lines = Lines::open(job.source, options)?;
         if let Some(envelope) = envelope {

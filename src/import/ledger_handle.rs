@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use url::Url;
@@ -40,6 +41,8 @@ pub struct LedgerHandle {
     pub spools: Vec<FinishedSpool>,
     /// Logs whose pending batches have to wait.
     pub(super) waiting: Vec<WaitingLog>,
+    /// The ledger in memory is written, or about to be.
+    pub(super) is_saved: Arc<AtomicBool>,
     /// Open files to close before the ledger of an interrupted run is written.
     reserve: Vec<OwnedFd>,
 }
@@ -95,6 +98,7 @@ impl LedgerHandle {
             timeout: delivery.timeout,
             spools: Vec::new(),
             waiting: Vec::new(),
+            is_saved: Arc::default(),
             reserve,
         })
     }
@@ -210,24 +214,23 @@ impl LedgerHandle {
         account: &Account,
         console: &Console,
     ) {
-        let mut logs = sources.iter().filter(|source| !source.is_pipe());
-        let Some(Source::File(first)) = logs.next() else {
+        let Some(beside) = place_beside(sources) else {
             return;
         };
         if account.total(Count::Read) == 0 {
             return;
         }
-        if nothing_was_sent(account) {
+        if nothing_to_remember(account) {
             console.note("nothing was sent yet: run the same command again");
             return;
         }
-        let beside = first
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        // A second signal may be writing it.
+        if self.is_saved.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let mut why = String::new();
-        for place in [beside, &std::env::temp_dir()] {
-            match self.ledger.save_in(place) {
+        for place in [beside, std::env::temp_dir()] {
+            match self.ledger.save_in(&place) {
                 Ok(dir) => {
                     let dir = std::path::absolute(&dir).unwrap_or(dir);
                     console.note(how_to_resume(&dir, sources, input));
@@ -242,9 +245,21 @@ impl LedgerHandle {
     }
 }
 
+/// The folder of the first log that is not a pipe.
+pub(super) fn place_beside(sources: &[Source]) -> Option<PathBuf> {
+    let mut logs = sources.iter().filter(|source| !source.is_pipe());
+    let Some(Source::File(first)) = logs.next() else {
+        return None;
+    };
+    let parent = first
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    Some(parent.unwrap_or(Path::new(".")).to_owned())
+}
+
 /// Returns whether a new run has nothing to remember: no hit was sent, and lines without a hit
 /// (skipped, filtered, invalid) can be read again.
-fn nothing_was_sent(account: &Account) -> bool {
+pub(super) fn nothing_to_remember(account: &Account) -> bool {
     let sent = [
         Count::Imported,
         Count::Refused,
@@ -252,7 +267,7 @@ fn nothing_was_sent(account: &Account) -> bool {
         Count::InDoubt,
         Count::Resent,
     ];
-    account.under_way() == 0 && sent.into_iter().all(|count| account.total(count) == 0)
+    account.lines_under_way() == 0 && sent.into_iter().all(|count| account.total(count) == 0)
 }
 
 /// Opens as many files as writing a ledger takes, so that it can be written when the process has
@@ -268,7 +283,7 @@ fn reserve_files() -> Result<Vec<OwnedFd>> {
 }
 
 /// The message that ends an interrupted run: which option to add, and what to leave out.
-fn how_to_resume(dir: &Path, sources: &[Source], input: &InputOptions) -> String {
+pub(super) fn how_to_resume(dir: &Path, sources: &[Source], input: &InputOptions) -> String {
     let option = shell_word(&format!("--state-dir={}", dir.display()));
     let mut text =
         format!("run again with {option} to resume: nothing is lost and nothing is sent twice");

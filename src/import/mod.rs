@@ -9,14 +9,15 @@
 //! The other files handle what is special: [`sessions`] the lines of radio logs, [`spool`] pipes,
 //! which cannot be read twice, and [`recovery`] the batches that an interrupted run left pending.
 //! [`verify`] asks Matomo for the hits of lines that are done. [`invalid`] warns of logs that
-//! mostly do not fit. [`rescue`] saves the pipes of a run that fails early. [`oldest_first`] puts
-//! the files of a pattern in order.
+//! mostly do not fit. [`rescue`] saves the pipes of a run that fails early, and [`last_words`] is
+//! what a run says that a second signal ends. [`oldest_first`] puts the files of a pattern in order.
 
 pub mod dump;
 mod explain;
 mod file;
 pub mod format_selector;
 mod invalid;
+mod last_words;
 pub mod ledger_handle;
 mod line;
 mod oldest_first;
@@ -28,10 +29,10 @@ mod spool;
 mod verify;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 pub use invalid::InvalidInSmallLogs;
+pub use last_words::LastWords;
 pub use ledger_handle::LedgerHandle;
 pub use line::{LineProcessor, Present, RequestWriter};
 pub use oldest_first::OldestFirst;
@@ -109,8 +110,6 @@ pub struct Importer {
     pub ledger: Option<LedgerHandle>,
     pub invalid_in_small_logs: InvalidInSmallLogs,
     pub account: Arc<Account>,
-    /// Compressed bytes read of all logs, for the progress report.
-    pub bytes: Arc<AtomicU64>,
     pub console: Console,
     pub shutdown: Shutdown,
 }

@@ -245,7 +245,7 @@ impl Lines {
         let (start, unit) = (options.start, options.encoding.unit());
         let seek = total.is_some() && start > 0 && !options.encoding.needs_beginning();
         let read = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&read);
+        let (count, counted) = (Arc::clone(&read), Arc::clone(&read));
         let opening = Arc::<Opening>::default();
         let opened = Arc::downgrade(&opening);
         let has_tee = tee.is_some();
@@ -283,6 +283,10 @@ impl Lines {
             } else {
                 0
             };
+            // What was skipped counts as read.
+            if position > 0 {
+                counted.store(position, Ordering::Relaxed);
+            }
             let block_bytes = match decompressor.is_compressed() {
                 true => BLOCK_BYTES,
                 false => bytes,

@@ -43,6 +43,22 @@ const SEGMENT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 
+/// Is called before a call is tried again.
+pub type RetryHook = Arc<dyn Fn(&Retry) + Send + Sync>;
+
+/// A call that failed and is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// What happened, in a few words: `cannot reach matomo.example:443: connection refused`.
+    pub failure: String,
+    /// The number of the retry, counted from 1, and how many there are.
+    pub number: u32,
+    pub of: u32,
+    pub wait: Duration,
+    /// Matomo has answered an earlier call.
+    pub was_reached: bool,
+}
+
 type ApiResult<T> = Result<T, ApiError>;
 
 /// Why a call failed. The texts say what failed, where, and what to do.
@@ -51,9 +67,13 @@ pub enum ApiError {
     /// Matomo refused the call: no such site, no access, or a bad token.
     #[error("{0}")]
     Refused(String),
-    /// All attempts failed, or the response is not one of this API.
+    /// All attempts failed, or the response is not one of this call.
     #[error("{0}")]
     Failed(String),
+    /// The last attempt got a server error, or a response that is not Matomo's. See
+    /// [`Api::is_broken`].
+    #[error("{0}")]
+    Broken(String),
     /// In all attempts, the server could not be reached or was busy. It may recover.
     #[error("{0}")]
     Unavailable(String),
@@ -66,9 +86,10 @@ impl From<ApiError> for Error {
     fn from(error: ApiError) -> Self {
         match error {
             ApiError::Interrupted => Self::interrupted(error.to_string()),
-            ApiError::Refused(why) | ApiError::Failed(why) | ApiError::Unavailable(why) => {
-                Self::stopped(why)
-            }
+            ApiError::Refused(why)
+            | ApiError::Failed(why)
+            | ApiError::Broken(why)
+            | ApiError::Unavailable(why) => Self::stopped(why),
         }
     }
 }
@@ -169,6 +190,7 @@ pub struct Api {
     stop: Shutdown,
     /// Matomo has answered a call, so a later 4xx may pass.
     reached: Arc<AtomicBool>,
+    on_retry: Option<RetryHook>,
     /// Milliseconds of waits between attempts and between questions.
     waited: Arc<AtomicU64>,
 }
@@ -198,7 +220,16 @@ impl Api {
             wait,
             stop,
             reached: Arc::default(),
+            on_retry: None,
             waited: Arc::default(),
+        }
+    }
+
+    /// Calls `hook` before each wait for another attempt.
+    pub fn on_retry(self, hook: RetryHook) -> Self {
+        Self {
+            on_retry: Some(hook),
+            ..self
         }
     }
 
@@ -267,7 +298,7 @@ impl Api {
             if failure.untouched && is_last {
                 return Err(failure.give_up(attempt));
             }
-            self.pause(attempt, failure.retry_after)?;
+            self.pause(attempt, &failure)?;
             if !failure.untouched {
                 if let Some(id) = self.site_of_host(host)? {
                     return Ok(id);
@@ -397,6 +428,16 @@ impl Api {
         Duration::from_millis(self.waited.load(Ordering::Relaxed))
     }
 
+    /// After [`ApiError::Broken`]: whether a call that costs Matomo nothing fails in the same way.
+    /// Then it is the server, and not the call.
+    pub fn is_broken(&self) -> bool {
+        match self.call_with_token("API.getMatomoVersion", &[]) {
+            Ok(ApiReply::Retry(failure)) => failure.kind != FailureKind::Connection,
+            Ok(ApiReply::Unusable(_)) => true,
+            Ok(ApiReply::Json(_) | ApiReply::Refused(_)) | Err(_) => false,
+        }
+    }
+
     fn query<T: DeserializeOwned>(&self, method: &str, form: &[(&str, &str)]) -> ApiResult<T> {
         let reply = self.with_retries(|| self.call_with_token(method, form))?;
         self.parse(method, reply)
@@ -408,7 +449,7 @@ impl Api {
         loop {
             match call()? {
                 ApiReply::Retry(failure) if self.retry.allows_after(attempt) => {
-                    self.pause(attempt, failure.retry_after)?;
+                    self.pause(attempt, &failure)?;
                 }
                 ApiReply::Retry(failure) => return Err(failure.give_up(attempt)),
                 reply => return Ok(reply),
@@ -503,7 +544,7 @@ impl Api {
         let body = match reply {
             ApiReply::Json(body) => body,
             ApiReply::Refused(text) => return Err(ApiError::Refused(text)),
-            ApiReply::Unusable(text) => return Err(ApiError::Failed(text)),
+            ApiReply::Unusable(text) => return Err(ApiError::Broken(text)),
             ApiReply::Retry(failure) => return Err(failure.give_up(1)),
         };
         // serde's message would quote the response, which may be a token.
@@ -516,8 +557,19 @@ impl Api {
         })
     }
 
-    fn pause(&self, attempt: u32, retry_after: Option<Duration>) -> ApiResult<()> {
-        self.wait(self.retry.wait_after(attempt, retry_after))
+    /// Waits before the next attempt.
+    fn pause(&self, attempt: u32, failure: &TransientFailure) -> ApiResult<()> {
+        let wait = self.retry.wait_after(attempt, failure.retry_after);
+        if let Some(hook) = &self.on_retry {
+            hook(&Retry {
+                failure: failure.brief.clone(),
+                number: attempt,
+                of: self.retry.attempts.max(1) - 1,
+                wait,
+                was_reached: self.reached.load(Ordering::Relaxed),
+            });
+        }
+        self.wait(wait)
     }
 
     fn place(&self, method: &str) -> String {
@@ -557,11 +609,21 @@ enum ApiReply {
 struct TransientFailure {
     /// The call had no effect on the server for certain.
     untouched: bool,
-    /// The server could not be reached or was busy, which passes. A slow or broken response may
-    /// occur each time.
-    unavailable: bool,
+    kind: FailureKind,
     retry_after: Option<Duration>,
     detail: String,
+    /// The same in a few words, without advice.
+    brief: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FailureKind {
+    /// The server could not be reached or was busy, which passes.
+    Unavailable,
+    /// It answered with a server error.
+    ServerError,
+    /// A slow or broken response, which may occur each time.
+    Connection,
 }
 
 impl TransientFailure {
@@ -571,9 +633,10 @@ impl TransientFailure {
             1 => self.detail,
             n => format!("{} (tried {n} times)", self.detail),
         };
-        match self.unavailable {
-            true => ApiError::Unavailable(detail),
-            false => ApiError::Failed(detail),
+        match self.kind {
+            FailureKind::Unavailable => ApiError::Unavailable(detail),
+            FailureKind::ServerError => ApiError::Broken(detail),
+            FailureKind::Connection => ApiError::Failed(detail),
         }
     }
 }
@@ -610,8 +673,20 @@ fn classify(mut exchange: Exchange, context: CallContext) -> ApiReply {
             cause: ConnectFailure::Certificate,
             detail,
         } => ApiReply::Unusable(detail.clone()),
-        ExchangeResult::NotSent { detail, .. } => unavailable(true, None, detail.clone()),
-        ExchangeResult::NoResponse { detail, .. } => transient(false, None, detail.clone()),
+        ExchangeResult::NotSent { detail, .. } => ApiReply::Retry(TransientFailure {
+            untouched: true,
+            kind: FailureKind::Unavailable,
+            retry_after: None,
+            detail: detail.clone(),
+            brief: diagnose::brief(&exchange),
+        }),
+        ExchangeResult::NoResponse { detail, .. } => ApiReply::Retry(TransientFailure {
+            untouched: false,
+            kind: FailureKind::Connection,
+            retry_after: None,
+            detail: detail.clone(),
+            brief: diagnose::brief(&exchange),
+        }),
         ExchangeResult::Response(response) => classify_failure(&exchange, response, context),
     }
 }
@@ -638,16 +713,25 @@ fn classify_failure(
             diagnose::sentence(&what, &diagnose::advice(exchange, response))
         }
     };
+    let retry = |untouched, kind, detail| {
+        ApiReply::Retry(TransientFailure {
+            untouched,
+            kind,
+            retry_after: response.retry_after,
+            detail,
+            brief: diagnose::brief(exchange),
+        })
+    };
     match response.status {
-        200..=299 if !response.complete => transient(false, None, detail),
-        408 | 425 | 429 | 503 => unavailable(!from_matomo, response.retry_after, detail),
-        500.. => transient(false, response.retry_after, detail),
+        200..=299 if !response.complete => retry(false, FailureKind::Connection, detail),
+        408 | 425 | 429 | 503 => retry(!from_matomo, FailureKind::Unavailable, detail),
+        500.. => retry(false, FailureKind::ServerError, detail),
         // Matomo answers a bad token with an HTML page, or says only that one must be logged in.
         401 if !response.challenge && error.as_deref().is_none_or(asks_for_login) => {
             ApiReply::Refused(refusal(exchange, context.unauthorized, context))
         }
         _ if from_matomo => ApiReply::Refused(detail),
-        402..=499 if context.reached => transient(true, response.retry_after, detail),
+        402..=499 if context.reached => retry(true, FailureKind::Connection, detail),
         _ => ApiReply::Unusable(detail),
     }
 }
@@ -655,24 +739,6 @@ fn classify_failure(
 /// Whether a message of Matomo is about the token itself, and not about its rights.
 fn asks_for_login(message: &str) -> bool {
     message.contains("must be logged in") || message.contains("Unable to authenticate")
-}
-
-fn transient(untouched: bool, retry_after: Option<Duration>, detail: String) -> ApiReply {
-    ApiReply::Retry(TransientFailure {
-        untouched,
-        unavailable: false,
-        retry_after,
-        detail,
-    })
-}
-
-fn unavailable(untouched: bool, retry_after: Option<Duration>, detail: String) -> ApiReply {
-    ApiReply::Retry(TransientFailure {
-        untouched,
-        unavailable: true,
-        retry_after,
-        detail,
-    })
 }
 
 fn refusal(exchange: &Exchange, message: &str, context: CallContext) -> String {

@@ -192,13 +192,49 @@ fn causes<'a>(
     })
 }
 
+/// Says in a few words what failed, without the URL and without advice.
+pub(super) fn brief(exchange: &Exchange) -> String {
+    let server = Url::parse(&exchange.url).ok().and_then(|url| {
+        let port = url.port_or_known_default()?;
+        Some(format!("{}:{port}", url.host_str()?))
+    });
+    let server = server.unwrap_or_else(|| exchange.url.clone());
+    match &exchange.result {
+        ExchangeResult::NotSent { cause, .. } => {
+            let why = match cause {
+                ConnectFailure::UnknownHost => "unknown host name",
+                ConnectFailure::Refused => "connection refused",
+                ConnectFailure::Certificate => "its certificate is not trusted",
+                ConnectFailure::Tls => "the TLS handshake failed",
+                ConnectFailure::Timeout => "the connection timed out",
+                ConnectFailure::Other => "the connection failed",
+            };
+            format!("cannot reach {server}: {why}")
+        }
+        ExchangeResult::NoResponse {
+            timed_out: true, ..
+        } => {
+            format!("{server} gave no answer in time")
+        }
+        ExchangeResult::NoResponse { .. } => format!("{server} closed the connection"),
+        ExchangeResult::Response(response) => {
+            format!("{server} answered {}{}", response.status, reason(response))
+        }
+    }
+}
+
+/// The text of a status, in parentheses.
+fn reason(response: &HttpResponse) -> String {
+    StatusCode::from_u16(response.status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .map_or_else(String::new, |reason| format!(" ({reason})"))
+}
+
 /// Describes a response: `http://m/piwik.php answered 404 (Not Found) with an HTML page titled
 /// "..."`.
 pub(super) fn describe(exchange: &Exchange, response: &HttpResponse) -> String {
-    let reason = StatusCode::from_u16(response.status)
-        .ok()
-        .and_then(|status| status.canonical_reason())
-        .map_or_else(String::new, |reason| format!(" ({reason})"));
+    let reason = reason(response);
     let body = match (response.complete, response.body.is_empty()) {
         (true, _) => format!("with {}", describe_body(&response.body)),
         (false, true) => "but sent no body".to_owned(),

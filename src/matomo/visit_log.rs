@@ -57,7 +57,9 @@ pub enum LookupError {
 impl From<ApiError> for LookupError {
     fn from(error: ApiError) -> Self {
         match error {
-            ApiError::Refused(why) | ApiError::Failed(why) => Self::Never(why),
+            ApiError::Refused(why) | ApiError::Failed(why) | ApiError::Broken(why) => {
+                Self::Never(why)
+            }
             ApiError::Unavailable(why) => Self::NotNow(why),
             ApiError::Interrupted => Self::NotNow(error.to_string()),
         }
@@ -254,7 +256,10 @@ impl VisitLog {
             drop(next);
             self.api.wait(at - now)?;
         }
-        Ok(self.api.last_visits(query)?)
+        match self.api.last_visits(query) {
+            Err(ApiError::Broken(why)) if self.api.is_broken() => Err(LookupError::NotNow(why)),
+            visits => Ok(visits?),
+        }
     }
 
     fn masks_of(&self, idsite: &str) -> Option<BTreeSet<AddressMask>> {

@@ -204,10 +204,14 @@ impl Pool {
                 }
                 if elapsed > QUIET_SHUTDOWN && stop.signal().is_some() && !is_announced {
                     is_announced = true;
-                    self.console.note(format!(
-                        "waiting up to {} s for requests in flight; a second signal ends them at once",
-                        grace.as_secs()
-                    ));
+                    // The bar says it, too.
+                    if !self.console.has_bar() {
+                        self.console.note(format!(
+                            "waiting up to {} s for requests in flight; a second signal ends them \
+                             at once",
+                            grace.as_secs()
+                        ));
+                    }
                 }
             }
             std::thread::sleep(POLL_INTERVAL);

@@ -215,7 +215,9 @@ impl Sender {
         let body = buffer.batch_body(&batch.requests, context.token.as_ref());
         let bytes = body.len();
         let (sent_at, sent_at_date) = (Instant::now(), failpoint::now());
+        let under_way = context.account.under_way.begin(batch.requests.len());
         let exchange = context.client.track(body);
+        drop(under_way);
         let elapsed = sent_at.elapsed();
         reach("after-answer");
         context.print_response(&exchange);
@@ -349,6 +351,7 @@ impl Sender {
             Err(
                 ApiError::Refused(reason)
                 | ApiError::Failed(reason)
+                | ApiError::Broken(reason)
                 | ApiError::Unavailable(reason),
             ) => reason,
         };
@@ -537,7 +540,7 @@ impl Sender {
         let is_reported =
             scope == RetryScope::AllRecorders && wait >= REPORTED_WAIT && !backoff.is_active();
         match is_reported {
-            true => self.context.console.note(message()),
+            true => self.context.console.note_repeated(&detail, message()),
             false => self.context.console.debug(1, message),
         }
         match scope {

@@ -12,8 +12,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
 
-use indicatif::ProgressBar;
+mod bar;
+mod repeated;
 
+use self::bar::Bar;
+use self::repeated::Repeated;
 use super::clean::{clean, clean_block};
 use super::redact;
 use crate::error::{Error, Exit, Result};
@@ -34,10 +37,10 @@ struct ConsoleState {
     quiet: bool,
     incomplete: AtomicBool,
     secrets: RwLock<Vec<String>>,
+    repeated: Mutex<Repeated>,
     streams: Mutex<Streams>,
 }
 
-/// Lock order: this first, then the lock inside the bar.
 struct Streams {
     out: Sink,
     err: Sink,
@@ -45,7 +48,7 @@ struct Streams {
     standard: Option<(Sink, Sink)>,
     /// With `--quiet`, until the exit status is known.
     withheld: Option<WithheldOutput>,
-    bar: Option<ProgressBar>,
+    bar: Bar,
     /// A text for stdout was lost.
     out_failed: bool,
 }
@@ -94,12 +97,13 @@ impl Console {
             quiet,
             incomplete: AtomicBool::new(false),
             secrets: RwLock::default(),
+            repeated: Mutex::default(),
             streams: Mutex::new(Streams {
                 out,
                 err,
                 standard,
                 withheld: quiet.then(WithheldOutput::default),
-                bar: None,
+                bar: Bar::default(),
                 out_failed: false,
             }),
         }))
@@ -130,6 +134,22 @@ impl Console {
     /// Prints a message.
     pub fn note(&self, text: impl AsRef<str>) {
         self.message("", text.as_ref());
+    }
+
+    /// Prints a message that may come again and again. All with the same `key` are alike: after the
+    /// first, a terminal gets one a minute, and [`Console::end_repeated`] prints their number.
+    pub fn note_repeated(&self, key: &str, text: impl AsRef<str>) {
+        let terminal = self.stderr_is_terminal();
+        let text = self.0.repeated.lock().add(key, text.as_ref(), terminal);
+        if let Some(text) = text {
+            self.note(text);
+        }
+    }
+
+    /// Prints the numbers of messages that came again.
+    pub fn end_repeated(&self) {
+        let texts = self.0.repeated.lock().end();
+        texts.into_iter().for_each(|text| self.note(text));
     }
 
     /// Prints a suggestion.
@@ -191,14 +211,32 @@ impl Console {
         self.streams().err.terminal
     }
 
+    /// Leaves the progress bar on the screen as it is, before the process ends.
+    pub fn leave_bar(&self) {
+        let mut streams = self.streams();
+        let text = streams.bar.leave();
+        streams.err.write(&text);
+    }
+
+    /// Whether the progress bar is shown.
+    pub fn has_bar(&self) -> bool {
+        self.streams().bar.is_shown()
+    }
+
     /// Removes the progress bar and, with `--quiet`, prints the withheld texts unless the run was
     /// successful.
     pub fn finish(&self, exit: Exit) {
         self.clear_bar();
+        self.end_repeated();
+        if exit != Exit::Ok {
+            self.release();
+        }
+    }
+
+    /// Prints the texts that `--quiet` withheld.
+    pub fn release(&self) {
         let mut streams = self.streams();
-        if exit != Exit::Ok
-            && let Some(withheld) = streams.withheld.take()
-        {
+        if let Some(withheld) = streams.withheld.take() {
             for (stream, text) in withheld.texts() {
                 streams.write(stream, &text);
             }
@@ -210,16 +248,19 @@ impl Console {
         self.put(Stream::Err, format!("{line}\n"));
     }
 
-    /// Suspends the bar for each text from now on.
-    pub(super) fn show_bar(&self, bar: ProgressBar) {
-        self.streams().bar = Some(bar);
+    /// Draws the bar in a terminal of `width` columns, in place of the one before. From now on it
+    /// stays below all other texts. Does nothing after [`Console::leave_bar`].
+    pub(super) fn draw_bar(&self, text: &str, width: usize) {
+        let mut streams = self.streams();
+        let text = streams.bar.draw(text, width);
+        streams.err.write(&text);
     }
 
     /// Removes the bar.
     pub(super) fn clear_bar(&self) {
-        if let Some(bar) = self.streams().bar.take() {
-            bar.finish_and_clear();
-        }
+        let mut streams = self.streams();
+        let text = streams.bar.clear();
+        streams.err.write(&text);
     }
 
     /// Prints one message. Lines after the first are indented, so that text from a log cannot pose
@@ -242,11 +283,20 @@ impl Console {
             withheld.push(stream, text);
             return;
         }
-        let bar = streams.bar.clone();
         let terminal = streams.sink(stream).terminal;
-        match bar.filter(|_| terminal) {
-            Some(bar) => bar.suspend(|| streams.write(stream, &text)),
-            None => streams.write(stream, &text),
+        if !terminal || !streams.bar.is_shown() {
+            streams.write(stream, &text);
+            return;
+        }
+        let (without, again) = streams.bar.around();
+        match stream {
+            // In one piece, so that the bar does not flicker.
+            Stream::Err => streams.write(stream, &[without, text, again].concat()),
+            Stream::Out => {
+                streams.err.write(&without);
+                streams.write(stream, &text);
+                streams.err.write(&again);
+            }
         }
     }
 

@@ -109,6 +109,9 @@ impl Count {
         ),
     ];
 
+    /// The outcomes that take a request to the server.
+    const BY_SERVER: [Self; 4] = [Self::Imported, Self::Refused, Self::Lost, Self::InDoubt];
+
     /// Text for a sentence, after a number.
     pub fn name(self) -> &'static str {
         COUNTS[self as usize].1
@@ -309,6 +312,12 @@ pub struct FileAccount {
     /// Lines that were dropped, by [`Reason`]. They are in `counts`, too.
     reasons: [AtomicU64; REASONS.len()],
     begun: AtomicBool,
+    /// Bytes read of the log, compressed as on disk.
+    bytes: AtomicU64,
+    /// Lines before the first one that this run reads.
+    resumed: AtomicU64,
+    /// All its bytes are dealt with, even if no line was counted.
+    is_passed: AtomicBool,
 }
 
 impl FileAccount {
@@ -318,6 +327,9 @@ impl FileAccount {
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
             reasons: std::array::from_fn(|_| AtomicU64::new(0)),
             begun: AtomicBool::new(false),
+            bytes: AtomicU64::new(0),
+            resumed: AtomicU64::new(0),
+            is_passed: AtomicBool::new(false),
         }
     }
 
@@ -333,6 +345,17 @@ impl FileAccount {
 
     pub fn is_begun(&self) -> bool {
         self.begun.load(Relaxed)
+    }
+
+    /// Sets the bytes of a log that is read to its end, or not at all, compressed as on disk.
+    pub fn set_passed(&self, bytes: u64) {
+        self.bytes.store(bytes, Relaxed);
+        self.is_passed.store(true, Relaxed);
+    }
+
+    /// Sets how many lines at the beginning of the log are not read, because they are done.
+    pub fn set_resumed(&self, lines: u64) {
+        self.resumed.store(lines, Relaxed);
     }
 
     pub fn add(&self, count: Count, lines: u64) {
@@ -351,6 +374,30 @@ impl FileAccount {
     /// Number of lines that the summary calls "ignored".
     pub fn ignored(&self) -> u64 {
         sum(Count::IGNORED.map(|(count, _)| self.get(count)))
+    }
+
+    /// How far the log is, in bytes. No line is measured: each has the average size of those read.
+    fn extent(&self) -> Extent {
+        let read = self.bytes.load(Relaxed);
+        let by_server = sum(Count::BY_SERVER.map(|count| self.get(count)));
+        let ends = Count::all().filter(|count| count.is_outcome() && *count != Count::Unsent);
+        let ended = sum(ends.map(|count| self.get(count)));
+        // Last, so that no line that has ended is missing.
+        let lines = self.get(Count::Read).max(ended);
+        let of_lines = |part: u64| {
+            let all = lines.saturating_add(self.resumed.load(Relaxed)).max(1);
+            u64::try_from(u128::from(read) * u128::from(part.min(all)) / u128::from(all))
+                .unwrap_or(read)
+        };
+        Extent {
+            read,
+            // The first lines are counted a little later than their bytes.
+            open: match lines {
+                0 if !self.is_passed.load(Relaxed) => read,
+                _ => of_lines(lines - ended),
+            },
+            by_server: of_lines(by_server),
+        }
     }
 
     fn balance(&self) -> Result<(), String> {
@@ -406,6 +453,14 @@ impl Counter {
         self.add(reason.count(), 1);
     }
 
+    /// Sets how many bytes were read, compressed as on disk. The number never decreases: a part of
+    /// the log may be read again.
+    pub fn set_bytes(&self, bytes: u64) {
+        if !self.file.is_passed.load(Relaxed) {
+            self.file.bytes.store(bytes, Relaxed);
+        }
+    }
+
     /// Flushes, then returns the counters of the file.
     pub fn file(&self) -> &FileAccount {
         self.flush();
@@ -437,10 +492,73 @@ impl Drop for Counter {
 /// A log's index in the [`Account`], and its counters.
 pub type Row = (usize, Arc<FileAccount>);
 
+/// How far a run is, in bytes of the logs, compressed as on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    pub read: u64,
+    /// The part of `read` that has no outcome, or was not sent before the run stopped.
+    pub open: u64,
+    /// The part of `read` that the server has taken or refused.
+    pub by_server: u64,
+}
+
+impl Extent {
+    /// Bytes with an outcome.
+    pub fn settled(&self) -> u64 {
+        self.read.saturating_sub(self.open)
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            read: self.read.saturating_add(other.read),
+            open: self.open.saturating_add(other.open),
+            by_server: self.by_server.saturating_add(other.by_server),
+        }
+    }
+}
+
+/// The tracking requests that wait for a response.
+#[derive(Debug, Default)]
+pub struct RequestsUnderWay {
+    requests: AtomicU64,
+    hits: AtomicU64,
+}
+
+impl RequestsUnderWay {
+    /// Counts a request until the result is dropped.
+    #[must_use = "the request is counted until this is dropped"]
+    pub fn begin(&self, hits: usize) -> impl Drop {
+        self.requests.fetch_add(1, Relaxed);
+        self.hits.fetch_add(hits as u64, Relaxed);
+        RequestUnderWay { all: self, hits }
+    }
+
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Relaxed)
+    }
+}
+
+struct RequestUnderWay<'a> {
+    all: &'a RequestsUnderWay,
+    hits: usize,
+}
+
+impl Drop for RequestUnderWay<'_> {
+    fn drop(&mut self) {
+        self.all.requests.fetch_sub(1, Relaxed);
+        self.all.hits.fetch_sub(self.hits as u64, Relaxed);
+    }
+}
+
 /// The counters of a run, shared by the parser and the recorders.
 #[derive(Debug, Default)]
 pub struct Account {
     files: RwLock<Vec<Arc<FileAccount>>>,
+    pub under_way: RequestsUnderWay,
 }
 
 impl Account {
@@ -474,6 +592,13 @@ impl Account {
         sum(files.iter().map(|file| file.get(count)))
     }
 
+    /// How far all files are.
+    pub fn extent(&self) -> Extent {
+        let files = self.files.read();
+        let extents = files.iter().map(|file| file.extent());
+        extents.fold(Extent::default(), Extent::plus)
+    }
+
     /// Number of lines of all files that were dropped for a reason.
     pub fn dropped(&self, reason: Reason) -> u64 {
         let files = self.files.read();
@@ -488,7 +613,7 @@ impl Account {
     }
 
     /// Number of lines that were read and have no outcome yet.
-    pub fn under_way(&self) -> u64 {
+    pub fn lines_under_way(&self) -> u64 {
         let ends = Count::all().filter(|count| count.is_outcome());
         let ended = sum(ends.map(|count| self.total(count)));
         self.total(Count::Read).saturating_sub(ended)

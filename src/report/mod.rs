@@ -15,7 +15,7 @@ pub mod table;
 
 pub use clean::{clean, clean_to};
 pub use console::Console;
-pub use counters::{Account, Count, Counter, FileAccount, Reason, Row};
+pub use counters::{Account, Count, Counter, Extent, FileAccount, Reason, Row};
 pub use summary::shell_word;
 pub use table::{Align, Table};
 

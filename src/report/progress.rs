@@ -1,24 +1,36 @@
 //! Progress on stderr: a bar on a terminal, plain lines otherwise (guide/options.md, "Output").
+//!
+//! The bar shows what the server has taken. The parser is far ahead of it: a log of a few megabytes
+//! is read before the first response. [`pace`] estimates the time left, and [`line`] chooses what
+//! fits into the terminal.
 
+mod line;
+mod pace;
+
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
+use self::line::{Parts, Stopping};
+use self::pace::Pace;
 use super::console::Console;
 use super::counters::{Account, Count};
+use crate::shutdown::Shutdown;
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 /// Time between updates of the bar, and the minimum time between plain lines.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Columns that the bar leaves free. In the last one some terminals begin a new line, and Ctrl-C is
+/// shown as `^C`.
+const SPARE_COLUMNS: usize = 3;
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgressMode {
     Off,
-    /// A bar by bytes read, or a spinner if the total is unknown.
+    /// A bar by bytes that are settled, or only numbers if the total is unknown.
     Bar,
     /// A plain line at this interval.
     Lines(Duration),
@@ -29,7 +41,8 @@ impl ProgressMode {
     /// lines; it does not affect the bar.
     pub fn choose(asked: bool, delay: Duration, console: &Console) -> Self {
         let terminal = console.stderr_is_terminal();
-        let bar = terminal && !ProgressDrawTarget::stderr().is_hidden();
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let bar = terminal && !dumb;
         Self::of(asked, delay, console.is_quiet(), terminal, bar)
     }
 
@@ -47,10 +60,11 @@ impl ProgressMode {
 #[derive(Clone, Debug)]
 pub struct ProgressSource {
     pub account: Arc<Account>,
-    /// Bytes read so far, compressed as on disk.
-    pub bytes: Arc<AtomicU64>,
     /// Total bytes of all logs, compressed as on disk; `None` if unknown, as for stdin.
     pub total: Option<u64>,
+    pub shutdown: Shutdown,
+    /// How long requests under way may take to finish after a shutdown is requested.
+    pub grace_period: Duration,
 }
 
 impl ProgressSource {
@@ -73,19 +87,6 @@ pub struct Progress {
 impl Progress {
     /// Starts a thread that reports. Without one, the import runs without progress.
     pub fn start(console: &Console, mode: ProgressMode, source: ProgressSource) -> Self {
-        let target = match mode {
-            ProgressMode::Bar => ProgressDrawTarget::stderr(),
-            ProgressMode::Off | ProgressMode::Lines(_) => ProgressDrawTarget::hidden(),
-        };
-        Self::start_on(target, console, mode, source)
-    }
-
-    fn start_on(
-        target: ProgressDrawTarget,
-        console: &Console,
-        mode: ProgressMode,
-        source: ProgressSource,
-    ) -> Self {
         let (guard, stopped) = bounded::<()>(0);
         // Nothing is ever sent. The reporter wakes early only when the guard is dropped.
         let sleep =
@@ -95,11 +96,13 @@ impl Progress {
         let reporter = match mode {
             ProgressMode::Off => None,
             ProgressMode::Bar => {
-                let bar = bar(target, source.total);
-                console.show_bar(bar.clone());
+                let console = console.clone();
+                let mut view = BarView::default();
                 let report = move || {
                     while sleep(UPDATE_INTERVAL) {
-                        update(&bar, &source, start.elapsed());
+                        let parts = view.parts(&source, start.elapsed());
+                        let width = terminal_width();
+                        console.draw_bar(&parts.text(width.saturating_sub(SPARE_COLUMNS)), width);
                     }
                 };
                 thread.spawn(report).ok()
@@ -168,35 +171,53 @@ pub(super) fn per_second(number: u64, time: Duration) -> u64 {
     (number as f64 / time.as_secs_f64()).round() as u64
 }
 
-fn bar(target: ProgressDrawTarget, total: Option<u64>) -> ProgressBar {
-    let total = total.filter(|&total| total > 0);
-    let template = match total {
-        Some(_) => {
-            "{percent:>3}% [{wide_bar:.cyan}] {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left, {msg}"
+/// What the bar remembers from one update to the next.
+#[derive(Default)]
+struct BarView {
+    pace: Pace,
+    /// When a signal was first seen, since the start.
+    stopping_since: Option<Duration>,
+}
+
+impl BarView {
+    fn parts(&mut self, source: &ProgressSource, elapsed: Duration) -> Parts {
+        let account = &source.account;
+        let extent = account.extent();
+        // The log may grow while it is read.
+        let total = source.total.filter(|&total| total > 0);
+        let total = total.map(|total| total.max(extent.read));
+        self.pace.observe(elapsed, extent);
+        let imported = account.total(Count::Imported);
+        let stopping = source.shutdown.signal().is_some().then(|| {
+            let since = *self.stopping_since.get_or_insert(elapsed);
+            Stopping {
+                requests: account.under_way.requests(),
+                at_most: (source.grace_period).saturating_sub(elapsed.saturating_sub(since)),
+            }
+        });
+        let is_ahead = |total: u64| extent.read < total || extent.open > total / 20;
+        Parts {
+            done: total.map(|total| {
+                let done = u128::from(extent.settled()) * 1000 / u128::from(total);
+                u16::try_from(done).unwrap_or(1000)
+            }),
+            imported,
+            rate: per_second(imported, elapsed),
+            left: total.and_then(|total| self.pace.time_left(total)),
+            read: total.is_none_or(is_ahead).then_some(extent.read),
+            stopping,
         }
-        None => "{spinner} {elapsed}: {binary_bytes} read, {binary_bytes_per_sec}, {msg}",
-    };
-    let bar = ProgressBar::with_draw_target(total, target);
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style.progress_chars("=> ")),
-        Err(_) => bar,
     }
 }
 
-fn update(bar: &ProgressBar, source: &ProgressSource, elapsed: Duration) {
-    let bytes = source.bytes.load(Ordering::Relaxed);
-    // The log may grow while it is read.
-    if bar.length().is_some_and(|length| length < bytes) {
-        bar.set_length(bytes);
+/// The width of the terminal in columns. It is asked for each time, because it may change.
+fn terminal_width() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stderr());
+    let columns = size.map_or(0, |size| usize::from(size.ws_col));
+    match columns {
+        0 => 80,
+        columns => columns,
     }
-    bar.set_position(bytes);
-    let now = source.now(elapsed);
-    bar.set_message(format!(
-        "{} imported ({}/s)",
-        now.recorded,
-        per_second(now.recorded, now.elapsed)
-    ));
-    bar.tick();
 }
 
 #[cfg(test)]

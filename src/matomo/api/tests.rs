@@ -151,7 +151,7 @@ fn unusable_responses_fail_at_once_and_say_what_to_check() {
         (400, "", "", "400"),
     ] {
         let f = fixture(move |_, _| reply(status, headers, body));
-        let Err(ApiError::Failed(text)) = f.api.site("1") else {
+        let Err(ApiError::Failed(text) | ApiError::Broken(text)) = f.api.site("1") else {
             panic!("{status} {body}")
         };
         assert!(
@@ -186,6 +186,62 @@ fn a_missing_page_is_retried_only_if_matomo_was_reached_before() {
     f.api.site("7").unwrap();
     f.api.clone().site("7").unwrap();
     assert_eq!(f.server.seen().len(), 3);
+}
+
+#[test]
+fn each_retry_is_reported_before_its_wait() {
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&reported);
+    let hook: RetryHook = Arc::new(move |retry| seen.lock().unwrap().push(retry.clone()));
+    let f = fixture(|n, _| match n {
+        0 => reply(200, "", SITE),
+        1 | 2 => reply(502, "Retry-After: 7\r\n", ""),
+        _ => Act::Close,
+    });
+    let api = f.api.clone().on_retry(Arc::clone(&hook));
+    api.site("7").unwrap();
+    assert!(matches!(api.site("7"), Err(ApiError::Failed(_))));
+    let place = f.server.url();
+    let place = place.trim_start_matches("http://").trim_end_matches('/');
+    let retry = |number| Retry {
+        failure: format!("{place} answered 502 (Bad Gateway)"),
+        number,
+        of: 2,
+        wait: Duration::from_secs(7),
+        was_reached: true,
+    };
+    assert_eq!(*reported.lock().unwrap(), [retry(1), retry(2)]);
+    // A port where no server is.
+    drop(f.server);
+    reported.lock().unwrap().clear();
+    let api = api_at(&format!("http://{place}/"), Arc::new(|_| false)).on_retry(hook);
+    assert!(matches!(api.site("7"), Err(ApiError::Unavailable(_))));
+    let reported = reported.lock().unwrap();
+    let failure = format!("cannot reach {place}: connection refused");
+    assert_eq!(
+        (&reported[0].failure, reported[0].was_reached),
+        (&failure, false)
+    );
+}
+
+#[test]
+fn a_server_is_broken_if_a_simple_call_fails_too() {
+    for (broken, simple) in [
+        (true, (500, "")),
+        (true, (503, "")),
+        (true, (200, "<html>Sign in</html>")),
+        (false, (200, r#"{"value":"5.8.0"}"#)),
+        (false, (200, r#"{"result":"error","message":"no"}"#)),
+    ] {
+        let f = fixture(move |n, _| match n {
+            0..3 => reply(500, "", ""),
+            _ => reply(simple.0, "", simple.1),
+        });
+        assert!(matches!(f.api.site("7"), Err(ApiError::Broken(_))));
+        assert_eq!(f.api.is_broken(), broken, "{simple:?}");
+        assert_eq!(f.methods().last().unwrap(), "getMatomoVersion");
+        assert_eq!(f.server.seen().len(), 4);
+    }
 }
 
 #[test]
@@ -287,7 +343,7 @@ fn a_site_is_looked_up_after_the_last_lost_response() {
         0 => reply(500, "", ""),
         _ => reply(200, "", "[]"),
     });
-    let Err(ApiError::Failed(text)) = f.api.add_site("h") else {
+    let Err(ApiError::Broken(text)) = f.api.add_site("h") else {
         panic!()
     };
     assert!(text.ends_with("(tried 3 times)"), "{text}");

@@ -2,8 +2,6 @@
 
 use std::io::Write;
 
-use indicatif::ProgressDrawTarget;
-
 use super::*;
 
 /// Text written to one stream of a console made by [`captured`].
@@ -239,17 +237,18 @@ fn a_warning_that_something_is_missing_decides_the_exit_status() {
 }
 
 #[test]
-fn messages_come_out_while_a_bar_is_shown_and_the_bar_goes_at_the_end() {
+fn messages_come_out_above_the_bar_and_the_bar_goes_at_the_end() {
     let (console, out, err) = captured(0, false, true);
-    let bar = ProgressBar::with_draw_target(Some(10), ProgressDrawTarget::hidden());
-    console.show_bar(bar.clone());
+    console.draw_bar("10 %", 80);
     console.warn("odd");
-    console.print("report");
+    console.print("text");
     console.finish(Exit::Ok);
-    assert!(bar.is_finished());
+    assert!(!console.has_bar());
+    assert_eq!(out.text(), "text\n");
+    let clear = "\r\x1b[J";
     assert_eq!(
-        (out.text().as_str(), err.text().as_str()),
-        ("report\n", "import-logs: warning: odd\n")
+        err.text(),
+        format!("10 %{clear}import-logs: warning: odd\n10 %{clear}10 %{clear}")
     );
 }
 

@@ -1,11 +1,7 @@
-//! Tests of progress, on a terminal that keeps what is written to it.
-
-use std::io;
-use std::sync::Mutex;
-
-use indicatif::TermLike;
+//! Tests of progress.
 
 use super::*;
+use crate::report::Counter;
 use crate::report::console::tests::captured;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -73,116 +69,120 @@ fn source(total: Option<u64>) -> ProgressSource {
     let (_, file) = account.open("access.log");
     file.add(Count::Read, 40);
     file.add(Count::Imported, 30);
+    file.set_passed(512);
     ProgressSource {
         account,
-        bytes: Arc::new(AtomicU64::new(512)),
         total,
+        shutdown: Shutdown::new(),
+        grace_period: 30 * SECOND,
     }
 }
 
-/// A terminal that keeps everything written, clearings as `<clear>`.
-#[derive(Clone, Debug, Default)]
-struct Terminal(Arc<Mutex<String>>);
-
-impl Terminal {
-    fn put(&self, text: &str) -> io::Result<()> {
-        self.0.lock().unwrap().push_str(text);
-        Ok(())
-    }
-
-    fn text(&self) -> String {
-        self.0.lock().unwrap().clone()
-    }
-
-    fn target(&self) -> ProgressDrawTarget {
-        ProgressDrawTarget::term_like(Box::new(self.clone()))
-    }
-}
-
-impl TermLike for Terminal {
-    fn width(&self) -> u16 {
-        120
-    }
-    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.put(text)?;
-        self.put("\n")
-    }
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        self.put(text)
-    }
-    fn clear_line(&self) -> io::Result<()> {
-        self.put("<clear>")
-    }
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
+/// The bar after a second, in a wide terminal.
+fn drawn(source: &ProgressSource) -> String {
+    BarView::default().parts(source, SECOND).text(120)
 }
 
 #[test]
-fn a_bar_shows_bytes_and_what_was_imported() {
-    let terminal = Terminal::default();
-    let bar = bar(terminal.target(), Some(1024));
-    update(&bar, &source(Some(1024)), SECOND);
-    let text = terminal.text();
+fn a_bar_shows_what_the_server_has_taken() {
+    let text = drawn(&source(Some(1024)));
+    // Three quarters of the half that was read.
     assert!(
-        text.contains(" 50% [=")
-            && text.contains("512 B/1.00 KiB")
-            && text.contains("30 imported (30/s)"),
+        text.contains(" 37 %, 30 imported, 30/s, ") && text.contains("left, read 512 B"),
         "{text}"
     );
 }
 
 #[test]
-fn a_bar_never_goes_beyond_the_end_of_a_log_that_grows() {
-    let bar = bar(ProgressDrawTarget::hidden(), Some(100));
-    update(&bar, &source(Some(100)), SECOND);
-    assert_eq!((bar.position(), bar.length()), (512, Some(512)));
+fn lines_that_wait_for_the_server_are_not_done() {
+    let source = source(Some(512));
+    let (_, other) = source.account.open("filtered.log");
+    other.add(Count::Read, 10);
+    other.add(Count::Filtered, 10);
+    let done = |total| {
+        let total = Some(total);
+        let source = ProgressSource {
+            total,
+            ..source.clone()
+        };
+        BarView::default().parts(&source, SECOND).done
+    };
+    assert_eq!(done(512), Some(750));
+    other.set_passed(512);
+    assert_eq!(done(1024), Some(875));
+    // What a run that stops has not sent is not done either.
+    source.account.files()[0].add(Count::Unsent, 10);
+    assert_eq!(done(1024), Some(875));
 }
 
 #[test]
-fn without_a_known_size_there_is_a_spinner_with_counts() {
+fn bytes_whose_lines_are_not_counted_yet_are_not_done() {
+    let account = Arc::new(Account::new());
+    let (_, file) = account.open("access.log");
+    Counter::new(file).set_bytes(512);
+    let source = ProgressSource {
+        account,
+        ..source(Some(512))
+    };
+    let done = || BarView::default().parts(&source, SECOND).done;
+    assert_eq!(done(), Some(0));
+    // A log without lines.
+    source.account.files()[0].set_passed(512);
+    assert_eq!(done(), Some(1000));
+}
+
+#[test]
+fn lines_that_an_earlier_run_has_sent_are_done() {
+    let source = source(Some(1024));
+    let file = &source.account.files()[0];
+    file.set_passed(1024);
+    file.set_resumed(60);
+    // 90 of 100 lines.
+    assert_eq!(BarView::default().parts(&source, SECOND).done, Some(900));
+}
+
+#[test]
+fn a_bar_never_goes_beyond_the_end_of_a_log_that_grows() {
+    let source = source(Some(100));
+    source.account.files()[0].add(Count::Imported, 10);
+    assert_eq!(BarView::default().parts(&source, SECOND).done, Some(1000));
+}
+
+#[test]
+fn without_a_known_size_there_are_only_numbers() {
     for total in [None, Some(0)] {
-        let terminal = Terminal::default();
-        update(&bar(terminal.target(), total), &source(total), SECOND);
-        let text = terminal.text();
+        let text = drawn(&source(total));
         assert!(
-            text.contains("512 B read") && text.contains("30 imported (30/s)"),
+            text.contains("30 imported, 30/s, read 512 B") && !text.contains('%'),
             "{text}"
         );
-        assert!(!text.contains('%'), "{text}");
     }
+}
+
+#[test]
+fn requests_are_under_way_until_they_are_answered() {
+    let account = Account::new();
+    let under_way = &account.under_way;
+    let numbers = || (under_way.requests(), under_way.hits());
+    let first = under_way.begin(300);
+    let second = under_way.begin(100);
+    assert_eq!(numbers(), (2, 400));
+    drop(first);
+    assert_eq!(numbers(), (1, 100));
+    drop(second);
+    assert_eq!(numbers(), (0, 0));
 }
 
 #[test]
 fn dropping_progress_ends_it_at_once_and_clears_the_bar() {
-    let terminal = Terminal::default();
     let (console, _, err) = captured(0, false, true);
-    let progress = Progress::start_on(
-        terminal.target(),
-        &console,
-        ProgressMode::Bar,
-        source(Some(1024)),
-    );
-    while !terminal.text().contains("30 imported") {
+    let progress = Progress::start(&console, ProgressMode::Bar, source(Some(1024)));
+    while !err.text().contains("30 imported") {
         std::thread::yield_now();
     }
-    console.warn("odd");
     drop(progress);
-    let text = terminal.text();
-    assert!(text.ends_with("<clear>"), "{text}");
-    assert_eq!(err.text(), "import-logs: warning: odd\n");
+    let text = err.text();
+    assert!(text.ends_with("\x1b[J") && !console.has_bar(), "{text}");
     // A delay of hours is not waited for.
     drop(Progress::start(
         &console,
