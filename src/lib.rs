@@ -105,6 +105,7 @@ pub mod guide;
 mod hit_id;
 mod network;
 pub mod secret;
+mod suggestion;
 mod sync;
 
 #[cfg(test)]

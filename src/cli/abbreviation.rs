@@ -92,6 +92,12 @@ fn full_name<'c>(command: &'c Command, name: &str) -> Option<&'c str> {
     }
 }
 
+/// The long options that `--help` shows.
+pub fn visible(command: &Command) -> impl Iterator<Item = &str> {
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    shown.filter_map(|arg| arg.get_long())
+}
+
 fn takes_value(command: &Command, long: &str) -> bool {
     command.get_arguments().any(|arg| {
         let aliases = arg.get_all_aliases().unwrap_or_default();
