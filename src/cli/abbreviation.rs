@@ -6,7 +6,7 @@ use clap::Command;
 
 /// Options that the script does not have. They do not make an abbreviation ambiguous, so a new
 /// option never breaks an old command line (guide/options.md, "Abbreviations").
-const NEW_OPTIONS: [&str; 32] = [
+const NEW_OPTIONS: [&str; 34] = [
     "auth-config",
     "ca-certificate",
     "channel",
@@ -18,7 +18,9 @@ const NEW_OPTIONS: [&str; 32] = [
     "exclude-ip",
     "explain",
     "flush-interval",
+    "generate",
     "geoip-database",
+    "guide",
     "in-doubt",
     "keep-order",
     "listening-category",

@@ -8,6 +8,7 @@
 
 pub mod abbreviation;
 mod examples;
+pub mod manual;
 mod mistake;
 mod read;
 
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
+use self::manual::Generate;
 use crate::matomo::visit_log::VerifyMode;
 use crate::network::Network;
 use crate::recorder::{InDoubt, ReadBackMode};
@@ -36,9 +38,9 @@ pub struct Cli {
     /// --sandbox=FILE reports what earlier imports left in FILE.
     #[arg(
         value_name = "FILE",
-        required_unless_present_any = ["status", "forget", "forget_unconfirmed", "dump_log_regex"],
+        required_unless_present_any = ["status", "forget", "forget_unconfirmed", "dump_log_regex", "generate", "guide"],
         required_unless_present_all = ["report", "sandbox"],
-        conflicts_with_all = ["status", "forget", "forget_unconfirmed"]
+        conflicts_with_all = ["status", "forget", "forget_unconfirmed", "generate", "guide"]
     )]
     pub files: Vec<OsString>,
     #[command(flatten, next_help_heading = "Matomo")]
@@ -61,6 +63,8 @@ pub struct Cli {
     pub radio: RadioArgs,
     #[command(flatten, next_help_heading = "Output")]
     pub output: OutputArgs,
+    #[command(flatten, next_help_heading = "Help")]
+    pub help: HelpArgs,
 }
 
 /// The server that receives the hits.
@@ -496,4 +500,16 @@ pub struct OutputArgs {
     /// With --disable-bulk-tracking, wait SECONDS between the hits of each recorder
     #[arg(long = "debug-force-one-hit-every-Ns", value_name = "SECONDS")]
     pub debug_force_one_hit_every: Option<String>,
+}
+
+/// What is printed about the program itself.
+#[derive(Debug, Default, Args)]
+pub struct HelpArgs {
+    /// Show the guide, or one of its chapters: options, formats, requests, listening, guarantees,
+    /// migrating or troubleshooting
+    #[arg(long, value_name = "CHAPTER", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub guide: Option<String>,
+    /// Print the man page, completions for a shell, or the options as Markdown
+    #[arg(long, value_name = "WHAT")]
+    pub generate: Option<Generate>,
 }

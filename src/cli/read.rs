@@ -54,7 +54,7 @@ fn wrong_option(error: &clap::Error) -> Option<String> {
 
 /// [`Cli`]'s command, in which values may begin with a dash (`--add-to-date -3600`) as they may in
 /// the script.
-fn command() -> Command {
+pub(super) fn command() -> Command {
     let mut command = Cli::command().mut_args(|arg| {
         let takes_value =
             arg.get_action().takes_values() && !arg.is_positional() && !arg.is_require_equals_set();
