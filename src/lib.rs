@@ -107,6 +107,7 @@ mod hit_id;
 mod network;
 mod private_file;
 pub mod secret;
+mod suggestion;
 mod sync;
 
 #[cfg(test)]
@@ -119,7 +120,7 @@ use cli::Cli;
 use config::Config;
 use error::{Exit, Result};
 use input::discover::{discover, refuse_log};
-use report::Console;
+use report::{Console, pager};
 use shutdown::Shutdown;
 
 /// Runs the program. `args` begin with the name of the program.
@@ -137,12 +138,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(error.exit_code() as u8);
         }
     };
-    let done = match config::state_command(&cli) {
-        Ok(Some(command)) => command.run().map(|text| {
-            console.print(text);
-            Exit::Ok
-        }),
-        Ok(None) => import(cli, &mut console),
+    let done = match manual(&cli, &console) {
+        Ok(true) => Ok(Exit::of_run(None, None, console.is_incomplete())),
+        Ok(false) => run_command(cli, &mut console),
         Err(error) => Err(error),
     };
     let exit = done.unwrap_or_else(|error| {
@@ -151,6 +149,29 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     });
     console.finish(exit);
     exit.into()
+}
+
+/// Prints what the program has to say about itself. Returns whether it was asked to.
+fn manual(cli: &Cli, console: &Console) -> Result<bool> {
+    let Some(manual) = cli::manual::requested(cli)? else {
+        return Ok(false);
+    };
+    match manual.is_paged {
+        true => pager::page(&manual.text, console),
+        false => console.print(manual.text),
+    }
+    console.require_output();
+    Ok(true)
+}
+
+fn run_command(cli: Cli, console: &mut Console) -> Result<Exit> {
+    match config::state_command(&cli)? {
+        Some(command) => {
+            console.print(command.run()?);
+            Ok(Exit::Ok)
+        }
+        None => import(cli, console),
+    }
 }
 
 fn import(cli: Cli, console: &mut Console) -> Result<Exit> {

@@ -134,7 +134,7 @@ impl Sites {
             unmatched: UnmatchedHosts::default(),
         };
         if let Some(id) = sites.options.idsite.clone() {
-            let site = api.site(&id)?;
+            let site = api.site(&id).map_err(|error| unknown_site(&id, error))?;
             sites.existed.insert(id.clone());
             sites.add_described(&id, &site);
             sites.rule = SiteRule::One;
@@ -443,6 +443,16 @@ pub fn no_host(log: &str, format: &str) -> Error {
     Error::of_log(format!(
         "{log}: the format {format} has no host, so the site of its hits is unknown: give --idsite or --log-hostname"
     ))
+}
+
+/// The error for the site of `--idsite`. Matomo's own message does not name the two causes.
+fn unknown_site(id: &str, error: ApiError) -> Error {
+    match error {
+        ApiError::Refused(why) if why.contains("website") => Error::stopped(format!(
+            "--idsite={id}: site {id} does not exist, or this token may not see it: {why}"
+        )),
+        error => error.into(),
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod explain; // --explain
 mod fake_matomo; // tests of the fake Matomo
 mod hosts; // hosts without a site
 mod listening; // listening sessions of radio logs
+mod manual; // --generate and --guide
 mod memory; // memory use of a long import
 mod output; // stdout, stderr and --output
 mod past_days; // requests that may be in flight together

@@ -1,5 +1,5 @@
-//! The README and the guide: the tests that they name exist, their commands parse, their links
-//! work, and the output that they show is what the program prints.
+//! The README and the guide: the tests that they name exist, their commands parse and run, their
+//! links work, and the output that they show is what the program prints.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use import_logs::cli::Cli;
 
-use crate::support::folder::fixtures;
+use crate::support::fake::Options;
+use crate::support::folder::{fixture, fixtures};
+use crate::support::stored::started;
 use crate::support::{Folder, Program};
 
 fn root() -> &'static Path {
@@ -307,4 +309,103 @@ fn the_picture_shows_what_the_program_prints() {
     let texts: Vec<String> = texts.collect();
     let arguments = texts[0].strip_prefix("$ import-logs ").unwrap();
     assert_prints(arguments, texts[1..].iter().map(String::as_str));
+}
+
+/// The commands in the blocks of shell code of a document, without the program's name.
+fn shell_commands(document: &Path) -> Vec<String> {
+    let text = read(document);
+    let blocks = text.split("```sh\n").skip(1);
+    let blocks = blocks.filter_map(|rest| rest.split_once("```"));
+    let lines = blocks.flat_map(|(block, _)| code_lines(&format!("```\n{block}```\n")));
+    let lines: Vec<String> = lines.collect();
+    let commands = lines.iter().flat_map(|line| commands(line));
+    commands.map(str::to_owned).collect()
+}
+
+/// A log that a command of the documents can read.
+fn log_for(command: &str) -> String {
+    let with_end = |end: &str| {
+        let log = fixture("ncsa_extended");
+        log.lines()
+            .take(200)
+            .map(|line| format!("{line}{end}\n"))
+            .collect()
+    };
+    for (words, log) in [
+        (
+            "--json-map",
+            r#"{"client":{"ip":"192.0.2.7"},"ts":"2024-05-14T06:25:24Z","url":"/a","response":{"status":200}}"#,
+        ),
+        (
+            "--log-format-regex",
+            "192.0.2.7 2024-05-14T06:25:24 /a 200 HIT",
+        ),
+    ] {
+        if command.contains(words) {
+            return format!("{log}\n");
+        }
+    }
+    match command {
+        _ if command.contains("icecast2") => fixture("icecast2"),
+        _ if command.contains("nginx_json") => fixture("nginx_json"),
+        _ if command.contains("%D") => with_end(" 1234"),
+        _ if command.contains("X-Forwarded-For") => with_end(" \"203.0.113.9\""),
+        _ => with_end(""),
+    }
+}
+
+/// Runs a command of the documents in an empty folder that has its logs. A server of the tests
+/// takes the place of the address in it.
+fn run_command(command: &str) {
+    let server = started(Options::fixed(
+        &[
+            (1, "http://www.example.com"),
+            (7, "http://blog.example.com"),
+        ],
+        &[("www.example.com", 1), ("blog.example.com", 7)],
+    ));
+    let folder = Folder::new();
+    let log = log_for(command);
+    let mut program = Program::new(&folder).stdin(&log);
+    for word in words(command) {
+        let (option, value) = word.split_once('=').unwrap_or((&word, ""));
+        program = match option {
+            "--url" => program.to(&server),
+            // The token is in the environment.
+            "--token-auth" | "--token-auth-file" => program,
+            "--state-dir" => program.arg("--state-dir=state"),
+            // Standard output is shown otherwise.
+            "--quiet" => program,
+            _ if option.starts_with('-') || !value.is_empty() => program.arg(&word),
+            _ => {
+                let name = Path::new(&word).file_name().unwrap();
+                folder.write(name.to_str().unwrap().trim_end_matches('*'), &log);
+                program.arg(name)
+            }
+        };
+    }
+    let ended = program.run().exits(0);
+    let prints_only = ["--explain", "--dump-log-regex", "--generate", "--guide"];
+    if !prints_only.iter().any(|option| command.contains(option)) {
+        assert!(ended.summary().get("imported") > 0, "{command}: {ended}");
+    }
+}
+
+#[test]
+fn every_command_of_the_readme_and_the_guide_runs() {
+    let mut ran = 0;
+    for document in documents() {
+        for command in shell_commands(&document) {
+            // It needs a file of the user's own.
+            let is_script = command.contains("$(");
+            // The page shows a token as an example, which the harness takes for a secret.
+            let is_page = command.contains("--generate");
+            if !is_script && !is_page {
+                println!("{}: {command}", document.display());
+                run_command(&command);
+                ran += 1;
+            }
+        }
+    }
+    assert!(ran >= 15, "{ran} commands");
 }

@@ -46,7 +46,7 @@ fn an_unknown_site_stops_before_anything_is_sent() {
     let server = started(options());
     let ended = import(&server, "--idsite=99")
         .exits(1)
-        .says(&["error: ", "99"]);
+        .says(&["site 99 does not exist, or this token may not see it"]);
     assert_eq!(ended.out, "");
     assert!(server.log().tracker.is_empty());
 }

@@ -25,6 +25,59 @@ fn an_unknown_option_is_named() {
 }
 
 #[test]
+fn without_arguments_two_examples_are_shown() {
+    let ended = Program::new(&Folder::new()).run().exits(2);
+    assert_eq!(ended.out, "");
+    assert_eq!(ended.err.trim_end().lines().count(), 4, "{ended}");
+    assert_eq!(
+        ended.err.matches("\n  import-logs --").count(),
+        2,
+        "{ended}"
+    );
+}
+
+#[test]
+fn both_helps_end_with_five_examples() {
+    for help in ["-h", "--help"] {
+        let ended = Program::new(&Folder::new()).arg(help).run().exits(0);
+        let (_, examples) = ended.out.split_once("\nExamples:\n").unwrap();
+        assert_eq!(examples.matches(":\n    import-logs --").count(), 5);
+        assert!(!examples.contains("\n\n"), "{examples}");
+    }
+}
+
+#[test]
+fn what_was_probably_meant_is_suggested() {
+    assert_wrong("--verbose", &["'--verbose'", "'-d'"]);
+    assert_wrong("--dryrun", &["'--dryrun'", "'--dry-run'"]);
+    for option in ["--log-format-name", "--log-format"] {
+        let arg = format!("{option}=ngnix_json");
+        assert_wrong(&arg, &["did you mean nginx_json?"]);
+    }
+}
+
+#[test]
+fn at_least_one_recorder_is_needed() {
+    for arg in ["--recorders=0", "--recorders=-4"] {
+        assert_wrong(arg, &[arg, "at least one recorder"]);
+    }
+}
+
+#[test]
+fn the_format_that_is_printed_needs_no_log_if_it_is_named() {
+    let folder = Folder::new();
+    let printed = |args: &str| Program::new(&folder).args(args).run().exits(0).out;
+    let named = printed("--dump-log-regex --log-format-name=common");
+    assert!(named.contains("format: common\nregex: "), "{named}");
+    let mapped = "--dump-log-regex --json-map=ip=a,date=d,path=p,status=s";
+    assert!(printed(mapped).contains("its lines are JSON"));
+    let w3c = printed("--dump-log-regex --log-format-name=iis --sandbox=none.db");
+    assert!(w3c.contains("none before a '#Fields: ...' line"), "{w3c}");
+    let unnamed = Program::new(&folder).arg("--dump-log-regex").run();
+    unnamed.exits(2).says(&["name a log, or a format"]);
+}
+
+#[test]
 fn an_ambiguous_abbreviation_is_refused() {
     assert_wrong("--enable-http", &["--enable-http"]);
 }

@@ -6,7 +6,7 @@ use clap::Command;
 
 /// Options that the script does not have. They do not make an abbreviation ambiguous, so a new
 /// option never breaks an old command line (guide/options.md, "Abbreviations").
-const NEW_OPTIONS: [&str; 32] = [
+const NEW_OPTIONS: [&str; 34] = [
     "auth-config",
     "ca-certificate",
     "channel",
@@ -18,7 +18,9 @@ const NEW_OPTIONS: [&str; 32] = [
     "exclude-ip",
     "explain",
     "flush-interval",
+    "generate",
     "geoip-database",
+    "guide",
     "in-doubt",
     "keep-order",
     "listening-category",
@@ -90,6 +92,12 @@ fn full_name<'c>(command: &'c Command, name: &str) -> Option<&'c str> {
         (Some(only), None) => Some(only),
         _ => None,
     }
+}
+
+/// The long options that `--help` shows.
+pub fn visible(command: &Command) -> impl Iterator<Item = &str> {
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    shown.filter_map(|arg| arg.get_long())
 }
 
 fn takes_value(command: &Command, long: &str) -> bool {

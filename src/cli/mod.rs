@@ -7,13 +7,17 @@
 //! [`Config`]: crate::config::Config
 
 pub mod abbreviation;
+mod examples;
+pub mod manual;
+mod mistake;
+mod read;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue};
-use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{ArgAction, Args, Parser, ValueEnum};
 
+use self::manual::Generate;
 use crate::matomo::visit_log::VerifyMode;
 use crate::network::Network;
 use crate::recorder::{InDoubt, ReadBackMode};
@@ -25,14 +29,7 @@ use crate::recorder::{InDoubt, ReadBackMode};
     version,
     max_term_width = 100,
     args_override_self = true,
-    after_help = "Exit status:\n  \
-                  0  success, even if some lines were invalid, filtered or matched no site\n  \
-                  1  the import stopped; the message says why\n  \
-                  2  invalid usage\n  \
-                  3  the import finished, but the server refused or lost hits, or a log was\n     \
-                  missing, unreadable, truncated or not in the expected format, or a\n     \
-                  report could not be written\n  \
-                  129, 130, 143  stopped by SIGHUP, SIGINT or SIGTERM"
+    after_help = examples::after_help()
 )]
 pub struct Cli {
     /// Log files, '-' for standard input, or quoted glob patterns (*, ?, [..])
@@ -41,9 +38,9 @@ pub struct Cli {
     /// --sandbox=FILE reports what earlier imports left in FILE.
     #[arg(
         value_name = "FILE",
-        required_unless_present_any = ["status", "forget", "forget_unconfirmed"],
+        required_unless_present_any = ["status", "forget", "forget_unconfirmed", "dump_log_regex", "generate", "guide"],
         required_unless_present_all = ["report", "sandbox"],
-        conflicts_with_all = ["status", "forget", "forget_unconfirmed"]
+        conflicts_with_all = ["status", "forget", "forget_unconfirmed", "generate", "guide"]
     )]
     pub files: Vec<OsString>,
     #[command(flatten, next_help_heading = "Matomo")]
@@ -66,6 +63,8 @@ pub struct Cli {
     pub radio: RadioArgs,
     #[command(flatten, next_help_heading = "Output")]
     pub output: OutputArgs,
+    #[command(flatten, next_help_heading = "Help")]
+    pub help: HelpArgs,
 }
 
 /// The server that receives the hits.
@@ -503,56 +502,14 @@ pub struct OutputArgs {
     pub debug_force_one_hit_every: Option<String>,
 }
 
-impl Cli {
-    /// Parses a command line, program name first. The error prints itself and knows its exit
-    /// status.
-    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-        let command = command();
-        let args = abbreviation::expand(&command, args.into_iter());
-        Cli::from_arg_matches(&command.try_get_matches_from(args)?)
-    }
-
-    /// Parses a command line without the options that made it fail with `error`. Returns `None` if
-    /// that is not enough.
-    pub fn without_wrong_options(args: Vec<OsString>, error: &clap::Error) -> Option<Cli> {
-        let mut wrong = wrong_option(error)?;
-        let mut args = abbreviation::expand(&command(), args.into_iter());
-        loop {
-            let before = args.len();
-            args.retain(|arg| {
-                let arg = arg.to_string_lossy();
-                arg.split('=').next() != Some(&wrong)
-            });
-            if args.len() == before {
-                return None;
-            }
-            match Self::read(args.clone()) {
-                Ok(cli) => return Some(cli),
-                Err(error) => wrong = wrong_option(&error)?,
-            }
-        }
-    }
-}
-
-/// The name of the option that an error is about. `None` for `--help` and `--version`.
-fn wrong_option(error: &clap::Error) -> Option<String> {
-    match error.get(ContextKind::InvalidArg)? {
-        // With the name of its value: `--in-doubt <POLICY>`.
-        ContextValue::String(text) if error.use_stderr() => {
-            text.split([' ', '=']).next().map(str::to_owned)
-        }
-        _ => None,
-    }
-}
-
-/// [`Cli`]'s command, in which values may begin with a dash (`--add-to-date -3600`) as they may in
-/// the script.
-fn command() -> Command {
-    let mut command = Cli::command().mut_args(|arg| {
-        let takes_value =
-            arg.get_action().takes_values() && !arg.is_positional() && !arg.is_require_equals_set();
-        arg.allow_hyphen_values(takes_value)
-    });
-    command.build();
-    command
+/// What is printed about the program itself.
+#[derive(Debug, Default, Args)]
+pub struct HelpArgs {
+    /// Show the guide, or one of its chapters: options, formats, requests, listening, guarantees,
+    /// migrating or troubleshooting
+    #[arg(long, value_name = "CHAPTER", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub guide: Option<String>,
+    /// Print the man page, completions for a shell, or the options as Markdown
+    #[arg(long, value_name = "WHAT")]
+    pub generate: Option<Generate>,
 }

@@ -144,7 +144,7 @@ impl Config {
                 .matomo
                 .sandbox
                 .as_ref()
-                .filter(|_| cli.files.is_empty())
+                .filter(|_| cli.files.is_empty() && !cli.log_format.dump_log_regex)
                 .map(PathBuf::from),
             verify: verify(&cli)?,
             state_dir: state_dir(&cli)?,
@@ -466,7 +466,11 @@ fn recorders(text: &str) -> Result<(usize, bool)> {
     let expected = "expected a whole number or 'auto'";
     let number = text.trim().parse::<i64>();
     let number = number.map_err(|_| wrong("--recorders", text, expected))?;
-    Ok((number.clamp(1, 1024) as usize, false))
+    if number < 1 {
+        let why = "at least one recorder is needed to send anything";
+        return Err(wrong("--recorders", text, why));
+    }
+    Ok((number.min(1024) as usize, false))
 }
 
 /// Maximum number of hits in a request, if the user sets one.
@@ -592,10 +596,23 @@ pub fn state_command(cli: &Cli) -> Result<Option<StateCommand>> {
     }))
 }
 
-/// Checks that there are logs, or the file of an earlier sandbox to report.
+/// Checks that there are logs, or a format to print, or the file of an earlier sandbox to report.
 fn require_logs(cli: &Cli) -> Result<()> {
     if !cli.files.is_empty() {
         return Ok(());
+    }
+    let format = &cli.log_format;
+    if format.dump_log_regex && cli.output.report.is_empty() {
+        let is_given = format.log_format.is_some()
+            || format.log_format_name.is_some()
+            || format.log_format_regex.is_some()
+            || !format.json_map.is_empty();
+        return match is_given {
+            true => Ok(()),
+            false => Err(Error::usage(
+                "--dump-log-regex: name a log, or a format with --log-format-name",
+            )),
+        };
     }
     let sandbox = cli.matomo.sandbox.as_ref().filter(|file| !file.is_empty());
     let is_report = !cli.output.report.is_empty()

@@ -10,6 +10,7 @@ use super::text::TextFormat;
 use super::w3c::{self, W3cOptions};
 use super::{Format, Wanted, cloud, icecast, json, labelled, ncsa, servers};
 use crate::error::{Error, Result};
+use crate::suggestion::did_you_mean;
 
 /// The options that formats depend on.
 #[derive(Clone, Debug, Default)]
@@ -120,10 +121,12 @@ pub fn by_name(name: &str, options: &FormatOptions) -> Result<Box<dyn Format>> {
         .chain(json::formats(&options.wanted))
         .find(|format| format.name() == name)
         .ok_or_else(|| {
+            let mut names = names();
+            names.push(json::MAPPED);
+            let suggestion = did_you_mean(name, names.iter().copied());
             Error::usage(format!(
-                "--log-format-name={name}: there is no such format; choose one of {}, {}",
-                names().join(", "),
-                json::MAPPED
+                "--log-format-name={name}: there is no such format{suggestion}\nformats: {}",
+                names.join(", "),
             ))
         })
 }

@@ -13,15 +13,16 @@ use crate::cli::Cli;
 use crate::format::registry::{self, FormatOptions};
 use crate::format::{Fit, Record};
 
-const CHAPTERS: [&str; 7] = [
-    "options",
-    "formats",
-    "requests",
-    "listening",
-    "guarantees",
-    "migrating",
-    "troubleshooting",
-];
+/// The names of all chapters.
+const CHAPTERS: [&str; super::CHAPTERS.len()] = {
+    let mut names = [""; super::CHAPTERS.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = super::CHAPTERS[index].name;
+        index += 1;
+    }
+    names
+};
 
 /// Words in the chapters that look like options but belong to other programs.
 const FOREIGN_OPTIONS: [&str; 1] = ["now"];

@@ -23,7 +23,7 @@ pub fn print(
     shutdown: &Shutdown,
 ) -> Result<()> {
     if let Some(format) = selector.given()?
-        && format.ready()
+        && (format.ready() || files.is_empty())
     {
         console.print(described(format.as_ref(), selector));
         return Ok(());

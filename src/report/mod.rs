@@ -7,6 +7,7 @@
 pub mod clean;
 pub mod console;
 pub mod counters;
+pub mod pager;
 pub mod progress;
 pub mod redact;
 pub mod rejects;
