@@ -176,10 +176,11 @@ fn run_command(cli: Cli, console: &mut Console) -> Result<Exit> {
 
 fn import(cli: Cli, console: &mut Console) -> Result<Exit> {
     let rescue = config::pipe_rescue(&cli);
+    let origins = cli.origins.clone();
     match configure(cli, console) {
         Ok((config, shutdown)) => Ok(run::run(config, &rescue, console, &shutdown)),
         Err(error) => {
-            console.error(error.to_string());
+            console.error(origins.annotated(error.to_string()));
             rescue.save(console, &Shutdown::new());
             Ok(Exit::of_run(Some(&error), None, false))
         }

@@ -7,6 +7,7 @@ mod command_lines; // command lines from cron tables and pipes
 mod concurrency; // several recorders
 mod connection; // errors that keep the program from reaching Matomo
 mod dates; // dates that Matomo would replace
+mod defaults; // options from the environment and from a file
 mod explain; // --explain
 mod fake_matomo; // tests of the fake Matomo
 mod hosts; // hosts without a site

@@ -174,7 +174,9 @@ fn every_command_parses() {
     for document in documents() {
         for line in code_lines(&read(&document)) {
             for command in commands(&line) {
-                let arguments = words(command);
+                let mut arguments = words(command);
+                // Such a file is only there when the command is run.
+                arguments.retain(|word| !word.starts_with("--defaults="));
                 let with_name = std::iter::once("import-logs".to_owned()).chain(arguments);
                 if let Err(error) = Cli::read(with_name.map(OsString::from)) {
                     // Help and version are errors with status 0.
@@ -354,6 +356,24 @@ fn log_for(command: &str) -> String {
     }
 }
 
+/// The file of options that the guide shows, with what this machine has.
+fn defaults(url: &str) -> String {
+    let guide = read("src/guide/options.md");
+    let (_, rest) = guide.split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    for shown in [
+        "https://matomo.example",
+        "/etc/import-logs/token",
+        "quiet = true",
+    ] {
+        assert!(text.contains(shown), "{text}");
+    }
+    text.replace("https://matomo.example", url)
+        .replace("/etc/import-logs/token", "token")
+        .replace("/var/lib/import-logs", "state")
+        .replace("quiet = true", "quiet = false")
+}
+
 /// Runs a command of the documents in an empty folder that has its logs. A server of the tests
 /// takes the place of the address in it.
 fn run_command(command: &str) {
@@ -374,6 +394,12 @@ fn run_command(command: &str) {
             // The token is in the environment.
             "--token-auth" | "--token-auth-file" => program,
             "--state-dir" => program.arg("--state-dir=state"),
+            "--defaults" => {
+                folder.write("options.toml", defaults(&server.url()));
+                folder.write("token", server.token().expose());
+                let token = server.token().expose();
+                program.arg("--defaults=options.toml").secret(token)
+            }
             // Standard output is shown otherwise.
             "--quiet" => program,
             _ if option.starts_with('-') || !value.is_empty() => program.arg(&word),

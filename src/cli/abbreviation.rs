@@ -6,13 +6,14 @@ use clap::Command;
 
 /// Options that the script does not have. They do not make an abbreviation ambiguous, so a new
 /// option never breaks an old command line (guide/options.md, "Abbreviations").
-const NEW_OPTIONS: [&str; 34] = [
+const NEW_OPTIONS: [&str; 36] = [
     "auth-config",
     "ca-certificate",
     "channel",
     "client-certificate",
     "client-ip",
     "client-key",
+    "defaults",
     "enable-icecast-admin",
     "enable-relays",
     "exclude-ip",
@@ -37,6 +38,7 @@ const NEW_OPTIONS: [&str; 34] = [
     "report-country",
     "report-timezone",
     "sandbox",
+    "show-options",
     "state-dir",
     "token-auth-file",
     "trusted-proxy",

@@ -1,10 +1,12 @@
 //! Makes clap's errors more useful: what was probably meant by an unknown option.
 
+use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
 
 use super::abbreviation;
 use super::examples::first_steps;
+use super::origin::Origin;
 use crate::suggestion::closest;
 
 /// Names that other programs have for an option.
@@ -28,7 +30,18 @@ const ELSEWHERE: [(&str, &str); 16] = [
 ];
 
 /// Completes the error about a command line. `count` is the number of arguments that were typed.
-pub fn explain(mut error: Error, command: &Command, count: usize) -> Error {
+/// `origin` is that of the option that is wrong, if it is not on the command line.
+pub fn explain(
+    mut error: Error,
+    command: &Command,
+    count: usize,
+    origin: Option<&Origin>,
+) -> Error {
+    if let Some(origin) = origin {
+        let note = StyledStr::from(format!("the option is from {origin}"));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![note]));
+        return error;
+    }
     match error.kind() {
         ErrorKind::MissingRequiredArgument if count == 0 => {
             Error::raw(ErrorKind::MissingRequiredArgument, first_steps())

@@ -7,9 +7,11 @@
 //! [`Config`]: crate::config::Config
 
 pub mod abbreviation;
+mod defaults;
 mod examples;
 pub mod manual;
 mod mistake;
+pub mod origin;
 mod read;
 
 use std::ffi::OsString;
@@ -18,6 +20,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
 use self::manual::Generate;
+use self::origin::Origins;
 use crate::matomo::visit_log::VerifyMode;
 use crate::network::Network;
 use crate::recorder::{InDoubt, ReadBackMode};
@@ -38,7 +41,7 @@ pub struct Cli {
     /// --sandbox=FILE reports what earlier imports left in FILE.
     #[arg(
         value_name = "FILE",
-        required_unless_present_any = ["status", "forget", "forget_unconfirmed", "dump_log_regex", "generate", "guide"],
+        required_unless_present_any = ["status", "forget", "forget_unconfirmed", "dump_log_regex", "show_options", "generate", "guide"],
         required_unless_present_all = ["report", "sandbox"],
         conflicts_with_all = ["status", "forget", "forget_unconfirmed", "generate", "guide"]
     )]
@@ -63,8 +66,13 @@ pub struct Cli {
     pub radio: RadioArgs,
     #[command(flatten, next_help_heading = "Output")]
     pub output: OutputArgs,
+    #[command(flatten, next_help_heading = "Defaults")]
+    pub defaults: DefaultsArgs,
     #[command(flatten, next_help_heading = "Help")]
     pub help: HelpArgs,
+    /// Of the options above.
+    #[arg(skip)]
+    pub origins: Origins,
 }
 
 /// The server that receives the hits.
@@ -500,6 +508,17 @@ pub struct OutputArgs {
     /// With --disable-bulk-tracking, wait SECONDS between the hits of each recorder
     #[arg(long = "debug-force-one-hit-every-Ns", value_name = "SECONDS")]
     pub debug_force_one_hit_every: Option<String>,
+}
+
+/// Options from other places than the command line.
+#[derive(Debug, Default, Args)]
+pub struct DefaultsArgs {
+    /// Read options from FILE, in TOML, unless they are given here or in IMPORT_LOGS_... variables
+    #[arg(long, value_name = "FILE")]
+    pub defaults: Option<PathBuf>,
+    /// Print all options that are set and where each comes from, and exit
+    #[arg(long)]
+    pub show_options: bool,
 }
 
 /// What is printed about the program itself.

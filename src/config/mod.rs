@@ -533,10 +533,14 @@ fn target(cli: &Cli, timeout: Duration, recorders: usize) -> Result<TargetOption
             "--token-auth-file=-: a log is read from standard input already; put the token into a \
              file or into MATOMO_TOKEN_AUTH",
         )),
-        (None, Some(_)) => Ok(TargetOptions::Matomo {
-            client,
-            token: Box::new(token_sources(authentication, timeout, matomo.dry_run)),
-        }),
+        (None, Some(_)) => {
+            let mut token = Box::new(token_sources(authentication, timeout, matomo.dry_run));
+            // Other users cannot see it, unlike one on the command line.
+            if cli.origins.of("token-auth").is_some() {
+                token.environment = token.token_auth.take();
+            }
+            Ok(TargetOptions::Matomo { client, token })
+        }
         (None, None) if cli.log_format.dump_log_regex => {
             Ok(TargetOptions::Sandbox { file: None, client })
         }

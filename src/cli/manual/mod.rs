@@ -37,19 +37,23 @@ pub struct ManualText {
     pub is_paged: bool,
 }
 
-/// The text that `--generate` or `--guide` asks for.
+/// The text that `--generate`, `--show-options` or `--guide` asks for.
 ///
 /// # Errors
 ///
 /// Returns a usage error if there is no such chapter.
 pub fn requested(cli: &Cli) -> Result<Option<ManualText>> {
+    let unpaged = |text| {
+        Some(ManualText {
+            text,
+            is_paged: false,
+        })
+    };
     if let Some(kind) = cli.help.generate {
-        return generate(kind).map(|text| {
-            Some(ManualText {
-                text,
-                is_paged: false,
-            })
-        });
+        return generate(kind).map(unpaged);
+    }
+    if cli.defaults.show_options {
+        return Ok(unpaged(cli.origins.table.clone()));
     }
     let Some(name) = cli.help.guide.as_deref() else {
         return Ok(None);
