@@ -38,34 +38,46 @@ const GRACE_PERIOD: Duration = Duration::from_secs(30);
 /// `rescue` saves the pipes if the run fails before its ledger is open.
 pub fn run(config: Config, rescue: &PipeRescue, console: &Console, shutdown: &Shutdown) -> Exit {
     let outcome = import(config, rescue, console, shutdown);
+    let (reported, outcome) = match outcome {
+        Ok(reported) => (reported, Ok(())),
+        Err(error) => (None, Err(error)),
+    };
     // An error of a recorder comes first: it caused the others.
     let error = shutdown.take_error().or(outcome.err());
-    let by_signal =
-        |error: &Error| error.kind() == ErrorKind::Interrupted && shutdown.signal().is_some();
-    if let Some(error) = error.as_ref().filter(|error| !by_signal(error)) {
-        console.error(error.to_string());
+    if let Some(error) = &error {
+        report_error(error, console, shutdown);
     }
+    let error = reported.or(error);
     Exit::of_run(error.as_ref(), shutdown.signal(), console.is_incomplete())
 }
+
+/// Prints an error, unless a signal caused it.
+fn report_error(error: &Error, console: &Console, shutdown: &Shutdown) {
+    if error.kind() != ErrorKind::Interrupted || shutdown.signal().is_none() {
+        console.error(error.to_string());
+    }
+}
+
+/// Returns the error that stopped the import if it is printed already.
 
 fn import(
     config: Config,
     rescue: &PipeRescue,
     console: &Console,
     shutdown: &Shutdown,
-) -> Result<()> {
+) -> Result<Option<Error>> {
     if config.dump_regex {
         let selector = FormatSelector::new(config.choice, config.format)?;
         let selector = selector.with_envelope(config.envelope);
         dump::print(&selector, &config.files, &config.input, console, shutdown)?;
         console.require_output();
-        return Ok(());
+        return Ok(None);
     }
     if let Some(file) = config.reported_sandbox {
         let options = config.radio.map(|radio| radio.report);
-        return config
-            .reports
-            .report_sandbox(&file, &options.unwrap_or_default(), console);
+        let options = options.unwrap_or_default();
+        let reported = config.reports.report_sandbox(&file, &options, console);
+        return reported.map(|()| None);
     }
     let explain = config.explain;
     let verify = config.verify;
@@ -73,7 +85,7 @@ fn import(
     if let Some(lines) = explain {
         run.importer.explain(&run.sources, lines)?;
         console.require_output();
-        return Ok(());
+        return Ok(None);
     }
     let outcome = match verify {
         Some(options) => run.importer.verify(&run.sources, options),
@@ -288,12 +300,18 @@ fn setup(
 
 impl Run {
     /// Waits for the recorders, prints the summary, and closes the ledger. `outcome` is that of
-    /// the importer.
+    /// the importer. Returns the error that stopped the import, which is printed before the
+    /// summary.
     ///
     /// # Errors
     ///
-    /// Returns the error of `outcome`, else the first error of finishing.
-    fn finish(self, outcome: Result<()>, console: &Console, shutdown: &Shutdown) -> Result<()> {
+    /// Returns the first error of finishing, if no other stopped the import.
+    fn finish(
+        self,
+        outcome: Result<()>,
+        console: &Console,
+        shutdown: &Shutdown,
+    ) -> Result<Option<Error>> {
         let account = &self.account;
         let target = &self.target;
         // This drops the queue, which ends the recorders.
@@ -307,6 +325,11 @@ impl Run {
         let read_back = self.recorders.read_back();
         let all_ended = self.recorders.join(shutdown, GRACE_PERIOD);
         drop(self.progress);
+        console.end_repeated();
+        let outcome = shutdown.take_error().map_or(outcome, Err);
+        if let Err(error) = &outcome {
+            report_error(error, console, shutdown);
+        }
         let (sites, elapsed) = (sites.summary(), self.started.elapsed());
         let summary = SummaryInput {
             account,
@@ -317,8 +340,14 @@ impl Run {
             read_back: read_back(),
             replaying: self.replaying,
         };
-        // An import that failed before its first line has nothing to sum up.
+        // An import that failed before its first line has nothing to sum up, nor has one whose
+        // logs are all missing.
         let is_import = outcome.is_ok() && !self.verifying;
+        let is_missing = |source: &Source| match source {
+            Source::File(path) => !path.exists(),
+            Source::Stdin => false,
+        };
+        let has_log = !self.sources.iter().all(is_missing);
         if let Some(warning) = target.client.clock().warning() {
             console.warn(warning);
         }
@@ -326,14 +355,21 @@ impl Run {
             console.warn_incomplete(error.to_string());
             None
         });
-        if is_import || account.total(Count::Read) > 0 {
+        if is_import && has_log || account.total(Count::Read) > 0 {
             let listening = listening.as_ref();
             let listening = listening.map(|figures| listening_text(figures, account));
             console.print(summary.text() + &listening.unwrap_or_default());
         }
         let closed = ledger.map_or(Ok(()), |ledger| {
             let interrupted = outcome.is_err() || shutdown.requested();
-            ledger.close(interrupted, &self.sources, &input, account, console)
+            ledger.close(
+                interrupted,
+                &self.sources,
+                &input,
+                account,
+                target.client.tracked(),
+                console,
+            )
         });
         let reported = match &target.sandbox {
             Some(sandbox) => sandbox::report(sandbox.store()).map(|report| console.print(report)),
@@ -373,11 +409,13 @@ impl Run {
             }
         };
         match (outcome, accounted) {
-            (Err(error), Err(imbalance)) => {
-                console.error(imbalance.to_string());
-                Err(error)
+            (Err(error), accounted) => {
+                if let Err(imbalance) = accounted {
+                    console.error(imbalance.to_string());
+                }
+                Ok(Some(error))
             }
-            (outcome, accounted) => outcome.and(accounted).and(closed),
+            (Ok(()), accounted) => accounted.and(closed).map(|()| None),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::fake::{FakeMatomo, Fault, Faults, Options, When};
+use crate::support::fake::{FakeMatomo, Fault, Faults, Live, Options, When};
 
 use crate::support::http::{Response, Server};
 use crate::support::matomo::Matomo;
@@ -147,6 +147,66 @@ fn html_instead_of_the_trackers_json_is_an_error() {
     let server = always(Fault::Html(200));
     let ended = to(&server, "").exits(1).says(&["/piwik.php", "HTML"]);
     assert_nothing_imported(&server, &ended);
+}
+
+/// What Matomo answers instead of JSON, and how it is named.
+const ODD_ANSWERS: [(u16, &str, &str); 4] = [
+    (200, "GIF89a\u{1}", "a GIF image"),
+    (204, "", "204 (No Content)"),
+    (
+        200,
+        "This resource is part of Matomo. Keep full control of your data with the leading \
+         free/libre analytics platform",
+        "free/libre analytics",
+    ),
+    (
+        200,
+        "<html><title>Sign in</title><form><input type=\"password\"></form></html>",
+        "a login page",
+    ),
+];
+
+#[test]
+fn an_odd_answer_of_the_tracker_is_named_and_nothing_is_sent_again() {
+    for (status, body, says) in ODD_ANSWERS {
+        let server = always(Fault::Answer(status, body));
+        let ended = to(&server, "").exits(1).says(&["/piwik.php", says]);
+        assert_nothing_imported(&server, &ended);
+        assert_eq!(server.log().tracker.len(), 1, "{body}");
+        ended.says(&["1 request was sent, and Matomo stored nothing of it"]);
+        // If Matomo cannot be asked, the batch is left to the next run.
+        let server = started(Options {
+            live: Live::Closed,
+            faults: Faults {
+                rules: vec![(When::From(1), Fault::Answer(status, body))],
+                ..Faults::default()
+            },
+            ..options()
+        });
+        let ended = to(&server, "").exits(1).says(&["/piwik.php", says]);
+        assert_eq!(server.log().tracker.len(), 1, "{body}");
+        ended.says(&["run again with --state-dir="]);
+    }
+}
+
+#[test]
+fn an_odd_answer_of_the_api_is_named_before_anything_is_sent() {
+    let php =
+        "<br />\n<b>Notice</b>:  Undefined index: x in a.php on line <b>1</b>{\"idsite\":\"1\"}";
+    for (status, body, says) in ODD_ANSWERS
+        .into_iter()
+        .chain([(200, php, "display_errors")])
+    {
+        let server = started(Options {
+            faults: Faults {
+                api: vec![Some(Fault::Answer(status, body))],
+                ..Faults::default()
+            },
+            ..options()
+        });
+        assert_stopped(to(&server, ""), &[says, "getSiteFromId"]);
+        assert!(server.log().tracker.is_empty(), "{body}");
+    }
 }
 
 #[test]

@@ -230,6 +230,76 @@ fn a_server_that_always_fails_is_not_a_poison_hit() {
 }
 
 #[test]
+fn a_server_that_fails_as_a_whole_stops_the_import_at_once() {
+    // The first call looks up the site.
+    let mut api = vec![Some(Fault::Html(500)); 50];
+    api.insert(0, None);
+    let server = faulty(Faults {
+        rules: vec![(When::From(3), Fault::Empty500)],
+        api,
+        ..Faults::default()
+    });
+    let args = "--recorder-max-payload-size=5";
+    let ended = import(&server, logs::log(100), args).exits(1);
+    // Neither sent again nor halved.
+    assert_eq!(server.log().tracker.len(), 3, "{ended}");
+    let ended = ended.says(&["asked about them now", "500", "run again with --state-dir="]);
+    assert!(ended.err.starts_with("import-logs: error: "), "{ended}");
+    assert!(ended.err.lines().count() <= 3, "{ended}");
+    assert_eq!(ended.summary().get("imported"), 10);
+    assert_each_once(&server, 10);
+}
+
+#[test]
+fn a_batch_that_fails_is_halved_if_only_the_lookup_fails() {
+    let mut api = vec![Some(Fault::Html(500)); 3];
+    api.insert(0, None);
+    let server = faulty(Faults {
+        script: vec![None, Some(Fault::Empty500)],
+        api,
+        ..Faults::default()
+    });
+    let ended = import(&server, logs::log(20), "--recorder-max-payload-size=5").exits(3);
+    let ended = ended.says(&["sent again, some may be counted twice"]);
+    assert_eq!(ended.summary().get("imported"), 20);
+    assert_each_once(&server, 20);
+}
+
+#[test]
+fn the_error_comes_before_the_summary() {
+    let server = rule(When::From(3), Fault::Busy(503, None));
+    let folder = Folder::with_log(logs::log(20));
+    let args = "--recorder-max-payload-size=5 --retry-max-attempts=1 --output=out.txt";
+    Program::new(&folder)
+        .to(&server)
+        .args("--idsite=1 access.log")
+        .args(args)
+        .run()
+        .exits(1);
+    let text = folder.read("out.txt");
+    assert!(text.starts_with("import-logs: error: "), "{text}");
+    assert_eq!(text.matches("error: ").count(), 1, "{text}");
+    assert!(text.contains("10 requests imported successfully"), "{text}");
+}
+
+#[test]
+fn alike_messages_are_counted() {
+    let busy = || Some(Fault::Busy(503, Some("2".into())));
+    let server = faulty(Faults {
+        script: vec![None, busy(), None, busy(), None, busy()],
+        ..Faults::default()
+    });
+    let ended = import(&server, logs::log(20), "--recorder-max-payload-size=5").exits(0);
+    assert_each_once(&server, 20);
+    assert_eq!(
+        ended.err.matches("trying again in 2.0 s").count(),
+        1,
+        "{ended}"
+    );
+    ended.says(&["(3 times in all)"]);
+}
+
+#[test]
 fn api_calls_are_retried() {
     let server = faulty(Faults {
         api: vec![Some(Fault::Html(502)), Some(Fault::Busy(503, None)), None],

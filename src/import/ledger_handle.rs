@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::input::discover::Source;
 use crate::ledger::{BatchState, Ledger, LogId, PendingBatch, TargetKey};
 use crate::recorder::{DeliveryOptions, InDoubt};
-use crate::report::{Account, Console, Count, shell_word};
+use crate::report::{Account, Console, Count, grouped, shell_word};
 use crate::shutdown::Shutdown;
 
 /// A batch that so many runs could not settle is given up.
@@ -129,6 +129,8 @@ impl LedgerHandle {
 
     /// Closes the ledger at the end of the run, after the recorders have ended.
     ///
+    /// `requests` is how many were sent to the tracker.
+    ///
     /// An interrupted run without a state directory leaves its ledger in a folder and prints how
     /// to resume from it (guide/guarantees.md, "Interrupted runs").
     pub fn close(
@@ -137,13 +139,14 @@ impl LedgerHandle {
         sources: &[Source],
         input: &InputOptions,
         account: &Account,
+        requests: u64,
         console: &Console,
     ) -> Result<()> {
         if self.state_dir.is_none() {
             if interrupted {
                 self.reserve.clear();
                 self.warn_of_lost_pipes(sources, console);
-                self.leave(sources, input, account, console);
+                self.leave(sources, input, account, requests, console);
             }
             return Ok(());
         }
@@ -212,6 +215,7 @@ impl LedgerHandle {
         sources: &[Source],
         input: &InputOptions,
         account: &Account,
+        requests: u64,
         console: &Console,
     ) {
         let Some(beside) = place_beside(sources) else {
@@ -221,7 +225,7 @@ impl LedgerHandle {
             return;
         }
         if nothing_to_remember(account) {
-            console.note("nothing was sent yet: run the same command again");
+            console.note(format!("{}: run the same command again", sent(requests)));
             return;
         }
         // A second signal may be writing it.
@@ -242,6 +246,18 @@ impl LedgerHandle {
         console.warn(format!(
             "cannot write down which lines are done ({why}): running again would send them again"
         ));
+    }
+}
+
+/// What was sent, if Matomo has stored nothing.
+fn sent(requests: u64) -> String {
+    match requests {
+        0 => "nothing was sent yet".to_owned(),
+        1 => "1 request was sent, and Matomo stored nothing of it".to_owned(),
+        requests => format!(
+            "{} requests were sent, and Matomo stored nothing of them",
+            grouped(requests)
+        ),
     }
 }
 

@@ -246,11 +246,72 @@ pub(super) fn describe(exchange: &Exchange, response: &HttpResponse) -> String {
     )
 }
 
+/// Answers that are not JSON, and where they come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnswerKind {
+    /// The image for a request that tracks a single page view.
+    Pixel,
+    /// What Matomo's tracker says to a request without parameters.
+    Notice,
+    /// Status 204, which the tracker sends instead of the image on request.
+    NoContent,
+    /// A page that asks for a password.
+    Login,
+    /// Another HTML page.
+    Page,
+    /// A message of PHP.
+    PhpMessage,
+}
+
+/// Recognizes an answer that is not JSON.
+pub(super) fn answer_kind(response: &HttpResponse) -> Option<AnswerKind> {
+    let body = response.body.trim_ascii_start();
+    let page = String::from_utf8_lossy(&body[..body.len().min(64 * 1024)]).to_ascii_lowercase();
+    if response.status == 204 {
+        return Some(AnswerKind::NoContent);
+    }
+    if body.starts_with(b"GIF8") {
+        return Some(AnswerKind::Pixel);
+    }
+    if page.contains("free/libre analytics") || page.contains("keep full control of your data") {
+        return Some(AnswerKind::Notice);
+    }
+    if page.contains("type=\"password\"") || page.contains("type='password'") {
+        return Some(AnswerKind::Login);
+    }
+    if is_php_message(&page) {
+        return Some(AnswerKind::PhpMessage);
+    }
+    page.starts_with('<').then_some(AnswerKind::Page)
+}
+
+/// Whether a text, in lower case, begins with a message of PHP, as HTML or as plain text.
+fn is_php_message(text: &str) -> bool {
+    let start = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    let start = start.strip_prefix("<br />").unwrap_or(start).trim_start();
+    let start = start.strip_prefix("<b>").unwrap_or(start);
+    let start = start.strip_prefix("php ").unwrap_or(start);
+    [
+        "notice",
+        "warning",
+        "deprecated",
+        "strict standards",
+        "fatal error",
+        "parse error",
+    ]
+    .iter()
+    .filter_map(|level| start.strip_prefix(level))
+    .any(|rest| rest.starts_with("</b>:") || rest.starts_with(": "))
+}
+
 /// Describes a body: an HTML page by its title, anything else by its first words.
 pub(super) fn describe_body(body: &[u8]) -> String {
     let start = body.trim_ascii_start();
     if start.is_empty() {
         return "an empty body".into();
+    }
+    if start.starts_with(b"GIF8") {
+        return "a GIF image".into();
     }
     match html_title(start) {
         Some(title) => format!(
@@ -297,8 +358,33 @@ pub(super) fn advice(exchange: &Exchange, response: &HttpResponse) -> String {
         502 | 504 => "PHP behind the web server is down or too slow: see its log".into(),
         503 => "Matomo is in maintenance mode, or the web server is overloaded".into(),
         500..=599 => "Matomo failed: see the logs of Matomo and PHP".into(),
-        200..=299 => format!("this is not a response of Matomo: check {option}"),
+        200..=299 => unknown_answer_advice(exchange, response),
         _ => String::new(),
+    }
+}
+
+/// What to do about an answer that is not JSON.
+fn unknown_answer_advice(exchange: &Exchange, response: &HttpResponse) -> String {
+    let option = exchange.option;
+    match answer_kind(response) {
+        Some(AnswerKind::Pixel | AnswerKind::Notice) => format!(
+            "Matomo's tracker got the request without its body, or its BulkTracking plugin is \
+             switched off: check {option}, and redirects and proxies on the way"
+        ),
+        Some(AnswerKind::NoContent) => format!(
+            "this is not Matomo's answer to a batch: check {option}, proxies on the way, and \
+             that its BulkTracking plugin is switched on"
+        ),
+        Some(AnswerKind::Login) => format!(
+            "this is a login page and not an answer of Matomo: check {option}, and whether \
+             something in front of it asks for a login"
+        ),
+        Some(AnswerKind::PhpMessage) => "PHP on that server writes messages into its answers: set \
+                                         display_errors=Off in its php.ini, and see its log"
+            .into(),
+        Some(AnswerKind::Page) | None => {
+            format!("this is not a response of Matomo: check {option}")
+        }
     }
 }
 
@@ -351,6 +437,45 @@ mod tests {
         assert_eq!(describe_body(b"<p>no"), "HTML (<p>no)");
         assert_eq!(describe_body(b" \n"), "an empty body");
         assert_eq!(describe_body(b"down"), "\"down\"");
+    }
+
+    #[test]
+    fn answers_that_are_no_json_are_recognized() {
+        let kind = |status, body: &str| {
+            answer_kind(&HttpResponse {
+                status,
+                retry_after: None,
+                location: None,
+                challenge: false,
+                body: body.as_bytes().to_vec(),
+                complete: true,
+            })
+        };
+        for (body, expected) in [
+            ("GIF89a\u{1}", Some(AnswerKind::Pixel)),
+            (
+                "This resource is part of Matomo. Keep full control of your data with the leading \
+                 free/libre analytics platform",
+                Some(AnswerKind::Notice),
+            ),
+            (
+                "<html><title>Sign in</title><input type=\"password\" name=p>",
+                Some(AnswerKind::Login),
+            ),
+            (
+                "<br />\n<b>Notice</b>:  Undefined index: x in /var/www/a.php on line <b>1</b>",
+                Some(AnswerKind::PhpMessage),
+            ),
+            ("\nPHP Warning: no in a.php", Some(AnswerKind::PhpMessage)),
+            ("Deprecated: x() in a.php", Some(AnswerKind::PhpMessage)),
+            ("<p>It works!", Some(AnswerKind::Page)),
+            ("Noticeable", None),
+            ("", None),
+            ("OK", None),
+        ] {
+            assert_eq!(kind(200, body), expected, "{body}");
+        }
+        assert_eq!(kind(204, ""), Some(AnswerKind::NoContent));
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub enum Outcome {
         answered: bool,
         /// Send what is missing in halves: the server may have hung up because of the size.
         halve: bool,
+        /// Another request would be answered alike: stop the import after asking Matomo.
+        hopeless: bool,
         retry_after: Option<Duration>,
         detail: String,
     },
@@ -84,6 +86,7 @@ pub fn classify(exchange: &Exchange, sent: usize, history: &History) -> Outcome 
         ExchangeResult::NoResponse { timed_out, detail } => Outcome::Unconfirmed {
             answered: false,
             halve: !timed_out,
+            hopeless: false,
             retry_after: None,
             detail: detail.clone(),
         },
@@ -103,6 +106,7 @@ fn classify_response(
     let unconfirmed = || Outcome::Unconfirmed {
         answered: response.complete,
         halve: !response.complete,
+        hopeless: response.complete && !from_matomo && is_hopeless(response, history),
         retry_after: response.retry_after,
         detail: detail(),
     };
@@ -124,6 +128,24 @@ fn classify_response(
         402..=499 if history.success => not_processed(),
         402..=499 => stop(),
         _ => unconfirmed(),
+    }
+}
+
+/// Whether a response that is not the tracker's JSON comes from a server that would answer any
+/// batch like that.
+fn is_hopeless(response: &HttpResponse, history: &History) -> bool {
+    use diagnose::AnswerKind;
+    if !(200..300).contains(&response.status) {
+        return false;
+    }
+    match diagnose::answer_kind(response) {
+        Some(
+            AnswerKind::Pixel | AnswerKind::Notice | AnswerKind::NoContent | AnswerKind::Login,
+        ) => true,
+        // A firewall may answer some requests with a page of its own.
+        Some(AnswerKind::Page) => !history.success,
+        // The memory limit of PHP, for example, which a smaller batch may not reach.
+        Some(AnswerKind::PhpMessage) | None => false,
     }
 }
 

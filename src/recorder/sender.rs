@@ -67,6 +67,8 @@ struct Unconfirmed {
     sent_at: SystemTime,
     /// Send what is missing as two halves.
     split: bool,
+    /// Send nothing again: it would be answered alike.
+    hopeless: bool,
     retry_after: Option<Duration>,
     detail: String,
 }
@@ -267,6 +269,7 @@ impl Sender {
             Outcome::Unconfirmed {
                 answered,
                 halve,
+                hopeless,
                 retry_after,
                 detail,
             } => {
@@ -275,6 +278,7 @@ impl Sender {
                     unanswered_since: (!answered).then_some(sent_at),
                     sent_at: sent_at_date,
                     split: halve,
+                    hopeless,
                     retry_after,
                     detail,
                 };
@@ -412,6 +416,10 @@ impl Sender {
             let policy = context.options.in_doubt;
             let presences = match policy.decide(lookup, context.stop.requested(), &subject) {
                 Decision::Settle(presences) => presences,
+                Decision::Resend(_) if unconfirmed.hopeless => {
+                    self.acks.leave_unconfirmed(buffer, &batch.requests);
+                    return NextStep::Stop(unconfirmed.detail);
+                }
                 Decision::Resend(warning) => {
                     if let Err(error) = self.acks.list(buffer, &batch.requests, &warning) {
                         self.acks.leave_unconfirmed(buffer, &batch.requests);
@@ -471,7 +479,10 @@ impl Sender {
                 batch.acknowledged_before = context.server.acknowledged();
             }
         }
-        self.retry_unconfirmed(batch, unconfirmed)
+        match unconfirmed.hopeless {
+            true => NextStep::Stop(unconfirmed.detail),
+            false => self.retry_unconfirmed(batch, unconfirmed),
+        }
     }
 
     /// Sends a whole batch again although Matomo may have some of it.
@@ -496,6 +507,7 @@ impl Sender {
             unanswered_since,
             sent_at: _,
             split,
+            hopeless: _,
             retry_after,
             detail,
         } = unconfirmed;

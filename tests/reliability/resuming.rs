@@ -118,7 +118,8 @@ fn an_import_that_sent_nothing_begins_again_without_a_ledger() {
     let world = world(1, faults);
     let args = "--skip=100 --retry-max-attempts=1 two.log.gz";
     let stopped = assert_adds_up(world.without_ledger().args(args).run()).exits(1);
-    let stopped = stopped.says(&["nothing was sent yet: run the same command again"]);
+    let stopped = stopped
+        .says(&["1 request was sent, and Matomo stored nothing of it: run the same command again"]);
     assert!(!stopped.err.contains("--state-dir"), "{stopped}");
     assert!(!world.folder.file("import-logs-state").exists());
     world.server.set_faults(Faults::default());

@@ -182,11 +182,61 @@ fn without_a_response_a_batch_is_unconfirmed_and_halved_after_a_reset() {
         let want = Outcome::Unconfirmed {
             answered: false,
             halve: !timed_out,
+            hopeless: false,
             retry_after: None,
             detail: "why".into(),
         };
         assert_eq!(classify(&exchange(result), 3, &NEW), want);
     }
+}
+
+#[test]
+fn an_answer_that_any_batch_would_get_is_hopeless() {
+    let pixel = "GIF89a\u{1}\0\u{1}\0";
+    let notice = "Keep full control of your data with the leading free/libre analytics platform";
+    let login = "<form><input type=\"password\"></form>";
+    let php = "<br />\n<b>Fatal error</b>:  Allowed memory size exhausted in a.php";
+    let success = r#"{"status":"success","tracked":3,"invalid":0}"#;
+    for (status, body, at_first, later, says) in [
+        (
+            200,
+            pixel,
+            true,
+            true,
+            "a GIF image; Matomo's tracker got the request without",
+        ),
+        (
+            200,
+            notice,
+            true,
+            true,
+            "its BulkTracking plugin is switched off",
+        ),
+        (204, "", true, true, "not Matomo's answer to a batch"),
+        (200, login, true, true, "this is a login page"),
+        (200, "<p>It works!", true, false, "not a response of Matomo"),
+        (200, php, false, false, "display_errors=Off"),
+        (200, "", false, false, "an empty body"),
+        (500, login, false, false, "500"),
+    ] {
+        for (history, hopeless) in [(NEW, at_first), (RUNNING, later)] {
+            let outcome = classified(response(status, body), 3, history);
+            let Outcome::Unconfirmed {
+                hopeless: found,
+                detail,
+                ..
+            } = outcome
+            else {
+                panic!("{body}: {outcome:?}")
+            };
+            assert_eq!(found, hopeless, "{status} {body}");
+            assert!(detail.contains(says), "{detail}");
+        }
+    }
+    // PHP's messages before the JSON are only noise.
+    let noisy = format!("{php}{success}");
+    let outcome = classified(response(200, &noisy), 3, NEW);
+    assert!(matches!(outcome, Outcome::Acknowledged(_)));
 }
 
 #[test]

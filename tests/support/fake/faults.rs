@@ -72,6 +72,8 @@ pub enum Fault {
     Busy(u16, Option<String>),
     /// This status with an HTML page, nothing stored: 200, 400, 403, 404, 502, 504.
     Html(u16),
+    /// This status with this body, nothing stored.
+    Answer(u16, &'static str),
     /// This status with an HTML page, but stored: a front end gave up while PHP finished.
     CommitHtml(u16),
     /// This status with this `Location`, nothing stored.
@@ -109,6 +111,11 @@ impl Fault {
             Self::Busy(status, None) => html(*status),
             Self::Busy(status, Some(after)) => with_header(html(*status), "retry-after", after),
             Self::Html(status) => html(*status),
+            Self::Answer(status, body) => {
+                let mut response = Response::new(Bytes::from_static(body.as_bytes()));
+                *response.status_mut() = hyper::StatusCode::from_u16(*status).unwrap();
+                response
+            }
             Self::Redirect(status, to) => with_header(html(*status), "location", to),
             Self::Nothing => {
                 let body = json!({"status": "success", "tracked": 0, "invalid": 0});
