@@ -103,9 +103,9 @@ impl ReportFile {
     }
 
     /// Replaces the file by what `render` writes. If that fails, an old file stays. Only its owner
-    /// may read a new listener log; for other reports, the umask decides. An old file keeps its mode
-    /// and, if root replaces it, its owner. A symbolic link is replaced, too. A pipe or a device is
-    /// written to.
+    /// may read a new listener log; for other reports, the umask decides. An old file keeps its
+    /// mode and, if root replaces it, its owner. A symbolic link is replaced, too. A pipe or a
+    /// device is written to.
     ///
     /// # Errors
     ///

@@ -72,8 +72,8 @@ impl Responder {
         token == Some(self.token.expose())
     }
 
-    /// Why a request is refused: it comes from a browser, whose pages may be anyone's, or is not for
-    /// this address, or is without the token of this run. Returns `None` for the program's own.
+    /// Why a request is refused: it comes from a browser, whose pages may be anyone's, or is for
+    /// another address, or is without the token of this run. Returns `None` for the program's own.
     fn refuse(&self, request: &Request<Bytes>, address: SocketAddr) -> Option<Response<Bytes>> {
         let headers = request.headers();
         let is_of_browser = FROM_BROWSERS.iter().any(|name| headers.contains_key(*name));

@@ -3,6 +3,7 @@
 //! Matomo's files usually belong to the user of the web server. Root runs the script as that user,
 //! never as itself: that user decides what the script does.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -14,7 +15,8 @@ use rustix::process::{getegid, geteuid};
 /// The script that creates a token, relative to Matomo's folder.
 pub const TOKEN_SCRIPT: &str = "misc/cron/updatetoken.php";
 
-/// Variables that the script gets if it runs as another user. Others may be root's secrets.
+/// Variables that the script gets if it runs as another user, besides [`MATOMO_VARIABLES`]. Others
+/// may be root's secrets.
 const PASSED_VARIABLES: [&str; 7] = [
     "PATH",
     "LANG",
@@ -24,6 +26,10 @@ const PASSED_VARIABLES: [&str; 7] = [
     "PHPRC",
     "PHP_INI_SCAN_DIR",
 ];
+
+/// The beginning of the names of Matomo's own variables. Its plugin EnvironmentVariables reads its
+/// configuration from them.
+const MATOMO_VARIABLES: &str = "MATOMO_";
 
 /// Folders of code, relative to Matomo's folder.
 const CODE_FOLDERS: [&str; 6] = ["", "core", "libs", "misc", "plugins", "vendor"];
@@ -93,11 +99,10 @@ impl Runner {
             _ => std::path::absolute(program).unwrap_or_else(|_| program.to_owned()),
         };
         let mut command = Command::new(program);
-        let passed = PASSED_VARIABLES.map(|name| (name, std::env::var_os(name)));
-        let passed = passed.into_iter();
+        let passed = std::env::vars_os().filter(|(name, _)| is_passed(name));
         command
             .env_clear()
-            .envs(passed.filter_map(|(name, value)| Some((name, value?))))
+            .envs(passed)
             // Root's may be closed to that user.
             .current_dir("/")
             .gid(gid)
@@ -113,6 +118,12 @@ impl Runner {
             Self::Owner { uid, .. } => format!("as uid {uid}: "),
         }
     }
+}
+
+fn is_passed(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    let is_listed = PASSED_VARIABLES.iter().any(|it| it.as_bytes() == name);
+    is_listed || name.starts_with(MATOMO_VARIABLES.as_bytes())
 }
 
 /// The rest of Matomo's code, which root trusts, too. The script finds it from its own folder.
@@ -183,13 +194,12 @@ mod tests {
     #[test]
     fn the_owner_gets_no_secrets_from_the_environment() {
         let command = Runner::Owner { uid: 33, gid: 33 }.command(Path::new("php"));
-        let names: Vec<_> = command.get_envs().map(|(name, _)| name).collect();
-        assert!(!names.is_empty());
-        assert!(
-            names
-                .iter()
-                .all(|name| PASSED_VARIABLES.iter().any(|it| it == name))
-        );
+        assert!(command.get_envs().count() > 0);
+        assert!(command.get_envs().all(|(name, _)| is_passed(name)));
+        assert!(is_passed(OsStr::new("MATOMO_DATABASE_HOST")));
+        for name in ["AWS_SECRET_ACCESS_KEY", "HOME", "PATHS", "NO_MATOMO_"] {
+            assert!(!is_passed(OsStr::new(name)), "{name}");
+        }
         assert_eq!(command.get_current_dir(), Some(Path::new("/")));
         assert_eq!(command.get_program(), "php");
     }
