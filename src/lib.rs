@@ -131,7 +131,12 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         // Also --help and --version. A closed pipe is not a failure.
         Err(error) => {
-            let _ = error.print();
+            match error.use_stderr() {
+                true => console.usage_error(&error.render().to_string()),
+                false => {
+                    let _ = error.print();
+                }
+            }
             if let Some(cli) = Cli::without_wrong_options(args, &error) {
                 config::pipe_rescue(&cli).save(&console, &Shutdown::new());
             }

@@ -51,6 +51,29 @@ fn a_closed_port_is_named() {
 }
 
 #[test]
+fn retries_of_the_first_contact_are_shown_on_a_terminal_only() {
+    let place = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let folder = Folder::with_log(logs::log(10));
+    let program = |args: &str| {
+        Program::new(&folder)
+            .arg(format!("--url={place}"))
+            .env("MATOMO_TOKEN_AUTH", TOKEN)
+            .args("--idsite=1 --retry-delay=0 access.log")
+            .args(args)
+    };
+    let first = format!("cannot reach {place}: connection refused; retry 1 of 2 now");
+    let ended = program("").on_terminal(80).run().exits(1);
+    ended.says(&[&first, "; retry 2 of 2 now", "error: cannot reach http://"]);
+    for program in [program(""), program("--quiet").on_terminal(80)] {
+        program.run().exits(1).hides("; retry");
+    }
+}
+
+#[test]
 fn an_unknown_api_host_is_named() {
     let server = started(options());
     let ended = import(&server.url(), "--api-url=http://api.invalid/");

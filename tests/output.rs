@@ -6,7 +6,8 @@ use crate::support::fake::{FakeMatomo, Options};
 use regex::Regex;
 
 use crate::support::stored::{count, fake_matomo, options, started};
-use crate::support::{Ended, Folder, Program, logs};
+use crate::support::{Ended, Folder, Program, logs, until};
+use rustix::process::Signal;
 
 fn import(folder: &Folder, server: &FakeMatomo, args: &str) -> Ended {
     Program::new(folder)
@@ -322,4 +323,76 @@ fn help_shows_options_in_groups_and_the_exit_statuses() {
         .run()
         .exits(0);
     assert!(ended.out.starts_with("import-logs "));
+}
+
+#[test]
+fn a_bar_on_a_terminal_fits_into_its_width() {
+    let server = started(Options {
+        delay: Duration::from_millis(300),
+        ..options()
+    });
+    let folder = Folder::with_log(logs::log(60));
+    for columns in [40, 80] {
+        let ended = Program::new(&folder)
+            .to(&server)
+            .args("--idsite=1 --recorder-max-payload-size=20 access.log")
+            .on_terminal(columns)
+            .run()
+            .exits(0);
+        // Each text replaces the one before.
+        let shown: Vec<&str> = ended.err.split("\r\u{1b}[J").collect();
+        assert!(shown.len() > 2, "{ended}");
+        assert!(
+            shown.iter().all(|text| text.len() < usize::from(columns)),
+            "{ended}"
+        );
+        assert!(
+            shown.iter().any(|text| text.contains("33 %, 20 imported")),
+            "{ended}"
+        );
+        assert_eq!(ended.err.contains("[===="), columns == 80, "{ended}");
+        assert!(ended.err.ends_with("\u{1b}[J"), "{ended}");
+    }
+}
+
+#[test]
+fn a_bar_says_what_a_stopped_run_waits_for() {
+    let server = started(Options {
+        delay: Duration::from_secs(2),
+        ..options()
+    });
+    let folder = Folder::with_log(logs::log(60));
+    let program = Program::new(&folder)
+        .to(&server)
+        .args("--idsite=1 --recorder-max-payload-size=20 access.log")
+        .on_terminal(80)
+        .start();
+    assert!(until(Duration::from_secs(20), || {
+        program.has_said("0 %, 0 imported") && server.log().busy_peak > 0
+    }));
+    program.signal(Signal::INT);
+    program.end().exits(130).says(&[
+        "0 %, 0 imported",
+        "\r\nstopping: waiting for 1 request (at most 30 s); Ctrl-C again ends at once",
+    ]);
+}
+
+#[test]
+fn errors_are_colored_on_a_terminal() {
+    let folder = Folder::new();
+    let run = |program: Program| {
+        let ended = program.args("--no-such-option").run().exits(2);
+        ended.err.replace("\r\n", "\n")
+    };
+    let plain = run(Program::new(&folder));
+    assert!(
+        plain.starts_with("import-logs: error: unexpected"),
+        "{plain}"
+    );
+    assert_eq!(run(Program::new(&folder).on_terminal(80)), plain);
+    let colored = run(Program::new(&folder).on_terminal(80).env("NO_COLOR", ""));
+    assert_eq!(
+        colored,
+        plain.replace("error:", "\u{1b}[1;31merror:\u{1b}[0m")
+    );
 }

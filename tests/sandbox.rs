@@ -30,6 +30,7 @@ fn the_readmes_command_prints_a_report() {
     let ended = Program::new(&Folder::new())
         .args("--sandbox")
         .arg(&log)
+        .on_terminal(80)
         .run()
         .exits(0);
     let imported = ended.summary().get("imported");

@@ -67,8 +67,23 @@ fn stdin_cannot_be_both_the_token_and_a_log() {
 fn a_token_on_the_command_line_causes_a_hint() {
     let (server, folder) = (fake_matomo(), Folder::new());
     let args = format!("--token_auth={}", server.token().expose());
+    let on_terminal = program(&server, &folder, &args).on_terminal(80).run();
+    on_terminal
+        .exits(0)
+        .says(&["hint: ", "process list", "MATOMO_TOKEN_AUTH"]);
+    assert_each_once(&server, 10);
+}
+
+/// What a cron job prints is mailed.
+#[test]
+fn a_cron_job_with_the_token_on_the_command_line_prints_nothing() {
+    let (server, folder) = (fake_matomo(), Folder::new());
+    let token = server.token().expose();
+    let args = format!("--token-auth={token} --output=import.txt");
     let ended = import(&server, &folder, &args).exits(0);
-    ended.says(&["hint: ", "process list", "MATOMO_TOKEN_AUTH"]);
+    assert_eq!((ended.out.as_str(), ended.err.as_str()), ("", ""));
+    let text = folder.read("import.txt");
+    assert!(text.starts_with("Logs import summary\n"), "{text}");
     assert_each_once(&server, 10);
 }
 
@@ -82,6 +97,7 @@ fn a_login_gets_a_token() {
     program(&server, &folder, "--login=admin")
         .arg("--password=correct horse")
         .secret("correct horse")
+        .on_terminal(80)
         .run()
         .exits(0)
         .says(&["hint: ", "--password in the process list", "--auth-config"]);

@@ -6,6 +6,7 @@
 //! written, the rest goes to stdout and stderr.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -27,6 +28,9 @@ use crate::sync::{Mutex, RwLock};
 /// Minimum bytes of a secret to hide. A shorter one occurs in other words, whose stars would reveal
 /// it.
 const MIN_SECRET_BYTES: usize = 6;
+
+/// Begins each message.
+const PREFIX: &str = "import-logs: ";
 
 /// Prints for all threads. Clones share their state.
 #[derive(Clone)]
@@ -152,9 +156,12 @@ impl Console {
         texts.into_iter().for_each(|text| self.note(text));
     }
 
-    /// Prints a suggestion.
+    /// Prints a suggestion, if messages go to a terminal: a job that runs each night should be
+    /// silent when all is well.
     pub fn hint(&self, text: impl AsRef<str>) {
-        self.message("hint: ", text.as_ref());
+        if self.stderr_is_terminal() {
+            self.message("hint: ", text.as_ref());
+        }
     }
 
     /// Prints a warning. The exit status stays.
@@ -188,6 +195,13 @@ impl Console {
     /// Prints why the import stops.
     pub fn error(&self, text: impl AsRef<str>) {
         self.message("error: ", text.as_ref());
+    }
+
+    /// Prints an error of the command line, as clap words it: `error: ` and several lines.
+    pub fn usage_error(&self, text: &str) {
+        let text = self.safe(text.strip_prefix("error: ").unwrap_or(text));
+        let label = self.colored("error: ");
+        self.put(Stream::Err, format!("{PREFIX}{label}{}\n", text.trim_end()));
     }
 
     /// Prints a message if `--debug` was given at least `level` times.
@@ -269,7 +283,22 @@ impl Console {
         let text = self
             .safe(text.trim_end_matches('\n'))
             .replace('\n', "\n    ");
-        self.put(Stream::Err, format!("import-logs: {label}{text}\n"));
+        let label = self.colored(label);
+        self.put(Stream::Err, format!("{PREFIX}{label}{text}\n"));
+    }
+
+    /// The label of a message, in color on a terminal.
+    fn colored(&self, label: &str) -> String {
+        let color = match label {
+            "error: " => "31",
+            "warning: " => "33",
+            "hint: " => "36",
+            _ => return label.to_owned(),
+        };
+        match self.streams().err.color {
+            true => format!("\x1b[1;{color}m{}\x1b[0m ", label.trim_end()),
+            false => label.to_owned(),
+        }
     }
 
     fn safe(&self, text: &str) -> String {
@@ -309,7 +338,17 @@ impl Console {
 fn standard_streams() -> (Sink, Sink) {
     let (out, err) = (io::stdout(), io::stderr());
     let (out_terminal, err_terminal) = (out.is_terminal(), err.is_terminal());
-    (Sink::new(out, out_terminal), Sink::new(err, err_terminal))
+    let err = Sink {
+        color: err_terminal && allows_color(|name| std::env::var_os(name)),
+        ..Sink::new(err, err_terminal)
+    };
+    (Sink::new(out, out_terminal), err)
+}
+
+/// Whether the environment allows colors on a terminal (<https://no-color.org>).
+fn allows_color(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    variable("NO_COLOR").is_none_or(|value| value.is_empty())
+        && variable("TERM").is_some_and(|term| term != "dumb")
 }
 
 impl Streams {
@@ -355,6 +394,7 @@ struct Sink {
     writer: Box<dyn Write + Send>,
     /// A terminal, which also shows the progress bar.
     terminal: bool,
+    color: bool,
     closed: bool,
     /// A write has failed. Later ones may succeed.
     failed: bool,
@@ -365,6 +405,7 @@ impl Sink {
         Self {
             writer: Box::new(writer),
             terminal,
+            color: false,
             closed: false,
             failed: false,
         }

@@ -12,6 +12,8 @@ fn import(folder: &Folder, args: &str) -> Ended {
         .args("--sandbox=trial.sqlite --report=report.json")
         .args(args)
         .arg("access.log")
+        // Hints are for people.
+        .on_terminal(80)
         .run()
         .exits(0)
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 use crate::support::fake::FakeMatomo;
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::clock::{LONGEST, until};
 use super::{Folder, Summary, TOKEN};
@@ -23,6 +25,8 @@ pub struct Program {
     input: Option<Vec<u8>>,
     secrets: Vec<String>,
     limit: Duration,
+    /// The width of the terminal that stderr is.
+    columns: Option<u16>,
 }
 
 impl Program {
@@ -38,7 +42,14 @@ impl Program {
             input: None,
             secrets: vec![TOKEN.to_owned()],
             limit: LONGEST,
+            columns: None,
         }
+    }
+
+    /// Makes stderr a terminal of so many columns. Its lines end with `\r\n`.
+    pub fn on_terminal(mut self, columns: u16) -> Self {
+        self.columns = Some(columns);
+        self.env("TERM", "xterm")
     }
 
     /// Runs shell commands first, for example to set limits or redirect its input.
@@ -118,11 +129,21 @@ impl Program {
     pub fn start(mut self) -> Running {
         self.command.stdin(Stdio::piped());
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let terminal = self.columns.map(|columns| {
+            let (terminal, end) = open_terminal(columns);
+            self.command.stderr(end);
+            terminal
+        });
         let mut child = self.command.spawn().unwrap();
+        let err = match terminal {
+            // It ends when the program does: the other end is open in no other process.
+            Some(terminal) => Heard::listen(terminal),
+            None => Heard::listen(child.stderr.take().unwrap()),
+        };
         Running {
             input: child.stdin.take(),
             out: Heard::listen(child.stdout.take().unwrap()),
-            err: Heard::listen(child.stderr.take().unwrap()),
+            err,
             child,
             secrets: self.secrets,
             limit: self.limit,
@@ -145,6 +166,24 @@ impl Program {
         }
         .end()
     }
+}
+
+/// Opens a terminal. Returns the end of whoever looks at it and that of the program.
+fn open_terminal(columns: u16) -> (fs::File, fs::File) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&terminal, size).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let mut options = fs::File::options();
+    let end = options.read(true).write(true).open(name.to_str().unwrap());
+    (fs::File::from(terminal), end.unwrap())
 }
 
 /// The program while it runs; killed when dropped.

@@ -43,13 +43,12 @@ fn reports_go_to_stdout_and_messages_to_stderr() {
     console.print("Logs import summary\n  two");
     console.print("three\n");
     console.note("access.log: already imported");
-    console.hint("use --idsite");
     console.warn("odd");
     console.error("broken\n");
     assert_eq!(out.text(), "Logs import summary\n  two\nthree\n");
     assert_eq!(
         err.text(),
-        "import-logs: access.log: already imported\nimport-logs: hint: use --idsite\n\
+        "import-logs: access.log: already imported\n\
          import-logs: warning: odd\nimport-logs: error: broken\n"
     );
 }
@@ -265,5 +264,46 @@ fn messages_of_several_threads_do_not_mix() {
     assert!(
         text.lines()
             .all(|line| line == "import-logs: warning: all of one message")
+    );
+}
+
+#[test]
+fn a_hint_goes_to_a_terminal_only() {
+    for terminal in [true, false] {
+        let (console, _, err) = captured(0, false, terminal);
+        console.hint("use --idsite");
+        assert_eq!(err.text().contains("use --idsite"), terminal);
+    }
+}
+
+#[test]
+fn labels_are_colored_only_if_the_terminal_and_the_user_allow_it() {
+    let (console, _, err) = captured(0, false, true);
+    console.streams().err.color = true;
+    console.error("no site");
+    console.note("plain");
+    assert_eq!(
+        err.text(),
+        "import-logs: \u{1b}[1;31merror:\u{1b}[0m no site\nimport-logs: plain\n"
+    );
+    let allows = |variables: &[(&str, &str)]| {
+        allows_color(|name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.into())
+        })
+    };
+    assert!(allows(&[("TERM", "xterm")]));
+    assert!(allows(&[("TERM", "xterm"), ("NO_COLOR", "")]));
+    assert!(!allows(&[("TERM", "xterm"), ("NO_COLOR", "1")]));
+    assert!(!allows(&[("TERM", "dumb")]) && !allows(&[]));
+}
+
+#[test]
+fn an_error_of_the_command_line_has_the_same_prefix() {
+    let (console, _, err) = captured(0, false, false);
+    console.usage_error("error: unexpected argument\n\nUsage: import-logs\n\n");
+    assert_eq!(
+        err.text(),
+        "import-logs: error: unexpected argument\n\nUsage: import-logs\n"
     );
 }
