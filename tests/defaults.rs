@@ -108,18 +108,26 @@ fn mistakes_name_the_place() {
         .says(&["'perhaps'", "IMPORT_LOGS_IN_DOUBT"]);
 }
 
-/// A wrong option in the environment loses no line of a pipe either.
+/// A wrong option outside the command line loses no line of a pipe either.
 #[test]
-fn a_pipe_is_saved_if_a_variable_is_wrong() {
+fn a_pipe_is_saved_if_a_variable_or_a_key_is_wrong() {
     let server = fake_matomo();
     let folder = Folder::new();
-    let import = || {
+    folder.write(
+        "wrong.toml",
+        "state-dir = 'state'\nrecoders = 4\nquiet = 2\n",
+    );
+    folder.write("right.toml", "state-dir = 'state'\n");
+    let import = |defaults: &str| {
         let program = Program::new(&folder).to(&server);
-        let program = program.env("IMPORT_LOGS_STATE_DIR", "state");
+        let program = program.arg(format!("--defaults={defaults}"));
         program.args("--idsite=1 --log-format-name=ncsa_extended -")
     };
-    let wrong = import().env("IMPORT_LOGS_IN_DOUBT", "perhaps");
-    wrong.stdin(logs::log(5)).run().exits(2);
-    import().stdin("").run().exits(0);
-    assert_each_once(&server, 5);
+    let lines = logs::log(6);
+    let (first, rest) = lines.split_at(lines.match_indices('\n').nth(2).unwrap().0 + 1);
+    import("wrong.toml").stdin(first).run().exits(2);
+    let wrong = import("right.toml").env("IMPORT_LOGS_IN_DOUBT", "perhaps");
+    wrong.stdin(rest).run().exits(2);
+    import("right.toml").stdin("").run().exits(0);
+    assert_each_once(&server, 6);
 }

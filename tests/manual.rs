@@ -45,7 +45,7 @@ fn the_guide_is_plain_text_in_a_pipe() {
     log.exits(2).says(&["--guide", "cannot be used with"]);
 }
 
-/// What bash offers after these words, the last of which is being typed.
+/// What bash offers after these words. The last one is being typed.
 fn candidates(words: &[&str]) -> Option<Vec<String>> {
     let folder = Folder::new();
     folder.write("completions", printed("--generate=bash"));

@@ -10,7 +10,7 @@ use import_logs::cli::Cli;
 use crate::support::fake::Options;
 use crate::support::folder::{fixture, fixtures};
 use crate::support::stored::started;
-use crate::support::{Folder, Program};
+use crate::support::{Folder, Program, logs};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -338,10 +338,7 @@ fn log_for(command: &str) -> String {
             "--json-map",
             r#"{"client":{"ip":"192.0.2.7"},"ts":"2024-05-14T06:25:24Z","url":"/a","response":{"status":200}}"#,
         ),
-        (
-            "--log-format-regex",
-            "192.0.2.7 2024-05-14T06:25:24 /a 200 HIT",
-        ),
+        ("(?P<cache>", "192.0.2.7 2024-05-14T06:25:24 /a 200 HIT"),
     ] {
         if command.contains(words) {
             return format!("{log}\n");
@@ -350,6 +347,16 @@ fn log_for(command: &str) -> String {
     match command {
         _ if command.contains("icecast2") => fixture("icecast2"),
         _ if command.contains("nginx_json") => fixture("nginx_json"),
+        _ if command.contains("common_complete") => (0..9)
+            .map(|number| logs::hosted("www.example.com", number))
+            .collect(),
+        // The site follows from the host.
+        _ if ["--idsite", "--sandbox", "--explain", "--log-hostname"]
+            .iter()
+            .all(|option| !command.contains(option)) =>
+        {
+            fixture("nginx_json")
+        }
         _ if command.contains("%D") => with_end(" 1234"),
         _ if command.contains("X-Forwarded-For") => with_end(" \"203.0.113.9\""),
         _ => with_end(""),
@@ -434,4 +441,43 @@ fn every_command_of_the_readme_and_the_guide_runs() {
         }
     }
     assert!(ran >= 15, "{ran} commands");
+}
+
+/// The command lines of the script that need no change, in the table of the chapter on migrating.
+#[test]
+fn command_lines_of_the_script_still_work() {
+    let chapter = read("src/guide/migrating.md");
+    let rows = chapter
+        .lines()
+        .skip_while(|line| *line != "| with the script | now |")
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let (mut ran, mut parsed) = (0, 0);
+    for row in rows {
+        let row = row.replace("\\|", "\u{0}");
+        let mut cells = row.split(" | ").map(|cell| cell.replace('\u{0}', "|"));
+        let (script, now) = (cells.next().unwrap(), cells.next().unwrap());
+        for code in quoted(&script) {
+            if let Some((_, command)) = code.split_once("import_logs.py ") {
+                // What follows is Apache's.
+                let command = command.split('"').next().unwrap();
+                if now.starts_with("the same")
+                    && !command.starts_with("...")
+                    && !code.contains("> ")
+                {
+                    run_command(command);
+                    ran += 1;
+                }
+            } else if code.starts_with("--") {
+                let line = format!("import-logs {code} access.log");
+                let line = words(&line).into_iter().map(OsString::from);
+                assert!(Cli::read(line).is_ok(), "{code}");
+                if code.starts_with("--log-format-regex") {
+                    run_command(&format!("--sandbox {code} access.log"));
+                }
+                parsed += 1;
+            }
+        }
+    }
+    assert!(ran >= 6 && parsed >= 9, "{ran} ran, {parsed} parsed");
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Error};
 
@@ -25,7 +25,7 @@ const TYPED_ONLY: [&str; 5] = ["help", "version", "generate", "guide", "show-opt
 /// Options that the file must not hold: it may be readable by other users.
 pub const SECRETS: [&str; 3] = ["token-auth", "password", "auth-password"];
 
-/// Options of which one replaces the others, besides those that clap knows to conflict.
+/// Groups of options that replace each other, besides those that clap knows to conflict.
 const RIVALS: [&[&str]; 3] = [
     &["url", "sandbox"],
     &[
@@ -57,7 +57,7 @@ pub fn variable(long: &str) -> String {
     format!("{PREFIX}{}", long.to_uppercase().replace('-', "_"))
 }
 
-/// What is wrong with the variables that look like options and are none.
+/// Messages about the variables that begin like options and name no option.
 pub fn unknown_variables(command: &Command, names: impl Iterator<Item = String>) -> Vec<String> {
     let longs: Vec<&str> = settings(command).map(|(long, _)| long).collect();
     let mut unknown: Vec<String> = names
@@ -100,7 +100,7 @@ pub fn add(
     let mut added = Vec::new();
     let mut place = |layer: BTreeMap<&'_ str, (Vec<OsString>, Origin)>, taken: &[&str]| {
         for (long, (args, origin)) in layer {
-            if is_wanted(long) && !is_replaced(command, long, taken) {
+            if !is_replaced(command, long, taken) {
                 added.extend(args);
                 origins.insert(long, origin);
             }
@@ -108,13 +108,13 @@ pub fn add(
     };
 
     let mut environment = BTreeMap::new();
-    for (long, arg) in settings(command) {
+    for (long, arg) in settings(command).filter(|(long, _)| is_wanted(long)) {
         let name = variable(long);
         let Some(value) = variables(&name).filter(|value| !value.is_empty()) else {
             continue;
         };
         let args = of_variable(arg, long, &value)
-            .map_err(|expected| wrong(format!("{name}={}: {expected}", value.display())))?;
+            .map_err(|expected| wrong(long, format!("{name}={}: {expected}", value.display())))?;
         environment.insert(long, (args, Origin::Variable(name)));
     }
     let mut known: Vec<&str> = environment.keys().copied().collect();
@@ -132,7 +132,7 @@ pub fn add(
         (!named.is_empty()).then(|| PathBuf::from(named))
     });
     if let Some(file) = file.filter(|_| is_wanted("defaults")) {
-        place(read_file(command, &file)?, &taken);
+        place(read_file(command, &file, without)?, &taken);
     }
 
     let mut args = typed;
@@ -169,7 +169,7 @@ fn is_replaced(command: &Command, long: &str, taken: &[&str]) -> bool {
     })
 }
 
-/// The arguments that a variable stands for, or what is expected of it.
+/// The arguments that a variable is equal to, or what is expected of it.
 fn of_variable(arg: &Arg, long: &str, value: &OsStr) -> Result<Vec<OsString>, &'static str> {
     let text = value.to_str();
     match arg.get_action() {
@@ -181,7 +181,11 @@ fn of_variable(arg: &Arg, long: &str, value: &OsStr) -> Result<Vec<OsString>, &'
             }
             None => Ok(vec![with_value(long, value)]),
         },
-        ArgAction::Set => match text.and_then(truth).filter(|_| is_value_optional(arg)) {
+        // A number is a value: `IMPORT_LOGS_EXPLAIN=1`.
+        ArgAction::Set => match text
+            .filter(|text| is_value_optional(arg) && text.parse::<u64>().is_err())
+            .and_then(truth)
+        {
             Some(on) => Ok(switch(long, usize::from(on))),
             None => Ok(vec![with_value(long, value)]),
         },
@@ -222,24 +226,31 @@ fn with_value(long: &str, value: &OsStr) -> OsString {
     arg
 }
 
-/// Reads the file of `--defaults`.
+/// Reads the file of `--defaults`, except the keys in `without`.
 fn read_file<'c>(
     command: &'c Command,
     file: &Path,
+    without: &[String],
 ) -> Result<BTreeMap<&'c str, (Vec<OsString>, Origin)>, Error> {
     let place = format!("--defaults={}", file.display());
     let text = std::fs::read_to_string(file)
-        .map_err(|error| wrong(format!("{place}: cannot be read: {error}")))?;
+        .map_err(|error| wrong("defaults", format!("{place}: cannot be read: {error}")))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let table: toml::Table = toml::from_str(text).map_err(|error| {
-        wrong(format!(
-            "{place}: not TOML: {}",
-            error.to_string().trim_end()
-        ))
+        // Its own text would show the line, which may hold a secret.
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.unwrap_or_default().matches('\n').count() + 1;
+        wrong(
+            "defaults",
+            format!("{place}: line {line}: {}", error.message()),
+        )
     })?;
     let mut layer = BTreeMap::new();
     for (key, value) in &table {
-        let in_key = |what: String| wrong(format!("{place}: {key}: {what}"));
+        if without.contains(key) {
+            continue;
+        }
+        let in_key = |what: String| wrong(key, format!("{place}: {key}: {what}"));
         if SECRETS.contains(&key.as_str()) {
             return Err(in_key(match key.as_str() {
                 "token-auth" => "a token has no place in this file: put it into a file of its \
@@ -263,7 +274,7 @@ fn read_file<'c>(
     Ok(layer)
 }
 
-/// The arguments that a value in the file stands for, or what is expected of it.
+/// The arguments that a value in the file is equal to, or what is expected of it.
 fn of_toml(arg: &Arg, long: &str, value: &toml::Value) -> Result<Vec<OsString>, &'static str> {
     use toml::Value;
     let one = |value: &Value| match value {
@@ -288,8 +299,12 @@ fn of_toml(arg: &Arg, long: &str, value: &toml::Value) -> Result<Vec<OsString>, 
     }
 }
 
-fn wrong(message: String) -> Error {
-    Error::raw(ErrorKind::ValueValidation, message + "\n")
+/// The error about an option, which lets a pipe be saved without that option.
+fn wrong(option: &str, message: String) -> Error {
+    let mut error = Error::raw(ErrorKind::ValueValidation, message + "\n");
+    let option = ContextValue::String(format!("--{option}"));
+    error.insert(ContextKind::InvalidArg, option);
+    error
 }
 
 #[cfg(test)]

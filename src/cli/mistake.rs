@@ -77,7 +77,7 @@ fn suggest(error: &mut Error, command: &Command) {
     }
 }
 
-/// The options that an unknown one may stand for, with their dashes.
+/// The options that were perhaps meant by an unknown one, with their dashes.
 fn meant(typed: &str, command: &Command) -> Vec<String> {
     let elsewhere = ELSEWHERE.iter().find(|(name, _)| *name == typed);
     if let Some((_, name)) = elsewhere {

@@ -41,7 +41,15 @@ pub struct Cli {
     /// --sandbox=FILE reports what earlier imports left in FILE.
     #[arg(
         value_name = "FILE",
-        required_unless_present_any = ["status", "forget", "forget_unconfirmed", "dump_log_regex", "show_options", "generate", "guide"],
+        required_unless_present_any = [
+            "status",
+            "forget",
+            "forget_unconfirmed",
+            "dump_log_regex",
+            "show_options",
+            "generate",
+            "guide"
+        ],
         required_unless_present_all = ["report", "sandbox"],
         conflicts_with_all = ["status", "forget", "forget_unconfirmed", "generate", "guide"]
     )]

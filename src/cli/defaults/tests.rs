@@ -89,6 +89,7 @@ fn each_kind_of_option_has_its_values() {
         ("IMPORT_LOGS_KEEP_ORDER", "0"),
         ("IMPORT_LOGS_SANDBOX", "kept.db"),
         ("IMPORT_LOGS_VERIFY", "true"),
+        ("IMPORT_LOGS_EXPLAIN", "1"),
         ("IMPORT_LOGS_DEBUG_FORCE_ONE_HIT_EVERY_NS", "3"),
     ];
     let cli = parse("a.log", &environment).unwrap();
@@ -96,6 +97,7 @@ fn each_kind_of_option_has_its_values() {
     assert!(cli.matomo.dry_run && !cli.connection.keep_order);
     assert_eq!(cli.matomo.sandbox.as_deref(), Some("kept.db"));
     assert!(cli.state.verify.is_some());
+    assert_eq!(cli.log_format.explain.as_deref(), Some("1"));
     assert_eq!(cli.output.debug_force_one_hit_every.as_deref(), Some("3"));
 }
 
@@ -159,7 +161,8 @@ fn wrong_keys_and_values_are_named() {
             &["put the date into quotes"],
         ),
         ("[matomo]\nurl = 'x'", &["matomo: there is no such option"]),
-        ("idsite 1", &["not TOML"]),
+        ("quiet = true\ntoken-auth = abcdef\n", &["line 2: "]),
+        ("idsite 1", &["line 1: "]),
         (
             "in-doubt = 'x'",
             &["invalid value 'x' for '--in-doubt", "the option is from /"],
