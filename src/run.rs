@@ -59,7 +59,6 @@ fn report_error(error: &Error, console: &Console, shutdown: &Shutdown) {
 }
 
 /// Returns the error that stopped the import if it is printed already.
-
 fn import(
     config: Config,
     rescue: &PipeRescue,

@@ -10,7 +10,8 @@
 //! which cannot be read twice, and [`recovery`] the batches that an interrupted run left pending.
 //! [`verify`] asks Matomo for the hits of lines that are done. [`invalid`] warns of logs that
 //! mostly do not fit. [`rescue`] saves the pipes of a run that fails early, and [`last_words`] is
-//! what a run says that a second signal ends. [`oldest_first`] puts the files of a pattern in order.
+//! what a run says that a second signal ends. [`oldest_first`] puts the files of a pattern in
+//! order.
 
 pub mod dump;
 mod explain;

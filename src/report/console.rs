@@ -5,6 +5,9 @@
 //! exit status. If the disk of stdout is full, stderr says so. If the file of `--output` cannot be
 //! written, the rest goes to stdout and stderr.
 
+mod bar;
+mod repeated;
+
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,9 +15,6 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
-
-mod bar;
-mod repeated;
 
 use self::bar::Bar;
 use self::repeated::Repeated;

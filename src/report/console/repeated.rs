@@ -10,10 +10,10 @@ const MAX_MESSAGES: usize = 100;
 
 /// Counts messages.
 #[derive(Debug, Default)]
-pub(super) struct Repeated(Vec<Message>);
+pub(super) struct Repeated(Vec<CountedMessage>);
 
 #[derive(Debug)]
-struct Message {
+struct CountedMessage {
     key: String,
     count: u64,
     /// The count that was printed last, and when.
@@ -27,7 +27,7 @@ impl Repeated {
         let known = self.0.iter_mut().find(|message| message.key == key);
         let Some(message) = known else {
             if self.0.len() < MAX_MESSAGES {
-                self.0.push(Message {
+                self.0.push(CountedMessage {
                     key: key.to_owned(),
                     count: 1,
                     printed: 1,
@@ -50,7 +50,7 @@ impl Repeated {
         let messages = std::mem::take(&mut self.0).into_iter();
         messages
             .filter(|message| message.count > message.printed)
-            .map(|Message { key, count, .. }| format!("{key} ({count} times in all)"))
+            .map(|CountedMessage { key, count, .. }| format!("{key} ({count} times in all)"))
             .collect()
     }
 }
