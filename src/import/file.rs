@@ -509,7 +509,9 @@ impl Importer {
                     return Ok((Flow::Stop, ReadEnd::Stopped));
                 }
             }
-            log.account.set_bytes(lines.bytes_read());
+            // The reader is ahead of this line. If the log is not compressed, the position is exact.
+            let bytes = lines.bytes_read().min(lines.position());
+            log.account.set_bytes(bytes);
         }
     }
 }

@@ -352,8 +352,17 @@ impl Acks {
             .ledger
             .as_ref()
             .is_some_and(|it| it.is_on_disk());
+        self.location_in(buffer, requests, is_listed)
+    }
+
+    /// The same, but a long list always ends early: the next run looks all of them up.
+    pub fn short_location(&self, buffer: &Buffer, requests: &[u32]) -> String {
+        self.location_in(buffer, requests, true)
+    }
+
+    fn location_in(&self, buffer: &Buffer, requests: &[u32], ends_early: bool) -> String {
         let of_file = |(file, lines): (u32, Ranges)| {
-            let numbers = match is_listed {
+            let numbers = match ends_early {
                 true => lines.as_some_numbers(),
                 false => lines.as_numbers(),
             };

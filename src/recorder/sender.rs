@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::failpoint::{self, reach};
 use crate::matomo::api::ApiError;
 use crate::matomo::outcome::{Acknowledged, History, Outcome, classify};
-use crate::matomo::visit_log::Presence;
+use crate::matomo::visit_log::{LookupError, Presence};
 
 /// Waits of this length are reported.
 const REPORTED_WAIT: Duration = Duration::from_secs(2);
@@ -407,10 +407,13 @@ impl Sender {
             let has_hit_ids = |request: &u32| buffer.group(*request).has_hit_ids;
             let has_hit_ids = batch.requests.iter().all(has_hit_ids);
             let lookup = context.visits.find(&hits, has_hit_ids, unconfirmed.sent_at);
+            let location = match &lookup {
+                Err(LookupError::NotNow(_)) => self.acks.short_location(buffer, &batch.requests),
+                _ => self.acks.location(buffer, &batch.requests),
+            };
             let subject = format!(
-                "{} hits of {} are unconfirmed ({})",
+                "{} hits of {location} are unconfirmed ({})",
                 batch.requests.len(),
-                self.acks.location(buffer, &batch.requests),
                 unconfirmed.detail
             );
             let policy = context.options.in_doubt;

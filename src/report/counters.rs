@@ -302,7 +302,7 @@ impl Reason {
 }
 
 /// Additions that a [`Counter`] collects before it flushes them.
-const FLUSH_INTERVAL: u32 = 1024;
+const FLUSH_INTERVAL: u32 = 128;
 
 /// The counters of one log file, shared by all threads.
 #[derive(Debug)]
@@ -391,7 +391,7 @@ impl FileAccount {
         };
         Extent {
             read,
-            // The first lines are counted a little later than their bytes.
+            // A log without lines that was not read to its end.
             open: match lines {
                 0 if !self.is_passed.load(Relaxed) => read,
                 _ => of_lines(lines - ended),
@@ -424,6 +424,7 @@ pub struct Counter {
     file: Arc<FileAccount>,
     counts: [Cell<u64>; COUNTS.len()],
     reasons: [Cell<u64>; REASONS.len()],
+    bytes: Cell<u64>,
     pending: Cell<u32>,
 }
 
@@ -433,6 +434,7 @@ impl Counter {
             file,
             counts: std::array::from_fn(|_| Cell::new(0)),
             reasons: std::array::from_fn(|_| Cell::new(0)),
+            bytes: Cell::new(0),
             pending: Cell::new(0),
         }
     }
@@ -453,12 +455,9 @@ impl Counter {
         self.add(reason.count(), 1);
     }
 
-    /// Sets how many bytes were read, compressed as on disk. The number never decreases: a part of
-    /// the log may be read again.
+    /// Sets how many bytes were read, compressed as on disk, up to the last line that is counted.
     pub fn set_bytes(&self, bytes: u64) {
-        if !self.file.is_passed.load(Relaxed) {
-            self.file.bytes.store(bytes, Relaxed);
-        }
+        self.bytes.set(bytes);
     }
 
     /// Flushes, then returns the counters of the file.
@@ -478,6 +477,10 @@ impl Counter {
             if lines.get() > 0 {
                 total.fetch_add(lines.take(), Relaxed);
             }
+        }
+        // A part of a log may be read again.
+        if !self.file.is_passed.load(Relaxed) {
+            self.file.bytes.fetch_max(self.bytes.get(), Relaxed);
         }
         self.pending.set(0);
     }

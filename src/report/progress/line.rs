@@ -6,7 +6,7 @@ use crate::report::grouped;
 
 /// The drawing of the bar is not narrower than this, and not wider than that, in columns.
 const MIN_DRAWING: usize = 8;
-const MAX_DRAWING: usize = 40;
+const MAX_DRAWING: usize = 24;
 /// Below this width of the terminal, the bar is not drawn.
 const DRAWN_FROM: usize = 72;
 

@@ -116,19 +116,31 @@ fn lines_that_wait_for_the_server_are_not_done() {
 }
 
 #[test]
-fn bytes_whose_lines_are_not_counted_yet_are_not_done() {
+fn bytes_count_when_their_lines_do() {
     let account = Arc::new(Account::new());
     let (_, file) = account.open("access.log");
-    Counter::new(file).set_bytes(512);
+    let counter = Counter::new(file);
     let source = ProgressSource {
         account,
-        ..source(Some(512))
+        ..source(Some(1024))
     };
-    let done = || BarView::default().parts(&source, SECOND).done;
-    assert_eq!(done(), Some(0));
-    // A log without lines.
-    source.account.files()[0].set_passed(512);
-    assert_eq!(done(), Some(1000));
+    let shown = || {
+        let parts = BarView::default().parts(&source, SECOND);
+        (parts.done, parts.read)
+    };
+    counter.add(Count::Read, 10);
+    counter.set_bytes(512);
+    assert_eq!(shown(), (Some(0), Some(0)));
+    counter.flush();
+    assert_eq!(shown(), (Some(0), Some(512)));
+    counter.add(Count::Filtered, 5);
+    counter.flush();
+    assert_eq!(shown(), (Some(250), Some(512)));
+    // A log that is not read to its end, and one that is.
+    source.account.files()[0].add(Count::Imported, 5);
+    assert_eq!(shown(), (Some(500), Some(512)));
+    source.account.files()[0].set_passed(1024);
+    assert_eq!(shown(), (Some(1000), None));
 }
 
 #[test]
