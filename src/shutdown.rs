@@ -104,7 +104,7 @@ impl Shutdown {
         let Some(SecondSignalHook(last_words)) = self.0.last_words.lock().take() else {
             return;
         };
-        // On a thread of its own: a terminal that is suspended blocks whoever writes to it.
+        // On a thread of its own: writing to a terminal that is suspended blocks.
         let (done, is_done) = bounded::<()>(0);
         let spoken = thread::Builder::new()
             .name("last words".to_owned())

@@ -509,7 +509,7 @@ impl Importer {
                     return Ok((Flow::Stop, ReadEnd::Stopped));
                 }
             }
-            // The reader is ahead of this line. If the log is not compressed, the position is exact.
+            // The reader is ahead of this line. Without compression, the position is exact.
             let bytes = lines.bytes_read().min(lines.position());
             log.account.set_bytes(bytes);
         }

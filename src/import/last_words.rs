@@ -22,7 +22,7 @@ pub struct LastWords {
     unsaved: Option<Arc<Ledger>>,
     /// The run has a ledger, in memory or not.
     has_ledger: bool,
-    /// Set by whoever writes the ledger in memory first.
+    /// Set when the ledger in memory is about to be written, which happens once.
     is_saved: Arc<AtomicBool>,
     sources: Vec<Source>,
     input: InputOptions,
@@ -99,7 +99,7 @@ impl LastWords {
     }
 }
 
-/// What becomes of requests that wait for a response. `None` if there are none.
+/// What becomes of requests that wait for a response. `None` without such requests.
 fn cost(requests: u64, hits: u64) -> Option<String> {
     let requests = match requests {
         0 => return None,

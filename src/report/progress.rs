@@ -1,8 +1,8 @@
 //! Progress on stderr: a bar on a terminal, plain lines otherwise (guide/options.md, "Output").
 //!
 //! The bar shows what the server has taken. The parser is far ahead of it: a log of a few megabytes
-//! is read before the first response. [`pace`] estimates the time left, and [`line`] chooses what
-//! fits into the terminal.
+//! is read before the first response. [`pace`] estimates the time left, and [`mod@line`] chooses
+//! what fits into the terminal.
 
 mod line;
 mod pace;

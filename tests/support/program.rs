@@ -168,7 +168,7 @@ impl Program {
     }
 }
 
-/// Opens a terminal. Returns the end of whoever looks at it and that of the program.
+/// Opens a terminal. Returns the end that a user sees and that of the program.
 fn open_terminal(columns: u16) -> (fs::File, fs::File) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
