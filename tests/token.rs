@@ -386,3 +386,19 @@ fn a_failed_login_is_named() {
     let ended = program(&server, &folder, "--login=joe --password=guessed").run();
     ended.exits(1).says(&["login 'joe'"]).hides("guessed");
 }
+
+#[test]
+fn a_token_that_others_can_read_on_its_way_causes_a_warning() {
+    let (server, folder) = (fake_matomo(), Folder::with_log(logs::log(10)));
+    // The proxy takes the requests for a machine that does not exist.
+    let ended = Program::new(&folder)
+        .env("HTTP_PROXY", &server.url())
+        .env("MATOMO_TOKEN_AUTH", server.token().expose())
+        .secret(server.token().expose())
+        .args("--url=http://matomo.example --idsite=1 access.log")
+        .run()
+        .exits(0);
+    let warning = "the token is sent to http://matomo.example/piwik.php without encryption";
+    assert_eq!(ended.err.matches(warning).count(), 1, "{ended}");
+    assert_each_once(&server, 10);
+}
