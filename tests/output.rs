@@ -340,7 +340,7 @@ fn a_bar_on_a_terminal_fits_into_its_width() {
             .run()
             .exits(0);
         // Each text replaces the one before.
-        let shown: Vec<&str> = ended.err.split("\r\u{1b}[J").collect();
+        let shown: Vec<&str> = ended.err.split("\r\u{1b}[2K").collect();
         assert!(shown.len() > 2, "{ended}");
         assert!(
             shown.iter().all(|text| text.len() < usize::from(columns)),
@@ -351,7 +351,7 @@ fn a_bar_on_a_terminal_fits_into_its_width() {
             "{ended}"
         );
         assert_eq!(ended.err.contains("[===="), columns == 80, "{ended}");
-        assert!(ended.err.ends_with("\u{1b}[J"), "{ended}");
+        assert!(ended.err.ends_with("\u{1b}[2K"), "{ended}");
     }
 }
 

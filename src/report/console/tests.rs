@@ -244,7 +244,7 @@ fn messages_come_out_above_the_bar_and_the_bar_goes_at_the_end() {
     console.finish(Exit::Ok);
     assert!(!console.has_bar());
     assert_eq!(out.text(), "text\n");
-    let clear = "\r\x1b[J";
+    let clear = "\r\x1b[2K";
     assert_eq!(
         err.text(),
         format!("10 %{clear}import-logs: warning: odd\n10 %{clear}10 %{clear}")

@@ -194,7 +194,7 @@ fn dropping_progress_ends_it_at_once_and_clears_the_bar() {
     }
     drop(progress);
     let text = err.text();
-    assert!(text.ends_with("\x1b[J") && !console.has_bar(), "{text}");
+    assert!(text.ends_with("\x1b[2K") && !console.has_bar(), "{text}");
     // A delay of hours is not waited for.
     drop(Progress::start(
         &console,
