@@ -434,8 +434,8 @@ fn listening_text(figures: &ListeningFigures, account: &Account) -> String {
     let unsent = account.total(Count::Unsent);
     if unsent > 0 {
         text += &format!(
-            "\n    {unsent} lines are not sent yet, and not in these figures: the run that sends \
-             them reports their listeners.\n"
+            "\n    {unsent} lines are not sent yet, and not in these figures: the run that\n    \
+             sends them reports their listeners.\n"
         );
     }
     text
