@@ -298,7 +298,8 @@ impl LineProcessor {
             let (hit, is_replayed) = (&accepted.hit, self.replay.is_some());
             if let Some(web) = &mut self.web {
                 let request = hit.request;
-                web.note_offset(self.hit.offset(request.record, request.format.dates()));
+                web.clock
+                    .note(self.hit.offset(request.record, request.format.dates()));
                 web.add(hit, is_replayed);
             }
         }

@@ -92,7 +92,8 @@ pub(super) type FinishedSession = Stitched<SessionStart, SessionLine>;
 impl MemoryUse for SessionStart {
     /// Twice its size, to cover the structures that hold it.
     fn bytes(&self) -> usize {
-        2 * size_of::<FinishedSession>() + self.template.size()
+        let listener = self.listener.as_ref().map_or(0, Listener::bytes);
+        2 * size_of::<FinishedSession>() + self.template.size() + listener
     }
 }
 
@@ -327,7 +328,9 @@ impl LineProcessor {
     fn listener(&mut self, hit: &Hit, path: &[u8]) -> Option<Listener> {
         let Radio { options, stats, .. } = self.radio.as_mut()?;
         let request = hit.request;
-        stats.note_offset(self.hit.offset(request.record, request.format.dates()));
+        stats
+            .clock
+            .note(self.hit.offset(request.record, request.format.dates()));
         let (address, agent) = (hit.address.as_bytes(), request.user_agent);
         let listener = ListenerRequest {
             hash: self.hasher.hash_one((address, agent)),
@@ -403,11 +406,11 @@ impl LineProcessor {
             let requests = self.requests.write_session(log.id, &session, chunk);
             let (site, time) = (session.first.group.site, session.time);
             let days = self.sites.days(site, time.start(), time.end());
-            let mut group = session_group(session, requests, days);
+            let group = session_group(session, requests, days);
             if requests == 0 {
                 // Matomo has all its requests since an interrupted run.
-                if let (Some(session), Some(radio)) = (group.session.take(), &self.radio) {
-                    radio.stats.sessions.add(*session);
+                if let (Some(session), Some(radio)) = (&group.session, &self.radio) {
+                    radio.stats.sessions.add(session);
                 }
                 log.account.add(Count::Imported, group.lines());
                 group.positions().for_each(|position| log.pass(position));

@@ -100,6 +100,39 @@ impl fmt::Display for ReportZone {
     }
 }
 
+/// What the lines of a run say about the clock that wrote them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogClock {
+    #[default]
+    NoLines,
+    /// All lines have this offset, in seconds east of UTC.
+    Offset(i32),
+    /// The lines have several offsets, or some have none.
+    Mixed,
+}
+
+impl LogClock {
+    /// Notes the offset of a line, in seconds east of UTC. `None` if it has none.
+    pub fn note(&mut self, offset: Option<i32>) {
+        let offset = offset.map_or(Self::Mixed, Self::Offset);
+        *self = match *self {
+            Self::NoLines => offset,
+            clock if clock == offset => clock,
+            _ => Self::Mixed,
+        };
+    }
+
+    /// The time zone of the lines. `log_zone` is that of dates without an offset.
+    pub fn zone(self, log_zone: Option<Tz>) -> ReportZone {
+        let zone = match self {
+            Self::Offset(offset) => FixedOffset::east_opt(offset).map(ReportZone::OfLog),
+            Self::Mixed => log_zone.map(ReportZone::Named),
+            Self::NoLines => None,
+        };
+        zone.unwrap_or(ReportZone::Utc)
+    }
+}
+
 /// The first time in `from..to` that `is_reached`, which stays true from then on; else `to`.
 fn first_in(from: i64, to: i64, is_reached: impl Fn(i64) -> bool) -> i64 {
     let (mut from, mut to) = (from, to);

@@ -10,6 +10,7 @@ use chrono::NaiveDate;
 use foldhash::fast::RandomState;
 
 use super::calendar::{ClockHour, HOUR, Period, ReportZone};
+use super::channel::Channel;
 use super::country::CountryCode;
 use super::figures::{GroupFigures, GroupKind, LENGTHS, Measures};
 use super::player::Player;
@@ -75,25 +76,21 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// `mounts` are the names of all mount points. `has_channel` returns whether a mount point
-    /// belongs to a channel, by their numbers.
+    /// `mounts` are the numbers and names of all mount points.
     pub fn new<'m>(
         mounts: impl Iterator<Item = (MountId, &'m [u8])>,
-        channels: &[String],
-        has_channel: impl Fn(&[u8], usize) -> bool,
+        channels: &[Channel],
         has_countries: bool,
     ) -> Self {
         let mut groups = vec![(GroupKind::All, String::new())];
-        groups.extend(
-            channels
-                .iter()
-                .map(|name| (GroupKind::Channel, name.clone())),
-        );
+        let names = channels.iter().map(|channel| channel.name.clone());
+        groups.extend(names.map(|name| (GroupKind::Channel, name)));
         let mut of_mount: Vec<Vec<GroupId>> = Vec::new();
         for (mount, name) in mounts {
-            let channels = (0..channels.len()).filter(|channel| has_channel(name, *channel));
             let mut of_this = vec![0, groups.len() as GroupId];
-            of_this.extend(channels.map(|channel| channel as GroupId + 1));
+            // The channels follow the group of all.
+            let channels = (1..).zip(channels);
+            of_this.extend(channels.filter_map(|(id, it)| it.contains(name).then_some(id)));
             let index = usize::from(mount);
             if of_mount.len() <= index {
                 of_mount.resize(index + 1, Vec::new());
@@ -274,8 +271,8 @@ struct Measurement {
 impl Measurement {
     /// First pass: seconds, sessions and peaks.
     fn listening(&mut self, sessions: &mut SessionStore, min_session: u64) -> io::Result<()> {
-        // Sessions of 0 seconds have begun, but were heard at no moment.
         let mut starts = sessions.sorted_by_key(StoredSession::start)?.peekable();
+        // Sessions of 0 seconds begin, but nothing is heard of them.
         let mut ends = sessions
             .sorted_by_key(StoredSession::end)?
             .filter(|session| !matches!(session, Ok(session) if session.seconds() == 0))

@@ -27,7 +27,7 @@ mod stitch;
 mod summary;
 
 pub use audience::{Audience, ClientRequest, ClientRole, stable_hash};
-pub use calendar::{Month, Period, ReportZone};
+pub use calendar::{LogClock, Month, Period, ReportZone};
 pub use channel::Channel;
 pub use country::{CountryCode, CountryDatabase};
 #[cfg(test)]

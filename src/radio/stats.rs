@@ -8,11 +8,10 @@ use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 
-use chrono::FixedOffset;
 use chrono_tz::Tz;
 use foldhash::fast::RandomState;
 
-use super::calendar::ReportZone;
+use super::calendar::{LogClock, ReportZone};
 use super::country::CountryCode;
 use super::figures::{ListeningFigures, RelayFigures};
 use super::measure::{Groups, Measured, measure};
@@ -31,7 +30,8 @@ const MAX_NAME_BYTES: usize = 1024;
 pub struct ListeningStats {
     mounts: Mounts,
     players: Players,
-    clock: LogClock,
+    /// The clock of the lines of listeners.
+    pub clock: LogClock,
     no_duration: u64,
     relays: RelayFigures,
     /// The sessions that were imported.
@@ -70,19 +70,10 @@ struct SessionLogState {
     error: Option<io::Error>,
 }
 
-/// The time zone of the clock that wrote the lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum LogClock {
-    #[default]
-    NoLines,
-    Offset(i32),
-    Mixed,
-}
-
 impl SessionLog {
     /// Adds a session that was imported.
-    pub fn add(&self, ReportedSession { session, texts }: ReportedSession) {
-        if let (Some(sink), Some(texts)) = (&self.sink, &texts) {
+    pub fn add(&self, ReportedSession { session, texts }: &ReportedSession) {
+        if let (Some(sink), Some(texts)) = (&self.sink, texts) {
             sink.add(&LoggedSession {
                 address: &texts.address,
                 start: session.start(),
@@ -94,7 +85,7 @@ impl SessionLog {
         }
         let mut state = self.state.lock();
         if state.error.is_none()
-            && let Err(error) = state.store.push(session)
+            && let Err(error) = state.store.push(*session)
         {
             // The memory is needed for the import, which goes first.
             *state = SessionLogState {
@@ -137,6 +128,15 @@ pub struct ListenerRequest<'a> {
 }
 
 impl Listener {
+    /// The memory that it takes outside of itself, in bytes.
+    pub fn bytes(&self) -> usize {
+        let texts = self.texts.as_ref();
+        texts.map_or(0, |texts| {
+            let all = [&texts.address, &texts.mount, &texts.status, &texts.agent];
+            size_of::<SessionTexts>() + all.map(Vec::capacity).iter().sum::<usize>()
+        })
+    }
+
     /// A session of this listener, to count when it is imported.
     pub fn reported(self, session: Session) -> Box<ReportedSession> {
         let stored = StoredSession::new(session, self.hash, self.mount, self.player);
@@ -183,18 +183,6 @@ impl ListeningStats {
         }
     }
 
-    /// Notes how far the clock of a line is from UTC, in seconds east. `None` if the line does not
-    /// say.
-    pub fn note_offset(&mut self, offset: Option<i32>) {
-        let offset = offset.map_or(LogClock::Mixed, LogClock::Offset);
-        if self.clock != offset {
-            self.clock = match self.clock {
-                LogClock::NoLines => offset,
-                _ => LogClock::Mixed,
-            };
-        }
-    }
-
     /// Counts a session of unknown length.
     pub fn count_no_duration(&mut self) {
         self.no_duration = self.no_duration.saturating_add(1);
@@ -206,23 +194,8 @@ impl ListeningStats {
         self.relays.seconds = self.relays.seconds.saturating_add(seconds);
     }
 
-    /// The time zone of the report. `of_lines` is the zone that the user gave for lines that name
-    /// none.
-    fn zone(&self, options: &ReportOptions, of_lines: Option<Tz>) -> ReportZone {
-        if let Some(zone) = options.zone {
-            return ReportZone::Named(zone);
-        }
-        match (self.clock, of_lines) {
-            (LogClock::Offset(offset), _) => {
-                FixedOffset::east_opt(offset).map_or(ReportZone::Utc, ReportZone::OfLog)
-            }
-            (LogClock::Mixed, Some(zone)) => ReportZone::Named(zone),
-            (LogClock::Mixed | LogClock::NoLines, _) => ReportZone::Utc,
-        }
-    }
-
-    /// The figures of all sessions that were imported so far. Takes about a second for a million
-    /// sessions.
+    /// The figures of all sessions that were imported so far. `log_zone` is the time zone of dates
+    /// without an offset.
     ///
     /// # Errors
     ///
@@ -230,7 +203,7 @@ impl ListeningStats {
     pub fn figures(
         &self,
         options: &ReportOptions,
-        of_lines: Option<Tz>,
+        log_zone: Option<Tz>,
     ) -> Result<ListeningFigures> {
         let failed = |error: &io::Error| {
             Error::stopped(format!(
@@ -243,7 +216,9 @@ impl ListeningStats {
         if let Some(error) = &state.error {
             return Err(failed(error));
         }
-        self.compute(&mut state.store, options, self.zone(options, of_lines))
+        let zone = options.zone.map(ReportZone::Named);
+        let zone = zone.unwrap_or_else(|| self.clock.zone(log_zone));
+        self.compute(&mut state.store, options, zone)
             .map_err(|error| failed(&error))
     }
 
@@ -255,13 +230,8 @@ impl ListeningStats {
     ) -> io::Result<ListeningFigures> {
         let mut selected = select(store, options)?;
         let sessions = selected.as_mut().map_or(store, |it| &mut it.sessions);
-        let channels: Vec<String> = options.channels.iter().map(|it| it.name.clone()).collect();
-        let groups = Groups::new(
-            self.mounts.names().chain([(OTHERS, &[][..])]),
-            &channels,
-            |mount, channel| options.channels[channel].contains(mount),
-            options.countries.is_some(),
-        );
+        let mounts = self.mounts.names().chain([(OTHERS, &[][..])]);
+        let groups = Groups::new(mounts, &options.channels, options.countries.is_some());
         let Measured {
             groups,
             range,

@@ -233,7 +233,7 @@ impl Acks {
         };
         self.count(group.file, count, group.lines());
         if let (HitOutcome::Imported, Some(session)) = (outcome, &group.session) {
-            self.context.sessions.add(session.as_ref().clone());
+            self.context.sessions.add(session);
         }
         // A refused line is done, even if its batch is not.
         if let (HitOutcome::Refused, Some(ledger), Some(log)) =

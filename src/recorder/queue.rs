@@ -373,13 +373,11 @@ impl Queue {
             } => (&inboxes[recorder], emptied, epochs, stop),
             QueueOutput::DryRun(account, sessions) => {
                 count_imported(account, &filling.groups);
-                for group in &mut filling.groups {
-                    group
-                        .session
-                        .take()
-                        .into_iter()
-                        .for_each(|it| sessions.add(*it));
-                }
+                let listened = filling
+                    .groups
+                    .iter()
+                    .filter_map(|group| group.session.as_ref());
+                listened.for_each(|session| sessions.add(session));
                 filling.clear();
                 return Ok(());
             }

@@ -46,7 +46,7 @@ impl ReportFiles {
                     agent: session.agent,
                 },
             );
-            stats.sessions.add(*listener.reported(session.time));
+            stats.sessions.add(&listener.reported(session.time));
             Ok(())
         })?;
         let figures = stats.figures(options, None)?;

@@ -119,7 +119,7 @@ impl RunReport {
     /// Makes the report of a run that has ended.
     fn new(options: &ReportFiles, input: ReportInput) -> Self {
         let of_listening = input.listening.as_ref().map(|figures| figures.zone);
-        let of_web = || Some(input.web.as_ref()?.zone(options.log_zone));
+        let of_web = || Some(input.web.as_ref()?.clock.zone(options.log_zone));
         let zone = of_listening
             .or(options.zone.map(ReportZone::Named))
             .or_else(of_web)
@@ -257,7 +257,7 @@ mod tests {
         let account = Account::new();
         let zone_of = |options: &ReportFiles, listening, offsets: &[Option<i32>]| {
             let mut web = WebCounter::default();
-            offsets.iter().for_each(|offset| web.note_offset(*offset));
+            offsets.iter().for_each(|offset| web.clock.note(*offset));
             let input = ReportInput {
                 listening,
                 web: Some(web),

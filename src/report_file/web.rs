@@ -2,14 +2,12 @@
 
 use std::collections::HashMap;
 
-use chrono::FixedOffset;
-use chrono_tz::Tz;
 use foldhash::fast::RandomState;
 use url::Url;
 
 use super::figures::WebFigures;
 use crate::hit::Hit;
-use crate::radio::ReportZone;
+use crate::radio::{LogClock, ReportZone};
 
 /// Seconds. Every time zone in use is a multiple of this away from UTC, so each quarter of an hour
 /// belongs to one day of any zone.
@@ -43,41 +41,11 @@ pub struct WebCounter {
     status: Tally,
     referrers: Tally,
     hits: u64,
-    clock: LineClock,
-}
-
-/// The clock that wrote the lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum LineClock {
-    #[default]
-    NoLines,
-    /// All lines have this offset, in seconds east of UTC.
-    Offset(i32),
-    /// The lines have several offsets, or some have none.
-    Mixed,
+    /// The clock of the lines.
+    pub clock: LogClock,
 }
 
 impl WebCounter {
-    /// Notes the offset of a line, in seconds east of UTC. `None` if it has none.
-    pub fn note_offset(&mut self, offset: Option<i32>) {
-        let offset = offset.map_or(LineClock::Mixed, LineClock::Offset);
-        self.clock = match self.clock {
-            LineClock::NoLines => offset,
-            clock if clock == offset => clock,
-            _ => LineClock::Mixed,
-        };
-    }
-
-    /// The time zone of the lines. `log_zone` is that of dates without an offset.
-    pub fn zone(&self, log_zone: Option<Tz>) -> ReportZone {
-        let zone = match self.clock {
-            LineClock::Offset(offset) => FixedOffset::east_opt(offset).map(ReportZone::OfLog),
-            LineClock::Mixed => log_zone.map(ReportZone::Named),
-            LineClock::NoLines => None,
-        };
-        zone.unwrap_or(ReportZone::Utc)
-    }
-
     /// Counts a hit. With `--replay-tracking`, page and referrer of a line are those of the
     /// tracking request, which are of no interest.
     pub fn add(&mut self, hit: &Hit, is_replayed: bool) {

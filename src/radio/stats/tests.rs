@@ -49,7 +49,7 @@ fn collect(all: &[TestSession], options: &ReportOptions) -> ListeningStats {
         let agent = PLAYERS[(one.listener % 3) as usize].as_bytes();
         let listener = stats.listener(options, &request(one.mount, one.listener, agent));
         let time = Session::new(one.start, one.seconds).unwrap();
-        stats.sessions.add(*listener.reported(time));
+        stats.sessions.add(&listener.reported(time));
     }
     stats
 }
@@ -315,7 +315,7 @@ fn five_connections_by_hand() {
 fn the_zone_is_that_of_the_lines_if_they_agree() {
     let zone = |offsets: &[Option<i32>], options: &ReportOptions, of_lines| {
         let mut stats = ListeningStats::default();
-        offsets.iter().for_each(|offset| stats.note_offset(*offset));
+        offsets.iter().for_each(|offset| stats.clock.note(*offset));
         stats.figures(options, of_lines).unwrap().zone.to_string()
     };
     let (none, berlin) = (ReportOptions::default(), Some(Tz::Europe__Berlin));
@@ -365,7 +365,7 @@ fn further_mount_points_share_a_group() {
         let listener = stats.listener(&options, &request(&mount, 1, b""));
         stats
             .sessions
-            .add(*listener.reported(Session::new(START, 10).unwrap()));
+            .add(&listener.reported(Session::new(START, 10).unwrap()));
     }
     let figures = stats.figures(&options, None).unwrap();
     let mounts: Vec<_> = figures.of(GroupKind::Mount).collect();
@@ -386,7 +386,7 @@ fn figures_of_any_number_of_days_are_bounded() {
         let mount = format!("/{}", day % 1000);
         let listener = stats.listener(&options, &request(&mount, 1, b""));
         let time = Session::new(START + day * 86_400, 20).unwrap();
-        stats.sessions.add(*listener.reported(time));
+        stats.sessions.add(&listener.reported(time));
     }
     let figures = stats.figures(&options, None).unwrap();
     let all = figures.all().unwrap();
@@ -395,4 +395,24 @@ fn figures_of_any_number_of_days_are_bounded() {
     assert_eq!(days.count(), 299);
     assert_eq!(all.total().seconds, 80_000);
     assert_eq!(all.periods[&Period::Hour(0)].seconds, 80_000);
+}
+
+/// Does nothing.
+#[derive(Debug)]
+struct NoSink;
+
+impl SessionSink for NoSink {
+    fn add(&self, _: &LoggedSession) {}
+}
+
+#[test]
+fn the_texts_of_a_listener_count_as_memory() {
+    let bytes = |sink: Option<Arc<dyn SessionSink>>| {
+        let agent = [b'x'; 5000];
+        let request = request("/live", 1, &agent);
+        let listener = ListeningStats::new(sink).listener(&ReportOptions::default(), &request);
+        listener.bytes()
+    };
+    assert_eq!(bytes(None), 0);
+    assert!(bytes(Some(Arc::new(NoSink))) > 5000);
 }
