@@ -356,7 +356,8 @@ impl Run {
         });
         if is_import && has_log || account.total(Count::Read) > 0 {
             let listening = listening.as_ref();
-            let listening = listening.map(|figures| listening_text(figures, account));
+            let unsent = account.total(Count::Unsent);
+            let listening = listening.map(|figures| radio::summary(figures, unsent));
             console.print(summary.text() + &listening.unwrap_or_default());
         }
         let closed = ledger.map_or(Ok(()), |ledger| {
@@ -426,19 +427,6 @@ fn listening(radio: Option<Radio>, account: &Account) -> Result<Option<Listening
     };
     let figures = radio.stats.figures(&radio.options.report, radio.log_zone)?;
     Ok(Some(figures).filter(|figures| !figures.is_empty()))
-}
-
-/// The listening part of the summary.
-fn listening_text(figures: &ListeningFigures, account: &Account) -> String {
-    let mut text = radio::summary(figures);
-    let unsent = account.total(Count::Unsent);
-    if unsent > 0 {
-        text += &format!(
-            "\n    {unsent} lines are not sent yet, and not in these figures: the run that\n    \
-             sends them reports their listeners.\n"
-        );
-    }
-    text
 }
 
 /// Checks that every line was counted once, and that none is unsent if the import `finished`.

@@ -20,11 +20,12 @@ const MIN_GROUPS: usize = 4;
 /// A log of more days has no table of days.
 const MAX_DAYS: usize = 35;
 
-/// The whole part, to append to the text of the run.
-pub fn text(figures: &ListeningFigures) -> String {
+/// The whole part, to append to the text of the run. `unsent` is the number of lines that were not
+/// sent when the import stopped.
+pub fn text(figures: &ListeningFigures, unsent: u64) -> String {
     let mut text = heading("Listening summary");
     write_totals(&mut text, figures);
-    write_notes(&mut text, figures);
+    write_notes(&mut text, figures, unsent);
     let all = figures.all();
     let periods = |is_wanted: fn(&Period) -> bool| -> Vec<(Period, Measures)> {
         let all = all.iter().flat_map(|all| &all.periods);
@@ -123,7 +124,7 @@ fn write_totals(text: &mut String, figures: &ListeningFigures) {
     }
 }
 
-fn write_notes(text: &mut String, figures: &ListeningFigures) {
+fn write_notes(text: &mut String, figures: &ListeningFigures, unsent: u64) {
     let relays = figures.relays;
     let relay_hours = hours(&Measures {
         seconds: relays.seconds,
@@ -141,6 +142,10 @@ fn write_notes(text: &mut String, figures: &ListeningFigures) {
         (
             figures.other_countries,
             "sessions in other countries".to_owned(),
+        ),
+        (
+            unsent,
+            "lines not sent yet (the run that sends them reports them)".to_owned(),
         ),
     ];
     let mut notes = notes.iter().filter(|(number, _)| *number > 0).peekable();
@@ -308,7 +313,7 @@ mod tests {
     };
 
     fn summary(all: &[TestSession]) -> String {
-        text(&figures(all, &ReportOptions::default()))
+        text(&figures(all, &ReportOptions::default()), 0)
     }
 
     #[test]
@@ -320,7 +325,7 @@ mod tests {
             seconds: 9000,
         };
         assert_eq!(
-            text(&figures),
+            text(&figures, 7),
             "
 Listening summary
 -----------------
@@ -337,6 +342,7 @@ Listening summary
     Not in these figures:
         2 sessions without usable duration are sent as page views alone
         3 lines of relays, 2.50 hours (see --enable-relays)
+        7 lines not sent yet (the run that sends them reports them)
 
     mount point  hours  sessions  average  listeners  peak  unique
     /live.mp3     5.34         3  1:46:42       0.11     2       2
@@ -353,7 +359,7 @@ Listening summary
     fn sessions_of_unknown_length_are_counted() {
         let mut figures = figures(&[], &ReportOptions::default());
         figures.no_duration = 1;
-        let text = text(&figures);
+        let text = text(&figures, 0);
         assert!(text.contains("\n    0 sessions\n"), "{text}");
         assert!(
             text.contains("\n        1 sessions without usable duration"),

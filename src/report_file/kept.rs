@@ -50,7 +50,7 @@ impl ReportFiles {
             Ok(())
         })?;
         let figures = stats.figures(options, None)?;
-        console.print(radio::summary(&figures));
+        console.print(radio::summary(&figures, 0));
         let input = ReportInput {
             account: &Account::new(),
             sites: 0,
