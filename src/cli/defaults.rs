@@ -66,6 +66,9 @@ pub fn unknown_variables(command: &Command, names: impl Iterator<Item = String>)
         .collect();
     unknown.sort();
     let described = |name: &String| {
+        if TYPED_ONLY.iter().any(|long| variable(long) == *name) {
+            return format!("{name}: this option must be typed");
+        }
         let meant = closest(&name[PREFIX.len()..], longs.iter().copied());
         let meant = meant.map(|long| format!("; did you mean {}?", variable(long)));
         let meant = meant.unwrap_or_default();
@@ -276,7 +279,7 @@ fn read_file<'c>(
             }));
         }
         if key == "defaults" || TYPED_ONLY.contains(&key.as_str()) {
-            return Err(in_key("cannot be given in this file".to_owned()));
+            return Err(in_key("this option cannot be in this file".to_owned()));
         }
         let Some((long, arg)) = settings(command).find(|(long, _)| long == key) else {
             let known = settings(command).map(|(long, _)| long);

@@ -141,10 +141,10 @@ fn wrong_keys_and_values_are_named() {
         ("id_site = 1", &["did you mean idsite?"]),
         ("token_auth = 'x'", &["there is no such option"]),
         ("colour = true", &["colour: there is no such option\n"]),
-        ("help = true", &["help: cannot be given in this file"]),
+        ("help = true", &["help: this option cannot be in this file"]),
         (
             "defaults = 'x'",
-            &["defaults: cannot be given in this file"],
+            &["defaults: this option cannot be in this file"],
         ),
         (
             "token-auth = 'abcdef'",
@@ -257,6 +257,7 @@ fn unknown_variables_are_noticed() {
         "IMPORT_LOGS_IDSITES",
         "PATH",
         "IMPORT_LOGS_URL",
+        "IMPORT_LOGS_SHOW_OPTIONS",
         "IMPORT_LOGS_XYZ",
     ];
     let unknown = unknown_variables(&command, names.into_iter().map(str::to_owned));
@@ -264,6 +265,7 @@ fn unknown_variables_are_noticed() {
         unknown,
         [
             "IMPORT_LOGS_IDSITES: there is no such option; did you mean IMPORT_LOGS_IDSITE?",
+            "IMPORT_LOGS_SHOW_OPTIONS: this option must be typed",
             "IMPORT_LOGS_XYZ: there is no such option",
         ]
     );
