@@ -46,11 +46,11 @@ pub struct Cli {
             "forget",
             "forget_unconfirmed",
             "dump_log_regex",
+            "report",
             "show_options",
             "generate",
             "guide"
         ],
-        required_unless_present_all = ["report", "sandbox"],
         conflicts_with_all = ["status", "forget", "forget_unconfirmed", "generate", "guide"]
     )]
     pub files: Vec<OsString>,
