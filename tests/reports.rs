@@ -471,8 +471,17 @@ fn a_report_that_fails_at_the_end_costs_neither_the_import_nor_the_other_reports
         .run()
         .exits(3)
         .prints(&["3 requests imported successfully"])
-        .says(&["--report=full.csv: cannot be written: No space left"]);
+        .says(&[
+            "--report=full.csv: cannot be written: No space left",
+            "add --dry-run",
+        ]);
     assert_eq!(count(&server), 3);
+    let ended = Program::new(&folder)
+        .to(&server)
+        .args("--idsite=1 --dry-run --report=full.csv access.log")
+        .run()
+        .exits(3);
+    assert!(!ended.err.contains("add --dry-run"), "{}", ended.err);
     assert!(folder.read("r.csv").contains("2024-05-14"));
     let ended = Program::new(&folder)
         .to(&server)
@@ -488,6 +497,7 @@ fn a_report_replaces_no_log_and_no_file_of_another_option() {
     let log = logs::log(3);
     let folder = Folder::with_log(&log);
     folder.write("log.txt", &log);
+    folder.write("paths.txt", "/*\n");
     for args in [
         "--report=log.txt log.txt",
         "--report=r.csv --report=./r.csv access.log",
@@ -495,6 +505,9 @@ fn a_report_replaces_no_log_and_no_file_of_another_option() {
         "--report=r.csv --output=r.csv access.log",
         "--report=hits.csv --sandbox=hits.csv access.log",
         "--report=token.txt --token-auth-file=token.txt access.log",
+        "--report=login.txt --auth-config=login.txt access.log",
+        "--report=paths.txt --include-path-from=paths.txt access.log",
+        "--report=paths.txt --exclude-path-from=./paths.txt access.log",
     ] {
         let program = Program::new(&folder).args(args);
         let program = match args.contains("--sandbox") {

@@ -66,6 +66,9 @@ pub fn unknown_variables(command: &Command, names: impl Iterator<Item = String>)
         .collect();
     unknown.sort();
     let described = |name: &String| {
+        if TYPED_ONLY.iter().any(|long| variable(long) == *name) {
+            return format!("{name}: this option must be typed");
+        }
         let meant = closest(&name[PREFIX.len()..], longs.iter().copied());
         let meant = meant.map(|long| format!("; did you mean {}?", variable(long)));
         let meant = meant.unwrap_or_default();
@@ -92,13 +95,13 @@ pub fn add(
         return Ok((typed, Origins::default()));
     };
     let is_wanted = |long: &str| !without.iter().any(|name| name == long);
-    let mut taken: Vec<&str> = settings(command)
+    let mut taken: Vec<TakenOption> = settings(command)
         .filter(|(_, arg)| is_typed(&matches, arg))
-        .map(|(long, _)| long)
+        .map(|(long, _)| TakenOption { long, is_on: true })
         .collect();
     let mut origins = Origins::default();
     let mut added = Vec::new();
-    let mut place = |layer: BTreeMap<&'_ str, (Vec<OsString>, Origin)>, taken: &[&str]| {
+    let mut place = |layer: BTreeMap<&'_ str, (Vec<OsString>, Origin)>, taken: &[TakenOption]| {
         for (long, (args, origin)) in layer {
             if !is_replaced(command, long, taken) {
                 added.extend(args);
@@ -117,13 +120,17 @@ pub fn add(
             .map_err(|expected| wrong(long, format!("{name}={}: {expected}", value.display())))?;
         environment.insert(long, (args, Origin::Variable(name)));
     }
-    let mut known: Vec<&str> = environment.keys().copied().collect();
+    let known = environment.iter().map(|(long, (args, _))| TakenOption {
+        long,
+        is_on: !args.is_empty(),
+    });
+    let mut known: Vec<TakenOption> = known.collect();
     place(environment, &taken);
     let shared = SHARED_VARIABLES.iter().filter(|(name, _)| {
         let value = variables(name);
         value.is_some_and(|value| !value.is_empty())
     });
-    known.extend(shared.map(|(_, long)| *long));
+    known.extend(shared.map(|(_, long)| TakenOption { long, is_on: true }));
     taken.extend(known);
 
     let typed_file = matches.get_one::<PathBuf>("defaults").cloned();
@@ -153,19 +160,29 @@ fn is_typed(matches: &ArgMatches, arg: &Arg) -> bool {
     matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
 }
 
+/// An option that is given in a place that comes first.
+#[derive(Clone, Copy)]
+struct TakenOption<'a> {
+    long: &'a str,
+    /// Not one that is only turned off, such as `IMPORT_LOGS_SANDBOX=false`.
+    is_on: bool,
+}
+
 /// Whether an option, or one that cannot be used with it, is given in a place that comes first.
-fn is_replaced(command: &Command, long: &str, taken: &[&str]) -> bool {
+fn is_replaced(command: &Command, long: &str, taken: &[TakenOption]) -> bool {
     let conflicts = |one: &str, other: &str| {
         let arg = settings(command).find(|(name, _)| *name == one);
         let conflicting = arg.map(|(_, arg)| command.get_arg_conflicts_with(arg));
         let mut conflicting = conflicting.into_iter().flatten();
         conflicting.any(|arg| arg.get_long() == Some(other))
     };
-    taken.iter().any(|&other| {
+    taken.iter().any(|taken| {
+        let other = taken.long;
         let are_rivals = RIVALS
             .iter()
             .any(|group| group.contains(&long) && group.contains(&other));
-        other == long || are_rivals || conflicts(long, other) || conflicts(other, long)
+        let excludes = || are_rivals || conflicts(long, other) || conflicts(other, long);
+        other == long || (taken.is_on && excludes())
     })
 }
 
@@ -261,10 +278,12 @@ fn read_file<'c>(
                     .to_owned(),
             }));
         }
-        let mut options = settings(command).filter(|(long, _)| *long != "defaults");
-        let Some((long, arg)) = options.find(|(long, _)| long == key) else {
+        if key == "defaults" || TYPED_ONLY.contains(&key.as_str()) {
+            return Err(in_key("this option cannot be in this file".to_owned()));
+        }
+        let Some((long, arg)) = settings(command).find(|(long, _)| long == key) else {
             let known = settings(command).map(|(long, _)| long);
-            let known = known.filter(|long| !SECRETS.contains(long));
+            let known = known.filter(|long| !SECRETS.contains(long) && *long != "defaults");
             let suggestion = did_you_mean(key, known);
             return Err(in_key(format!("there is no such option{suggestion}")));
         };

@@ -26,14 +26,12 @@ pub const EXAMPLES: [(&str, &str); 5] = [
     ),
 ];
 
-/// Each status with its meaning.
+/// Each status with its meaning, in lines that also fit into a narrow terminal.
 const EXIT_STATUS: &str = "Exit status:
-  0  success, even if some lines were invalid, filtered or matched no site
+  0  success; some lines may have been invalid or filtered
   1  the import stopped; the message says why
   2  invalid usage
-  3  the import finished, but the server refused or lost hits, or a log was
-     missing, unreadable, truncated or not in the expected format, or a
-     report could not be written
+  3  finished, but a warning says what needs attention
   129, 130, 143  stopped by SIGHUP, SIGINT or SIGTERM";
 
 /// The end of `--help`.

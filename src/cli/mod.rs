@@ -46,11 +46,11 @@ pub struct Cli {
             "forget",
             "forget_unconfirmed",
             "dump_log_regex",
+            "report",
             "show_options",
             "generate",
             "guide"
         ],
-        required_unless_present_all = ["report", "sandbox"],
         conflicts_with_all = ["status", "forget", "forget_unconfirmed", "generate", "guide"]
     )]
     pub files: Vec<OsString>,
@@ -78,7 +78,7 @@ pub struct Cli {
     pub defaults: DefaultsArgs,
     #[command(flatten, next_help_heading = "Help")]
     pub help: HelpArgs,
-    /// Of the options above.
+    /// Where the options above are given.
     #[arg(skip)]
     pub origins: Origins,
 }
@@ -440,13 +440,13 @@ pub struct RadioArgs {
     /// Count relays whose user agent is a streaming server's as listeners
     #[arg(long)]
     pub enable_relays: bool,
-    /// Import requests that are no listener's: source clients, pages, playlists, HEAD
+    /// Import requests other than those of listeners: source clients, pages, playlists, HEAD
     #[arg(long)]
     pub enable_icecast_admin: bool,
     /// Time zone of the listening report, such as Europe/Berlin [default: that of the log, or UTC]
     #[arg(long, value_name = "ZONE")]
     pub report_timezone: Option<String>,
-    /// Count sessions of at least SECONDS apart in the listening report; imports all of them
+    /// Also count sessions of at least SECONDS separately in the listening report; all are imported
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     pub minimum_session: String,
     /// Add up mount points in the listening report: NAME=MOUNT[,MOUNT...]; patterns are allowed
@@ -501,7 +501,7 @@ pub struct OutputArgs {
     /// Title of the reports, such as the name of the station
     #[arg(long, value_name = "TEXT")]
     pub report_title: Option<String>,
-    /// Exit with status 3 if so many of a log's lines are invalid; 100: never
+    /// Exit with status 3 if at least PERCENT of a log's lines are invalid; 100 is off
     #[arg(long, value_name = "PERCENT", default_value = "10")]
     pub max_invalid: String,
     /// Print what the program does; twice: also each invalid or filtered line

@@ -642,18 +642,25 @@ fn require_logs(cli: &Cli) -> Result<()> {
 
 /// The report files of an import. Their names are also checked if nothing is imported.
 fn reports(cli: &Cli) -> Result<ReportFiles> {
-    let output = &cli.output;
+    let (output, authentication) = (&cli.output, &cli.authentication);
     let sandbox = cli.matomo.sandbox.as_ref().map(Path::new);
-    let token = &cli.authentication.token_auth_file;
-    let files = report_files(
-        &output.report,
-        &[
-            ("--output", output.output.as_deref()),
-            ("--rejects", output.rejects.as_deref()),
-            ("--sandbox", sandbox),
-            ("--token-auth-file", token.as_deref()),
-        ],
-    )?;
+    let mut others = vec![
+        ("--output", output.output.as_deref()),
+        ("--rejects", output.rejects.as_deref()),
+        ("--sandbox", sandbox),
+        (
+            "--token-auth-file",
+            authentication.token_auth_file.as_deref(),
+        ),
+        ("--auth-config", authentication.auth_config.as_deref()),
+    ];
+    for (option, files) in [
+        ("--include-path-from", &cli.filters.include_path_from),
+        ("--exclude-path-from", &cli.filters.exclude_path_from),
+    ] {
+        others.extend(files.iter().map(|file| (option, Some(file.as_path()))));
+    }
+    let files = report_files(&output.report, &others)?;
     let is_import = !cli.log_format.prints_only() && cli.state.verify.is_none();
     Ok(ReportFiles {
         files: if is_import { files } else { Vec::new() },

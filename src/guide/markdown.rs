@@ -111,6 +111,31 @@ pub fn plain(text: &[Inline]) -> String {
         .collect()
 }
 
+/// How a table's row becomes a text: its first cell, and the others with their headers.
+pub fn row_texts<'r>(
+    header: &'r [Vec<Inline>],
+    row: &'r [Vec<Inline>],
+) -> Option<(&'r [Inline], Vec<Inline>)> {
+    let (first, rest) = row.split_first()?;
+    let mut text = Vec::new();
+    for (index, cell) in rest.iter().enumerate() {
+        if cell.is_empty() {
+            continue;
+        }
+        let is_last = index + 1 == rest.len();
+        if !is_last {
+            let name = header.get(index + 1).map(|name| plain(name));
+            let name = name.unwrap_or_default();
+            text.push(Inline::Plain(format!("{name}: ")));
+        }
+        text.extend(cell.iter().cloned());
+        if !is_last {
+            text.push(Inline::Plain(". ".to_owned()));
+        }
+    }
+    Some((first, text))
+}
+
 fn is_fence(line: &str) -> bool {
     line.starts_with("```")
 }

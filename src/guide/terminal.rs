@@ -1,7 +1,6 @@
 //! Chapters as plain text.
 
-use super::markdown::{Element, Inline, plain};
-use super::roff::row_texts;
+use super::markdown::{Element, Inline, plain, row_texts};
 
 /// Columns of a line. Code and long words may be wider.
 const WIDTH: usize = 80;

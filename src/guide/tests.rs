@@ -153,19 +153,12 @@ fn comments_in_code_are_not_headings() {
 }
 
 #[test]
-fn every_chapter_is_part_of_the_documentation() {
-    let module = fs::read_to_string(root().join("src/guide/mod.rs")).unwrap();
+fn every_chapter_is_part_of_the_guide() {
     let files = fs::read_dir(root().join("src/guide")).unwrap();
     let files = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let chapters: BTreeSet<String> = files.filter(|name| name.ends_with(".md")).collect();
     let expected = CHAPTERS.map(|name| format!("{name}.md"));
     assert_eq!(chapters, BTreeSet::from(expected));
-    for name in chapters {
-        assert!(
-            module.contains(&format!("include_str!(\"{name}\")")),
-            "{name}"
-        );
-    }
 }
 
 /// Code blocks without a language would be run as Rust by `cargo test`.

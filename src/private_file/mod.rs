@@ -113,14 +113,18 @@ pub fn exposure(file: &File, name: &str) -> Option<String> {
 /// Whether another user, not root, made this entry of a folder that all users can write to. The
 /// owner of the folder may have.
 fn is_planted(path: &Path, found: &Metadata) -> bool {
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
     let is_foreign = ![geteuid().as_raw(), 0].contains(&found.uid());
     is_foreign
-        && fs::metadata(folder)
+        && fs::metadata(directory_of(path))
             .is_ok_and(|folder| folder.mode() & 0o002 != 0 && folder.uid() != found.uid())
+}
+
+/// The directory that a file is in.
+pub fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 #[cfg(test)]

@@ -363,20 +363,19 @@ impl Streams {
         let Some(error) = self.sink(stream).write(text) else {
             return;
         };
-        let warning = |what: &str| {
-            format!(
-                "import-logs: warning: {what} cannot be written: {error}; the import is not affected\n"
-            )
+        let warning = |what: &str, effect: &str| {
+            format!("import-logs: warning: {what} cannot be written: {error}; {effect}\n")
         };
         match (self.standard.take(), stream) {
             (Some((out, err)), _) => {
                 (self.out, self.err) = (out, err);
-                self.err.write(&warning("the file of --output"));
+                let effect = "the rest goes to stdout and stderr";
+                self.err.write(&warning("the file of --output", effect));
                 self.sink(stream).write(text);
             }
             (None, Stream::Out) => {
                 self.out_failed = true;
-                self.err.write(&warning("stdout"));
+                self.err.write(&warning("stdout", "some output is lost"));
             }
             (None, Stream::Err) => {}
         }

@@ -84,8 +84,8 @@ pub fn quote(bytes: &[u8]) -> String {
     clean_to(tokens(&line).as_bytes(), MAX_QUOTE).into_owned()
 }
 
-/// A text without these secrets, the longest first. The beginning of one before a `…`, where a text
-/// was cut, is hidden, too, if it has at least `min_bytes`.
+/// A text without these secrets, the longest first. The beginning of one before a `…`, where a
+/// text was cut, is hidden, too, if it has at least `min_bytes`.
 pub(super) fn secrets(text: &str, secrets: &[String], min_bytes: usize) -> String {
     let hide = |text: String, secret: &String| text.replace(secret.as_str(), HIDDEN);
     let text = secrets.iter().fold(text.to_owned(), hide);

@@ -2,16 +2,15 @@
 //! "Listener log").
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
 use rusqlite::{Connection, params};
 
-use super::write::ReportFile;
+use super::write::{ReportFile, TemporaryFile};
 use crate::error::{Error, Result};
-use crate::private_file::{self, Visibility};
+use crate::private_file::Visibility;
 use crate::radio::{LoggedSession, SessionSink};
 use crate::sync::Mutex;
 
@@ -235,32 +234,18 @@ impl ListenerLogs {
 
 /// A database in a file that has no name any more.
 fn temporary_database(target: &Path) -> io::Result<Connection> {
-    let directory = match target.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let mut number = 0;
-    let path = loop {
-        let name = format!(".import-logs-{}-{number}.tmp", std::process::id());
-        let path = directory.join(name);
-        match private_file::create(&path, Visibility::Owner) {
-            Ok(_) => break path,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 1000 => number += 1,
-            Err(error) => return Err(error),
-        }
-    };
-    let database = Connection::open(&path).and_then(|database| {
+    let file = TemporaryFile::create_beside(target, Visibility::Owner)?;
+    let database = Connection::open(&file.path).and_then(|database| {
         database.execute_batch(SCHEMA)?;
         Ok(database)
     });
-    fs::remove_file(&path)?;
     database.map_err(io::Error::other)
 }
 
 fn failed(target: &Path, error: &dyn std::fmt::Display) -> Error {
     let target = target.display();
     Error::stopped(format!(
-        "--report={target}: the temporary file for the sessions: {error}"
+        "--report={target}: cannot write the temporary file for the sessions: {error}"
     ))
 }
 
@@ -308,22 +293,14 @@ fn file_name(mount: &[u8]) -> String {
 
 /// Makes names of files that differ, also where upper and lower case are the same.
 struct FileNames {
-    directory: PathBuf,
-    stem: String,
-    extension: String,
+    target: PathBuf,
     taken: BTreeSet<String>,
 }
 
 impl FileNames {
     fn new(target: &Path) -> Self {
-        let text = |part: Option<&std::ffi::OsStr>| {
-            let part = part.unwrap_or_default();
-            part.to_string_lossy().into_owned()
-        };
         Self {
-            directory: target.parent().unwrap_or(Path::new("")).to_owned(),
-            stem: text(target.file_stem()),
-            extension: text(target.extension()),
+            target: target.to_owned(),
             taken: BTreeSet::new(),
         }
     }
@@ -335,13 +312,18 @@ impl FileNames {
             number += 1;
             chosen = format!("{name}-{number}");
         }
-        let file = format!("{}.{chosen}.{}", self.stem, self.extension);
-        self.directory.join(file)
+        // The names of files need not be UTF-8.
+        let part = Option::unwrap_or_default;
+        let mut file = part(self.target.file_stem()).to_owned();
+        file.push(format!(".{chosen}."));
+        file.push(part(self.target.extension()));
+        self.target.with_file_name(file)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::thread;
 
     use proptest::prelude::*;
@@ -441,6 +423,16 @@ mod tests {
         let found = files(&[session(&long, 1), session(&other, 2)]);
         assert!(found.iter().all(|(name, _)| name.len() < 120));
         assert_ne!(found[0].0, found[1].0);
+    }
+
+    #[test]
+    fn names_of_files_need_not_be_utf_8() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        let name = |bytes: &'static [u8]| Path::new("folder").join(OsStr::from_bytes(bytes));
+        let mut names = FileNames::new(&name(b"may\xff.txt"));
+        assert_eq!(names.next("a"), name(b"may\xff.a.txt"));
     }
 
     #[test]

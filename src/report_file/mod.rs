@@ -83,6 +83,13 @@ impl ReportFiles {
         if self.files.is_empty() {
             return;
         }
+        let remedy = match input.dry_run || input.from_sandbox {
+            true => "",
+            false => {
+                "; the import itself is not affected. To make the report again without importing, \
+                 add --dry-run"
+            }
+        };
         let report = RunReport::new(&self, input);
         let files = self.files.iter().filter_map(|file| {
             let render: fn(&RunReport, &mut dyn io::Write) -> io::Result<()> = match file.format() {
@@ -94,7 +101,7 @@ impl ReportFiles {
             file.write(|out| render(&report, out)).err()
         });
         for error in files.chain(listener_logs.write()) {
-            console.warn_incomplete(error.to_string());
+            console.warn_incomplete(format!("{error}{remedy}"));
         }
     }
 

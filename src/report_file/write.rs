@@ -10,7 +10,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::error::{Error, Result};
 use crate::input::discover::{Source, refuse_log};
-use crate::private_file::{self, Visibility};
+use crate::private_file::{self, Visibility, directory_of};
 
 /// The format of a report file, which follows from its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl ReportFile {
             Ok(metadata) if metadata.is_dir() => wrong("is a directory: name a file in it".into()),
             // Opening a pipe here would take it from its reader.
             Ok(metadata) if !metadata.is_file() => Ok(()),
-            _ => match TemporaryFile::create(directory_of(&self.path), self.visibility()) {
+            _ => match TemporaryFile::create_beside(&self.path, self.visibility()) {
                 Ok(_) => Ok(()),
                 Err(error) => wrong(format!(
                     "cannot be written: {error}; choose a directory that exists and that you may \
@@ -117,16 +117,13 @@ impl ReportFile {
             false => self.replace(render),
         };
         written.map_err(|error| {
-            Error::stopped(format!(
-                "--report={}: cannot be written: {error}; the import itself is not affected. To \
-                 make the report again without importing, add --dry-run",
-                self.path.display()
-            ))
+            let path = self.path.display();
+            Error::stopped(format!("--report={path}: cannot be written: {error}"))
         })
     }
 
     fn replace(&self, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-        let temporary = TemporaryFile::create(directory_of(&self.path), self.visibility())?;
+        let temporary = TemporaryFile::create_beside(&self.path, self.visibility())?;
         let mut out = BufWriter::new(&temporary.file);
         render(&mut out)?;
         out.flush()?;
@@ -165,28 +162,20 @@ impl ReportFile {
     }
 }
 
-/// The directory that a file is in.
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// A new file in the directory of the report. Removed when dropped, unless it was renamed.
-struct TemporaryFile {
-    path: PathBuf,
+/// A new file in the directory of a report. Removed when dropped, unless it was renamed.
+pub(super) struct TemporaryFile {
+    pub path: PathBuf,
     file: File,
     is_renamed: bool,
 }
 
 impl TemporaryFile {
-    fn create(directory: &Path, visibility: Visibility) -> io::Result<Self> {
+    pub fn create_beside(report: &Path, visibility: Visibility) -> io::Result<Self> {
         let mut random = [0; 16];
         let no_random = |_| io::Error::other("the system provides no random numbers");
         SystemRandom::new().fill(&mut random).map_err(no_random)?;
         let name = format!(".import-logs-{:032x}.tmp", u128::from_ne_bytes(random));
-        let path = directory.join(name);
+        let path = directory_of(report).join(name);
         let file = private_file::create(&path, visibility)?;
         Ok(Self {
             path,

@@ -119,6 +119,9 @@ fn rivals_in_later_places_are_replaced() {
     assert_eq!(cli.log_format.log_format_name, None);
     let cli = with_file(text, "--log-format-regex=x a.log", &environment).unwrap();
     assert_eq!(cli.log_format.log_format, None);
+    let off = [("IMPORT_LOGS_SANDBOX", "false")];
+    let cli = with_file(text, "a.log", &off).unwrap();
+    assert_eq!(cli.matomo.url.as_deref(), Some("https://m.example"));
     let both = [
         ("IMPORT_LOGS_LOG_FORMAT_NAME", "json"),
         ("IMPORT_LOGS_JSON_MAP", "ip=a"),
@@ -138,8 +141,11 @@ fn wrong_keys_and_values_are_named() {
         ("id_site = 1", &["did you mean idsite?"]),
         ("token_auth = 'x'", &["there is no such option"]),
         ("colour = true", &["colour: there is no such option\n"]),
-        ("help = true", &["help: there is no such option"]),
-        ("defaults = 'x'", &["defaults: there is no such option"]),
+        ("help = true", &["help: this option cannot be in this file"]),
+        (
+            "defaults = 'x'",
+            &["defaults: this option cannot be in this file"],
+        ),
         (
             "token-auth = 'abcdef'",
             &["token-auth: a token has no place", "token-auth-file"],
@@ -251,6 +257,7 @@ fn unknown_variables_are_noticed() {
         "IMPORT_LOGS_IDSITES",
         "PATH",
         "IMPORT_LOGS_URL",
+        "IMPORT_LOGS_SHOW_OPTIONS",
         "IMPORT_LOGS_XYZ",
     ];
     let unknown = unknown_variables(&command, names.into_iter().map(str::to_owned));
@@ -258,6 +265,7 @@ fn unknown_variables_are_noticed() {
         unknown,
         [
             "IMPORT_LOGS_IDSITES: there is no such option; did you mean IMPORT_LOGS_IDSITE?",
+            "IMPORT_LOGS_SHOW_OPTIONS: this option must be typed",
             "IMPORT_LOGS_XYZ: there is no such option",
         ]
     );

@@ -41,7 +41,11 @@ fn row(arg: &Arg) -> String {
     let defaults: Vec<String> = defaults
         .map(|value| format!("`{}`", value.to_string_lossy()))
         .collect();
-    let mut help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    // A default that is no fixed value is part of the help text.
+    let (help, described) = help.split_once(" [default: ").unwrap_or((&help, ""));
+    let described = described.trim_end_matches(']');
+    let mut help = help.to_owned();
     let values: Vec<String> = arg
         .get_possible_values()
         .iter()
@@ -51,7 +55,7 @@ fn row(arg: &Arg) -> String {
     if !values.is_empty() {
         help += &format!(" ({})", values.join(", "));
     }
-    let cells = [names.join(", "), defaults.join(" "), help];
+    let cells = [names.join(", "), defaults.join(" ") + described, help];
     let cells = cells.map(|cell| cell.replace('|', "\\|"));
     format!("| {} |\n", cells.join(" | "))
 }
@@ -83,5 +87,8 @@ mod tests {
         }
         assert!(rows.contains(&"-u, --url=URL".to_owned()), "{rows:?}");
         assert!(rows.contains(&"--sandbox[=FILE]".to_owned()));
+        let row = "| `--idsite=ID` | looked up by the host of each hit | Site ID of all hits |\n";
+        assert!(markdown().contains(row));
+        assert!(!markdown().contains("[default: "));
     }
 }

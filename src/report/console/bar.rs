@@ -138,8 +138,9 @@ impl TermLike for Canvas {
         self.push(&format!("{text}\n"))
     }
 
-    /// Leaves out the blanks up to the right edge, after which the next text is on a new line. Behind
-    /// them, the `^C` that a terminal echoes would begin a line and leave the old bar above it.
+    /// Leaves out the blanks up to the right edge, after which the next text is on a new line.
+    /// Behind them, the `^C` that a terminal echoes would begin a line and leave the old bar above
+    /// it.
     fn write_str(&self, text: &str) -> io::Result<()> {
         let mut state = self.0.lock();
         if text.trim_start_matches(' ').is_empty() {

@@ -205,7 +205,7 @@ fn a_closed_pipe_or_a_full_disk_stops_nothing_and_the_disk_is_told_of() {
         (
             io::ErrorKind::StorageFull,
             "two\n",
-            "import-logs: warning: stdout cannot be written: no storage space; the import is not affected\n",
+            "import-logs: warning: stdout cannot be written: no storage space; some output is lost\n",
         ),
     ] {
         let (kept, err) = (Captured::default(), Captured::default());

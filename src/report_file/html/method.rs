@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::markup::{HtmlTable, counted, date, decimal, hours, section, text};
-use crate::radio::{ListeningFigures, ReportZone};
+use crate::radio::ListeningFigures;
 use crate::report::grouped;
 use crate::report_file::{RunFigures, RunReport};
 
@@ -57,11 +57,10 @@ pub fn counters(run: &RunFigures) -> String {
                     log. It has no counters.</p>\n";
         return section("", "Import", note);
     }
-    let ignored = run.ignored.iter().map(|(_, _, lines)| lines).sum();
     let mut table = HtmlTable::new("Counters of the import", ["Lines", "Number"]);
     table.row("read", [grouped(run.read)]);
     table.row("imported", [grouped(run.imported)]);
-    table.row("ignored", [grouped(ignored)]);
+    table.row("ignored", [grouped(run.ignored_lines())]);
     for (name, lines) in [
         ("refused by Matomo", run.refused),
         ("lost", run.lost),
@@ -102,18 +101,14 @@ pub fn foot(report: &RunReport) -> String {
         html += "</dl>\n";
     }
     html += &logs(&report.run);
-    let zone = report
-        .listening
-        .as_ref()
-        .map_or(ReportZone::Utc, |listening| listening.zone);
-    let made = zone.local(report.created);
+    let made = report.zone.local(report.created);
     let _ = write!(
         html,
         "<p class=\"made\">Made by import-logs {} on {}, {} ({}).</p>\n</footer>\n",
         text(env!("CARGO_PKG_VERSION")),
         date(made.date()),
         made.format("%H:%M"),
-        text(&zone.to_string()),
+        text(&report.zone.to_string()),
     );
     html
 }

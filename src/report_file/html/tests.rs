@@ -1,6 +1,6 @@
 use super::html;
 use super::markup::{clock, decimal, hours};
-use crate::radio::{GroupFigures, GroupKind, Month, Period};
+use crate::radio::{GroupFigures, GroupKind, Month, Period, ReportZone};
 use crate::report::grouped;
 use crate::report_file::LogFigures;
 use samples::{day, empty, hostile, listening, month, mounts, report, samples, web, year};
@@ -337,6 +337,13 @@ fn the_foot_says_what_is_left_out() {
     ] {
         assert!(page.contains(text), "{text}");
     }
+}
+
+#[test]
+fn the_foot_has_the_zone_of_a_web_log() {
+    let mut report = report(None, Some(web()));
+    report.zone = ReportZone::Named(chrono_tz::Europe::Berlin);
+    assert!(html(&report).contains(" on 21 Sep 2026, 16:13 (Europe/Berlin)."));
 }
 
 #[test]
