@@ -1,7 +1,7 @@
 //! What is run, as whom, and what its output means.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use rustix::process::geteuid;
 use tempfile::TempDir;
@@ -218,7 +218,7 @@ fn root_does_not_guess_the_group_of_an_unknown_user() {
 
 #[test]
 fn root_runs_no_script_in_a_folder_of_another_user() {
-    for name in ["", "misc", "core"] {
+    for name in ["", "misc", "core", "plugins/Own", "tmp/cache/tracker"] {
         let (folder, local) = matomo("touch FOLDER/run");
         let path = folder.path().join(name);
         fs::create_dir_all(&path).unwrap();
@@ -231,6 +231,34 @@ fn root_runs_no_script_in_a_folder_of_another_user() {
             error.contains("belongs to another user (uid 65534)"),
             "{name}: {error}"
         );
+        assert!(!folder.path().join("run").exists());
+    }
+}
+
+#[test]
+fn root_runs_no_script_behind_a_link_of_another_user() {
+    // The link in `own` leads to that of another user, which leads to root's files.
+    for name in ["", "core"] {
+        let (folder, local) = matomo("touch FOLDER/run");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let [foreign, own] = ["foreign", "own"].map(|name| elsewhere.path().join(name));
+        for path in [&foreign, &own] {
+            fs::create_dir(path).unwrap();
+        }
+        if chown(&foreign, Some(NOBODY), None).is_err() {
+            return;
+        }
+        symlink(folder.path(), foreign.join("link")).unwrap();
+        symlink(foreign.join("link"), own.join("link")).unwrap();
+        let mut local = local;
+        if name.is_empty() {
+            local.config = Some(own.join("link/config/config.ini.php"));
+        } else {
+            symlink(own.join("link/misc"), folder.path().join(name)).unwrap();
+        }
+        let error = local.create_token().unwrap_err().to_string();
+        let want = format!("{} belongs to another user", foreign.display());
+        assert!(error.contains(&want), "{error}");
         assert!(!folder.path().join("run").exists());
     }
 }
