@@ -93,24 +93,20 @@ impl Runner {
 
     /// A command that runs as this user, and that learns nothing about another one.
     pub fn command(self, program: &Path) -> Command {
-        let Self::Owner { uid, gid } = self else {
-            return Command::new(program);
-        };
         // A name without a slash is searched in PATH.
         let program = match program.components().count() {
             1 => program.to_owned(),
             _ => std::path::absolute(program).unwrap_or_else(|_| program.to_owned()),
         };
         let mut command = Command::new(program);
-        let passed = std::env::vars_os().filter(|(name, _)| is_passed(name));
-        command
-            .env_clear()
-            .envs(passed)
-            // Root's may be closed to that user.
-            .current_dir("/")
-            .gid(gid)
-            // This also drops root's other groups.
-            .uid(uid);
+        // PHP can read code and settings from the folder it is started in, which may be another
+        // user's, or closed to the owner.
+        command.current_dir("/");
+        if let Self::Owner { uid, gid } = self {
+            let passed = std::env::vars_os().filter(|(name, _)| is_passed(name));
+            // `uid` also drops root's other groups.
+            command.env_clear().envs(passed).gid(gid).uid(uid);
+        }
         command
     }
 
@@ -273,7 +269,16 @@ mod tests {
         for name in ["AWS_SECRET_ACCESS_KEY", "HOME", "PATHS", "NO_MATOMO_"] {
             assert!(!is_passed(OsStr::new(name)), "{name}");
         }
-        assert_eq!(command.get_current_dir(), Some(Path::new("/")));
         assert_eq!(command.get_program(), "php");
+    }
+
+    #[test]
+    fn nothing_of_the_current_folder_is_run() {
+        for runner in [Runner::Own, Runner::Owner { uid: 33, gid: 33 }] {
+            let command = runner.command(Path::new("bin/php"));
+            assert_eq!(command.get_current_dir(), Some(Path::new("/")));
+            let here = std::env::current_dir().unwrap();
+            assert_eq!(Path::new(command.get_program()), here.join("bin/php"));
+        }
     }
 }
