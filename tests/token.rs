@@ -332,6 +332,14 @@ fn a_link_of_another_user_is_not_written_to() {
         .args("--sandbox=link access.log")
         .run();
     ended.exits(1).says(&["another user has put it"]);
+    folder.write("trial.db-journal", "");
+    chown(folder.file("trial.db-journal"), Some(65_534), None).unwrap();
+    let ended = Program::new(&folder)
+        .args("--sandbox=trial.db access.log")
+        .run();
+    ended
+        .exits(1)
+        .says(&["trial.db-journal: another user has put it"]);
     assert_eq!(folder.read("victim"), "precious");
     assert!(server.log().tracker.is_empty());
 }

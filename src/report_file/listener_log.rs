@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
@@ -235,20 +235,8 @@ impl ListenerLogs {
 
 /// A database in a file that has no name any more.
 fn temporary_database(target: &Path) -> io::Result<Connection> {
-    let directory = match target.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let mut number = 0;
-    let path = loop {
-        let name = format!(".import-logs-{}-{number}.tmp", std::process::id());
-        let path = directory.join(name);
-        match private_file::create(&path, Visibility::Owner) {
-            Ok(_) => break path,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 1000 => number += 1,
-            Err(error) => return Err(error),
-        }
-    };
+    let path = private_file::temporary_path(target)?;
+    private_file::create(&path, Visibility::Owner)?;
     let database = Connection::open(&path).and_then(|database| {
         database.execute_batch(SCHEMA)?;
         Ok(database)

@@ -5,12 +5,11 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use ring::rand::{SecureRandom, SystemRandom};
 use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::error::{Error, Result};
 use crate::input::discover::{Source, refuse_log};
-use crate::private_file::{self, Visibility};
+use crate::private_file::{self, Visibility, directory_of};
 
 /// The format of a report file, which follows from its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +91,7 @@ impl ReportFile {
             Ok(metadata) if metadata.is_dir() => wrong("is a directory: name a file in it".into()),
             // Opening a pipe here would take it from its reader.
             Ok(metadata) if !metadata.is_file() => Ok(()),
-            _ => match TemporaryFile::create(directory_of(&self.path), self.visibility()) {
+            _ => match TemporaryFile::create(&self.path, self.visibility()) {
                 Ok(_) => Ok(()),
                 Err(error) => wrong(format!(
                     "cannot be written: {error}; choose a directory that exists and that you may \
@@ -126,12 +125,11 @@ impl ReportFile {
     }
 
     fn replace(&self, render: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-        let temporary = TemporaryFile::create(directory_of(&self.path), self.visibility())?;
+        let temporary = TemporaryFile::create(&self.path, self.visibility())?;
         let mut out = BufWriter::new(&temporary.file);
         render(&mut out)?;
         out.flush()?;
         drop(out);
-        private_file::keep_owner_and_mode(&temporary.file, &self.path)?;
         temporary.file.sync_all()?;
         temporary.rename(&self.path)
     }
@@ -165,14 +163,6 @@ impl ReportFile {
     }
 }
 
-/// The directory that a file is in.
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
 /// A new file in the directory of the report. Removed when dropped, unless it was renamed.
 struct TemporaryFile {
     path: PathBuf,
@@ -181,13 +171,9 @@ struct TemporaryFile {
 }
 
 impl TemporaryFile {
-    fn create(directory: &Path, visibility: Visibility) -> io::Result<Self> {
-        let mut random = [0; 16];
-        let no_random = |_| io::Error::other("the system provides no random numbers");
-        SystemRandom::new().fill(&mut random).map_err(no_random)?;
-        let name = format!(".import-logs-{:032x}.tmp", u128::from_ne_bytes(random));
-        let path = directory.join(name);
-        let file = private_file::create(&path, visibility)?;
+    fn create(target: &Path, visibility: Visibility) -> io::Result<Self> {
+        let path = private_file::temporary_path(target)?;
+        let file = private_file::create_replacement(&path, target, visibility)?;
         Ok(Self {
             path,
             file,
@@ -298,6 +284,22 @@ mod tests {
             file(&path).write(|out| out.write_all(b"new")).unwrap();
             assert_eq!(mode(&path), want, "{name}");
         }
+    }
+
+    #[test]
+    fn a_new_report_is_never_open_to_more_users_than_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let written = file(&path).write(|out| {
+            let found = names(&folder);
+            let new = found.iter().find(|name| *name != "r.csv").unwrap();
+            assert_eq!(mode(&folder.path().join(new)), 0o600);
+            out.write_all(b"new")
+        });
+        written.unwrap();
+        assert_eq!(mode(&path), 0o600);
     }
 
     #[test]
