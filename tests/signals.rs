@@ -172,7 +172,7 @@ fn a_signal_ends_the_wait_for_a_failing_server() {
     assert!(until(SOON, || !server.log().tracker.is_empty()));
     program.signal(Signal::TERM);
     let begun = Instant::now();
-    let ended = program.end().exits(130);
+    let ended = program.end().exits(143);
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(ended.summary().get("imported"), 0);
     assert_eq!(count(&server), 0);
