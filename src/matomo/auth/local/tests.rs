@@ -199,10 +199,22 @@ fn root_reads_no_file_that_the_owner_could_not() {
 }
 
 #[test]
-fn a_token_file_that_is_a_pipe_does_not_hang() {
-    let (_folder, local) = matomo("mkfifo FOLDER/p; echo FOLDER/p");
+fn a_token_file_that_is_a_pipe_or_a_device_is_not_opened() {
+    // The writer waits until the other end is opened.
+    let (folder, local) = matomo(
+        "mkfifo FOLDER/p; (exec 3> FOLDER/p; touch FOLDER/opened) > FOLDER/out 2>&1 &\n\
+         sleep 0.2; echo FOLDER/p",
+    );
     let error = local.create_token().unwrap_err().to_string();
     assert!(error.contains("is not a plain file"), "{error}");
+    std::thread::sleep(Duration::from_millis(200));
+    let opened = folder.path().join("opened");
+    assert!(!opened.exists());
+    // Ends the writer.
+    fs::File::open(folder.path().join("p")).unwrap();
+    while !opened.exists() {
+        std::thread::sleep(CHILD_POLL_INTERVAL);
+    }
 }
 
 #[test]
