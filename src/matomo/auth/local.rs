@@ -19,6 +19,7 @@ use super::runner::{Runner, TOKEN_SCRIPT};
 use super::{FoundToken, MAX_FILE_BYTES, read_text};
 use crate::error::{Error, Result};
 use crate::matomo::diagnose::describe_body;
+use crate::report::redact;
 use crate::secret::Secret;
 
 /// How often to check whether Matomo's script has ended.
@@ -89,7 +90,7 @@ impl LocalMatomo {
         let token = token_of_script(Path::new(&file), runner).map_err(|why| {
             Error::stopped(format!(
                 "{}, the token file of {}, {why}; use --token-auth-file instead",
-                Path::new(&file).display(),
+                redact::quote(file.as_bytes()),
                 script.display()
             ))
         })?;

@@ -73,6 +73,17 @@ fn a_script_without_a_token_stops_the_import_and_says_why() {
 }
 
 #[test]
+fn an_error_of_the_script_instead_of_a_file_name_is_cut_and_hides_tokens() {
+    let token = "0123456789abcdef0123456789abcdef";
+    let (_folder, local) = matomo(&format!(
+        "printf 'Fatal error: {token} '; head -c 60000 /dev/zero | tr '\\0' x"
+    ));
+    let error = local.create_token().unwrap_err().to_string();
+    assert!(error.starts_with("Fatal error: *** xxx"), "{error}");
+    assert!(error.len() < 600, "{error}");
+}
+
+#[test]
 fn a_missing_php_is_named() {
     let (_folder, mut local) = matomo("");
     local.php_binary = "/no/such/php".into();
