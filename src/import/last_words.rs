@@ -43,8 +43,8 @@ impl LastWords {
         }
     }
 
-    /// Prints them, and saves a ledger in memory meanwhile: on a terminal that was stopped, printing
-    /// never ends. Else takes little more than [`SAVE_TIMEOUT`].
+    /// Prints them, and saves a ledger in memory meanwhile: on a stopped terminal, printing never
+    /// ends. Else takes little more than [`SAVE_TIMEOUT`].
     pub fn say(self) {
         let words = Arc::new(self);
         let (cost_is_printed, wait_for_cost) = bounded::<()>(0);
