@@ -144,6 +144,8 @@ impl Target {
             }
             Credentials::Matomo(sources) => {
                 let found = auth::find_token(&sources, &|login, password| {
+                    // That of --auth-config is not hidden yet, and a server may echo it.
+                    console.hide(password);
                     Ok(api(None).create_token(login, password)?)
                 })?;
                 for warning in found.warnings {

@@ -1,6 +1,8 @@
 //! SIGINT, SIGTERM and SIGHUP: batches in flight finish, the summary counts what is stored, and a
 //! second signal ends the program at once.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -107,15 +109,19 @@ fn unsent_lines_are_counted() {
     assert_eq!(summary.dropped(), 0);
 }
 
+/// Interrupts a program with a request in flight, which the first signal alone does not end.
+fn signal_twice(program: &Running) {
+    program.signal(Signal::INT);
+    std::thread::sleep(Duration::from_millis(1500));
+    program.signal(Signal::INT);
+}
+
 #[test]
 fn a_second_signal_ends_the_program_at_once() {
     let (server, folder) = (always(Fault::Stall(Duration::from_secs(600))), log());
     let program = start(&server, &folder, "");
     assert!(until(SOON, || server.log().busy_peak > 0));
-    program.signal(Signal::INT);
-    // A request is in flight, so the first signal alone does not end the program.
-    std::thread::sleep(Duration::from_millis(1500));
-    program.signal(Signal::INT);
+    signal_twice(&program);
     let begun = Instant::now();
     program.end().exits(130).says(&[
         "a second signal ends them at once",
@@ -123,6 +129,40 @@ fn a_second_signal_ends_the_program_at_once() {
         "run again with --state-dir=",
     ]);
     assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+/// Such as a terminal after Ctrl-S.
+#[test]
+fn a_second_signal_saves_what_is_done_if_nothing_can_be_printed() {
+    let (server, folder) = (always(Fault::Stall(Duration::from_secs(600))), log());
+    let program = Program::new(&folder)
+        .to(&server)
+        .args("--idsite=1 --recorder-max-payload-size=2 access.log")
+        .through("mkfifo full; exec 2<>full; yes | dd bs=4096 count=16 iflag=fullblock >&2 2>&-")
+        .start();
+    assert!(until(SOON, || server.log().busy_peak > 0));
+    signal_twice(&program);
+    let ended = program.end().exits(130);
+    assert_eq!((ended.out.as_str(), ended.err.as_str()), ("", ""));
+    assert!(folder.file("import-logs-state/ledger.db").is_file());
+}
+
+#[test]
+fn a_second_signal_saves_in_the_temporary_folder_if_other_users_can_write_to_that_of_the_log() {
+    let (server, folder) = (always(Fault::Stall(Duration::from_secs(600))), log());
+    let temporary = Folder::new();
+    let all = fs::Permissions::from_mode(0o777);
+    fs::set_permissions(folder.path(), all).unwrap();
+    let program = Program::new(&folder)
+        .to(&server)
+        .args("--idsite=1 --recorder-max-payload-size=2 access.log")
+        .env("TMPDIR", temporary.path().to_str().unwrap())
+        .start();
+    assert!(until(SOON, || server.log().busy_peak > 0));
+    signal_twice(&program);
+    let ended = program.end().exits(130);
+    ended.says(&["run again with --state-dir="]);
+    assert!(temporary.file("import-logs-state/ledger.db").is_file());
 }
 
 #[test]

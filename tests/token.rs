@@ -5,10 +5,12 @@ use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 
 use rustix::process::geteuid;
+use serde_json::json;
 
 use crate::support::fake::{FakeMatomo, Options};
 use import_logs::secret::Secret;
 
+use crate::support::http::{Response, Server};
 use crate::support::stored::{assert_each_once, fake_matomo, options, started};
 use crate::support::{Ended, Folder, Program, logs};
 
@@ -332,6 +334,14 @@ fn a_link_of_another_user_is_not_written_to() {
         .args("--sandbox=link access.log")
         .run();
     ended.exits(1).says(&["another user has put it"]);
+    folder.write("trial.db-journal", "");
+    chown(folder.file("trial.db-journal"), Some(65_534), None).unwrap();
+    let ended = Program::new(&folder)
+        .args("--sandbox=trial.db access.log")
+        .run();
+    ended
+        .exits(1)
+        .says(&["trial.db-journal: another user has put it"]);
     assert_eq!(folder.read("victim"), "precious");
     assert!(server.log().tracker.is_empty());
 }
@@ -385,6 +395,22 @@ fn a_failed_login_is_named() {
     let (server, folder) = (started(options), Folder::new());
     let ended = program(&server, &folder, "--login=joe --password=guessed").run();
     ended.exits(1).says(&["login 'joe'"]).hides("guessed");
+}
+
+#[test]
+fn a_password_from_a_file_is_hidden_if_the_server_echoes_it() {
+    let server = Server::start(|request| {
+        let echo = String::from_utf8_lossy(&request.body).into_owned();
+        Response::json(200, json!({"result": "error", "message": echo}))
+    });
+    let folder = Folder::with_log(logs::log(10));
+    folder.write("auth", "[auth]\nlogin = admin\npassword = correct-horse\n");
+    let ended = Program::new(&folder)
+        .arg(format!("--url={}", server.url()))
+        .args("--idsite=1 --auth-config=auth access.log")
+        .run()
+        .exits(1);
+    ended.says(&["admin", "***"]).hides("correct-horse");
 }
 
 #[test]

@@ -1,16 +1,14 @@
 //! What a second signal costs, and what is saved before the process ends.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::InputOptions;
-use super::ledger_handle::{LedgerHandle, how_to_resume, nothing_to_remember, place_beside};
+use super::ledger_handle::{LedgerHandle, UnsavedLedger, nothing_to_remember};
 use crate::input::discover::Source;
-use crate::ledger::Ledger;
 use crate::report::{Account, Console, Count, grouped};
 
 /// How long the ledger of a run without a state directory may take to be written.
@@ -18,12 +16,9 @@ const SAVE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Reports what is given up, for [`crate::shutdown::Shutdown::on_second_signal`].
 pub struct LastWords {
-    /// A ledger in memory.
-    unsaved: Option<Arc<Ledger>>,
+    unsaved: Option<Arc<UnsavedLedger>>,
     /// The run has a ledger, in memory or not.
     has_ledger: bool,
-    /// Set when the ledger in memory is about to be written, which happens once.
-    is_saved: Arc<AtomicBool>,
     sources: Vec<Source>,
     input: InputOptions,
     account: Arc<Account>,
@@ -38,11 +33,9 @@ impl LastWords {
         account: &Arc<Account>,
         console: &Console,
     ) -> Self {
-        let unsaved = ledger.filter(|handle| handle.state_dir.is_none());
         Self {
-            unsaved: unsaved.map(|handle| Arc::clone(&handle.ledger)),
+            unsaved: ledger.and_then(|handle| handle.unsaved.clone()),
             has_ledger: ledger.is_some(),
-            is_saved: ledger.map_or_else(Arc::default, |handle| Arc::clone(&handle.is_saved)),
             sources: sources.to_vec(),
             input: input.clone(),
             account: Arc::clone(account),
@@ -50,51 +43,52 @@ impl LastWords {
         }
     }
 
-    /// Prints them. Takes little more than [`SAVE_TIMEOUT`].
+    /// Prints them, and saves a ledger in memory meanwhile: on a stopped terminal, printing never
+    /// ends. Else takes little more than [`SAVE_TIMEOUT`].
     pub fn say(self) {
-        let console = &self.console;
-        console.leave_bar();
-        if self.has_ledger {
-            let under_way = &self.account.under_way;
-            if let Some(text) = cost(under_way.requests(), under_way.hits()) {
-                console.note(text);
-            }
-        }
-        if let Some(ledger) = self.unsaved.clone() {
-            self.save(ledger);
-        }
-        console.release();
-    }
-
-    fn save(&self, ledger: Arc<Ledger>) {
-        let sends = self.account.under_way.requests() > 0;
-        let place = place_beside(&self.sources);
-        let Some(place) = place.filter(|_| sends || !nothing_to_remember(&self.account)) else {
-            return;
-        };
-        // The end of the run is writing it already.
-        if self.is_saved.swap(true, Ordering::AcqRel) {
-            thread::sleep(SAVE_TIMEOUT);
-            return;
-        }
-        let (sender, receiver) = bounded(1);
+        let words = Arc::new(self);
+        let (cost_is_printed, wait_for_cost) = bounded::<()>(0);
+        let (saved, wait_for_saved) = bounded::<()>(0);
+        let saving = Arc::clone(&words);
         let started = thread::Builder::new()
             .name("last save".to_owned())
-            .spawn(move || sender.send(ledger.save_in(&place)));
-        let saved = started
-            .ok()
-            .and_then(|_| receiver.recv_timeout(SAVE_TIMEOUT).ok());
-        match saved {
-            Some(Ok(dir)) => {
-                let dir = std::path::absolute(&dir).unwrap_or(dir);
-                let text = how_to_resume(&dir, &self.sources, &self.input);
-                self.console.note(text);
-            }
-            Some(Err(_)) | None => self.console.warn(format!(
+            .spawn(move || {
+                saving.save(|| {
+                    // Ends when the sender is dropped.
+                    let _ = wait_for_cost.recv();
+                });
+                drop(saved);
+            });
+        words.print_cost();
+        drop(cost_is_printed);
+        let outcome = wait_for_saved.recv_timeout(SAVE_TIMEOUT);
+        if words.must_save() && (started.is_err() || outcome == Err(RecvTimeoutError::Timeout)) {
+            words.console.warn(format!(
                 "there was no time to write down which lines are done: running again would send \
                  {} lines again",
-                grouped(self.account.total(Count::Imported))
-            )),
+                grouped(words.account.total(Count::Imported))
+            ));
+        }
+        words.console.release();
+    }
+
+    fn print_cost(&self) {
+        self.console.leave_bar();
+        let under_way = &self.account.under_way;
+        let text = cost(under_way.requests(), under_way.hits()).filter(|_| self.has_ledger);
+        if let Some(text) = text {
+            self.console.note(text);
+        }
+    }
+
+    fn must_save(&self) -> bool {
+        let sends = self.account.under_way.requests() > 0;
+        self.unsaved.is_some() && (sends || !nothing_to_remember(&self.account))
+    }
+
+    fn save(&self, written: impl FnOnce()) {
+        if let Some(unsaved) = self.unsaved.as_ref().filter(|_| self.must_save()) {
+            unsaved.save(&self.sources, &self.input, &self.console, written);
         }
     }
 }

@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use url::Url;
@@ -19,6 +18,7 @@ use crate::ledger::{BatchState, Ledger, LogId, PendingBatch, TargetKey};
 use crate::recorder::{DeliveryOptions, InDoubt};
 use crate::report::{Account, Console, Count, grouped, shell_word};
 use crate::shutdown::Shutdown;
+use crate::sync::Mutex;
 
 /// A batch that so many runs could not settle is given up.
 pub(super) const MAX_RUNS: u32 = 3;
@@ -41,10 +41,15 @@ pub struct LedgerHandle {
     pub spools: Vec<FinishedSpool>,
     /// Logs whose pending batches have to wait.
     pub(super) waiting: Vec<WaitingLog>,
-    /// The ledger in memory is written, or about to be.
-    pub(super) is_saved: Arc<AtomicBool>,
-    /// Open files to close before the ledger of an interrupted run is written.
-    reserve: Vec<OwnedFd>,
+    /// `None` with a state directory.
+    pub(super) unsaved: Option<Arc<UnsavedLedger>>,
+}
+
+/// A ledger in memory, which is written once, if the run is interrupted.
+pub(super) struct UnsavedLedger {
+    ledger: Arc<Ledger>,
+    /// Open files to close before the ledger is written. `None` from then on.
+    reserve: Mutex<Option<Vec<OwnedFd>>>,
 }
 
 /// The folder of `--state-dir`, and the target whose spools in it belong to this run.
@@ -86,20 +91,23 @@ impl LedgerHandle {
             }
             None => (Ledger::in_memory(&target)?, Vec::new(), None),
         };
-        let reserve = match state_dir {
-            Some(_) => Vec::new(),
-            None => reserve_files()?,
+        let ledger = Arc::new(ledger);
+        let unsaved = match state_dir {
+            Some(_) => None,
+            None => Some(Arc::new(UnsavedLedger {
+                ledger: Arc::clone(&ledger),
+                reserve: Mutex::new(Some(reserve_files()?)),
+            })),
         };
         Ok(Self {
-            ledger: Arc::new(ledger),
+            ledger,
             state_dir,
             pending,
             in_doubt: delivery.in_doubt,
             timeout: delivery.timeout,
             spools: Vec::new(),
             waiting: Vec::new(),
-            is_saved: Arc::default(),
-            reserve,
+            unsaved,
         })
     }
 
@@ -142,11 +150,10 @@ impl LedgerHandle {
         requests: u64,
         console: &Console,
     ) -> Result<()> {
-        if self.state_dir.is_none() {
+        if let Some(unsaved) = &self.unsaved {
             if interrupted {
-                self.reserve.clear();
                 self.warn_of_lost_pipes(sources, console);
-                self.leave(sources, input, account, requests, console);
+                unsaved.leave(sources, input, account, requests, console);
             }
             return Ok(());
         }
@@ -207,9 +214,10 @@ impl LedgerHandle {
         };
         renamed_file(path, &file, |_| true).is_none()
     }
+}
 
-    /// Writes the in-memory ledger beside the first log, or else to the folder for temporary
-    /// files.
+impl UnsavedLedger {
+    /// Saves the ledger at the end of an interrupted run, if it has something to remember.
     fn leave(
         &self,
         sources: &[Source],
@@ -218,34 +226,47 @@ impl LedgerHandle {
         requests: u64,
         console: &Console,
     ) {
+        if place_beside(sources).is_none() || account.total(Count::Read) == 0 {
+            return;
+        }
+        match nothing_to_remember(account) {
+            true => console.note(format!("{}: run the same command again", sent(requests))),
+            false => self.save(sources, input, console, || {}),
+        }
+    }
+
+    /// Writes the ledger beside the first log, or else to the folder for temporary files, and
+    /// prints how to resume. `written` is called in between. If another thread has begun to save
+    /// it, waits until that one has printed.
+    pub(super) fn save(
+        &self,
+        sources: &[Source],
+        input: &InputOptions,
+        console: &Console,
+        written: impl FnOnce(),
+    ) {
         let Some(beside) = place_beside(sources) else {
             return;
         };
-        if account.total(Count::Read) == 0 {
+        let mut reserve = self.reserve.lock();
+        if reserve.take().is_none() {
             return;
         }
-        if nothing_to_remember(account) {
-            console.note(format!("{}: run the same command again", sent(requests)));
-            return;
+        let mut saved = self.ledger.save_in(&beside);
+        if saved.is_err() {
+            saved = self.ledger.save_in(&std::env::temp_dir());
         }
-        // A second signal may be writing it.
-        if self.is_saved.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let mut why = String::new();
-        for place in [beside, std::env::temp_dir()] {
-            match self.ledger.save_in(&place) {
-                Ok(dir) => {
-                    let dir = std::path::absolute(&dir).unwrap_or(dir);
-                    console.note(how_to_resume(&dir, sources, input));
-                    return;
-                }
-                Err(error) => why = error.to_string(),
+        written();
+        match saved {
+            Ok(dir) => {
+                let dir = std::path::absolute(&dir).unwrap_or(dir);
+                console.note(how_to_resume(&dir, sources, input));
             }
+            Err(why) => console.warn(format!(
+                "cannot write down which lines are done ({why}): running again would send them \
+                 again"
+            )),
         }
-        console.warn(format!(
-            "cannot write down which lines are done ({why}): running again would send them again"
-        ));
     }
 }
 
@@ -262,7 +283,7 @@ fn sent(requests: u64) -> String {
 }
 
 /// The folder of the first log that is not a pipe.
-pub(super) fn place_beside(sources: &[Source]) -> Option<PathBuf> {
+fn place_beside(sources: &[Source]) -> Option<PathBuf> {
     let mut logs = sources.iter().filter(|source| !source.is_pipe());
     let Some(Source::File(first)) = logs.next() else {
         return None;
@@ -299,7 +320,7 @@ fn reserve_files() -> Result<Vec<OwnedFd>> {
 }
 
 /// The message that ends an interrupted run: which option to add, and what to leave out.
-pub(super) fn how_to_resume(dir: &Path, sources: &[Source], input: &InputOptions) -> String {
+fn how_to_resume(dir: &Path, sources: &[Source], input: &InputOptions) -> String {
     let option = shell_word(&format!("--state-dir={}", dir.display()));
     let mut text =
         format!("run again with {option} to resume: nothing is lost and nothing is sent twice");

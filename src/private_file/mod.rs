@@ -7,8 +7,9 @@
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use ring::rand::{SecureRandom, SystemRandom};
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
@@ -54,20 +55,21 @@ pub fn append(path: &Path) -> io::Result<File> {
     let mut existing = OpenOptions::new();
     existing.append(true);
     match fs::symlink_metadata(path) {
-        Ok(found) => {
-            if is_planted(path, &found) {
-                return Err(io::Error::other(format!(
-                    "another user has put it into a folder that all users can write to (uid {})",
-                    found.uid()
-                )));
-            }
+        Ok(found) if found.is_symlink() => {
+            refuse_planted(path)?;
             match existing.open(path) {
                 // A link to a file that does not exist yet.
-                Err(error) if error.kind() == ErrorKind::NotFound && found.is_symlink() => {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
                     existing.create(true).mode(0o600).open(path)
                 }
                 opened => opened,
             }
+        }
+        Ok(_) => {
+            refuse_planted(path)?;
+            // It may have been replaced by a link since then.
+            existing.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+            existing.open(path)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             options().append(true).create_new(true).open(path)
@@ -76,28 +78,71 @@ pub fn append(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Gives a new file the mode, the group and, as root, the owner of the file that it will replace. A
-/// link decides nothing, and neither does a file that another user put into a folder that all users
-/// can write to.
+/// Checks that another user has not taken this name, which need not exist.
 ///
 /// # Errors
 ///
-/// The mode cannot be set.
-pub fn keep_owner_and_mode(new: &File, old: &Path) -> io::Result<()> {
-    let Ok(found) = fs::symlink_metadata(old) else {
-        return Ok(());
+/// Says who has.
+pub fn refuse_planted(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if is_planted(path, &found) => Err(io::Error::other(format!(
+            "another user has put it into a folder that all users can write to (uid {})",
+            found.uid()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Creates a file that will replace another one: with the mode and the group of that one and, if
+/// this is root, with its owner. If there is no old one, `visibility` decides, and also if it is a
+/// link, or a file that another user put into a folder that all users can write to.
+///
+/// # Errors
+///
+/// The file cannot be created, or its mode not be set.
+pub fn create_replacement(new: &Path, old: &Path, visibility: Visibility) -> io::Result<File> {
+    let found = fs::symlink_metadata(old).ok();
+    let Some(found) = found.filter(|found| found.is_file() && !is_planted(old, found)) else {
+        return create(new, visibility);
     };
-    if !found.is_file() || is_planted(old, &found) {
-        return Ok(());
+    // The old one's readers may be fewer than the umask allows.
+    let file = create(new, Visibility::Owner)?;
+    let adopt = || {
+        let own = file.metadata()?;
+        if found.uid() != own.uid() {
+            // Only root may.
+            let _ = fchown(&file, Some(found.uid()), None);
+        }
+        let has_group = found.gid() == own.gid() || fchown(&file, None, Some(found.gid())).is_ok();
+        let mode = found.permissions().mode() & if has_group { 0o777 } else { 0o707 };
+        file.set_permissions(Permissions::from_mode(mode))
+    };
+    let adopted = adopt().inspect_err(|_| {
+        // That error matters more.
+        let _ = fs::remove_file(new);
+    });
+    adopted.map(|()| file)
+}
+
+/// A name for a temporary file beside another one. No other user can foresee it.
+///
+/// # Errors
+///
+/// The system provides no random numbers.
+pub fn temporary_path(beside: &Path) -> io::Result<PathBuf> {
+    let mut random = [0; 16];
+    let no_random = |_| io::Error::other("the system provides no random numbers");
+    SystemRandom::new().fill(&mut random).map_err(no_random)?;
+    let name = format!(".import-logs-{:032x}.tmp", u128::from_ne_bytes(random));
+    Ok(directory_of(beside).join(name))
+}
+
+/// The directory that a file is in.
+pub fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
     }
-    let own = new.metadata()?;
-    if found.uid() != own.uid() {
-        // Only root may.
-        let _ = fchown(new, Some(found.uid()), None);
-    }
-    let has_group = found.gid() == own.gid() || fchown(new, None, Some(found.gid())).is_ok();
-    let mode = found.permissions().mode() & if has_group { 0o777 } else { 0o707 };
-    new.set_permissions(Permissions::from_mode(mode))
 }
 
 /// A warning if the file can be read by its group or others. `name` is the option with the file.
@@ -117,14 +162,6 @@ fn is_planted(path: &Path, found: &Metadata) -> bool {
     is_foreign
         && fs::metadata(directory_of(path))
             .is_ok_and(|folder| folder.mode() & 0o002 != 0 && folder.uid() != found.uid())
-}
-
-/// The directory that a file is in.
-pub fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
 }
 
 #[cfg(test)]

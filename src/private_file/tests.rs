@@ -98,8 +98,7 @@ fn a_replaced_file_keeps_its_owner_group_and_mode() {
     fs::set_permissions(&old, Permissions::from_mode(0o640)).unwrap();
     // Only root may give a file away; others keep what they may.
     let _ = chown(&old, Some(NOBODY), Some(NOBODY));
-    let file = create(&new, Visibility::Owner).unwrap();
-    keep_owner_and_mode(&file, &old).unwrap();
+    create_replacement(&new, &old, Visibility::Umask).unwrap();
     let of = |path| {
         fs::metadata(path)
             .map(|it| (it.uid(), it.gid(), it.mode()))
@@ -111,18 +110,31 @@ fn a_replaced_file_keeps_its_owner_group_and_mode() {
 #[test]
 fn a_planted_file_and_a_link_decide_nothing() {
     let (folder, old) = open_folder();
-    let [new, link] = ["new", "link"].map(|name| folder.path().join(name));
+    let [new, link, missing] = ["new", "link", "missing"].map(|name| folder.path().join(name));
     fs::write(&old, "").unwrap();
     fs::set_permissions(&old, Permissions::from_mode(0o666)).unwrap();
     symlink(&old, &link).unwrap();
-    let file = create(&new, Visibility::Owner).unwrap();
-    keep_owner_and_mode(&file, &link).unwrap();
-    assert_eq!(mode(&new), 0o600);
-    keep_owner_and_mode(&file, &folder.path().join("missing")).unwrap();
+    let mode_of_new = |old: &Path| {
+        create_replacement(&new, old, Visibility::Owner).unwrap();
+        let mode = mode(&new);
+        fs::remove_file(&new).unwrap();
+        mode
+    };
+    assert_eq!(mode_of_new(&old), 0o666);
+    assert_eq!(mode_of_new(&link), 0o600);
+    assert_eq!(mode_of_new(&missing), 0o600);
     if chown(&old, Some(NOBODY), None).is_ok() {
-        keep_owner_and_mode(&file, &old).unwrap();
-        assert_eq!(mode(&new), 0o600);
+        assert_eq!(mode_of_new(&old), 0o600);
     }
+}
+
+#[test]
+fn temporary_files_are_in_the_same_folder_and_have_new_names() {
+    let one = temporary_path(Path::new("a/report.csv")).unwrap();
+    assert_eq!(one.parent(), Some(Path::new("a")));
+    assert_ne!(one, temporary_path(Path::new("a/report.csv")).unwrap());
+    let here = temporary_path(Path::new("report.csv")).unwrap();
+    assert_eq!(here.parent(), Some(Path::new(".")));
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use ring::rand::{SecureRandom, SystemRandom};
 use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::error::{Error, Result};
@@ -128,7 +127,6 @@ impl ReportFile {
         render(&mut out)?;
         out.flush()?;
         drop(out);
-        private_file::keep_owner_and_mode(&temporary.file, &self.path)?;
         temporary.file.sync_all()?;
         temporary.rename(&self.path)
     }
@@ -171,12 +169,8 @@ pub(super) struct TemporaryFile {
 
 impl TemporaryFile {
     pub fn create_beside(report: &Path, visibility: Visibility) -> io::Result<Self> {
-        let mut random = [0; 16];
-        let no_random = |_| io::Error::other("the system provides no random numbers");
-        SystemRandom::new().fill(&mut random).map_err(no_random)?;
-        let name = format!(".import-logs-{:032x}.tmp", u128::from_ne_bytes(random));
-        let path = directory_of(report).join(name);
-        let file = private_file::create(&path, visibility)?;
+        let path = private_file::temporary_path(report)?;
+        let file = private_file::create_replacement(&path, report, visibility)?;
         Ok(Self {
             path,
             file,
@@ -287,6 +281,22 @@ mod tests {
             file(&path).write(|out| out.write_all(b"new")).unwrap();
             assert_eq!(mode(&path), want, "{name}");
         }
+    }
+
+    #[test]
+    fn a_new_report_is_never_open_to_more_users_than_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.csv");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let written = file(&path).write(|out| {
+            let found = names(&folder);
+            let new = found.iter().find(|name| *name != "r.csv").unwrap();
+            assert_eq!(mode(&folder.path().join(new)), 0o600);
+            out.write_all(b"new")
+        });
+        written.unwrap();
+        assert_eq!(mode(&path), 0o600);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -72,19 +72,19 @@ impl Responder {
         token == Some(self.token.expose())
     }
 
-    /// Why a request is refused: it comes from a browser, whose pages may be anyone's, or is for
-    /// another address, or is without the token of this run. Returns `None` for the program's own.
-    fn refuse(&self, request: &Request<Bytes>, address: SocketAddr) -> Option<Response<Bytes>> {
-        let headers = request.headers();
+    /// Refuses a request that comes from a browser, whose pages may be anyone's, or that is for
+    /// another address. Returns `None` if it may be the program's own.
+    fn refuse_sender(headers: &HeaderMap, address: SocketAddr) -> Option<Response<Bytes>> {
         let is_of_browser = FROM_BROWSERS.iter().any(|name| headers.contains_key(*name));
         // A page can give its own host name this address (DNS rebinding).
         let host = headers.get(HOST).map(HeaderValue::as_bytes);
-        if is_of_browser || host != Some(address.to_string().as_bytes()) {
-            return Some(html(403));
-        }
+        (is_of_browser || host != Some(address.to_string().as_bytes())).then(|| html(403))
+    }
+
+    /// Refuses a body without the token of this run.
+    fn refuse_body(&self, body: &[u8]) -> Option<Response<Bytes>> {
         let token = self.token.expose().as_bytes();
-        let has_token = memmem::find(request.body(), token).is_some();
-        (!has_token).then(|| html(401))
+        memmem::find(body, token).is_none().then(|| html(401))
     }
 
     /// Answers a request as Matomo does: any path that ends in `.php` takes tracking requests, and
@@ -205,15 +205,19 @@ async fn answer(
 ) -> io::Result<Response<Full<Bytes>>> {
     let response = match hook {
         Some(hook) => hook.handle(request, responder).await,
-        None => {
-            let (head, body) = request.into_parts();
-            let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
-            body.ok().map(|body| {
-                let request = Request::from_parts(head, body.to_bytes());
-                let refused = responder.refuse(&request, address);
-                refused.unwrap_or_else(|| responder.respond(&request))
-            })
-        }
+        None => match Responder::refuse_sender(request.headers(), address) {
+            // Its body is not even read.
+            Some(refused) => Some(refused),
+            None => {
+                let (head, body) = request.into_parts();
+                let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
+                body.ok().map(|body| {
+                    let request = Request::from_parts(head, body.to_bytes());
+                    let refused = responder.refuse_body(request.body());
+                    refused.unwrap_or_else(|| responder.respond(&request))
+                })
+            }
+        },
     };
     response
         .map(|response| response.map(Full::new))
@@ -265,7 +269,8 @@ mod tests {
                 request = request.header(*name, *value);
             }
             let request = request.body(Bytes::from(body.to_owned())).unwrap();
-            let refused = responder.refuse(&request, address);
+            let refused = Responder::refuse_sender(request.headers(), address)
+                .or_else(|| responder.refuse_body(request.body()));
             assert_eq!(refused.map(|it| it.status().as_u16()), want, "{headers:?}");
         }
     }

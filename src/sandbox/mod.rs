@@ -148,4 +148,14 @@ mod tests {
         assert!(send(&sandbox, &own, "", token).contains("200"));
         assert_eq!(sandbox.store().count().unwrap(), 1);
     }
+    #[test]
+    fn a_foreign_request_is_refused_before_its_body_is_read() {
+        let sandbox = Sandbox::start(SandboxOptions::default()).unwrap();
+        let mut stream = TcpStream::connect(sandbox.address).unwrap();
+        let head = "POST /piwik.php HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 9\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 403 "), "{response}");
+    }
 }

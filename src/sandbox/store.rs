@@ -170,6 +170,13 @@ impl HitStore {
         if let Some(file) = file {
             // Only its owner may read it: hits hold addresses.
             private_file::append(file).map_err(|error| failed(&error))?;
+            // SQLite would take over what is in these.
+            for suffix in ["-journal", "-wal"] {
+                let mut path = file.as_os_str().to_owned();
+                path.push(suffix);
+                private_file::refuse_planted(Path::new(&path))
+                    .map_err(|error| failed(&format!("{}: {error}", path.display())))?;
+            }
         }
         let mut connection =
             Connection::open(file.unwrap_or(Path::new(""))).map_err(|error| failed(&error))?;

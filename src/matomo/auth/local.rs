@@ -2,7 +2,7 @@
 //! "Local Matomo".
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -19,6 +19,7 @@ use super::runner::{Runner, TOKEN_SCRIPT};
 use super::{FoundToken, MAX_FILE_BYTES, read_text};
 use crate::error::{Error, Result};
 use crate::matomo::diagnose::describe_body;
+use crate::report::redact;
 use crate::secret::Secret;
 
 /// How often to check whether Matomo's script has ended.
@@ -89,7 +90,7 @@ impl LocalMatomo {
         let token = token_of_script(Path::new(&file), runner).map_err(|why| {
             Error::stopped(format!(
                 "{}, the token file of {}, {why}; use --token-auth-file instead",
-                Path::new(&file).display(),
+                redact::quote(file.as_bytes()),
                 script.display()
             ))
         })?;
@@ -192,25 +193,23 @@ fn output(command: &mut Command, limit: Duration) -> std::result::Result<Output,
 ///
 /// Another user's script may name any file, so only one of that user is read.
 fn token_of_script(path: &Path, runner: Runner) -> std::result::Result<Secret, String> {
+    let check = |metadata: Metadata| match runner {
+        _ if !metadata.is_file() => Err("is not a plain file".to_owned()),
+        Runner::Owner { uid, .. } if metadata.uid() != uid => Err(format!(
+            "does not belong to the user of that script (uid {uid})"
+        )),
+        _ => Ok(()),
+    };
+    let failed = |error: io::Error| format!("cannot be read: {error}");
+    // Opening a device can have effects, as that of a watchdog.
+    check(fs::metadata(path).map_err(failed)?)?;
     let mut options = OpenOptions::new();
     // Does not wait for the other end of a pipe.
     options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    let file = options
-        .read(true)
-        .open(path)
-        .and_then(|file| Ok((file.metadata()?, file)));
-    let (metadata, file) = file.map_err(|error| format!("cannot be read: {error}"))?;
-    if !metadata.is_file() {
-        return Err("is not a plain file".into());
-    }
-    if let Runner::Owner { uid, .. } = runner
-        && metadata.uid() != uid
-    {
-        return Err(format!(
-            "does not belong to the user of that script (uid {uid})"
-        ));
-    }
-    let text = read_text(file).map_err(|error| format!("cannot be read: {error}"))?;
+    let file = options.read(true).open(path).map_err(failed)?;
+    // It may be another file by now.
+    check(file.metadata().map_err(failed)?)?;
+    let text = read_text(file).map_err(failed)?;
     let line = text.lines().next().unwrap_or_default();
     match line.split_once('\t').map(|(_, token)| token.trim()) {
         Some(token) if !token.is_empty() => Ok(Secret::new(token)),

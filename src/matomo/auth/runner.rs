@@ -3,7 +3,8 @@
 //! Matomo's files usually belong to the user of the web server. Root runs the script as that user,
 //! never as itself: that user decides what the script does.
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -31,8 +32,11 @@ const PASSED_VARIABLES: [&str; 7] = [
 /// configuration from them.
 const MATOMO_VARIABLES: &str = "MATOMO_";
 
-/// Folders of code, relative to Matomo's folder.
-const CODE_FOLDERS: [&str; 6] = ["", "core", "libs", "misc", "plugins", "vendor"];
+/// The most files to check in a Matomo's folder. One has about 15,000.
+const MAX_FILES: usize = 200_000;
+
+/// As many links as Linux follows on the way to a file.
+const MAX_LINKS: usize = 40;
 
 /// The list of users, with the group of each.
 const USERS: &str = "/etc/passwd";
@@ -76,38 +80,33 @@ impl Runner {
         };
         let files = [config, script].into_iter();
         let files = files.flat_map(|file| [file.parent(), Some(file)]);
-        let mut code: Vec<PathBuf> = files.flatten().map(Path::to_owned).collect();
-        let mut folders = Vec::new();
+        let mut files = files.flatten();
+        let mut why = files.find_map(|path| distrust(path, user, group, false));
         if user == 0 {
-            code.extend(code_folders(script));
-            folders = folders_above(&[config, script]);
+            why = why
+                .or_else(|| distrust_way(config, group))
+                .or_else(|| distrust_way(script, group))
+                .or_else(|| distrust_matomo(script, group));
         }
-        let distrust = |path: &PathBuf, may_be_sticky| distrust(path, user, group, may_be_sticky);
-        let why = (code.iter().find_map(|path| distrust(path, false)))
-            .or_else(|| folders.iter().find_map(|path| distrust(path, true)));
         why.map_or(Ok(runner), Err)
     }
 
     /// A command that runs as this user, and that learns nothing about another one.
     pub fn command(self, program: &Path) -> Command {
-        let Self::Owner { uid, gid } = self else {
-            return Command::new(program);
-        };
         // A name without a slash is searched in PATH.
         let program = match program.components().count() {
             1 => program.to_owned(),
             _ => std::path::absolute(program).unwrap_or_else(|_| program.to_owned()),
         };
         let mut command = Command::new(program);
-        let passed = std::env::vars_os().filter(|(name, _)| is_passed(name));
-        command
-            .env_clear()
-            .envs(passed)
-            // Root's may be closed to that user.
-            .current_dir("/")
-            .gid(gid)
-            // This also drops root's other groups.
-            .uid(uid);
+        // PHP can read code and settings from the folder it is started in, which may be another
+        // user's, or closed to the owner.
+        command.current_dir("/");
+        if let Self::Owner { uid, gid } = self {
+            let passed = std::env::vars_os().filter(|(name, _)| is_passed(name));
+            // `uid` also drops root's other groups.
+            command.env_clear().envs(passed).gid(gid).uid(uid);
+        }
         command
     }
 
@@ -126,29 +125,81 @@ fn is_passed(name: &OsStr) -> bool {
     is_listed || name.starts_with(MATOMO_VARIABLES.as_bytes())
 }
 
-/// The rest of Matomo's code, which root trusts, too. The script finds it from its own folder.
-fn code_folders(script: &Path) -> Vec<PathBuf> {
-    let script = fs::canonicalize(script).ok();
-    let levels = Path::new(TOKEN_SCRIPT).components().count();
-    let matomo = script.and_then(|script| Some(script.ancestors().nth(levels)?.to_owned()));
-    let folders = matomo.map(|matomo| CODE_FOLDERS.map(|folder| matomo.join(folder)));
-    folders.into_iter().flatten().collect()
+/// Why root must not run the code of a Matomo, or `None`. All in its folder is checked: PHP runs
+/// plugins, and also what the web server has cached in `tmp`.
+fn distrust_matomo(script: &Path, group: u32) -> Option<String> {
+    // The script finds the folder from its own.
+    let script = fs::canonicalize(script).ok()?;
+    let matomo = script
+        .ancestors()
+        .nth(Path::new(TOKEN_SCRIPT).components().count())?;
+    let mut left = vec![matomo.to_owned()];
+    let mut folders = BTreeSet::new();
+    for _ in 0..MAX_FILES {
+        let mut path = left.pop()?;
+        if path.is_symlink() {
+            if let Some(why) = distrust_way(&path, group) {
+                return Some(why);
+            }
+            let Ok(target) = fs::canonicalize(&path) else {
+                continue;
+            };
+            path = target;
+        }
+        if let Some(why) = distrust(&path, 0, group, false) {
+            return Some(why);
+        }
+        // Links may lead back.
+        if path.is_dir() && folders.insert(path.clone()) {
+            let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+            left.extend(entries.map(|entry| entry.path()));
+        }
+    }
+    Some(format!(
+        "{} has more than {MAX_FILES} files, too many to check that all are root's; run this \
+         program as the user of the web server",
+        matomo.display()
+    ))
 }
 
-/// All folders on the way to the files. Who can rename one of them can replace the files.
-fn folders_above(files: &[&Path]) -> Vec<PathBuf> {
-    let names = files
+/// Why root must not trust the name of a file, or `None`: another user can rename a folder on the
+/// way to it, or change a link.
+fn distrust_way(file: &Path, group: u32) -> Option<String> {
+    let folders = folders_on_the_way(file);
+    folders
         .iter()
-        .flat_map(|file| [std::path::absolute(file), fs::canonicalize(file)]);
-    let names = names.flatten();
-    names
-        .flat_map(|name| {
-            name.ancestors()
-                .skip(1)
-                .map(Path::to_owned)
-                .collect::<Vec<_>>()
-        })
-        .collect()
+        .find_map(|folder| distrust(folder, 0, group, true))
+}
+
+/// The folders that the system looks into to find a file, also those of links that lead to links.
+fn folders_on_the_way(file: &Path) -> BTreeSet<PathBuf> {
+    let names = |path: &Path| -> Vec<OsString> {
+        let parts = path.components().rev();
+        parts.map(|part| part.as_os_str().to_owned()).collect()
+    };
+    let mut left = names(&std::path::absolute(file).unwrap_or_else(|_| file.to_owned()));
+    let mut folders = BTreeSet::new();
+    let mut links = 0;
+    let mut folder = PathBuf::new();
+    while let Some(name) = left.pop() {
+        if name == ".." {
+            folder.pop();
+            continue;
+        }
+        // The name `/` is in no folder, and replaces the path.
+        if name != "/" {
+            folders.insert(folder.clone());
+        }
+        let path = folder.join(name);
+        match fs::read_link(&path) {
+            Ok(target) if links < MAX_LINKS => {
+                links += 1;
+                left.extend(names(&target));
+            }
+            _ => folder = path,
+        }
+    }
+    folders
 }
 
 /// Why a file or folder must not be used by this user: another user owns it or may change it. In a
@@ -181,6 +232,8 @@ fn primary_group(users: &str, uid: u32) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -192,6 +245,22 @@ mod tests {
     }
 
     #[test]
+    fn all_folders_of_a_chain_of_links_are_on_the_way() {
+        let root = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(root.path()).unwrap();
+        for name in ["a", "b", "c/d"] {
+            fs::create_dir_all(root.join(name)).unwrap();
+        }
+        symlink("../b/two", root.join("a/one")).unwrap();
+        symlink(root.join("c/d"), root.join("b/two")).unwrap();
+        let mut want: BTreeSet<PathBuf> = root.ancestors().map(Path::to_owned).collect();
+        want.extend(["a", "b", "c", "c/d"].map(|name| root.join(name)));
+        assert_eq!(folders_on_the_way(&root.join("a/one/file")), want);
+        symlink("loop", root.join("loop")).unwrap();
+        assert!(folders_on_the_way(&root.join("loop")).contains(&root));
+    }
+
+    #[test]
     fn the_owner_gets_no_secrets_from_the_environment() {
         let command = Runner::Owner { uid: 33, gid: 33 }.command(Path::new("php"));
         assert!(command.get_envs().count() > 0);
@@ -200,7 +269,16 @@ mod tests {
         for name in ["AWS_SECRET_ACCESS_KEY", "HOME", "PATHS", "NO_MATOMO_"] {
             assert!(!is_passed(OsStr::new(name)), "{name}");
         }
-        assert_eq!(command.get_current_dir(), Some(Path::new("/")));
         assert_eq!(command.get_program(), "php");
+    }
+
+    #[test]
+    fn nothing_of_the_current_folder_is_run() {
+        for runner in [Runner::Own, Runner::Owner { uid: 33, gid: 33 }] {
+            let command = runner.command(Path::new("bin/php"));
+            assert_eq!(command.get_current_dir(), Some(Path::new("/")));
+            let here = std::env::current_dir().unwrap();
+            assert_eq!(Path::new(command.get_program()), here.join("bin/php"));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What is run, as whom, and what its output means.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use rustix::process::geteuid;
 use tempfile::TempDir;
@@ -70,6 +70,17 @@ fn a_script_without_a_token_stops_the_import_and_says_why() {
         assert!(error.to_string().contains(says), "{error}");
         assert!(error.to_string().contains("--token-auth-file"), "{error}");
     }
+}
+
+#[test]
+fn an_error_of_the_script_instead_of_a_file_name_is_cut_and_hides_tokens() {
+    let token = "0123456789abcdef0123456789abcdef";
+    let (_folder, local) = matomo(&format!(
+        "printf 'Fatal error: {token} '; head -c 60000 /dev/zero | tr '\\0' x"
+    ));
+    let error = local.create_token().unwrap_err().to_string();
+    assert!(error.starts_with("Fatal error: *** xxx"), "{error}");
+    assert!(error.len() < 600, "{error}");
 }
 
 #[test]
@@ -199,10 +210,22 @@ fn root_reads_no_file_that_the_owner_could_not() {
 }
 
 #[test]
-fn a_token_file_that_is_a_pipe_does_not_hang() {
-    let (_folder, local) = matomo("mkfifo FOLDER/p; echo FOLDER/p");
+fn a_token_file_that_is_a_pipe_or_a_device_is_not_opened() {
+    // The writer waits until the other end is opened.
+    let (folder, local) = matomo(
+        "mkfifo FOLDER/p; (exec 3> FOLDER/p; touch FOLDER/opened) > FOLDER/out 2>&1 &\n\
+         sleep 0.2; echo FOLDER/p",
+    );
     let error = local.create_token().unwrap_err().to_string();
     assert!(error.contains("is not a plain file"), "{error}");
+    std::thread::sleep(Duration::from_millis(200));
+    let opened = folder.path().join("opened");
+    assert!(!opened.exists());
+    // Ends the writer.
+    fs::File::open(folder.path().join("p")).unwrap();
+    while !opened.exists() {
+        std::thread::sleep(CHILD_POLL_INTERVAL);
+    }
 }
 
 #[test]
@@ -218,7 +241,7 @@ fn root_does_not_guess_the_group_of_an_unknown_user() {
 
 #[test]
 fn root_runs_no_script_in_a_folder_of_another_user() {
-    for name in ["", "misc", "core"] {
+    for name in ["", "misc", "core", "plugins/Own", "tmp/cache/tracker"] {
         let (folder, local) = matomo("touch FOLDER/run");
         let path = folder.path().join(name);
         fs::create_dir_all(&path).unwrap();
@@ -231,6 +254,34 @@ fn root_runs_no_script_in_a_folder_of_another_user() {
             error.contains("belongs to another user (uid 65534)"),
             "{name}: {error}"
         );
+        assert!(!folder.path().join("run").exists());
+    }
+}
+
+#[test]
+fn root_runs_no_script_behind_a_link_of_another_user() {
+    // The link in `own` leads to that of another user, which leads to root's files.
+    for name in ["", "core"] {
+        let (folder, local) = matomo("touch FOLDER/run");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let [foreign, own] = ["foreign", "own"].map(|name| elsewhere.path().join(name));
+        for path in [&foreign, &own] {
+            fs::create_dir(path).unwrap();
+        }
+        if chown(&foreign, Some(NOBODY), None).is_err() {
+            return;
+        }
+        symlink(folder.path(), foreign.join("link")).unwrap();
+        symlink(foreign.join("link"), own.join("link")).unwrap();
+        let mut local = local;
+        if name.is_empty() {
+            local.config = Some(own.join("link/config/config.ini.php"));
+        } else {
+            symlink(own.join("link/misc"), folder.path().join(name)).unwrap();
+        }
+        let error = local.create_token().unwrap_err().to_string();
+        let want = format!("{} belongs to another user", foreign.display());
+        assert!(error.contains(&want), "{error}");
         assert!(!folder.path().join("run").exists());
     }
 }
