@@ -27,8 +27,8 @@
 //!
 //! - The main thread is the parser. It reads one log after the other, as far as the queue.
 //! - Each open log has a reader thread, which decompresses ahead.
-//! - Each recorder is a thread. It takes chunks of requests from a bounded channel and sends them
-//!   in batches. All requests of a visitor go to the same recorder.
+//! - Each recorder is a thread. It takes hits from a bounded window, which all recorders share, and
+//!   sends them in batches.
 //! - The read-back thread asks Matomo whether it has what it acknowledged.
 //! - The ledger's thread writes the database.
 //! - One thread does the input and output of all HTTP requests; their senders wait for it.
@@ -42,7 +42,7 @@
 //!   the end of each run.
 //! - A batch is in the ledger, on disk, before it is sent. A line is done only when Matomo has
 //!   confirmed or refused all its requests, or when it needs none.
-//! - Requests in flight together have hits of the same past day of each site.
+//! - Requests in flight together share no visitor, and have hits of the same past day of each site.
 //! - A line that is read again becomes the same requests with the same ids (`hit_id`), so Matomo
 //!   can be asked which of them it has.
 //! - The hits of a visitor are sent in the order of the log.

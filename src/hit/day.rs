@@ -22,9 +22,10 @@ const SLOT: i64 = 900;
 const MARGIN: i64 = 3600;
 
 /// The days of a request, or of all requests of a listening session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HitDays {
     /// The present day. Matomo notes nothing for it.
+    #[default]
     Today,
     /// A single past day, counted from 1970. A day of the future counts as past: if the clock of
     /// this machine is behind, it is one.

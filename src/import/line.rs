@@ -291,7 +291,7 @@ impl LineProcessor {
         let mut group = self.request_group(log, position(line), accepted);
         group.session = session;
         group.originals.extend(self.original(log, line));
-        let chunk = self.queue.chunk(group.visitor);
+        let chunk = self.queue.chunk();
         group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
         let flow = self.enqueue(group);
         if flow == Flow::Continue && !self.is_noted(log, &accepted.hit) {

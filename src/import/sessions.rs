@@ -377,7 +377,7 @@ impl LineProcessor {
         }
         let mut group = start.group;
         group.originals.extend(original);
-        let chunk = self.queue.chunk(group.visitor);
+        let chunk = self.queue.chunk();
         let line = (log.id, group.position.start);
         self.requests
             .write_page_view(line, &start.template, time, bytes, chunk);
@@ -402,7 +402,7 @@ impl LineProcessor {
                     continue;
                 }
             }
-            let chunk = self.queue.chunk(session.first.group.visitor);
+            let chunk = self.queue.chunk();
             let requests = self.requests.write_session(log.id, &session, chunk);
             let (site, time) = (session.first.group.site, session.time);
             let days = self.sites.days(site, time.start(), time.end());

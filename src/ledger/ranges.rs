@@ -42,6 +42,20 @@ impl Ranges {
             return;
         }
         let mut new = RangeEnd { end, lines };
+        // Lines mostly come in their order.
+        match self.by_start.last_entry() {
+            Some(mut last) if last.get().end == start => {
+                let known = last.get_mut();
+                known.end = end;
+                known.lines = known.lines.saturating_add(lines);
+                return;
+            }
+            Some(last) if last.get().end > start => {}
+            _ => {
+                self.by_start.insert(start, new);
+                return;
+            }
+        }
         if let Some((&before, &known)) = self.by_start.range(..=start).next_back()
             && known.end >= start
         {

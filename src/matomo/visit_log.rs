@@ -151,7 +151,7 @@ pub enum ActionKind {
 
 /// When Matomo stored a hit, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Window {
+struct TimeRange {
     first: i64,
     last: i64,
 }
@@ -363,9 +363,9 @@ impl SoughtHit {
     /// for the last: at its own date, or in the present, by which Matomo replaces a date in the
     /// future, and one of more than 20 years ago. The third is its own date as well, if it is in
     /// the future only because the clock of this machine is behind.
-    fn windows(&self, sent_at: i64, now: i64) -> [Option<Window>; 3] {
+    fn windows(&self, sent_at: i64, now: i64) -> [Option<TimeRange>; 3] {
         let own = self.own_window();
-        let present = Window {
+        let present = TimeRange {
             first: sent_at.min(now) - CLOCK_SKEW,
             last: now,
         };
@@ -401,8 +401,8 @@ impl SoughtHit {
             && visit.last_action.is_none_or(|time| stored.first <= time)
     }
 
-    fn own_window(&self) -> Window {
-        Window {
+    fn own_window(&self) -> TimeRange {
+        TimeRange {
             first: self.time - self.ahead,
             last: self.time,
         }
@@ -441,7 +441,7 @@ fn to_hit_id(text: &str) -> Option<HitId> {
     <[u8; hit_id::LENGTH]>::try_from(text.as_bytes()).ok()
 }
 
-impl Window {
+impl TimeRange {
     fn extend(&mut self, other: Self) {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
@@ -474,7 +474,7 @@ struct Search<'a> {
 #[derive(Clone, Copy)]
 struct Scope<'a> {
     idsite: &'a str,
-    window: Window,
+    window: TimeRange,
     /// Matomo may have replaced the dates of the hits.
     is_present: bool,
 }
@@ -513,7 +513,7 @@ impl<'a> Search<'a> {
         let now = clock.now();
         let sent_at = clock.at(sent_at).min(now);
         // Hits of the present are looked up after the others, since some of them are found before.
-        let mut groups: BTreeMap<(usize, &str), (Vec<&SoughtHit>, Window)> = BTreeMap::new();
+        let mut groups: BTreeMap<(usize, &str), (Vec<&SoughtHit>, TimeRange)> = BTreeMap::new();
         for hit in hits {
             for (place, window) in hit.windows(sent_at, now).into_iter().enumerate() {
                 let Some(window) = window else { continue };

@@ -20,36 +20,27 @@ const MIN_BATCH_HITS: usize = 200;
 const MAX_BODY_BYTES: usize = 900_000;
 
 /// A batch that takes longer holds too many hits.
-const SLOW_RESPONSE: Duration = Duration::from_secs(5);
+const SLOW_RESPONSE: Duration = Duration::from_secs(10);
 
 /// Good batches before the batch size is doubled. The number doubles each time the size shrinks.
 const GROWTH_BATCHES: u32 = 8;
 const MAX_GROWTH_BATCHES: u32 = 128;
 
-/// A sample has at least this many requests, and at least two for each that may be in flight.
-const MIN_SAMPLE_REQUESTS: usize = 4;
+/// A sample has at least this many requests, and at least one for each that may be in flight.
+const MIN_SAMPLE_REQUESTS: usize = 2;
 
-/// `--recorders=auto` starts with a single request at a time, which shows what a hit costs without
-/// a queue.
-const INITIAL_AUTO_LIMIT: usize = 1;
-/// `--recorders=auto` grows while fewer requests than this are queued in the server,
-const AUTO_GROWTH_QUEUE: f64 = 1.0;
-/// and shrinks if there are more than this.
-const AUTO_MAX_QUEUE: f64 = 2.0;
-/// `--recorders=N`: the same as shares of N. The user may know better, so N is reduced only if
-/// requests take twice as long.
-const FIXED_GROWTH_QUEUE: f64 = 1.0 / 3.0;
-const FIXED_MAX_QUEUE: f64 = 1.0 / 2.0;
-/// A server that answers within this many seconds has no queue.
-const AUTO_FAST_RESPONSE: f64 = 0.01;
-const FIXED_FAST_RESPONSE: f64 = 0.1;
+/// Hits in the first request of `--recorders=auto`, which is alone.
+const FIRST_AUTO_HITS: usize = 250;
+/// `--recorders=auto` goes below this only if requests fail: a second request at once uses the time
+/// in which the first one waits for the network or the database.
+const MIN_AUTO_LIMIT: usize = 2;
+/// More requests at once are worth it if the hits per second grow by this share of what they would
+/// grow by if the server had no limit.
+const MIN_GAIN: f64 = 0.3;
 
-/// Samples before a limit that was too high is tried again. The number doubles each time.
+/// Samples before other limits are tried again, or one that failed. The number doubles each time.
 const RETRY_SAMPLES: u32 = 8;
 const MAX_RETRY_SAMPLES: u32 = 128;
-/// Samples with a queue after which one sample is taken at half the limit. If hits cost more than
-/// before, that looks just like a queue; the extra sample tells them apart.
-const BASELINE_SAMPLES: u32 = 64;
 
 /// How often a recorder that waits for a permit checks for a shutdown.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -105,14 +96,9 @@ impl LoadSample {
         self.saturated += usize::from(saturated);
     }
 
-    /// Response time in seconds for each hit.
-    fn cost(&self) -> f64 {
-        self.seconds / self.hits.max(1) as f64
-    }
-
-    /// Mean response time in seconds.
-    fn latency(&self) -> f64 {
-        self.seconds / self.requests.max(1) as f64
+    /// Hits per second with this many requests in flight.
+    fn rate(&self, in_flight: usize) -> f64 {
+        in_flight as f64 * self.hits as f64 / self.seconds.max(f64::MIN_POSITIVE)
     }
 
     /// Whether the limit held requests back.
@@ -137,14 +123,13 @@ pub struct BatchSize {
 }
 
 impl BatchSize {
-    /// `hits` is the maximum that the user chose; `buffer_bytes` is what a recorder reads ahead,
-    /// which limits a batch, too.
-    pub fn new(hits: Option<usize>, buffer_bytes: usize) -> Self {
+    /// `hits` is the maximum that the user chose.
+    pub fn new(hits: Option<usize>) -> Self {
         let max_hits = hits.unwrap_or(DEFAULT_BATCH_HITS).max(1);
         Self {
             limits: BatchLimits {
                 hits: max_hits,
-                bytes: MAX_BODY_BYTES.min(buffer_bytes),
+                bytes: MAX_BODY_BYTES,
                 exact: hits.is_some(),
             },
             min_hits: MIN_BATCH_HITS.min(max_hits),
@@ -213,62 +198,52 @@ pub enum Concurrency {
     Auto(usize),
 }
 
-/// How many requests may be in flight at once: one more while the server answers as fast as before,
-/// many fewer when it slows down or fails.
+/// How many requests may be in flight at once.
 ///
-/// It compares the response time per hit with the lowest seen so far, as TCP Vegas does for
-/// packets: if `n` requests at once each take twice as long, half of them only wait in the server's
-/// queue.
+/// A number that the user chose is reduced only when requests fail, and grows back. `auto` looks
+/// for the number beyond which the server gets no faster: it compares the hits per second under two
+/// limits. They come from the response times, so pauses of the input do not count.
 #[derive(Debug)]
 pub struct ConcurrencyLimit {
     max: usize,
+    is_auto: bool,
     limit: usize,
-    growth_queue: f64,
-    max_queue: f64,
-    fast_response: f64,
-    /// The cost of a hit without a queue: the lowest so far, smoothed.
-    baseline: Option<f64>,
-    /// Samples with a queue since the baseline was checked.
-    unchecked: u32,
-    /// The limit to return to after the sample that measures the baseline.
-    limit_after_baseline: Option<usize>,
-    /// A limit that was too high, and is not tried again during `rest` samples.
-    too_high: usize,
+    /// `auto` has had a response.
+    has_started: bool,
+    /// Limits grow by half, as nothing is known of the server yet.
+    is_ramping_up: bool,
+    /// The limit that `limit` is compared with, and its hits per second.
+    reference: Option<(usize, f64)>,
+    /// Samples before `auto` tries another limit.
     rest: u32,
     next_rest: u32,
-    /// The last limit that the server coped with.
-    settled: usize,
+    /// Whether it tries fewer requests next, not more.
+    tries_fewer: bool,
+    /// Requests failed above this limit. It holds for `ceiling_rest` samples.
+    ceiling: usize,
+    ceiling_rest: u32,
+    next_ceiling_rest: u32,
 }
 
 impl ConcurrencyLimit {
     pub fn new(concurrency: Concurrency) -> Self {
-        let (max, limit, growth_queue, max_queue, fast_response) = match concurrency {
-            Concurrency::Fixed(n) => {
-                let queue = |share| n as f64 * share;
-                let (growth, max) = (queue(FIXED_GROWTH_QUEUE), queue(FIXED_MAX_QUEUE));
-                (n, n, growth, max, FIXED_FAST_RESPONSE)
-            }
-            Concurrency::Auto(n) => (
-                n,
-                n.min(INITIAL_AUTO_LIMIT),
-                AUTO_GROWTH_QUEUE,
-                AUTO_MAX_QUEUE,
-                AUTO_FAST_RESPONSE,
-            ),
+        let (max, is_auto) = match concurrency {
+            Concurrency::Fixed(max) => (max.max(1), false),
+            Concurrency::Auto(max) => (max.max(1), true),
         };
         Self {
-            max: max.max(1),
-            limit: limit.max(1),
-            growth_queue,
-            max_queue,
-            fast_response,
-            baseline: None,
-            unchecked: 0,
-            limit_after_baseline: None,
-            too_high: usize::MAX,
+            max,
+            is_auto,
+            limit: if is_auto { 1 } else { max },
+            has_started: false,
+            is_ramping_up: true,
+            reference: None,
             rest: 0,
             next_rest: RETRY_SAMPLES,
-            settled: limit.max(1),
+            tries_fewer: false,
+            ceiling: max,
+            ceiling_rest: 0,
+            next_ceiling_rest: 2,
         }
     }
 
@@ -277,80 +252,117 @@ impl ConcurrencyLimit {
         self.limit
     }
 
-    /// The limit that the server coped with last.
+    /// The limit that is found so far.
     pub fn settled(&self) -> usize {
-        self.settled
+        let reference = self.reference.map(|(limit, _)| limit);
+        reference.unwrap_or(self.limit).min(self.ceiling)
+    }
+
+    fn is_starting(&self) -> bool {
+        self.is_auto && !self.has_started
+    }
+
+    /// The server has accepted a first request.
+    fn start(&mut self) {
+        if self.is_starting() {
+            self.has_started = true;
+            self.limit = MIN_AUTO_LIMIT.min(self.max);
+        }
     }
 
     /// Adjusts the limit to a sample of accepted requests, all sent under the present limit.
     pub fn update(&mut self, sample: &LoadSample) {
-        if let Some(limit) = self.limit_after_baseline.take() {
-            self.baseline = Some(sample.cost());
-            self.limit = limit;
-            return;
+        if self.ceiling < self.max {
+            self.ceiling_rest = self.ceiling_rest.saturating_sub(1);
+            if self.ceiling_rest == 0 {
+                self.ceiling = self.max;
+            }
         }
-        let queue = self.queue(sample);
-        if queue > self.max_queue && self.limit > 1 {
-            self.reduce(self.limit * 3 / 4);
-            return;
+        let floor = match self.is_auto {
+            true => MIN_AUTO_LIMIT.min(self.max),
+            false => self.max,
+        };
+        if self.limit < floor {
+            self.limit = (self.limit + 1).min(self.ceiling);
+        } else if self.is_auto {
+            self.search(sample, floor);
         }
-        if self.limit == self.too_high {
-            self.forget_too_high();
+    }
+
+    /// Compares the limit with the one before, and chooses the next.
+    fn search(&mut self, sample: &LoadSample, floor: usize) {
+        let rate = sample.rate(self.limit);
+        if let Some(before) = self.reference.take() {
+            let now = (self.limit, rate);
+            let is_better = match before.0 < self.limit {
+                true => is_worth_it(before, now),
+                false => !is_worth_it(now, before),
+            };
+            if !is_better {
+                self.give_up(before.0);
+                return;
+            }
         }
-        self.settled = self.limit;
         self.rest = self.rest.saturating_sub(1);
-        let next = self.limit + 1;
-        let is_allowed = next <= self.max && (next < self.too_high || self.rest == 0);
-        if is_allowed && queue < self.growth_queue && sample.is_saturated() {
-            self.limit = next;
+        if self.rest > 0 && !self.is_ramping_up {
             return;
         }
-        self.unchecked += 1;
-        if self.unchecked > BASELINE_SAMPLES && queue >= self.growth_queue / 2.0 && self.limit > 1 {
-            self.unchecked = 0;
-            self.limit_after_baseline = Some(self.limit);
-            self.limit /= 2;
-        }
+        let more = match self.is_ramping_up {
+            true => self.limit + (self.limit / 2).max(1),
+            false => self.limit + 1,
+        };
+        let more = more.min(self.ceiling);
+        let has_more = more > self.limit && sample.is_saturated();
+        let has_fewer = self.limit > floor && !self.is_ramping_up;
+        let next = match (has_more, has_fewer) {
+            (true, true) if self.tries_fewer => self.limit - 1,
+            (true, _) => more,
+            (false, true) => self.limit - 1,
+            (false, false) => return,
+        };
+        self.reference = Some((self.limit, rate));
+        self.limit = next;
     }
 
-    /// A request failed in a way that overload explains.
-    pub fn halve(&mut self) {
-        if self.limit > 1 {
-            self.reduce(self.limit / 2);
-        } else {
-            // A single request fails as well, so overload was not the reason.
-            self.forget_too_high();
-        }
-        self.settled = self.settled.min(self.limit);
-    }
-
-    fn reduce(&mut self, limit: usize) {
-        self.limit_after_baseline = None;
-        self.too_high = self.limit;
-        self.limit = limit.max(1);
+    /// Returns to a limit that another one is not better than.
+    fn give_up(&mut self, limit: usize) {
+        self.tries_fewer = limit < self.limit;
+        self.limit = limit.min(self.ceiling);
+        self.is_ramping_up = false;
         self.rest = self.next_rest;
         self.next_rest = (self.next_rest * 2).min(MAX_RETRY_SAMPLES);
     }
 
-    fn forget_too_high(&mut self) {
-        self.too_high = usize::MAX;
-        self.next_rest = RETRY_SAMPLES;
-    }
-
-    /// How many of the requests in flight wait in the server's queue. Lowers the baseline.
-    fn queue(&mut self, sample: &LoadSample) -> f64 {
-        let cost = sample.cost();
-        let baseline = match self.baseline {
-            // Only half the way down, because a single sample may be a lucky one.
-            Some(baseline) if cost < baseline => (baseline + cost) / 2.0,
-            baseline => baseline.unwrap_or(cost),
-        };
-        self.baseline = Some(baseline);
-        if cost <= baseline || sample.latency() < self.fast_response {
-            return 0.0;
+    /// A request failed in a way that overload explains.
+    pub fn halve(&mut self) {
+        self.reference = None;
+        self.is_ramping_up = false;
+        if self.limit > 1 {
+            self.ceiling = self.limit - 1;
+            self.ceiling_rest = self.next_ceiling_rest;
+            self.next_ceiling_rest = (self.next_ceiling_rest * 2).min(MAX_RETRY_SAMPLES);
+            self.limit /= 2;
+        } else {
+            // A single request fails as well, so overload was not the reason.
+            self.ceiling = self.max;
+            self.next_ceiling_rest = 2;
         }
-        self.limit as f64 * (1.0 - baseline / cost)
     }
+}
+
+/// Whether the hits per second grow enough from fewer requests at once to more. Each is a limit and
+/// its rate.
+fn is_worth_it((fewer, before): (usize, f64), (more, rate): (usize, f64)) -> bool {
+    let added = more.saturating_sub(fewer) as f64 / fewer.max(1) as f64;
+    rate >= before * (1.0 + MIN_GAIN * added)
+}
+
+/// What recorders may send now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadLimits {
+    pub batch: BatchLimits,
+    /// Requests in flight at once.
+    pub requests: usize,
 }
 
 /// Adjusts batch size and concurrency to the responses.
@@ -376,7 +388,14 @@ impl Controller {
 
     /// The limits of the next batch.
     pub fn batch_limits(&self) -> BatchLimits {
-        self.batch_size.limits()
+        let limits = self.batch_size.limits();
+        match self.concurrency.is_starting() && !limits.exact {
+            true => BatchLimits {
+                hits: limits.hits.min(FIRST_AUTO_HITS),
+                ..limits
+            },
+            false => limits,
+        }
     }
 
     /// How many requests may be in flight at once.
@@ -389,7 +408,10 @@ impl Controller {
     pub fn record(&mut self, load: &RequestLoad, generation: u64, saturated: bool) -> bool {
         let before = (self.batch_limits(), self.limit());
         match load.signal {
-            LoadSignal::Accepted => self.batch_size.accept_body(load.bytes),
+            LoadSignal::Accepted => {
+                self.batch_size.accept_body(load.bytes);
+                self.concurrency.start();
+            }
             // A server may also close the connection if a body is too large.
             LoadSignal::TooLarge | LoadSignal::ConnectionLost => {
                 self.batch_size.reject_body(load.bytes);
@@ -430,7 +452,7 @@ impl Controller {
 
     fn measure(&mut self, load: &RequestLoad, saturated: bool) {
         self.sample.add(load.hits, load.elapsed, saturated);
-        if self.sample.requests >= MIN_SAMPLE_REQUESTS.max(2 * self.limit()) {
+        if self.sample.requests >= MIN_SAMPLE_REQUESTS.max(self.limit()) {
             self.concurrency.update(&std::mem::take(&mut self.sample));
         }
     }
@@ -476,7 +498,15 @@ impl Semaphore {
 
     /// The limits of the next batch.
     pub fn batch_limits(&self) -> BatchLimits {
-        self.state.lock().controller.batch_limits()
+        self.limits().batch
+    }
+
+    pub fn limits(&self) -> LoadLimits {
+        let controller = &self.state.lock().controller;
+        LoadLimits {
+            batch: controller.batch_limits(),
+            requests: controller.limit(),
+        }
     }
 
     /// The number of requests at once that the server coped with last. `None` if nothing was sent.

@@ -72,27 +72,20 @@ impl BatchIter {
     ///
     /// Requests of one group stay together if they fit. Unless the limits are exact, batches are of
     /// about the same size, because a small remainder costs the server nearly as much as a full
-    /// batch, and all hits of a user agent go together if there is room.
+    /// batch.
     pub fn next_batch(&mut self, buffer: &Buffer, limits: BatchLimits) -> Option<Batch> {
         let rest = &self.order[self.position..];
         let max = limits.hits.max(1);
-        let target = if limits.exact {
-            max
-        } else {
-            rest.len().div_ceil(rest.len().div_ceil(max).max(1))
+        let target = match limits.exact {
+            true => max,
+            false => rest.len().div_ceil(rest.len().div_ceil(max).max(1)),
         };
         let mut taken = 0;
         let mut bytes = 0;
         for group in rest.chunk_by(|one, other| buffer.are_in_one_group(*one, *other)) {
-            let agent = buffer.group(group[0]).agent;
-            let may_split = |last: &u32| limits.exact || buffer.group(*last).agent != agent;
-            if taken >= target && rest[..taken].last().is_some_and(may_split) {
-                break;
-            }
             let group_bytes = buffer.batch_bytes(group);
-            let fits =
-                |taken, bytes| taken + group.len() <= max && bytes + group_bytes <= limits.bytes;
-            if !fits(taken, bytes) {
+            let fits = taken + group.len() <= max && bytes + group_bytes <= limits.bytes;
+            if taken >= target || !fits {
                 if taken == 0 {
                     taken = Self::split_group(buffer, &group[..group.len().min(max)], limits.bytes);
                 }
@@ -132,11 +125,11 @@ mod tests {
 
     /// The number of requests of each batch, in the order of the log.
     fn lengths(buffer: &Buffer, limits: BatchLimits) -> Vec<usize> {
-        let mut iter = BatchIter::new(buffer.order_of_log());
+        let mut iter = BatchIter::new(buffer.requests());
         let batches: Vec<Vec<u32>> = std::iter::from_fn(|| iter.next_batch(buffer, limits))
             .map(|batch| batch.requests)
             .collect();
-        assert_eq!(batches.concat(), buffer.order_of_log());
+        assert_eq!(batches.concat(), buffer.requests());
         batches.iter().map(Vec::len).collect()
     }
 
@@ -159,16 +152,6 @@ mod tests {
         assert_eq!(lengths(&buffer, limits(5, false)), [4, 4, 4]);
         assert_eq!(lengths(&buffer, limits(11, false)), [6, 6]);
         assert_eq!(lengths(&buffer, limits(100, false)), [12]);
-    }
-
-    #[test]
-    fn hits_of_an_agent_go_together_if_there_is_room() {
-        let buffer = of_agents(&[1, 1, 2, 2, 2, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!(lengths(&buffer, limits(6, false)), [6, 6]);
-        assert_eq!(lengths(&buffer, limits(7, false)), [6, 6]);
-        let buffer = of_agents(&[1, 1, 1, 1, 1, 2, 2, 2, 3, 4, 5, 6]);
-        assert_eq!(lengths(&buffer, limits(8, false)), [8, 4]);
-        assert_eq!(lengths(&buffer, limits(6, false)), [6, 6], "no room");
     }
 
     #[test]
@@ -196,7 +179,7 @@ mod tests {
     #[test]
     fn the_limits_may_change_from_batch_to_batch() {
         let buffer = of_agents(&[1; 10]);
-        let mut iter = BatchIter::new(buffer.order_of_log());
+        let mut iter = BatchIter::new(buffer.requests());
         let mut next = |hits| Some(iter.next_batch(&buffer, limits(hits, true))?.requests);
         assert_eq!(next(2), Some(vec![0, 1]));
         assert_eq!(next(5), Some(vec![2, 3, 4, 5, 6]));

@@ -1,11 +1,11 @@
-//! The requests that a recorder has read ahead, and the order in which it sends them.
+//! The requests that a recorder has taken from the window, with their outcomes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::ops::Range;
 
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 
-use super::queue::{Chunk, REQUEST_BYTES, RequestGroup};
+use super::queue::{Chunk, RequestGroup};
 use crate::hit_id::HitId;
 use crate::matomo::json;
 use crate::secret::Secret;
@@ -51,17 +51,6 @@ pub enum HitOutcome {
 }
 
 impl Buffer {
-    /// Reserves capacity for `bytes` of requests: growing step by step would leave as much unused
-    /// memory behind. Reserved pages that are never written to do not count.
-    pub fn with_capacity(bytes: usize) -> Self {
-        let hits = bytes / REQUEST_BYTES;
-        Self {
-            body: Vec::with_capacity(bytes),
-            requests: Vec::with_capacity(hits),
-            groups: Vec::with_capacity(hits),
-        }
-    }
-
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty()
     }
@@ -76,9 +65,8 @@ impl Buffer {
         self.body.len()
     }
 
-    /// The number of groups.
-    pub fn groups(&self) -> usize {
-        self.groups.len()
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = &RequestGroup> {
+        self.groups.iter().map(|entry| &entry.group)
     }
 
     pub fn clear(&mut self) {
@@ -87,57 +75,30 @@ impl Buffer {
         self.groups.clear();
     }
 
-    /// Takes everything out of a chunk.
-    pub fn add(&mut self, chunk: &mut Chunk) {
-        let offset = self.body.len() as u32;
-        self.body.extend_from_slice(&chunk.body);
-        let mut ends = chunk.ends.iter();
-        let mut begin = offset;
-        for group in chunk.groups.drain(..) {
-            let number = self.groups.len() as u32;
-            for end in ends.by_ref().take(group.requests as usize) {
-                self.requests.push(BufferedRequest {
-                    begin,
-                    end: offset + end,
-                    group: number,
-                    unconfirmed: false,
-                });
-                begin = offset + end;
-            }
-            self.groups.push(BufferedGroup {
-                unsettled: group.requests,
-                outcome: HitOutcome::Imported,
-                resent: false,
-                group,
+    /// Adds a group with its requests, given by their places in a chunk.
+    pub fn push(&mut self, group: RequestGroup, chunk: &Chunk, requests: Range<u32>) {
+        let number = self.groups.len() as u32;
+        for request in requests {
+            let begin = self.body.len() as u32;
+            self.body
+                .extend_from_slice(chunk.json(request..request + 1));
+            self.requests.push(BufferedRequest {
+                begin,
+                end: self.body.len() as u32,
+                group: number,
+                unconfirmed: false,
             });
         }
-        chunk.clear();
+        self.groups.push(BufferedGroup {
+            unsettled: group.requests,
+            outcome: HitOutcome::Imported,
+            resent: false,
+            group,
+        });
     }
 
-    /// The order that costs Matomo least: it looks up each user agent once a batch, so hits of one
-    /// agent come together, and within them those of one visitor. All hits of a visitor stay in the
-    /// order of the log, at the place of the visitor's first agent.
-    ///
-    /// Agents are sorted by hash. In order of appearance, common agents would come first, and the
-    /// batches of a buffer would cost more from one to the next and could not be compared.
-    pub fn order_by_agent(&self) -> Vec<u32> {
-        let mut agents: HashMap<u64, u64, RandomState> = HashMap::default();
-        let mut keys: Vec<(u64, u64, u32)> = Vec::with_capacity(self.requests.len());
-        for BufferedGroup { group, .. } in &self.groups {
-            let agent = *agents.entry(group.visitor).or_insert(group.agent);
-            let next = keys.len() as u32;
-            keys.extend(
-                (next..next + group.requests).map(|request| (agent, group.visitor, request)),
-            );
-        }
-        // With a single agent the order of the log is as good.
-        if keys.iter().any(|key| key.0 != keys[0].0) {
-            keys.sort_unstable();
-        }
-        keys.into_iter().map(|(.., request)| request).collect()
-    }
-
-    pub fn order_of_log(&self) -> Vec<u32> {
+    /// All requests, in the order in which they are sent.
+    pub fn requests(&self) -> Vec<u32> {
         (0..self.requests.len() as u32).collect()
     }
 
@@ -264,7 +225,6 @@ pub fn write_body<'r>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hit::HitDays;
     use crate::recorder::queue::LinePosition;
 
     impl Buffer {
@@ -280,69 +240,31 @@ mod tests {
                     chunk.end_request();
                 }
                 chunk.groups.push(RequestGroup {
-                    file: 0,
-                    log: None,
-                    originals: Vec::new(),
-                    session: None,
                     has_hit_ids: true,
                     position: LinePosition {
                         line: line as u64,
-                        start: 0,
-                        end: 0,
+                        ..LinePosition::default()
                     },
-                    more: Vec::new(),
-                    site: 0,
-                    days: HitDays::Today,
                     requests: *requests,
                     agent: *agent,
                     visitor: *visitor,
+                    ..RequestGroup::default()
                 });
             }
+            Self::of_chunk(&chunk)
+        }
+
+        /// Holds all of a chunk.
+        pub fn of_chunk(chunk: &Chunk) -> Self {
             let mut buffer = Self::default();
-            buffer.add(&mut chunk);
-            assert!(chunk.groups.is_empty() && chunk.body.is_empty());
+            let mut next = 0;
+            for group in &chunk.groups {
+                let requests = next..next + group.requests;
+                next = requests.end;
+                buffer.push(group.clone(), chunk, requests);
+            }
             buffer
         }
-    }
-
-    fn texts(buffer: &Buffer, order: &[u32]) -> Vec<String> {
-        order
-            .iter()
-            .map(|request| String::from_utf8(buffer.json(*request).to_vec()).unwrap())
-            .collect()
-    }
-
-    #[test]
-    fn agents_are_grouped_and_each_visitor_keeps_its_order() {
-        let buffer = Buffer::of_groups(&[
-            (1, 10, 1),
-            (2, 20, 1),
-            (3, 10, 1),
-            (1, 20, 1),
-            (2, 20, 1),
-            (3, 10, 1),
-        ]);
-        let order = buffer.order_by_agent();
-        assert_eq!(
-            texts(&buffer, &order),
-            ["0.0", "3.0", "2.0", "5.0", "1.0", "4.0"]
-        );
-    }
-
-    #[test]
-    fn hits_of_a_single_agent_stay_in_the_order_of_the_log() {
-        let buffer = Buffer::of_groups(&[(1, 10, 1), (2, 10, 1), (1, 10, 1), (2, 10, 1)]);
-        assert_eq!(buffer.order_by_agent(), buffer.order_of_log());
-    }
-
-    #[test]
-    fn requests_of_one_group_stay_together_in_order() {
-        let buffer = Buffer::of_groups(&[(1, 10, 3), (2, 20, 1), (3, 10, 2)]);
-        let order = buffer.order_by_agent();
-        assert_eq!(
-            texts(&buffer, &order),
-            ["0.0", "0.1", "0.2", "2.0", "2.1", "1.0"]
-        );
     }
 
     #[test]
@@ -357,24 +279,5 @@ mod tests {
             Some(HitOutcome::Refused)
         );
         assert_eq!(buffer.unsettled().count(), 0);
-    }
-
-    #[test]
-    fn a_buffer_holds_several_chunks() {
-        let mut buffer = Buffer::of_groups(&[(1, 10, 2)]);
-        let mut chunk = Chunk::default();
-        chunk.body.extend_from_slice(b"later");
-        chunk.end_request();
-        chunk.groups.push(RequestGroup {
-            position: LinePosition {
-                line: 7,
-                ..LinePosition::default()
-            },
-            requests: 1,
-            ..buffer.group(0).clone()
-        });
-        buffer.add(&mut chunk);
-        assert_eq!(buffer.json(2), b"later");
-        assert_eq!(buffer.group(2).position.line, 7);
     }
 }

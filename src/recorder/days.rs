@@ -83,11 +83,6 @@ impl DayWindow {
         self.held.body.len() >= self.max_bytes
     }
 
-    /// Whether so much is held back that the next epoch should end at once.
-    pub fn is_half_full(&self) -> bool {
-        self.held.body.len() >= self.max_bytes / 2
-    }
-
     /// Takes the groups that touch several days. They have to go alone.
     pub fn take_several(&mut self) -> Chunk {
         self.take(|_, group| group.days == HitDays::Several)
@@ -174,12 +169,12 @@ impl DayWindow {
 
     /// Takes the groups that are wanted, but none whose visitor has an earlier one that stays.
     fn take(&mut self, mut is_wanted: impl FnMut(&Self, &RequestGroup) -> bool) -> Chunk {
-        let held = std::mem::take(&mut self.held);
+        let mut held = std::mem::take(&mut self.held);
         let (mut taken, mut kept) = (Chunk::default(), Chunk::default());
         self.waiting.clear();
         let mut next = 0;
-        for group in held.groups {
-            let requests = next..next + group.requests as usize;
+        for group in std::mem::take(&mut held.groups) {
+            let requests = next..next + group.requests;
             next = requests.end;
             let stays = self.waiting.contains(&group.visitor) || !is_wanted(self, &group);
             let to = match stays {
@@ -189,7 +184,7 @@ impl DayWindow {
             if stays {
                 self.waiting.insert(group.visitor);
             }
-            to.push(group, &held.body, &held.ends, requests);
+            to.push(group, &held, requests);
         }
         self.held = kept;
         taken

@@ -1,14 +1,14 @@
 //! Recorders: threads that cut hits into batches and send them to Matomo.
 //!
-//! The parser fills a [`Chunk`] for each recorder through the [`Queue`]. A recorder reads chunks
-//! into its [`buffer`], orders the hits so that they cost Matomo least, and cuts them into batches
-//! ([`batch`]). Its [`sender`] sends each batch until its outcome is known, and [`acks`] records
-//! that in the ledger. [`adaptive`] limits batch size and concurrency, and [`context`] is what the
+//! The parser hands chunks of hits over through the [`Queue`]. They wait in one [`window`], ordered
+//! so that they cost Matomo least. A recorder that is free takes hits for a [`batch`] into its
+//! [`buffer`]. Its [`sender`] sends them until their outcome is known, and [`acks`] records that
+//! in the ledger. [`adaptive`] limits batch size and concurrency, and [`context`] is what the
 //! recorders share.
 //!
-//! All hits of a visitor go to the same recorder, so no two requests in flight share a visitor:
-//! Matomo would open several visits for one. Nor do they hold different past days of a site: the
-//! queue keeps [`days`] apart in epochs, and a recorder waits for the [`epoch`] of its chunks.
+//! No two requests in flight share a visitor, or Matomo would open several visits for one: the
+//! window sees to it. Nor do they hold different past days of a site: the queue keeps [`days`]
+//! apart in epochs, and the window sends one epoch after the other.
 
 mod acks;
 mod adaptive;
@@ -16,19 +16,17 @@ mod batch;
 mod buffer;
 mod context;
 mod days;
-mod epoch;
 mod in_doubt;
 mod queue;
 mod read_back;
 mod sender;
+mod window;
 mod witness;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use crossbeam_channel as channel;
 
 use crate::error::{Error, Result};
 use crate::matomo::retry::RetryPolicy;
@@ -40,27 +38,18 @@ use crate::shutdown::Shutdown;
 use adaptive::{BatchSize, Concurrency, Controller, Semaphore};
 use buffer::Buffer;
 pub use context::Context;
-use epoch::Epochs;
 pub use in_doubt::{Decision, HIDDEN_HITS, InDoubt, UNANSWERED_LOOKUPS};
-use queue::CHUNK_BYTES;
 pub use queue::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
 use read_back::ReadBack;
 pub use read_back::ReadBackMode;
 use sender::Sender;
+use window::Window;
 
 /// How often the end of the recorders is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A shutdown that takes longer is announced.
 const QUIET_SHUTDOWN: Duration = Duration::from_secs(1);
-
-/// Hits that a recorder reads ahead to put those together that are cheap together. Reading further
-/// gains little (measured: 11 % from 1,000 to 4,000).
-const READ_AHEAD_HITS: usize = 4000;
-
-/// How long a recorder with a full batch waits for more hits to order: the input may pause, or the
-/// parser may wait for another recorder.
-const READ_AHEAD_WAIT: Duration = Duration::from_millis(50);
 
 /// How hits are sent.
 #[derive(Clone, Debug)]
@@ -100,18 +89,16 @@ impl Pool {
     /// A thread cannot be started.
     pub fn start(context: &Arc<Context>) -> Result<(Pool, Queue)> {
         let options = &context.options;
-        let read_ahead = read_ahead_bytes(options.recorders);
-        // The last chunk may begin just below the limit.
-        let buffer_bytes = read_ahead + CHUNK_BYTES;
         let concurrency = match options.auto {
             true => Concurrency::Auto(options.recorders),
             false => Concurrency::Fixed(options.recorders),
         };
-        let batch_size = BatchSize::new(options.max_batch_hits, buffer_bytes);
+        let batch_size = BatchSize::new(options.max_batch_hits);
         let semaphore = Arc::new(Semaphore::new(Controller::new(concurrency, batch_size)));
-        let epochs = Arc::<Epochs>::default();
+        let (window, window_sender) = Window::new(options.keep_order);
+        let window = Arc::new(window);
         let read_back = match options.read_back == Some(true) && context.ledger.is_some() {
-            true => Some(ReadBack::start(context, &epochs).map_err(|error| {
+            true => Some(ReadBack::start(context, &window).map_err(|error| {
                 Error::stopped(format!(
                     "the thread that reads hits back cannot be started: {error}"
                 ))
@@ -119,20 +106,11 @@ impl Pool {
             false => None,
         };
         let (read_back, reader) = read_back.unzip();
-        let (return_emptied, emptied) = channel::unbounded();
         let mut threads = Vec::from_iter(reader);
-        let mut inboxes = Vec::new();
         for number in 1..=options.recorders {
-            let (sender, inbox) = channel::bounded(read_ahead.div_ceil(CHUNK_BYTES));
-            inboxes.push(sender);
             let recorder = Recorder {
-                inbox,
-                emptied: return_emptied.clone(),
-                next: None,
-                buffer: Buffer::with_capacity(buffer_bytes),
-                epoch: 0,
-                epochs: Arc::clone(&epochs),
-                read_ahead,
+                window: Arc::clone(&window),
+                buffer: Buffer::default(),
                 sender: Sender::new(
                     Arc::clone(context),
                     Arc::clone(&semaphore),
@@ -158,14 +136,7 @@ impl Pool {
                 read_back: shared.clone(),
                 console: context.console.clone(),
             },
-            Queue::new(
-                inboxes,
-                emptied,
-                epochs,
-                shared,
-                options.max_batch_hits.unwrap_or(usize::MAX),
-                context.stop.clone(),
-            ),
+            Queue::new(window, window_sender, shared, options, context.stop.clone()),
         ))
     }
 
@@ -225,16 +196,9 @@ impl Pool {
 }
 
 struct Recorder {
-    inbox: channel::Receiver<Chunk>,
-    emptied: channel::Sender<Chunk>,
-    /// The first chunk of the next epoch, taken out of the inbox too early.
-    next: Option<Chunk>,
+    window: Arc<Window>,
+    /// What is taken from the window.
     buffer: Buffer,
-    /// The epoch of what is in the buffer.
-    epoch: u64,
-    epochs: Arc<Epochs>,
-    /// Bytes to read ahead.
-    read_ahead: usize,
     sender: Sender,
     semaphore: Arc<Semaphore>,
     context: Arc<Context>,
@@ -257,47 +221,28 @@ impl Recorder {
     }
 
     fn send_all(&mut self) -> Result<()> {
-        while self.fill_buffer() {
+        let stop = self.context.stop.clone();
+        loop {
             self.sender.wait_for_room();
-            if self.epochs.begin(self.epoch, &self.context.stop) {
-                self.sender.send(&mut self.buffer, self.epoch)?;
+            if !self.window.wait(|| self.semaphore.limits(), &stop) {
+                return Ok(());
             }
-            if self.context.stop.requested() {
+            // Only with a permit, so that hits wait where they are ordered.
+            let Some(permit) = self.semaphore.acquire(&stop) else {
+                return Ok(());
+            };
+            let limits = self.semaphore.limits();
+            let Some(epoch) = self.window.take(limits, &mut self.buffer) else {
+                continue;
+            };
+            self.sender.send(&mut self.buffer, epoch, permit)?;
+            if stop.requested() {
                 // `count_unsent` has to see the rest of the buffer.
-                break;
+                return Ok(());
             }
-            self.epochs.finish(self.epoch, self.buffer.groups());
+            self.window.finish(&self.buffer);
             self.buffer.clear();
         }
-        Ok(())
-    }
-
-    /// Reads ahead until the buffer is full, the epoch or the queue ends, or the input pauses.
-    /// Returns false if there is nothing to send.
-    fn fill_buffer(&mut self) -> bool {
-        while self.buffer.len() < READ_AHEAD_HITS && self.buffer.bytes() < self.read_ahead {
-            let is_full_batch = self.buffer.len() >= self.semaphore.batch_limits().hits;
-            let chunk = self.next.take().or_else(|| match is_full_batch {
-                true => self.inbox.recv_timeout(READ_AHEAD_WAIT).ok(),
-                false => self.inbox.recv().ok(),
-            });
-            let Some(mut chunk) = chunk else { break };
-            if self.buffer.is_empty() {
-                self.epoch = chunk.epoch;
-            } else if chunk.epoch != self.epoch {
-                self.next = Some(chunk);
-                break;
-            }
-            let flush = chunk.flush;
-            self.buffer.add(&mut chunk);
-            // The parser may have ended already.
-            let _ = self.emptied.send(chunk);
-            // An empty buffer is not the end: more may come.
-            if flush && !self.buffer.is_empty() {
-                break;
-            }
-        }
-        !self.buffer.is_empty()
     }
 
     /// Counts what is left in the buffer, and all that still arrives, as not sent.
@@ -311,27 +256,8 @@ impl Recorder {
             count_group(account, group, count);
         }
         self.buffer.clear();
-        while let Some(chunk) = self.next.take().or_else(|| self.inbox.recv().ok()) {
-            count_unsent(account, chunk.groups.iter());
-        }
-    }
-}
-
-/// How many bytes each recorder reads ahead; as many again may wait in its queue. The parser stops
-/// when the queue of a single recorder is full, because visitors are bound to recorders.
-///
-/// A single recorder gets 2 MiB, which is 4,000 hits or more. Several get less each, because this
-/// is nearly all the memory that the program needs.
-fn read_ahead_bytes(recorders: usize) -> usize {
-    const SINGLE: usize = 2 << 20;
-    const MIN_OF_SEVERAL: usize = 256 << 10;
-    const MAX_TOTAL: usize = 4 << 20;
-    match recorders {
-        0 | 1 => SINGLE,
-        _ => (SINGLE / 2 / recorders)
-            .max(MIN_OF_SEVERAL)
-            .min(MAX_TOTAL / recorders)
-            .max(2 * CHUNK_BYTES),
+        self.window
+            .drain(|group| count_group(account, group, Count::Unsent));
     }
 }
 

@@ -1,14 +1,12 @@
-//! The queue from the parser to the recorders: one chunk per recorder, handed over when it is full.
+//! The parser's end of the queue to the recorders: requests are written to a chunk, which is handed
+//! over to the [`window`](super::window) when it is full.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
-
-use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 
 use super::days::{DayWindow, SMALL_EPOCH, WINDOW_BYTES};
-use super::epoch::Epochs;
-use super::read_back;
+use super::window::{Window, WindowSender};
+use super::{DeliveryOptions, read_back};
 use crate::hit::HitDays;
 use crate::ledger::LogId;
 use crate::radio::{ReportedSession, SessionLog};
@@ -27,9 +25,6 @@ pub(super) const CHUNK_BYTES: usize = 32 * 1024;
 /// emptied.
 const MAX_REUSED_BYTES: usize = 8 * CHUNK_BYTES;
 
-/// How often a blocked parser checks for a shutdown.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
-
 /// A line in its log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinePosition {
@@ -43,7 +38,7 @@ pub struct LinePosition {
 
 /// The tracking requests made from one line, or from the lines of one listening session. They stay
 /// together, and are settled together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestGroup {
     /// Index of the log in the [`Account`].
     pub file: u32,
@@ -92,6 +87,8 @@ pub struct Chunk {
     pub groups: Vec<RequestGroup>,
     /// Nothing of it may be sent before all of the earlier epochs is answered.
     pub epoch: u64,
+    /// The requests of its epoch are sent one after the other.
+    pub alone: bool,
     /// Send what has been read so far: the input pauses or has ended.
     pub flush: bool,
 }
@@ -105,6 +102,7 @@ impl Chunk {
             ends: Vec::with_capacity(hits),
             groups: Vec::with_capacity(hits),
             epoch: 0,
+            alone: false,
             flush: false,
         }
     }
@@ -123,12 +121,18 @@ impl Chunk {
         self.flush = false;
     }
 
+    /// The JSON objects of some requests, given by their places, without separators.
+    pub fn json(&self, requests: Range<u32>) -> &[u8] {
+        let end_of = |request: u32| match request {
+            0 => 0,
+            request => self.ends[request as usize - 1] as usize,
+        };
+        &self.body[end_of(requests.start)..end_of(requests.end)]
+    }
+
     /// The JSON object of each request.
     pub fn requests(&self) -> impl Iterator<Item = &[u8]> {
-        let begins = std::iter::once(0).chain(self.ends.iter().copied());
-        begins
-            .zip(&self.ends)
-            .map(|(begin, end)| &self.body[begin as usize..*end as usize])
+        (0..self.ends.len() as u32).map(|request| self.json(request..request + 1))
     }
 
     /// Marks the end of the request that was written to `body` last.
@@ -137,22 +141,20 @@ impl Chunk {
     }
 
     /// Adds a group with a copy of its requests, given by their places in another chunk.
-    pub fn push(&mut self, group: RequestGroup, body: &[u8], ends: &[u32], requests: Range<usize>) {
-        let end_of = |request: usize| request.checked_sub(1).map_or(0, |last| ends[last]);
-        let (begin, end) = (end_of(requests.start), end_of(requests.end));
-        let offset = self.body.len() as u32;
-        self.body
-            .extend_from_slice(&body[begin as usize..end as usize]);
-        let moved = ends[requests].iter().map(|end| end - begin + offset);
-        self.ends.extend(moved);
+    pub fn push(&mut self, group: RequestGroup, from: &Chunk, requests: Range<u32>) {
+        for request in requests {
+            self.body.extend_from_slice(from.json(request..request + 1));
+            self.end_request();
+        }
         self.groups.push(group);
     }
 
     /// Adds a group and moves its requests here from the end of another chunk.
     pub fn take_last(&mut self, from: &mut Chunk, group: RequestGroup) {
-        let first = from.ends.len() - group.requests as usize;
-        self.push(group, &from.body, &from.ends, first..from.ends.len());
-        from.ends.truncate(first);
+        let end = from.ends.len() as u32;
+        let first = end - group.requests;
+        self.push(group, from, first..end);
+        from.ends.truncate(first as usize);
         let end = from.ends.last().copied().unwrap_or_default();
         from.body.truncate(end as usize);
     }
@@ -160,30 +162,20 @@ impl Chunk {
 
 /// The parser's end of the queue. Dropping it ends the recorders.
 pub struct Queue {
-    /// The chunk being filled for each recorder; a single one in a dry run.
-    filling: Vec<Chunk>,
-    /// Recorders that may have hits which they do not send before a flush.
-    unflushed: Vec<bool>,
-    /// The number of the epoch that is being filled.
-    epoch: u64,
-    /// Recorders that get hits of this epoch.
-    spread: usize,
+    /// The chunk being filled.
+    filling: Chunk,
+    /// There may be hits that are not sent before a flush.
+    unflushed: bool,
     /// `None` if no two requests are in flight at once.
     days: Option<DayWindow>,
     read_back: Option<Arc<read_back::ReadBackState>>,
     output: QueueOutput,
 }
 
-/// Requests for one recorder in an epoch that has ended. Fewer are not worth a request of their
-/// own.
-const MIN_SPREAD_REQUESTS: usize = 250;
-
-#[derive(Debug)]
 enum QueueOutput {
-    Recorders {
-        inboxes: Vec<Sender<Chunk>>,
-        emptied: Receiver<Chunk>,
-        epochs: Arc<Epochs>,
+    Window {
+        window: Arc<Window>,
+        sender: WindowSender,
         stop: Shutdown,
     },
     /// Lines count as imported and their requests are dropped.
@@ -196,26 +188,36 @@ pub struct QueueClosed;
 
 impl Queue {
     pub fn new(
-        inboxes: Vec<Sender<Chunk>>,
-        emptied: Receiver<Chunk>,
-        epochs: Arc<Epochs>,
+        window: Arc<Window>,
+        sender: WindowSender,
         read_back: Option<Arc<read_back::ReadBackState>>,
-        max_batch_hits: usize,
+        options: &DeliveryOptions,
         stop: Shutdown,
     ) -> Self {
-        let recorders = inboxes.len();
+        let max_batch_hits = options.max_batch_hits.unwrap_or(usize::MAX);
+        let days = (options.recorders > 1)
+            .then(|| DayWindow::new(WINDOW_BYTES, SMALL_EPOCH.min(max_batch_hits)));
         Self {
-            filling: inboxes.iter().map(|_| Chunk::new()).collect(),
-            unflushed: vec![false; recorders],
-            epoch: 0,
-            spread: recorders,
             read_back,
-            days: (recorders > 1)
-                .then(|| DayWindow::new(WINDOW_BYTES, SMALL_EPOCH.min(max_batch_hits))),
-            output: QueueOutput::Recorders {
-                inboxes,
-                emptied,
-                epochs,
+            ..Self::of_parts(window, sender, days, stop)
+        }
+    }
+
+    /// A queue without read-back.
+    pub(super) fn of_parts(
+        window: Arc<Window>,
+        sender: WindowSender,
+        days: Option<DayWindow>,
+        stop: Shutdown,
+    ) -> Self {
+        Self {
+            filling: Chunk::new(),
+            unflushed: false,
+            read_back: None,
+            days,
+            output: QueueOutput::Window {
+                window,
+                sender,
                 stop,
             },
         }
@@ -223,39 +225,33 @@ impl Queue {
 
     pub fn for_dry_run(account: Arc<Account>, sessions: Arc<SessionLog>) -> Self {
         Self {
-            filling: vec![Chunk::new()],
-            unflushed: vec![false],
-            epoch: 0,
-            spread: 1,
+            filling: Chunk::new(),
+            unflushed: false,
             read_back: None,
             days: None,
             output: QueueOutput::DryRun(account, sessions),
         }
     }
 
-    /// The chunk to write this visitor's requests to.
-    pub fn chunk(&mut self, visitor: u64) -> &mut Chunk {
-        let recorder = self.recorder(visitor);
-        &mut self.filling[recorder]
+    /// The chunk to write requests to.
+    pub fn chunk(&mut self) -> &mut Chunk {
+        &mut self.filling
     }
 
-    /// Adds a group whose requests have been written to its visitor's chunk. Blocks while the
-    /// recorder has no room.
+    /// Adds a group whose requests have been written to the chunk. Blocks while the window is full.
     pub fn add(&mut self, group: RequestGroup) -> Result<(), QueueClosed> {
-        let recorder = self.recorder(group.visitor);
-        let chunk = &mut self.filling[recorder];
         if let Some(days) = &mut self.days
             && !days.admits(&group)
         {
-            days.hold(chunk, group);
+            days.hold(&mut self.filling, group);
             return match days.is_full() {
                 true => self.next_days(),
                 false => Ok(()),
             };
         }
-        chunk.groups.push(group);
-        match chunk.is_full() {
-            true => self.hand_over(recorder, false),
+        self.filling.groups.push(group);
+        match self.filling.is_full() {
+            true => self.hand_over(false),
             false => Ok(()),
         }
     }
@@ -269,7 +265,7 @@ impl Queue {
         {
             self.next_days()?;
         }
-        self.flush_chunks()
+        self.flush_chunk()
     }
 
     /// Asks soon for hits that are acknowledged and not confirmed. Returns whether there are any.
@@ -280,10 +276,7 @@ impl Queue {
     /// Groups that were added but not handed over.
     pub fn unsent(&self) -> impl Iterator<Item = &RequestGroup> {
         let held = self.days.as_ref().map_or(&[][..], DayWindow::held);
-        self.filling
-            .iter()
-            .flat_map(|chunk| &chunk.groups)
-            .chain(held)
+        self.filling.groups.iter().chain(held)
     }
 
     /// Ends the epoch and begins the next one with what was held back.
@@ -302,75 +295,70 @@ impl Queue {
         days.choose_days();
         let openers = days.take_openers();
         self.send_alone(openers)?;
-        let fitting = days.take_fitting();
-        // If much is left, nothing more comes of this epoch.
-        let spread = match days.is_half_full() {
-            true => fitting.ends.len().div_ceil(MIN_SPREAD_REQUESTS),
-            false => self.filling.len(),
-        };
-        self.begin_epoch(spread, fitting)
+        self.begin_epoch(false, days.take_fitting())
     }
 
     /// Sends groups in an epoch of their own, one request after the other.
     fn send_alone(&mut self, groups: Chunk) -> Result<(), QueueClosed> {
         match groups.groups.is_empty() {
             true => Ok(()),
-            false => self.begin_epoch(1, groups),
+            false => self.begin_epoch(true, groups),
         }
     }
 
     /// Begins an epoch with these groups.
-    fn begin_epoch(&mut self, spread: usize, chunk: Chunk) -> Result<(), QueueClosed> {
-        let flushed = self.flush_chunks();
-        self.epoch += 1;
-        self.spread = spread.clamp(1, self.filling.len());
-        let Chunk {
-            body, ends, groups, ..
-        } = chunk;
-        let mut groups = groups.into_iter();
-        let mut next = 0;
-        let result = flushed.and_then(|()| {
-            for group in groups.by_ref() {
-                let requests = next..next + group.requests as usize;
-                next = requests.end;
-                let recorder = self.recorder(group.visitor);
-                self.filling[recorder].push(group, &body, &ends, requests);
-                if self.filling[recorder].is_full() {
-                    self.hand_over(recorder, false)?;
+    fn begin_epoch(&mut self, alone: bool, groups: Chunk) -> Result<(), QueueClosed> {
+        if let Err(closed) = self.flush_chunk() {
+            // `unsent` has to see their lines.
+            self.filling.groups.extend(groups.groups);
+            return Err(closed);
+        }
+        let epoch = self.filling.epoch + 1;
+        self.filling = Chunk {
+            epoch,
+            alone,
+            ..groups
+        };
+        match self.filling.is_full() {
+            true => self.hand_over(false),
+            false => Ok(()),
+        }
+    }
+
+    fn flush_chunk(&mut self) -> Result<(), QueueClosed> {
+        match self.unflushed || !self.filling.groups.is_empty() {
+            true => self.hand_over(true),
+            false => Ok(()),
+        }
+    }
+
+    fn hand_over(&mut self, flush: bool) -> Result<(), QueueClosed> {
+        let filling = &mut self.filling;
+        match &self.output {
+            QueueOutput::Window {
+                window,
+                sender,
+                stop,
+            } => {
+                let (epoch, alone) = (filling.epoch, filling.alone);
+                filling.flush = flush;
+                match window.push(sender, std::mem::take(filling), stop) {
+                    Ok(emptied) => {
+                        self.filling = Chunk {
+                            epoch,
+                            alone,
+                            ..emptied
+                        };
+                        self.unflushed = !flush;
+                        Ok(())
+                    }
+                    Err(back) => {
+                        // `unsent` has to see its lines.
+                        self.filling = back;
+                        Err(QueueClosed)
+                    }
                 }
             }
-            Ok(())
-        });
-        if result.is_err() {
-            // `unsent` has to see the lines of the others.
-            self.filling[0].groups.extend(groups);
-        }
-        result
-    }
-
-    fn flush_chunks(&mut self) -> Result<(), QueueClosed> {
-        (0..self.filling.len()).try_for_each(|recorder| {
-            match self.unflushed[recorder] || !self.filling[recorder].groups.is_empty() {
-                true => self.hand_over(recorder, true),
-                false => Ok(()),
-            }
-        })
-    }
-
-    /// Maps a visitor to its recorder. A multiplication is ten times as fast as a remainder.
-    fn recorder(&self, visitor: u64) -> usize {
-        ((u128::from(visitor) * self.spread as u128) >> u64::BITS) as usize
-    }
-
-    fn hand_over(&mut self, recorder: usize, flush: bool) -> Result<(), QueueClosed> {
-        let filling = &mut self.filling[recorder];
-        let (inbox, emptied, epochs, stop) = match &self.output {
-            QueueOutput::Recorders {
-                inboxes,
-                emptied,
-                epochs,
-                stop,
-            } => (&inboxes[recorder], emptied, epochs, stop),
             QueueOutput::DryRun(account, sessions) => {
                 count_imported(account, &filling.groups);
                 let listened = filling
@@ -379,25 +367,7 @@ impl Queue {
                     .filter_map(|group| group.session.as_ref());
                 listened.for_each(|session| sessions.add(session));
                 filling.clear();
-                return Ok(());
-            }
-        };
-        let mut next = emptied.try_recv().unwrap_or_else(|_| Chunk::new());
-        next.clear();
-        let mut chunk = std::mem::replace(filling, next);
-        chunk.flush = flush;
-        chunk.epoch = self.epoch;
-        epochs.add(self.epoch, chunk.groups.len());
-        self.unflushed[recorder] = !flush;
-        loop {
-            match inbox.send_timeout(chunk, POLL_INTERVAL) {
-                Ok(()) => return Ok(()),
-                Err(SendTimeoutError::Timeout(back)) if !stop.requested() => chunk = back,
-                Err(SendTimeoutError::Timeout(back) | SendTimeoutError::Disconnected(back)) => {
-                    // `unsent` has to see its lines.
-                    *filling = back;
-                    return Err(QueueClosed);
-                }
+                Ok(())
             }
         }
     }
@@ -413,6 +383,3 @@ fn count_imported(account: &Account, groups: &[RequestGroup]) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

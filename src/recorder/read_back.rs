@@ -29,8 +29,8 @@ use self::packed::Packer;
 use self::reader::WitnessReader;
 use super::buffer::Buffer;
 use super::context::Context;
-use super::epoch::Epochs;
-use super::witness::{SentHit, is_suitable};
+use super::window::Window;
+use super::witness::{HitRarity, RarityCounter, SentHit, is_suitable};
 use crate::ledger::BatchId;
 use crate::report::summary::ReadBackSummary;
 use crate::sync::{Condvar, Mutex};
@@ -70,6 +70,7 @@ pub struct ReadBackState {
     /// Addresses whose hits Matomo leaves out, and their networks.
     left_out: Mutex<HashSet<IpAddr>>,
     left_out_networks: Mutex<HashSet<IpAddr>>,
+    rarity: Mutex<RarityCounter>,
     packer: Mutex<Packer>,
     counts: Counts,
 }
@@ -119,7 +120,7 @@ impl ReadBack {
     /// The thread cannot be started.
     pub fn start(
         context: &Arc<Context>,
-        epochs: &Arc<Epochs>,
+        window: &Arc<Window>,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let shared = Arc::new(ReadBackState {
             kept: Mutex::default(),
@@ -128,11 +129,12 @@ impl ReadBack {
             is_urgent: AtomicBool::new(false),
             left_out: Mutex::default(),
             left_out_networks: Mutex::default(),
+            rarity: Mutex::new(RarityCounter::new()),
             packer: Mutex::new(Packer::new()?),
             counts: Counts::default(),
         });
         let (sender, inbox) = unbounded();
-        let reader = WitnessReader::new(context, epochs, &shared, inbox);
+        let reader = WitnessReader::new(context, window, &shared, inbox);
         let thread = Builder::new()
             .name("read-back".to_owned())
             .spawn(move || reader.run())?;
@@ -147,6 +149,15 @@ impl ReadBack {
     pub fn may_leave_out(&self, address: IpAddr) -> bool {
         let networks = self.shared.left_out_networks.lock();
         !networks.is_empty() && networks.contains(&network(address))
+    }
+
+    /// Counts the hits of a buffer that is about to be sent. Returns the rarity of each, or nothing
+    /// if Matomo cannot be asked about them.
+    pub fn rarity(&self, buffer: &Buffer, epoch: u64) -> Vec<HitRarity> {
+        match self.shared.is_off.load(Ordering::Relaxed) {
+            true => Vec::new(),
+            false => self.shared.rarity.lock().count(buffer, epoch),
+        }
     }
 
     /// Prepares a batch that Matomo acknowledged, with the requests that it says it has. Returns

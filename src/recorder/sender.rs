@@ -1,4 +1,4 @@
-//! Sends the batches of a buffer, each until its outcome is known.
+//! Sends what was taken from the window, until its outcome is known.
 //!
 //! What a response means is decided in [`crate::matomo::outcome`]; this module acts on it. See
 //! guide/guarantees.md, "Outcome of an exchange".
@@ -15,7 +15,7 @@ use super::buffer::{Buffer, HitOutcome};
 use super::context::Context;
 use super::in_doubt::{Decision, HIDDEN_HITS, UNANSWERED_LOOKUPS};
 use super::read_back::ReadBack;
-use super::witness::WitnessChooser;
+use super::witness::{HitRarity, move_witness_to_front};
 use crate::error::{Error, Result};
 use crate::failpoint::{self, reach};
 use crate::matomo::api::ApiError;
@@ -34,7 +34,7 @@ pub struct Sender {
     context: Arc<Context>,
     semaphore: Arc<Semaphore>,
     acks: Acks,
-    witnesses: Option<(ReadBack, WitnessChooser)>,
+    read_back: Option<ReadBack>,
     has_sent: bool,
 }
 
@@ -91,7 +91,7 @@ impl Sender {
     ) -> Self {
         Self {
             acks: Acks::new(Arc::clone(&context), read_back.clone()),
-            witnesses: read_back.map(|read_back| (read_back, WitnessChooser::new())),
+            read_back,
             context,
             semaphore,
             has_sent: false,
@@ -100,26 +100,24 @@ impl Sender {
 
     /// Waits while too many batches are not confirmed.
     pub fn wait_for_room(&self) {
-        if let Some((read_back, _)) = &self.witnesses {
+        if let Some(read_back) = &self.read_back {
             read_back.wait_for_room(|| self.context.stop.requested());
         }
     }
 
-    /// Sends all requests of a buffer. When it returns, each line is settled, or the program is
-    /// stopping.
+    /// Sends all requests of a buffer, the first batch with this permit. When it returns, each line
+    /// is settled, or the program is stopping.
     ///
     /// # Errors
     /// The import cannot continue.
-    pub fn send(&mut self, buffer: &mut Buffer, epoch: u64) -> Result<()> {
-        if let Some((_, chooser)) = &mut self.witnesses
-            && !self.context.options.keep_order
-        {
-            chooser.observe(buffer, epoch);
-        }
-        let mut batches = BatchIter::new(match self.context.options.keep_order {
-            true => buffer.order_of_log(),
-            false => buffer.order_by_agent(),
-        });
+    pub fn send(&mut self, buffer: &mut Buffer, epoch: u64, permit: Permit<'_>) -> Result<()> {
+        let rarity = match &self.read_back {
+            Some(read_back) if !self.context.options.keep_order => read_back.rarity(buffer, epoch),
+            _ => Vec::new(),
+        };
+        let mut batches = BatchIter::new(buffer.requests());
+        let mut permit = Some(permit);
+        let semaphore = Arc::clone(&self.semaphore);
         // A stack: what is left of a batch goes before the next batch.
         let mut retries: Vec<Batch> = Vec::new();
         let mut suspect: Option<(Batch, String)> = None;
@@ -134,7 +132,16 @@ impl Sender {
             if self.context.server.backoff.wait(&self.context.stop) || self.wait_for_pace() {
                 return Ok(());
             }
-            match self.attempt(buffer, batch)? {
+            let permit = permit
+                .take()
+                .or_else(|| semaphore.acquire(&self.context.stop));
+            // A backoff may have started during the wait for the permit.
+            let permit = permit.filter(|_| !self.context.server.backoff.is_active());
+            let step = match permit {
+                Some(permit) => self.attempt(buffer, batch, permit, &rarity)?,
+                None => NextStep::Retry(batch, Duration::ZERO),
+            };
+            match step {
                 NextStep::Done => {}
                 NextStep::Retry(batch, wait) => {
                     retries.push(batch);
@@ -197,20 +204,18 @@ impl Sender {
     }
 
     /// Sends a batch once and handles the outcome.
-    fn attempt(&mut self, buffer: &mut Buffer, mut batch: Batch) -> Result<NextStep> {
+    fn attempt(
+        &mut self,
+        buffer: &mut Buffer,
+        mut batch: Batch,
+        permit: Permit<'_>,
+        rarity: &[HitRarity],
+    ) -> Result<NextStep> {
         let context = Arc::clone(&self.context);
-        let semaphore = Arc::clone(&self.semaphore);
         let server = &context.server;
-        let permit = semaphore.acquire(&context.stop);
-        // A backoff may have started during the wait for the permit.
-        let Some(permit) = permit.filter(|_| !server.backoff.is_active()) else {
-            return Ok(NextStep::Retry(batch, Duration::ZERO));
-        };
-        if let Some((read_back, chooser)) = &self.witnesses
-            && !context.options.keep_order
-        {
+        if let Some(read_back) = self.read_back.as_ref().filter(|_| !rarity.is_empty()) {
             let left_out = |address| read_back.may_leave_out(address);
-            chooser.move_to_front(buffer, &mut batch.requests, left_out);
+            move_witness_to_front(buffer, rarity, &mut batch.requests, left_out);
         }
         let pending = self.acks.begin(buffer, &batch.requests)?;
         let had_success = server.acknowledged() > 0;

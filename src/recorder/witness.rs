@@ -4,13 +4,14 @@
 //! it has them all. The witness must be cheap to find, and never one that Matomo leaves out on
 //! purpose.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use chrono::NaiveDateTime;
 use foldhash::fast::{FixedState, RandomState};
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use serde::Deserialize;
 
 use super::buffer::Buffer;
@@ -20,28 +21,29 @@ use crate::matomo::visit_log::{Witness, is_visitor_id};
 /// A visit shows its first 500 actions, and hits of an earlier run count among them.
 const MAX_EARLIER_HITS: u16 = 400;
 
-/// Counters of the hits of visitors. Visitors share them, so a count may be too large.
+/// Counters of the hits of visitors, and of networks. Several share one, so a count may be too
+/// large.
 const COUNTERS: usize = 1 << 15;
 
 /// Candidates whose request is inspected.
 const MAX_INSPECTED: usize = 50;
 
-/// Chooses the witnesses of one recorder.
+/// Counts the hits of visitors and networks, for all recorders.
 #[derive(Debug)]
-pub struct WitnessChooser {
+pub struct RarityCounter {
     hasher: FixedState,
-    /// Hits of each visitor that were sent in this epoch.
-    sent: Vec<u16>,
     epoch: u64,
-    /// For each request of the buffer.
-    hits: Vec<HitRarity>,
-    /// Hits in the buffer from each network.
-    networks: HashMap<u64, u32, RandomState>,
+    /// Hits of each visitor that were sent in this epoch.
+    visitors: Vec<u16>,
+    /// Hits from each network, likewise.
+    networks: Vec<u32>,
 }
 
+/// How rare a hit's visitor and network are.
 #[derive(Clone, Copy, Debug)]
-struct HitRarity {
-    network: u64,
+pub struct HitRarity {
+    /// Hits from its network.
+    of_network: u32,
     /// Hits of the same visitor before it.
     earlier: u16,
 }
@@ -55,75 +57,84 @@ enum Suitability {
     Unsuitable,
 }
 
-impl WitnessChooser {
+impl RarityCounter {
     pub fn new() -> Self {
         Self {
             hasher: FixedState::default(),
-            sent: vec![0; COUNTERS],
             epoch: 0,
-            hits: Vec::new(),
-            networks: HashMap::default(),
+            visitors: vec![0; COUNTERS],
+            networks: vec![0; COUNTERS],
         }
     }
 
-    /// Takes in a buffer whose requests are about to be sent.
-    pub fn observe(&mut self, buffer: &Buffer, epoch: u64) {
+    /// Counts the requests of a buffer that are about to be sent. Returns the rarity of each.
+    pub fn count(&mut self, buffer: &Buffer, epoch: u64) -> Vec<HitRarity> {
         if self.epoch != epoch {
             self.epoch = epoch;
-            self.sent.fill(0);
+            self.visitors.fill(0);
+            self.networks.fill(0);
         }
-        self.hits.clear();
-        self.networks.clear();
-        for request in buffer.order_of_log() {
-            let network =
-                network(buffer.json(request)).map_or(0, |bytes| self.hasher.hash_one(bytes));
-            *self.networks.entry(network).or_default() += 1;
-            let visitor = buffer.group(request).visitor;
-            let sent = &mut self.sent[(visitor >> 40) as usize % COUNTERS];
-            self.hits.push(HitRarity {
-                network,
-                earlier: *sent,
-            });
-            *sent = sent.saturating_add(1);
-        }
-    }
-
-    /// Moves the best witness to the front of a batch. Each visitor's hits keep their order,
-    /// because the witness is its visitor's first.
-    pub fn move_to_front(
-        &self,
-        buffer: &Buffer,
-        requests: &mut [u32],
-        left_out: impl Fn(IpAddr) -> bool,
-    ) {
-        let mut visitors = HashSet::with_hasher(RandomState::default());
-        let mut candidates: Vec<(bool, u32, usize)> = (0..)
-            .zip(requests.iter())
-            .filter(|(_, request)| visitors.insert(buffer.group(**request).visitor))
-            .filter_map(|(place, request)| {
-                let hit = self.hits.get(*request as usize)?;
-                let is_frequent = hit.earlier >= MAX_EARLIER_HITS;
-                let of_network = self.networks.get(&hit.network).copied();
-                Some((is_frequent, of_network.unwrap_or(u32::MAX), place))
+        let requests = buffer.requests();
+        let counters: Vec<usize> = requests
+            .iter()
+            .map(|request| {
+                let network = network(buffer.json(*request));
+                let hash = network.map_or(0, |bytes| self.hasher.hash_one(bytes));
+                let counter = hash as usize % COUNTERS;
+                self.networks[counter] = self.networks[counter].saturating_add(1);
+                counter
             })
             .collect();
-        candidates.sort_unstable();
-        let mut doubtful = None;
-        for (.., place) in candidates.into_iter().take(MAX_INSPECTED) {
-            match suitability(buffer, requests[place], &left_out) {
-                Suitability::Good => {
-                    requests[..=place].rotate_right(1);
-                    return;
+        requests
+            .into_iter()
+            .zip(counters)
+            .map(|(request, network)| {
+                let visitor = buffer.group(request).visitor;
+                let sent = &mut self.visitors[(visitor >> 40) as usize % COUNTERS];
+                let earlier = *sent;
+                *sent = sent.saturating_add(1);
+                HitRarity {
+                    of_network: self.networks[network],
+                    earlier,
                 }
-                Suitability::Doubtful => {
-                    doubtful.get_or_insert(place);
-                }
-                Suitability::Unsuitable => {}
+            })
+            .collect()
+    }
+}
+
+/// Moves the best witness to the front of a batch. Each visitor's hits keep their order, because
+/// the witness is its visitor's first.
+pub fn move_witness_to_front(
+    buffer: &Buffer,
+    rarity: &[HitRarity],
+    requests: &mut [u32],
+    left_out: impl Fn(IpAddr) -> bool,
+) {
+    let mut visitors = HashSet::with_hasher(RandomState::default());
+    let mut candidates: Vec<(bool, u32, usize)> = (0..)
+        .zip(requests.iter())
+        .filter(|(_, request)| visitors.insert(buffer.group(**request).visitor))
+        .filter_map(|(place, request)| {
+            let hit = rarity.get(*request as usize)?;
+            Some((hit.earlier >= MAX_EARLIER_HITS, hit.of_network, place))
+        })
+        .collect();
+    candidates.sort_unstable();
+    let mut doubtful = None;
+    for (.., place) in candidates.into_iter().take(MAX_INSPECTED) {
+        match suitability(buffer, requests[place], &left_out) {
+            Suitability::Good => {
+                requests[..=place].rotate_right(1);
+                return;
             }
+            Suitability::Doubtful => {
+                doubtful.get_or_insert(place);
+            }
+            Suitability::Unsuitable => {}
         }
-        if let Some(place) = doubtful {
-            requests[..=place].rotate_right(1);
-        }
+    }
+    if let Some(place) = doubtful {
+        requests[..=place].rotate_right(1);
     }
 }
 
@@ -186,7 +197,10 @@ fn member<'j>(json: &'j [u8], name: &str) -> Option<&'j [u8]> {
 }
 
 fn address_text(json: &[u8]) -> Option<&[u8]> {
-    let text = member(json, "cip")?.strip_prefix(b"\"")?;
+    const BEGIN: &[u8] = b",\"cip\":\"";
+    // Each hit is searched, so the searcher is built once.
+    static FINDER: LazyLock<Finder> = LazyLock::new(|| Finder::new(BEGIN));
+    let text = &json[FINDER.find(json)? + BEGIN.len()..];
     text.split(|byte| *byte == b'"').next()
 }
 
@@ -238,8 +252,7 @@ impl SentHit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hit::HitDays;
-    use crate::recorder::queue::{Chunk, LinePosition, RequestGroup};
+    use crate::recorder::queue::{Chunk, RequestGroup};
 
     const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0";
 
@@ -256,31 +269,21 @@ mod tests {
             chunk.body.extend_from_slice(json.as_bytes());
             chunk.end_request();
             chunk.groups.push(RequestGroup {
-                file: 0,
-                log: None,
-                position: LinePosition::default(),
-                more: Vec::new(),
-                site: 0,
-                days: HitDays::Today,
                 requests: 1,
-                agent: 0,
                 // The upper bits choose the counter.
                 visitor: visitor << 40,
                 has_hit_ids: true,
-                originals: Vec::new(),
-                session: None,
+                ..RequestGroup::default()
             });
         }
-        let mut buffer = Buffer::default();
-        buffer.add(&mut chunk);
-        buffer
+        Buffer::of_chunk(&chunk)
     }
 
     /// The order of all requests as one batch.
-    fn order(chooser: &mut WitnessChooser, buffer: &Buffer) -> Vec<u32> {
-        let mut requests = buffer.order_of_log();
-        chooser.observe(buffer, 1);
-        chooser.move_to_front(buffer, &mut requests, |address| {
+    fn order(counter: &mut RarityCounter, buffer: &Buffer) -> Vec<u32> {
+        let mut requests = buffer.requests();
+        let rarity = counter.count(buffer, 1);
+        move_witness_to_front(buffer, &rarity, &mut requests, |address| {
             address == IpAddr::from([10, 66, 0, 1])
         });
         requests
@@ -296,7 +299,7 @@ mod tests {
             (3, hit("10.2.0.1", BROWSER, "")),
             (4, hit("10.3.0.1", BROWSER, "")),
         ];
-        let order = order(&mut WitnessChooser::new(), &buffer(&hits));
+        let order = order(&mut RarityCounter::new(), &buffer(&hits));
         assert_eq!(order, [5, 0, 1, 2, 3, 4]);
     }
 
@@ -308,7 +311,7 @@ mod tests {
             (2, hit("10.1.0.2", BROWSER, "")),
         ];
         // The rarest network is that of a visitor's second hit.
-        let order = order(&mut WitnessChooser::new(), &buffer(&hits));
+        let order = order(&mut RarityCounter::new(), &buffer(&hits));
         assert_eq!(order, [0, 1, 2]);
     }
 
@@ -331,7 +334,7 @@ mod tests {
                 (3, ordinary),
             ];
             let buffer = buffer(&hits);
-            let order = order(&mut WitnessChooser::new(), &buffer);
+            let order = order(&mut RarityCounter::new(), &buffer);
             assert_eq!(order, [1, 0, 2], "{unsuitable}");
             let left_out = |address| address == IpAddr::from([10, 66, 0, 1]);
             assert!(!is_suitable(&buffer, 0, left_out), "{unsuitable}");
@@ -360,7 +363,7 @@ mod tests {
                 (2, hit("10.1.0.1", BROWSER, "")),
                 (3, hit("10.1.0.2", BROWSER, "")),
             ];
-            let order = order(&mut WitnessChooser::new(), &buffer(&hits));
+            let order = order(&mut RarityCounter::new(), &buffer(&hits));
             assert_eq!(order, [1, 0, 2], "{agent}");
         }
         let hits = [(1, hit("10.2.0.1", "curl/8.0", ""))];
@@ -375,18 +378,18 @@ mod tests {
         let many: Vec<_> = (0..500)
             .map(|_| (1, hit("10.1.0.1", BROWSER, "")))
             .collect();
-        let mut chooser = WitnessChooser::new();
-        chooser.observe(&buffer(&many), 1);
+        let mut counter = RarityCounter::new();
+        counter.count(&buffer(&many), 1);
         let hits = [
             (1, hit("10.1.0.1", BROWSER, "")),
             (2, hit("10.2.0.1", BROWSER, "")),
             (3, hit("10.2.0.2", BROWSER, "")),
         ];
-        assert_eq!(order(&mut chooser, &buffer(&hits)), [1, 0, 2]);
+        assert_eq!(order(&mut counter, &buffer(&hits)), [1, 0, 2]);
         // The next day counts anew.
         let mut requests = vec![0, 1, 2];
-        chooser.observe(&buffer(&hits), 2);
-        chooser.move_to_front(&buffer(&hits), &mut requests, |_| false);
+        let rarity = counter.count(&buffer(&hits), 2);
+        move_witness_to_front(&buffer(&hits), &rarity, &mut requests, |_| false);
         assert_eq!(requests, [0, 1, 2]);
     }
 

@@ -26,7 +26,7 @@ fn closed(script: Vec<Option<Fault>>) -> World {
         ..options()
     });
     world.folder.write("access.log", log(0..LINES, 20));
-    world.args("--recorders=1 --recorder-max-payload-size=10")
+    world.args("--recorders=1 --recorder-max-payload-size=10 --keep-order")
 }
 
 /// A server whose response to the second batch is lost.

@@ -18,7 +18,7 @@ use crate::matomo::outcome::{History, Outcome, classify};
 use crate::matomo::visit_log::{LookupError, Presence};
 use crate::recorder::buffer::write_body;
 use crate::recorder::context::Context;
-use crate::recorder::epoch::Epochs;
+use crate::recorder::window::Window;
 use crate::recorder::witness::SentHit;
 
 /// Witnesses in one question.
@@ -62,7 +62,7 @@ enum SecondOutcome {
 /// The thread that asks Matomo.
 pub struct WitnessReader {
     context: Arc<Context>,
-    epochs: Arc<Epochs>,
+    window: Arc<Window>,
     shared: Arc<ReadBackState>,
     inbox: Receiver<SentBatch>,
     /// Batches that are not confirmed, oldest first.
@@ -85,13 +85,13 @@ pub struct WitnessReader {
 impl WitnessReader {
     pub fn new(
         context: &Arc<Context>,
-        epochs: &Arc<Epochs>,
+        window: &Arc<Window>,
         shared: &Arc<ReadBackState>,
         inbox: Receiver<SentBatch>,
     ) -> Self {
         Self {
             context: Arc::clone(context),
-            epochs: Arc::clone(epochs),
+            window: Arc::clone(window),
             shared: Arc::clone(shared),
             inbox,
             waiting: Vec::new(),
@@ -366,8 +366,8 @@ impl WitnessReader {
         if losses.is_empty() {
             return Ok(());
         }
-        let epochs = Arc::clone(&self.epochs);
-        let Some(alone) = epochs.acquire_alone(&self.context.stop) else {
+        let window = Arc::clone(&self.window);
+        let Some(reserved) = window.reserve(&self.context.stop) else {
             return Ok(());
         };
         let mut sent = Vec::new();
@@ -377,7 +377,7 @@ impl WitnessReader {
                 SecondOutcome::Left => self.shared.release(&loss.batch),
             }
         }
-        drop(alone);
+        drop(reserved);
         self.settle_sent_again(&sent)
     }
 
