@@ -155,6 +155,9 @@ struct Case {
     /// Whether `--token-auth` is passed.
     #[serde(default = "yes")]
     token: bool,
+    /// Whether `--keep-internal-referrers` is passed, because the script sends them.
+    #[serde(default = "yes")]
+    internal_referrers: bool,
     /// Path of `--url`.
     #[serde(default = "root")]
     url_path: String,
@@ -237,6 +240,9 @@ impl Case {
             Program::new(&folder).arg(format!("--url={}{}", server.url(), self.url_path));
         if self.token {
             program = program.arg(format!("--token-auth={TOKEN}"));
+        }
+        if self.internal_referrers {
+            program = program.arg("--keep-internal-referrers");
         }
         for arg in self.args.iter().chain(&self.log_args()) {
             program = program.arg(arg);
@@ -443,7 +449,7 @@ fn compare_hits(expected: &[Value], got: &[Value], differences: &mut Vec<String>
     if expected.len() == got.len() {
         for (number, (expected, got)) in (1..).zip(expected.iter().zip(got)) {
             for key in distinct(keys(expected).chain(keys(got))) {
-                let visitor = expected["uid"].as_str().or(expected["cip"].as_str());
+                let visitor = visitor(expected);
                 let what = format!("hit {number} ({}) {key}", visitor.unwrap_or("no visitor"));
                 compare(&what, &expected[key], &got[key], differences);
             }
@@ -528,13 +534,16 @@ fn spelt(value: &Value) -> String {
 fn by_visitor(hits: Vec<Value>) -> Vec<Value> {
     let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for hit in hits {
-        let visitor = [&hit["uid"], &hit["cip"]]
-            .into_iter()
-            .find_map(Value::as_str)
-            .unwrap_or_default();
-        groups.entry(visitor.to_owned()).or_default().push(hit);
+        let visitor = visitor(&hit).unwrap_or_default().to_owned();
+        groups.entry(visitor).or_default().push(hit);
     }
     groups.into_values().flatten().collect()
+}
+
+fn visitor(hit: &Value) -> Option<&str> {
+    ["uid", "cid", "cip"]
+        .into_iter()
+        .find_map(|name| hit[name].as_str())
 }
 
 fn keys(hit: &Value) -> impl Iterator<Item = &str> {

@@ -378,6 +378,9 @@ pub struct RequestArgs {
     /// Send URLs without their query string
     #[arg(long)]
     pub strip_query_string: bool,
+    /// Also send referrers that are pages of the same host without a query string
+    #[arg(long)]
+    pub keep_internal_referrers: bool,
     /// Text that begins the query string of a path
     #[arg(long, value_name = "TEXT", default_value = "?")]
     pub query_string_delimiter: String,

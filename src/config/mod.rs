@@ -407,6 +407,8 @@ fn tracking(cli: &Cli) -> Result<TrackingOptions> {
         listening_category: cli.radio.listening_category.clone(),
         query_delimiter: requests.query_string_delimiter.clone().into_bytes(),
         strip_query: requests.strip_query_string,
+        // A replayed request is sent as it was tracked.
+        keep_internal_referrers: requests.keep_internal_referrers || requests.replay_tracking,
         title_delimiter: requests.title_category_delimiter.clone(),
         track_http_method: method.is_some_and(|value| !value.is_empty()),
         reverse_dns: requests.enable_reverse_dns,

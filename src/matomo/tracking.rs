@@ -28,6 +28,7 @@ const TEMPLATE_BYTES: usize = 640;
 pub struct TrackingOptions {
     pub query_delimiter: Vec<u8>,
     pub strip_query: bool,
+    pub keep_internal_referrers: bool,
     pub title_delimiter: String,
     pub track_http_method: bool,
     pub reverse_dns: bool,
@@ -183,12 +184,16 @@ impl Writer {
             .prefix
             .get_or_insert_with(|| RequestPrefix::new(&self.constant, hit));
         let request = hit.request;
+        let is_referrer_sent = self.options.keep_internal_referrers
+            || !is_page_of(&prefix.authority, request.referrer);
         let url = out.len() + prefix.url_at;
         out.extend_from_slice(&prefix.text);
         self.page_path(request).push(out);
         let url = url..out.len();
-        out.extend_from_slice(b"\",\"urlref\":\"");
-        json::push_url(out, truncate(request.referrer));
+        if is_referrer_sent {
+            out.extend_from_slice(b"\",\"urlref\":\"");
+            json::push_url(out, truncate(request.referrer));
+        }
         match &hit.address {
             ClientAddress::Ip(address) => {
                 out.extend_from_slice(b"\",\"cip\":\"");
@@ -284,6 +289,8 @@ struct RequestPrefix {
     text: Vec<u8>,
     /// Position of the URL in `text`.
     url_at: usize,
+    /// Host and port of the URL.
+    authority: Vec<u8>,
 }
 
 impl RequestPrefix {
@@ -295,8 +302,10 @@ impl RequestPrefix {
         json::push_text(&mut text, site.id.as_bytes());
         text.extend_from_slice(b"\",\"url\":\"");
         let url_at = text.len();
-        json::push_url(&mut text, &origin(request, site));
+        let origin = origin(request, site);
+        json::push_url(&mut text, &origin);
         Self {
+            authority: authority(&origin).unwrap_or_default().to_vec(),
             site: site.index,
             scheme: request.scheme.map(<[u8]>::to_vec),
             host: request.host.map(<[u8]>::to_vec),
@@ -347,6 +356,22 @@ impl SessionTemplate {
     }
 }
 
+/// Host and port of a URL with the scheme `http` or `https`.
+fn authority(url: &[u8]) -> Option<&[u8]> {
+    let rest = url
+        .strip_prefix(b"https://")
+        .or_else(|| url.strip_prefix(b"http://"))?;
+    rest.split(|byte| *byte == b'/').next()
+}
+
+/// Whether a referrer is a page of the same host, without a query or a fragment that may name a
+/// campaign. Matomo counts such a visit as a direct entry, as if it had no referrer.
+fn is_page_of(host: &[u8], referrer: &[u8]) -> bool {
+    !host.is_empty()
+        && authority(referrer).is_some_and(|of_referrer| of_referrer.eq_ignore_ascii_case(host))
+        && memchr::memchr2(b'?', b'#', referrer).is_none()
+}
+
 /// Truncates a text to [`SHORTENED_BYTES`], or a few less so that it ends with a whole character.
 fn shorten(text: &[u8]) -> &[u8] {
     if text.len() <= SHORTENED_BYTES {
@@ -371,4 +396,46 @@ fn push_member(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\":\"");
     json::push_text(out, value);
     out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_the_same_host_without_a_query_is_internal() {
+        for (referrer, is_internal) in [
+            ("http://radio.example/a", true),
+            ("https://radio.example/a/b", true),
+            ("https://Radio.Example", true),
+            ("http://radio.example/a?pk_campaign=spring", false),
+            ("http://radio.example/#mtm_campaign=spring", false),
+            ("http://radio.example:8000/a", false),
+            ("http://www.radio.example/a", false),
+            ("http://user@radio.example/a", false),
+            ("http://search.example/radio.example/", false),
+            ("ftp://radio.example/a", false),
+            ("-", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                is_page_of(b"radio.example", referrer.as_bytes()),
+                is_internal,
+                "{referrer}"
+            );
+        }
+        assert!(!is_page_of(b"", b"http:///a"));
+    }
+
+    #[test]
+    fn the_host_of_a_url_includes_its_port() {
+        for (url, expected) in [
+            ("http://radio.example:8000/a", Some("radio.example:8000")),
+            ("https://radio.example", Some("radio.example")),
+            ("radio.example/a", None),
+        ] {
+            let host = authority(url.as_bytes());
+            assert_eq!(host, expected.map(str::as_bytes), "{url}");
+        }
+    }
 }
