@@ -263,6 +263,7 @@ fn setup(
         visits: target.visits.clone(),
         requests: RequestWriter::new(Writer::new(config.tracking), HitIdGenerator::new(salt)),
         queue,
+        is_dry_run: config.dry_run,
         rejects,
         sandbox: target
             .sandbox

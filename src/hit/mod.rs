@@ -15,7 +15,7 @@ use std::rc::Rc;
 use bumpalo::Bump;
 use chrono_tz::Tz;
 
-use crate::format::date::DateFormat;
+use crate::format::date::{DateFormat, LastDate};
 use crate::format::{Field, Fields, Format, Record, whole_number};
 use crate::network::NetworkSet;
 
@@ -27,7 +27,7 @@ use request_target::{RequestParts, RequestTarget};
 /// Milliseconds of the longest generation time that is sent, one day. No page takes longer.
 const MAX_GENERATION_TIME: f64 = 86_400_000.0;
 
-/// How fields become hits. Each field is the option of the same name.
+/// How fields become hits. Most fields are the option of the same name.
 #[derive(Clone, Debug)]
 pub struct HitOptions {
     /// Separates the path from the query.
@@ -42,6 +42,8 @@ pub struct HitOptions {
     /// Fields that count as absent except in custom variables.
     pub ignored: Fields,
     pub client: AddressOptions,
+    /// Of the line before.
+    pub last_date: LastDate,
 }
 
 /// Which address is the client's.
@@ -290,14 +292,14 @@ impl HitOptions {
     /// How far the clock that wrote a line is from UTC, in seconds east. `None` if the line does
     /// not say.
     pub fn offset(&self, record: &Record, dates: &DateFormat) -> Option<i32> {
-        let offset = dates.read(record)?.offset;
+        let offset = dates.read_after(&self.last_date, record)?.offset;
         offset.filter(|_| !self.ignored.contains(Field::Timezone))
     }
 
     /// Seconds since 1970, UTC. Returns `None` if the date cannot be parsed or is not in the years
     /// 1 to 9999, which Matomo can store.
     pub fn time(&self, record: &Record, dates: &DateFormat) -> Option<i64> {
-        let moment = dates.read(record)?;
+        let moment = dates.read_after(&self.last_date, record)?;
         let in_log = moment
             .offset
             .filter(|_| !self.ignored.contains(Field::Timezone));

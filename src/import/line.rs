@@ -25,6 +25,7 @@ use crate::matomo::api::Api;
 use crate::matomo::clock::ServerClock;
 use crate::matomo::tracking::Writer;
 use crate::matomo::visit_log::VisitLog;
+use crate::radio::ReportedSession;
 use crate::recorder::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
 use crate::report::rejects::{self, Original, Rejects};
 use crate::report::{Console, Count, Reason};
@@ -54,6 +55,8 @@ pub struct LineProcessor {
     pub visits: VisitLog,
     pub requests: RequestWriter,
     pub queue: Queue,
+    /// Hits are counted and not sent.
+    pub is_dry_run: bool,
     pub rejects: Option<Arc<Rejects>>,
     /// The store of the sandbox, which notes sessions that are sent as plain hits.
     pub sandbox: Option<HitStore>,
@@ -288,12 +291,14 @@ impl LineProcessor {
         let session = self
             .note_session(log, &accepted.hit)
             .inspect_err(|_| count_unsent(log))?;
-        let mut group = self.request_group(log, position(line), accepted);
-        group.session = session;
-        group.originals.extend(self.original(log, line));
-        let chunk = self.queue.chunk(group.visitor);
-        group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
-        let flow = self.enqueue(group);
+        let flow = match self.is_dry_run && session.is_none() {
+            // Nothing is sent, so nothing is written.
+            true => {
+                log.account.add(Count::Imported, 1);
+                Flow::Continue
+            }
+            false => self.send_hit(log, line, accepted, session),
+        };
         if flow == Flow::Continue && !self.is_noted(log, &accepted.hit) {
             let (hit, is_replayed) = (&accepted.hit, self.replay.is_some());
             if let Some(web) = &mut self.web {
@@ -304,6 +309,21 @@ impl LineProcessor {
             }
         }
         Ok(flow)
+    }
+
+    fn send_hit(
+        &mut self,
+        log: &OpenLog,
+        line: &Line,
+        accepted: &mut AcceptedHit,
+        session: Option<Box<ReportedSession>>,
+    ) -> Flow {
+        let mut group = self.request_group(log, position(line), accepted);
+        group.session = session;
+        group.originals.extend(self.original(log, line));
+        let chunk = self.queue.chunk(group.visitor);
+        group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
+        self.enqueue(group)
     }
 
     /// Passes a request through the filters and finds its site, or gives the reason to drop it.

@@ -162,8 +162,10 @@ impl KeyTree {
     #[inline]
     pub fn expected<'a>(&self, text: &'a [u8], next: usize) -> Option<(&Key, &'a [u8])> {
         let key = self.keys.get(next)?;
-        let after = key.literal.strip_from(text)?;
-        Some((key, after.strip_prefix(b"\"")?))
+        match key.literal.strip_from(text)? {
+            [b'"', after @ ..] => Some((key, after)),
+            _ => None,
+        }
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
