@@ -282,17 +282,17 @@ impl<'a, 'r> ObjectFields<'a, 'r> {
         }
         loop {
             let text = after(rest, b'"')?;
-            let (key, colon) = match tree.expected(text, next) {
-                Some((key, colon)) => {
+            let (key, value) = match tree.expected(text, next) {
+                Some((key, value)) => {
                     next += 1;
-                    (Some(key), colon)
+                    (Some(key), value)
                 }
                 None => {
                     let (name, colon) = string(text)?;
-                    (tree.find(name, &mut next), colon)
+                    (tree.find(name, &mut next), after(colon, b':')?)
                 }
             };
-            let text = skip_blanks(after(colon, b':')?);
+            let text = skip_blanks(value);
             if let Some((value, end)) = scan_value(text) {
                 if let Some(key) = key {
                     self.take(key, value);

@@ -760,8 +760,7 @@ impl Lines {
                 true => RawText::AsIs,
             };
         }
-        self.is_plain =
-            self.options.encoding.is_utf8() && matches!(self.raw, RawText::AsIs);
+        self.is_plain = self.options.encoding.is_utf8() && matches!(self.raw, RawText::AsIs);
         if let Some(watcher) = &mut self.watcher {
             watcher(block.position, bytes);
         }
