@@ -41,8 +41,8 @@ const BOTS: [&str; 29] = [
     "googlestackdrivermonitoring",
 ];
 
-/// Slots of the cache, which takes 2 MiB, or less if fewer pages of it are used. A log has hundreds of
-/// distinct user agents, a hostile one millions. With 100,000, one in six is not found.
+/// Slots of the cache, which takes 2 MiB if all its pages are used. A log has hundreds of distinct
+/// user agents, a hostile one millions. With 100,000, one in six is not found.
 const CACHE_SLOTS: usize = 1 << 18;
 
 /// Recognizes bots. Results are cached, because few distinct user agents make up a log.

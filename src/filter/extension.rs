@@ -21,7 +21,7 @@ const MAX_FAST_BYTES: usize = 32;
 #[derive(Debug)]
 pub struct Extensions {
     kinds: HashMap<Vec<u8>, FileKind, RandomState>,
-    /// Those of [`short_key`], which take a fraction of the time.
+    /// By [`short_key`], which takes a fraction of the time.
     short_kinds: HashMap<u64, FileKind, RandomState>,
     /// For each first byte, in either case: one bit for each length of a known extension. This
     /// alone rules out most paths.

@@ -425,8 +425,8 @@ impl Lines {
         is_usual.then_some(length)
     }
 
-    /// The place of the next line feed in the block. `None` if there is none, or if something else
-    /// may end the line before it.
+    /// The place of the next line feed in the block. `None` without one, and if something else may
+    /// end the line before it.
     #[inline(always)]
     fn next_line_feed(&mut self) -> Option<usize> {
         loop {

@@ -143,7 +143,8 @@ impl<'a> Rest<'a> {
         self.up_to_quote(first_quote)
     }
 
-    /// The same by a function that finds the first quote or backslash, or what else no value has.
+    /// The same by a function that finds the first quote or backslash, and what the value must not
+    /// have.
     #[inline(always)]
     fn up_to_quote(&mut self, find: impl Fn(&[u8]) -> Option<usize>) -> Option<(&'a [u8], bool)> {
         let end = find(self.0)?;
