@@ -26,7 +26,7 @@
 //! # Threads
 //!
 //! - The main thread is the parser. It reads one log after the other, as far as the queue.
-//! - Each open log has a reader thread, which decompresses ahead.
+//! - Each open log has a reader thread, which decompresses ahead and finds the line feeds.
 //! - Each recorder is a thread. It takes chunks of requests from a bounded channel and sends them
 //!   in batches. All requests of a visitor go to the same recorder.
 //! - The read-back thread asks Matomo whether it has what it acknowledged.

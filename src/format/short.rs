@@ -33,6 +33,10 @@ impl Literal {
         }
     }
 
+    pub fn is(&self, text: &str) -> bool {
+        *self.text == *text.as_bytes()
+    }
+
     /// The rest of a text that begins with it. Returns `None` for any other text.
     #[inline]
     pub fn strip_from<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {

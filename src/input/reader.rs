@@ -1,4 +1,4 @@
-//! The thread that reads a log in blocks of decompressed bytes.
+//! The thread that reads a log in blocks of decompressed bytes, and finds their line feeds.
 //!
 //! It is separate from the parser so that the parser notices when a pipe pauses, and signals while
 //! a read blocks. Three buffers circulate between the threads; they bound the memory, and the

@@ -84,6 +84,11 @@ impl<'a> Rest<'a> {
                 }
                 length
             }
+            Shape::IdentityAndUser => {
+                let (before, length) = identity_and_user(rest)?;
+                self.advance(before)?;
+                length
+            }
             // No name, as usual.
             Shape::User if rest.starts_with(b"- [") => 1,
             Shape::User => user_length(rest)?,
@@ -282,6 +287,20 @@ fn list_length(text: &[u8]) -> Option<usize> {
         end = begin + first_blank(&text[begin..]).filter(|length| *length > 0)?;
     }
     Some(end)
+}
+
+/// The length of an identity with the blank after it, and that of the user.
+#[inline]
+fn identity_and_user(text: &[u8]) -> Option<(usize, usize)> {
+    if text.starts_with(b"- - [") {
+        return Some((2, 1));
+    }
+    let before = word_length(text).filter(|length| *length > 0)? + 1;
+    match text.get(before - 1..)? {
+        [b' ', b'-', b' ', b'[', ..] => Some((before, 1)),
+        [b' ', user @ ..] => Some((before, user_length(user)?)),
+        _ => None,
+    }
 }
 
 /// The length of a user, which ends before a blank and a bracket.
