@@ -42,8 +42,8 @@ const BOTS: [&str; 29] = [
 ];
 
 /// Slots of the cache, which takes 128 KiB. A log has hundreds of distinct user agents, a hostile
-/// one millions. A larger one is slower even for 100,000: the processor's own caches do not hold it,
-/// and a search takes little longer than to fetch a slot from memory.
+/// one millions. A larger one is slower even for 100,000: the processor's own caches do not hold
+/// it, and to fetch a slot from memory takes nearly as long as a search.
 const CACHE_SLOTS: usize = 1 << 14;
 
 /// Recognizes bots. Results are cached, because few distinct user agents make up a log.
@@ -126,7 +126,35 @@ impl Bots {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// A text that makes a bot, or a part of one.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let text = prop::sample::select(BOTS.to_vec());
+        (text, 0..30_usize, any::<u32>()).prop_map(|(text, cut, upper)| {
+            let bytes = text.bytes().take(text.len().max(cut) - cut).zip(0..);
+            let in_any_case = |(byte, at): (u8, u32)| match upper >> at & 1 {
+                0 => byte,
+                _ => byte.to_ascii_uppercase(),
+            };
+            bytes.map(in_any_case).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_found_in_any_place_and_case(
+            before in prop::collection::vec(any::<u8>(), 0..70), piece in piece(), after in "[a-zA-Z /;.]{0,70}",
+        ) {
+            let agent = [&before[..], &piece, after.as_bytes()].concat();
+            let lower = agent.to_ascii_lowercase();
+            let has = |text: &&str| lower.windows(text.len()).any(|part| part == text.as_bytes());
+            let mut bots = Bots::new(&[]).unwrap();
+            prop_assert_eq!(bots.is_bot_agent(&agent), BOTS.iter().any(has));
+        }
+    }
 
     #[test]
     fn results_are_the_same_however_many_agents_come_between() {
