@@ -26,7 +26,7 @@
 //! # Threads
 //!
 //! - The main thread is the parser. It reads one log after the other, as far as the queue.
-//! - Each open log has a reader thread, which decompresses ahead.
+//! - Each open log has a reader thread, which decompresses ahead and finds the line feeds.
 //! - Each recorder is a thread. It takes hits from a bounded window, which all recorders share, and
 //!   sends them in batches.
 //! - The read-back thread asks Matomo whether it has what it acknowledged.

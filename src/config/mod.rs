@@ -15,7 +15,7 @@ use crate::cli::{
 };
 use crate::error::{Error, Result};
 use crate::filter::{Bots, Extensions, Filters, HostPattern, HostSet, Hosts, Paths};
-use crate::format::date::Strptime;
+use crate::format::date::{LastDate, Strptime};
 use crate::format::json::{self, KeyMap};
 use crate::format::registry::FormatOptions;
 use crate::format::template::Language;
@@ -303,6 +303,7 @@ fn hit(cli: &Cli) -> Result<HitOptions> {
             fields: field_names("--client-ip", &requests.client_ip)?,
             proxies: requests.trusted_proxy.iter().copied().collect(),
         },
+        last_date: LastDate::default(),
     })
 }
 

@@ -5,6 +5,7 @@
 //!
 //! guide/formats.md, "Dates".
 
+mod last;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use std::borrow::Cow;
 use chrono::format::{Fixed, Item, Numeric, Pad, Parsed, parse_and_remainder};
 use chrono::{Datelike, NaiveDate};
 
+pub use self::last::LastDate;
 use super::{Field, Record};
 use crate::error::{Error, Result};
 
@@ -53,11 +55,17 @@ impl DateFormat {
     /// Reads `date`, `time` and `timezone` of a record. Returns `None` if they are not a date; the
     /// line is then invalid.
     pub fn read(&self, record: &Record) -> Option<Moment> {
+        self.read_after(&LastDate::default(), record)
+    }
+
+    /// The same, and faster if the date is of the same day as the last one.
+    pub fn read_after(&self, last: &LastDate, record: &Record) -> Option<Moment> {
         let date = record.get(Field::Date)?;
         match self {
             DateFormat::Clf => {
-                let local = usual_clf(date).or_else(|| Some(Strptime::CLF.read(date)?.local))?;
-                let offset = timezone(record)?;
+                let unusual = || Some(Strptime::CLF.read(date)?.local);
+                let local = usual_clf(date, last).or_else(unusual)?;
+                let offset = timezone(record, last)?;
                 Some(Moment { local, offset })
             }
             DateFormat::W3c => {
@@ -69,8 +77,8 @@ impl DateFormat {
             DateFormat::IsoSeconds => iso_seconds(date).map(in_utc),
             DateFormat::Json => {
                 let joined = || date_and_time(date, record.get(Field::Time)?);
-                let Moment { local, offset } = json_date(date).or_else(joined)?;
-                let offset = offset.or(timezone(record)?);
+                let Moment { local, offset } = json_date(date, last).or_else(joined)?;
+                let offset = offset.or(timezone(record, last)?);
                 Some(Moment { local, offset })
             }
             DateFormat::Strptime(format) => {
@@ -78,7 +86,7 @@ impl DateFormat {
                     Some(time) => format.read(&[date, b" ", time].concat()),
                     None => format.read(date),
                 }?;
-                let offset = offset.or(timezone(record)?);
+                let offset = offset.or(timezone(record, last)?);
                 Some(Moment { local, offset })
             }
         }
@@ -102,16 +110,19 @@ fn in_utc(local: i64) -> Moment {
 }
 
 /// `14/May/2024:06:25:24`, the usual shape. Returns `None` for all others, dates or not.
-fn usual_clf(date: &[u8]) -> Option<i64> {
-    let (&[d1, d2, b'/', ref name @ .., b'/'], rest) = date.split_first_chunk::<7>()? else {
-        return None;
-    };
-    let &[y1, y2, y3, y4, b':', ref time @ ..] = <&[u8; 13]>::try_from(rest).ok()? else {
+fn usual_clf(date: &[u8], last: &LastDate) -> Option<i64> {
+    let (day, time) = date.split_first_chunk()?;
+    Some(last.clf_day.meaning(day, clf_day)? + usual_second_of_day(time.try_into().ok()?)?)
+}
+
+/// `14/May/2024:`
+fn clf_day(day: &[u8; 12]) -> Option<i64> {
+    let &[d1, d2, b'/', ref name @ .., b'/', y1, y2, y3, y4, b':'] = day else {
         return None;
     };
     let month = MONTHS.iter().position(|month| *month == name)? as u32 + 1;
     let year = digits([y1, y2, y3, y4])?.cast_signed();
-    Some(day_of(year, month, digits([d1, d2])?)? + usual_second_of_day(time)?)
+    day_of(year, month, digits([d1, d2])?)
 }
 
 /// `06:25:24`, the usual shape. Returns `None` for all others, times or not.
@@ -159,8 +170,8 @@ fn iso_seconds(text: &[u8]) -> Option<i64> {
 /// - `2024-05-14T06:25:24.123+02:00`, with a blank or `T`, any fraction and any offset
 /// - `2024/05/14 06:25:24.123`, as Go's and Caddy's loggers write it
 /// - `14/May/2024:06:25:24 +0200`, with any fraction, perhaps in brackets
-fn json_date(text: &[u8]) -> Option<Moment> {
-    if let Some(moment) = usual_iso_8601(text) {
+fn json_date(text: &[u8], last: &LastDate) -> Option<Moment> {
+    if let Some(moment) = usual_iso_8601(text, last) {
         return Some(moment);
     }
     let text = text.trim_ascii();
@@ -182,7 +193,7 @@ fn json_date(text: &[u8]) -> Option<Moment> {
             _ => 0,
         };
         return Some(Moment {
-            local: usual_clf(date)?,
+            local: usual_clf(date, last)?,
             offset: written_zone(&rest[end..])?,
         });
     }
@@ -204,11 +215,17 @@ fn date_and_time(day: &[u8], time: &[u8]) -> Option<Moment> {
 }
 
 /// `2024-05-14T06:25:24+02:00`, the usual shape. Returns `None` for all others, dates or not.
-fn usual_iso_8601(text: &[u8]) -> Option<Moment> {
-    let (day, rest) = text.split_first_chunk::<10>()?;
-    let (time, zone) = rest.strip_prefix(b"T")?.split_first_chunk::<8>()?;
-    let local = iso_day(day)? + usual_second_of_day(time)?;
-    let offset = written_zone(zone)?;
+fn usual_iso_8601(text: &[u8], last: &LastDate) -> Option<Moment> {
+    let (day, rest) = text.split_first_chunk()?;
+    let [b'T', rest @ ..] = rest else {
+        return None;
+    };
+    let (time, zone) = rest.split_first_chunk()?;
+    let local = last.iso_day.meaning(day, |day| iso_day(day))? + usual_second_of_day(time)?;
+    let offset = match zone.try_into() {
+        Ok(zone) => last.iso_zone.meaning(zone, |zone| written_zone(zone))?,
+        Err(_) => written_zone(zone)?,
+    };
     Some(Moment { local, offset })
 }
 
@@ -263,10 +280,17 @@ fn epoch_seconds(text: &[u8]) -> Option<i64> {
 
 /// The time zone of a record, in seconds east of UTC: `Some(None)` if it has none, `None` if it
 /// cannot be read.
-fn timezone(record: &Record) -> Option<Option<i32>> {
-    match record.get(Field::Timezone).map(<[u8]>::trim_ascii) {
-        None | Some(b"") => Some(None),
-        Some(zone) => numeric_zone(zone).map(Some),
+fn timezone(record: &Record, last: &LastDate) -> Option<Option<i32>> {
+    let Some(zone) = record.get(Field::Timezone) else {
+        return Some(None);
+    };
+    let read = |zone: &[u8]| match zone.trim_ascii() {
+        b"" => Some(None),
+        zone => numeric_zone(zone).map(Some),
+    };
+    match zone.try_into() {
+        Ok(zone) => last.clf_zone.meaning(zone, |zone| read(zone)),
+        Err(_) => read(zone),
     }
 }
 

@@ -117,6 +117,8 @@ enum Shape {
     /// quote are no user, but the beginning of another line.
     User,
     Digits,
+    /// A word and a user. Only for the scanner: nearly always two dashes.
+    IdentityAndUser,
     /// Digits or a dash.
     Seconds,
     /// Anything up to a closing parenthesis.
@@ -381,10 +383,15 @@ fn steps(parts: &[Part]) -> Option<Vec<Step>> {
                 continue;
             }
         };
-        steps.push(Step {
-            is_after_blank,
-            ..Step::of(slot, shape)
-        });
+        match steps.last_mut() {
+            Some(last) if shape == Shape::User && last.is_identity() => {
+                *last = Step::of(slot, Shape::IdentityAndUser);
+            }
+            _ => steps.push(Step {
+                is_after_blank,
+                ..Step::of(slot, shape)
+            }),
+        }
         is_after_blank = false;
     }
     Some(steps)
@@ -398,6 +405,11 @@ impl Step {
             is_after_blank: false,
             after: Literal::new(""),
         }
+    }
+
+    /// Whether it is a word that is not wanted, and a blank.
+    fn is_identity(&self) -> bool {
+        self.slot == Slot::Skip && self.shape == Shape::Word && self.after.is(" ")
     }
 }
 
@@ -532,8 +544,8 @@ impl Shape {
 
     fn regex(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
-            // It has two groups, which `Layout::regex` writes.
-            Shape::Nothing | Shape::ClfDate { .. } => "",
+            // The last one has two groups, which `Layout::regex` writes.
+            Shape::Nothing | Shape::IdentityAndUser | Shape::ClfDate { .. } => "",
             Shape::Word | Shape::EscapedWord | Shape::AddressBeforePort => r"\S+",
             Shape::OptionalWord => r"\S*",
             Shape::Words(count) => {

@@ -21,7 +21,7 @@ pub mod ncsa;
 mod record;
 pub mod registry;
 mod servers;
-mod short;
+pub mod short;
 pub(crate) mod template;
 #[cfg(test)]
 pub(crate) mod testing;

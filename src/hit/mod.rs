@@ -15,8 +15,8 @@ use std::rc::Rc;
 use bumpalo::Bump;
 use chrono_tz::Tz;
 
-use crate::format::date::DateFormat;
-use crate::format::{Field, Fields, Format, Record, whole_number};
+use crate::format::date::{DateFormat, LastDate};
+use crate::format::{Field, Fields, Format, Record, short, whole_number};
 use crate::network::NetworkSet;
 
 pub use address::ClientAddress;
@@ -27,7 +27,7 @@ use request_target::{RequestParts, RequestTarget};
 /// Milliseconds of the longest generation time that is sent, one day. No page takes longer.
 const MAX_GENERATION_TIME: f64 = 86_400_000.0;
 
-/// How fields become hits. Each field is the option of the same name.
+/// How fields become hits. Most fields are the option of the same name.
 #[derive(Clone, Debug)]
 pub struct HitOptions {
     /// Separates the path from the query.
@@ -42,6 +42,8 @@ pub struct HitOptions {
     /// Fields that count as absent except in custom variables.
     pub ignored: Fields,
     pub client: AddressOptions,
+    /// Of the line before.
+    pub last_date: LastDate,
 }
 
 /// Which address is the client's.
@@ -188,7 +190,7 @@ impl HitOptions {
         arena: &'a Bump,
     ) -> LoggedRequest<'a> {
         let method = self.get(record, Field::Method);
-        let (path, query) = self.path_and_query(record, arena);
+        let (path, query, dot) = self.path_and_query(record, arena);
         if !is_usual_target(method, path) {
             return self.unusual_request((path, query), format, record, arena);
         }
@@ -199,7 +201,8 @@ impl HitOptions {
             path,
             query,
         };
-        self.request_for(target, path, format, record, arena)
+        let extension = dot.map_or(path, |dot| &path[dot + 1..]);
+        self.request_for(target, extension, format, record, arena)
     }
 
     /// Reads a request whose target may be anything.
@@ -223,15 +226,16 @@ impl HitOptions {
             true => target.path,
             false => &target.path[1..],
         };
-        self.request_for(target, name, format, record, arena)
+        let dot = memchr::memrchr(b'.', target.path);
+        let extension = dot.map_or(name, |dot| &target.path[dot + 1..]);
+        self.request_for(target, extension, format, record, arena)
     }
 
-    /// `name` is the extension of a path without a dot.
     #[inline(always)]
     fn request_for<'a>(
         &self,
         target: RequestTarget<'a>,
-        name: &'a [u8],
+        extension: &'a [u8],
         format: &'a dyn Format,
         record: &'a Record<'a>,
         arena: &'a Bump,
@@ -247,7 +251,7 @@ impl HitOptions {
             scheme: target.scheme.or_else(|| self.scheme(record, arena)),
             path,
             query,
-            extension: memchr::memrchr(b'.', path).map_or(name, |dot| &path[dot + 1..]),
+            extension,
             status: get(Field::Status).unwrap_or_default(),
             host: self.host(record, target.host, arena),
             referrer: if referrer == b"-" { b"" } else { referrer },
@@ -290,14 +294,14 @@ impl HitOptions {
     /// How far the clock that wrote a line is from UTC, in seconds east. `None` if the line does
     /// not say.
     pub fn offset(&self, record: &Record, dates: &DateFormat) -> Option<i32> {
-        let offset = dates.read(record)?.offset;
+        let offset = dates.read_after(&self.last_date, record)?.offset;
         offset.filter(|_| !self.ignored.contains(Field::Timezone))
     }
 
     /// Seconds since 1970, UTC. Returns `None` if the date cannot be parsed or is not in the years
     /// 1 to 9999, which Matomo can store.
     pub fn time(&self, record: &Record, dates: &DateFormat) -> Option<i64> {
-        let moment = dates.read(record)?;
+        let moment = dates.read_after(&self.last_date, record)?;
         let in_log = moment
             .offset
             .filter(|_| !self.ignored.contains(Field::Timezone));
@@ -379,20 +383,27 @@ impl HitOptions {
         }
     }
 
-    /// Cuts the path at the delimiter, unless the format has a `query_string` of its own.
-    fn path_and_query<'a>(&self, record: &Record<'a>, arena: &'a Bump) -> (&'a [u8], &'a [u8]) {
-        let mut path = record.get(Field::Path).unwrap_or_default();
+    /// Cuts the path at the delimiter, unless the format has a `query_string` of its own. Also
+    /// returns the place of the last dot in the path.
+    fn path_and_query<'a>(
+        &self,
+        record: &Record<'a>,
+        arena: &'a Bump,
+    ) -> (&'a [u8], &'a [u8], Option<usize>) {
+        let mut whole = record.get(Field::Path).unwrap_or_default();
         if self.lowercase_path {
-            path = lowercase(path, arena);
+            whole = lowercase(whole, arena);
         }
-        let (path, query) = match self.get(record, Field::QueryString) {
-            Some(query) => (path, query),
-            None => match find(&self.query_delimiter, path) {
-                Some(place) => (&path[..place], &path[place + self.query_delimiter.len()..]),
-                None => (path, &b""[..]),
-            },
+        let (path, query, dot) = match self.get(record, Field::QueryString) {
+            Some(query) => (whole, query, memchr::memrchr(b'.', whole)),
+            None => {
+                let (place, dot) = query_and_last_dot(whole, &self.query_delimiter);
+                let (path, rest) = whole.split_at(place.unwrap_or(whole.len()));
+                let query = rest.get(self.query_delimiter.len()..).unwrap_or_default();
+                (path, query, dot)
+            }
         };
-        (path, if query == b"-" { b"" } else { query })
+        (path, if query == b"-" { b"" } else { query }, dot)
     }
 
     fn generation_time(&self, record: &Record) -> Option<f64> {
@@ -415,14 +426,20 @@ fn ignored<'a>() -> Option<&'a [u8]> {
 
 /// Whether a target is a path on this server, as nearly always.
 fn is_usual_target(method: Option<&[u8]>, path: &[u8]) -> bool {
-    path.starts_with(b"/") && matches!(method, None | Some(b"GET" | b"POST" | b"HEAD"))
+    let is_usual = |method| method == b"GET" || method == b"POST" || method == b"HEAD";
+    path.first() == Some(&b'/') && method.is_none_or(is_usual)
 }
 
-/// Finds the delimiter. It is nearly always one byte, which needs no prepared search.
-fn find(delimiter: &[u8], text: &[u8]) -> Option<usize> {
+/// The place of the query's delimiter, and that of the last dot before it. The delimiter is nearly
+/// always one byte, which needs no prepared search.
+fn query_and_last_dot(path: &[u8], delimiter: &[u8]) -> (Option<usize>, Option<usize>) {
     match delimiter {
-        [byte] => memchr::memchr(*byte, text),
-        _ => memchr::memmem::find(text, delimiter),
+        [byte] => short::query_and_last_dot(path, *byte),
+        _ => {
+            let place = memchr::memmem::find(path, delimiter);
+            let before = &path[..place.unwrap_or(path.len())];
+            (place, memchr::memrchr(b'.', before))
+        }
     }
 }
 

@@ -480,11 +480,12 @@ impl Importer {
                 return Ok((Flow::Continue, ReadEnd::Stopped));
             }
             let flow = match lines.next(POLL_INTERVAL) {
-                Ok(LineEvent::Line(line)) => {
+                // Not moved out, because that costs a copy.
+                Ok(LineEvent::Line(ref line)) => {
                     if is_pipe {
                         unsent_since.get_or_insert_with(Instant::now);
                     }
-                    self.processor.process_line(log, format, &line, &arena)?
+                    self.processor.process_line(log, format, line, &arena)?
                 }
                 Ok(LineEvent::Pause) => {
                     log.account.flush();

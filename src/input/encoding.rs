@@ -132,14 +132,12 @@ impl Encoding {
     }
 
     /// The first line end: `\n`, `\r\n` or `\r`. A `\r` at the end of the slice does not count,
-    /// because `\n` may follow. `has_cr` is whether the slice may contain `\r`: without, the search
-    /// is faster. The slice begins with a whole unit.
+    /// because `\n` may follow. The slice begins with a whole unit.
     #[inline]
-    pub(super) fn line_end(&self, bytes: &[u8], has_cr: bool) -> Option<LineEnd> {
+    pub(super) fn line_end(&self, bytes: &[u8]) -> Option<LineEnd> {
         match self.0 {
             CodeTable::Utf16(_) => self.line_end_utf16(bytes),
-            _ if has_cr => line_end_with_cr(bytes),
-            _ => memchr::memchr(b'\n', bytes).map(|start| LineEnd { start, length: 1 }),
+            _ => line_end_in_ascii(bytes),
         }
     }
 
@@ -251,7 +249,7 @@ fn without_punctuation(name: &str) -> String {
 }
 
 #[inline]
-fn line_end_with_cr(bytes: &[u8]) -> Option<LineEnd> {
+fn line_end_in_ascii(bytes: &[u8]) -> Option<LineEnd> {
     let start = memchr::memchr2(b'\n', b'\r', bytes)?;
     let length = match &bytes[start..] {
         [b'\r', b'\n', ..] => 2,

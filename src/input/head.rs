@@ -65,7 +65,7 @@ impl Head {
                 start: rest.len(),
                 length: 0,
             });
-            let end = self.encoding.line_end(rest, true).or(last)?;
+            let end = self.encoding.line_end(rest).or(last)?;
             let line = &rest[..end.start];
             rest = &rest[end.start + end.length..];
             Some(self.encoding.decode(line, &mut decoded).to_vec())

@@ -115,8 +115,12 @@ pub struct Lines {
     block: Block,
     /// Bytes of `block` that were returned or saved.
     taken: usize,
+    /// The number of line feeds in them, or fewer.
+    line_feeds: usize,
     /// NUL bytes before the line that were passed over, and a `\n` of the line end before it.
     skipped: u64,
+    /// Whether lines need neither decoding nor another [`Line::raw`].
+    is_plain: bool,
     /// The beginning of a line from earlier blocks, truncated to the maximum length of a line.
     partial: Vec<u8>,
     /// Length of that beginning before it was truncated.
@@ -323,7 +327,9 @@ impl Lines {
             total,
             block: Block::default(),
             taken: 0,
+            line_feeds: 0,
             skipped: 0,
+            is_plain: false,
             partial: Vec::new(),
             partial_length: 0,
             after_cr: false,
@@ -400,15 +406,73 @@ impl Lines {
 
     #[inline(always)]
     fn next_raw(&mut self, wait: Duration) -> Result<LineEvent<'_>, InputError> {
+        if let Some(length) = self.usual_length() {
+            return Ok(LineEvent::Line(self.take_usual(length)));
+        }
+        self.next_unusual(wait)
+    }
+
+    /// The length of the next line, if it is in the block and is returned as it is there.
+    #[inline(always)]
+    fn usual_length(&mut self) -> Option<usize> {
+        let length = self.next_line_feed()?.checked_sub(self.taken)?;
+        let is_whole = self.partial_length == 0 && !self.after_cr && self.skipped == 0;
+        let is_usual = is_whole
+            && self.is_plain
+            && self.position > 0
+            && length <= self.options.max_line
+            && self.block.bytes().get(self.taken) != Some(&0);
+        is_usual.then_some(length)
+    }
+
+    /// The place of the next line feed in the block. `None` without one, and if something else may
+    /// end the line before it.
+    #[inline(always)]
+    fn next_line_feed(&mut self) -> Option<usize> {
+        loop {
+            let place = *self.block.line_feeds.get(self.line_feeds)? as usize;
+            if place >= self.taken {
+                return Some(place);
+            }
+            self.line_feeds += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn take_usual(&mut self, length: usize) -> Line<'_> {
+        let (from, start, number) = (self.taken, self.position, self.number);
+        self.taken = from + length + 1;
+        self.line_feeds += 1;
+        self.position = start + length as u64 + 1;
+        self.number = number.saturating_add(1);
+        let bytes = &self.block.bytes()[from..from + length];
+        Line {
+            bytes,
+            raw: bytes,
+            number,
+            start,
+            end: self.position,
+            terminated: true,
+            too_long: false,
+            more: &[],
+        }
+    }
+
+    #[inline(never)]
+    fn next_unusual(&mut self, wait: Duration) -> Result<LineEvent<'_>, InputError> {
         let mut deadline = None;
         loop {
             if self.block.bytes().get(self.taken) == Some(&0) {
                 self.skip_zeros();
             }
             let rest = &self.block.bytes()[self.taken..];
-            let end = match self.after_cr {
-                false => self.options.encoding.line_end(rest, self.block.has_cr),
-                true => self.line_feed_after_cr(rest),
+            let end = match (self.after_cr, self.block.has_cr) {
+                (true, _) => self.line_feed_after_cr(rest),
+                (_, true) => self.options.encoding.line_end(rest),
+                _ => self.next_line_feed().map(|place| LineEnd {
+                    start: place - self.taken,
+                    length: 1,
+                }),
             };
             if let Some(end) = end {
                 return Ok(LineEvent::Line(self.take(end, true)));
@@ -679,6 +743,7 @@ impl Lines {
             self.reader.recycle(mem::take(&mut self.block));
         }
         self.taken = 0;
+        self.line_feeds = 0;
     }
 
     /// Makes this the current block, from `options.start` on.
@@ -695,6 +760,7 @@ impl Lines {
                 true => RawText::AsIs,
             };
         }
+        self.is_plain = self.options.encoding.is_utf8() && matches!(self.raw, RawText::AsIs);
         if let Some(watcher) = &mut self.watcher {
             watcher(block.position, bytes);
         }

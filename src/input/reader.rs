@@ -1,4 +1,4 @@
-//! The thread that reads a log in blocks of decompressed bytes.
+//! The thread that reads a log in blocks of decompressed bytes, and finds their line feeds.
 //!
 //! It is separate from the parser so that the parser notices when a pipe pauses, and signals while
 //! a read blocks. Three buffers circulate between the threads; they bound the memory, and the
@@ -33,14 +33,28 @@ pub(super) struct Block {
     length: usize,
     /// Position of the first byte in the log.
     pub(super) position: u64,
-    /// Whether it contains `\r`. Found out here, since the parser has more to do.
+    /// Whether it may contain `\r`, so that `line_feeds` is not enough to find its lines. Found out
+    /// by the reading thread, since the parser has more to do.
     pub(super) has_cr: bool,
+    /// The places of all `\n`, unless `has_cr` or the encoding is UTF-16.
+    pub(super) line_feeds: Vec<u32>,
 }
 
 impl Block {
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[..self.length]
+    }
+
+    /// Finds the lines of a block whose contents are complete.
+    fn find_lines(&mut self, unit: usize) {
+        let bytes = &self.buffer[..self.length];
+        self.has_cr = unit > 1 || memchr::memchr(b'\r', bytes).is_some();
+        self.line_feeds.clear();
+        if !self.has_cr {
+            let line_feeds = memchr::memchr_iter(b'\n', bytes).map(|at| at as u32);
+            self.line_feeds.extend(line_feeds);
+        }
     }
 }
 
@@ -69,7 +83,7 @@ pub(super) struct OpenedSource {
 /// blocked.
 pub(super) struct Reader {
     pub(super) messages: Receiver<Message>,
-    free: Sender<Vec<u8>>,
+    free: Sender<Block>,
 }
 
 impl Reader {
@@ -88,7 +102,7 @@ impl Reader {
         let (free, buffers) = bounded(BLOCKS);
         for _ in 0..BLOCKS {
             // Memory is allocated on first use: a short log needs only one buffer.
-            let _ = free.send(Vec::new());
+            let _ = free.send(Block::default());
         }
         let mut reader = BlockReader {
             unit,
@@ -124,7 +138,7 @@ impl Reader {
     /// Returns a block for reuse.
     pub(super) fn recycle(&self, block: Block) {
         // Fails if the thread has ended.
-        let _ = self.free.send(block.buffer);
+        let _ = self.free.send(block);
     }
 }
 
@@ -133,15 +147,15 @@ struct BlockReader {
     unit: usize,
     /// An incomplete unit.
     partial: Vec<u8>,
-    buffers: Receiver<Vec<u8>>,
+    buffers: Receiver<Block>,
     sender: Sender<Message>,
 }
 
 impl BlockReader {
     /// Reads as many blocks as there are free buffers for. Returns the log if there may be more.
     fn read_beginning(&mut self, mut opened: OpenedSource) -> Option<OpenedSource> {
-        while let Ok(buffer) = self.buffers.try_recv() {
-            match self.read_block(&mut opened, buffer) {
+        while let Ok(block) = self.buffers.try_recv() {
+            match self.read_block(&mut opened, block) {
                 Ok(true) => {}
                 Ok(false) => {
                     self.send_last(Message::End);
@@ -158,8 +172,8 @@ impl BlockReader {
 
     /// Reads to the end, or until the parser is gone.
     fn read_all(mut self, mut opened: OpenedSource) {
-        while let Ok(buffer) = self.buffers.recv() {
-            match self.read_block(&mut opened, buffer) {
+        while let Ok(block) = self.buffers.recv() {
+            match self.read_block(&mut opened, block) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => return self.end(opened, error),
@@ -186,15 +200,16 @@ impl BlockReader {
     }
 
     /// Reads and sends a block. Returns false at the end of the log, and if the parser is gone.
-    fn read_block(&mut self, opened: &mut OpenedSource, mut buffer: Vec<u8>) -> io::Result<bool> {
+    fn read_block(&mut self, opened: &mut OpenedSource, mut block: Block) -> io::Result<bool> {
         let OpenedSource {
             log,
             position,
             block_bytes,
             ..
         } = opened;
+        let buffer = &mut block.buffer;
         if buffer.is_empty() {
-            buffer = vec![0; *block_bytes];
+            *buffer = vec![0; *block_bytes];
         }
         let mut length = self.partial.len();
         buffer[..length].copy_from_slice(&self.partial);
@@ -217,12 +232,9 @@ impl BlockReader {
             length = whole;
         }
         if length > 0 {
-            let block = Block {
-                has_cr: memchr::memchr(b'\r', &buffer[..length]).is_some(),
-                buffer,
-                length,
-                position: *position,
-            };
+            block.length = length;
+            block.position = *position;
+            block.find_lines(self.unit);
             *position += length as u64;
             if self.sender.send(Message::Block(block)).is_err() {
                 return Ok(false);

@@ -1,5 +1,7 @@
 //! Writes JSON directly into a request body, without building a tree of values.
 
+use crate::format::short::is_plain;
+
 /// How to write bytes that are not valid UTF-8. A single one in a body makes Matomo drop the whole
 /// batch, with status 200. See guide/formats.md, "Bytes that are not text".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,32 +74,6 @@ fn push_without_controls(out: &mut Vec<u8>, text: &str, valid: impl Fn(&mut Vec<
         rest = after;
     }
     valid(out, rest.as_bytes());
-}
-
-/// Whether a text is ASCII that needs no escaping in JSON, as nearly all text in logs is. Reads
-/// eight bytes at a time without an early exit, so that the compiler can vectorize the loop.
-pub fn is_plain(text: &[u8]) -> bool {
-    let (words, rest) = text.as_chunks::<8>();
-    let odd = words.iter().fold(0, |odd, word| odd | odd_bits(*word));
-    match text.last_chunk::<8>() {
-        // Checks some bytes twice, which is faster than one by one.
-        Some(last) => odd | odd_bits(*last) == 0,
-        None => rest.iter().all(|byte| is_plain_byte(*byte)),
-    }
-}
-
-/// Nonzero if one of the bytes is a control character, DEL included, `"`, `\` or not ASCII.
-fn odd_bits(word: [u8; 8]) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let word = u64::from_le_bytes(word);
-    let below = |word: u64, least: u64| word.wrapping_sub(ONES * least) & !word & HIGH;
-    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    word & HIGH | below(word, 0x20) | is(b'"') | is(b'\\') | is(0x7f)
-}
-
-fn is_plain_byte(byte: u8) -> bool {
-    (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\'
 }
 
 /// Appends `text`, which is valid UTF-8, and escapes what JSON requires.
@@ -187,14 +163,6 @@ mod tests {
         #[test]
         fn any_bytes_give_valid_json(bytes in any::<Vec<u8>>()) {
             prop_assert_eq!(text(&bytes), String::from_utf8_lossy(&bytes).into_owned());
-        }
-
-        #[test]
-        fn is_plain_agrees_with_a_simple_loop(place in any::<prop::sample::Index>(), odd in any::<u8>(), ascii in "[ -~]{1,40}") {
-            let mut text = ascii.into_bytes();
-            let place = place.index(text.len());
-            text[place] = odd;
-            prop_assert_eq!(is_plain(&text), text.iter().all(|byte| is_plain_byte(*byte)));
         }
     }
 }

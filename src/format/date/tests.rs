@@ -371,7 +371,7 @@ proptest! {
     #[test]
     fn the_fast_reader_agrees_with_the_date_format(text in "[0-3][0-9]/[A-Za-z]{3}/[0-9]{4}:[0-2][0-9]:[0-9]{2}:[0-9]{2}") {
         let long = Strptime::CLF.read(text.as_bytes()).map(|moment| moment.local);
-        if let Some(local) = usual_clf(text.as_bytes()) {
+        if let Some(local) = usual_clf(text.as_bytes(), &LastDate::default()) {
             prop_assert_eq!(Some(local), long);
         }
         let record_says = date(&DateFormat::Clf, &text).is_some();
@@ -383,8 +383,38 @@ proptest! {
         let moment = chrono::DateTime::from_timestamp(seconds, 0).unwrap();
         let text = |format: &str| moment.format(format).to_string();
         let (clf, iso) = (text("%d/%b/%Y:%H:%M:%S"), text("%Y-%m-%dT%H:%M:%S"));
-        prop_assert_eq!(usual_clf(clf.as_bytes()), Some(seconds));
+        prop_assert_eq!(usual_clf(clf.as_bytes(), &LastDate::default()), Some(seconds));
         prop_assert_eq!(iso_seconds(iso.as_bytes()), Some(seconds));
+    }
+
+    /// Whatever the last date was. Some are no dates, and some zones are blank.
+    #[test]
+    fn a_date_means_the_same_after_any_other(
+        texts in prop::collection::vec(
+            (
+                "[ 0-3][0-4]/(Feb|May|Foo)/20[2-3]{2}:0[56]:00:00",
+                "[ +-]0[0-2 ][0 ]{2}",
+                "[ +Z]0[0-2 ]:[0 ]{2}",
+            ),
+            1..12,
+        ),
+    ) {
+        let last = LastDate::default();
+        for (clf, zone, iso_zone) in &texts {
+            let iso = format!("{}-0{}-{}T05:00:00{iso_zone}", &clf[7..11], &clf[1..2], &clf[..2]);
+            for (format, date, zone) in [
+                (DateFormat::Clf, clf, Some(zone)),
+                (DateFormat::Json, &iso, None),
+                (DateFormat::Json, clf, Some(zone)),
+            ] {
+                let mut record = Record::default();
+                record.set(Field::Date, date.as_bytes());
+                if let Some(zone) = zone {
+                    record.set(Field::Timezone, zone.as_bytes());
+                }
+                prop_assert_eq!(format.read_after(&last, &record), format.read(&record));
+            }
+        }
     }
 
     #[test]

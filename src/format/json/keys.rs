@@ -45,7 +45,7 @@ pub struct KeyTree {
 #[derive(Debug)]
 pub struct Key {
     pub name: Box<str>,
-    /// The name as JSON, for the scanner.
+    /// The name as JSON without its first quote, and a colon, for the scanner.
     literal: Literal,
     pub holds: Holds,
     /// What `holds` does with a usual value. Faster to match.
@@ -158,12 +158,11 @@ impl KeyTree {
         Some(&self.keys[at])
     }
 
-    /// Takes the key at `next` off a text, if the text begins with it and a quote.
+    /// Takes the key at `next` off a text, if the text begins with it, a quote and a colon.
     #[inline]
     pub fn expected<'a>(&self, text: &'a [u8], next: usize) -> Option<(&Key, &'a [u8])> {
         let key = self.keys.get(next)?;
-        let after = key.literal.strip_from(text)?;
-        Some((key, after.strip_prefix(b"\"")?))
+        Some((key, key.literal.strip_from(text)?))
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
@@ -204,13 +203,10 @@ impl KeyTree {
 
 impl Key {
     fn new(name: &str) -> Self {
-        let written = serde_json::Value::from(name).to_string();
-        let written = written
-            .strip_prefix('"')
-            .and_then(|it| it.strip_suffix('"'));
+        let written = serde_json::Value::from(name).to_string() + ":";
         Self {
             name: name.into(),
-            literal: Literal::new(written.unwrap_or(name)),
+            literal: Literal::new(&written[1..]),
             holds: Holds::Several(Vec::new()),
             usual: UsualValue::None,
         }

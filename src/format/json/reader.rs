@@ -160,19 +160,17 @@ pub fn leading_value<'a>(text: &'a [u8], arena: &'a Bump) -> Option<(Value<'a>, 
 
 /// The length of the number at the beginning of a text.
 pub fn number_length(text: &[u8]) -> Option<usize> {
-    let digits = |from: usize| {
-        let run = text[from..].iter().position(|byte| !byte.is_ascii_digit());
-        run.map_or(text.len(), |length| from + length)
+    let digits = |mut at: usize| {
+        while text.get(at).is_some_and(u8::is_ascii_digit) {
+            at += 1;
+        }
+        at
     };
-    let names = [b"NaN".as_slice(), b"Infinity", b"-Infinity"];
-    if let Some(name) = names.into_iter().find(|name| text.starts_with(name)) {
-        return Some(name.len());
-    }
     let start = usize::from(text.first() == Some(&b'-'));
     let mut end = match text.get(start)? {
         b'0' => start + 1,
         b'1'..=b'9' => digits(start),
-        _ => return None,
+        _ => return length_of_name(text),
     };
     if text.get(end) == Some(&b'.') {
         let fraction = digits(end + 1);
@@ -190,6 +188,14 @@ pub fn number_length(text: &[u8]) -> Option<usize> {
         end = exponent;
     }
     Some(end)
+}
+
+/// The length of a number that is a name, as Python writes it.
+#[cold]
+fn length_of_name(text: &[u8]) -> Option<usize> {
+    let names = [b"NaN".as_slice(), b"Infinity", b"-Infinity"];
+    let name = names.into_iter().find(|name| text.starts_with(name))?;
+    Some(name.len())
 }
 
 struct Cursor<'a> {

@@ -4,7 +4,7 @@ use bumpalo::Bump;
 use memchr::{memchr, memchr_iter};
 
 use super::{Layout, Shape, Slot, Step};
-use crate::format::short::{first_blank, first_quote, has_controls};
+use crate::format::short::{first_blank, first_quote, first_quote_or_control};
 use crate::format::{Field, Record};
 
 impl Layout {
@@ -84,6 +84,11 @@ impl<'a> Rest<'a> {
                 }
                 length
             }
+            Shape::IdentityAndUser => {
+                let (before, length) = identity_and_user(rest)?;
+                self.advance(before)?;
+                length
+            }
             // No name, as usual.
             Shape::User if rest.starts_with(b"- [") => 1,
             Shape::User => user_length(rest)?,
@@ -140,12 +145,22 @@ impl<'a> Rest<'a> {
     /// Takes everything up to a quote that is not escaped. Returns whether anything is.
     #[inline]
     fn quoted(&mut self) -> Option<(&'a [u8], bool)> {
-        let mut end = first_quote(self.0)?;
-        let has_escapes = self.0[end] == b'\\';
-        if has_escapes {
-            end = end_of_escaped(self.0, end)?;
+        self.up_to_quote(first_quote)
+    }
+
+    /// The same by a function that finds the first quote or backslash, and what the value must not
+    /// have.
+    #[inline(always)]
+    fn up_to_quote(&mut self, find: impl Fn(&[u8]) -> Option<usize>) -> Option<(&'a [u8], bool)> {
+        let end = find(self.0)?;
+        match *self.0.get(end)? {
+            b'"' => Some((self.advance(end)?, false)),
+            b'\\' => {
+                let end = end_of_escaped(self.0, end)?;
+                Some((self.advance(end)?, true))
+            }
+            _ => None,
         }
-        Some((self.advance(end)?, has_escapes))
     }
 
     /// Takes a request with a protocol: without one, it may end at a later quote.
@@ -157,9 +172,11 @@ impl<'a> Rest<'a> {
         arena: &'a Bump,
         record: &mut Record<'a>,
     ) -> Option<()> {
-        let (request, has_escapes) = self.quoted()?;
         // No white space but blanks.
-        let is_plain = !has_controls(request);
+        let (request, has_escapes) = self.up_to_quote(first_quote_or_control)?;
+        if has_escapes && request.iter().any(|byte| *byte < b' ') {
+            return None;
+        }
         let (method, target) = request.split_at_checked(first_blank(request)?)?;
         let (path, has_protocol) = match target.split_last_chunk() {
             Some((path, protocol)) if is_usual_protocol(protocol) => (path, true),
@@ -173,7 +190,7 @@ impl<'a> Rest<'a> {
         let [b' ', path @ ..] = path else {
             return None;
         };
-        let is_usual = is_plain && has_protocol && !method.is_empty();
+        let is_usual = has_protocol && !method.is_empty();
         if !is_usual || *path.first()? == b' ' || *path.last()? == b' ' {
             return None;
         }
@@ -272,6 +289,20 @@ fn list_length(text: &[u8]) -> Option<usize> {
     Some(end)
 }
 
+/// The length of an identity with the blank after it, and that of the user.
+#[inline]
+fn identity_and_user(text: &[u8]) -> Option<(usize, usize)> {
+    if text.starts_with(b"- - [") {
+        return Some((2, 1));
+    }
+    let before = word_length(text).filter(|length| *length > 0)? + 1;
+    match text.get(before - 1..)? {
+        [b' ', b'-', b' ', b'[', ..] => Some((before, 1)),
+        [b' ', user @ ..] => Some((before, user_length(user)?)),
+        _ => None,
+    }
+}
+
 /// The length of a user, which ends before a blank and a bracket.
 #[cold]
 fn user_length(text: &[u8]) -> Option<usize> {
@@ -302,7 +333,9 @@ fn end_of_escaped(text: &[u8], mut end: usize) -> Option<usize> {
 /// Whether a request ends like nearly all do: with a blank and HTTP/1 or HTTP/2.
 #[inline]
 fn is_usual_protocol(end: &[u8; 9]) -> bool {
-    matches!(end, [name @ .., b'0'..=b'9'] if matches!(name, b" HTTP/1." | b" HTTP/2."))
+    let [name @ .., minor] = end;
+    // Eight bytes are compared at once if they are no pattern.
+    (name == b" HTTP/1." || name == b" HTTP/2.") && minor.is_ascii_digit()
 }
 
 /// Whether a word is a protocol, as in `HTTP/1.1`.

@@ -116,7 +116,7 @@ fn bytes_that_are_no_text_stay() {
 }
 
 fn line_end(name: &str, bytes: &[u8]) -> Option<(usize, usize)> {
-    let end = Encoding::by_name(name).unwrap().line_end(bytes, true)?;
+    let end = Encoding::by_name(name).unwrap().line_end(bytes)?;
     Some((end.start, end.length))
 }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use chrono::DateTime;
 
+use crate::format::short::is_plain;
 use crate::hit::{LoggedRequest, Site};
 use crate::hit_id::{self, HitId};
 use crate::matomo::json::{self, InvalidBytes};
@@ -167,7 +168,7 @@ impl<'o> CustomVariables<'o> {
 
 /// Appends a text as the inside of a JSON string inside a JSON string.
 fn push_twice(out: &mut Vec<u8>, text: &[u8]) {
-    if json::is_plain(text) {
+    if is_plain(text) {
         out.extend_from_slice(text);
     } else {
         let mut once = Vec::new();

@@ -356,7 +356,7 @@ fn hits_are_looked_up_at_the_dates_that_matomo_gives_them() {
             .unwrap()
             .windows(sent_at, now)
     };
-    let window = |first, last| Some(Window { first, last });
+    let window = |first, last| Some(TimeRange { first, last });
     let (sent_at, now) = (TIME, TIME + 100);
     let present = window(TIME - CLOCK_SKEW, now);
     let own = |time| window(time, time);
