@@ -256,6 +256,7 @@ fn setup(
             options,
             log_zone,
             stats,
+            last_zone: Vec::new(),
         }),
         web: config.reports.show_web().then(WebCounter::default),
         sites,

@@ -280,6 +280,9 @@ impl LineProcessor {
                     let (time, bytes) = (accepted.hit.time, accepted.hit.length);
                     return Ok(self.send_page_view(log, start, original, time, bytes));
                 }
+                ListenerEvent::Whole(time) => {
+                    return Ok(self.send_whole_session(log, line, accepted, time));
+                }
                 ListenerEvent::Finished(sessions) => {
                     return Ok(self.send_sessions(log, sessions));
                 }
@@ -599,6 +602,8 @@ pub struct RequestWriter {
     /// The last line of each session with such requests, by log id and position. A line after it
     /// begins a new session; otherwise the requests would change.
     pub closed_sessions: HashSet<(u64, u64)>,
+    /// Memory for the text of a session's template.
+    pub template: Vec<u8>,
 }
 
 impl RequestWriter {
@@ -608,6 +613,7 @@ impl RequestWriter {
             ids,
             recorded: HashSet::new(),
             closed_sessions: HashSet::new(),
+            template: Vec::new(),
         }
     }
 

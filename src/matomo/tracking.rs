@@ -21,7 +21,7 @@ const MAX_EVENT_BYTES: usize = 4 * 1024;
 /// Bytes of each text in a longer event.
 const SHORTENED_BYTES: usize = 256;
 /// Bytes of a usual [`SessionTemplate`].
-const TEMPLATE_BYTES: usize = 640;
+pub const TEMPLATE_BYTES: usize = 640;
 
 /// How requests are written. Each field is the option of the same name.
 #[derive(Clone, Debug, Default)]
@@ -100,12 +100,12 @@ impl Writer {
 
     /// Writes the part of a session's requests that does not depend on its duration. The page view
     /// has what the request of a hit has, except generation time and bytes. The events repeat it
-    /// without custom variables.
+    /// without custom variables. `text` is memory for it.
     ///
     /// A session may have hundreds of events. If they would exceed [`MAX_EVENT_BYTES`], all texts
     /// are shortened.
-    pub fn session_template(&mut self, hit: &Hit) -> SessionTemplate {
-        let template = self.write_template(hit);
+    pub fn session_template(&mut self, hit: &Hit, text: Vec<u8>) -> SessionTemplate {
+        let template = self.write_template(hit, text);
         if template.event_size() <= MAX_EVENT_BYTES {
             return template;
         }
@@ -125,11 +125,11 @@ impl Writer {
             site: Rc::clone(&hit.site),
             ..*hit
         };
-        self.write_template(&short)
+        self.write_template(&short, template.text)
     }
 
-    fn write_template(&mut self, hit: &Hit) -> SessionTemplate {
-        let mut text = Vec::with_capacity(TEMPLATE_BYTES);
+    fn write_template(&mut self, hit: &Hit, mut text: Vec<u8>) -> SessionTemplate {
+        text.clear();
         self.begin(hit, &mut text);
         let common_end = text.len();
         text.extend_from_slice(b",\"new_visit\":1");
@@ -170,6 +170,20 @@ impl Writer {
             }
         }
         out.extend_from_slice(self.id_and_date.text(id, request.time));
+        out.push(b'}');
+    }
+
+    /// Appends an event of a session that was written to this part of `out`, at another time.
+    pub fn repeat_session_request(
+        &mut self,
+        event: Range<usize>,
+        time: i64,
+        id: &HitId,
+        out: &mut Vec<u8>,
+    ) {
+        let text = self.id_and_date.text(id, time);
+        out.extend_from_within(event.start..event.end - 1 - text.len());
+        out.extend_from_slice(text);
         out.push(b'}');
     }
 
@@ -339,6 +353,11 @@ impl SessionTemplate {
     /// Frees unused memory.
     pub fn shrink(&mut self) {
         self.text.shrink_to_fit();
+    }
+
+    /// Its memory, for another template.
+    pub fn into_text(self) -> Vec<u8> {
+        self.text
     }
 
     /// Bytes of memory on the heap.

@@ -22,6 +22,7 @@ mod player;
 mod sample;
 mod session;
 mod session_store;
+mod sorted_runs;
 mod stats;
 mod stitch;
 mod summary;
