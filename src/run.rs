@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Exit, Result};
 use crate::hit_id::HitIdGenerator;
 use crate::import::dump;
 use crate::import::format_selector::FormatSelector;
+use crate::import::template_memo::TemplateMemo;
 use crate::import::{
     ImportEnd, Importer, LastWords, LedgerHandle, LineProcessor, OldestFirst, PipeRescue, Present,
     Radio, RequestWriter,
@@ -263,6 +264,7 @@ fn setup(
         api: target.api.clone(),
         visits: target.visits.clone(),
         requests: RequestWriter::new(Writer::new(config.tracking), HitIdGenerator::new(salt)),
+        templates: TemplateMemo::default(),
         queue,
         rejects,
         sandbox: target

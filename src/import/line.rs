@@ -12,6 +12,7 @@ use super::Flow;
 use super::file::MAX_LINES_AHEAD;
 use super::open_log::{OpenLog, ResumePoint};
 use super::sessions::{ListenerEvent, Radio};
+use super::template_memo::TemplateMemo;
 use crate::error::{Error, Result};
 use crate::filter::Filters;
 use crate::format::w3c::is_fields_line;
@@ -53,6 +54,7 @@ pub struct LineProcessor {
     pub api: Api,
     pub visits: VisitLog,
     pub requests: RequestWriter,
+    pub templates: TemplateMemo,
     pub queue: Queue,
     pub rejects: Option<Arc<Rejects>>,
     /// The store of the sandbox, which notes sessions that are sent as plain hits.
@@ -602,8 +604,6 @@ pub struct RequestWriter {
     /// The last line of each session with such requests, by log id and position. A line after it
     /// begins a new session; otherwise the requests would change.
     pub closed_sessions: HashSet<(u64, u64)>,
-    /// Memory for the text of a session's template.
-    pub template: Vec<u8>,
 }
 
 impl RequestWriter {
@@ -613,7 +613,6 @@ impl RequestWriter {
             ids,
             recorded: HashSet::new(),
             closed_sessions: HashSet::new(),
-            template: Vec::new(),
         }
     }
 

@@ -9,17 +9,18 @@ use chrono_tz::Tz;
 use super::Flow;
 use super::line::{AcceptedHit, LineProcessor, RequestWriter, position};
 use super::open_log::OpenLog;
+use super::template_memo::{SessionKind, TemplateMemo};
 use crate::error::Result;
 use crate::format::{Field, Fit, Format, Record};
 use crate::hit::{ClientAddress, Hit, HitDays, LoggedRequest};
 use crate::hit_id::{HitId, LineIds};
 use crate::input::buffered::BufferedLine;
 use crate::input::lines::Line;
-use crate::matomo::tracking::{SessionTemplate, TEMPLATE_BYTES};
+use crate::matomo::tracking::SessionTemplate;
 use crate::radio::{
     Audience, ClientRequest, ClientRole, Continuation, Listener, ListenerLine, ListenerRequest,
     ListeningStats, MemoryUse, ReportOptions, ReportedSession, SampleLine, Session, SessionRequest,
-    SessionRequestKind, Stitched, Stitcher, StreamSample, StreamServer, mount_point,
+    SessionRequestKind, SessionTraits, Stitched, Stitcher, StreamSample, StreamServer, mount_point,
 };
 use crate::recorder::{Chunk, LinePosition, RequestGroup};
 use crate::report::rejects::Original;
@@ -339,12 +340,18 @@ impl LineProcessor {
             agent: request.user_agent,
             status: if request.status == b"206" { 206 } else { 200 },
         })?;
-        let listener = self.listener(hit, path);
+        let listener = self.listener(hit, path, None);
         Ok(listener.map(|listener| listener.reported(session)))
     }
 
-    /// The listener of a line, for the listening figures.
-    fn listener(&mut self, hit: &Hit, path: &[u8]) -> Option<Listener> {
+    /// The listener of a line, for the listening figures. `traits` are those of its mount point
+    /// and user agent, if known.
+    fn listener(
+        &mut self,
+        hit: &Hit,
+        path: &[u8],
+        traits: Option<SessionTraits>,
+    ) -> Option<Listener> {
         let Radio {
             options,
             stats,
@@ -367,7 +374,8 @@ impl LineProcessor {
             status: request.status,
             agent,
         };
-        Some(stats.listener(&options.report, &listener))
+        let traits = traits.unwrap_or_else(|| stats.traits(path, agent));
+        Some(stats.listener_with(traits, &options.report, &listener))
     }
 
     /// Whether a hit is the session of a listener that [`Self::note_session`] counts.
@@ -384,11 +392,10 @@ impl LineProcessor {
         accepted: &AcceptedHit,
     ) -> SessionStart {
         let request = accepted.hit.request;
-        let text = Vec::with_capacity(TEMPLATE_BYTES);
         SessionStart {
-            template: self.requests.writer.session_template(&accepted.hit, text),
+            template: self.requests.writer.session_template(&accepted.hit),
             group: self.request_group(log, position(line), accepted),
-            listener: self.listener(&accepted.hit, request.path),
+            listener: self.listener(&accepted.hit, request.path, None),
         }
     }
 
@@ -423,24 +430,40 @@ impl LineProcessor {
         time: Session,
     ) -> Flow {
         let (hit, position) = (&accepted.hit, position(line));
-        let listener = self.listener(hit, hit.request.path);
+        let mut group = self.request_group(log, position, accepted);
+        let slot = TemplateMemo::slot(hit, group.agent);
+        let kind = match self.templates.take(slot, hit) {
+            Some(mut kind) => {
+                kind.template.set_address(&hit.address);
+                kind
+            }
+            None => Box::new(self.session_kind(hit)),
+        };
+        let listener = self.listener(hit, hit.request.path, kind.traits);
         if let Err(reason) = self.judge_length(time) {
+            self.templates.put(slot, kind);
             self.count_dropped(log, position, reason);
             return Flow::Continue;
         }
-        let mut group = self.request_group(log, position, accepted);
         group.days = self.sites.days(group.site, time.start(), time.end());
         group.originals.extend(self.original(log, line));
         group.session = listener.map(|listener| listener.reported(time));
         let requests = &mut self.requests;
-        // The memory of the last template.
-        let text = std::mem::take(&mut requests.template);
-        let template = requests.writer.session_template(hit, text);
         let ids = requests.ids.of_line(log.id, position.start);
         let chunk = self.queue.chunk(group.visitor);
-        group.requests = requests.write_requests(time, &template, hit.length, ids, chunk);
-        requests.template = template.into_text();
+        group.requests = requests.write_requests(time, &kind.template, hit.length, ids, chunk);
+        self.templates.put(slot, kind);
         self.send_session(log, group)
+    }
+
+    fn session_kind(&mut self, hit: &Hit) -> SessionKind {
+        let writer = &mut self.requests.writer;
+        let template = writer.session_template(hit);
+        let is_usual = writer.is_usual_template(hit);
+        let radio = self.radio.as_mut();
+        let (path, agent) = (hit.request.path, hit.request.user_agent);
+        let traits = radio.map(|radio| radio.stats.traits(path, agent));
+        SessionKind::new(hit, is_usual, template, traits)
     }
 
     fn judge_length(&self, time: Session) -> std::result::Result<(), Reason> {

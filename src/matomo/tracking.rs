@@ -21,7 +21,7 @@ const MAX_EVENT_BYTES: usize = 4 * 1024;
 /// Bytes of each text in a longer event.
 const SHORTENED_BYTES: usize = 256;
 /// Bytes of a usual [`SessionTemplate`].
-pub const TEMPLATE_BYTES: usize = 640;
+const TEMPLATE_BYTES: usize = 640;
 
 /// How requests are written. Each field is the option of the same name.
 #[derive(Clone, Debug, Default)]
@@ -100,12 +100,12 @@ impl Writer {
 
     /// Writes the part of a session's requests that does not depend on its duration. The page view
     /// has what the request of a hit has, except generation time and bytes. The events repeat it
-    /// without custom variables. `text` is memory for it.
+    /// without custom variables.
     ///
     /// A session may have hundreds of events. If they would exceed [`MAX_EVENT_BYTES`], all texts
     /// are shortened.
-    pub fn session_template(&mut self, hit: &Hit, text: Vec<u8>) -> SessionTemplate {
-        let template = self.write_template(hit, text);
+    pub fn session_template(&mut self, hit: &Hit) -> SessionTemplate {
+        let template = self.write_template(hit);
         if template.event_size() <= MAX_EVENT_BYTES {
             return template;
         }
@@ -125,13 +125,30 @@ impl Writer {
             site: Rc::clone(&hit.site),
             ..*hit
         };
-        self.write_template(&short, template.text)
+        self.write_template(&short)
     }
 
-    fn write_template(&mut self, hit: &Hit, mut text: Vec<u8>) -> SessionTemplate {
-        text.clear();
+    /// Whether the template of a hit depends on nothing but its site, scheme, host, path, query,
+    /// referrer, user agent, status and address.
+    pub fn is_usual_template(&self, hit: &Hit) -> bool {
+        let options = &self.options;
+        hit.userid.is_none()
+            && !hit.address.is_id()
+            && options.page_variables.is_empty()
+            && options.visit_variables.is_empty()
+            && !options.track_http_method
+    }
+
+    fn write_template(&mut self, hit: &Hit) -> SessionTemplate {
+        let mut text = Vec::with_capacity(TEMPLATE_BYTES);
         self.begin(hit, &mut text);
         let common_end = text.len();
+        // No quote in a value is left unescaped, so this is the member.
+        let member = memchr::memmem::find(&text, b"\"cip\":\"");
+        let address = member.filter(|_| !hit.address.is_id()).map(|member| {
+            let start = member + b"\"cip\":\"".len();
+            start..start + hit.address.as_bytes().len()
+        });
         text.extend_from_slice(b",\"new_visit\":1");
         self.push_variables(hit.request, &mut text);
         let view_end = text.len();
@@ -140,6 +157,7 @@ impl Writer {
         push_member(&mut text, "e_n", hit.request.path);
         SessionTemplate {
             text,
+            address,
             common_end,
             view_end,
         }
@@ -331,11 +349,29 @@ impl RequestPrefix {
 pub struct SessionTemplate {
     /// What all requests have, then what only the page view has, then what only the events have.
     text: Vec<u8>,
+    /// Where the address is. `None` if the log has none.
+    address: Option<Range<usize>>,
     common_end: usize,
     view_end: usize,
 }
 
 impl SessionTemplate {
+    /// Replaces the address, for a session that differs in nothing else but its times. Both have
+    /// an address.
+    pub fn set_address(&mut self, address: &ClientAddress) {
+        let (Some(place), ClientAddress::Ip(address)) = (&mut self.address, address) else {
+            return;
+        };
+        if place.len() == address.len() {
+            self.text[place.clone()].copy_from_slice(address);
+        } else {
+            self.text.splice(place.clone(), address.iter().copied());
+            let moved = |end: usize| end - place.len() + address.len();
+            (self.common_end, self.view_end) = (moved(self.common_end), moved(self.view_end));
+            place.end = place.start + address.len();
+        }
+    }
+
     fn push_view(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.text[..self.view_end]);
     }
@@ -353,11 +389,6 @@ impl SessionTemplate {
     /// Frees unused memory.
     pub fn shrink(&mut self) {
         self.text.shrink_to_fit();
-    }
-
-    /// Its memory, for another template.
-    pub fn into_text(self) -> Vec<u8> {
-        self.text
     }
 
     /// Bytes of memory on the heap.

@@ -38,6 +38,7 @@ pub use mount::{StreamServer, mount_point};
 pub use options::ReportOptions;
 pub use sample::{SampleLine, StreamSample};
 pub use session::{ListenerLine, Session, SessionRequest, SessionRequestKind};
+pub use session_store::SessionTraits;
 pub use stats::{
     Listener, ListenerRequest, ListeningStats, LoggedSession, ReportedSession, SessionLog,
     SessionSink,

@@ -23,8 +23,8 @@ pub const MAX_MOUNTS: usize = 1000;
 /// All mount points without figures of their own.
 pub const OTHERS: MountId = MAX_MOUNTS as MountId;
 
-/// Sessions of a run in memory: 1.5 MB.
-const RUN_SESSIONS: usize = 65_536;
+/// Sessions of a run in memory: 0.8 MB, which a processor's cache has room for.
+const RUN_SESSIONS: usize = 32_768;
 
 /// Bits of the seconds of a session, at most 30 days.
 const SECONDS_BITS: u32 = 22;
@@ -52,11 +52,18 @@ pub struct SessionTraits {
 const PLAYER_BITS: u32 = 6;
 
 impl SessionTraits {
-    pub fn new(mount: MountId, country: Option<CountryCode>, player: Player) -> Self {
-        let country = CountryCode::number(country);
+    pub fn new(mount: MountId, player: Player) -> Self {
         Self {
             mount,
-            country_and_player: country << PLAYER_BITS | u16::from(player.number()),
+            country_and_player: u16::from(player.number()),
+        }
+    }
+
+    pub fn in_country(self, country: Option<CountryCode>) -> Self {
+        let country = CountryCode::number(country) << PLAYER_BITS;
+        Self {
+            country_and_player: country | u16::from(self.player()),
+            ..self
         }
     }
 
@@ -172,19 +179,25 @@ impl RunItem for StoredSession {
     }
 }
 
-/// A session without its listener. The key is two numbers, one above the other, and decides the
-/// order.
+/// A session without its listener. The number above the [`SECONDS_BITS`] or [`TIME_BITS`] decides
+/// the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyedSession {
-    key: u64,
+pub struct KeyedSession<const LOW_BITS: u32> {
+    numbers: u64,
     pub traits: SessionTraits,
 }
 
-impl KeyedSession {
+/// By start or end.
+pub type TimedSession = KeyedSession<SECONDS_BITS>;
+
+/// By seconds.
+pub type MeasuredSession = KeyedSession<TIME_BITS>;
+
+impl TimedSession {
     /// Start, then seconds.
     fn by_start(session: &StoredSession) -> Self {
         Self {
-            key: session.time.get(),
+            numbers: session.time.get(),
             traits: session.traits,
         }
     }
@@ -192,47 +205,56 @@ impl KeyedSession {
     /// End, then seconds.
     fn by_end(session: &StoredSession) -> Self {
         Self {
-            key: session.end().unsigned_abs() << SECONDS_BITS | session.seconds(),
+            numbers: session.end().unsigned_abs() << SECONDS_BITS | session.seconds(),
             traits: session.traits,
         }
     }
 
-    /// Seconds, then start.
-    fn by_seconds(session: &StoredSession) -> Self {
-        Self {
-            key: session.seconds() << TIME_BITS | session.start().unsigned_abs(),
-            traits: session.traits,
-        }
-    }
-
-    /// Start or end, and seconds, if that is the order.
+    /// Start or end, and seconds.
     pub fn time_and_seconds(self) -> (i64, u64) {
-        let time = self.key >> SECONDS_BITS;
-        (time.cast_signed(), self.key & ((1 << SECONDS_BITS) - 1))
-    }
-
-    /// Seconds and start, if that is the order.
-    pub fn seconds_and_start(self) -> (u64, i64) {
-        let start = self.key & ((1 << TIME_BITS) - 1);
-        (self.key >> TIME_BITS, start.cast_signed())
+        (self.high().cast_signed(), self.low())
     }
 }
 
-impl RunItem for KeyedSession {
+impl MeasuredSession {
+    /// Seconds, then start.
+    fn by_seconds(session: &StoredSession) -> Self {
+        Self {
+            numbers: session.seconds() << TIME_BITS | session.start().unsigned_abs(),
+            traits: session.traits,
+        }
+    }
+
+    pub fn seconds_and_start(self) -> (u64, i64) {
+        (self.high(), self.low().cast_signed())
+    }
+}
+
+impl<const LOW_BITS: u32> KeyedSession<LOW_BITS> {
+    fn high(self) -> u64 {
+        self.numbers >> LOW_BITS
+    }
+
+    fn low(self) -> u64 {
+        self.numbers & ((1 << LOW_BITS) - 1)
+    }
+}
+
+impl<const LOW_BITS: u32> RunItem for KeyedSession<LOW_BITS> {
     type Key = u64;
     type Bytes = [u8; 12];
 
     fn key(self) -> u64 {
-        self.key
+        self.high()
     }
 
     fn prefix(self) -> u64 {
-        self.key
+        self.high()
     }
 
     fn to_bytes(self) -> Self::Bytes {
         let mut bytes = [0; 12];
-        bytes[..8].copy_from_slice(&self.key.to_le_bytes());
+        bytes[..8].copy_from_slice(&self.numbers.to_le_bytes());
         bytes[8..].copy_from_slice(&self.traits.to_bytes());
         bytes
     }
@@ -240,10 +262,10 @@ impl RunItem for KeyedSession {
     fn read_all(bytes: &[u8], sessions: &mut Vec<Self>) {
         let (all, _) = bytes.as_chunks::<12>();
         sessions.extend(all.iter().map(|bytes| {
-            let (key, traits) = bytes.split_at(8);
-            let ((key, _), (traits, _)) = (key.as_chunks(), traits.as_chunks());
+            let (numbers, traits) = bytes.split_at(8);
+            let ((numbers, _), (traits, _)) = (numbers.as_chunks(), traits.as_chunks());
             Self {
-                key: u64::from_le_bytes(key[0]),
+                numbers: u64::from_le_bytes(numbers[0]),
                 traits: SessionTraits::from_bytes(traits[0]),
             }
         }));
@@ -325,30 +347,20 @@ impl SessionStore {
         let Self {
             recent, spilled, ..
         } = self;
-        let mut scratch = Vec::new();
-        for (file, keyed) in [
-            (
-                &mut spilled.by_start,
-                KeyedSession::by_start as fn(&StoredSession) -> KeyedSession,
-            ),
-            (&mut spilled.by_end, KeyedSession::by_end),
-            (&mut spilled.by_seconds, KeyedSession::by_seconds),
-        ] {
-            let mut sessions: Vec<_> = recent.iter().map(keyed).collect();
-            sort(&mut sessions, &mut scratch);
-            file.append(&sessions)?;
-        }
+        append_sorted(&mut spilled.by_start, recent, TimedSession::by_start)?;
+        append_sorted(&mut spilled.by_end, recent, TimedSession::by_end)?;
+        append_sorted(&mut spilled.by_seconds, recent, MeasuredSession::by_seconds)?;
         sort(recent, &mut Vec::new());
         spilled.by_listener.append(recent)?;
         recent.clear();
         Ok(())
     }
 
-    fn keyed(
+    fn merged<const LOW_BITS: u32>(
         &self,
         file: impl FnOnce(&Spilled) -> &RunFile,
-        keyed: fn(&StoredSession) -> KeyedSession,
-    ) -> io::Result<Merge<'_, KeyedSession>> {
+        keyed: fn(&StoredSession) -> KeyedSession<LOW_BITS>,
+    ) -> io::Result<Merge<'_, KeyedSession<LOW_BITS>>> {
         let file = file(&self.spilled);
         if !file.is_empty() {
             return file.merged();
@@ -363,18 +375,18 @@ impl SessionStore {
     /// # Errors
     ///
     /// A temporary file cannot be read.
-    pub fn by_start(&self) -> io::Result<Merge<'_, KeyedSession>> {
-        self.keyed(|spilled| &spilled.by_start, KeyedSession::by_start)
+    pub fn by_start(&self) -> io::Result<Merge<'_, TimedSession>> {
+        self.merged(|spilled| &spilled.by_start, TimedSession::by_start)
     }
 
     /// All sessions with their ends, the earliest first. See [`Self::by_start`].
-    pub fn by_end(&self) -> io::Result<Merge<'_, KeyedSession>> {
-        self.keyed(|spilled| &spilled.by_end, KeyedSession::by_end)
+    pub fn by_end(&self) -> io::Result<Merge<'_, TimedSession>> {
+        self.merged(|spilled| &spilled.by_end, TimedSession::by_end)
     }
 
     /// All sessions, the shortest first. See [`Self::by_start`].
-    pub fn by_seconds(&self) -> io::Result<Merge<'_, KeyedSession>> {
-        self.keyed(|spilled| &spilled.by_seconds, KeyedSession::by_seconds)
+    pub fn by_seconds(&self) -> io::Result<Merge<'_, MeasuredSession>> {
+        self.merged(|spilled| &spilled.by_seconds, MeasuredSession::by_seconds)
     }
 
     /// All sessions, those of a listener one after the other, by mount point and start. See
@@ -389,6 +401,17 @@ impl SessionStore {
     }
 }
 
+/// Appends a run of all sessions in an order.
+fn append_sorted<const LOW_BITS: u32>(
+    file: &mut RunFile,
+    sessions: &[StoredSession],
+    keyed: fn(&StoredSession) -> KeyedSession<LOW_BITS>,
+) -> io::Result<()> {
+    let mut sessions: Vec<_> = sessions.iter().map(keyed).collect();
+    sort(&mut sessions, &mut Vec::new());
+    file.append(&sessions)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -401,7 +424,7 @@ mod tests {
     fn stored(start: i64, seconds: u64, listener: u64, mount: MountId) -> StoredSession {
         let session = Session::new(START + start, seconds).unwrap();
         let country = CountryCode::read(&[b'A' + (listener % 26) as u8, b'T']);
-        let traits = SessionTraits::new(mount, country, Player::of(b"VLC/3.0"));
+        let traits = SessionTraits::new(mount, Player::of(b"VLC/3.0")).in_country(country);
         StoredSession::new(session, listener, traits)
     }
 
@@ -426,25 +449,38 @@ mod tests {
         }
     }
 
+    /// All that sessions hold, in any order.
+    fn numbers<const LOW_BITS: u32>(
+        sessions: impl IntoIterator<Item = KeyedSession<LOW_BITS>>,
+    ) -> Vec<(u64, [u8; 4])> {
+        let sessions = sessions.into_iter();
+        let mut all: Vec<_> = sessions
+            .map(|it| (it.numbers, it.traits.to_bytes()))
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
     #[test]
     fn a_session_takes_24_bytes() {
         assert_eq!(size_of::<StoredSession>(), 24);
-        assert_eq!(size_of::<KeyedSession>(), 16);
+        assert_eq!(size_of::<TimedSession>(), 16);
     }
 
     #[test]
     fn the_longest_and_last_session_fits_its_keys() {
         let last = Session::new(253_402_300_799 - 2_592_000, 2_592_000).unwrap();
-        let traits = SessionTraits::new(OTHERS, CountryCode::read(b"ZZ"), Player::Unknown);
+        let traits = SessionTraits::new(OTHERS, Player::Unknown);
+        let traits = traits.in_country(CountryCode::read(b"ZZ"));
         let last = StoredSession::new(last, u64::MAX, traits);
         let (start, end) = (last.start(), last.end());
-        let by_start = KeyedSession::by_start(&last).time_and_seconds();
+        let by_start = TimedSession::by_start(&last).time_and_seconds();
         assert_eq!(by_start, (start, 2_592_000));
         assert_eq!(
-            KeyedSession::by_end(&last).time_and_seconds(),
+            TimedSession::by_end(&last).time_and_seconds(),
             (end, 2_592_000)
         );
-        let by_seconds = KeyedSession::by_seconds(&last).seconds_and_start();
+        let by_seconds = MeasuredSession::by_seconds(&last).seconds_and_start();
         assert_eq!(by_seconds, (2_592_000, start));
         assert_eq!(traits.mount(), OTHERS);
         assert_eq!(
@@ -461,8 +497,8 @@ mod tests {
                 let mut read = Vec::new();
                 StoredSession::read_all(&session.to_bytes(), &mut read);
                 prop_assert_eq!(&read, &[session]);
-                let (mut read, keyed) = (Vec::new(), KeyedSession::by_seconds(&session));
-                KeyedSession::read_all(&keyed.to_bytes(), &mut read);
+                let (mut read, keyed) = (Vec::new(), MeasuredSession::by_seconds(&session));
+                MeasuredSession::read_all(&keyed.to_bytes(), &mut read);
                 prop_assert_eq!(&read, &[keyed]);
             }
         }
@@ -476,15 +512,17 @@ mod tests {
                 store.push(*session).unwrap();
             }
             store.finish().unwrap();
-            let expected = |keyed: fn(&StoredSession) -> KeyedSession| {
-                let mut keys: Vec<_> = sessions.iter().map(|it| keyed(it).key).collect();
-                keys.sort_unstable();
-                keys
-            };
-            let keys = |merge| all(merge).into_iter().map(|it: KeyedSession| it.key).collect::<Vec<_>>();
-            prop_assert_eq!(keys(store.by_start().unwrap()), expected(KeyedSession::by_start));
-            prop_assert_eq!(keys(store.by_end().unwrap()), expected(KeyedSession::by_end));
-            prop_assert_eq!(keys(store.by_seconds().unwrap()), expected(KeyedSession::by_seconds));
+            let starts = all(store.by_start().unwrap());
+            let ends = all(store.by_end().unwrap());
+            let lengths = all(store.by_seconds().unwrap());
+            prop_assert!(starts.is_sorted_by_key(|it| it.key()));
+            prop_assert!(ends.is_sorted_by_key(|it| it.key()));
+            prop_assert!(lengths.is_sorted_by_key(|it| it.key()));
+            prop_assert_eq!(numbers(starts), numbers(sessions.iter().map(TimedSession::by_start)));
+            prop_assert_eq!(numbers(ends), numbers(sessions.iter().map(TimedSession::by_end)));
+            prop_assert_eq!(
+                numbers(lengths), numbers(sessions.iter().map(MeasuredSession::by_seconds))
+            );
             sessions.sort_unstable_by_key(|session| session.key());
             prop_assert_eq!(all(store.by_listener().unwrap()), sessions);
         }

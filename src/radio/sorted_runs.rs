@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 const WRITE_ITEMS: usize = 4096;
 
 /// Items that are buffered for reading all runs of a file.
-const MERGE_ITEMS: usize = 65_536;
+const MERGE_ITEMS: usize = 16_384;
 
 /// Bits that a pass of the radix sort looks at.
 const DIGIT_BITS: u32 = 11;
@@ -45,6 +45,9 @@ pub fn sort<T: RunItem>(items: &mut Vec<T>, scratch: &mut Vec<T>) {
     let (Some(least), Some(most)) = (prefixes().min(), prefixes().max()) else {
         return;
     };
+    if items.is_sorted_by_key(|item| item.key()) {
+        return;
+    }
     let bits = u64::BITS - (most - least).leading_zeros();
     let shift = bits.saturating_sub(PREFIX_BITS);
     let prefix = |item: &T| (item.prefix() - least) >> shift;

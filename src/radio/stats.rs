@@ -164,8 +164,24 @@ impl ListeningStats {
         }
     }
 
+    /// What the groups of a session depend on, except the country.
+    pub fn traits(&mut self, mount: &[u8], agent: &[u8]) -> SessionTraits {
+        SessionTraits::new(self.mounts.id(mount), self.players.of(agent))
+    }
+
     /// The listener of a line.
     pub fn listener(&mut self, options: &ReportOptions, request: &ListenerRequest) -> Listener {
+        let traits = self.traits(request.mount, request.agent);
+        self.listener_with(traits, options, request)
+    }
+
+    /// The listener of a line. `traits` are those of its mount point and user agent.
+    pub fn listener_with(
+        &self,
+        traits: SessionTraits,
+        options: &ReportOptions,
+        request: &ListenerRequest,
+    ) -> Listener {
         let countries = options.countries.as_ref();
         let texts = || SessionTexts {
             address: request.address.to_vec(),
@@ -174,10 +190,9 @@ impl ListeningStats {
             agent: request.agent.to_vec(),
         };
         let country = countries.and_then(|countries| countries.country(request.address));
-        let mount = self.mounts.id(request.mount);
         Listener {
             hash: request.hash,
-            traits: SessionTraits::new(mount, country, self.players.of(request.agent)),
+            traits: traits.in_country(country),
             texts: self.sessions.sink.as_ref().map(|_| Box::new(texts())),
         }
     }
