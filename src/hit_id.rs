@@ -27,9 +27,28 @@ impl HitIdGenerator {
     /// Returns the id of a request: `position` is where its line starts in the log (bytes after
     /// decompression), and `part` numbers the requests of one line from 0.
     pub fn id(&self, log: u64, position: u64, part: u32) -> HitId {
-        let bits = [log, position, u64::from(part)]
-            .into_iter()
-            .fold(self.salt, |state, next| mix(state ^ mix(next)));
+        self.of_line(log, position).id(part)
+    }
+
+    /// Makes the ids of one line; see [`Self::id`].
+    pub fn of_line(&self, log: u64, position: u64) -> LineIds {
+        let fold = |state, next| mix(state ^ mix(next));
+        LineIds {
+            state: fold(fold(self.salt, log), position),
+        }
+    }
+}
+
+/// Makes the ids of the requests of one line.
+#[derive(Clone, Copy, Debug)]
+pub struct LineIds {
+    state: u64,
+}
+
+impl LineIds {
+    /// The id of the request with this number, from 0.
+    pub fn id(self, part: u32) -> HitId {
+        let bits = mix(self.state ^ mix(u64::from(part)));
         // The letters are digits, the lowest first. Small numbers are divided faster.
         const HALF: u64 = 62 * 62 * 62;
         let [mut low, mut high] = [bits % HALF, bits / HALF % HALF].map(|half| half as u32);

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Exit, Result};
 use crate::hit_id::HitIdGenerator;
 use crate::import::dump;
 use crate::import::format_selector::FormatSelector;
+use crate::import::template_memo::TemplateMemo;
 use crate::import::{
     ImportEnd, Importer, LastWords, LedgerHandle, LineProcessor, OldestFirst, PipeRescue, Present,
     Radio, RequestWriter,
@@ -256,12 +257,14 @@ fn setup(
             options,
             log_zone,
             stats,
+            last_zone: Vec::new(),
         }),
         web: config.reports.show_web().then(WebCounter::default),
         sites,
         api: target.api.clone(),
         visits: target.visits.clone(),
         requests: RequestWriter::new(Writer::new(config.tracking), HitIdGenerator::new(salt)),
+        templates: TemplateMemo::default(),
         queue,
         rejects,
         sandbox: target

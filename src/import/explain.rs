@@ -290,6 +290,11 @@ impl LineProcessor {
                 self.requests
                     .write_page_view(line, &start.template, time, bytes, &mut chunk);
             }
+            ListenerEvent::Whole(time) => {
+                row("=> session", &format!("{} s", time.seconds()));
+                let session = self.whole_session(log, line, &accepted, time);
+                self.requests.write_session(log.id, &session, &mut chunk);
+            }
             ListenerEvent::Finished(mut sessions) => {
                 if let SessionMode::Titles(stitcher) = &mut log.sessions {
                     // As if no other title followed.

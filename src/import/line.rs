@@ -12,6 +12,7 @@ use super::Flow;
 use super::file::MAX_LINES_AHEAD;
 use super::open_log::{OpenLog, ResumePoint};
 use super::sessions::{ListenerEvent, Radio};
+use super::template_memo::TemplateMemo;
 use crate::error::{Error, Result};
 use crate::filter::Filters;
 use crate::format::w3c::is_fields_line;
@@ -53,6 +54,7 @@ pub struct LineProcessor {
     pub api: Api,
     pub visits: VisitLog,
     pub requests: RequestWriter,
+    pub templates: TemplateMemo,
     pub queue: Queue,
     pub rejects: Option<Arc<Rejects>>,
     /// The store of the sandbox, which notes sessions that are sent as plain hits.
@@ -279,6 +281,9 @@ impl LineProcessor {
                     let original = self.original(log, line);
                     let (time, bytes) = (accepted.hit.time, accepted.hit.length);
                     return Ok(self.send_page_view(log, start, original, time, bytes));
+                }
+                ListenerEvent::Whole(time) => {
+                    return Ok(self.send_whole_session(log, line, accepted, time));
                 }
                 ListenerEvent::Finished(sessions) => {
                     return Ok(self.send_sessions(log, sessions));

@@ -27,6 +27,7 @@ mod recovery;
 mod rescue;
 mod sessions;
 mod spool;
+pub mod template_memo;
 mod verify;
 
 use std::sync::Arc;

@@ -583,6 +583,10 @@ impl LineProcessor {
             false => ListenerEvent::NotListening,
         };
         match event {
+            ListenerEvent::Whole(time) => {
+                let session = self.whole_session(log, line, &accepted, time);
+                self.rebuild_sessions(log.id, vec![session], batch);
+            }
             ListenerEvent::Finished(sessions) => self.rebuild_sessions(log.id, sessions, batch),
             // A page view without a duration has the id of a plain hit.
             ListenerEvent::NotListening | ListenerEvent::NoDuration(_) => {

@@ -9,17 +9,18 @@ use chrono_tz::Tz;
 use super::Flow;
 use super::line::{AcceptedHit, LineProcessor, RequestWriter, position};
 use super::open_log::OpenLog;
+use super::template_memo::{SessionKind, TemplateMemo};
 use crate::error::Result;
 use crate::format::{Field, Fit, Format, Record};
 use crate::hit::{ClientAddress, Hit, HitDays, LoggedRequest};
-use crate::hit_id::HitId;
+use crate::hit_id::{HitId, LineIds};
 use crate::input::buffered::BufferedLine;
 use crate::input::lines::Line;
 use crate::matomo::tracking::SessionTemplate;
 use crate::radio::{
     Audience, ClientRequest, ClientRole, Continuation, Listener, ListenerLine, ListenerRequest,
-    ListeningStats, MemoryUse, ReportOptions, ReportedSession, SampleLine, SessionRequest,
-    SessionRequestKind, Stitched, Stitcher, StreamSample, StreamServer, mount_point,
+    ListeningStats, MemoryUse, ReportOptions, ReportedSession, SampleLine, Session, SessionRequest,
+    SessionRequestKind, SessionTraits, Stitched, Stitcher, StreamSample, StreamServer, mount_point,
 };
 use crate::recorder::{Chunk, LinePosition, RequestGroup};
 use crate::report::rejects::Original;
@@ -40,6 +41,9 @@ pub struct Radio {
     /// `--log-timezone`
     pub log_zone: Option<Tz>,
     pub stats: ListeningStats,
+    /// The zone in the last line of a listener, as in the log; empty without one. Nearly all lines
+    /// have the same, so it is read once.
+    pub last_zone: Vec<u8>,
 }
 
 /// How the listeners of a log are read.
@@ -111,6 +115,8 @@ pub(super) enum ListenerEvent {
     NotListening,
     /// A session of unknown length.
     NoDuration(SessionStart),
+    /// The line is a whole session.
+    Whole(Session),
     /// The sessions that end with this line.
     Finished(Vec<FinishedSession>),
 }
@@ -236,7 +242,7 @@ impl LineProcessor {
         line: &Line,
         accepted: &AcceptedHit,
     ) -> ListenerEvent {
-        let (hit, request) = (&accepted.hit, accepted.hit.request);
+        let hit = &accepted.hit;
         let session = match listener_line(hit) {
             ListenerLine::NotListening => return ListenerEvent::NotListening,
             ListenerLine::NoDuration => {
@@ -244,36 +250,50 @@ impl LineProcessor {
             }
             ListenerLine::Session(session) => session,
         };
-        let session_line = SessionLine {
+        if !matches!(log.sessions, SessionMode::Titles(_)) {
+            return ListenerEvent::Whole(session);
+        }
+        let session_line = self.session_line(log, line, hit);
+        // Taken out of the log, because `session_start` reads the log.
+        let mut mode = std::mem::replace(&mut log.sessions, SessionMode::Off);
+        let mut finished = Vec::new();
+        if let SessionMode::Titles(stitcher) = &mut mode {
+            let address = hit.address.as_bytes();
+            let listener = (address, hit.request.user_agent, hit.request.path);
+            let key = self.hasher.hash_one(listener);
+            let last = (log.id, line.start);
+            let continuation = match self.requests.closed_sessions.contains(&last) {
+                true => Continuation::No,
+                false => Continuation::Perhaps,
+            };
+            finished = stitcher.add(key, session, session_line, continuation, || {
+                let mut start = self.session_start(log, line, accepted);
+                start.template.shrink();
+                start
+            });
+        }
+        log.sessions = mode;
+        ListenerEvent::Finished(finished)
+    }
+
+    /// A line that is a whole session, in the form of those that have several lines.
+    pub(super) fn whole_session(
+        &mut self,
+        log: &OpenLog,
+        line: &Line,
+        accepted: &AcceptedHit,
+        time: Session,
+    ) -> FinishedSession {
+        let start = self.session_start(log, line, accepted);
+        Stitched::new(time, start, self.session_line(log, line, &accepted.hit))
+    }
+
+    fn session_line(&self, log: &OpenLog, line: &Line, hit: &Hit) -> SessionLine {
+        SessionLine {
             position: position(line),
             bytes: hit.length,
             original: self.original(log, line),
-        };
-        // Taken out of the log, because `session_start` reads the log.
-        let mut mode = std::mem::replace(&mut log.sessions, SessionMode::Off);
-        let finished = match &mut mode {
-            SessionMode::Titles(stitcher) => {
-                let address = hit.address.as_bytes();
-                let listener = (address, request.user_agent, request.path);
-                let key = self.hasher.hash_one(listener);
-                let last = (log.id, line.start);
-                let continuation = match self.requests.closed_sessions.contains(&last) {
-                    true => Continuation::No,
-                    false => Continuation::Perhaps,
-                };
-                stitcher.add(key, session, session_line, continuation, || {
-                    let mut start = self.session_start(log, line, accepted);
-                    start.template.shrink();
-                    start
-                })
-            }
-            _ => {
-                let start = self.session_start(log, line, accepted);
-                vec![Stitched::new(session, start, session_line)]
-            }
-        };
-        log.sessions = mode;
-        ListenerEvent::Finished(finished)
+        }
     }
 
     /// Counts a session that is sent as a plain hit, and stores it in the sandbox.
@@ -320,17 +340,32 @@ impl LineProcessor {
             agent: request.user_agent,
             status: if request.status == b"206" { 206 } else { 200 },
         })?;
-        let listener = self.listener(hit, path);
+        let listener = self.listener(hit, path, None);
         Ok(listener.map(|listener| listener.reported(session)))
     }
 
-    /// The listener of a line, for the listening figures.
-    fn listener(&mut self, hit: &Hit, path: &[u8]) -> Option<Listener> {
-        let Radio { options, stats, .. } = self.radio.as_mut()?;
+    /// The listener of a line, for the listening figures. `traits` are those of its mount point
+    /// and user agent, if known.
+    fn listener(
+        &mut self,
+        hit: &Hit,
+        path: &[u8],
+        traits: Option<SessionTraits>,
+    ) -> Option<Listener> {
+        let Radio {
+            options,
+            stats,
+            last_zone,
+            ..
+        } = self.radio.as_mut()?;
         let request = hit.request;
-        stats
-            .clock
-            .note(self.hit.offset(request.record, request.format.dates()));
+        let zone = request.record.get(Field::Timezone).unwrap_or_default();
+        if zone.is_empty() || *zone != **last_zone {
+            last_zone.clear();
+            last_zone.extend_from_slice(zone);
+            let offset = self.hit.offset(request.record, request.format.dates());
+            stats.clock.note(offset);
+        }
         let (address, agent) = (hit.address.as_bytes(), request.user_agent);
         let listener = ListenerRequest {
             hash: self.hasher.hash_one((address, agent)),
@@ -339,7 +374,8 @@ impl LineProcessor {
             status: request.status,
             agent,
         };
-        Some(stats.listener(&options.report, &listener))
+        let traits = traits.unwrap_or_else(|| stats.traits(path, agent));
+        Some(stats.listener_with(traits, &options.report, &listener))
     }
 
     /// Whether a hit is the session of a listener that [`Self::note_session`] counts.
@@ -359,7 +395,7 @@ impl LineProcessor {
         SessionStart {
             template: self.requests.writer.session_template(&accepted.hit),
             group: self.request_group(log, position(line), accepted),
-            listener: self.listener(&accepted.hit, request.path),
+            listener: self.listener(&accepted.hit, request.path, None),
         }
     }
 
@@ -385,6 +421,72 @@ impl LineProcessor {
         self.enqueue(group)
     }
 
+    /// Sends the session that a line is. If it is too short, the line is filtered.
+    pub(super) fn send_whole_session(
+        &mut self,
+        log: &mut OpenLog,
+        line: &Line,
+        accepted: &AcceptedHit,
+        time: Session,
+    ) -> Flow {
+        let (hit, position) = (&accepted.hit, position(line));
+        let mut group = self.request_group(log, position, accepted);
+        let slot = TemplateMemo::slot(hit, group.agent);
+        let kind = match self.templates.take(slot, hit) {
+            Some(mut kind) => {
+                kind.template.set_address(&hit.address);
+                kind
+            }
+            None => Box::new(self.session_kind(hit)),
+        };
+        let listener = self.listener(hit, hit.request.path, kind.traits);
+        if let Err(reason) = self.judge_length(time) {
+            self.templates.put(slot, kind);
+            self.count_dropped(log, position, reason);
+            return Flow::Continue;
+        }
+        group.days = self.sites.days(group.site, time.start(), time.end());
+        group.originals.extend(self.original(log, line));
+        group.session = listener.map(|listener| listener.reported(time));
+        let requests = &mut self.requests;
+        let ids = requests.ids.of_line(log.id, position.start);
+        let chunk = self.queue.chunk();
+        group.requests = requests.write_requests(time, &kind.template, hit.length, ids, chunk);
+        self.templates.put(slot, kind);
+        self.send_session(log, group)
+    }
+
+    fn session_kind(&mut self, hit: &Hit) -> SessionKind {
+        let writer = &mut self.requests.writer;
+        let template = writer.session_template(hit);
+        let is_usual = writer.is_usual_template(hit);
+        let radio = self.radio.as_mut();
+        let (path, agent) = (hit.request.path, hit.request.user_agent);
+        let traits = radio.map(|radio| radio.stats.traits(path, agent));
+        SessionKind::new(hit, is_usual, template, traits)
+    }
+
+    fn judge_length(&self, time: Session) -> std::result::Result<(), Reason> {
+        let radio = self.radio.as_ref();
+        radio.map_or(Ok(()), |radio| {
+            radio.options.audience.judge_length(time.seconds())
+        })
+    }
+
+    /// Enqueues a session whose requests are written.
+    fn send_session(&mut self, log: &mut OpenLog, group: RequestGroup) -> Flow {
+        if group.requests > 0 {
+            return self.enqueue(group);
+        }
+        // Matomo has all its requests since an interrupted run.
+        if let (Some(session), Some(radio)) = (&group.session, &self.radio) {
+            radio.stats.sessions.add(session);
+        }
+        log.account.add(Count::Imported, group.lines());
+        group.positions().for_each(|position| log.pass(position));
+        Flow::Continue
+    }
+
     /// Sends sessions that have ended. The lines of those that are too short are filtered.
     pub(super) fn send_sessions(
         &mut self,
@@ -393,30 +495,18 @@ impl LineProcessor {
     ) -> Flow {
         let mut sessions = sessions.into_iter();
         while let Some(session) = sessions.next() {
-            if let Some(radio) = &mut self.radio {
-                let time = session.time;
-                if let Err(reason) = radio.options.audience.judge_length(time.seconds()) {
-                    for line in &session.lines {
-                        self.count_dropped(log, line.position, reason);
-                    }
-                    continue;
+            let (group, time) = (&session.first.group, session.time);
+            if let Err(reason) = self.judge_length(time) {
+                for line in &session.lines {
+                    self.count_dropped(log, line.position, reason);
                 }
-            }
-            let chunk = self.queue.chunk();
-            let requests = self.requests.write_session(log.id, &session, chunk);
-            let (site, time) = (session.first.group.site, session.time);
-            let days = self.sites.days(site, time.start(), time.end());
-            let group = session_group(session, requests, days);
-            if requests == 0 {
-                // Matomo has all its requests since an interrupted run.
-                if let (Some(session), Some(radio)) = (&group.session, &self.radio) {
-                    radio.stats.sessions.add(session);
-                }
-                log.account.add(Count::Imported, group.lines());
-                group.positions().for_each(|position| log.pass(position));
                 continue;
             }
-            if self.enqueue(group) == Flow::Stop {
+            let days = self.sites.days(group.site, time.start(), time.end());
+            let chunk = self.queue.chunk();
+            let requests = self.requests.write_session(log.id, &session, chunk);
+            let group = session_group(session, requests, days);
+            if self.send_session(log, group) == Flow::Stop {
                 let lines = sessions.map(|session| session.lines.len() as u64).sum();
                 log.account.add(Count::Unsent, lines);
                 return Flow::Stop;
@@ -488,23 +578,41 @@ impl RequestWriter {
         session: &FinishedSession,
         chunk: &mut Chunk,
     ) -> u32 {
-        let bytes = session
-            .lines
-            .iter()
-            .fold(0u64, |sum, line| sum.saturating_add(line.bytes));
-        let ids = self.session_ids(log, session);
-        let mut written = 0;
-        for (request, id) in session.time.requests().zip(ids) {
+        let bytes = session.lines.iter().map(|line| line.bytes);
+        let bytes = bytes.fold(0, u64::saturating_add);
+        let ids = self.ids.of_line(log, session.first.group.position.start);
+        self.write_requests(session.time, &session.first.template, bytes, ids, chunk)
+    }
+
+    fn write_requests(
+        &mut self,
+        time: Session,
+        template: &SessionTemplate,
+        bytes: u64,
+        ids: LineIds,
+        chunk: &mut Chunk,
+    ) -> u32 {
+        let before = chunk.ends.len();
+        let mut last_event = None;
+        for (request, part) in time.requests().zip(0..) {
+            let id = ids.id(part);
             if self.recorded.contains(&id) {
                 continue;
             }
-            let template = &session.first.template;
-            self.writer
-                .write_session_request(template, request, bytes, &id, &mut chunk.body);
+            let (writer, body) = (&mut self.writer, &mut chunk.body);
+            let start = body.len();
+            match (request.kind, last_event.take()) {
+                (SessionRequestKind::Connected, Some(event)) => {
+                    writer.repeat_session_request(event, request.time, &id, body);
+                }
+                _ => writer.write_session_request(template, request, bytes, &id, body),
+            }
+            if request.kind == SessionRequestKind::Connected {
+                last_event = Some(start..body.len());
+            }
             chunk.end_request();
-            written += 1;
         }
-        written
+        (chunk.ends.len() - before) as u32
     }
 
     /// Writes the page view of a session of unknown length. `line` is its log and its position.
@@ -532,9 +640,8 @@ impl RequestWriter {
         log: u64,
         session: &FinishedSession,
     ) -> impl Iterator<Item = HitId> + use<> {
-        let ids = self.ids;
-        let start = session.first.group.position.start;
+        let ids = self.ids.of_line(log, session.first.group.position.start);
         let parts = session.time.requests().len() as u32;
-        (0..parts).map(move |part| ids.id(log, start, part))
+        (0..parts).map(move |part| ids.id(part))
     }
 }

@@ -129,10 +129,27 @@ impl Writer {
         self.write_template(&short)
     }
 
+    /// Whether the template of a hit depends on nothing but its site, scheme, host, path, query,
+    /// referrer, user agent, status and address.
+    pub fn is_usual_template(&self, hit: &Hit) -> bool {
+        let options = &self.options;
+        hit.userid.is_none()
+            && !hit.address.is_id()
+            && options.page_variables.is_empty()
+            && options.visit_variables.is_empty()
+            && !options.track_http_method
+    }
+
     fn write_template(&mut self, hit: &Hit) -> SessionTemplate {
         let mut text = Vec::with_capacity(TEMPLATE_BYTES);
         self.begin(hit, &mut text);
         let common_end = text.len();
+        // No quote in a value is left unescaped, so this is the member.
+        let member = memchr::memmem::find(&text, b"\"cip\":\"");
+        let address = member.filter(|_| !hit.address.is_id()).map(|member| {
+            let start = member + b"\"cip\":\"".len();
+            start..start + hit.address.as_bytes().len()
+        });
         text.extend_from_slice(b",\"new_visit\":1");
         self.push_variables(hit.request, &mut text);
         let view_end = text.len();
@@ -141,6 +158,7 @@ impl Writer {
         push_member(&mut text, "e_n", hit.request.path);
         SessionTemplate {
             text,
+            address,
             common_end,
             view_end,
         }
@@ -171,6 +189,20 @@ impl Writer {
             }
         }
         out.extend_from_slice(self.id_and_date.text(id, request.time));
+        out.push(b'}');
+    }
+
+    /// Appends an event of a session that was written to this part of `out`, at another time.
+    pub fn repeat_session_request(
+        &mut self,
+        event: Range<usize>,
+        time: i64,
+        id: &HitId,
+        out: &mut Vec<u8>,
+    ) {
+        let text = self.id_and_date.text(id, time);
+        out.extend_from_within(event.start..event.end - 1 - text.len());
+        out.extend_from_slice(text);
         out.push(b'}');
     }
 
@@ -326,11 +358,29 @@ impl RequestPrefix {
 pub struct SessionTemplate {
     /// What all requests have, then what only the page view has, then what only the events have.
     text: Vec<u8>,
+    /// Where the address is. `None` if the log has none.
+    address: Option<Range<usize>>,
     common_end: usize,
     view_end: usize,
 }
 
 impl SessionTemplate {
+    /// Replaces the address, for a session that differs in nothing else but its times. Both have
+    /// an address.
+    pub fn set_address(&mut self, address: &ClientAddress) {
+        let (Some(place), ClientAddress::Ip(address)) = (&mut self.address, address) else {
+            return;
+        };
+        if place.len() == address.len() {
+            self.text[place.clone()].copy_from_slice(address);
+        } else {
+            self.text.splice(place.clone(), address.iter().copied());
+            let moved = |end: usize| end - place.len() + address.len();
+            (self.common_end, self.view_end) = (moved(self.common_end), moved(self.view_end));
+            place.end = place.start + address.len();
+        }
+    }
+
     fn push_view(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.text[..self.view_end]);
     }

@@ -93,6 +93,10 @@ impl Audience {
 /// Whether a user agent is that of a streaming server, which passes on the stream: `Icecast 2.4.4`,
 /// `icecast2`, `Steamcast/1.0`, `SHOUTcast DNAS/...`. A player may have such a word in its name.
 fn is_relay_agent(user_agent: &[u8]) -> bool {
+    // Most others are known by their first letter.
+    if !matches!(user_agent.first(), Some(b'i' | b'I' | b's' | b'S')) {
+        return false;
+    }
     let after = |name: &[u8]| {
         let (begin, rest) = user_agent.split_at_checked(name.len())?;
         begin.eq_ignore_ascii_case(name).then_some(rest)

@@ -30,8 +30,23 @@ impl CountryCode {
         is_code.then(|| Self(code.map(|letter| letter.to_ascii_uppercase())))
     }
 
-    pub(super) fn letters(self) -> [u8; 2] {
-        self.0
+    /// A number below [`Self::COUNT`], 0 for an unknown country.
+    pub(super) fn number(code: Option<Self>) -> u16 {
+        code.map_or(0, |Self(letters)| {
+            let [first, second] = letters.map(|letter| u16::from(letter - b'A'));
+            1 + 26 * first + second
+        })
+    }
+
+    /// The number of all codes, and one more.
+    pub(super) const COUNT: u16 = 1 + 26 * 26;
+
+    /// The country with a number. `None` for 0.
+    pub(super) fn from_number(number: u16) -> Option<Self> {
+        let index = number.checked_sub(1)?;
+        // Below 26.
+        let letter = |number: u16| b'A' + (number % 26) as u8;
+        Some(Self([letter(index / 26), letter(index)]))
     }
 
     pub fn as_str(&self) -> &str {

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
+use std::panic::resume_unwind;
 
 use chrono::NaiveDate;
 use foldhash::fast::RandomState;
@@ -14,7 +15,7 @@ use super::channel::Channel;
 use super::country::CountryCode;
 use super::figures::{GroupFigures, GroupKind, LENGTHS, Measures};
 use super::player::Player;
-use super::session_store::{MountId, SessionStore, StoredSession};
+use super::session_store::{MountId, SessionStore, SessionTraits, StoredSession};
 
 /// Maximum number of days of all groups together that have figures: those of ten mount points over
 /// 80 years. Of more, the first days have none.
@@ -44,22 +45,32 @@ pub fn measure(
     zone: ReportZone,
     min_session: u64,
 ) -> io::Result<Measured> {
+    sessions.finish()?;
+    let sessions = &*sessions;
     let range = sessions.range().map_or(0..0, |range| {
         let day = |time| zone.local(time).date();
         let last = day((range.end - 1).max(range.start));
         zone.start_of(day(range.start))..zone.end_of(last)
     });
-    let mut measurement = Measurement {
-        cells: Cells::default(),
-        periods: PeriodTable::new(zone, &range, groups.with_days()),
-        groups,
-        lengths: Default::default(),
-        members: Vec::new(),
-    };
-    measurement.listening(sessions, min_session)?;
-    measurement.lengths(sessions)?;
-    measurement.listeners(sessions)?;
-    Ok(measurement.finish(range))
+    let periods = || PeriodTable::new(zone, &range, groups.with_days());
+    let listeners = || ListenerCount::new(sessions, &groups, periods());
+    std::thread::scope(|scope| {
+        // Counting the listeners takes as long as all the rest.
+        let thread = std::thread::Builder::new().spawn_scoped(scope, listeners);
+        let mut measurement = Measurement {
+            cells: Cells::new(&groups),
+            periods: periods(),
+            groups: &groups,
+            lengths: Default::default(),
+        };
+        measurement.listening(sessions, min_session)?;
+        let middles = measurement.lengths(sessions)?;
+        let listeners = match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => listeners(),
+        };
+        Ok(measurement.finish(range.clone(), &middles, &listeners?))
+    })
 }
 
 /// Index of a group.
@@ -70,9 +81,10 @@ pub struct Groups {
     groups: Vec<(GroupKind, String)>,
     /// All listeners, the mount point and its channels, by mount point.
     of_mount: Vec<Vec<GroupId>>,
-    /// `None` without `--geoip-database`.
-    of_country: Option<HashMap<Option<CountryCode>, GroupId, RandomState>>,
-    of_player: HashMap<Player, GroupId, RandomState>,
+    /// The group of the country with the number 0. `None` without `--geoip-database`.
+    first_country: Option<GroupId>,
+    /// The group of the player with the number 0.
+    first_player: GroupId,
 }
 
 impl Groups {
@@ -99,40 +111,38 @@ impl Groups {
             let name = String::from_utf8_lossy(name).into_owned();
             groups.push((GroupKind::Mount, name));
         }
+        let first_player = groups.len() as GroupId;
+        let players = Player::all().map(|player| player.name().to_owned());
+        groups.extend(players.map(|name| (GroupKind::Player, name)));
+        let first_country = has_countries.then_some(groups.len() as GroupId);
+        if has_countries {
+            let countries = (0..CountryCode::COUNT).map(CountryCode::from_number);
+            let name = |code: CountryCode| code.to_string();
+            let names = countries.map(|code| code.map_or_else(|| "unknown".to_owned(), name));
+            groups.extend(names.map(|name| (GroupKind::Country, name)));
+        }
         Self {
             groups,
             of_mount,
-            of_country: has_countries.then(HashMap::default),
-            of_player: HashMap::default(),
+            first_country,
+            first_player,
         }
     }
 
-    /// Sets `members` to the groups of a session.
-    fn collect(&mut self, session: StoredSession, members: &mut Vec<GroupId>) {
-        members.clear();
+    /// The groups of a session with days and hours.
+    fn detailed(&self, session: SessionTraits) -> &[GroupId] {
         match self.of_mount.get(usize::from(session.mount())) {
-            Some(of_mount) => members.extend_from_slice(of_mount),
-            None => members.push(0),
+            Some(of_mount) => of_mount,
+            None => &[0],
         }
-        let groups = &mut self.groups;
-        let mut add = |kind, name: &dyn Fn() -> String| {
-            groups.push((kind, name()));
-            groups.len() as GroupId - 1
-        };
-        if let Some(of_country) = &mut self.of_country {
-            let country = session.country();
-            let name = || country.map_or_else(|| "unknown".to_owned(), |code| code.to_string());
-            let id = *of_country
-                .entry(country)
-                .or_insert_with(|| add(GroupKind::Country, &name));
-            members.push(id);
-        }
-        let player = session.player();
-        let id = *self
-            .of_player
-            .entry(player)
-            .or_insert_with(|| add(GroupKind::Player, &|| player.name().to_owned()));
-        members.push(id);
+    }
+
+    /// The groups of a session without days and hours: player and country.
+    fn coarse(&self, session: SessionTraits) -> impl Iterator<Item = GroupId> + use<> {
+        let player = self.first_player + GroupId::from(session.player());
+        let country = self.first_country;
+        let country = country.map(|first| first + GroupId::from(session.country()));
+        std::iter::once(player).chain(country)
     }
 
     /// Whether the days and hours of a group are measured, not only its total and its months.
@@ -166,26 +176,39 @@ struct PeriodTable {
     first_day: NaiveDate,
     periods: Vec<Period>,
     ids: HashMap<Period, PeriodId, RandomState>,
-    /// By [`ReportZone::hour_key`].
-    hours: HashMap<i64, HourPeriods, RandomState>,
+    hours: Vec<KeyedHour>,
+    /// Index in `hours` by the low bits of [`ReportZone::hour_key`].
+    slots: Vec<u32>,
 }
 
+/// The periods of an hour.
 #[derive(Clone, Copy)]
 struct HourPeriods {
     end: i64,
     ids: [PeriodId; 5],
 }
 
+struct KeyedHour {
+    /// [`ReportZone::hour_key`]
+    key: i64,
+    periods: HourPeriods,
+}
+
 impl PeriodTable {
     fn new(zone: ReportZone, range: &Range<i64>, groups: usize) -> Self {
         let days = (MAX_DAY_CELLS / groups.max(1)) as i64;
         let first = range.end.saturating_sub(days * 24 * HOUR);
+        let keys = zone
+            .hour_key(range.end)
+            .abs_diff(zone.hour_key(range.start)) as usize
+            + 1;
         Self {
             zone,
             first_day: zone.local(first.max(range.start)).date(),
             periods: Vec::new(),
             ids: HashMap::default(),
-            hours: HashMap::default(),
+            hours: Vec::new(),
+            slots: vec![0; keys.min(MAX_CACHED_HOURS).next_power_of_two()],
         }
     }
 
@@ -201,120 +224,107 @@ impl PeriodTable {
     }
 
     /// The periods of a time in seconds since 1970, UTC.
+    #[inline]
     fn at(&mut self, time: i64) -> HourPeriods {
         let key = self.zone.hour_key(time);
-        if let Some(hour) = self.hours.get(&key) {
-            return *hour;
+        let slot = key as usize & (self.slots.len() - 1);
+        match self.hours.get(self.slots[slot] as usize) {
+            Some(hour) if hour.key == key => hour.periods,
+            _ => self.add_hour(slot, key, time),
         }
+    }
+
+    #[cold]
+    fn add_hour(&mut self, slot: usize, key: i64, time: i64) -> HourPeriods {
         if self.hours.len() == MAX_CACHED_HOURS {
             self.hours.clear();
         }
-        let hour = self.of_hour(self.zone.clock_hour(time));
-        self.hours.insert(key, hour);
-        hour
+        let periods = self.of_hour(self.zone.clock_hour(time));
+        self.slots[slot] = self.hours.len() as u32;
+        self.hours.push(KeyedHour { key, periods });
+        periods
     }
 }
 
-/// The figures of a group in a period.
-#[derive(Clone, Copy, Default)]
-struct Cell {
-    measures: Measures,
-    /// Sessions so far in order of length, and the two in the middle.
-    seen: u64,
-    middle: (u64, u64),
-    /// Number of the last listener, from 1.
-    last_listener: u64,
-}
-
-/// The cells that are not empty.
-#[derive(Default)]
-struct Cells {
-    cells: Vec<Cell>,
+/// What is counted for a group in a period. Only cells that are not empty take memory.
+struct Cells<T> {
+    cells: Vec<T>,
     /// Index of the cell by group and period.
     index: Vec<Vec<u32>>,
 }
 
 const NO_CELL: u32 = u32::MAX;
 
-impl Cells {
-    fn find(&mut self, group: GroupId, period: PeriodId) -> Option<&mut Cell> {
-        let index = *self.index.get(group as usize)?.get(period as usize)?;
-        self.cells.get_mut(index as usize)
+impl<T: Default> Cells<T> {
+    fn new(groups: &Groups) -> Self {
+        Self {
+            cells: Vec::new(),
+            index: vec![Vec::new(); groups.groups.len()],
+        }
     }
 
-    fn find_or_add(&mut self, group: GroupId, period: PeriodId) -> &mut Cell {
-        let (group, period) = (group as usize, period as usize);
-        if self.index.len() <= group {
-            self.index.resize(group + 1, Vec::new());
+    #[inline]
+    fn find_or_add(&mut self, group: GroupId, period: PeriodId) -> &mut T {
+        let of_group = &mut self.index[group as usize];
+        let mut index = of_group.get(period as usize).copied().unwrap_or(NO_CELL);
+        if index == NO_CELL {
+            index = self.cells.len() as u32;
+            if of_group.len() <= period as usize {
+                of_group.resize(period as usize + 1, NO_CELL);
+            }
+            of_group[period as usize] = index;
+            self.cells.push(T::default());
         }
-        let of_group = &mut self.index[group];
-        if of_group.len() <= period {
-            of_group.resize(period + 1, NO_CELL);
-        }
-        if of_group[period] == NO_CELL {
-            of_group[period] = self.cells.len() as u32;
-            self.cells.push(Cell::default());
-        }
-        &mut self.cells[of_group[period] as usize]
+        &mut self.cells[index as usize]
     }
 }
 
-struct Measurement {
-    cells: Cells,
+/// First and second pass.
+struct Measurement<'g> {
+    cells: Cells<Measures>,
     periods: PeriodTable,
-    groups: Groups,
+    groups: &'g Groups,
     lengths: [u64; LENGTHS.len()],
-    /// The groups of the session at hand.
-    members: Vec<GroupId>,
 }
 
-impl Measurement {
+impl Measurement<'_> {
     /// First pass: seconds, sessions and peaks.
-    fn listening(&mut self, sessions: &mut SessionStore, min_session: u64) -> io::Result<()> {
-        let mut starts = sessions.sorted_by_key(StoredSession::start)?.peekable();
-        // Sessions of 0 seconds begin, but nothing is heard of them.
-        let mut ends = sessions
-            .sorted_by_key(StoredSession::end)?
-            .filter(|session| !matches!(session, Ok(session) if session.seconds() == 0))
-            .peekable();
-        let mut sweep = Sweep::default();
+    fn listening(&mut self, sessions: &SessionStore, min_session: u64) -> io::Result<()> {
+        let groups = self.groups;
+        let (mut starts, mut ends) = (sessions.by_start()?, sessions.by_end()?);
+        let mut sweep = Sweep::new(groups);
         loop {
-            // An error comes first.
-            let next_start = starts
-                .peek()
-                .map(|it| it.as_ref().map_or(i64::MIN, |it| it.start()));
-            let next_end = ends
-                .peek()
-                .map(|it| it.as_ref().map_or(i64::MIN, |it| it.end()));
             // Who leaves in a second is not there with those who come in it.
-            let is_end = match (next_start, next_end) {
-                (Some(start), Some(end)) => end <= start,
-                (None, Some(_)) => true,
-                (_, None) => false,
+            let is_end = match (starts.peek(), ends.peek()) {
+                (Some(start), Some(end)) => end.time_and_seconds().0 <= start.time_and_seconds().0,
+                (_, end) => end.is_some(),
             };
-            let Some(session) = (if is_end { ends.next() } else { starts.next() }) else {
-                break;
-            };
-            let session = session?;
-            let time = if is_end {
-                session.end()
+            let session = if is_end {
+                ends.take_next()?
             } else {
-                session.start()
+                starts.take_next()?
             };
+            let Some(session) = session else { break };
+            let (time, seconds) = session.time_and_seconds();
+            // Sessions of 0 seconds begin, but nothing is heard of them.
+            if is_end && seconds == 0 {
+                continue;
+            }
             // A session that ends with an hour has no part in the next one.
             self.advance(&mut sweep, if is_end { time - 1 } else { time });
-            self.groups.collect(session, &mut self.members);
-            for group in &self.members {
-                let load = sweep.load(*group);
+            let traits = session.traits;
+            let coarse = groups.coarse(traits);
+            for group in groups.detailed(traits).iter().copied().chain(coarse) {
+                let load = sweep.load(group);
                 if is_end {
                     load.change(time, -1);
                     continue;
                 }
                 let measures = &mut load.measures;
                 measures.sessions += 1;
-                measures.long_sessions += u64::from(session.seconds() >= min_session);
-                measures.session_seconds += session.seconds();
-                if session.seconds() > 0 {
+                measures.long_sessions += u64::from(seconds >= min_session);
+                measures.session_seconds += seconds;
+                if seconds > 0 {
                     load.change(time, 1);
                 }
             }
@@ -324,7 +334,15 @@ impl Measurement {
     }
 
     /// Closes the hours that end before a time or at it.
+    #[inline]
     fn advance(&mut self, sweep: &mut Sweep, time: i64) {
+        if sweep.hour.is_none_or(|hour| hour.end <= time) {
+            self.close_hours(sweep, time);
+        }
+    }
+
+    #[cold]
+    fn close_hours(&mut self, sweep: &mut Sweep, time: i64) {
         while let Some(hour) = sweep.hour
             && hour.end <= time
         {
@@ -345,7 +363,7 @@ impl Measurement {
             return;
         };
         let periods = self.periods.of_hour(hour).ids;
-        let (cells, groups) = (&mut self.cells, &self.groups);
+        let (cells, groups) = (&mut self.cells, self.groups);
         let loads = &mut sweep.loads;
         sweep.active.retain(|group| {
             let load = &mut loads[*group as usize];
@@ -355,94 +373,63 @@ impl Measurement {
                 false => COARSE_PERIODS,
             };
             for period in periods[..count].iter().filter(|id| **id != NO_PERIOD) {
-                cells
-                    .find_or_add(*group, *period)
-                    .measures
-                    .add(&load.measures);
+                cells.find_or_add(*group, *period).add(&load.measures);
             }
             load.start_hour(hour.end)
         });
     }
 
-    /// Second pass: the medians, and the classes of lengths.
-    fn lengths(&mut self, sessions: &mut SessionStore) -> io::Result<()> {
-        for session in sessions.sorted_by_key(StoredSession::seconds)? {
-            let session = session?;
-            let seconds = session.seconds();
-            let class = LENGTHS.partition_point(|(shortest, _)| *shortest <= seconds);
-            self.lengths[class.saturating_sub(1)] += 1;
-            let periods = self.periods.at(session.start()).ids;
-            self.groups.collect(session, &mut self.members);
-            for group in &self.members {
+    /// Second pass: the classes of lengths, and the medians by cell.
+    fn lengths(&mut self, sessions: &SessionStore) -> io::Result<Vec<Middle>> {
+        let cells = self.cells.cells.iter();
+        let mut middles: Vec<_> = cells.map(|it| Middle::new(it.sessions)).collect();
+        let mut class = 0;
+        let mut by_seconds = sessions.by_seconds()?;
+        while let Some(session) = by_seconds.take_next()? {
+            let (seconds, start) = session.seconds_and_start();
+            while LENGTHS
+                .get(class + 1)
+                .is_some_and(|(shortest, _)| *shortest <= seconds)
+            {
+                class += 1;
+            }
+            self.lengths[class] += 1;
+            let periods = self.periods.at(start).ids;
+            let mut pass = |group: GroupId, periods: &[PeriodId]| {
+                let of_group = &self.cells.index[group as usize];
                 for period in periods {
-                    if let Some(cell) = self.cells.find(*group, period) {
-                        let last = cell.measures.sessions.saturating_sub(1);
-                        if cell.seen == last / 2 {
-                            cell.middle.0 = seconds;
-                        }
-                        if cell.seen == last.div_ceil(2) {
-                            cell.middle.1 = seconds;
-                        }
-                        cell.seen += 1;
+                    if let Some(cell) = of_group.get(*period as usize)
+                        && let Some(middle) = middles.get_mut(*cell as usize)
+                    {
+                        middle.pass(seconds);
                     }
                 }
+            };
+            for group in self.groups.detailed(session.traits) {
+                pass(*group, &periods);
+            }
+            for group in self.groups.coarse(session.traits) {
+                pass(group, &periods[..COARSE_PERIODS]);
             }
         }
-        Ok(())
+        Ok(middles)
     }
 
-    /// Third pass: distinct listeners.
-    fn listeners(&mut self, sessions: &mut SessionStore) -> io::Result<()> {
-        let mut number = 0;
-        let mut listener = None;
-        for session in sessions.sorted_by_key(StoredSession::listener)? {
-            let session = session?;
-            if listener != Some(session.listener()) {
-                listener = Some(session.listener());
-                number += 1;
-            }
-            self.groups.collect(session, &mut self.members);
-            let mut counted = [NO_PERIOD; 5];
-            let mut time = session.start();
-            loop {
-                let hour = self.periods.at(time);
-                for (period, counted) in hour.ids.iter().zip(&mut counted) {
-                    if *counted == *period {
-                        continue;
-                    }
-                    *counted = *period;
-                    for group in &self.members {
-                        if let Some(cell) = self.cells.find(*group, *period)
-                            && cell.last_listener != number
-                        {
-                            cell.last_listener = number;
-                            cell.measures.listeners += 1;
-                        }
-                    }
-                }
-                time = hour.end;
-                if time >= session.end() {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(self, range: Range<i64>) -> Measured {
+    fn finish(self, range: Range<i64>, middles: &[Middle], listeners: &ListenerCount) -> Measured {
         let lengths = PeriodLengths::new(self.periods.zone, &range);
         let index = self.cells.index.iter();
         let cells = &self.cells.cells;
-        let mut groups: Vec<_> = index
+        let mut groups: Vec<_> = (0..)
+            .zip(index)
             .zip(&self.groups.groups)
-            .map(|(index, (kind, name))| {
+            .map(|((id, index), (kind, name))| {
                 let periods = self.periods.periods.iter().zip(index);
                 let periods = periods.filter_map(|(period, cell)| {
-                    let cell = cells.get(*cell as usize)?;
                     let measures = Measures {
                         period_seconds: lengths.of(*period),
-                        median: f64::midpoint(cell.middle.0 as f64, cell.middle.1 as f64),
-                        ..cell.measures
+                        median: middles.get(*cell as usize)?.median(),
+                        listeners: listeners.of(id, *period),
+                        ..*cells.get(*cell as usize)?
                     };
                     Some((*period, measures))
                 });
@@ -469,6 +456,125 @@ impl Measurement {
     }
 }
 
+/// The two lengths in the middle of a cell's sessions, the shortest session first.
+struct Middle {
+    /// Sessions until the next of the two.
+    left: u64,
+    /// Whether the number of sessions is even, so that the two are of different sessions.
+    is_even: bool,
+    seconds: Option<(u64, u64)>,
+}
+
+impl Middle {
+    fn new(sessions: u64) -> Self {
+        Self {
+            left: sessions.div_ceil(2),
+            is_even: sessions.is_multiple_of(2),
+            seconds: None,
+        }
+    }
+
+    /// Passes a session.
+    #[inline]
+    fn pass(&mut self, seconds: u64) {
+        self.left = self.left.wrapping_sub(1);
+        if self.left == 0 {
+            self.take(seconds);
+        }
+    }
+
+    #[cold]
+    fn take(&mut self, seconds: u64) {
+        if self.seconds.is_none() && self.is_even {
+            // The next session is the other one.
+            self.left = 1;
+        }
+        let (first, _) = self.seconds.unwrap_or((seconds, seconds));
+        self.seconds = Some((first, seconds));
+    }
+
+    fn median(&self) -> f64 {
+        let (one, next) = self.seconds.unwrap_or_default();
+        f64::midpoint(one as f64, next as f64)
+    }
+}
+
+/// Third pass: distinct listeners.
+struct ListenerCount {
+    cells: Cells<Heard>,
+    periods: PeriodTable,
+}
+
+#[derive(Default)]
+struct Heard {
+    /// Number of the last listener, from 1.
+    last: u64,
+    listeners: u64,
+}
+
+impl ListenerCount {
+    fn new(sessions: &SessionStore, groups: &Groups, periods: PeriodTable) -> io::Result<Self> {
+        let cells = Cells::new(groups);
+        let mut count = Self { cells, periods };
+        let mut number = 0;
+        let mut listener = None;
+        let mut by_listener = sessions.by_listener()?;
+        while let Some(session) = by_listener.take_next()? {
+            if listener != Some(session.listener()) {
+                listener = Some(session.listener());
+                number += 1;
+            }
+            count.add(number, &session, groups);
+        }
+        Ok(count)
+    }
+
+    fn add(&mut self, listener: u64, session: &StoredSession, groups: &Groups) {
+        let detailed = groups.detailed(session.traits());
+        let mut counted = [NO_PERIOD; 5];
+        let mut time = session.start();
+        loop {
+            let hour = self.periods.at(time);
+            for (place, (period, counted)) in hour.ids.iter().zip(&mut counted).enumerate() {
+                if *counted == *period {
+                    continue;
+                }
+                *counted = *period;
+                for group in detailed {
+                    self.cells.find_or_add(*group, *period).add(listener);
+                }
+                if place < COARSE_PERIODS {
+                    for group in groups.coarse(session.traits()) {
+                        self.cells.find_or_add(group, *period).add(listener);
+                    }
+                }
+            }
+            time = hour.end;
+            if time >= session.end() {
+                return;
+            }
+        }
+    }
+
+    fn of(&self, group: GroupId, period: Period) -> u64 {
+        let id = self.periods.ids.get(&period);
+        let index = &self.cells.index[group as usize];
+        let cell = id.and_then(|id| index.get(*id as usize));
+        let heard = cell.and_then(|cell| self.cells.cells.get(*cell as usize));
+        heard.map_or(0, |heard| heard.listeners)
+    }
+}
+
+impl Heard {
+    #[inline]
+    fn add(&mut self, listener: u64) {
+        if self.last != listener {
+            self.last = listener;
+            self.listeners += 1;
+        }
+    }
+}
+
 impl Measures {
     /// Adds what happened in a later part of the period.
     fn add(&mut self, part: &Measures) {
@@ -483,7 +589,6 @@ impl Measures {
 }
 
 /// The state of the first pass.
-#[derive(Default)]
 struct Sweep {
     /// The hour at hand.
     hour: Option<ClockHour>,
@@ -504,12 +609,17 @@ struct Load {
 }
 
 impl Sweep {
-    fn load(&mut self, group: GroupId) -> &mut Load {
-        let index = group as usize;
-        if self.loads.len() <= index {
-            self.loads.resize(index + 1, Load::default());
+    fn new(groups: &Groups) -> Self {
+        Self {
+            hour: None,
+            loads: vec![Load::default(); groups.groups.len()],
+            active: Vec::new(),
         }
-        let load = &mut self.loads[index];
+    }
+
+    #[inline]
+    fn load(&mut self, group: GroupId) -> &mut Load {
+        let load = &mut self.loads[group as usize];
         if !load.is_active {
             load.is_active = true;
             self.active.push(group);

@@ -22,6 +22,7 @@ mod player;
 mod sample;
 mod session;
 mod session_store;
+mod sorted_runs;
 mod stats;
 mod stitch;
 mod summary;
@@ -37,6 +38,7 @@ pub use mount::{StreamServer, mount_point};
 pub use options::ReportOptions;
 pub use sample::{SampleLine, StreamSample};
 pub use session::{ListenerLine, Session, SessionRequest, SessionRequestKind};
+pub use session_store::SessionTraits;
 pub use stats::{
     Listener, ListenerRequest, ListeningStats, LoggedSession, ReportedSession, SessionLog,
     SessionSink,

@@ -21,15 +21,6 @@ impl StreamServer {
     }
 }
 
-/// Extensions of playlists, which a player reads before it connects.
-const PLAYLISTS: [&str; 5] = ["m3u", "m3u8", "pls", "xspf", "asx"];
-
-/// Extensions of web pages and their parts.
-const WEB_FILES: [&str; 16] = [
-    "html", "htm", "css", "js", "json", "xml", "xsl", "ico", "png", "jpg", "jpeg", "gif", "svg",
-    "webp", "bmp", "avif",
-];
-
 /// The name of a mount point: the path without doubled slashes at its beginning, without slashes
 /// at its end, and without a semicolon and what follows it, which players append for SHOUTcast.
 ///
@@ -55,12 +46,27 @@ pub(super) fn page(server: StreamServer, path: &[u8]) -> Option<Reason> {
     let is_front_page = mount == b"/" && server == StreamServer::Icecast;
     if is_admin {
         Some(Reason::AdminPage)
-    } else if is_front_page || has_extension(mount, &WEB_FILES) {
+    } else if is_front_page {
         Some(Reason::WebFile)
-    } else if has_extension(mount, &PLAYLISTS) {
-        Some(Reason::Playlist)
     } else {
-        None
+        memchr::memrchr(b'.', mount).and_then(|dot| file_of_server(&mount[dot + 1..]))
+    }
+}
+
+/// What a file with this extension, in any case, is if it is not a stream.
+fn file_of_server(extension: &[u8]) -> Option<Reason> {
+    const MAX_LENGTH: usize = 5;
+    let mut lower = [0; MAX_LENGTH];
+    let lower = lower.get_mut(..extension.len())?;
+    lower.copy_from_slice(extension);
+    lower.make_ascii_lowercase();
+    match &*lower {
+        // Web pages and their parts.
+        b"html" | b"htm" | b"css" | b"js" | b"json" | b"xml" | b"xsl" | b"ico" | b"png"
+        | b"jpg" | b"jpeg" | b"gif" | b"svg" | b"webp" | b"bmp" | b"avif" => Some(Reason::WebFile),
+        // A player reads it before it connects.
+        b"m3u" | b"m3u8" | b"pls" | b"xspf" | b"asx" => Some(Reason::Playlist),
+        _ => None,
     }
 }
 
@@ -72,21 +78,18 @@ fn without_doubled_slashes(path: &[u8]) -> &[u8] {
     path
 }
 
-/// Extensions may be in any case.
-fn has_extension(path: &[u8], extensions: &[&str]) -> bool {
-    let Some(dot) = memchr::memrchr(b'.', path) else {
-        return false;
-    };
-    let extension = &path[dot + 1..];
-    let mut known = extensions.iter().map(|known| known.as_bytes());
-    known.any(|known| extension.eq_ignore_ascii_case(known))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const PLAYLISTS: [&str; 5] = ["m3u", "m3u8", "pls", "xspf", "asx"];
+
+    const WEB_FILES: [&str; 16] = [
+        "html", "htm", "css", "js", "json", "xml", "xsl", "ico", "png", "jpg", "jpeg", "gif",
+        "svg", "webp", "bmp", "avif",
+    ];
 
     fn pages(path: &str) -> [Option<Reason>; 2] {
         [StreamServer::Icecast, StreamServer::Shoutcast].map(|server| page(server, path.as_bytes()))

@@ -395,20 +395,13 @@ impl Player {
         PLAYERS[self as usize].1
     }
 
-    /// A number for [`Self::from_number`].
+    /// A number below 64.
     pub fn number(self) -> u8 {
         self as u8
     }
 
-    /// The player with a number; unknown if it is no player's.
-    pub fn from_number(number: u8) -> Self {
-        let player = PLAYERS.get(usize::from(number));
-        player.map_or(Self::Unknown, |(player, _)| *player)
-    }
-
-    /// All players in the order of their declaration.
-    #[cfg(test)]
-    fn all() -> impl Iterator<Item = Self> {
+    /// All players in the order of their numbers.
+    pub fn all() -> impl Iterator<Item = Self> {
         PLAYERS.into_iter().map(|(player, _)| player)
     }
 }

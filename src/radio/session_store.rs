@@ -1,20 +1,17 @@
-//! All sessions of a run, to be read in any order, in bounded memory.
+//! All sessions of a run, to be read in several orders, in bounded memory.
 //!
-//! Up to [`RUN_SESSIONS`] sessions are kept in memory. More are moved to a temporary file, run by
-//! run; reading them sorts each run and merges the runs. So every figure is exact, whatever the
-//! number and the order of the sessions.
+//! Up to [`RUN_SESSIONS`] sessions are kept in memory. More are sorted in each order and moved to
+//! temporary files, run by run; reading them merges the runs. So every figure is exact, whatever
+//! the number and the order of the sessions.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use super::country::CountryCode;
 use super::player::Player;
 use super::session::Session;
+use super::sorted_runs::{Merge, RunFile, RunItem, sort};
 
 /// Number of a mount point: below [`MAX_MOUNTS`], or [`OTHERS`].
 pub type MountId = u16;
@@ -26,19 +23,14 @@ pub const MAX_MOUNTS: usize = 1000;
 /// All mount points without figures of their own.
 pub const OTHERS: MountId = MAX_MOUNTS as MountId;
 
-/// Sessions of a run in memory: 6 MB.
-const RUN_SESSIONS: usize = 250_000;
-
-/// Sessions that are written at once: 96 KB.
-const WRITE_SESSIONS: usize = 4096;
-
-/// Sessions that are buffered for reading all runs of a file: 2.4 MB.
-const MERGE_SESSIONS: usize = 100_000;
+/// Sessions of a run in memory: 0.8 MB, which a processor's cache has room for.
+const RUN_SESSIONS: usize = 32_768;
 
 /// Bits of the seconds of a session, at most 30 days.
 const SECONDS_BITS: u32 = 22;
 
-const SESSION_BYTES: usize = 24;
+/// Bits of a start or an end, before the year 10000.
+const TIME_BITS: u32 = 38;
 
 /// A session, the listener, and what the groups of the figures depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,26 +38,73 @@ pub struct StoredSession {
     listener: u64,
     /// Start, which is after 1970, then [`SECONDS_BITS`] of seconds.
     time: NonZeroU64,
-    mount: MountId,
-    country: Option<CountryCode>,
-    player: Player,
+    traits: SessionTraits,
 }
 
-impl StoredSession {
-    /// `listener` is a hash that identifies the listener.
-    pub fn new(session: Session, listener: u64, mount: MountId, player: Player) -> Self {
-        let time = session.start().unsigned_abs() << SECONDS_BITS | session.seconds();
+/// What the groups of a session depend on: mount point, country and player.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTraits {
+    mount: MountId,
+    /// Number of the country, above the [`PLAYER_BITS`] of the player.
+    country_and_player: u16,
+}
+
+const PLAYER_BITS: u32 = 6;
+
+impl SessionTraits {
+    pub fn new(mount: MountId, player: Player) -> Self {
         Self {
-            listener,
-            time: NonZeroU64::new(time).unwrap_or(NonZeroU64::MIN),
             mount,
-            country: None,
-            player,
+            country_and_player: u16::from(player.number()),
         }
     }
 
     pub fn in_country(self, country: Option<CountryCode>) -> Self {
-        Self { country, ..self }
+        let country = CountryCode::number(country) << PLAYER_BITS;
+        Self {
+            country_and_player: country | u16::from(self.player()),
+            ..self
+        }
+    }
+
+    pub fn mount(self) -> MountId {
+        self.mount
+    }
+
+    /// See [`CountryCode::number`].
+    pub fn country(self) -> u16 {
+        self.country_and_player >> PLAYER_BITS
+    }
+
+    /// See [`Player::number`].
+    pub fn player(self) -> u8 {
+        // Below 64.
+        (self.country_and_player & ((1 << PLAYER_BITS) - 1)) as u8
+    }
+
+    fn to_bytes(self) -> [u8; 4] {
+        let [m0, m1] = self.mount.to_le_bytes();
+        let [c0, c1] = self.country_and_player.to_le_bytes();
+        [m0, m1, c0, c1]
+    }
+
+    fn from_bytes([m0, m1, c0, c1]: [u8; 4]) -> Self {
+        Self {
+            mount: MountId::from_le_bytes([m0, m1]),
+            country_and_player: u16::from_le_bytes([c0, c1]),
+        }
+    }
+}
+
+impl StoredSession {
+    /// `listener` is a hash that identifies the listener.
+    pub fn new(session: Session, listener: u64, traits: SessionTraits) -> Self {
+        let time = session.start().unsigned_abs() << SECONDS_BITS | session.seconds();
+        Self {
+            listener,
+            time: NonZeroU64::new(time).unwrap_or(NonZeroU64::MIN),
+            traits,
+        }
     }
 
     /// Seconds since 1970, UTC.
@@ -86,82 +125,171 @@ impl StoredSession {
         self.listener
     }
 
-    pub fn mount(self) -> MountId {
-        self.mount
-    }
-
-    pub fn country(self) -> Option<CountryCode> {
-        self.country
-    }
-
-    pub fn player(self) -> Player {
-        self.player
+    pub fn traits(self) -> SessionTraits {
+        self.traits
     }
 
     /// This session and one that overlaps it, as one. `None` if they do not overlap, are of
     /// different listeners or mount points, or are too long together.
     pub fn merged(self, next: Self) -> Option<Self> {
-        let is_same = (self.listener, self.mount) == (next.listener, next.mount);
+        let is_same = (self.listener, self.traits.mount) == (next.listener, next.traits.mount);
         if !is_same || next.start() >= self.end() || self.start() >= next.end() {
             return None;
         }
         let start = self.start().min(next.start());
         let session = Session::new(start, self.end().max(next.end()).abs_diff(start))?;
-        let merged = Self::new(session, self.listener, self.mount, self.player);
-        Some(merged.in_country(self.country))
-    }
-
-    fn to_bytes(self) -> [u8; SESSION_BYTES] {
-        let mut bytes = [0; SESSION_BYTES];
-        bytes[..8].copy_from_slice(&self.listener.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.time.get().to_le_bytes());
-        bytes[16..18].copy_from_slice(&self.mount.to_le_bytes());
-        bytes[18..20].copy_from_slice(&self.country.map_or([0; 2], CountryCode::letters));
-        bytes[20] = self.player.number();
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8; SESSION_BYTES]) -> Self {
-        let [
-            l0,
-            l1,
-            l2,
-            l3,
-            l4,
-            l5,
-            l6,
-            l7,
-            t0,
-            t1,
-            t2,
-            t3,
-            t4,
-            t5,
-            t6,
-            t7,
-            rest @ ..,
-        ] = *bytes;
-        let [m0, m1, c0, c1, player, ..] = rest;
-        let time = u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]);
-        Self {
-            listener: u64::from_le_bytes([l0, l1, l2, l3, l4, l5, l6, l7]),
-            time: NonZeroU64::new(time).unwrap_or(NonZeroU64::MIN),
-            mount: MountId::from_le_bytes([m0, m1]),
-            country: CountryCode::read(&[c0, c1]),
-            player: Player::from_number(player),
-        }
+        Some(Self::new(session, self.listener, self.traits))
     }
 }
 
-/// Sessions in the order in which they were added.
+/// By listener, then by mount point, then by time.
+impl RunItem for StoredSession {
+    type Key = (u64, MountId, u64);
+    type Bytes = [u8; 20];
+
+    fn key(self) -> Self::Key {
+        (self.listener, self.traits.mount, self.time.get())
+    }
+
+    fn prefix(self) -> u64 {
+        self.listener
+    }
+
+    fn to_bytes(self) -> Self::Bytes {
+        let mut bytes = [0; 20];
+        bytes[..8].copy_from_slice(&self.listener.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.time.get().to_le_bytes());
+        bytes[16..].copy_from_slice(&self.traits.to_bytes());
+        bytes
+    }
+
+    fn read_all(bytes: &[u8], sessions: &mut Vec<Self>) {
+        let (all, _) = bytes.as_chunks::<20>();
+        sessions.extend(all.iter().map(|bytes| {
+            let (numbers, traits) = bytes.split_at(16);
+            let (numbers, _) = numbers.as_chunks();
+            let (traits, _) = traits.as_chunks();
+            let time = u64::from_le_bytes(numbers[1]);
+            Self {
+                listener: u64::from_le_bytes(numbers[0]),
+                time: NonZeroU64::new(time).unwrap_or(NonZeroU64::MIN),
+                traits: SessionTraits::from_bytes(traits[0]),
+            }
+        }));
+    }
+}
+
+/// A session without its listener. The number above the [`SECONDS_BITS`] or [`TIME_BITS`] decides
+/// the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyedSession<const LOW_BITS: u32> {
+    numbers: u64,
+    pub traits: SessionTraits,
+}
+
+/// By start or end.
+pub type TimedSession = KeyedSession<SECONDS_BITS>;
+
+/// By seconds.
+pub type MeasuredSession = KeyedSession<TIME_BITS>;
+
+impl TimedSession {
+    /// Start, then seconds.
+    fn by_start(session: &StoredSession) -> Self {
+        Self {
+            numbers: session.time.get(),
+            traits: session.traits,
+        }
+    }
+
+    /// End, then seconds.
+    fn by_end(session: &StoredSession) -> Self {
+        Self {
+            numbers: session.end().unsigned_abs() << SECONDS_BITS | session.seconds(),
+            traits: session.traits,
+        }
+    }
+
+    /// Start or end, and seconds.
+    pub fn time_and_seconds(self) -> (i64, u64) {
+        (self.high().cast_signed(), self.low())
+    }
+}
+
+impl MeasuredSession {
+    /// Seconds, then start.
+    fn by_seconds(session: &StoredSession) -> Self {
+        Self {
+            numbers: session.seconds() << TIME_BITS | session.start().unsigned_abs(),
+            traits: session.traits,
+        }
+    }
+
+    pub fn seconds_and_start(self) -> (u64, i64) {
+        (self.high(), self.low().cast_signed())
+    }
+}
+
+impl<const LOW_BITS: u32> KeyedSession<LOW_BITS> {
+    fn high(self) -> u64 {
+        self.numbers >> LOW_BITS
+    }
+
+    fn low(self) -> u64 {
+        self.numbers & ((1 << LOW_BITS) - 1)
+    }
+}
+
+impl<const LOW_BITS: u32> RunItem for KeyedSession<LOW_BITS> {
+    type Key = u64;
+    type Bytes = [u8; 12];
+
+    fn key(self) -> u64 {
+        self.high()
+    }
+
+    fn prefix(self) -> u64 {
+        self.high()
+    }
+
+    fn to_bytes(self) -> Self::Bytes {
+        let mut bytes = [0; 12];
+        bytes[..8].copy_from_slice(&self.numbers.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.traits.to_bytes());
+        bytes
+    }
+
+    fn read_all(bytes: &[u8], sessions: &mut Vec<Self>) {
+        let (all, _) = bytes.as_chunks::<12>();
+        sessions.extend(all.iter().map(|bytes| {
+            let (numbers, traits) = bytes.split_at(8);
+            let ((numbers, _), (traits, _)) = (numbers.as_chunks(), traits.as_chunks());
+            Self {
+                numbers: u64::from_le_bytes(numbers[0]),
+                traits: SessionTraits::from_bytes(traits[0]),
+            }
+        }));
+    }
+}
+
+/// All sessions, to be read in several orders.
 #[derive(Debug)]
 pub struct SessionStore {
-    /// Full runs.
-    spilled: RunFile,
-    /// The last run.
+    /// The last run, in the order in which they were added.
     recent: Vec<StoredSession>,
+    /// The runs before it.
+    spilled: Spilled,
     run_sessions: usize,
     range: Option<Range<i64>>,
+}
+
+/// Sorted runs, a file for each order.
+#[derive(Debug, Default)]
+struct Spilled {
+    by_start: RunFile,
+    by_end: RunFile,
+    by_seconds: RunFile,
+    by_listener: RunFile,
 }
 
 impl Default for SessionStore {
@@ -173,8 +301,8 @@ impl Default for SessionStore {
 impl SessionStore {
     fn new(run_sessions: usize) -> Self {
         Self {
-            spilled: RunFile::default(),
             recent: Vec::new(),
+            spilled: Spilled::default(),
             run_sessions,
             range: None,
         }
@@ -189,11 +317,10 @@ impl SessionStore {
     ///
     /// # Errors
     ///
-    /// The temporary file cannot be written.
+    /// A temporary file cannot be written.
     pub fn push(&mut self, session: StoredSession) -> io::Result<()> {
         if self.recent.len() == self.run_sessions {
-            self.spilled.append(&self.recent)?;
-            self.recent.clear();
+            self.spill()?;
         }
         self.recent.push(session);
         let (start, end) = (session.start(), session.end());
@@ -202,165 +329,87 @@ impl SessionStore {
         Ok(())
     }
 
-    /// All sessions in ascending order of a key.
+    /// Prepares for reading after the last [`Self::push`].
     ///
     /// # Errors
     ///
-    /// The temporary files cannot be read or written.
-    pub fn sorted_by_key<K, F>(&mut self, key: F) -> io::Result<SortedSessions<K, F>>
-    where
-        K: Ord + Copy,
-        F: Fn(StoredSession) -> K,
-    {
-        if !self.spilled.runs.is_empty() && !self.recent.is_empty() {
-            self.spilled.append(&self.recent)?;
+    /// A temporary file cannot be written.
+    pub fn finish(&mut self) -> io::Result<()> {
+        if !self.spilled.by_start.is_empty() && !self.recent.is_empty() {
+            self.spill()?;
             self.recent = Vec::new();
         }
-        let mut last = self.recent.clone();
-        last.sort_unstable_by_key(|session| key(*session));
-        let mut file = RunFile::default();
-        for run in 0..self.spilled.runs.len() {
-            let mut sessions = self.spilled.read(run)?;
-            sessions.sort_unstable_by_key(|session| key(*session));
-            file.append(&sessions)?;
-        }
-        let mut sorted = SortedSessions {
-            buffer_sessions: (MERGE_SESSIONS / file.runs.len().max(1)).max(1),
-            readers: Vec::new(),
-            next: BinaryHeap::new(),
-            file,
-            key,
-        };
-        sorted.start(last)?;
-        Ok(sorted)
-    }
-}
-
-/// Runs of sessions, one after the other in a temporary file without a name.
-#[derive(Debug, Default)]
-struct RunFile {
-    file: Option<File>,
-    /// The sessions of each run.
-    runs: Vec<usize>,
-    bytes: u64,
-}
-
-impl RunFile {
-    fn append(&mut self, sessions: &[StoredSession]) -> io::Result<()> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => tempfile::tempfile()?,
-        };
-        let file = self.file.insert(file);
-        for sessions in sessions.chunks(WRITE_SESSIONS) {
-            let bytes = sessions.iter().flat_map(|session| session.to_bytes());
-            let bytes: Vec<u8> = bytes.collect();
-            file.write_all_at(&bytes, self.bytes)?;
-            self.bytes += bytes.len() as u64;
-        }
-        self.runs.push(sessions.len());
         Ok(())
     }
 
-    fn read(&self, run: usize) -> io::Result<Vec<StoredSession>> {
-        let first: usize = self.runs[..run].iter().sum();
-        let mut sessions = Vec::with_capacity(self.runs[run]);
-        while sessions.len() < self.runs[run] {
-            let left = self.runs[run] - sessions.len();
-            let some = self.read_range(first + sessions.len(), left.min(WRITE_SESSIONS))?;
-            sessions.extend(some);
-        }
-        Ok(sessions)
-    }
-
-    fn read_range(&self, first: usize, sessions: usize) -> io::Result<Vec<StoredSession>> {
-        let mut bytes = vec![0; sessions * SESSION_BYTES];
-        if let Some(file) = &self.file {
-            file.read_exact_at(&mut bytes, (first * SESSION_BYTES) as u64)?;
-        }
-        let (sessions, _) = bytes.as_chunks();
-        Ok(sessions.iter().map(StoredSession::from_bytes).collect())
-    }
-}
-
-/// Sessions in ascending order of a key.
-pub struct SortedSessions<K, F> {
-    file: RunFile,
-    readers: Vec<RunReader>,
-    /// The next session of each reader, by key and reader.
-    next: BinaryHeap<Reverse<(K, usize)>>,
-    buffer_sessions: usize,
-    key: F,
-}
-
-/// The rest of a sorted run.
-struct RunReader {
-    buffered: std::vec::IntoIter<StoredSession>,
-    /// The session at the top.
-    current: Option<StoredSession>,
-    /// Sessions of the file that are not buffered yet.
-    first: usize,
-    left: usize,
-}
-
-impl<K: Ord + Copy, F: Fn(StoredSession) -> K> SortedSessions<K, F> {
-    fn start(&mut self, in_memory: Vec<StoredSession>) -> io::Result<()> {
-        let mut first = 0;
-        for sessions in self.file.runs.clone() {
-            self.readers.push(RunReader {
-                buffered: Vec::new().into_iter(),
-                current: None,
-                first,
-                left: sessions,
-            });
-            first += sessions;
-        }
-        self.readers.push(RunReader {
-            buffered: in_memory.into_iter(),
-            current: None,
-            first: 0,
-            left: 0,
-        });
-        (0..self.readers.len()).try_for_each(|reader| self.advance(reader))
-    }
-
-    fn advance(&mut self, number: usize) -> io::Result<()> {
-        let reader = &mut self.readers[number];
-        if reader.buffered.len() == 0 && reader.left > 0 {
-            let sessions = reader.left.min(self.buffer_sessions);
-            reader.buffered = self.file.read_range(reader.first, sessions)?.into_iter();
-            reader.first += sessions;
-            reader.left -= sessions;
-        }
-        reader.current = reader.buffered.next();
-        if let Some(session) = reader.current {
-            self.next.push(Reverse(((self.key)(session), number)));
-        }
+    /// Moves the last run to the files.
+    fn spill(&mut self) -> io::Result<()> {
+        let Self {
+            recent, spilled, ..
+        } = self;
+        append_sorted(&mut spilled.by_start, recent, TimedSession::by_start)?;
+        append_sorted(&mut spilled.by_end, recent, TimedSession::by_end)?;
+        append_sorted(&mut spilled.by_seconds, recent, MeasuredSession::by_seconds)?;
+        sort(recent, &mut Vec::new());
+        spilled.by_listener.append(recent)?;
+        recent.clear();
         Ok(())
     }
 
-    fn take_next(&mut self) -> io::Result<Option<StoredSession>> {
-        // The usual case, without a heap.
-        if let [only] = &mut self.readers[..] {
-            let current = only.current.take();
-            only.current = only.buffered.next();
-            return Ok(current);
+    fn merged<const LOW_BITS: u32>(
+        &self,
+        file: impl FnOnce(&Spilled) -> &RunFile,
+        keyed: fn(&StoredSession) -> KeyedSession<LOW_BITS>,
+    ) -> io::Result<Merge<'_, KeyedSession<LOW_BITS>>> {
+        let file = file(&self.spilled);
+        if !file.is_empty() {
+            return file.merged();
         }
-        let Some(Reverse((_, reader))) = self.next.pop() else {
-            return Ok(None);
-        };
-        let session = self.readers[reader].current;
-        self.advance(reader)?;
-        Ok(session)
+        let mut sessions: Vec<_> = self.recent.iter().map(keyed).collect();
+        sort(&mut sessions, &mut Vec::new());
+        Ok(Merge::of_one(sessions))
+    }
+
+    /// All sessions with their starts, the earliest first. Call [`Self::finish`] before.
+    ///
+    /// # Errors
+    ///
+    /// A temporary file cannot be read.
+    pub fn by_start(&self) -> io::Result<Merge<'_, TimedSession>> {
+        self.merged(|spilled| &spilled.by_start, TimedSession::by_start)
+    }
+
+    /// All sessions with their ends, the earliest first. See [`Self::by_start`].
+    pub fn by_end(&self) -> io::Result<Merge<'_, TimedSession>> {
+        self.merged(|spilled| &spilled.by_end, TimedSession::by_end)
+    }
+
+    /// All sessions, the shortest first. See [`Self::by_start`].
+    pub fn by_seconds(&self) -> io::Result<Merge<'_, MeasuredSession>> {
+        self.merged(|spilled| &spilled.by_seconds, MeasuredSession::by_seconds)
+    }
+
+    /// All sessions, those of a listener one after the other, by mount point and start. See
+    /// [`Self::by_start`].
+    pub fn by_listener(&self) -> io::Result<Merge<'_, StoredSession>> {
+        if !self.spilled.by_listener.is_empty() {
+            return self.spilled.by_listener.merged();
+        }
+        let mut sessions = self.recent.clone();
+        sort(&mut sessions, &mut Vec::new());
+        Ok(Merge::of_one(sessions))
     }
 }
 
-impl<K: Ord + Copy, F: Fn(StoredSession) -> K> Iterator for SortedSessions<K, F> {
-    type Item = io::Result<StoredSession>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.take_next().transpose()
-    }
+/// Appends a run of all sessions in an order.
+fn append_sorted<const LOW_BITS: u32>(
+    file: &mut RunFile,
+    sessions: &[StoredSession],
+    keyed: fn(&StoredSession) -> KeyedSession<LOW_BITS>,
+) -> io::Result<()> {
+    let mut sessions: Vec<_> = sessions.iter().map(keyed).collect();
+    sort(&mut sessions, &mut Vec::new());
+    file.append(&sessions)
 }
 
 #[cfg(test)]
@@ -374,62 +423,108 @@ mod tests {
 
     fn stored(start: i64, seconds: u64, listener: u64, mount: MountId) -> StoredSession {
         let session = Session::new(START + start, seconds).unwrap();
-        StoredSession::new(session, listener, mount, Player::of(b"VLC/3.0"))
+        let country = CountryCode::read(&[b'A' + (listener % 26) as u8, b'T']);
+        let traits = SessionTraits::new(mount, Player::of(b"VLC/3.0")).in_country(country);
+        StoredSession::new(session, listener, traits)
     }
 
     fn sessions() -> impl Strategy<Value = Vec<StoredSession>> {
-        let session = (0..100_000i64, 0..=2_592_000u64, 0..50u64, 0..=OTHERS);
-        let session = session.prop_map(|(start, seconds, listener, mount)| {
-            let country = CountryCode::read(&[b'A' + (listener % 26) as u8, b'T']);
-            stored(start, seconds, listener, mount).in_country(country)
-        });
+        let listener = prop_oneof![0..50u64, any::<u64>()];
+        let session = (0..100_000i64, 0..=2_592_000u64, listener, 0..=OTHERS);
+        let session = session
+            .prop_map(|(start, seconds, listener, mount)| stored(start, seconds, listener, mount));
         prop::collection::vec(session, 0..200)
+    }
+
+    fn all<T: RunItem>(mut merge: Merge<T>) -> Vec<T> {
+        let mut items = Vec::new();
+        loop {
+            let next = merge.peek().map(|item| item.key());
+            let Some(item) = merge.take_next().unwrap() else {
+                assert!(next.is_none());
+                return items;
+            };
+            assert!(next == Some(item.key()));
+            items.push(item);
+        }
+    }
+
+    /// All that sessions hold, in any order.
+    fn numbers<const LOW_BITS: u32>(
+        sessions: impl IntoIterator<Item = KeyedSession<LOW_BITS>>,
+    ) -> Vec<(u64, [u8; 4])> {
+        let sessions = sessions.into_iter();
+        let mut all: Vec<_> = sessions
+            .map(|it| (it.numbers, it.traits.to_bytes()))
+            .collect();
+        all.sort_unstable();
+        all
     }
 
     #[test]
     fn a_session_takes_24_bytes() {
-        assert_eq!(size_of::<StoredSession>(), SESSION_BYTES);
+        assert_eq!(size_of::<StoredSession>(), 24);
+        assert_eq!(size_of::<TimedSession>(), 16);
+    }
+
+    #[test]
+    fn the_longest_and_last_session_fits_its_keys() {
+        let last = Session::new(253_402_300_799 - 2_592_000, 2_592_000).unwrap();
+        let traits = SessionTraits::new(OTHERS, Player::Unknown);
+        let traits = traits.in_country(CountryCode::read(b"ZZ"));
+        let last = StoredSession::new(last, u64::MAX, traits);
+        let (start, end) = (last.start(), last.end());
+        let by_start = TimedSession::by_start(&last).time_and_seconds();
+        assert_eq!(by_start, (start, 2_592_000));
+        assert_eq!(
+            TimedSession::by_end(&last).time_and_seconds(),
+            (end, 2_592_000)
+        );
+        let by_seconds = MeasuredSession::by_seconds(&last).seconds_and_start();
+        assert_eq!(by_seconds, (2_592_000, start));
+        assert_eq!(traits.mount(), OTHERS);
+        assert_eq!(
+            traits.country(),
+            CountryCode::number(CountryCode::read(b"ZZ"))
+        );
+        assert_eq!(traits.player(), Player::Unknown.number());
     }
 
     proptest! {
         #[test]
-        fn bytes_hold_a_whole_session(all in sessions()) {
-            for session in all {
-                prop_assert_eq!(StoredSession::from_bytes(&session.to_bytes()), session);
+        fn bytes_hold_a_whole_session(sessions in sessions()) {
+            for session in sessions {
+                let mut read = Vec::new();
+                StoredSession::read_all(&session.to_bytes(), &mut read);
+                prop_assert_eq!(&read, &[session]);
+                let (mut read, keyed) = (Vec::new(), MeasuredSession::by_seconds(&session));
+                MeasuredSession::read_all(&keyed.to_bytes(), &mut read);
+                prop_assert_eq!(&read, &[keyed]);
             }
         }
 
         #[test]
-        fn any_number_of_runs_is_sorted(all in sessions(), run_sessions in 1..100usize) {
+        fn any_number_of_runs_is_read_in_every_order(
+            mut sessions in sessions(), run_sessions in 1..100usize,
+        ) {
             let mut store = SessionStore::new(run_sessions);
-            for session in &all {
+            for session in &sessions {
                 store.push(*session).unwrap();
             }
-            let key = |session: StoredSession| (session.mount(), session.seconds(), session.time);
-            let sorted: Vec<_> = store.sorted_by_key(key).unwrap().map(Result::unwrap).collect();
-            prop_assert!(sorted.is_sorted_by_key(|session| key(*session)));
-            let (mut sorted, mut all) = (sorted, all);
-            let whole = |session: &StoredSession| session.to_bytes();
-            sorted.sort_unstable_by_key(whole);
-            all.sort_unstable_by_key(whole);
-            prop_assert_eq!(sorted, all);
+            store.finish().unwrap();
+            let starts = all(store.by_start().unwrap());
+            let ends = all(store.by_end().unwrap());
+            let lengths = all(store.by_seconds().unwrap());
+            prop_assert!(starts.is_sorted_by_key(|it| it.key()));
+            prop_assert!(ends.is_sorted_by_key(|it| it.key()));
+            prop_assert!(lengths.is_sorted_by_key(|it| it.key()));
+            prop_assert_eq!(numbers(starts), numbers(sessions.iter().map(TimedSession::by_start)));
+            prop_assert_eq!(numbers(ends), numbers(sessions.iter().map(TimedSession::by_end)));
+            prop_assert_eq!(
+                numbers(lengths), numbers(sessions.iter().map(MeasuredSession::by_seconds))
+            );
+            sessions.sort_unstable_by_key(|session| session.key());
+            prop_assert_eq!(all(store.by_listener().unwrap()), sessions);
         }
-    }
-
-    #[test]
-    fn overlapping_sessions_of_a_listener_are_merged() {
-        let one = stored(0, 100, 1, 0);
-        assert_eq!(one.merged(stored(99, 10, 1, 0)), Some(stored(0, 109, 1, 0)));
-        assert_eq!(one.merged(stored(10, 10, 1, 0)), Some(one));
-        assert_eq!(stored(10, 10, 1, 0).merged(one), Some(one));
-        for apart in [
-            stored(100, 10, 1, 0),
-            stored(50, 10, 2, 0),
-            stored(50, 10, 1, 1),
-        ] {
-            assert_eq!(one.merged(apart), None);
-        }
-        let long = stored(0, 2_592_000, 1, 0);
-        assert_eq!(long.merged(stored(100, 2_592_000, 1, 0)), None);
     }
 }

@@ -18,7 +18,9 @@ use super::measure::{Groups, Measured, measure};
 use super::options::ReportOptions;
 use super::player::Player;
 use super::session::Session;
-use super::session_store::{MAX_MOUNTS, MountId, OTHERS, SessionStore, StoredSession};
+use super::session_store::{
+    MAX_MOUNTS, MountId, OTHERS, SessionStore, SessionTraits, StoredSession,
+};
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
 
@@ -100,9 +102,7 @@ impl SessionLog {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     hash: u64,
-    mount: MountId,
-    country: Option<CountryCode>,
-    player: Player,
+    traits: SessionTraits,
     texts: Option<Box<SessionTexts>>,
 }
 
@@ -139,9 +139,8 @@ impl Listener {
 
     /// A session of this listener, to count when it is imported.
     pub fn reported(self, session: Session) -> Box<ReportedSession> {
-        let stored = StoredSession::new(session, self.hash, self.mount, self.player);
         Box::new(ReportedSession {
-            session: stored.in_country(self.country),
+            session: StoredSession::new(session, self.hash, self.traits),
             texts: self.texts,
         })
     }
@@ -165,8 +164,24 @@ impl ListeningStats {
         }
     }
 
+    /// What the groups of a session depend on, except the country.
+    pub fn traits(&mut self, mount: &[u8], agent: &[u8]) -> SessionTraits {
+        SessionTraits::new(self.mounts.id(mount), self.players.of(agent))
+    }
+
     /// The listener of a line.
     pub fn listener(&mut self, options: &ReportOptions, request: &ListenerRequest) -> Listener {
+        let traits = self.traits(request.mount, request.agent);
+        self.listener_with(traits, options, request)
+    }
+
+    /// The listener of a line. `traits` are those of its mount point and user agent.
+    pub fn listener_with(
+        &self,
+        traits: SessionTraits,
+        options: &ReportOptions,
+        request: &ListenerRequest,
+    ) -> Listener {
         let countries = options.countries.as_ref();
         let texts = || SessionTexts {
             address: request.address.to_vec(),
@@ -174,11 +189,10 @@ impl ListeningStats {
             status: request.status.to_vec(),
             agent: request.agent.to_vec(),
         };
+        let country = countries.and_then(|countries| countries.country(request.address));
         Listener {
             hash: request.hash,
-            mount: self.mounts.id(request.mount),
-            country: countries.and_then(|countries| countries.country(request.address)),
-            player: self.players.of(request.agent),
+            traits: traits.in_country(country),
             texts: self.sessions.sink.as_ref().map(|_| Box::new(texts())),
         }
     }
@@ -267,11 +281,14 @@ fn select(store: &mut SessionStore, options: &ReportOptions) -> io::Result<Optio
     }
     let mut selected = Selected::default();
     let mut last: Option<StoredSession> = None;
+    let country = options
+        .country
+        .map(|country| CountryCode::number(Some(country)));
+    store.finish()?;
     // The sessions of a listener and mount point come one after the other.
-    let key = |it: StoredSession| (it.listener(), it.mount(), it.start());
-    for session in store.sorted_by_key(key)? {
-        let session = session?;
-        if options.country.is_some() && session.country() != options.country {
+    let mut sessions = store.by_listener()?;
+    while let Some(session) = sessions.take_next()? {
+        if country.is_some_and(|country| session.traits().country() != country) {
             selected.other_countries += 1;
             continue;
         }
