@@ -92,10 +92,33 @@ fn hits_of_a_user_agent_share_batches() {
     };
     let in_log_order = of("--keep-order --recorder-max-payload-size=200");
     let share = |args: &str| of(args) as f64 / in_log_order as f64;
-    for (args, most) in [("", 0.3), ("--recorder-max-payload-size=200", 0.3)] {
+    for (args, most) in [
+        ("", 0.25),
+        ("--recorder-max-payload-size=200", 0.3),
+        ("--recorders=4", 0.25),
+        ("--recorders=8", 0.25),
+    ] {
         let share = share(args);
         println!("{args}: {share:.3} of {in_log_order}");
         assert!(share < most, "{args}: {share} of {in_log_order}");
+    }
+}
+
+#[test]
+fn small_logs_are_sent_in_few_requests() {
+    for recorders in [1, 2, 8] {
+        let server = fake_matomo();
+        import(
+            &server,
+            log_of(500, 100),
+            &format!("--recorders={recorders}"),
+        );
+        assert_each_once(&server, 500);
+        let requests = server.log().tracker.len();
+        assert!(
+            requests <= 3,
+            "{requests} requests with {recorders} recorders"
+        );
     }
 }
 
@@ -307,6 +330,8 @@ fn hits_of_each_visitor_are_stored_in_order_with_any_options() {
         for args in [
             "--keep-order",
             "",
+            "--recorders=2",
+            "--recorders=4",
             "--recorders=8",
             "--recorders=8 --keep-order",
             "--recorders=auto --recorder-max-payload-size=37",
