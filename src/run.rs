@@ -35,6 +35,9 @@ use crate::target::{ConnectedTarget, Target};
 /// How long requests under way may take to finish after a shutdown is requested.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
+/// Logs of this size take Matomo a quarter of an hour or more.
+const LARGE_LOG_BYTES: u64 = 64 << 20;
+
 /// Runs an import, prints its messages and its summary, and returns the exit status.
 /// `rescue` saves the pipes if the run fails before its ledger is open.
 pub fn run(config: Config, rescue: &PipeRescue, console: &Console, shutdown: &Shutdown) -> Exit {
@@ -235,10 +238,22 @@ fn setup(
     let salt = ledger
         .as_ref()
         .map_or([0; 16], |handle| handle.ledger.salt());
+    let is_first_import = ledger
+        .as_ref()
+        .is_none_or(|handle| handle.ledger.is_empty());
     let style = ProgressMode::choose(config.show_progress, config.progress_delay, console);
+    let total = total_size(&sources);
+    let is_sent = !config.dry_run && target.sandbox.is_none();
+    if is_sent && total.is_some_and(|bytes| bytes >= LARGE_LOG_BYTES) && is_first_import {
+        console.hint(
+            "this log is large, and Matomo needs far longer to store it than this program to read \
+             it; --guide=faster says what makes Matomo faster, such as the plugin \
+             DeviceDetectorCache",
+        );
+    }
     let watched = ProgressSource {
         account: Arc::clone(&account),
-        total: total_size(&sources),
+        total,
         shutdown: shutdown.clone(),
         grace_period: GRACE_PERIOD,
     };

@@ -378,6 +378,30 @@ fn a_bar_says_what_a_stopped_run_waits_for() {
 }
 
 #[test]
+fn the_first_import_of_a_large_log_names_what_makes_matomo_faster() {
+    const HINT: &str = "hint: this log is large";
+    let server = fake_matomo();
+    let folder = Folder::with_log(logs::log(10));
+    // A hole, as a log has that was truncated while it was written to.
+    let log = std::fs::File::options()
+        .append(true)
+        .open(folder.file("access.log"))
+        .unwrap();
+    log.set_len(70 << 20).unwrap();
+    let program = || {
+        Program::new(&folder)
+            .to(&server)
+            .args("--idsite=1 --state-dir=state access.log")
+    };
+    let dry = program().args("--dry-run").on_terminal(100).run();
+    assert!(!dry.err.contains(HINT), "{dry}");
+    let first = program().on_terminal(100).run();
+    assert!(first.err.contains(HINT), "{first}");
+    let second = program().on_terminal(100).run();
+    assert!(!second.err.contains(HINT), "{second}");
+}
+
+#[test]
 fn errors_are_colored_on_a_terminal() {
     let folder = Folder::new();
     let run = |program: Program| {

@@ -536,7 +536,7 @@ pub struct DefaultsArgs {
 #[derive(Debug, Default, Args)]
 pub struct HelpArgs {
     /// Show the guide, or one of its chapters: options, formats, requests, listening, guarantees,
-    /// migrating or troubleshooting
+    /// faster, migrating or troubleshooting
     #[arg(long, value_name = "CHAPTER", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub guide: Option<String>,
     /// Print the man page, completions for a shell, or the options as Markdown

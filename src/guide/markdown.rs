@@ -333,7 +333,7 @@ mod tests {
             let blocks = parse(chapter.text);
             let first = blocks.first();
             assert!(matches!(first, Some(Element::Heading { level: 1, .. })));
-            assert!(blocks.len() > 20, "{}", chapter.name);
+            assert!(blocks.len() > 8, "{}", chapter.name);
             let mut texts: Vec<&Vec<Inline>> = Vec::new();
             for block in &blocks {
                 match block {

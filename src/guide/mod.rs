@@ -25,7 +25,7 @@ macro_rules! chapters {
         )+
 
         /// All chapters, in the order of reading.
-        pub const CHAPTERS: [Chapter; 7] = [$(Chapter {
+        pub const CHAPTERS: [Chapter; 8] = [$(Chapter {
             name: stringify!($name),
             text: include_str!(concat!(stringify!($name), ".md")),
         }),+];
@@ -38,6 +38,7 @@ chapters![
     requests,
     listening,
     guarantees,
+    faster,
     migrating,
     troubleshooting,
 ];

@@ -266,6 +266,11 @@ impl Ledger {
         }
     }
 
+    /// Whether no log is known.
+    pub fn is_empty(&self) -> bool {
+        self.lock().state.logs.is_empty()
+    }
+
     /// The position in a log before which all lines are done, in decompressed bytes.
     pub fn position(&self, log: LogId) -> u64 {
         let inner = self.lock();

@@ -24,8 +24,9 @@ pub const WINDOW_BYTES: usize = 512 << 10;
 /// opening the day.
 const OPENERS: usize = 3;
 
-/// If there are no more requests than this, all go alone and not only the openers.
-pub const SMALL_EPOCH: usize = 100;
+/// A day with no more requests than this is not shared among the recorders: it goes alone, with
+/// other small days.
+pub const SMALL_DAY: usize = 500;
 
 /// A past day of a site: index of the site, and day counted from 1970.
 type SiteDay = (u32, i32);
@@ -39,19 +40,19 @@ pub struct DayWindow {
     opened: HashSet<SiteDay, RandomState>,
     held: Chunk,
     max_bytes: usize,
-    small_epoch: usize,
+    small_day: usize,
     /// Visitors with a group that is held back. Their further groups wait behind it.
     waiting: HashSet<u64, RandomState>,
 }
 
 impl DayWindow {
-    pub fn new(max_bytes: usize, small_epoch: usize) -> Self {
+    pub fn new(max_bytes: usize, small_day: usize) -> Self {
         Self {
             current: HashMap::default(),
             opened: HashSet::default(),
             held: Chunk::default(),
             max_bytes,
-            small_epoch,
+            small_day,
             waiting: HashSet::default(),
         }
     }
@@ -83,9 +84,21 @@ impl DayWindow {
         self.held.body.len() >= self.max_bytes
     }
 
-    /// Takes the groups that touch several days. They have to go alone.
-    pub fn take_several(&mut self) -> Chunk {
-        self.take(|_, group| group.days == HitDays::Several)
+    /// Takes the groups that have to go alone, because they touch several days, and those that may
+    /// as well, because their days are small.
+    pub fn take_small_days(&mut self) -> Chunk {
+        let mut requests: HashMap<SiteDay, usize, RandomState> = HashMap::default();
+        for group in &self.held.groups {
+            if let HitDays::Past(day) = group.days {
+                *requests.entry((group.site, day)).or_default() += group.requests as usize;
+            }
+        }
+        requests.retain(|_, requests| *requests <= self.small_day);
+        self.opened.extend(requests.keys());
+        self.take(|_, group| match group.days {
+            HitDays::Today | HitDays::Several => true,
+            HitDays::Past(day) => requests.contains_key(&(group.site, day)),
+        })
     }
 
     /// Chooses the days of the next epoch: for each site, the day of its first group.
@@ -117,11 +130,6 @@ impl DayWindow {
         }
         let last_openers = self.last_openers(&new);
         self.opened.extend(new);
-        let fitting = self.held.groups.iter().filter(|group| self.fits(group));
-        let requests: usize = fitting.map(|group| group.requests as usize).sum();
-        if requests <= self.small_epoch {
-            return self.take_fitting();
-        }
         let mut place = 0;
         self.take(|window, group| {
             place += 1;

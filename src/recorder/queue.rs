@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::days::{DayWindow, SMALL_EPOCH, WINDOW_BYTES};
+use super::days::{DayWindow, SMALL_DAY, WINDOW_BYTES};
 use super::window::{Window, WindowSender};
 use super::{DeliveryOptions, read_back};
 use crate::hit::HitDays;
@@ -196,7 +196,7 @@ impl Queue {
     ) -> Self {
         let max_batch_hits = options.max_batch_hits.unwrap_or(usize::MAX);
         let days = (options.recorders > 1)
-            .then(|| DayWindow::new(WINDOW_BYTES, SMALL_EPOCH.min(max_batch_hits)));
+            .then(|| DayWindow::new(WINDOW_BYTES, SMALL_DAY.min(max_batch_hits)));
         Self {
             read_back,
             ..Self::of_parts(window, sender, days, stop)
@@ -290,8 +290,8 @@ impl Queue {
     }
 
     fn send_held(&mut self, days: &mut DayWindow) -> Result<(), QueueClosed> {
-        let several = days.take_several();
-        self.send_alone(several)?;
+        let small = days.take_small_days();
+        self.send_alone(small)?;
         days.choose_days();
         let openers = days.take_openers();
         self.send_alone(openers)?;

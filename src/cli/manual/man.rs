@@ -183,6 +183,7 @@ mod tests {
             "REQUESTS",
             "LISTENING",
             "GUARANTEES",
+            "A FASTER MATOMO",
             "MIGRATING FROM IMPORT_LOGS.PY",
             "TROUBLESHOOTING",
         ];

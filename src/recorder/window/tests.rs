@@ -417,10 +417,10 @@ proptest! {
         recorders in 1usize..=16,
         max_bytes in 1usize..4000,
         held_bytes in 1usize..400,
-        small_epoch in 0usize..20,
+        small_day in 0usize..20,
         keep_order: bool,
     ) {
-        let days = DayWindow::new(held_bytes, small_epoch);
+        let days = DayWindow::new(held_bytes, small_day);
         let mut simulation = Simulation::new(recorders, days, max_bytes, keep_order);
         for step in steps {
             match step {
