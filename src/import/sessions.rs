@@ -205,8 +205,11 @@ impl LineProcessor {
         let Some(radio) = &self.radio else {
             return Ok(());
         };
-        let address = self.hit.address(request);
-        let client = client_request(mode, request, &address);
+        // Only relays are known by their address.
+        let has_relays = !radio.options.audience.relays.is_empty();
+        let address = has_relays.then(|| self.hit.address(request));
+        let ip = address.as_ref().map_or(&b""[..], ClientAddress::as_bytes);
+        let client = client_request(mode, request, ip);
         let role = radio.options.audience.judge(&client)?;
         request.is_listener = role == ClientRole::Listener
             && ListenerLine::read(0, None, client.method, request.status)
@@ -221,7 +224,7 @@ impl LineProcessor {
     /// connection to a stream.
     pub(super) fn count_relay(&mut self, mode: &SessionMode, request: &LoggedRequest) {
         let address = self.hit.address(request);
-        let client = client_request(mode, request, &address);
+        let client = client_request(mode, request, address.as_bytes());
         let time = self.hit.time(request.record, request.format.dates());
         let (Some(radio), Some(time), true) = (&mut self.radio, time, client.is_connection())
         else {
@@ -311,7 +314,11 @@ impl LineProcessor {
             .radio
             .as_ref()
             .map_or(&everyone, |radio| &radio.options.audience);
-        match audience.judge(&client_request(&log.sessions, request, &hit.address)) {
+        match audience.judge(&client_request(
+            &log.sessions,
+            request,
+            hit.address.as_bytes(),
+        )) {
             Ok(ClientRole::Listener) => {}
             Err(Reason::Relay | Reason::RelayAgent) => {
                 self.count_relay(&log.sessions, request);
@@ -535,13 +542,13 @@ impl LineProcessor {
 fn client_request<'a>(
     mode: &SessionMode,
     request: &LoggedRequest<'a>,
-    address: &'a ClientAddress,
+    ip: &'a [u8],
 ) -> ClientRequest<'a> {
     ClientRequest {
         server: mode.server(),
         method: request.record.get(Field::Method),
         path: request.path,
-        ip: address.as_bytes(),
+        ip,
         user_agent: request.user_agent,
     }
 }
