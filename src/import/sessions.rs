@@ -114,7 +114,7 @@ pub(super) enum ListenerEvent {
     /// It is not a session: a plain hit.
     NotListening,
     /// A session of unknown length.
-    NoDuration(SessionStart),
+    NoDuration(Box<SessionStart>),
     /// The line is a whole session.
     Whole(Session),
     /// The sessions that end with this line.
@@ -249,7 +249,8 @@ impl LineProcessor {
         let session = match listener_line(hit) {
             ListenerLine::NotListening => return ListenerEvent::NotListening,
             ListenerLine::NoDuration => {
-                return ListenerEvent::NoDuration(self.session_start(log, line, accepted));
+                let start = self.session_start(log, line, accepted);
+                return ListenerEvent::NoDuration(Box::new(start));
             }
             ListenerLine::Session(session) => session,
         };
@@ -439,12 +440,17 @@ impl LineProcessor {
         let (hit, position) = (&accepted.hit, position(line));
         let mut group = self.request_group(log, position, accepted);
         let slot = TemplateMemo::slot(hit, group.agent);
-        let kind = match self.templates.take(slot, hit) {
+        let is_usual = self.requests.writer.is_usual_template(hit);
+        let remembered = match is_usual {
+            true => self.templates.take(slot, hit),
+            false => None,
+        };
+        let kind = match remembered {
             Some(mut kind) => {
                 kind.template.set_address(&hit.address);
                 kind
             }
-            None => Box::new(self.session_kind(hit)),
+            None => Box::new(self.session_kind(hit, is_usual)),
         };
         let listener = self.listener(hit, hit.request.path, kind.traits);
         if let Err(reason) = self.judge_length(time) {
@@ -463,10 +469,8 @@ impl LineProcessor {
         self.send_session(log, group)
     }
 
-    fn session_kind(&mut self, hit: &Hit) -> SessionKind {
-        let writer = &mut self.requests.writer;
-        let template = writer.session_template(hit);
-        let is_usual = writer.is_usual_template(hit);
+    fn session_kind(&mut self, hit: &Hit, is_usual: bool) -> SessionKind {
+        let template = self.requests.writer.session_template(hit);
         let radio = self.radio.as_mut();
         let (path, agent) = (hit.request.path, hit.request.user_agent);
         let traits = radio.map(|radio| radio.stats.traits(path, agent));

@@ -81,7 +81,8 @@ impl SessionKey {
 }
 
 impl SessionKind {
-    /// `is_usual` is [`Writer::is_usual_template`](crate::matomo::tracking::Writer::is_usual_template).
+    /// `is_usual` is what
+    /// [`Writer::is_usual_template`](crate::matomo::tracking::Writer::is_usual_template) says.
     pub fn new(
         hit: &Hit,
         is_usual: bool,
@@ -107,11 +108,12 @@ impl TemplateMemo {
         (agent as usize ^ (of_path + 131 * others)) % MAX_TEMPLATES
     }
 
-    /// Takes out what is remembered of a hit with this site, texts and an address.
+    /// Takes out what is remembered of a usual hit with this site and these texts; see
+    /// [`SessionKind::new`].
     pub fn take(&mut self, slot: usize, hit: &Hit) -> Option<Box<SessionKind>> {
         let place = self.slots.get_mut(slot)?;
         let key = place.as_ref().and_then(|kind| kind.key.as_ref());
-        match key.is_some_and(|key| key.fits(hit)) && !hit.address.is_id() {
+        match key.is_some_and(|key| key.fits(hit)) {
             true => place.take(),
             false => None,
         }
