@@ -33,6 +33,7 @@
 //! - The ledger's thread writes the database.
 //! - One thread does the input and output of all HTTP requests; their senders wait for it.
 //! - Progress is printed by a thread of its own, and an API call can run on one.
+//! - At the end, a thread counts the distinct listeners while the main one measures the rest.
 //! - Signal handlers set a flag. All threads check it, or wait with [`shutdown::Shutdown::wait`].
 //!   One thread waits for a second signal, which ends the process.
 //!

@@ -369,7 +369,7 @@ fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
         keep_admin: radio.enable_icecast_admin,
         keep_relay_agents: radio.enable_relays,
     };
-    let report = report(radio)?;
+    let report = report(radio, cli.output.report.is_empty())?;
     // A replayed log is a log of Matomo's web server, not of a radio server.
     let is_off = radio.listening_time == ListeningTime::Off || cli.requests.replay_tracking;
     Ok((!is_off).then_some(RadioOptions {
@@ -379,7 +379,8 @@ fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
     }))
 }
 
-fn report(radio: &RadioArgs) -> Result<ReportOptions> {
+/// `summary_only` is whether there are no report files.
+fn report(radio: &RadioArgs, summary_only: bool) -> Result<ReportOptions> {
     let country = radio.report_country.as_deref().map(|code| {
         let country = code.parse::<CountryCode>();
         country.map_err(|why| wrong("--report-country", code, &why))
@@ -398,6 +399,7 @@ fn report(radio: &RadioArgs) -> Result<ReportOptions> {
         countries: countries.map(CountryDatabase::open).transpose()?,
         country,
         merge: radio.merge_sessions,
+        summary_only,
     })
 }
 

@@ -280,7 +280,7 @@ impl LineProcessor {
                 ListenerEvent::NoDuration(start) => {
                     let original = self.original(log, line);
                     let (time, bytes) = (accepted.hit.time, accepted.hit.length);
-                    return Ok(self.send_page_view(log, start, original, time, bytes));
+                    return Ok(self.send_page_view(log, *start, original, time, bytes));
                 }
                 ListenerEvent::Whole(time) => {
                     return Ok(self.send_whole_session(log, line, accepted, time));

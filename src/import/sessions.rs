@@ -114,7 +114,7 @@ pub(super) enum ListenerEvent {
     /// It is not a session: a plain hit.
     NotListening,
     /// A session of unknown length.
-    NoDuration(SessionStart),
+    NoDuration(Box<SessionStart>),
     /// The line is a whole session.
     Whole(Session),
     /// The sessions that end with this line.
@@ -205,8 +205,11 @@ impl LineProcessor {
         let Some(radio) = &self.radio else {
             return Ok(());
         };
-        let address = self.hit.address(request);
-        let client = client_request(mode, request, &address);
+        // Only relays are known by their address.
+        let has_relays = !radio.options.audience.relays.is_empty();
+        let address = has_relays.then(|| self.hit.address(request));
+        let ip = address.as_ref().map_or(&b""[..], ClientAddress::as_bytes);
+        let client = client_request(mode, request, ip);
         let role = radio.options.audience.judge(&client)?;
         request.is_listener = role == ClientRole::Listener
             && ListenerLine::read(0, None, client.method, request.status)
@@ -221,7 +224,7 @@ impl LineProcessor {
     /// connection to a stream.
     pub(super) fn count_relay(&mut self, mode: &SessionMode, request: &LoggedRequest) {
         let address = self.hit.address(request);
-        let client = client_request(mode, request, &address);
+        let client = client_request(mode, request, address.as_bytes());
         let time = self.hit.time(request.record, request.format.dates());
         let (Some(radio), Some(time), true) = (&mut self.radio, time, client.is_connection())
         else {
@@ -246,7 +249,8 @@ impl LineProcessor {
         let session = match listener_line(hit) {
             ListenerLine::NotListening => return ListenerEvent::NotListening,
             ListenerLine::NoDuration => {
-                return ListenerEvent::NoDuration(self.session_start(log, line, accepted));
+                let start = self.session_start(log, line, accepted);
+                return ListenerEvent::NoDuration(Box::new(start));
             }
             ListenerLine::Session(session) => session,
         };
@@ -311,7 +315,11 @@ impl LineProcessor {
             .radio
             .as_ref()
             .map_or(&everyone, |radio| &radio.options.audience);
-        match audience.judge(&client_request(&log.sessions, request, &hit.address)) {
+        match audience.judge(&client_request(
+            &log.sessions,
+            request,
+            hit.address.as_bytes(),
+        )) {
             Ok(ClientRole::Listener) => {}
             Err(Reason::Relay | Reason::RelayAgent) => {
                 self.count_relay(&log.sessions, request);
@@ -432,12 +440,17 @@ impl LineProcessor {
         let (hit, position) = (&accepted.hit, position(line));
         let mut group = self.request_group(log, position, accepted);
         let slot = TemplateMemo::slot(hit, group.agent);
-        let kind = match self.templates.take(slot, hit) {
+        let is_usual = self.requests.writer.is_usual_template(hit);
+        let remembered = match is_usual {
+            true => self.templates.take(slot, hit),
+            false => None,
+        };
+        let kind = match remembered {
             Some(mut kind) => {
                 kind.template.set_address(&hit.address);
                 kind
             }
-            None => Box::new(self.session_kind(hit)),
+            None => Box::new(self.session_kind(hit, is_usual)),
         };
         let listener = self.listener(hit, hit.request.path, kind.traits);
         if let Err(reason) = self.judge_length(time) {
@@ -456,10 +469,8 @@ impl LineProcessor {
         self.send_session(log, group)
     }
 
-    fn session_kind(&mut self, hit: &Hit) -> SessionKind {
-        let writer = &mut self.requests.writer;
-        let template = writer.session_template(hit);
-        let is_usual = writer.is_usual_template(hit);
+    fn session_kind(&mut self, hit: &Hit, is_usual: bool) -> SessionKind {
+        let template = self.requests.writer.session_template(hit);
         let radio = self.radio.as_mut();
         let (path, agent) = (hit.request.path, hit.request.user_agent);
         let traits = radio.map(|radio| radio.stats.traits(path, agent));
@@ -535,13 +546,13 @@ impl LineProcessor {
 fn client_request<'a>(
     mode: &SessionMode,
     request: &LoggedRequest<'a>,
-    address: &'a ClientAddress,
+    ip: &'a [u8],
 ) -> ClientRequest<'a> {
     ClientRequest {
         server: mode.server(),
         method: request.record.get(Field::Method),
         path: request.path,
-        ip: address.as_bytes(),
+        ip,
         user_agent: request.user_agent,
     }
 }

@@ -60,21 +60,29 @@ impl SessionKey {
     }
 
     fn fits(&self, hit: &Hit) -> bool {
+        let texts = texts(hit.request);
+        if self.site != hit.site.index || self.lengths != texts.map(<[u8]>::len) {
+            return false;
+        }
         let mut rest = &self.texts[..];
-        let texts = texts(hit.request).into_iter().zip(self.lengths);
-        let mut is_next = |(text, length): (&[u8], usize)| {
-            let Some((own, after)) = rest.split_at_checked(length) else {
+        texts.iter().all(|text| {
+            // Always true.
+            let Some((own, after)) = rest.split_at_checked(text.len()) else {
                 return false;
             };
             rest = after;
-            text == own
-        };
-        self.site == hit.site.index && texts.into_iter().all(&mut is_next)
+            match text.len() {
+                // Several are empty or short. Calling a function takes longer than this.
+                ..=16 => text.iter().eq(own),
+                _ => *text == own,
+            }
+        })
     }
 }
 
 impl SessionKind {
-    /// `is_usual` is [`Writer::is_usual_template`](crate::matomo::tracking::Writer::is_usual_template).
+    /// `is_usual` is what
+    /// [`Writer::is_usual_template`](crate::matomo::tracking::Writer::is_usual_template) says.
     pub fn new(
         hit: &Hit,
         is_usual: bool,
@@ -100,11 +108,12 @@ impl TemplateMemo {
         (agent as usize ^ (of_path + 131 * others)) % MAX_TEMPLATES
     }
 
-    /// Takes out what is remembered of a hit with this site, texts and an address.
+    /// Takes out what is remembered of a usual hit with this site and these texts; see
+    /// [`SessionKind::new`].
     pub fn take(&mut self, slot: usize, hit: &Hit) -> Option<Box<SessionKind>> {
         let place = self.slots.get_mut(slot)?;
         let key = place.as_ref().and_then(|kind| kind.key.as_ref());
-        match key.is_some_and(|key| key.fits(hit)) && !hit.address.is_id() {
+        match key.is_some_and(|key| key.fits(hit)) {
             true => place.take(),
             false => None,
         }

@@ -371,14 +371,18 @@ impl SessionTemplate {
         let (Some(place), ClientAddress::Ip(address)) = (&mut self.address, address) else {
             return;
         };
-        if place.len() == address.len() {
-            self.text[place.clone()].copy_from_slice(address);
-        } else {
-            self.text.splice(place.clone(), address.iter().copied());
-            let moved = |end: usize| end - place.len() + address.len();
+        let (start, old_end, length) = (place.start, place.end, self.text.len());
+        let end = start + address.len();
+        let moved = |at: usize| at - old_end + end;
+        if end != old_end {
+            // Several times as fast as `splice`.
+            self.text.resize(length.max(moved(length)), 0);
+            self.text.copy_within(old_end..length, end);
+            self.text.truncate(moved(length));
+            place.end = end;
             (self.common_end, self.view_end) = (moved(self.common_end), moved(self.view_end));
-            place.end = place.start + address.len();
         }
+        self.text[start..end].copy_from_slice(address);
     }
 
     fn push_view(&self, out: &mut Vec<u8>) {

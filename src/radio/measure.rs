@@ -1,6 +1,6 @@
 //! Measures all groups of listeners in all periods, in three passes over the sessions of a run:
-//! in order of time, of length and of listener. Memory depends on the number of groups and
-//! periods, not on that of sessions.
+//! in order of time, of length and of listener. The last one runs in a thread of its own. Memory
+//! depends on the number of groups and periods, not on that of sessions.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,9 +11,9 @@ use chrono::NaiveDate;
 use foldhash::fast::RandomState;
 
 use super::calendar::{ClockHour, HOUR, Period, ReportZone};
-use super::channel::Channel;
 use super::country::CountryCode;
 use super::figures::{GroupFigures, GroupKind, LENGTHS, Measures};
+use super::options::ReportOptions;
 use super::player::Player;
 use super::session_store::{MountId, SessionStore, SessionTraits, StoredSession};
 
@@ -79,27 +79,42 @@ type GroupId = u32;
 /// The groups of listeners, and which sessions belong to them.
 pub struct Groups {
     groups: Vec<(GroupKind, String)>,
-    /// All listeners, the mount point and its channels, by mount point.
+    /// The mount point and its channels, by mount point.
     of_mount: Vec<Vec<GroupId>>,
     /// The group of the country with the number 0. `None` without `--geoip-database`.
     first_country: Option<GroupId>,
     /// The group of the player with the number 0.
     first_player: GroupId,
+    depths: Depths,
+}
+
+/// The number of [`ClockHour::periods`].
+const PERIODS: usize = 5;
+
+/// How many of [`ClockHour::periods`] are measured.
+struct Depths {
+    all: usize,
+    /// Of mount points and channels.
+    mounts: usize,
+    /// Of countries and players.
+    others: usize,
 }
 
 impl Groups {
-    /// `mounts` are the numbers and names of all mount points.
+    /// `mounts` are the numbers and names of all mount points. See
+    /// [`ReportOptions::summary_only`].
     pub fn new<'m>(
         mounts: impl Iterator<Item = (MountId, &'m [u8])>,
-        channels: &[Channel],
-        has_countries: bool,
+        options: &ReportOptions,
     ) -> Self {
+        let channels = &options.channels;
+        let has_countries = options.countries.is_some();
         let mut groups = vec![(GroupKind::All, String::new())];
         let names = channels.iter().map(|channel| channel.name.clone());
         groups.extend(names.map(|name| (GroupKind::Channel, name)));
         let mut of_mount: Vec<Vec<GroupId>> = Vec::new();
         for (mount, name) in mounts {
-            let mut of_this = vec![0, groups.len() as GroupId];
+            let mut of_this = vec![groups.len() as GroupId];
             // The channels follow the group of all.
             let channels = (1..).zip(channels);
             of_this.extend(channels.filter_map(|(id, it)| it.contains(name).then_some(id)));
@@ -126,28 +141,49 @@ impl Groups {
             of_mount,
             first_country,
             first_player,
+            depths: match options.summary_only {
+                // Total, months and days of all listeners, and the totals of mount points.
+                true => Depths {
+                    all: 3,
+                    mounts: 1,
+                    others: 0,
+                },
+                // Countries and players have no days and hours.
+                false => Depths {
+                    all: PERIODS,
+                    mounts: PERIODS,
+                    others: 2,
+                },
+            },
         }
     }
 
-    /// The groups of a session with days and hours.
-    fn detailed(&self, session: SessionTraits) -> &[GroupId] {
-        match self.of_mount.get(usize::from(session.mount())) {
-            Some(of_mount) => of_mount,
-            None => &[0],
+    /// Visits the groups of a session that are measured, each with its depth.
+    #[inline(always)]
+    fn visit(&self, session: SessionTraits, mut visit: impl FnMut(GroupId, usize)) {
+        let depths = &self.depths;
+        visit(0, depths.all);
+        let of_mount = self.of_mount.get(usize::from(session.mount()));
+        for group in of_mount.into_iter().flatten() {
+            visit(*group, depths.mounts);
+        }
+        if depths.others > 0 {
+            visit(
+                self.first_player + GroupId::from(session.player()),
+                depths.others,
+            );
+            if let Some(first) = self.first_country {
+                visit(first + GroupId::from(session.country()), depths.others);
+            }
         }
     }
 
-    /// The groups of a session without days and hours: player and country.
-    fn coarse(&self, session: SessionTraits) -> impl Iterator<Item = GroupId> + use<> {
-        let player = self.first_player + GroupId::from(session.player());
-        let country = self.first_country;
-        let country = country.map(|first| first + GroupId::from(session.country()));
-        std::iter::once(player).chain(country)
-    }
-
-    /// Whether the days and hours of a group are measured, not only its total and its months.
-    fn has_days(&self, group: GroupId) -> bool {
-        has_days(self.groups[group as usize].0)
+    fn depth(&self, group: GroupId) -> usize {
+        match self.groups[group as usize].0 {
+            GroupKind::All => self.depths.all,
+            kind if has_days(kind) => self.depths.mounts,
+            _ => self.depths.others,
+        }
     }
 
     /// The number of groups with days.
@@ -163,9 +199,6 @@ fn has_days(kind: GroupKind) -> bool {
 
 /// Number of a period.
 type PeriodId = u32;
-
-/// Total and month, which all groups have.
-const COARSE_PERIODS: usize = 2;
 
 /// A day without figures.
 const NO_PERIOD: PeriodId = PeriodId::MAX;
@@ -185,7 +218,7 @@ struct PeriodTable {
 #[derive(Clone, Copy)]
 struct HourPeriods {
     end: i64,
-    ids: [PeriodId; 5],
+    ids: [PeriodId; PERIODS],
 }
 
 struct KeyedHour {
@@ -312,13 +345,11 @@ impl Measurement<'_> {
             }
             // A session that ends with an hour has no part in the next one.
             self.advance(&mut sweep, if is_end { time - 1 } else { time });
-            let traits = session.traits;
-            let coarse = groups.coarse(traits);
-            for group in groups.detailed(traits).iter().copied().chain(coarse) {
+            groups.visit(session.traits, |group, _| {
                 let load = sweep.load(group);
                 if is_end {
                     load.change(time, -1);
-                    continue;
+                    return;
                 }
                 let measures = &mut load.measures;
                 measures.sessions += 1;
@@ -327,7 +358,7 @@ impl Measurement<'_> {
                 if seconds > 0 {
                     load.change(time, 1);
                 }
-            }
+            });
         }
         self.close_hour(&mut sweep);
         Ok(())
@@ -368,11 +399,8 @@ impl Measurement<'_> {
         sweep.active.retain(|group| {
             let load = &mut loads[*group as usize];
             load.change(hour.end, 0);
-            let count = match groups.has_days(*group) {
-                true => periods.len(),
-                false => COARSE_PERIODS,
-            };
-            for period in periods[..count].iter().filter(|id| **id != NO_PERIOD) {
+            let periods = &periods[..groups.depth(*group)];
+            for period in periods.iter().filter(|id| **id != NO_PERIOD) {
                 cells.find_or_add(*group, *period).add(&load.measures);
             }
             load.start_hour(hour.end)
@@ -395,28 +423,23 @@ impl Measurement<'_> {
             }
             self.lengths[class] += 1;
             let periods = self.periods.at(start).ids;
-            let mut pass = |group: GroupId, periods: &[PeriodId]| {
+            self.groups.visit(session.traits, |group, depth| {
                 let of_group = &self.cells.index[group as usize];
-                for period in periods {
+                for period in &periods[..depth] {
                     if let Some(cell) = of_group.get(*period as usize)
                         && let Some(middle) = middles.get_mut(*cell as usize)
                     {
                         middle.pass(seconds);
                     }
                 }
-            };
-            for group in self.groups.detailed(session.traits) {
-                pass(*group, &periods);
-            }
-            for group in self.groups.coarse(session.traits) {
-                pass(group, &periods[..COARSE_PERIODS]);
-            }
+            });
         }
         Ok(middles)
     }
 
     fn finish(self, range: Range<i64>, middles: &[Middle], listeners: &ListenerCount) -> Measured {
-        let lengths = PeriodLengths::new(self.periods.zone, &range);
+        let has_hours = self.groups.depths.all == PERIODS;
+        let lengths = PeriodLengths::new(self.periods.zone, &range, has_hours);
         let index = self.cells.index.iter();
         let cells = &self.cells.cells;
         let mut groups: Vec<_> = (0..)
@@ -530,25 +553,22 @@ impl ListenerCount {
     }
 
     fn add(&mut self, listener: u64, session: &StoredSession, groups: &Groups) {
-        let detailed = groups.detailed(session.traits());
-        let mut counted = [NO_PERIOD; 5];
+        let mut counted = [NO_PERIOD; PERIODS];
         let mut time = session.start();
         loop {
             let hour = self.periods.at(time);
-            for (place, (period, counted)) in hour.ids.iter().zip(&mut counted).enumerate() {
-                if *counted == *period {
-                    continue;
-                }
-                *counted = *period;
-                for group in detailed {
-                    self.cells.find_or_add(*group, *period).add(listener);
-                }
-                if place < COARSE_PERIODS {
-                    for group in groups.coarse(session.traits()) {
-                        self.cells.find_or_add(group, *period).add(listener);
-                    }
+            let mut new = hour.ids;
+            for (period, counted) in new.iter_mut().zip(counted) {
+                if *period == counted {
+                    *period = NO_PERIOD;
                 }
             }
+            counted = hour.ids;
+            groups.visit(session.traits(), |group, depth| {
+                for period in new[..depth].iter().filter(|id| **id != NO_PERIOD) {
+                    self.cells.find_or_add(group, *period).add(listener);
+                }
+            });
             time = hour.end;
             if time >= session.end() {
                 return;
@@ -660,10 +680,10 @@ struct PeriodLengths {
 }
 
 impl PeriodLengths {
-    fn new(zone: ReportZone, range: &Range<i64>) -> Self {
+    fn new(zone: ReportZone, range: &Range<i64>, has_hours: bool) -> Self {
         let mut week_hours = [[0; 24]; 7];
         let mut time = range.start;
-        while time < range.end {
+        while has_hours && time < range.end {
             let hour = zone.clock_hour(time);
             week_hours[usize::from(hour.weekday())][usize::from(hour.hour())] += hour.seconds();
             time = hour.end;

@@ -27,7 +27,8 @@ impl StreamServer {
 /// `path` has no query.
 pub fn mount_point(path: &[u8]) -> &[u8] {
     let mut mount = without_doubled_slashes(path);
-    if let Some(semicolon) = memchr::memchr(b';', mount) {
+    // Faster than memchr, because names are short.
+    if let Some(semicolon) = mount.iter().position(|byte| *byte == b';') {
         mount = &mount[..semicolon];
     }
     while let [rest @ .., b'/'] = mount {
@@ -49,7 +50,8 @@ pub(super) fn page(server: StreamServer, path: &[u8]) -> Option<Reason> {
     } else if is_front_page {
         Some(Reason::WebFile)
     } else {
-        memchr::memrchr(b'.', mount).and_then(|dot| file_of_server(&mount[dot + 1..]))
+        let dot = mount.iter().rposition(|byte| *byte == b'.');
+        dot.and_then(|dot| file_of_server(&mount[dot + 1..]))
     }
 }
 

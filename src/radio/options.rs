@@ -20,6 +20,8 @@ pub struct ReportOptions {
     pub country: Option<CountryCode>,
     /// `--merge-sessions`: sessions of one listener at one mount point that overlap are one.
     pub merge: bool,
+    /// Measure only what the summary shows, not hours, countries and players. Takes half the time.
+    pub summary_only: bool,
 }
 
 impl Default for ReportOptions {
@@ -31,6 +33,7 @@ impl Default for ReportOptions {
             countries: None,
             country: None,
             merge: false,
+            summary_only: false,
         }
     }
 }

@@ -706,6 +706,11 @@ mod tests {
     ];
 
     #[test]
+    fn numbers_are_below_64() {
+        assert!(Player::all().all(|player| player.number() < 64));
+    }
+
+    #[test]
     fn the_user_agents_of_players_are_known() {
         for (player, agent) in AGENTS {
             assert_eq!(Player::of(agent.as_bytes()), player, "{agent}");

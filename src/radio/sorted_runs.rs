@@ -259,3 +259,80 @@ impl<T: RunItem> Merge<'_, T> {
         Ok(item)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    struct Pair(u64, u8);
+
+    impl RunItem for Pair {
+        type Key = Self;
+        type Bytes = [u8; 9];
+
+        fn key(self) -> Self {
+            self
+        }
+
+        fn prefix(self) -> u64 {
+            self.0
+        }
+
+        fn to_bytes(self) -> [u8; 9] {
+            let mut bytes = [self.1; 9];
+            bytes[..8].copy_from_slice(&self.0.to_le_bytes());
+            bytes
+        }
+
+        fn read_all(bytes: &[u8], items: &mut Vec<Self>) {
+            let (pairs, _) = bytes.as_chunks::<9>();
+            items.extend(pairs.iter().map(|bytes| {
+                let number = bytes.first_chunk().copied().unwrap_or_default();
+                Self(u64::from_le_bytes(number), bytes[8])
+            }));
+        }
+    }
+
+    fn pairs(most: usize) -> impl Strategy<Value = Vec<Pair>> {
+        let number = prop_oneof![
+            0..10u64,
+            1000..1_000_000u64,
+            any::<u64>(),
+            // The first 33 bits are the same.
+            (0..1000u64).prop_map(|low| u64::MAX / 3 + low),
+        ];
+        let pair = (number, any::<u8>()).prop_map(|(number, other)| Pair(number, other));
+        prop::collection::vec(pair, 0..most)
+    }
+
+    proptest! {
+        #[test]
+        fn items_are_sorted(mut items in pairs(300)) {
+            let mut expected = items.clone();
+            expected.sort_unstable();
+            sort(&mut items, &mut Vec::new());
+            prop_assert_eq!(items, expected);
+        }
+
+        #[test]
+        fn runs_are_merged(runs in prop::collection::vec(pairs(200), 0..8)) {
+            let mut file = RunFile::default();
+            for run in &runs {
+                let mut run = run.clone();
+                sort(&mut run, &mut Vec::new());
+                file.append(&run).unwrap();
+            }
+            let mut merge = file.merged::<Pair>().unwrap();
+            let mut expected = runs.concat();
+            expected.sort_unstable();
+            for pair in expected {
+                prop_assert_eq!(merge.peek(), Some(pair));
+                prop_assert_eq!(merge.take_next().unwrap(), Some(pair));
+            }
+            prop_assert_eq!(merge.take_next().unwrap(), None);
+        }
+    }
+}

@@ -245,7 +245,7 @@ impl ListeningStats {
         let mut selected = select(store, options)?;
         let sessions = selected.as_mut().map_or(store, |it| &mut it.sessions);
         let mounts = self.mounts.names().chain([(OTHERS, &[][..])]);
-        let groups = Groups::new(mounts, &options.channels, options.countries.is_some());
+        let groups = Groups::new(mounts, options);
         let Measured {
             groups,
             range,

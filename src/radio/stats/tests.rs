@@ -236,6 +236,19 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn the_summary_shows_the_same_without_what_only_report_files_show(all in sessions(START)) {
+        let options = ReportOptions { channels: channels(), ..in_zone("Europe/Berlin") };
+        let whole = figures(&all, &options);
+        let short = figures(&all, &ReportOptions { summary_only: true, ..options });
+        prop_assert_eq!(crate::radio::summary(&short, 0), crate::radio::summary(&whole, 0));
+        prop_assert!(short.groups.len() <= whole.groups.len());
+    }
+}
+
 fn date(year: i32, month: u32, day: u32) -> NaiveDate {
     NaiveDate::from_ymd_opt(year, month, day).unwrap()
 }
