@@ -246,9 +246,8 @@ fn setup(
     let is_sent = !config.dry_run && target.sandbox.is_none();
     if is_sent && total.is_some_and(|bytes| bytes >= LARGE_LOG_BYTES) && is_first_import {
         console.hint(
-            "this log is large, and Matomo needs far longer to store it than this program to read \
-             it; --guide=faster says what makes Matomo faster, such as the plugin \
-             DeviceDetectorCache",
+            "this log is large, and an import takes as long as Matomo takes to store it; \
+             --recorders=auto and the plugin DeviceDetectorCache make that faster (--guide=faster)",
         );
     }
     let watched = ProgressSource {

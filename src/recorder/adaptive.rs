@@ -36,7 +36,7 @@ const FIRST_AUTO_HITS: usize = 250;
 const MIN_AUTO_LIMIT: usize = 2;
 /// More requests at once are worth it if the hits per second grow by this share of what they would
 /// grow by if the server had no limit.
-const MIN_GAIN: f64 = 0.3;
+const MIN_GAIN: f64 = 0.5;
 
 /// Samples before other limits are tried again, or one that failed. The number doubles each time.
 const RETRY_SAMPLES: u32 = 8;

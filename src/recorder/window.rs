@@ -595,7 +595,7 @@ impl Contents {
                 let Some(visitor) = self.next_of_agent(agent) else {
                     break;
                 };
-                if !self.take_visitor(visitor, max_hits, limits.bytes, buffer, emptied) {
+                if !self.take_visitor((agent, visitor), max_hits, limits.bytes, buffer, emptied) {
                     self.position = agent;
                     self.block_visitors(buffer);
                     return;
@@ -622,7 +622,7 @@ impl Contents {
     /// order of the log. Returns false if they do not all fit.
     fn take_visitor(
         &mut self,
-        visitor: u64,
+        (agent, visitor): (u64, u64),
         max_hits: usize,
         max_bytes: usize,
         buffer: &mut Buffer,
@@ -634,7 +634,6 @@ impl Contents {
         let Some((first, last)) = hits.ends else {
             return false;
         };
-        let (agent, _) = self.rank(first);
         let before = hits.hits;
         let mut fits = true;
         let mut next = Some(first);
@@ -663,24 +662,18 @@ impl Contents {
             }
         }
         hits.ends = next.map(|next| (next, last));
-        self.visitors.insert(visitor, hits);
-        match next {
-            // Its next hit may go with the same batch.
-            Some(next) if self.keep_order => self.make_ready(next, visitor),
-            _ => self.block(visitor),
-        }
-        fits
-    }
-
-    /// Keeps further hits of a visitor from being sent.
-    fn block(&mut self, visitor: u64) {
-        if let Some(hits) = self.visitors.get_mut(&visitor)
-            && !hits.is_in_flight
-        {
+        // In the order of the log, its next hit may go with the same batch.
+        let next = next.filter(|_| self.keep_order);
+        if next.is_none() {
             hits.is_in_flight = true;
             self.ready_hits -= hits.hits;
             self.blocked_hits += hits.hits;
         }
+        self.visitors.insert(visitor, hits);
+        if let Some(next) = next {
+            self.make_ready(next, visitor);
+        }
+        fits
     }
 
     /// In the order of the log, takes the visitors of a buffer out of those whose hits may be sent.
@@ -689,7 +682,12 @@ impl Contents {
             return;
         }
         for group in buffer.groups() {
-            self.block(group.visitor);
+            if let Some(hits) = self.visitors.get_mut(&group.visitor)
+                && !std::mem::replace(&mut hits.is_in_flight, true)
+            {
+                self.ready_hits -= hits.hits;
+                self.blocked_hits += hits.hits;
+            }
         }
         let visitors = &self.visitors;
         let is_ready = |ready: &ReadyVisitor| {
