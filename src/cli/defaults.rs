@@ -14,6 +14,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Error};
 
 use super::origin::{Origin, Origins};
+use crate::input::small_file;
 use crate::suggestion::{closest, did_you_mean};
 
 /// What the names of variables begin with.
@@ -250,10 +251,9 @@ fn read_file<'c>(
     without: &[String],
 ) -> Result<BTreeMap<&'c str, (Vec<OsString>, Origin)>, Error> {
     let place = format!("--defaults={}", file.display());
-    let text = std::fs::read_to_string(file)
+    let text = small_file::read_text(file)
         .map_err(|error| wrong("defaults", format!("{place}: cannot be read: {error}")))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let table: toml::Table = toml::from_str(text).map_err(|error| {
+    let table: toml::Table = toml::from_str(&text).map_err(|error| {
         // Its own text would show the line, which may hold a secret.
         let before = error.span().and_then(|span| text.get(..span.start));
         let line = before.unwrap_or_default().matches('\n').count() + 1;

@@ -9,6 +9,7 @@ use chrono_tz::Tz;
 use crate::error::{Error, Result};
 use crate::input::discover::is_same_file;
 use crate::input::pattern::Pattern;
+use crate::input::small_file;
 use crate::network::{Network, NetworkSet};
 use crate::report_file::ReportFile;
 
@@ -129,14 +130,9 @@ pub(super) fn path_patterns(
     Ok(patterns)
 }
 
-/// Reads a text file without the byte order mark that Windows editors write.
 fn read_text(option: &str, file: &Path) -> Result<String> {
     let unreadable = |error| format!("{option}={}: cannot be read: {error}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| Error::usage(unreadable(error)))?;
-    Ok(match text.strip_prefix('\u{feff}') {
-        Some(text) => text.to_owned(),
-        None => text,
-    })
+    small_file::read_text(file).map_err(|error| Error::usage(unreadable(error)))
 }
 
 /// `YYYY-MM-DD hh:mm:ss +/-hhmm` as seconds since 1970, UTC.

@@ -4,7 +4,8 @@
 //! [`decompress`]. [`lines`] splits the blocks into lines, each with its number and its position in
 //! decompressed bytes, and [`encoding`] converts a line to UTF-8. [`envelope`] recognizes what
 //! Docker or syslog put around each line, and [`unwrap`] removes it. [`archive`] recognizes
-//! archives, which are refused. [`head`] reads only the first lines of a file.
+//! archives, which are refused. [`head`] reads only the first lines of a file, and [`small_file`]
+//! files that are no logs.
 
 pub mod archive;
 pub mod buffered;
@@ -17,6 +18,7 @@ pub mod line_ends;
 pub mod lines;
 pub mod pattern;
 pub mod reader;
+pub mod small_file;
 pub mod unwrap;
 
 use std::io::{self, ErrorKind};

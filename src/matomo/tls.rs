@@ -17,6 +17,7 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 
 use crate::error::{Error, Result};
+use crate::input::small_file;
 
 /// `--accept-invalid-ssl-certificate`, `--ca-certificate`, `--client-certificate`, `--client-key`.
 pub(super) struct TlsOptions<'a> {
@@ -224,7 +225,7 @@ fn client_certificate<'a>(options: &TlsOptions<'a>) -> Result<Option<ClientCerti
 }
 
 fn read(path: &Path, option: &str) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|e| wrong(option, path, &format!("cannot be read: {e}")))
+    small_file::read(path).map_err(|e| wrong(option, path, &format!("cannot be read: {e}")))
 }
 
 fn wrong(option: &str, path: &Path, why: &str) -> Error {

@@ -137,7 +137,7 @@ impl RunFile {
         };
         let mut first = 0;
         for (number, items) in self.runs.iter().enumerate() {
-            let mut run = Run::<T> {
+            let mut run = SortedRun::<T> {
                 buffered: Vec::new(),
                 at: 0,
                 first,
@@ -156,14 +156,14 @@ impl RunFile {
 /// Items in ascending order.
 pub struct Merge<'f, T: RunItem> {
     file: Option<&'f File>,
-    runs: Vec<Run<T>>,
+    runs: Vec<SortedRun<T>>,
     /// The next key of each run that has one, and the number of the run.
     heap: BinaryHeap<Reverse<(T::Key, usize)>>,
     buffer_items: usize,
 }
 
 /// The rest of a sorted run.
-struct Run<T> {
+struct SortedRun<T> {
     buffered: Vec<T>,
     /// Index of the item after the current one.
     at: usize,
@@ -172,7 +172,7 @@ struct Run<T> {
     left: usize,
 }
 
-impl<T: RunItem> Run<T> {
+impl<T: RunItem> SortedRun<T> {
     /// Returns the next item, which is the current one from now on.
     #[inline]
     fn advance(&mut self, file: Option<&File>, buffer_items: usize) -> io::Result<Option<T>> {
@@ -210,7 +210,7 @@ impl<T: RunItem> Merge<'_, T> {
     pub fn of_one(items: Vec<T>) -> Self {
         Self {
             file: None,
-            runs: vec![Run {
+            runs: vec![SortedRun {
                 at: 1,
                 buffered: items,
                 first: 0,
