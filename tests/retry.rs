@@ -239,7 +239,7 @@ fn a_server_that_fails_as_a_whole_stops_the_import_at_once() {
         api,
         ..Faults::default()
     });
-    let args = "--recorder-max-payload-size=5";
+    let args = "--recorder-max-payload-size=5 --keep-order";
     let ended = import(&server, logs::log(100), args).exits(1);
     // Neither sent again nor halved.
     assert_eq!(server.log().tracker.len(), 3, "{ended}");

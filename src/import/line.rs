@@ -33,7 +33,7 @@ use crate::report_file::WebCounter;
 use crate::sandbox::HitStore;
 use crate::site::{self, Sites};
 
-/// Everything a line passes through, from its format to the queue of its recorder.
+/// Everything a line passes through, from its format to the queue.
 pub struct LineProcessor {
     /// `--skip`: number of lines still to be skipped.
     pub skip: u64,

@@ -3,7 +3,7 @@
 //!
 //! A line passes through two files. [`mod@file`] opens a log as a [`Job`](file::Job): it looks the
 //! log up in the ledger, detects its format and reads its lines. [`mod@line`] takes one line: it
-//! parses and filters it, finds its site, and writes its request into the queue of its recorder.
+//! parses and filters it, finds its site, and writes its request into the queue.
 //! [`open_log`] is what both know about the log.
 //!
 //! The other files handle what is special: [`sessions`] the lines of radio logs, [`spool`] pipes,

@@ -28,6 +28,7 @@ pub struct TemplateMemo {
 /// What a template depends on besides the address.
 struct SessionKey {
     site: u32,
+    is_bot: bool,
     /// The texts, one after the other.
     texts: Vec<u8>,
     lengths: [usize; TEXTS],
@@ -54,6 +55,7 @@ impl SessionKey {
         let lengths = texts.map(<[u8]>::len);
         (lengths.iter().sum::<usize>() <= MAX_KEY_BYTES).then(|| Self {
             site: hit.site.index,
+            is_bot: hit.request.is_bot,
             texts: texts.concat(),
             lengths,
         })
@@ -61,7 +63,9 @@ impl SessionKey {
 
     fn fits(&self, hit: &Hit) -> bool {
         let texts = texts(hit.request);
-        if self.site != hit.site.index || self.lengths != texts.map(<[u8]>::len) {
+        if (self.site, self.is_bot) != (hit.site.index, hit.request.is_bot)
+            || self.lengths != texts.map(<[u8]>::len)
+        {
             return false;
         }
         let mut rest = &self.texts[..];

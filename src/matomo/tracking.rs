@@ -394,9 +394,11 @@ impl SessionTemplate {
         out.extend_from_slice(&self.text[self.view_end..]);
     }
 
-    /// Bytes that [`SessionTemplate::push_event`] appends.
+    /// Bytes that [`SessionTemplate::push_event`] appends, without the address: the same template
+    /// serves another one.
     fn event_size(&self) -> usize {
-        self.text.len() - (self.view_end - self.common_end)
+        let of_address = self.address.as_ref().map_or(0, ExactSizeIterator::len);
+        self.text.len() - (self.view_end - self.common_end) - of_address
     }
 
     /// Frees unused memory.

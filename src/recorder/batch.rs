@@ -8,7 +8,7 @@ pub struct BatchLimits {
     pub hits: usize,
     /// Size of the body. A single hit may be larger.
     pub bytes: usize,
-    /// The user chose the number of hits: all batches but the last are full.
+    /// The user chose the number of hits: batches are full while there are enough hits.
     pub exact: bool,
 }
 

@@ -18,7 +18,7 @@ use super::queue::{Chunk, RequestGroup};
 use crate::hit::HitDays;
 
 /// Bytes of requests that are held back.
-pub const WINDOW_BYTES: usize = 512 << 10;
+pub const HELD_BYTES: usize = 512 << 10;
 
 /// Groups that open a site's day, each of another visitor: Matomo leaves some hits out without
 /// opening the day.
@@ -85,7 +85,7 @@ impl DayWindow {
     }
 
     /// Takes the groups that have to go alone, because they touch several days, and those that may
-    /// as well, because their days are small.
+    /// as well, because little is held of their days, or none of it is in the past.
     pub fn take_small_days(&mut self) -> Chunk {
         let mut requests: HashMap<SiteDay, usize, RandomState> = HashMap::default();
         for group in &self.held.groups {
@@ -94,19 +94,26 @@ impl DayWindow {
             }
         }
         requests.retain(|_, requests| *requests <= self.small_day);
-        self.opened.extend(requests.keys());
-        self.take(|_, group| match group.days {
+        let taken = self.take(|_, group| match group.days {
             HitDays::Today | HitDays::Several => true,
             HitDays::Past(day) => requests.contains_key(&(group.site, day)),
-        })
+        });
+        for group in &taken.groups {
+            if let HitDays::Past(day) = group.days {
+                self.opened.insert((group.site, day));
+                // What follows is mostly of the same day.
+                self.current.insert(group.site, day);
+            }
+        }
+        taken
     }
 
-    /// Chooses the days of the next epoch: for each site, the day of its first group.
+    /// Chooses the days of the next epoch: for each site, the day of its first group that is held.
+    /// Other sites keep theirs.
     pub fn choose_days(&mut self) {
-        if self.held.groups.is_empty() {
-            return;
+        for group in &self.held.groups {
+            self.current.remove(&group.site);
         }
-        self.current.clear();
         let mut blocked = HashSet::<u64, RandomState>::default();
         for group in &self.held.groups {
             if blocked.contains(&group.visitor) {

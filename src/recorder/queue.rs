@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::days::{DayWindow, SMALL_DAY, WINDOW_BYTES};
+use super::days::{DayWindow, HELD_BYTES, SMALL_DAY};
 use super::window::{Window, WindowSender};
 use super::{DeliveryOptions, read_back};
 use crate::hit::HitDays;
@@ -85,7 +85,7 @@ pub struct Chunk {
     /// Where each request ends in `body`.
     pub ends: Vec<u32>,
     pub groups: Vec<RequestGroup>,
-    /// Nothing of it may be sent before all of the earlier epochs is answered.
+    /// Nothing of it may be sent before all requests of earlier epochs are answered.
     pub epoch: u64,
     /// The requests of its epoch are sent one after the other.
     pub alone: bool,
@@ -109,6 +109,15 @@ impl Chunk {
 
     pub fn is_full(&self) -> bool {
         self.body.len() >= CHUNK_BYTES
+    }
+
+    /// Frees unused memory if there is much of it.
+    pub fn shrink(&mut self) {
+        if self.body.len() < CHUNK_BYTES / 2 {
+            self.body.shrink_to_fit();
+            self.ends.shrink_to_fit();
+            self.groups.shrink_to_fit();
+        }
     }
 
     pub fn clear(&mut self) {
@@ -196,7 +205,7 @@ impl Queue {
     ) -> Self {
         let max_batch_hits = options.max_batch_hits.unwrap_or(usize::MAX);
         let days = (options.recorders > 1)
-            .then(|| DayWindow::new(WINDOW_BYTES, SMALL_DAY.min(max_batch_hits)));
+            .then(|| DayWindow::new(HELD_BYTES, SMALL_DAY.min(max_batch_hits)));
         Self {
             read_back,
             ..Self::of_parts(window, sender, days, stop)

@@ -129,7 +129,11 @@ impl Sender {
                 retries.extend(batch.split());
                 continue;
             }
-            if self.context.server.backoff.wait(&self.context.stop) || self.wait_for_pace() {
+            let context = Arc::clone(&self.context);
+            let backoff = &context.server.backoff;
+            // Others may send during a pause.
+            permit = permit.filter(|_| !backoff.is_active() && context.options.pace.is_none());
+            if backoff.wait(&context.stop) || self.wait_for_pace() {
                 return Ok(());
             }
             let permit = permit

@@ -2,8 +2,7 @@
 //!
 //! The parser pushes chunks, and a recorder that is free takes a batch. Hits are ordered by user
 //! agent, and the batches sweep over the agents in circles: what arrives meanwhile joins the hits
-//! of its agent. So a sweep covers about twice as many hits as fit into the window, and each agent
-//! is in few batches. Matomo parses an agent once in each batch, and that costs it as much as several
+//! of its agent. So each agent is in few batches. Matomo parses an agent once in each batch, and that costs it as much as several
 //! hits.
 //!
 //! A visitor's hits are in one batch, or wait until the batch with the earlier ones has ended: no
@@ -38,11 +37,12 @@ const INBOX_CHUNKS: usize = (512 << 10) / CHUNK_BYTES;
 const READ_AHEAD_WAIT: Duration = Duration::from_millis(50);
 
 /// Fewer hits are not worth a request of their own while others are in flight.
-const MIN_BATCH_HITS: usize = 250;
+const MIN_WORTHWHILE_HITS: usize = 250;
 
-/// A recorder takes at least so many hits if they are there, even if the batches are smaller: a
-/// hit that the server fails on is known by others that it accepts.
+/// A recorder takes at least so much if it is there, even if the batches are smaller: a hit that the
+/// server fails on is known by others that it accepts.
 const MIN_TAKEN_HITS: usize = 100;
+const MIN_TAKEN_BYTES: usize = 64 << 10;
 
 /// How often a thread that waits checks for a shutdown.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -135,6 +135,8 @@ impl Window {
         mut chunk: Chunk,
         stop: &Shutdown,
     ) -> Result<Chunk, Chunk> {
+        // It may wait for long, and a pipe can have a chunk every second.
+        chunk.shrink();
         loop {
             match sender.chunks.send_timeout(chunk, POLL_INTERVAL) {
                 Ok(()) => break,
@@ -150,9 +152,7 @@ impl Window {
             let _state = self.state.lock();
             self.changed.notify_one();
         }
-        let mut emptied = sender.emptied.try_recv().unwrap_or_else(|_| Chunk::new());
-        emptied.clear();
-        Ok(emptied)
+        Ok(sender.emptied.try_recv().unwrap_or_else(|_| Chunk::new()))
     }
 
     /// Waits until there is a batch to take. Returns false if there will be none, because all is
@@ -195,9 +195,10 @@ impl Window {
             return None;
         }
         let target = state.batch_hits(limits);
+        let max_bytes = limits.batch.bytes.max(MIN_TAKEN_BYTES);
         state
             .contents
-            .take(target, limits.batch, buffer, &self.emptied);
+            .take(target, max_bytes, limits.batch, buffer, &self.emptied);
         state.in_flight += 1;
         if state.contents.groups == 0 {
             state.is_flushing = false;
@@ -288,10 +289,11 @@ impl Window {
         }
     }
 
-    fn add(&self, state: &mut WindowState, chunk: Chunk) {
+    fn add(&self, state: &mut WindowState, mut chunk: Chunk) {
         state.is_flushing |= chunk.flush;
         match chunk.groups.is_empty() {
             true => {
+                chunk.clear();
                 // The parser may have ended already.
                 let _ = self.emptied.send(chunk);
             }
@@ -347,7 +349,7 @@ impl WindowState {
             // More of the blocked hits will be ready soon.
             let is_worth_it = self.in_flight == 0
                 || blocked_hits == 0
-                || ready_hits >= MIN_BATCH_HITS.min(limits.hits);
+                || ready_hits >= MIN_WORTHWHILE_HITS.min(limits.hits);
             return match is_worth_it {
                 true => Due::Now,
                 false => Due::After(Duration::MAX),
@@ -382,7 +384,7 @@ impl WindowState {
         let ready = self.contents.ready_hits;
         let worthwhile = match batch.exact {
             true => unit,
-            false => MIN_BATCH_HITS,
+            false => MIN_WORTHWHILE_HITS,
         };
         let parts = (ready / worthwhile).clamp(1, free).max(ready.div_ceil(max));
         ready.div_ceil(parts).next_multiple_of(unit).min(max)

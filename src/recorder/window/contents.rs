@@ -31,9 +31,9 @@ pub struct Contents {
     /// The agent at which the sweep over `ready` continues.
     position: u64,
     pub groups: usize,
-    /// Requests that may be sent,
+    /// Requests that may be sent.
     pub ready_hits: usize,
-    /// and those that wait for a request in flight.
+    /// Requests that wait for a request in flight.
     pub blocked_hits: usize,
     /// Memory of all chunks.
     pub bytes: usize,
@@ -200,6 +200,7 @@ impl Contents {
     pub fn take(
         &mut self,
         target: usize,
+        max_bytes: usize,
         limits: BatchLimits,
         buffer: &mut Buffer,
         emptied: &Sender<Chunk>,
@@ -216,7 +217,7 @@ impl Contents {
                 let Some(visitor) = self.next_of_agent(agent) else {
                     break;
                 };
-                if !self.take_visitor((agent, visitor), max_hits, limits.bytes, buffer, emptied) {
+                if !self.take_visitor((agent, visitor), max_hits, max_bytes, buffer, emptied) {
                     self.position = agent;
                     self.block_visitors(buffer);
                     return;
@@ -351,8 +352,10 @@ impl Contents {
         if held.left == 0 {
             self.bytes -= std::mem::take(&mut held.bytes);
             self.free.push(place.chunk);
+            let mut chunk = std::mem::take(&mut held.chunk);
+            chunk.clear();
             // The parser may have ended already.
-            let _ = emptied.send(std::mem::take(&mut held.chunk));
+            let _ = emptied.send(chunk);
         }
         next
     }

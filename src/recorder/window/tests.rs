@@ -152,15 +152,48 @@ fn batches_are_full_if_the_user_chose_their_size() {
 
 #[test]
 fn bodies_stay_within_the_limit_but_a_single_group_always_goes() {
-    let (window, _sender) = window_of(false, &[(1, 1, 2), (2, 2, 1), (3, 3, 1)]);
-    // A request is four bytes, and a separator one.
-    let mut limits = limits(1000, 1);
-    limits.batch.bytes = 10;
-    let buffer = take(&window, limits).unwrap();
-    assert_eq!(text(&buffer), "0.0;0.1;");
-    window.finish(&buffer);
+    // A request is four bytes and a separator.
+    let groups = [
+        (1, 1, 20_000),
+        (2, 2, 10_000),
+        (3, 3, 2_000),
+        (4, 4, 20_000),
+    ];
+    let (window, _sender) = window_of(false, &groups);
+    let mut limits = limits(100_000, 1);
+    limits.batch.bytes = 250_000;
+    let visitors = |buffer: &Buffer| -> Vec<u64> {
+        let groups = buffer.groups();
+        groups.map(|group| group.visitor).collect()
+    };
+    let first = take(&window, limits).unwrap();
+    assert_eq!(visitors(&first), [1, 2]);
+    window.finish(&first);
     limits.batch.bytes = 1;
-    assert_eq!(text(&take(&window, limits).unwrap()), "1.0;");
+    let second = take(&window, limits).unwrap();
+    assert_eq!(visitors(&second), [3], "a little is taken all the same");
+    window.finish(&second);
+    assert_eq!(visitors(&take(&window, limits).unwrap()), [4]);
+}
+
+#[test]
+fn small_chunks_do_not_keep_the_memory_of_full_ones() {
+    let (window, sender) = Window::new(false);
+    let stop = Shutdown::default();
+    for line in 0..10 {
+        let mut small = Chunk::new();
+        push(&mut small, line, 1);
+        small.groups.push(RequestGroup {
+            requests: 1,
+            visitor: line,
+            ..RequestGroup::default()
+        });
+        window.push(&sender, small, &stop).unwrap();
+    }
+    for chunk in window.inbox.try_iter() {
+        assert!(chunk.body.capacity() < 100, "{}", chunk.body.capacity());
+        assert!(chunk.groups.capacity() < 10, "{}", chunk.groups.capacity());
+    }
 }
 
 #[test]
@@ -398,7 +431,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..4).prop_map(HitDays::Past),
         1 => Just(HitDays::Several),
     ];
-    let add = (0u32..3, days, 0u64..40, 0u64..5, 1u32..4);
+    let visitor = prop_oneof![0u64..4, 0u64..40];
+    let add = (0u32..3, days, visitor, 0u64..5, 1u32..4);
     prop_oneof![
         6 => add.prop_map(|(site, days, visitor, agent, requests)| {
             Step::Add(site, days, visitor, agent, requests)
@@ -460,6 +494,19 @@ fn alternating_days_take_a_few_epochs_a_window() {
     // 5,000 lines of at least 4 bytes, in windows of 4,000 bytes.
     let epochs = epochs_of((0..5000).map(|line| line % 2));
     assert!(epochs < 60, "{epochs}");
+}
+
+#[test]
+fn a_day_of_several_sites_is_shared_among_the_recorders() {
+    let window = DayWindow::new(4000, 500);
+    let mut simulation = Simulation::new(4, window, WINDOW_BYTES, false);
+    for line in 0..20_000 {
+        simulation.add((line % 4) as u32, HitDays::Past(1), line % 999, 0, 1);
+    }
+    // The beginning goes alone, and all that follows may be sent at once.
+    let chunk = simulation.queue.chunk();
+    assert_eq!((chunk.epoch, chunk.alone), (2, false));
+    simulation.check_end();
 }
 
 #[test]
