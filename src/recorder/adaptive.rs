@@ -31,8 +31,8 @@ const MIN_SAMPLE_REQUESTS: usize = 2;
 
 /// Hits in the first request of `--recorders=auto`, which is alone.
 const FIRST_AUTO_HITS: usize = 250;
-/// `--recorders=auto` goes below this only if requests fail: while one request waits for the network
-/// or the database, the server can work on another one.
+/// `--recorders=auto` goes below this only if requests fail: while one request waits for the
+/// network or the database, the server can work on another one.
 const MIN_AUTO_LIMIT: usize = 2;
 /// More requests at once are worth it if the hits per second grow by this share of what they would
 /// grow by if the server had no limit.

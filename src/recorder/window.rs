@@ -2,8 +2,8 @@
 //!
 //! The parser pushes chunks, and a recorder that is free takes a batch. Hits are ordered by user
 //! agent, and the batches sweep over the agents in circles: what arrives meanwhile joins the hits
-//! of its agent. So each agent is in few batches. Matomo parses an agent once in each batch, and that costs it as much as several
-//! hits.
+//! of its agent. So each agent is in few batches. Matomo parses an agent once in each batch, and
+//! that costs it as much as several hits.
 //!
 //! A visitor's hits are in one batch, or wait until the batch with the earlier ones has ended: no
 //! two requests in flight share a visitor, and Matomo gets a visitor's hits in the order of the
@@ -39,8 +39,8 @@ const READ_AHEAD_WAIT: Duration = Duration::from_millis(50);
 /// Fewer hits are not worth a request of their own while others are in flight.
 const MIN_WORTHWHILE_HITS: usize = 250;
 
-/// A recorder takes at least so much if it is there, even if the batches are smaller: a hit that the
-/// server fails on is known by others that it accepts.
+/// A recorder takes at least so much if it is there, even if the batches are smaller: a hit that
+/// the server fails on is known by others that it accepts.
 const MIN_TAKEN_HITS: usize = 100;
 const MIN_TAKEN_BYTES: usize = 64 << 10;
 
