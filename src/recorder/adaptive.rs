@@ -26,8 +26,10 @@ const SLOW_RESPONSE: Duration = Duration::from_secs(10);
 const GROWTH_BATCHES: u32 = 8;
 const MAX_GROWTH_BATCHES: u32 = 128;
 
-/// A sample has at least this many requests, and at least one for each that may be in flight.
+/// A sample has at least this many requests, and at least one for each that may be in flight. With
+/// `auto` its hits per second are compared, and those of two requests differ by chance.
 const MIN_SAMPLE_REQUESTS: usize = 2;
+const MIN_AUTO_SAMPLE_REQUESTS: usize = 4;
 
 /// Hits in the first request of `--recorders=auto`, which is alone.
 const FIRST_AUTO_HITS: usize = 250;
@@ -258,6 +260,15 @@ impl ConcurrencyLimit {
         reference.unwrap_or(self.limit).min(self.ceiling)
     }
 
+    /// The number of requests in a sample.
+    fn sample_requests(&self) -> usize {
+        let min = match self.is_auto {
+            true => MIN_AUTO_SAMPLE_REQUESTS,
+            false => MIN_SAMPLE_REQUESTS,
+        };
+        self.limit.max(min)
+    }
+
     fn is_starting(&self) -> bool {
         self.is_auto && !self.has_started
     }
@@ -452,7 +463,7 @@ impl Controller {
 
     fn measure(&mut self, load: &RequestLoad, saturated: bool) {
         self.sample.add(load.hits, load.elapsed, saturated);
-        if self.sample.requests >= MIN_SAMPLE_REQUESTS.max(self.limit()) {
+        if self.sample.requests >= self.concurrency.sample_requests() {
             self.concurrency.update(&std::mem::take(&mut self.sample));
         }
     }

@@ -167,7 +167,7 @@ mod concurrency {
         let mut limits = vec![concurrency.limit()];
         for _ in 0..samples {
             let mut sample = LoadSample::default();
-            for _ in 0..concurrency.limit().max(2) {
+            for _ in 0..concurrency.sample_requests() {
                 let elapsed = Duration::from_secs_f64(millis(concurrency.limit()) / 1000.0);
                 sample.add(100, elapsed, true);
             }
@@ -186,12 +186,12 @@ mod concurrency {
         move |in_flight| 500.0 * (in_flight as f64 / cores as f64).max(1.0)
     }
 
-    /// A factor between 0.85 and 1.15.
+    /// A factor between 0.7 and 1.3.
     fn noise() -> impl FnMut() -> f64 {
         let mut seed = 1u32;
         move || {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            0.85 + 0.3 * f64::from(seed >> 8) / f64::from(1u32 << 24)
+            0.7 + 0.6 * f64::from(seed >> 8) / f64::from(1u32 << 24)
         }
     }
 
