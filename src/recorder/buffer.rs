@@ -1,11 +1,10 @@
 //! The requests that a recorder has taken from the window, with their outcomes.
 
 use std::collections::HashSet;
-use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::queue::{Chunk, RequestGroup};
+use super::queue::{RequestGroup, WaitingGroup};
 use crate::hit_id::HitId;
 use crate::matomo::json;
 use crate::secret::Secret;
@@ -15,24 +14,23 @@ use crate::secret::Secret;
 /// Methods take the index of a request in the buffer.
 #[derive(Debug, Default)]
 pub struct Buffer {
-    body: Vec<u8>,
     requests: Vec<BufferedRequest>,
     groups: Vec<BufferedGroup>,
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct BufferedRequest {
-    /// Offsets in the buffer's body.
-    begin: u32,
-    end: u32,
     group: u32,
+    /// Its number in the group.
+    part: u32,
     /// Matomo may have it, and it will be sent again all the same.
     unconfirmed: bool,
 }
 
 #[derive(Clone, Debug)]
 struct BufferedGroup {
-    group: RequestGroup,
+    waiting: WaitingGroup,
     /// Requests without an outcome.
     unsettled: u32,
     outcome: HitOutcome,
@@ -62,38 +60,34 @@ impl Buffer {
 
     /// The size of all requests in bytes.
     pub fn bytes(&self) -> usize {
-        self.body.len()
+        self.bytes
     }
 
     pub fn groups(&self) -> impl ExactSizeIterator<Item = &RequestGroup> {
-        self.groups.iter().map(|entry| &entry.group)
+        self.groups.iter().map(|entry| &entry.waiting.group)
     }
 
     pub fn clear(&mut self) {
-        self.body.clear();
+        self.bytes = 0;
         self.requests.clear();
         self.groups.clear();
     }
 
-    /// Adds a group with its requests, given by their places in a chunk.
-    pub fn push(&mut self, group: RequestGroup, chunk: &Chunk, requests: Range<u32>) {
-        let number = self.groups.len() as u32;
-        for request in requests {
-            let begin = self.body.len() as u32;
-            self.body
-                .extend_from_slice(chunk.json(request..request + 1));
-            self.requests.push(BufferedRequest {
-                begin,
-                end: self.body.len() as u32,
-                group: number,
+    pub fn push(&mut self, waiting: WaitingGroup) {
+        let group = self.groups.len() as u32;
+        let requests = waiting.group.requests;
+        self.requests
+            .extend((0..requests).map(|part| BufferedRequest {
+                group,
+                part,
                 unconfirmed: false,
-            });
-        }
+            }));
+        self.bytes += waiting.json_bytes();
         self.groups.push(BufferedGroup {
-            unsettled: group.requests,
+            unsettled: requests,
             outcome: HitOutcome::Imported,
             resent: false,
-            group,
+            waiting,
         });
     }
 
@@ -104,8 +98,8 @@ impl Buffer {
 
     /// The JSON object of a request.
     pub fn json(&self, request: u32) -> &[u8] {
-        let request = self.requests[request as usize];
-        &self.body[request.begin as usize..request.end as usize]
+        let BufferedRequest { group, part, .. } = self.requests[request as usize];
+        self.groups[group as usize].waiting.json(part)
     }
 
     /// The size of these requests in a body, in bytes: their JSON objects and separators.
@@ -125,7 +119,7 @@ impl Buffer {
     }
 
     pub fn group(&self, request: u32) -> &RequestGroup {
-        &self.entry(request).group
+        &self.entry(request).waiting.group
     }
 
     /// Sets the outcome of a request. Returns its group and the outcome of that if this was the
@@ -138,7 +132,7 @@ impl Buffer {
         let entry = &mut self.groups[self.requests[request as usize].group as usize];
         entry.unsettled = entry.unsettled.saturating_sub(1);
         entry.outcome = entry.outcome.max(outcome);
-        (entry.unsettled == 0).then_some((&entry.group, entry.outcome))
+        (entry.unsettled == 0).then_some((&entry.waiting.group, entry.outcome))
     }
 
     pub fn are_in_one_group(&self, one: u32, other: u32) -> bool {
@@ -168,7 +162,7 @@ impl Buffer {
         }
         let entry = &mut self.groups[request.group as usize];
         let first = !std::mem::replace(&mut entry.resent, true);
-        first.then_some(&entry.group)
+        first.then_some(&entry.waiting.group)
     }
 
     /// Whether a request of this request's group was refused.
@@ -192,7 +186,7 @@ impl Buffer {
         (0..)
             .zip(&self.groups)
             .filter(|(_, entry)| entry.unsettled > 0)
-            .map(move |(number, entry)| (&entry.group, unconfirmed.contains(&number)))
+            .map(move |(number, entry)| (&entry.waiting.group, unconfirmed.contains(&number)))
     }
 
     fn entry(&self, request: u32) -> &BufferedGroup {
@@ -225,7 +219,7 @@ pub fn write_body<'r>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::queue::LinePosition;
+    use crate::recorder::queue::{Chunk, LinePosition};
 
     impl Buffer {
         /// Holds one group for each visitor, agent and number of requests. A request reads
@@ -251,18 +245,13 @@ mod tests {
                     ..RequestGroup::default()
                 });
             }
-            Self::of_chunk(&chunk)
+            Self::of_chunk(chunk)
         }
 
         /// Holds all of a chunk.
-        pub fn of_chunk(chunk: &Chunk) -> Self {
+        pub fn of_chunk(mut chunk: Chunk) -> Self {
             let mut buffer = Self::default();
-            let mut next = 0;
-            for group in &chunk.groups {
-                let requests = next..next + group.requests;
-                next = requests.end;
-                buffer.push(group.clone(), chunk, requests);
-            }
+            chunk.drain().for_each(|group| buffer.push(group));
             buffer
         }
     }

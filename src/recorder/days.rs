@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
-use super::queue::{Chunk, RequestGroup};
+use super::queue::{RequestGroup, WaitingGroup};
 use crate::hit::HitDays;
 
 /// Bytes of requests that are held back.
@@ -38,7 +38,9 @@ pub struct DayWindow {
     current: HashMap<u32, i32, RandomState>,
     /// Days that this run has sent hits of.
     opened: HashSet<SiteDay, RandomState>,
-    held: Chunk,
+    held: Vec<WaitingGroup>,
+    /// Bytes of their requests.
+    held_bytes: usize,
     max_bytes: usize,
     small_day: usize,
     /// Visitors with a group that is held back. Their further groups wait behind it.
@@ -50,7 +52,8 @@ impl DayWindow {
         Self {
             current: HashMap::default(),
             opened: HashSet::default(),
-            held: Chunk::default(),
+            held: Vec::new(),
+            held_bytes: 0,
             max_bytes,
             small_day,
             waiting: HashSet::default(),
@@ -70,25 +73,26 @@ impl DayWindow {
         }
     }
 
-    /// Holds a group back whose requests were written to the end of a chunk.
-    pub fn hold(&mut self, chunk: &mut Chunk, group: RequestGroup) {
-        self.waiting.insert(group.visitor);
-        self.held.take_last(chunk, group);
+    /// Holds a group back.
+    pub fn hold(&mut self, waiting: WaitingGroup) {
+        self.waiting.insert(waiting.group.visitor);
+        self.held_bytes += waiting.json_bytes();
+        self.held.push(waiting);
     }
 
-    pub fn held(&self) -> &[RequestGroup] {
-        &self.held.groups
+    pub fn held(&self) -> &[WaitingGroup] {
+        &self.held
     }
 
     pub fn is_full(&self) -> bool {
-        self.held.body.len() >= self.max_bytes
+        self.held_bytes >= self.max_bytes
     }
 
     /// Takes the groups that have to go alone, because they touch several days, and those that may
     /// as well, because little is held of their days, or none of it is in the past.
-    pub fn take_small_days(&mut self) -> Chunk {
+    pub fn take_small_days(&mut self) -> Vec<WaitingGroup> {
         let mut requests: HashMap<SiteDay, usize, RandomState> = HashMap::default();
-        for group in &self.held.groups {
+        for WaitingGroup { group, .. } in &self.held {
             if let HitDays::Past(day) = group.days {
                 *requests.entry((group.site, day)).or_default() += group.requests as usize;
             }
@@ -98,7 +102,7 @@ impl DayWindow {
             HitDays::Today | HitDays::Several => true,
             HitDays::Past(day) => requests.contains_key(&(group.site, day)),
         });
-        for group in &taken.groups {
+        for WaitingGroup { group, .. } in &taken {
             if let HitDays::Past(day) = group.days {
                 self.opened.insert((group.site, day));
                 // What follows is mostly of the same day.
@@ -111,11 +115,11 @@ impl DayWindow {
     /// Chooses the days of the next epoch: for each site, the day of its first group that is held.
     /// Other sites keep theirs.
     pub fn choose_days(&mut self) {
-        for group in &self.held.groups {
+        for WaitingGroup { group, .. } in &self.held {
             self.current.remove(&group.site);
         }
         let mut blocked = HashSet::<u64, RandomState>::default();
-        for group in &self.held.groups {
+        for WaitingGroup { group, .. } in &self.held {
             if blocked.contains(&group.visitor) {
                 continue;
             }
@@ -129,11 +133,11 @@ impl DayWindow {
     }
 
     /// Takes the groups that open days of this epoch. They have to go alone.
-    pub fn take_openers(&mut self) -> Chunk {
+    pub fn take_openers(&mut self) -> Vec<WaitingGroup> {
         let days = self.current.iter().map(|(site, day)| (*site, *day));
         let new: Vec<SiteDay> = days.filter(|day| !self.opened.contains(day)).collect();
         if new.is_empty() {
-            return Chunk::default();
+            return Vec::new();
         }
         let last_openers = self.last_openers(&new);
         self.opened.extend(new);
@@ -155,7 +159,7 @@ impl DayWindow {
         for may_follow in [false, true] {
             let mut seen = HashSet::<u64, RandomState>::default();
             let mut blocked = HashSet::<u64, RandomState>::default();
-            for (place, group) in (1..).zip(&self.held.groups) {
+            for (place, WaitingGroup { group, .. }) in (1..).zip(&self.held) {
                 let is_first = seen.insert(group.visitor);
                 if blocked.contains(&group.visitor) || !self.fits(group) {
                     blocked.insert(group.visitor);
@@ -178,30 +182,26 @@ impl DayWindow {
     }
 
     /// Takes all groups of this epoch.
-    pub fn take_fitting(&mut self) -> Chunk {
+    pub fn take_fitting(&mut self) -> Vec<WaitingGroup> {
         self.take(|window, group| window.fits(group))
     }
 
     /// Takes the groups that are wanted, but none whose visitor has an earlier one that stays.
-    fn take(&mut self, mut is_wanted: impl FnMut(&Self, &RequestGroup) -> bool) -> Chunk {
-        let mut held = std::mem::take(&mut self.held);
-        let (mut taken, mut kept) = (Chunk::default(), Chunk::default());
+    fn take(
+        &mut self,
+        mut is_wanted: impl FnMut(&Self, &RequestGroup) -> bool,
+    ) -> Vec<WaitingGroup> {
+        let mut taken = Vec::new();
+        self.held_bytes = 0;
         self.waiting.clear();
-        let mut next = 0;
-        for group in std::mem::take(&mut held.groups) {
-            let requests = next..next + group.requests;
-            next = requests.end;
-            let stays = self.waiting.contains(&group.visitor) || !is_wanted(self, &group);
-            let to = match stays {
-                true => &mut kept,
-                false => &mut taken,
-            };
-            if stays {
-                self.waiting.insert(group.visitor);
+        for waiting in std::mem::take(&mut self.held) {
+            let visitor = waiting.group.visitor;
+            if self.waiting.contains(&visitor) || !is_wanted(self, &waiting.group) {
+                self.hold(waiting);
+            } else {
+                taken.push(waiting);
             }
-            to.push(group, &held, requests);
         }
-        self.held = kept;
         taken
     }
 }

@@ -77,6 +77,55 @@ impl RequestGroup {
     }
 }
 
+/// A group with its requests, as it waits for a recorder and until it is settled.
+#[derive(Clone, Debug)]
+pub struct WaitingGroup {
+    pub group: RequestGroup,
+    /// The requests as JSON objects, without separators.
+    json: Box<[u8]>,
+    /// Where each request ends in `json`; empty if there is only one.
+    ends: Box<[u32]>,
+}
+
+impl WaitingGroup {
+    /// Copies the requests of a group. They begin and end at these places of a text.
+    fn new(group: RequestGroup, text: &[u8], begin: u32, ends: &[u32]) -> Self {
+        let end = ends.last().map_or(begin, |end| *end);
+        Self {
+            json: text[begin as usize..end as usize].into(),
+            ends: match ends {
+                [_] => Box::default(),
+                _ => ends.iter().map(|end| end - begin).collect(),
+            },
+            group,
+        }
+    }
+
+    /// The JSON object of the request with this number, from 0.
+    pub fn json(&self, request: u32) -> &[u8] {
+        let request = request as usize;
+        let end = self.ends.get(request).map(|end| *end as usize);
+        let begin = request.checked_sub(1).and_then(|last| self.ends.get(last));
+        let begin = begin.map_or(0, |begin| *begin as usize);
+        &self.json[begin..end.unwrap_or(self.json.len())]
+    }
+
+    /// The size of all its requests in bytes.
+    pub fn json_bytes(&self) -> usize {
+        self.json.len()
+    }
+
+    /// The memory that it takes on the heap, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let lines = self.group.originals.iter().map(|it| it.line.len());
+        self.json.len()
+            + size_of_val(&*self.ends)
+            + size_of_val(&*self.group.more)
+            + size_of_val(&*self.group.originals)
+            + lines.sum::<usize>()
+    }
+}
+
 /// A bounded set of request groups. Chunks are reused: a recorder returns emptied ones.
 #[derive(Debug, Default)]
 pub struct Chunk {
@@ -85,6 +134,8 @@ pub struct Chunk {
     /// Where each request ends in `body`.
     pub ends: Vec<u32>,
     pub groups: Vec<RequestGroup>,
+    /// Groups that come before these and have their own requests.
+    pub detached: Vec<WaitingGroup>,
     /// Nothing of it may be sent before all requests of earlier epochs are answered.
     pub epoch: u64,
     /// The requests of its epoch are sent one after the other.
@@ -101,23 +152,33 @@ impl Chunk {
             body: Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8),
             ends: Vec::with_capacity(hits),
             groups: Vec::with_capacity(hits),
+            detached: Vec::new(),
             epoch: 0,
             alone: false,
             flush: false,
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.detached.is_empty()
+    }
+
     pub fn is_full(&self) -> bool {
         self.body.len() >= CHUNK_BYTES
     }
 
-    /// Frees unused memory if there is much of it.
-    pub fn shrink(&mut self) {
-        if self.body.len() < CHUNK_BYTES / 2 {
-            self.body.shrink_to_fit();
-            self.ends.shrink_to_fit();
-            self.groups.shrink_to_fit();
-        }
+    /// Takes all groups out.
+    pub fn drain(&mut self) -> impl Iterator<Item = WaitingGroup> {
+        let (body, ends) = (&self.body, &self.ends);
+        let (mut next, mut begin) = (0, 0);
+        let written = self.groups.drain(..).map(move |group| {
+            let ends = &ends[next..next + group.requests as usize];
+            let waiting = WaitingGroup::new(group, body, begin, ends);
+            next += ends.len();
+            begin = ends.last().map_or(begin, |end| *end);
+            waiting
+        });
+        self.detached.drain(..).chain(written)
     }
 
     pub fn clear(&mut self) {
@@ -127,7 +188,14 @@ impl Chunk {
         self.body.clear();
         self.ends.clear();
         self.groups.clear();
+        self.detached = Vec::new();
         self.flush = false;
+    }
+
+    /// All groups without their requests.
+    pub fn into_groups(self) -> impl Iterator<Item = RequestGroup> {
+        let detached = self.detached.into_iter().map(|waiting| waiting.group);
+        detached.chain(self.groups)
     }
 
     /// The JSON objects of some requests, given by their places, without separators.
@@ -149,23 +217,14 @@ impl Chunk {
         self.ends.push(self.body.len() as u32);
     }
 
-    /// Adds a group with a copy of its requests, given by their places in another chunk.
-    pub fn push(&mut self, group: RequestGroup, from: &Chunk, requests: Range<u32>) {
-        for request in requests {
-            self.body.extend_from_slice(from.json(request..request + 1));
-            self.end_request();
-        }
-        self.groups.push(group);
-    }
-
-    /// Adds a group and moves its requests here from the end of another chunk.
-    pub fn take_last(&mut self, from: &mut Chunk, group: RequestGroup) {
-        let end = from.ends.len() as u32;
-        let first = end - group.requests;
-        self.push(group, from, first..end);
-        from.ends.truncate(first as usize);
-        let end = from.ends.last().copied().unwrap_or_default();
-        from.body.truncate(end as usize);
+    /// Takes the requests of a group away that were written last.
+    pub fn detach_last(&mut self, group: RequestGroup) -> WaitingGroup {
+        let first = self.ends.len() - group.requests as usize;
+        let begin = first.checked_sub(1).map_or(0, |last| self.ends[last]);
+        let waiting = WaitingGroup::new(group, &self.body, begin, &self.ends[first..]);
+        self.body.truncate(begin as usize);
+        self.ends.truncate(first);
+        waiting
     }
 }
 
@@ -252,7 +311,7 @@ impl Queue {
         if let Some(days) = &mut self.days
             && !days.admits(&group)
         {
-            days.hold(&mut self.filling, group);
+            days.hold(self.filling.detach_last(group));
             return match days.is_full() {
                 true => self.next_days(),
                 false => Ok(()),
@@ -285,7 +344,9 @@ impl Queue {
     /// Groups that were added but not handed over.
     pub fn unsent(&self) -> impl Iterator<Item = &RequestGroup> {
         let held = self.days.as_ref().map_or(&[][..], DayWindow::held);
-        self.filling.groups.iter().chain(held)
+        let detached = self.filling.detached.iter().chain(held);
+        let written = self.filling.groups.iter();
+        written.chain(detached.map(|waiting| &waiting.group))
     }
 
     /// Ends the epoch and begins the next one with what was held back.
@@ -308,34 +369,29 @@ impl Queue {
     }
 
     /// Sends groups in an epoch of their own, one request after the other.
-    fn send_alone(&mut self, groups: Chunk) -> Result<(), QueueClosed> {
-        match groups.groups.is_empty() {
+    fn send_alone(&mut self, groups: Vec<WaitingGroup>) -> Result<(), QueueClosed> {
+        match groups.is_empty() {
             true => Ok(()),
             false => self.begin_epoch(true, groups),
         }
     }
 
     /// Begins an epoch with these groups.
-    fn begin_epoch(&mut self, alone: bool, groups: Chunk) -> Result<(), QueueClosed> {
-        if let Err(closed) = self.flush_chunk() {
-            // `unsent` has to see their lines.
-            self.filling.groups.extend(groups.groups);
-            return Err(closed);
-        }
-        let epoch = self.filling.epoch + 1;
-        self.filling = Chunk {
-            epoch,
-            alone,
-            ..groups
-        };
-        match self.filling.is_full() {
-            true => self.hand_over(false),
-            false => Ok(()),
+    fn begin_epoch(&mut self, alone: bool, groups: Vec<WaitingGroup>) -> Result<(), QueueClosed> {
+        let flushed = self.flush_chunk();
+        // After an error, `unsent` has to see their lines.
+        self.filling.detached.extend(groups);
+        flushed?;
+        self.filling.epoch += 1;
+        self.filling.alone = alone;
+        match self.filling.is_empty() {
+            true => Ok(()),
+            false => self.hand_over(false),
         }
     }
 
     fn flush_chunk(&mut self) -> Result<(), QueueClosed> {
-        match self.unflushed || !self.filling.groups.is_empty() {
+        match self.unflushed || !self.filling.is_empty() {
             true => self.hand_over(true),
             false => Ok(()),
         }

@@ -25,13 +25,13 @@ use super::buffer::Buffer;
 use super::queue::{CHUNK_BYTES, Chunk, RequestGroup};
 use crate::shutdown::Shutdown;
 use crate::sync::{Condvar, Mutex};
-use contents::Contents;
+use contents::{Contents, Quota};
 
-/// Bytes of hits that wait. Chunks count until all their hits are taken.
-const WINDOW_BYTES: usize = 4 << 20;
+/// Bytes of hits that wait.
+const WINDOW_BYTES: usize = 3 << 20;
 
 /// Chunks between the parser and the window: enough that neither waits for the other's lock.
-const INBOX_CHUNKS: usize = (512 << 10) / CHUNK_BYTES;
+const INBOX_CHUNKS: usize = (128 << 10) / CHUNK_BYTES;
 
 /// How long a full batch waits for more hits to order when the input pauses.
 const READ_AHEAD_WAIT: Duration = Duration::from_millis(50);
@@ -135,8 +135,6 @@ impl Window {
         mut chunk: Chunk,
         stop: &Shutdown,
     ) -> Result<Chunk, Chunk> {
-        // It may wait for long, and a pipe can have a chunk every second.
-        chunk.shrink();
         loop {
             match sender.chunks.send_timeout(chunk, POLL_INTERVAL) {
                 Ok(()) => break,
@@ -194,11 +192,8 @@ impl Window {
         if state.due(limits.batch, self.max_bytes) != Due::Now {
             return None;
         }
-        let target = state.batch_hits(limits);
-        let max_bytes = limits.batch.bytes.max(MIN_TAKEN_BYTES);
-        state
-            .contents
-            .take(target, max_bytes, limits.batch, buffer, &self.emptied);
+        let quota = state.quota(limits);
+        state.contents.take(quota, buffer);
         state.in_flight += 1;
         if state.contents.groups == 0 {
             state.is_flushing = false;
@@ -247,13 +242,13 @@ impl Window {
         let mut rest = {
             let mut state = self.state.lock();
             let mut groups = state.contents.drain();
-            groups.extend(state.next.take().into_iter().flat_map(|next| next.groups));
+            groups.extend(state.next.take().into_iter().flat_map(Chunk::into_groups));
             groups
         };
         loop {
             rest.iter().for_each(&mut each);
             match self.inbox.recv() {
-                Ok(chunk) => rest = chunk.groups,
+                Ok(chunk) => rest = chunk.into_groups().collect(),
                 Err(_) => return,
             }
         }
@@ -290,16 +285,11 @@ impl Window {
     }
 
     fn add(&self, state: &mut WindowState, mut chunk: Chunk) {
-        state.is_flushing |= chunk.flush;
-        match chunk.groups.is_empty() {
-            true => {
-                chunk.clear();
-                // The parser may have ended already.
-                let _ = self.emptied.send(chunk);
-            }
-            false => state.contents.add(chunk),
-        }
-        state.is_flushing &= state.contents.groups > 0;
+        chunk.drain().for_each(|group| state.contents.add(group));
+        state.is_flushing = (state.is_flushing || chunk.flush) && state.contents.groups > 0;
+        chunk.clear();
+        // The parser may have ended already.
+        let _ = self.emptied.send(chunk);
     }
 }
 
@@ -365,8 +355,18 @@ impl WindowState {
         }
     }
 
-    /// How many hits the next batch has: as many as allowed. If nothing more comes, the recorders
-    /// share what is left in equal parts that are worth a request.
+    /// What the next batch takes: as much as allowed. If nothing more comes, the recorders share what
+    /// is left in equal parts that are worth a request.
+    fn quota(&self, limits: LoadLimits) -> Quota {
+        let target = self.batch_hits(limits);
+        Quota {
+            target,
+            splits_agents: limits.batch.exact,
+            max_hits: limits.batch.hits.max(target),
+            max_bytes: limits.batch.bytes.max(MIN_TAKEN_BYTES),
+        }
+    }
+
     fn batch_hits(&self, limits: LoadLimits) -> usize {
         let LoadLimits { batch, requests } = limits;
         let unit = match batch.exact {

@@ -276,7 +276,7 @@ mod tests {
                 ..RequestGroup::default()
             });
         }
-        Buffer::of_chunk(&chunk)
+        Buffer::of_chunk(chunk)
     }
 
     /// The order of all requests as one batch.

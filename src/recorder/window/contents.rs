@@ -2,24 +2,35 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crossbeam_channel::Sender;
 use foldhash::fast::RandomState;
 
-use crate::recorder::batch::BatchLimits;
 use crate::recorder::buffer::Buffer;
-use crate::recorder::queue::{Chunk, RequestGroup};
+use crate::recorder::queue::{RequestGroup, WaitingGroup};
 
-/// Memory of a group that waits, in bytes: the group, its links, and its share of a visitor.
-const GROUP_BYTES: usize = 200;
+/// Memory of a group that waits, in bytes, besides what it has on the heap: its place, and what the
+/// maps of visitors and the allocator need.
+const GROUP_BYTES: usize = size_of::<HeldGroup>() + 100;
+
+/// How much to take at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota {
+    /// Requests to take. The other requests of the last agent are taken, too,
+    pub target: usize,
+    /// unless this is set,
+    pub splits_agents: bool,
+    /// and up to these limits. The size is that of a body, in bytes.
+    pub max_hits: usize,
+    pub max_bytes: usize,
+}
 
 /// The hits in the window, by visitor.
 #[derive(Debug)]
 pub struct Contents {
     keep_order: bool,
-    chunks: Vec<HeldChunk>,
-    /// Places in `chunks` that are free.
+    /// The groups that wait. Free places have none.
+    places: Vec<Option<HeldGroup>>,
     free: Vec<u32>,
-    /// Chunks so far.
+    /// Groups so far.
     sequence: u64,
     pub(super) visitors: HashMap<u64, VisitorHits, RandomState>,
     /// Visitors with hits that may be sent, by the agent of their next group, and sorted by its
@@ -35,33 +46,17 @@ pub struct Contents {
     pub ready_hits: usize,
     /// Requests that wait for a request in flight.
     pub blocked_hits: usize,
-    /// Memory of all chunks.
+    /// Memory of all groups.
     pub bytes: usize,
 }
 
-/// A chunk that still has groups in the window. Those that are taken have no requests.
-#[derive(Debug, Default)]
-struct HeldChunk {
-    chunk: Chunk,
+#[derive(Debug)]
+struct HeldGroup {
+    waiting: WaitingGroup,
+    /// The number of the group, in the order of the log.
     sequence: u64,
-    links: Vec<GroupLinks>,
-    /// Groups that are not taken.
-    left: usize,
-    bytes: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct GroupLinks {
-    first_request: u32,
-    /// The next group of the same visitor.
-    next: Option<Place>,
-}
-
-/// A group: indexes of its chunk, and in that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    chunk: u32,
-    group: u32,
+    /// The place of the visitor's next group.
+    next: Option<u32>,
 }
 
 /// A visitor whose hits may be sent.
@@ -75,8 +70,8 @@ struct ReadyVisitor {
 /// A visitor with hits in the window or in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct VisitorHits {
-    /// The first and the last group that wait.
-    ends: Option<(Place, Place)>,
+    /// The places of the first and the last group that wait.
+    ends: Option<(u32, u32)>,
     /// Requests that wait.
     hits: usize,
     is_in_flight: bool,
@@ -86,7 +81,7 @@ impl Contents {
     pub fn new(keep_order: bool) -> Self {
         Self {
             keep_order,
-            chunks: Vec::new(),
+            places: Vec::new(),
             free: Vec::new(),
             sequence: 0,
             visitors: HashMap::default(),
@@ -103,49 +98,30 @@ impl Contents {
         self.position = 0;
     }
 
-    /// Adds a chunk that has groups.
-    pub fn add(&mut self, chunk: Chunk) {
-        let number = match self.free.pop() {
-            Some(number) => number,
+    /// Puts a group behind the other ones of its visitor.
+    pub fn add(&mut self, waiting: WaitingGroup) {
+        let RequestGroup {
+            visitor, requests, ..
+        } = waiting.group;
+        let requests = requests as usize;
+        self.bytes += memory(&waiting);
+        self.groups += 1;
+        self.sequence += 1;
+        let held = Some(HeldGroup {
+            waiting,
+            sequence: self.sequence,
+            next: None,
+        });
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.places[place as usize] = held;
+                place
+            }
             None => {
-                self.chunks.push(HeldChunk::default());
-                self.chunks.len() as u32 - 1
+                self.places.push(held);
+                self.places.len() as u32 - 1
             }
         };
-        let originals = chunk.groups.iter().flat_map(|group| &group.originals);
-        let bytes = chunk.body.len()
-            + chunk.groups.len() * GROUP_BYTES
-            + originals.map(|original| original.line.len()).sum::<usize>();
-        self.bytes += bytes;
-        self.groups += chunk.groups.len();
-        self.sequence += 1;
-        let mut requests = 0;
-        let held = &mut self.chunks[number as usize];
-        held.links.clear();
-        held.links.extend(chunk.groups.iter().map(|group| {
-            let first_request = requests;
-            requests += group.requests;
-            GroupLinks {
-                first_request,
-                next: None,
-            }
-        }));
-        held.left = chunk.groups.len();
-        held.bytes = bytes;
-        held.sequence = self.sequence;
-        held.chunk = chunk;
-        for group in 0..held.left as u32 {
-            self.append(Place {
-                chunk: number,
-                group,
-            });
-        }
-    }
-
-    /// Puts a group behind the other ones of its visitor.
-    fn append(&mut self, place: Place) {
-        let group = &self.chunks[place.chunk as usize].chunk.groups[place.group as usize];
-        let (visitor, requests) = (group.visitor, group.requests as usize);
         let hits = self.visitors.entry(visitor).or_insert(VisitorHits {
             ends: None,
             hits: 0,
@@ -160,7 +136,9 @@ impl Contents {
         match &mut hits.ends {
             Some((_, last)) => {
                 let last = std::mem::replace(last, place);
-                self.chunks[last.chunk as usize].links[last.group as usize].next = Some(place);
+                if let Some(held) = &mut self.places[last as usize] {
+                    held.next = Some(place);
+                }
             }
             ends => {
                 *ends = Some((place, place));
@@ -171,19 +149,16 @@ impl Contents {
         }
     }
 
-    /// The agent by which a visitor with this next group is sorted, and the number of the group.
-    fn rank(&self, place: Place) -> (u64, u64) {
-        let held = &self.chunks[place.chunk as usize];
+    /// Lets the hits of a visitor with the next group at this place be sent.
+    fn make_ready(&mut self, place: u32, visitor: u64) {
+        let Some(held) = &self.places[place as usize] else {
+            return;
+        };
+        let sequence = held.sequence;
         let agent = match self.keep_order {
             true => 0,
-            false => held.chunk.groups[place.group as usize].agent,
+            false => held.waiting.group.agent,
         };
-        (agent, held.sequence << 32 | u64::from(place.group))
-    }
-
-    /// Lets the hits of a visitor with this next group be sent.
-    fn make_ready(&mut self, place: Place, visitor: u64) {
-        let (agent, sequence) = self.rank(place);
         let visitors = self.ready.entry(agent).or_default();
         let ready = ReadyVisitor { sequence, visitor };
         // Nearly always it is the last one.
@@ -195,29 +170,20 @@ impl Contents {
         }
     }
 
-    /// Takes about `target` requests into a buffer: no more than the limits allow, and all of an
-    /// agent if they fit.
-    pub fn take(
-        &mut self,
-        target: usize,
-        max_bytes: usize,
-        limits: BatchLimits,
-        buffer: &mut Buffer,
-        emptied: &Sender<Chunk>,
-    ) {
-        let max_hits = limits.hits.max(target);
-        let splits_agents = self.keep_order || limits.exact;
+    /// Takes requests into an empty buffer, and all of an agent if they fit.
+    pub fn take(&mut self, quota: Quota, buffer: &mut Buffer) {
+        let splits_agents = self.keep_order || quota.splits_agents;
         let mut agent = self.position;
         while let Some(next) = self.next_agent(agent) {
             agent = next;
-            if buffer.len() >= target {
+            if buffer.len() >= quota.target {
                 break;
             }
-            while buffer.len() < target || !splits_agents {
+            while buffer.len() < quota.target || !splits_agents {
                 let Some(visitor) = self.next_of_agent(agent) else {
                     break;
                 };
-                if !self.take_visitor((agent, visitor), max_hits, max_bytes, buffer, emptied) {
+                if !self.take_visitor(agent, visitor, quota, buffer) {
                     self.position = agent;
                     self.block_visitors(buffer);
                     return;
@@ -244,11 +210,10 @@ impl Contents {
     /// order of the log. Returns false if they do not all fit.
     fn take_visitor(
         &mut self,
-        (agent, visitor): (u64, u64),
-        max_hits: usize,
-        max_bytes: usize,
+        agent: u64,
+        visitor: u64,
+        quota: Quota,
         buffer: &mut Buffer,
-        emptied: &Sender<Chunk>,
     ) -> bool {
         let Some(mut hits) = self.visitors.get(&visitor).copied() else {
             return false;
@@ -256,33 +221,31 @@ impl Contents {
         let Some((first, last)) = hits.ends else {
             return false;
         };
-        let before = hits.hits;
-        let mut fits = true;
         let mut next = Some(first);
+        let mut fits = true;
+        let taken_before = buffer.len();
         while let Some(place) = next {
-            let (requests, bytes) = self.size(place);
-            fits = buffer.is_empty()
-                || buffer.len() + requests <= max_hits
-                    && buffer.bytes() + buffer.len() + bytes + requests <= max_bytes;
+            fits = self.fits(place, quota, buffer);
             if !fits {
                 break;
             }
-            hits.hits -= requests;
-            next = self.move_group(place, buffer, emptied);
+            next = self.move_group(place, buffer);
             if self.keep_order {
                 break;
             }
         }
-        if next == Some(first) {
+        let taken = buffer.len() - taken_before;
+        if taken == 0 {
             return false;
         }
-        self.ready_hits -= before - hits.hits;
+        self.ready_hits -= taken;
         if let Some(visitors) = self.ready.get_mut(&agent) {
             visitors.pop_front();
             if visitors.is_empty() {
                 self.ready.remove(&agent);
             }
         }
+        hits.hits -= taken;
         hits.ends = next.map(|next| (next, last));
         // In the order of the log, its next hit may go with the same batch.
         let next = next.filter(|_| self.keep_order);
@@ -323,41 +286,25 @@ impl Contents {
         });
     }
 
-    /// The number of a group's requests and their size in bytes.
-    fn size(&self, place: Place) -> (usize, usize) {
-        let held = &self.chunks[place.chunk as usize];
-        let first = held.links[place.group as usize].first_request;
-        let requests = held.chunk.groups[place.group as usize].requests;
-        let bytes = held.chunk.json(first..first + requests);
-        (requests as usize, bytes.len())
+    /// Whether the group at a place fits into a buffer. An empty one takes any group.
+    fn fits(&self, place: u32, quota: Quota, buffer: &Buffer) -> bool {
+        let Some(held) = &self.places[place as usize] else {
+            return false;
+        };
+        let requests = buffer.len() + held.waiting.group.requests as usize;
+        let bytes = buffer.bytes() + held.waiting.json_bytes();
+        let separators = requests;
+        buffer.is_empty() || requests <= quota.max_hits && bytes + separators <= quota.max_bytes
     }
 
-    /// Moves a group into a buffer. Returns the next one of its visitor.
-    fn move_group(
-        &mut self,
-        place: Place,
-        buffer: &mut Buffer,
-        emptied: &Sender<Chunk>,
-    ) -> Option<Place> {
-        let held = &mut self.chunks[place.chunk as usize];
-        let GroupLinks {
-            first_request,
-            next,
-        } = held.links[place.group as usize];
-        let group = std::mem::take(&mut held.chunk.groups[place.group as usize]);
-        let requests = first_request..first_request + group.requests;
-        buffer.push(group, &held.chunk, requests);
-        held.left -= 1;
+    /// Moves the group at a place into a buffer. Returns the place of its visitor's next one.
+    fn move_group(&mut self, place: u32, buffer: &mut Buffer) -> Option<u32> {
+        let held = self.places[place as usize].take()?;
+        self.free.push(place);
         self.groups -= 1;
-        if held.left == 0 {
-            self.bytes -= std::mem::take(&mut held.bytes);
-            self.free.push(place.chunk);
-            let mut chunk = std::mem::take(&mut held.chunk);
-            chunk.clear();
-            // The parser may have ended already.
-            let _ = emptied.send(chunk);
-        }
-        next
+        self.bytes -= memory(&held.waiting);
+        buffer.push(held.waiting);
+        held.next
     }
 
     /// Lets further hits of a buffer's visitors be sent.
@@ -384,12 +331,14 @@ impl Contents {
 
     /// Removes all groups.
     pub fn drain(&mut self) -> Vec<RequestGroup> {
-        let chunks = std::mem::take(self).chunks.into_iter();
-        chunks
-            .flat_map(|held| held.chunk.groups)
-            .filter(|group| group.requests > 0)
-            .collect()
+        let places = std::mem::take(self).places.into_iter();
+        places.flatten().map(|held| held.waiting.group).collect()
     }
+}
+
+/// The memory of a group that waits, in bytes.
+fn memory(waiting: &WaitingGroup) -> usize {
+    GROUP_BYTES + waiting.heap_bytes()
 }
 
 impl Default for Contents {

@@ -177,26 +177,6 @@ fn bodies_stay_within_the_limit_but_a_single_group_always_goes() {
 }
 
 #[test]
-fn small_chunks_do_not_keep_the_memory_of_full_ones() {
-    let (window, sender) = Window::new(false);
-    let stop = Shutdown::default();
-    for line in 0..10 {
-        let mut small = Chunk::new();
-        push(&mut small, line, 1);
-        small.groups.push(RequestGroup {
-            requests: 1,
-            visitor: line,
-            ..RequestGroup::default()
-        });
-        window.push(&sender, small, &stop).unwrap();
-    }
-    for chunk in window.inbox.try_iter() {
-        assert!(chunk.body.capacity() < 100, "{}", chunk.body.capacity());
-        assert!(chunk.groups.capacity() < 10, "{}", chunk.groups.capacity());
-    }
-}
-
-#[test]
 fn a_sweep_goes_on_where_the_last_batch_ended() {
     let (window, sender) = window_of(false, &[(1, 1, 150), (2, 2, 150), (3, 3, 150)]);
     let first = take(&window, limits(200, 8)).unwrap();
