@@ -18,13 +18,14 @@ use crate::import::{
     Radio, RequestWriter,
 };
 use crate::input::discover::{Source, discover_sorted, drop_repetitions};
-use crate::matomo::tracking::Writer;
+use crate::matomo::api::Api;
+use crate::matomo::tracking::{TrackingOptions, Writer};
 use crate::radio::{self, ListeningFigures, ListeningStats, SessionSink};
 use crate::recorder::{Context, Pool, Queue};
 use crate::report::progress::{Progress, ProgressMode, ProgressSource};
 use crate::report::rejects::Rejects;
 use crate::report::summary::SummaryInput;
-use crate::report::{Account, Console, Count};
+use crate::report::{Account, Console, Count, clean_to};
 use crate::report_file::{ListenerLogs, ReportFiles, ReportInput, WebCounter};
 use crate::sandbox;
 use crate::shutdown::Shutdown;
@@ -37,6 +38,10 @@ const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// Logs of this size take Matomo a quarter of an hour or more.
 const LARGE_LOG_BYTES: u64 = 64 << 20;
+
+/// Reasons for refused hits that are printed, and bytes of a text in them.
+const MAX_FAILURES: usize = 5;
+const MAX_FAILURE_BYTES: usize = 200;
 
 /// Runs an import, prints its messages and its summary, and returns the exit status.
 /// `rescue` saves the pipes if the run fails before its ledger is open.
@@ -180,6 +185,9 @@ fn setup(
             console.note("this dry run has no token, so it checks nothing with Matomo");
         }
         let sites = Sites::new(sites, replaying, config.dry_run, &target.api)?;
+        if target.token.is_some() && target.sandbox.is_none() {
+            warn_of_lost_variables(&config.tracking, &target, console);
+        }
         let open_rejects = |path: &Path| {
             let encoding = &config.input.encoding;
             Rejects::open(path, encoding, &sources, config.keeps_rejects)
@@ -377,6 +385,10 @@ impl Run {
             let listening = listening.map(|figures| radio::summary(figures, unsent));
             console.print(summary.text() + &listening.unwrap_or_default());
         }
+        let may_ask = target.token.is_some() && target.sandbox.is_none() && !shutdown.requested();
+        if account.total(Count::Refused) > 0 && may_ask {
+            explain_refusals(&target.api, console);
+        }
         let closed = ledger.map_or(Ok(()), |ledger| {
             let interrupted = outcome.is_err() || shutdown.requested();
             ledger.close(
@@ -434,6 +446,42 @@ impl Run {
             }
             (Ok(()), accounted) => accounted.and(closed).map(|()| None),
         }
+    }
+}
+
+/// Warns if custom variables are sent to a server that ignores them.
+fn warn_of_lost_variables(tracking: &TrackingOptions, target: &ConnectedTarget, console: &Console) {
+    let variables = tracking.variables_without_dimension();
+    if variables.is_empty() || target.api.features().custom_variables != Some(false) {
+        return;
+    }
+    let mut options: Vec<&str> = variables.iter().map(|(option, _)| *option).collect();
+    options.dedup();
+    let dimensions = variables
+        .iter()
+        .map(|(_, field)| format!("--dimension=ID={field}"));
+    console.warn(format!(
+        "Matomo at {} has no plugin CustomVariables: what {} sends is lost; create custom \
+         dimensions there, and send {} instead",
+        target.url,
+        options.join(", "),
+        dimensions.collect::<Vec<_>>().join(" "),
+    ));
+}
+
+/// Prints what Matomo says about hits that it refused, if the token may see that.
+fn explain_refusals(api: &Api, console: &Console) {
+    let mut failures = api.tracking_failures().unwrap_or_default();
+    failures.sort_unstable();
+    failures.dedup();
+    for failure in failures.iter().take(MAX_FAILURES) {
+        let text = |text: &str| clean_to(text.trim().as_bytes(), MAX_FAILURE_BYTES).into_owned();
+        console.note(format!(
+            "Matomo refused hits of site {} in the last two days: {} {}",
+            text(&failure.site),
+            text(&failure.problem),
+            text(&failure.solution),
+        ));
     }
 }
 

@@ -32,4 +32,5 @@ mod support; // the harness
 mod token; // sources of the token, and where it never appears
 mod unconfirmed; // lost and unusable responses
 mod verify; // --verify and --repair
+mod versions; // what depends on Matomo's version and plugins
 mod wrong_use; // invalid command lines

@@ -414,6 +414,9 @@ pub struct RequestArgs {
     /// Send fields as page custom variables: field=Name[,...]
     #[arg(long, value_name = "MAP")]
     pub regex_group_to_page_cvar: Vec<String>,
+    /// Send fields as custom dimensions: ID=FIELD[,...]
+    #[arg(long, value_name = "MAP")]
+    pub dimension: Vec<String>,
     /// Let Matomo look up the providers of visitors
     #[arg(long)]
     pub enable_reverse_dns: bool,

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use url::form_urlencoded;
+
 use crate::cli::{
     AuthenticationArgs, Cli, ConnectionArgs, FilterArgs, ListeningTime, LogFormatArgs, RadioArgs,
 };
@@ -31,7 +33,7 @@ use crate::ledger::{StateCommand, TargetKey};
 use crate::matomo::auth::{self, LocalMatomo, TokenSources};
 use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::RetryPolicy;
-use crate::matomo::tracking::TrackingOptions;
+use crate::matomo::tracking::{Dimension, TrackingOptions};
 use crate::matomo::visit_log::VerifyMode;
 use crate::radio::{Audience, Channel, CountryCode, CountryDatabase, ReportOptions};
 use crate::recorder::{DeliveryOptions, ReadBackMode};
@@ -40,8 +42,9 @@ use crate::secret::Secret;
 use crate::site::SiteOptions;
 use crate::target::TargetOptions;
 use values::{
-    date, different_files, field_names, networks, non_empty, number, path_patterns, percent,
-    positive_seconds, reject_empty, report_files, seconds, size, time_zone, variables, wrong,
+    date, different_files, dimensions, field_names, networks, non_empty, number, path_patterns,
+    percent, positive_seconds, reject_empty, report_files, seconds, site_id, size, time_zone,
+    variables, wrong,
 };
 
 /// Everything that a run needs to know.
@@ -101,8 +104,16 @@ impl Config {
         let tracking = tracking(&cli)?;
         let hit = hit(&cli)?;
         let wanted = wanted_fields(&tracking, &hit.client);
-        let idsite = non_empty("--idsite", &cli.sites.idsite)?;
+        let idsite = site_id("--idsite", &cli.sites.idsite)?;
         let mut warnings = Vec::new();
+        let suffix = cli.connection.request_suffix.as_deref().unwrap_or_default();
+        if form_urlencoded::parse(suffix.as_bytes()).any(|(name, _)| name == "token_auth") {
+            warnings.push(
+                "--request-suffix has a token_auth, but the token is sent in the body: Matomo 5.8 \
+                 and later refuse requests with two tokens; remove it"
+                    .to_owned(),
+            );
+        }
         Ok(Config {
             input: input(&cli)?,
             format: FormatOptions {
@@ -124,7 +135,7 @@ impl Config {
             sites: SiteOptions {
                 idsite: idsite.clone().filter(|_| explain.is_none()),
                 assumed: idsite.filter(|_| explain.is_some()),
-                fallback: non_empty("--idsite-fallback", &cli.sites.idsite_fallback)?,
+                fallback: site_id("--idsite-fallback", &cli.sites.idsite_fallback)?,
                 add: cli.sites.add_sites_new_hosts,
                 max_added: number("--add-sites-max", &cli.sites.add_sites_max)?,
                 // The sandbox always has a site 1.
@@ -242,13 +253,16 @@ fn envelope(format: &LogFormatArgs) -> Result<EnvelopeChoice> {
     })
 }
 
-/// The fields of custom variables and of clients that are not among those that every format knows.
+/// The fields of custom variables, custom dimensions and clients that are not among those that every
+/// format knows.
 fn wanted_fields(tracking: &TrackingOptions, client: &AddressOptions) -> Wanted {
     let variables = [&tracking.page_variables, &tracking.visit_variables];
-    let fields = variables.into_iter().flatten().map(|(field, _)| field);
-    let fields = fields.chain(&client.fields);
+    let fields = variables.into_iter().flatten().map(|(field, _)| &**field);
+    let dimensions = tracking.dimensions.iter();
+    let fields = fields.chain(dimensions.filter_map(Dimension::logged_field));
+    let fields = fields.chain(client.fields.iter().map(String::as_str));
     let unknown = fields.filter(|field| Field::from_name(field).is_none());
-    Wanted(unknown.cloned().collect())
+    Wanted(unknown.map(str::to_owned).collect())
 }
 
 fn w3c_options(format: &LogFormatArgs, wanted: &Wanted) -> Result<W3cOptions> {
@@ -425,6 +439,7 @@ fn tracking(cli: &Cli) -> Result<TrackingOptions> {
             "--regex-group-to-visit-cvar",
             &requests.regex_group_to_visit_cvar,
         )?,
+        dimensions: dimensions("--dimension", &requests.dimension)?,
     })
 }
 

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::input::discover::is_same_file;
 use crate::input::pattern::Pattern;
 use crate::input::small_file;
+use crate::matomo::tracking::Dimension;
 use crate::network::{Network, NetworkSet};
 use crate::report_file::ReportFile;
 
@@ -24,6 +25,21 @@ pub(super) fn non_empty(option: &str, value: &Option<String>) -> Result<Option<S
         reject_empty(option, value)?;
     }
     Ok(value.clone())
+}
+
+/// The id of a site, as Matomo writes it. Matomo 5.7 and later accept nothing else.
+pub(super) fn site_id(option: &str, value: &Option<String>) -> Result<Option<String>> {
+    let Some(id) = non_empty(option, value)? else {
+        return Ok(None);
+    };
+    match id.trim().parse::<u64>() {
+        Ok(number) if number > 0 => Ok(Some(number.to_string())),
+        _ => Err(wrong(
+            option,
+            &id,
+            "expected the number of a site in Matomo",
+        )),
+    }
 }
 
 /// Rejects a blank value. It usually comes from an unset shell variable, and taking it literally
@@ -49,6 +65,38 @@ pub(super) fn variables(option: &str, lists: &[String]) -> Result<Vec<(String, S
             ))),
         })
         .collect()
+}
+
+/// Custom dimensions: `ID=FIELD`, several separated by commas.
+pub(super) fn dimensions(option: &str, lists: &[String]) -> Result<Vec<Dimension>> {
+    let mut dimensions: Vec<Dimension> = Vec::new();
+    for pair in lists.iter().flat_map(|list| list.split(',')) {
+        let dimension = pair.split_once('=').and_then(|(id, field)| {
+            let id = id
+                .trim()
+                .parse::<u16>()
+                .ok()
+                .filter(|id| (1..=999).contains(id))?;
+            let field = field.trim();
+            (!field.is_empty()).then(|| Dimension::new(id, field))
+        });
+        let dimension = dimension.ok_or_else(|| {
+            Error::usage(format!(
+                "{option}: '{pair}' is not of the form ID=FIELD, such as 1=userid; the ID is that \
+                 of the dimension in Matomo, from 1 to 999"
+            ))
+        })?;
+        if let Some(other) = dimensions.iter().find(|other| other.id() == dimension.id()) {
+            return Err(Error::usage(format!(
+                "{option}: the dimension {} has two fields, {} and {}: remove one of them",
+                other.id(),
+                other.field(),
+                dimension.field(),
+            )));
+        }
+        dimensions.push(dimension);
+    }
+    Ok(dimensions)
 }
 
 /// The names of fields in lists separated by commas, from all occurrences of the option.

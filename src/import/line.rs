@@ -452,6 +452,7 @@ impl LineProcessor {
                 .hasher
                 .hash_one(visitor.unwrap_or(hit.userid.unwrap_or(address))),
             has_hit_ids: accepted.has_hit_id(),
+            is_assistant: false,
             originals: Vec::new(),
             session: None,
         }
@@ -529,15 +530,25 @@ impl LineProcessor {
         let ignored = self.ignored_groups.iter();
         let ignored = ignored
             .filter(|group| lacks(&format.field(group)))
-            .map(|group| ("--ignore-groups", group));
+            .map(|group| ("--ignore-groups", group.clone()));
+        let is_missing = |name: &str| match format.field(name) {
+            Some(field) => lacks(&Some(field)),
+            None => !format.may_have_extra(name),
+        };
         let clients = self.hit.client.fields.iter();
         let clients = clients
-            .filter(|name| match format.field(name) {
-                Some(field) => lacks(&Some(field)),
-                None => !format.may_have_extra(name),
-            })
-            .map(|field| ("--client-ip", field));
-        for (option, field) in ignored.chain(clients) {
+            .filter(|name| is_missing(name))
+            .map(|field| ("--client-ip", field.clone()));
+        let dimensions = self.requests.writer.dimensions().iter();
+        let dimensions = dimensions
+            .filter(|dimension| dimension.logged_field().is_some_and(&is_missing))
+            .map(|dimension| {
+                (
+                    "--dimension",
+                    format!("{}={}", dimension.id(), dimension.field()),
+                )
+            });
+        for (option, field) in ignored.chain(clients).chain(dimensions) {
             if self
                 .missing_fields
                 .insert((option, field.clone(), format.name()))

@@ -3,12 +3,13 @@
 //! The token is sent in the body, never in a URL. Calls that may succeed later are retried, as
 //! `--retry-max-attempts` and `--retry-delay` say.
 
+mod features;
 mod reply;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use serde_json::Value;
 use thiserror::Error as ThisError;
 use url::form_urlencoded;
 
+pub use self::features::ServerFeatures;
 use self::reply::{ApiReply, CallContext, FailureKind, TransientFailure, classify};
 use super::client::Client;
 use super::clock::ServerClock;
@@ -115,6 +117,17 @@ pub struct ApiSite {
     pub excluded_user_agents: Option<String>,
 }
 
+/// Why Matomo refused hits, in its own words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct TrackingFailure {
+    #[serde(rename = "idsite", deserialize_with = "response::text")]
+    pub site: String,
+    #[serde(default)]
+    pub problem: String,
+    #[serde(default)]
+    pub solution: String,
+}
+
 /// One page of a query of Matomo's visitor log.
 #[derive(Clone, Copy, Debug)]
 pub struct VisitQuery<'a> {
@@ -195,6 +208,7 @@ pub struct Api {
     on_retry: Option<RetryHook>,
     /// Milliseconds of waits between attempts and between questions.
     waited: Arc<AtomicU64>,
+    features: Arc<OnceLock<ServerFeatures>>,
 }
 
 impl fmt::Debug for Api {
@@ -224,6 +238,7 @@ impl Api {
             reached: Arc::default(),
             on_retry: None,
             waited: Arc::default(),
+            features: Arc::default(),
         }
     }
 
@@ -258,15 +273,11 @@ impl Api {
         &self,
         hosts: &[impl AsRef<str>],
     ) -> ApiResult<Option<Vec<Option<String>>>> {
-        let question = |(index, host): (usize, &_)| {
-            let question = form_urlencoded::Serializer::new(String::new())
-                .append_pair("method", SITES_OF_URL)
-                .append_pair("url", AsRef::as_ref(host))
-                .finish();
-            (format!("urls[{index}]"), question)
-        };
-        let questions: Vec<(String, String)> = hosts.iter().enumerate().map(question).collect();
-        let form: Vec<(&str, &str)> = questions.iter().map(|(k, v)| (&**k, &**v)).collect();
+        let questions = hosts
+            .iter()
+            .map(|host| [("method", SITES_OF_URL), ("url", host.as_ref())]);
+        let form = bulk_form(questions);
+        let form: Vec<(&str, &str)> = form.iter().map(|(k, v)| (&**k, &**v)).collect();
         let ApiReply::Json(body) = self.call_with_token("API.getBulkRequest", &form)? else {
             return Ok(None);
         };
@@ -412,6 +423,13 @@ impl Api {
         Ok(counts
             .filter_map(|(day, count)| Some((day.clone(), number(count)?)))
             .collect())
+    }
+
+    /// Returns the tracking failures that Matomo has noted, which it keeps for two days. Fails with
+    /// [`ApiError::Refused`] without the rights of an administrator.
+    pub fn tracking_failures(&self) -> ApiResult<Vec<TrackingFailure>> {
+        let ListReply(failures) = self.query("CoreAdminHome.getTrackingFailures", &[])?;
+        Ok(failures)
     }
 
     /// Waits. Fails with [`ApiError::Interrupted`] if a shutdown is requested.
@@ -577,6 +595,19 @@ impl Api {
     fn place(&self, method: &str) -> String {
         format!("{} ({method})", redact::url(self.client.api_url()))
     }
+}
+
+/// The form of `API.getBulkRequest` with several questions, each one given by its parameters.
+fn bulk_form<'q>(
+    questions: impl IntoIterator<Item: AsRef<[(&'q str, &'q str)]>>,
+) -> Vec<(String, String)> {
+    let question = |(index, parameters): (usize, _)| {
+        let question = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(AsRef::<[(&str, &str)]>::as_ref(&parameters))
+            .finish();
+        (format!("urls[{index}]"), question)
+    };
+    questions.into_iter().enumerate().map(question).collect()
 }
 
 const SITES_OF_URL: &str = "SitesManager.getSitesIdFromSiteUrl";

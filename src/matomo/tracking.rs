@@ -1,17 +1,19 @@
 //! Writes hits as tracking requests, each one JSON object, straight into the batch. See
 //! guide/requests.md, "Parameters".
 
+mod dimensions;
 mod members;
 
 use std::ops::Range;
 use std::rc::Rc;
 
-use crate::format::Field;
+use crate::format::{Field, whole_number};
 use crate::hit::{ClientAddress, Hit, LoggedRequest};
 use crate::hit_id::HitId;
 use crate::matomo::json;
 use crate::radio::{SessionRequest, SessionRequestKind};
 
+pub use dimensions::Dimension;
 pub use members::NO_HOST;
 use members::{CustomVariables, IdAndDate, PagePath, origin, push_encoded, truncate};
 
@@ -38,6 +40,7 @@ pub struct TrackingOptions {
     /// Field and name, in the order given.
     pub page_variables: Vec<(String, String)>,
     pub visit_variables: Vec<(String, String)>,
+    pub dimensions: Vec<Dimension>,
     /// `--listening-category`
     pub listening_category: String,
 }
@@ -55,6 +58,25 @@ pub struct Writer {
     id_and_date: IdAndDate,
 }
 
+impl TrackingOptions {
+    /// The custom variables that are sent and that no custom dimension repeats: the option and the
+    /// field of `--dimension` that replaces it.
+    pub fn variables_without_dimension(&self) -> Vec<(&'static str, &str)> {
+        let fields = |option, variables| {
+            let variables: &[(String, String)] = variables;
+            variables.iter().map(move |(field, _)| (option, &**field))
+        };
+        let method = ("--track-http-method", "http_method");
+        let bots = ("--enable-bots", "bot");
+        fields("--regex-group-to-page-cvar", &self.page_variables)
+            .chain(fields("--regex-group-to-visit-cvar", &self.visit_variables))
+            .chain(self.track_http_method.then_some(method))
+            .chain(self.bots.then_some(bots))
+            .filter(|(_, field)| self.dimensions.iter().all(|it| it.field() != *field))
+            .collect()
+    }
+}
+
 impl Writer {
     pub fn new(options: TrackingOptions) -> Self {
         let constant = format!(
@@ -70,6 +92,11 @@ impl Writer {
         }
     }
 
+    /// The custom dimensions that are sent.
+    pub fn dimensions(&self) -> &[Dimension] {
+        &self.options.dimensions
+    }
+
     /// Appends the request of one hit.
     pub fn write(&mut self, hit: &Hit, id: &HitId, out: &mut Vec<u8>) {
         let url = self.begin(hit, out);
@@ -77,17 +104,12 @@ impl Writer {
         self.push_variables(hit.request, out);
         let request = hit.request;
         if request.is_download {
-            out.extend_from_slice(b",\"download\":\"");
-            out.extend_from_within(url);
-            out.push(b'"');
+            push_download(url, out);
         }
         if (request.is_error() && !self.options.replaying) || request.is_redirect() {
             self.push_title(hit, out);
         }
-        if let Some(time) = hit.generation_time {
-            out.extend_from_slice(b",\"pf_srv\":");
-            json::push_number(out, time as u64);
-        }
+        push_generation_time(hit, out);
         push_bytes(out, hit.length);
         if let Some(event) = &hit.event {
             push_member(out, "e_c", event.category);
@@ -96,6 +118,24 @@ impl Writer {
                 push_member(out, "e_n", name);
             }
         }
+        out.push(b'}');
+    }
+
+    /// Appends the request of a hit of an AI assistant. Matomo 5.7 and later count it in their reports
+    /// of AI assistants, and not as a visit. It has no hit identifier, because no call shows it.
+    pub fn write_assistant(&mut self, hit: &Hit, out: &mut Vec<u8>) {
+        let url = self.begin(hit, out);
+        out.extend_from_slice(b",\"recMode\":1,\"source\":\"import-logs\"");
+        out.extend_from_slice(self.id_and_date.date_text(hit.time));
+        if hit.request.is_download {
+            push_download(url, out);
+        }
+        if let Some(status) = whole_number(hit.request.status) {
+            out.extend_from_slice(b",\"http_status\":");
+            json::push_number(out, status);
+        }
+        push_generation_time(hit, out);
+        push_bytes(out, hit.length);
         out.push(b'}');
     }
 
@@ -137,6 +177,7 @@ impl Writer {
             && !hit.address.is_id()
             && options.page_variables.is_empty()
             && options.visit_variables.is_empty()
+            && options.dimensions.is_empty()
             && !options.track_http_method
     }
 
@@ -242,6 +283,9 @@ impl Writer {
         out.push(b'"');
         if let Some(user) = hit.userid {
             push_member(out, "uid", user);
+        }
+        for dimension in &self.options.dimensions {
+            dimension.push(request, out);
         }
         url
     }
@@ -437,6 +481,20 @@ fn shorten(text: &[u8]) -> &[u8] {
     // No character of UTF-8 has more than three continuation bytes.
     let back = (0..3).take_while(|back| is_continuation(&(SHORTENED_BYTES - back)));
     &text[..SHORTENED_BYTES - back.count()]
+}
+
+/// Repeats the URL of a request as that of a download.
+fn push_download(url: Range<usize>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"download\":\"");
+    out.extend_from_within(url);
+    out.push(b'"');
+}
+
+fn push_generation_time(hit: &Hit, out: &mut Vec<u8>) {
+    if let Some(time) = hit.generation_time {
+        out.extend_from_slice(b",\"pf_srv\":");
+        json::push_number(out, time as u64);
+    }
 }
 
 fn push_bytes(out: &mut Vec<u8>, bytes: u64) {

@@ -2,6 +2,10 @@
 
 use super::buffer::Buffer;
 
+/// Hits of AI assistants in one batch. If Matomo fails to store one of them, it loses those before
+/// it in the batch and answers as if all were stored.
+pub const MAX_ASSISTANT_HITS: usize = 20;
+
 /// Upper limits of one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
@@ -75,7 +79,14 @@ impl BatchIter {
     /// batch.
     pub fn next_batch(&mut self, buffer: &Buffer, limits: BatchLimits) -> Option<Batch> {
         let rest = &self.order[self.position..];
-        let max = limits.hits.max(1);
+        let is_assistant = |request: &u32| buffer.group(*request).is_assistant;
+        let of_assistants = rest.first().is_some_and(is_assistant);
+        let max = match of_assistants {
+            true => limits.hits.clamp(1, MAX_ASSISTANT_HITS),
+            false => limits.hits.max(1),
+        };
+        let other_kind = |request: &u32| is_assistant(request) != of_assistants;
+        let rest = &rest[..rest.iter().position(other_kind).unwrap_or(rest.len())];
         let target = match limits.exact {
             true => max,
             false => rest.len().div_ceil(rest.len().div_ceil(max).max(1)),
@@ -114,6 +125,7 @@ impl BatchIter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recorder::queue::{Chunk, RequestGroup};
 
     fn limits(hits: usize, exact: bool) -> BatchLimits {
         BatchLimits {
@@ -137,6 +149,24 @@ mod tests {
     fn of_agents(agents: &[u64]) -> Buffer {
         let groups: Vec<_> = (0..).zip(agents).map(|(n, agent)| (n, *agent, 1)).collect();
         Buffer::of_groups(&groups)
+    }
+
+    #[test]
+    fn hits_of_assistants_are_in_small_batches_of_their_own() {
+        let mut chunk = Chunk::new();
+        for number in 0..60 {
+            chunk.body.extend_from_slice(b"{}");
+            chunk.end_request();
+            chunk.groups.push(RequestGroup {
+                requests: 1,
+                is_assistant: (10..55).contains(&number),
+                ..RequestGroup::default()
+            });
+        }
+        let buffer = Buffer::of_chunk(chunk);
+        assert_eq!(lengths(&buffer, limits(1000, false)), [10, 15, 15, 15, 5]);
+        assert_eq!(lengths(&buffer, limits(1000, true)), [10, 20, 20, 5, 5]);
+        assert_eq!(lengths(&buffer, limits(4, true))[..4], [4, 4, 2, 4]);
     }
 
     #[test]

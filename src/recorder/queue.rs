@@ -25,6 +25,9 @@ pub(super) const CHUNK_BYTES: usize = 32 * 1024;
 /// emptied.
 const MAX_REUSED_BYTES: usize = 8 * CHUNK_BYTES;
 
+/// Bytes of hits of AI assistants that are held back.
+const MAX_ASSISTANT_BYTES: usize = 256 * 1024;
+
 /// A line in its log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinePosition {
@@ -59,6 +62,9 @@ pub struct RequestGroup {
     /// Whether each request carries a hit identifier of ours. A replayed request may have come with
     /// a `pv_id` of its own, which other hits may share.
     pub has_hit_ids: bool,
+    /// It is a hit of an AI assistant, which makes no visit. Such hits are sent in small batches of
+    /// their own ([`MAX_ASSISTANT_HITS`](super::batch::MAX_ASSISTANT_HITS)).
+    pub is_assistant: bool,
     /// The lines as they are in the log, for `--rejects`; empty without that option.
     pub originals: Vec<Original>,
     /// Counts in the listening figures once all requests are imported.
@@ -236,6 +242,10 @@ pub struct Queue {
     unflushed: bool,
     /// `None` if no two requests are in flight at once.
     days: Option<DayWindow>,
+    /// Hits of AI assistants, which wait for an epoch of their own.
+    assistants: Vec<WaitingGroup>,
+    /// Bytes of their requests.
+    assistant_bytes: usize,
     read_back: Option<Arc<read_back::ReadBackState>>,
     output: QueueOutput,
 }
@@ -281,6 +291,8 @@ impl Queue {
         Self {
             filling: Chunk::new(),
             unflushed: false,
+            assistants: Vec::new(),
+            assistant_bytes: 0,
             read_back: None,
             days,
             output: QueueOutput::Window {
@@ -295,6 +307,8 @@ impl Queue {
         Self {
             filling: Chunk::new(),
             unflushed: false,
+            assistants: Vec::new(),
+            assistant_bytes: 0,
             read_back: None,
             days: None,
             output: QueueOutput::DryRun(account, sessions),
@@ -308,6 +322,15 @@ impl Queue {
 
     /// Adds a group whose requests have been written to the chunk. Blocks while the window is full.
     pub fn add(&mut self, group: RequestGroup) -> Result<(), QueueClosed> {
+        if group.is_assistant {
+            let waiting = self.filling.detach_last(group);
+            self.assistant_bytes += waiting.json_bytes();
+            self.assistants.push(waiting);
+            return match self.assistant_bytes >= MAX_ASSISTANT_BYTES {
+                true => self.send_assistants(),
+                false => Ok(()),
+            };
+        }
         if let Some(days) = &mut self.days
             && !days.admits(&group)
         {
@@ -326,6 +349,7 @@ impl Queue {
 
     /// Hands over everything.
     pub fn flush(&mut self) -> Result<(), QueueClosed> {
+        self.send_assistants()?;
         while self
             .days
             .as_ref()
@@ -344,6 +368,7 @@ impl Queue {
     /// Groups that were added but not handed over.
     pub fn unsent(&self) -> impl Iterator<Item = &RequestGroup> {
         let held = self.days.as_ref().map_or(&[][..], DayWindow::held);
+        let held = held.iter().chain(&self.assistants);
         let detached = self.filling.detached.iter().chain(held);
         let written = self.filling.groups.iter();
         written.chain(detached.map(|waiting| &waiting.group))
@@ -366,6 +391,18 @@ impl Queue {
         let openers = days.take_openers();
         self.send_alone(openers)?;
         self.begin_epoch(false, days.take_fitting())
+    }
+
+    /// Sends the hits of AI assistants in an epoch of their own. Matomo stores a batch of them in a
+    /// transaction whose failure it does not report, so no other request may compete with it.
+    fn send_assistants(&mut self) -> Result<(), QueueClosed> {
+        if self.assistants.is_empty() {
+            return Ok(());
+        }
+        self.assistant_bytes = 0;
+        let assistants = std::mem::take(&mut self.assistants);
+        self.begin_epoch(true, assistants)?;
+        self.begin_epoch(false, Vec::new())
     }
 
     /// Sends groups in an epoch of their own, one request after the other.

@@ -134,7 +134,10 @@ impl Matomo {
         }
         let token = form.remove("token_auth").unwrap_or_default();
         let asked = |key: &str| form.get(key).map_or("", String::as_str);
-        seen.api.insert((path.to_owned(), form.clone()));
+        // Nor does it ask about the server itself.
+        if !method.starts_with("API.") && !method.starts_with("CoreAdminHome.") {
+            seen.api.insert((path.to_owned(), form.clone()));
+        }
         if !["", TOKEN].contains(&token.as_str())
             && method != "UsersManager.createAppSpecificTokenAuth"
         {

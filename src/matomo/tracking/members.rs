@@ -76,12 +76,17 @@ impl<'a> PagePath<'a> {
     }
 }
 
-/// Truncates a text to [`MAX_URL_CHARS`]. A byte that is not UTF-8 counts as a character.
+/// Truncates a text to [`MAX_URL_CHARS`].
 pub fn truncate(text: &[u8]) -> &[u8] {
-    if text.len() <= MAX_URL_CHARS {
+    first_chars(text, MAX_URL_CHARS)
+}
+
+/// Truncates a text to so many characters. A byte that is not UTF-8 counts as a character.
+pub fn first_chars(text: &[u8], chars: usize) -> &[u8] {
+    if text.len() <= chars {
         return text;
     }
-    let mut left = MAX_URL_CHARS;
+    let mut left = chars;
     let mut end = 0;
     for chunk in text.utf8_chunks() {
         let valid = chunk.valid();
@@ -185,6 +190,7 @@ pub struct IdAndDate {
 
 const TEMPLATE: &[u8; 45] = b",\"pv_id\":\"......\",\"cdt\":\"yyyy-mm-dd hh:mm:ss\"";
 const ID_AT: usize = 10;
+const MEMBER_OF_DATE_AT: usize = 17;
 const DATE_AT: usize = 25;
 const CLOCK_AT: usize = DATE_AT + 11;
 
@@ -202,6 +208,17 @@ impl IdAndDate {
     /// the years 1 to 9999.
     pub fn text(&mut self, id: &HitId, time: i64) -> &[u8] {
         self.text[ID_AT..ID_AT + hit_id::LENGTH].copy_from_slice(id);
+        self.set_time(time);
+        &self.text
+    }
+
+    /// Returns the date alone, with a comma before it.
+    pub fn date_text(&mut self, time: i64) -> &[u8] {
+        self.set_time(time);
+        &self.text[MEMBER_OF_DATE_AT..]
+    }
+
+    fn set_time(&mut self, time: i64) {
         let day = time.div_euclid(SECONDS_PER_DAY);
         if self.day != Some(day) {
             self.day = Some(day);
@@ -212,7 +229,6 @@ impl IdAndDate {
         for (index, number) in clock.into_iter().enumerate() {
             self.set(CLOCK_AT + 3 * index, number);
         }
-        &self.text
     }
 
     fn set_day(&mut self, day: i64) {

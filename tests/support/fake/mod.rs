@@ -70,6 +70,12 @@ pub struct Options {
     pub basic_auth: Option<(String, Secret)>,
     pub live: Live,
     pub mask: Mask,
+    /// Major and minor version.
+    pub version: Version,
+    /// Has the plugin CustomVariables, which is no longer part of Matomo 5.
+    pub custom_variables: bool,
+    /// What `CoreAdminHome.getTrackingFailures` returns to a super user.
+    pub tracking_failures: Vec<Value>,
     /// The setting for excluded addresses, as the API shows it. The tracker ignores it.
     pub excluded_ips: String,
     /// Unlike in a real Matomo, each URL has one action ID.
@@ -89,6 +95,21 @@ pub struct Options {
     pub timezone: Option<&'static str>,
     /// Keeps every call with its body for [`FakeMatomo::log`].
     pub keep_log: bool,
+}
+
+/// The version that the fake speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u32, pub u32);
+
+impl Version {
+    /// Those that differ in what an import relies on.
+    pub const ALL: [Self; 5] = [Self(5, 0), Self(5, 4), Self(5, 7), Self(5, 8), Self(6, 0)];
+}
+
+impl Default for Version {
+    fn default() -> Self {
+        Self(5, 0)
+    }
 }
 
 impl Options {
@@ -519,6 +540,20 @@ impl Faulty {
                     serde_json::from_slice::<Value>(answer.body()).unwrap()
                 });
                 json(200, &answers.collect())
+            }
+            "API.getMatomoVersion" => {
+                let Version(major, minor) = self.options.version;
+                json(200, &json!({"value": format!("{major}.{minor}.1")}))
+            }
+            "API.isPluginActivated" => {
+                let is_active = match call.get("pluginName") {
+                    "CustomVariables" => self.options.custom_variables,
+                    _ => true,
+                };
+                json(200, &json!({"value": is_active}))
+            }
+            "CoreAdminHome.getTrackingFailures" if role == Role::Super => {
+                json(200, &json!(self.options.tracking_failures))
             }
             "SitesManager.addSite" if role < Role::Super => {
                 let message = "You can't access this resource as it requires 'superuser' access.";
