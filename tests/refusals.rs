@@ -3,6 +3,7 @@
 
 use crate::support::fake::{FakeMatomo, Fault, Faults, Options, Tokens, When};
 use import_logs::secret::Secret;
+use serde_json::json;
 
 use crate::support::stored::{assert_each_once, count, numbers, options, started};
 use crate::support::{Ended, Folder, Program, logs};
@@ -157,6 +158,81 @@ fn a_400_during_an_import_stops_all_recorders() {
     assert_eq!(ended.summary().get("imported"), 33);
     assert_eq!(count(&server), 33);
     assert!(ended.summary().get("unsent") > 0);
+}
+
+#[test]
+fn a_hit_that_gets_400_is_refused_once_others_were_accepted() {
+    let rejected = Fault::Answer(400, r#"{"status":"error","tracked":0,"invalid":0}"#);
+    let wrong = ["page-6", "page-7", "page-12", "page-19"];
+    let server = faulty(Faults {
+        rules: wrong
+            .map(|page| (When::UrlHolds(page.to_owned()), rejected.clone()))
+            .to_vec(),
+        ..Faults::default()
+    });
+    let folder = Folder::with_log(logs::log(20));
+    let ended = Program::new(&folder)
+        .to(&server)
+        .args("--idsite=1 --keep-order --recorder-max-payload-size=5 access.log")
+        .args("--retry-delay=60 --rejects=rejects.log")
+        .run()
+        .exits(3)
+        .says(&[
+            "access.log:7: the server rejects it",
+            "access.log:8:",
+            "access.log:13:",
+            "access.log:20:",
+        ]);
+    assert_eq!(ended.summary().get("refused"), 4);
+    assert_eq!(ended.summary().get("imported"), 16);
+    let kept = [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 13, 14, 15, 16, 17, 18];
+    assert_eq!(numbers(&server), kept);
+    let rejects = folder.read("rejects.log");
+    for page in wrong {
+        assert!(rejects.contains(page), "{page}: {rejects}");
+    }
+}
+
+#[test]
+fn the_reasons_of_matomo_for_refused_hits_are_printed() {
+    let failure = |site: &str, problem: &str| {
+        json!({
+            "idsite": site, "idfailure": "1", "problem": problem, "solution": "Check\u{1b}[31m it.",
+            "request_url": "token_auth=x",
+        })
+    };
+    let failures = vec![
+        failure("7", "The site does not exist."),
+        failure("7", "The site does not exist."),
+        failure("1", &"long ".repeat(1000)),
+    ];
+    let faults = Faults {
+        script: vec![Some(Fault::Invalid(vec![3]))],
+        ..Faults::default()
+    };
+    let server = started(Options {
+        faults,
+        tracking_failures: failures.clone(),
+        ..options()
+    });
+    let ended = import(&server, "--idsite=1").exits(3).says(&[
+        "Matomo refused hits of site 7 in the last two days: The site does not exist. Check",
+        "of site 1 in the last two days: long long",
+    ]);
+    let lines = ended.err.lines().filter(|line| line.contains("two days"));
+    assert_eq!(lines.clone().count(), 2, "{ended}");
+    assert!(
+        lines
+            .clone()
+            .all(|line| line.len() < 600 && !line.contains('\u{1b}'))
+    );
+
+    // Nothing was refused, so nothing is asked.
+    let server = started(Options {
+        tracking_failures: failures,
+        ..options()
+    });
+    import(&server, "--idsite=1").exits(0).hides("two days");
 }
 
 #[test]

@@ -61,6 +61,11 @@ impl Imported {
         assert!(deleted.unwrap() > 0, "{condition}");
     }
 
+    #[track_caller]
+    fn finds(&self, cause: &str) {
+        self.run("--verify").exits(3).prints(&[cause]);
+    }
+
     fn questions(&self, method: &str) -> usize {
         let calls = self.matomo.log().api;
         calls.iter().filter(|call| call.method == method).count()
@@ -250,4 +255,23 @@ fn only_the_missing_requests_of_a_listening_session_are_sent() {
             .run("--listening-time=events --verify=all")
             .exits(0);
     }
+}
+
+#[test]
+fn what_the_spam_filter_of_matomo_leaves_out_is_named() {
+    // A tenth of each day is of another kind.
+    let imported = |change: &dyn Fn(String) -> String| {
+        let line = |number: usize| match number % 10 {
+            3 => change(logs::line(number, 25)),
+            _ => logs::line(number, 25),
+        };
+        Imported::of(options(), (0..LINES).map(line).collect())
+    };
+    let network = imported(&|line| line.replacen("10.0.", "192.168.", 1));
+    network.delete("address LIKE '192.168.%'");
+    network.finds("add those that you need to ip_allow_list");
+
+    let headless = imported(&|line| line.replace(logs::AGENT, "Mozilla/5.0 HeadlessChrome/124"));
+    headless.delete("agent LIKE '%Headless%'");
+    headless.finds("TrackingSpamPrevention, part of Matomo 6, leaves out headless browsers");
 }

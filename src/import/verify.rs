@@ -30,8 +30,6 @@ use crate::matomo::exclusions::Exclusions;
 use crate::matomo::visit_log::{LookupError, Presence, SoughtHit, VerifyMode, VisitLog};
 use crate::recorder::LinePosition;
 
-/// Matomo Cloud refuses more.
-const QUESTIONS_PER_MINUTE: u32 = 200;
 /// Hits looked up at once.
 const BATCH_HITS: usize = 500;
 /// Days in one question for counts: Matomo counts each of them.
@@ -110,11 +108,7 @@ impl Importer {
         let mut logs = self.verified_logs(sources)?;
         let mut verifier = Verifier {
             api: self.processor.api.clone(),
-            visits: self
-                .processor
-                .visits
-                .clone()
-                .throttled(QUESTIONS_PER_MINUTE),
+            visits: self.processor.visits.clone(),
             mode: options.mode,
             sites: HashMap::new(),
             days: BTreeMap::new(),

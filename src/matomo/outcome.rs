@@ -42,6 +42,8 @@ pub enum Outcome {
         halve: bool,
         /// Another request would be answered alike: stop the import after asking Matomo.
         hopeless: bool,
+        /// The server says that the batch itself is wrong: find the hit that it does not accept.
+        rejected: bool,
         retry_after: Option<Duration>,
         detail: String,
     },
@@ -87,6 +89,7 @@ pub fn classify(exchange: &Exchange, sent: usize, history: &History) -> Outcome 
             answered: false,
             halve: !timed_out,
             hopeless: false,
+            rejected: false,
             retry_after: None,
             detail: detail.clone(),
         },
@@ -102,10 +105,14 @@ fn classify_response(
 ) -> Outcome {
     let bulk = response::parse_bulk(&response.body);
     let from_matomo = !matches!(bulk, BulkResponse::Foreign);
-    let detail = || diagnose_response(exchange, response);
+    let detail = || diagnose_response(exchange, response, history);
+    // Since version 5.7, Matomo answers some wrong hits with 400. If it accepted others before, it is
+    // not the address.
+    let rejected = response.complete && response.status == 400 && history.success;
     let unconfirmed = || Outcome::Unconfirmed {
         answered: response.complete,
-        halve: !response.complete,
+        halve: !response.complete || rejected,
+        rejected,
         hopeless: response.complete && !from_matomo && is_hopeless(response, history),
         retry_after: response.retry_after,
         detail: detail(),
@@ -123,7 +130,8 @@ fn classify_response(
         413 => Outcome::TooLarge { detail: detail() },
         408 | 425 | 429 | 503 if !from_matomo => not_processed(),
         408 | 425 | 429 => unconfirmed(),
-        300..=399 | 400 | 401 | 407 => stop(),
+        400 if history.success => unconfirmed(),
+        300..=400 | 401 | 407 => stop(),
         // Matomo was reached before in this run, so the error may pass.
         402..=499 if history.success => not_processed(),
         402..=499 => stop(),
@@ -218,8 +226,13 @@ fn refused_hits(indices: Option<&[Value]>, invalid: usize, sent: usize) -> Refus
     }
 }
 
-fn diagnose_response(exchange: &Exchange, response: &HttpResponse) -> String {
+fn diagnose_response(exchange: &Exchange, response: &HttpResponse, history: &History) -> String {
     let advice = match response.status {
+        400 if history.success => {
+            "Matomo or a firewall in front of it rejects one of the hits, or \
+                                   its BulkTracking plugin was switched off"
+                .into()
+        }
         400 => "Matomo's BulkTracking plugin may be switched off, or a firewall in front of it \
                 refuses the request"
             .into(),

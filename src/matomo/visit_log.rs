@@ -9,7 +9,7 @@ mod mask;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +30,8 @@ use crate::sync::Mutex;
 /// How long reading the visits for one call may take. A question that names few visits takes a
 /// fraction of a second; one that names most visits of a busy site would take hours.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
+/// Matomo Cloud refuses more questions of one address.
+const QUESTIONS_PER_MINUTE: usize = 200;
 /// Visits in one response.
 const PAGE_VISITS: u32 = 500;
 /// The same, if so many visits end within one second that the next page cannot begin later.
@@ -164,9 +166,8 @@ pub struct VisitLog {
     masks: Arc<Mutex<HashMap<String, BTreeSet<AddressMask>>>>,
     has_shown: Arc<AtomicBool>,
     time_limit: Duration,
-    /// The time from one question to the next.
-    interval: Duration,
-    next_question: Arc<Mutex<Option<Instant>>>,
+    /// When the last questions were asked, or will be, oldest first.
+    questions: Arc<Mutex<VecDeque<Instant>>>,
 }
 
 impl VisitLog {
@@ -176,8 +177,7 @@ impl VisitLog {
             masks: Arc::default(),
             has_shown: Arc::default(),
             time_limit: TIME_LIMIT,
-            interval: Duration::ZERO,
-            next_question: Arc::default(),
+            questions: Arc::default(),
         }
     }
 
@@ -229,14 +229,6 @@ impl VisitLog {
         self.has_shown.load(Ordering::Relaxed)
     }
 
-    /// The same visitor log, with at most this many questions a minute.
-    pub fn throttled(self, questions: u32) -> Self {
-        Self {
-            interval: Duration::from_secs(60) / questions.max(1),
-            ..self
-        }
-    }
-
     /// Looks up witnesses that were sent in the last minutes, in their order. About 50 of them are
     /// one question for each of their sites.
     ///
@@ -248,13 +240,9 @@ impl VisitLog {
     }
 
     fn ask(&self, query: &VisitQuery) -> Result<Vec<VisitRecord>, LookupError> {
-        if !self.interval.is_zero() {
-            let mut next = self.next_question.lock();
-            let now = Instant::now();
-            let at = next.map_or(now, |at| at.max(now));
-            *next = Some(at + self.interval);
-            drop(next);
-            self.api.wait(at - now)?;
+        let wait = next_question(&mut self.questions.lock(), Instant::now());
+        if !wait.is_zero() {
+            self.api.wait(wait)?;
         }
         match self.api.last_visits(query) {
             Err(ApiError::Broken(why)) if self.api.is_broken() => Err(LookupError::NotNow(why)),
@@ -284,6 +272,17 @@ impl VisitLog {
             known.clone_from(masks);
         }
     }
+}
+
+/// How long the next question has to wait. Notes when it will be asked.
+fn next_question(questions: &mut VecDeque<Instant>, now: Instant) -> Duration {
+    let first = match questions.len() >= QUESTIONS_PER_MINUTE {
+        true => questions.pop_front(),
+        false => None,
+    };
+    let at = first.map_or(now, |first| now.max(first + Duration::from_secs(60)));
+    questions.push_back(at);
+    at - now
 }
 
 impl SoughtHit {

@@ -29,6 +29,9 @@ const REPORTED_WAIT: Duration = Duration::from_secs(2);
 /// that refuses the request for another reason, which may pass.
 const MIN_BODY_LIMIT: usize = 8 << 10;
 
+/// If the server rejects so many hits in a row, it is not the hits.
+const MAX_REJECTED: usize = 3;
+
 /// Sends the batches of one recorder.
 pub struct Sender {
     context: Arc<Context>,
@@ -45,10 +48,17 @@ enum NextStep {
     Retry(Batch, Duration),
     /// Send it as two halves. A single hit is refused for this reason.
     Split(Batch, String),
-    /// A single hit that failed in all attempts, and why. It is refused if the server accepts other
-    /// hits.
-    Suspect(Batch, String),
+    /// A single hit that is refused if the server accepts other hits.
+    Suspect(Suspect),
     Stop(String),
+}
+
+/// A single hit that failed in all attempts, or that the server says is wrong.
+struct Suspect {
+    batch: Batch,
+    reason: String,
+    /// The server says that it is wrong.
+    is_rejected: bool,
 }
 
 /// Who waits before the next attempt.
@@ -69,6 +79,8 @@ struct Unconfirmed {
     split: bool,
     /// Send nothing again: it would be answered alike.
     hopeless: bool,
+    /// The server says that one of the hits is wrong.
+    rejected: bool,
     retry_after: Option<Duration>,
     detail: String,
 }
@@ -120,7 +132,8 @@ impl Sender {
         let semaphore = Arc::clone(&self.semaphore);
         // A stack: what is left of a batch goes before the next batch.
         let mut retries: Vec<Batch> = Vec::new();
-        let mut suspect: Option<(Batch, String)> = None;
+        // Hits that are refused once the server accepts another one.
+        let mut suspects: Vec<Suspect> = Vec::new();
         while let Some(batch) = retries
             .pop()
             .or_else(|| batches.next_batch(buffer, self.semaphore.batch_limits()))
@@ -160,20 +173,36 @@ impl Sender {
                     }
                     _ => retries.extend(batch.split()),
                 },
-                // Two in a row without a success in between: the server fails, not the hits.
-                NextStep::Suspect(_, reason) if suspect.is_some() => {
-                    return Err(Error::stopped(reason));
+                NextStep::Suspect(suspect) => {
+                    // Without a success in between: the server fails, not the hits.
+                    let most = match suspect.is_rejected {
+                        true => MAX_REJECTED,
+                        false => 1,
+                    };
+                    if suspects.len() >= most {
+                        return Err(Error::stopped(suspect.reason));
+                    }
+                    suspects.push(suspect);
                 }
-                NextStep::Suspect(batch, reason) => suspect = Some((batch, reason)),
                 NextStep::Stop(reason) => return Err(Error::stopped(reason)),
             }
-            suspect = suspect
-                .take()
-                .and_then(|(batch, reason)| self.reject_poison_hit(buffer, batch, reason));
+            suspects.retain(|suspect| !self.refuse_poison_hit(buffer, suspect));
             self.acks.close_settled(buffer)?;
         }
+        for suspect in suspects {
+            if !suspect.is_rejected {
+                return Err(Error::stopped(suspect.reason));
+            }
+            // It may be the last hit of the log.
+            match self.check_site(buffer, &suspect.batch) {
+                TokenCheck::Valid => self.refuse_suspect(buffer, &suspect),
+                TokenCheck::Failed(_) => return Err(Error::stopped(suspect.reason)),
+                TokenCheck::Interrupted => return Ok(()),
+            }
+        }
+        self.acks.close_settled(buffer)?;
         self.acks.clear();
-        suspect.map_or(Ok(()), |(_, reason)| Err(Error::stopped(reason)))
+        Ok(())
     }
 
     /// Whether a half of an earlier batch exceeds the size limit by far, because the limit has
@@ -186,25 +215,24 @@ impl Sender {
             && buffer.batch_bytes(&batch.requests) > max_bytes + max_bytes / 2
     }
 
-    /// Refuses a hit that failed in all attempts if the server has accepted another batch since.
-    /// Returns it otherwise. See guide/guarantees.md, "Poison hits".
-    fn reject_poison_hit(
-        &self,
-        buffer: &mut Buffer,
-        batch: Batch,
-        reason: String,
-    ) -> Option<(Batch, String)> {
-        if self.context.server.acknowledged() == batch.acknowledged_before {
-            return Some((batch, reason));
+    /// Refuses a hit if the server has accepted another batch since. Returns whether it did. See
+    /// guide/guarantees.md, "Poison hits".
+    fn refuse_poison_hit(&self, buffer: &mut Buffer, suspect: &Suspect) -> bool {
+        let is_refused = self.context.server.acknowledged() != suspect.batch.acknowledged_before;
+        if is_refused {
+            self.refuse_suspect(buffer, suspect);
         }
-        for request in batch.requests {
-            self.acks.refuse(
-                buffer,
-                request,
-                "the server fails on it each time, and accepts others",
-            );
+        is_refused
+    }
+
+    fn refuse_suspect(&self, buffer: &mut Buffer, suspect: &Suspect) {
+        let reason = match suspect.is_rejected {
+            true => format!("the server rejects it: {}", suspect.reason),
+            false => "the server fails on it each time, and accepts others".to_owned(),
+        };
+        for request in &suspect.batch.requests {
+            self.acks.refuse(buffer, *request, &reason);
         }
-        None
     }
 
     /// Sends a batch once and handles the outcome.
@@ -279,6 +307,7 @@ impl Sender {
                 answered,
                 halve,
                 hopeless,
+                rejected,
                 retry_after,
                 detail,
             } => {
@@ -288,6 +317,7 @@ impl Sender {
                     sent_at: sent_at_date,
                     split: halve,
                     hopeless,
+                    rejected,
                     retry_after,
                     detail,
                 };
@@ -305,7 +335,11 @@ impl Sender {
             Outcome::TooLarge { detail } if is_small => {
                 match context.options.retry.allows_after(batch.attempts) {
                     true => self.retry(batch, None, detail, RetryScope::ThisBatch),
-                    false => NextStep::Suspect(batch, detail),
+                    false => NextStep::Suspect(Suspect {
+                        batch,
+                        reason: detail,
+                        is_rejected: false,
+                    }),
                 }
             }
             Outcome::TooLarge { detail } => NextStep::Split(batch, detail),
@@ -340,12 +374,17 @@ impl Sender {
         batch: &Batch,
         acknowledged: &Acknowledged,
     ) -> TokenCheck {
+        if acknowledged.tracked > 0 || acknowledged.lost > 0 {
+            return TokenCheck::Valid;
+        }
+        self.check_site(buffer, batch)
+    }
+
+    /// Asks Matomo for the site of a batch. For a single hit, an answer of the last seconds counts.
+    fn check_site(&self, buffer: &Buffer, batch: &Batch) -> TokenCheck {
         #[derive(Deserialize)]
         struct HitSite {
             idsite: String,
-        }
-        if acknowledged.tracked > 0 || acknowledged.lost > 0 {
-            return TokenCheck::Valid;
         }
         if batch.requests.len() == 1 && self.context.server.is_token_checked() {
             return TokenCheck::Valid;
@@ -520,6 +559,7 @@ impl Sender {
             sent_at: _,
             split,
             hopeless: _,
+            rejected,
             retry_after,
             detail,
         } = unconfirmed;
@@ -530,12 +570,19 @@ impl Sender {
             false => RetryScope::AllRecorders,
         };
         match batch.requests.len() {
-            1 if answered && is_exhausted => NextStep::Suspect(batch, detail),
+            1 if answered && (is_exhausted || rejected) => NextStep::Suspect(Suspect {
+                batch,
+                reason: detail,
+                is_rejected: rejected,
+            }),
             1 => self.retry(batch, retry_after, detail, scope),
-            _ if answered && (batch.probe || is_exhausted) => {
+            _ if answered && (batch.probe || is_exhausted || rejected) => {
                 let probe = Batch {
                     probe: true,
-                    acknowledged_before: self.context.server.acknowledged(),
+                    acknowledged_before: match batch.probe {
+                        true => batch.acknowledged_before,
+                        false => self.context.server.acknowledged(),
+                    },
                     ..batch
                 };
                 NextStep::Split(probe, detail)
@@ -590,6 +637,7 @@ fn load_signal(outcome: &Outcome, probe: bool) -> LoadSignal {
         Outcome::Acknowledged(_) => LoadSignal::Accepted,
         Outcome::TooLarge { .. } => LoadSignal::TooLarge,
         // One of the hits is the reason.
+        Outcome::Unconfirmed { rejected: true, .. } => LoadSignal::Unrelated,
         Outcome::Unconfirmed { answered: true, .. } if probe => LoadSignal::Unrelated,
         Outcome::Unconfirmed { answered: true, .. } => LoadSignal::Failed,
         Outcome::Unconfirmed { halve: true, .. } => LoadSignal::ConnectionLost,

@@ -22,6 +22,9 @@ const MAX_EXAMPLES: usize = 5;
 /// A user agent of so many hits that are all missing is left out on purpose.
 const MIN_AGENT_HITS: u64 = 3;
 
+/// Parts of user agents, in lower case, that TrackingSpamPrevention takes for headless browsers.
+const HEADLESS: [&str; 3] = ["headless", "phantomjs", "electron"];
+
 const PROPERTIES: [&str; 5] = ["site", "day", "network", "status", "user agent"];
 
 /// A hit that was looked up.
@@ -181,7 +184,7 @@ impl Findings {
             let sites = self.other_sites.join(", ");
             return format!("they were imported into another site ({sites})");
         }
-        let [_, days, _, _, agents] = &self.properties;
+        let [_, days, networks, _, agents] = &self.properties;
         let gone = |counts: &HashMap<String, ValueCount>, least: u64| -> u64 {
             let gone = counts
                 .values()
@@ -199,8 +202,21 @@ impl Findings {
             .filter(|(day, it)| it.present == 0 && is_older(day))
             .map(|(_, it)| it.missing)
             .sum();
+        let headless = agents.iter().filter(|(agent, it)| {
+            let agent = agent.to_ascii_lowercase();
+            it.present == 0 && HEADLESS.iter().any(|text| agent.contains(text))
+        });
         if older == self.missing {
             "Matomo deletes old visits, or they were deleted by hand".to_owned()
+        } else if headless.map(|(_, it)| it.missing).sum::<u64>() == self.missing {
+            "the plugin TrackingSpamPrevention, part of Matomo 6, leaves out headless browsers; \
+             switch that off in its settings if you need these hits"
+                .to_owned()
+        } else if gone(networks, MIN_AGENT_HITS) == self.missing {
+            "Matomo leaves out these networks: its plugin TrackingSpamPrevention, part of Matomo 6, \
+             does that to hosting providers and to networks with many visits; add those that you \
+             need to ip_allow_list in the section [TrackingSpamPrevention] of its config.ini.php"
+                .to_owned()
         } else if gone(agents, MIN_AGENT_HITS) == self.missing {
             "Matomo takes these user agents for bots or spam and leaves them out".to_owned()
         } else {

@@ -103,7 +103,10 @@ fn each_response_has_its_outcome() {
         (200, &*none, NEW, "stop", "record_statistics"),
         (200, &*none, RUNNING, "stop", "record_statistics"),
         (400, HTML, NEW, "stop", "BulkTracking"),
-        (400, error, RUNNING, "stop", "BulkTracking"),
+        (400, error, NEW, "stop", "BulkTracking"),
+        // Version 5.7 and later.
+        (400, error, RUNNING, "unconfirmed", ""),
+        (400, HTML, RUNNING, "unconfirmed", ""),
         (500, error, NEW, "unconfirmed", "Matomo failed"),
         (500, "", NEW, "unconfirmed", "an empty body"),
         (413, HTML, NEW, "too large", "client_max_body_size"),
@@ -183,10 +186,33 @@ fn without_a_response_a_batch_is_unconfirmed_and_halved_after_a_reset() {
             answered: false,
             halve: !timed_out,
             hopeless: false,
+            rejected: false,
             retry_after: None,
             detail: "why".into(),
         };
         assert_eq!(classify(&exchange(result), 3, &NEW), want);
+    }
+}
+
+#[test]
+fn a_400_after_a_success_is_about_one_of_the_hits() {
+    for (status, history, expected) in [
+        (400, RUNNING, Some(true)),
+        (400, NEW, None),
+        (500, RUNNING, Some(false)),
+        (502, RUNNING, Some(false)),
+    ] {
+        let outcome = classified(response(status, HTML), 3, history);
+        let found = match outcome {
+            Outcome::Unconfirmed {
+                rejected, halve, ..
+            } => {
+                assert_eq!(halve, rejected, "{status}");
+                Some(rejected)
+            }
+            _ => None,
+        };
+        assert_eq!(found, expected, "{status}");
     }
 }
 

@@ -173,6 +173,27 @@ fn hit_at(address: &str, pv_id: &str, time: i64) -> Value {
 use Presence::{Missing, Present, Unknown};
 
 #[test]
+fn questions_are_asked_200_times_a_minute_at_most() {
+    let mut questions = VecDeque::new();
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    for _ in 0..QUESTIONS_PER_MINUTE {
+        assert_eq!(next_question(&mut questions, start), Duration::ZERO);
+    }
+    // Those that wait take the places of the first ones.
+    for _ in 0..QUESTIONS_PER_MINUTE {
+        let wait = next_question(&mut questions, at(10));
+        assert_eq!(wait, Duration::from_secs(50));
+    }
+    assert_eq!(
+        next_question(&mut questions, at(60)),
+        Duration::from_secs(60)
+    );
+    assert_eq!(next_question(&mut questions, at(300)), Duration::ZERO);
+    assert_eq!(questions.len(), QUESTIONS_PER_MINUTE);
+}
+
+#[test]
 fn a_question_names_every_form_of_an_address_until_one_is_known() {
     let f = fixture(vec![
         visit("203.5.0.0", "aaaaaa"),
