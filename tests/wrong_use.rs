@@ -300,3 +300,31 @@ fn a_run_without_a_log_needs_a_report_and_the_file_of_a_sandbox() {
     let left = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(left, 0, "no database is created");
 }
+
+#[test]
+fn a_wrong_line_in_a_list_of_bots_is_named() {
+    let folder = Folder::with_log(logs::log(5));
+    for (text, words) in [
+        (
+            "Bot\n# spy\nSpy\tSpy\tspy\n",
+            "--bot-list=list.tsv: line 3: 'spy' is no category; use one of AI training,",
+        ),
+        ("Bot\nA*B\n", "--bot-list=list.tsv: line 2: 'A*B': a *"),
+        ("# none\n", "--bot-list=list.tsv: no line has a fragment"),
+    ] {
+        folder.write("list.tsv", text);
+        let ended = Program::new(&folder)
+            .args("--sandbox --bot-list=list.tsv access.log")
+            .run();
+        assert_eq!(ended.exits(2).says(&[words]).out, "");
+    }
+    assert_wrong(
+        "--bot-list=none.tsv",
+        &["--bot-list=none.tsv: cannot be read"],
+    );
+    assert_wrong("--bots=all", &["--bots", "script", "current"]);
+    let ended = Program::new(&folder)
+        .args("--sandbox --bots=script --bot-list=list.tsv access.log")
+        .run();
+    ended.exits(2).says(&["--bots=script", "--bot-list"]);
+}

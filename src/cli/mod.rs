@@ -358,6 +358,12 @@ pub struct FilterArgs {
     /// Read patterns for --exclude-path from a file, one per line
     #[arg(long, value_name = "FILE")]
     pub exclude_path_from: Vec<PathBuf>,
+    /// What counts as a bot [default: script]
+    #[arg(long, value_name = "WHICH")]
+    pub bots: Option<WhichBots>,
+    /// Read the list of bots from a file, in place of the built-in one; implies --bots=current
+    #[arg(long, value_name = "FILE")]
+    pub bot_list: Option<PathBuf>,
     /// Treat user agents that contain TEXT as bots (case-insensitive)
     #[arg(long, value_name = "TEXT")]
     pub useragent_exclude: Vec<String>,
@@ -370,6 +376,15 @@ pub struct FilterArgs {
     /// Skip the first N lines, counted over all files
     #[arg(long, value_name = "N", default_value = "0")]
     pub skip: String,
+}
+
+/// What counts as a bot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WhichBots {
+    /// User agents with one of the texts of the Python script
+    Script,
+    /// User agents in a list of current bots, such as those of AI companies
+    Current,
 }
 
 /// What tracking requests contain.

@@ -14,9 +14,10 @@ use url::form_urlencoded;
 
 use crate::cli::{
     AuthenticationArgs, Cli, ConnectionArgs, FilterArgs, ListeningTime, LogFormatArgs, RadioArgs,
+    WhichBots,
 };
 use crate::error::{Error, Result};
-use crate::filter::{Bots, Extensions, Filters, HostPattern, HostSet, Hosts, Paths};
+use crate::filter::{BotOptions, Bots, Extensions, Filters, HostPattern, HostSet, Hosts, Paths};
 use crate::format::date::{LastDate, Strptime};
 use crate::format::json::{self, KeyMap};
 use crate::format::registry::FormatOptions;
@@ -335,6 +336,8 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
         include_path_from,
         exclude_path,
         exclude_path_from,
+        bots,
+        bot_list,
         useragent_exclude,
         exclude_older_than,
         exclude_newer_than,
@@ -345,6 +348,11 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
     }
     for value in include_path {
         reject_empty("--include-path", value)?;
+    }
+    if *bots == Some(WhichBots::Script) && bot_list.is_some() {
+        return Err(Error::usage(
+            "--bots=script does not read the list of --bot-list: remove one of them",
+        ));
     }
     let limit =
         |option, text: &Option<String>| text.as_deref().map(|text| date(option, text)).transpose();
@@ -363,7 +371,11 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
             excluded: path_patterns("--exclude-path", exclude_path, exclude_path_from, warnings)?,
             included: path_patterns("--include-path", include_path, include_path_from, warnings)?,
         },
-        bots: Bots::new(useragent_exclude)?,
+        bots: Bots::new(BotOptions {
+            by_list: *bots == Some(WhichBots::Current) || bot_list.is_some(),
+            list: bot_list.as_deref().map(values::bot_list).transpose()?,
+            excluded: useragent_exclude,
+        })?,
         excluded_addresses: networks("--exclude-ip", exclude_ip)?,
         keep_errors: *enable_http_errors || cli.requests.replay_tracking,
         keep_redirects: *enable_http_redirects,
@@ -673,6 +685,7 @@ fn reports(cli: &Cli) -> Result<ReportFiles> {
             authentication.token_auth_file.as_deref(),
         ),
         ("--auth-config", authentication.auth_config.as_deref()),
+        ("--bot-list", cli.filters.bot_list.as_deref()),
     ];
     for (option, files) in [
         ("--include-path-from", &cli.filters.include_path_from),

@@ -7,6 +7,7 @@ use chrono::DateTime;
 use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
+use crate::filter::BotList;
 use crate::input::discover::is_same_file;
 use crate::input::pattern::Pattern;
 use crate::input::small_file;
@@ -176,6 +177,13 @@ pub(super) fn path_patterns(
         add(&format!("{option}={}", file.display()), &lines);
     }
     Ok(patterns)
+}
+
+/// The list of `--bot-list`.
+pub(super) fn bot_list(file: &Path) -> Result<BotList> {
+    let text = read_text("--bot-list", file)?;
+    BotList::parse(&text)
+        .map_err(|why| Error::usage(format!("--bot-list={}: {why}", file.display())))
 }
 
 fn read_text(option: &str, file: &Path) -> Result<String> {

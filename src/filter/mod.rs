@@ -4,10 +4,12 @@
 //! date, and give it a [`Reason`]. The summary line follows from the reason.
 
 mod agent;
+mod bot_list;
 mod extension;
 mod host;
 
-pub use agent::Bots;
+pub use agent::{BotOptions, Bots};
+pub use bot_list::BotList;
 pub use extension::Extensions;
 pub use host::{HostPattern, HostSet, Hosts};
 
