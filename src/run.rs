@@ -132,7 +132,7 @@ struct Prepared {
 
 /// Opens the ledger, connects to the server, and starts the recorders.
 fn setup(
-    config: Config,
+    mut config: Config,
     rescue: &PipeRescue,
     console: &Console,
     shutdown: &Shutdown,
@@ -186,6 +186,11 @@ fn setup(
         }
         let sites = Sites::new(sites, replaying, config.dry_run, &target.api)?;
         if target.token.is_some() && target.sandbox.is_none() {
+            let api = target.api.clone();
+            config
+                .filters
+                .assistants
+                .ask_with(move || api.features().version);
             warn_of_lost_variables(&config.tracking, &target, console);
         }
         let open_rejects = |path: &Path| {

@@ -1,8 +1,13 @@
 //! What depends on the version and the plugins of Matomo.
 
-use crate::support::fake::{FakeMatomo, Fault, Faults, Options, Version};
-use crate::support::stored::{assert_each_once, options, started};
-use crate::support::{Ended, Folder, Program, logs};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::fake::{FakeMatomo, Fault, Faults, Options, TrackerCall, Version, When};
+use crate::support::stored::{assert_each_once, numbers, options, started};
+use crate::support::{Ended, Folder, Program, logs, until};
 
 /// What sends all kinds of custom variables.
 const VARIABLES: &str =
@@ -27,11 +32,12 @@ fn import(matomo: &FakeMatomo, args: &str) -> Ended {
     ended.exits(0)
 }
 
-/// Starts a server of each version.
-fn of_each_version() -> impl Iterator<Item = (Version, FakeMatomo)> {
-    Version::ALL.into_iter().map(|version| {
+/// Starts a server of each version, whose requests take so long.
+fn of_each_version(delay: Duration) -> impl Iterator<Item = (Version, FakeMatomo)> {
+    Version::ALL.into_iter().map(move |version| {
         let options = Options {
             version,
+            delay,
             ..options()
         };
         (version, started(options))
@@ -40,7 +46,7 @@ fn of_each_version() -> impl Iterator<Item = (Version, FakeMatomo)> {
 
 #[test]
 fn every_version_gets_each_line_once_and_can_be_verified() {
-    for (_, matomo) in of_each_version() {
+    for (_, matomo) in of_each_version(Duration::ZERO) {
         let folder = Folder::with_log(logs::log(300));
         let args = "--idsite=1 --recorders=3 --state-dir=state access.log";
         for more in ["", "", "--verify=all"] {
@@ -112,4 +118,171 @@ fn a_server_that_does_not_say_what_it_can_do_stops_no_import() {
         import(&matomo, VARIABLES).hides("CustomVariables");
         assert_eq!(calls(&matomo, "isPluginActivated"), 1);
     }
+}
+
+const ASSISTANT: &str = "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko); compatible; ChatGPT-User/1.0; +https://openai.com/bot";
+
+/// Lines in a log of assistants.
+const LINES: usize = 300;
+
+/// Every third line is of an assistant; of these, some are errors, redirects and downloads.
+fn assistant_log() -> String {
+    let line = |number: usize| {
+        let path = match number % 21 {
+            15 => format!("/file.pdf?page-{number}"),
+            _ => format!("/page-{number}"),
+        };
+        let line = logs::page(&path, number, 25);
+        match (number % 3, number % 9) {
+            (0, 3) => line.replace("\" 200 ", "\" 404 "),
+            (0, 6) => line.replace("\" 200 ", "\" 301 "),
+            _ => line,
+        }
+    };
+    let by_assistant = |(number, line): (usize, String)| match number % 3 {
+        0 => line.replace(logs::AGENT, ASSISTANT),
+        _ => line,
+    };
+    (0..LINES)
+        .map(|number| (number, line(number)))
+        .map(by_assistant)
+        .collect()
+}
+
+fn is_assistant(hit: &Value) -> bool {
+    hit["recMode"] == 1
+}
+
+fn import_assistants(matomo: &FakeMatomo, args: &str) -> Ended {
+    let folder = Folder::with_log(assistant_log());
+    let program = Program::new(&folder).to(matomo);
+    let args = format!("--idsite=1 --retry-delay=0 {args} access.log");
+    program.args(&args).run()
+}
+
+/// Checks that hits of assistants are in requests of their own, which are sent alone.
+#[track_caller]
+fn assert_assistants_are_apart(calls: &[TrackerCall]) {
+    for call in calls {
+        let hits = call.requests();
+        let assistants = hits.iter().filter(|hit| is_assistant(hit)).count();
+        if assistants == 0 {
+            continue;
+        }
+        assert_eq!(assistants, hits.len());
+        assert!(assistants <= 20, "{assistants}");
+        let is_other = |other: &&TrackerCall| other.number != call.number;
+        for other in calls.iter().filter(is_other) {
+            let is_before = other.ended.is_some_and(|ended| ended <= call.began);
+            let is_after = call.ended.is_some_and(|ended| ended <= other.began);
+            assert!(is_before || is_after, "{call:?} and {other:?}");
+        }
+    }
+}
+
+#[test]
+fn assistants_go_to_the_reports_of_versions_that_have_them() {
+    for (version, matomo) in of_each_version(Duration::from_millis(5)) {
+        let args = "--recorders=4 --recorder-max-payload-size=40";
+        let ended = import_assistants(&matomo, args).exits(0);
+        let sent = matomo.log().sent();
+        let assistants: Vec<&Value> = sent.iter().filter(|hit| is_assistant(hit)).collect();
+        if version < Version(5, 7) {
+            // As visits, without errors and redirects.
+            assert!(assistants.is_empty(), "{version:?}");
+            assert_eq!(ended.summary().get("imported"), 234);
+            ended.hides("AI assistants");
+            continue;
+        }
+        assert_eq!(assistants.len(), 100, "{version:?}");
+        assert_each_once(&matomo, LINES);
+        assert_assistants_are_apart(&matomo.log().tracker);
+        assert_eq!(calls(&matomo, "getMatomoVersion"), 1);
+        for hit in assistants {
+            assert_eq!(hit["ua"], ASSISTANT);
+            assert_eq!(hit["source"], "import-logs");
+            assert!(
+                hit["http_status"].is_u64() && hit["bw_bytes"].is_u64(),
+                "{hit}"
+            );
+            assert!(hit["pv_id"].is_null() && hit["cvar"].is_null(), "{hit}");
+            assert!(hit["action_name"].is_null(), "{hit}");
+        }
+        let is_download = |hit: &&Value| hit["download"].is_string();
+        assert!(
+            sent.iter()
+                .filter(|hit| is_assistant(hit))
+                .any(|hit| is_download(&hit))
+        );
+        ended.prints(&["100 requests of AI assistants: in Matomo's reports of these"]);
+    }
+}
+
+#[test]
+fn the_option_decides_about_assistants() {
+    for (version, mode, expected) in [
+        (Version(5, 0), "on", 100),
+        (Version(6, 0), "off", 0),
+        (Version(6, 0), "auto", 100),
+    ] {
+        let matomo = started(Options {
+            version,
+            ..options()
+        });
+        import_assistants(&matomo, &format!("--ai-assistants={mode}")).exits(0);
+        let sent = matomo.log().sent();
+        let found = sent.iter().filter(|hit| is_assistant(hit)).count();
+        assert_eq!(found, expected, "{version:?} {mode}");
+    }
+}
+
+#[test]
+fn a_batch_of_assistants_without_an_answer_is_in_doubt() {
+    for (args, resent, in_doubt) in [("", 20, 0), ("--in-doubt=skip", 0, 20)] {
+        let matomo = started(Options {
+            version: Version(5, 8),
+            faults: Faults {
+                // The first request has all visits.
+                script: vec![None, None, Some(Fault::CommitHtml(502))],
+                ..Faults::default()
+            },
+            ..options()
+        });
+        let ended = import_assistants(&matomo, args).exits(3);
+        let summary = ended.summary();
+        assert_eq!(summary.get("resent"), resent, "{ended}");
+        assert_eq!(summary.get("in_doubt"), in_doubt, "{ended}");
+        ended.says(&["such as those of AI assistants, cannot be looked up"]);
+        assert_assistants_are_apart(&matomo.log().tracker);
+    }
+}
+
+#[test]
+fn a_run_after_one_that_was_killed_sends_what_is_left_of_the_assistants() {
+    let matomo = started(Options {
+        version: Version(5, 8),
+        faults: Faults {
+            rules: vec![(When::From(4), Fault::Stall(Duration::from_secs(60)))],
+            ..Faults::default()
+        },
+        ..options()
+    });
+    let folder = Folder::with_log(assistant_log());
+    let program = || {
+        let args = "--idsite=1 --state-dir=state --request-timeout=1 --in-doubt=skip access.log";
+        Program::new(&folder).to(&matomo).args(args)
+    };
+    let running = program().start();
+    let is_sent = until(Duration::from_secs(20), || matomo.log().tracker.len() == 4);
+    assert!(is_sent);
+    running.signal(Signal::KILL);
+    running.end();
+    matomo.set_faults(Faults::default());
+    program().run().exits(3);
+    // The batch that was under way is skipped.
+    let stored = numbers(&matomo);
+    assert_eq!(stored.len(), LINES - 20);
+    assert!(stored.windows(2).all(|pair| pair[0] < pair[1]));
+    program().run().exits(0);
+    assert_eq!(numbers(&matomo), stored);
 }

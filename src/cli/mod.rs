@@ -21,6 +21,7 @@ use clap::{ArgAction, Args, Parser, ValueEnum};
 
 use self::manual::Generate;
 use self::origin::Origins;
+use crate::filter::AssistantMode;
 use crate::matomo::visit_log::VerifyMode;
 use crate::network::Network;
 use crate::recorder::{InDoubt, ReadBackMode};
@@ -364,6 +365,9 @@ pub struct FilterArgs {
     /// Read the list of bots from a file, in place of the built-in one; implies --bots=current
     #[arg(long, value_name = "FILE")]
     pub bot_list: Option<PathBuf>,
+    /// Send hits of AI assistants to Matomo's reports of them
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub ai_assistants: AssistantMode,
     /// Treat user agents that contain TEXT as bots (case-insensitive)
     #[arg(long, value_name = "TEXT")]
     pub useragent_exclude: Vec<String>,

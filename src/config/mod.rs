@@ -17,7 +17,10 @@ use crate::cli::{
     WhichBots,
 };
 use crate::error::{Error, Result};
-use crate::filter::{BotOptions, Bots, Extensions, Filters, HostPattern, HostSet, Hosts, Paths};
+use crate::filter::{
+    AssistantMode, Assistants, BotOptions, Bots, Extensions, Filters, HostPattern, HostSet, Hosts,
+    Paths, assistant_list,
+};
 use crate::format::date::{LastDate, Strptime};
 use crate::format::json::{self, KeyMap};
 use crate::format::registry::FormatOptions;
@@ -338,6 +341,7 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
         exclude_path_from,
         bots,
         bot_list,
+        ai_assistants,
         useragent_exclude,
         exclude_older_than,
         exclude_newer_than,
@@ -354,6 +358,16 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
             "--bots=script does not read the list of --bot-list: remove one of them",
         ));
     }
+    let by_list = *bots == Some(WhichBots::Current) || bot_list.is_some();
+    let list = match bot_list {
+        Some(file) => Some(values::bot_list(file)?),
+        None => (!by_list).then(assistant_list),
+    };
+    // A replayed request is sent as it was tracked.
+    let assistants = match cli.requests.replay_tracking {
+        true => AssistantMode::Off,
+        false => *ai_assistants,
+    };
     let limit =
         |option, text: &Option<String>| text.as_deref().map(|text| date(option, text)).transpose();
     Ok(Filters {
@@ -372,10 +386,11 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
             included: path_patterns("--include-path", include_path, include_path_from, warnings)?,
         },
         bots: Bots::new(BotOptions {
-            by_list: *bots == Some(WhichBots::Current) || bot_list.is_some(),
-            list: bot_list.as_deref().map(values::bot_list).transpose()?,
+            by_list,
+            list,
             excluded: useragent_exclude,
         })?,
+        assistants: Assistants::new(assistants),
         excluded_addresses: networks("--exclude-ip", exclude_ip)?,
         keep_errors: *enable_http_errors || cli.requests.replay_tracking,
         keep_redirects: *enable_http_redirects,

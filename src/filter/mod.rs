@@ -4,11 +4,13 @@
 //! date, and give it a [`Reason`]. The summary line follows from the reason.
 
 mod agent;
+mod assistant;
 mod bot_list;
 mod extension;
 mod host;
 
 pub use agent::{BotOptions, Bots};
+pub use assistant::{AssistantMode, Assistants, assistant_list};
 pub use bot_list::BotList;
 pub use extension::Extensions;
 pub use host::{HostPattern, HostSet, Hosts};
@@ -25,6 +27,8 @@ pub struct Filters {
     pub hosts: Hosts,
     pub paths: Paths,
     pub bots: Bots,
+    /// `--ai-assistants`. Their errors, redirects and bots are kept.
+    pub assistants: Assistants,
     /// `--exclude-ip`.
     pub excluded_addresses: NetworkSet,
     pub keep_errors: bool,
@@ -47,8 +51,8 @@ impl Filters {
         }
     }
 
-    /// Runs the filters that need no date on a classified request. Sets `is_bot`, and `is_download`
-    /// for static files that are kept.
+    /// Runs the filters that need no date on a classified request. Sets `is_bot`, `is_assistant`, and
+    /// `is_download` for static files that are kept.
     pub fn judge(&mut self, request: &mut LoggedRequest) -> Result<(), Reason> {
         if request.file.unwanted_download {
             return Err(Reason::Download);
@@ -59,10 +63,10 @@ impl Filters {
         if request.target == TargetKind::NoRequest {
             return Err(Reason::NoRequest);
         }
-        if request.is_error() && !self.keep_errors {
+        if request.is_error() && !self.keep_errors && !self.is_assistant(request) {
             return Err(Reason::HttpError);
         }
-        if request.is_redirect() && !self.keep_redirects {
+        if request.is_redirect() && !self.keep_redirects && !self.is_assistant(request) {
             return Err(Reason::HttpRedirect);
         }
         if request.target == TargetKind::NoPage {
@@ -76,10 +80,20 @@ impl Filters {
             request.is_download = true;
         }
         request.is_bot = self.bots.is_bot(request);
-        if request.is_bot && !self.keep_bots {
+        request.is_assistant = self.is_assistant(request);
+        if request.is_bot && !self.keep_bots && !request.is_assistant {
             return Err(Reason::Bot);
         }
         Ok(())
+    }
+
+    /// Whether a request goes to Matomo's reports of AI assistants.
+    fn is_assistant(&mut self, request: &LoggedRequest) -> bool {
+        if self.assistants.is_off() || request.is_listener {
+            return false;
+        }
+        let index = self.bots.entry_index(request);
+        index.is_some_and(|index| self.assistants.includes(index, self.bots.entries()))
     }
 
     /// Runs the filter by address. The address is read only if there is something to compare it

@@ -133,6 +133,8 @@ pub struct LoggedRequest<'a> {
     pub is_download: bool,
     /// Set by the filters from the user agent.
     pub is_bot: bool,
+    /// Set by the filters: a hit of an AI assistant, which is no visit.
+    pub is_assistant: bool,
 }
 
 /// A logged request that is imported: its date is valid and its site known.
@@ -260,6 +262,7 @@ impl HitOptions {
             file: FileKind::default(),
             is_download: false,
             is_bot: false,
+            is_assistant: false,
         }
     }
 

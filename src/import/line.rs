@@ -299,7 +299,9 @@ impl LineProcessor {
         let chunk = self.queue.chunk();
         group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
         let flow = self.enqueue(group);
-        if flow == Flow::Continue && !self.is_noted(log, &accepted.hit) {
+        if accepted.hit.request.is_assistant {
+            log.account.add(Count::Assistants, 1);
+        } else if flow == Flow::Continue && !self.is_noted(log, &accepted.hit) {
             let (hit, is_replayed) = (&accepted.hit, self.replay.is_some());
             if let Some(web) = &mut self.web {
                 let request = hit.request;
@@ -452,7 +454,7 @@ impl LineProcessor {
                 .hasher
                 .hash_one(visitor.unwrap_or(hit.userid.unwrap_or(address))),
             has_hit_ids: accepted.has_hit_id(),
-            is_assistant: false,
+            is_assistant: hit.request.is_assistant,
             originals: Vec::new(),
             session: None,
         }
@@ -637,6 +639,9 @@ impl RequestWriter {
     ) -> u32 {
         let id = self.ids.id(log, start, 0);
         match accepted.arguments.take() {
+            None if accepted.hit.request.is_assistant => {
+                self.writer.write_assistant(&accepted.hit, &mut chunk.body);
+            }
             None => self.writer.write(&accepted.hit, &id, &mut chunk.body),
             Some(arguments) => {
                 let mut own = Vec::new();

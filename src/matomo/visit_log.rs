@@ -107,6 +107,8 @@ struct RecordedHit {
     download: Option<IgnoredAny>,
     e_c: Option<IgnoredAny>,
     cdt: String,
+    /// Hits of AI assistants have none.
+    #[serde(default)]
     pv_id: String,
     rec: serde_json::Value,
     #[serde(default, rename = "recMode")]
@@ -295,7 +297,8 @@ impl SoughtHit {
         // Neither hits that are not recorded nor those of AI bots appear in the visit log.
         if hit.rec == 0 || hit.rec == "0" || hit.rec_mode.is_some() {
             return Err(LookupError::Never(
-                "hits that make no visit cannot be looked up".to_owned(),
+                "hits that make no visit, such as those of AI assistants, cannot be looked up"
+                    .to_owned(),
             ));
         }
         let date = NaiveDateTime::parse_from_str(&hit.cdt, "%Y-%m-%d %H:%M:%S")

@@ -57,10 +57,12 @@ pub enum Count {
     Downloads,
     /// Also counted: accepted without an address, so the visitor has an id instead.
     NoAddress,
+    /// Also counted: sent for Matomo's reports of AI assistants.
+    Assistants,
 }
 
 /// All variants, in the order of their declaration, each with a text to follow a number.
-const COUNTS: [(Count, &str); Count::NoAddress as usize + 1] = [
+const COUNTS: [(Count, &str); Count::Assistants as usize + 1] = [
     (Count::Read, "lines read"),
     (Count::Header, "header lines"),
     (Count::Skipped, "skipped"),
@@ -81,6 +83,7 @@ const COUNTS: [(Count, &str); Count::NoAddress as usize + 1] = [
     (Count::Resent, "sent again"),
     (Count::Downloads, "downloads"),
     (Count::NoAddress, "without an address"),
+    (Count::Assistants, "by AI assistants"),
 ];
 
 impl Count {
@@ -121,7 +124,7 @@ impl Count {
     fn is_outcome(self) -> bool {
         !matches!(
             self,
-            Self::Read | Self::Resent | Self::Downloads | Self::NoAddress
+            Self::Read | Self::Resent | Self::Downloads | Self::NoAddress | Self::Assistants
         )
     }
 }

@@ -95,6 +95,10 @@ impl SummaryInput<'_> {
                 Count::NoAddress,
                 "lines without an address: their visitors have an id instead",
             ),
+            (
+                Count::Assistants,
+                "requests of AI assistants: in Matomo's reports of these, and confirmed only by its count",
+            ),
         ];
         let others = others.into_iter().filter(|(count, _)| total(*count) > 0);
         for (count, words) in certain.into_iter().chain(others) {

@@ -73,7 +73,7 @@ fn every_end_balances_one_line_read_and_nothing_else_does() {
         file.add(count, 1);
         let beside = matches!(
             count,
-            Count::Read | Count::Resent | Count::Downloads | Count::NoAddress
+            Count::Read | Count::Resent | Count::Downloads | Count::NoAddress | Count::Assistants
         );
         assert_eq!(account.balance().is_err(), beside, "{count:?}");
     }
