@@ -364,6 +364,10 @@ pub struct FilterArgs {
     /// Read the list of bots from a file, in place of the built-in one; implies --bots=current
     #[arg(long, value_name = "FILE")]
     pub bot_list: Option<PathBuf>,
+    /// Read the addresses of a bot from the JSON file that its operator publishes, and count its hits
+    /// from other addresses as forged
+    #[arg(long, value_name = "[NAME=]FILE")]
+    pub bot_ranges: Vec<String>,
     /// Treat user agents that contain TEXT as bots (case-insensitive)
     #[arg(long, value_name = "TEXT")]
     pub useragent_exclude: Vec<String>,

@@ -15,7 +15,9 @@ use crate::cli::{
     WhichBots,
 };
 use crate::error::{Error, Result};
-use crate::filter::{BotOptions, Bots, Extensions, Filters, HostPattern, HostSet, Hosts, Paths};
+use crate::filter::{
+    BotCounter, BotOptions, Bots, Extensions, Filters, HostPattern, HostSet, Hosts, Paths,
+};
 use crate::format::date::{LastDate, Strptime};
 use crate::format::json::{self, KeyMap};
 use crate::format::registry::FormatOptions;
@@ -57,6 +59,8 @@ pub struct Config {
     /// Fields to drop after custom variables are set.
     pub ignored_groups: Vec<String>,
     pub filters: Filters,
+    /// `None` counts no bots.
+    pub bot_counter: Option<BotCounter>,
     pub replay: Option<ReplayOptions>,
     /// `None` sends plain hits for radio logs, too.
     pub radio: Option<RadioOptions>,
@@ -104,6 +108,8 @@ impl Config {
         let wanted = wanted_fields(&tracking, &hit.client);
         let idsite = non_empty("--idsite", &cli.sites.idsite)?;
         let mut warnings = Vec::new();
+        let mut filters = filters(&cli, &mut warnings)?;
+        let bot_counter = bot_counter(&cli.filters, &mut filters.bots)?;
         Ok(Config {
             input: input(&cli)?,
             format: FormatOptions {
@@ -114,7 +120,8 @@ impl Config {
             choice: format_choice(&cli.log_format)?,
             envelope: envelope(&cli.log_format)?,
             ignored_groups: ignored_groups(&cli.log_format)?,
-            filters: filters(&cli, &mut warnings)?,
+            filters,
+            bot_counter,
             replay: cli.requests.replay_tracking.then(|| ReplayOptions {
                 tracker_file: cli.requests.replay_tracking_expected_tracker_file.clone(),
                 add_to_date: hit.add_to_date,
@@ -324,6 +331,7 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
         exclude_path_from,
         bots,
         bot_list,
+        bot_ranges: _,
         useragent_exclude,
         exclude_older_than,
         exclude_newer_than,
@@ -370,6 +378,20 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
         oldest: limit("--exclude-older-than", exclude_older_than)?,
         newest: limit("--exclude-newer-than", exclude_newer_than)?,
     })
+}
+
+/// The bots are counted if an option is about them.
+fn bot_counter(filters: &FilterArgs, bots: &mut Bots) -> Result<Option<BotCounter>> {
+    let is_wanted = filters.enable_bots
+        || filters.bots == Some(WhichBots::Current)
+        || filters.bot_list.is_some()
+        || !filters.bot_ranges.is_empty();
+    if !is_wanted {
+        return Ok(None);
+    }
+    let list = bots.entries();
+    let ranges = values::bot_ranges(&filters.bot_ranges, list)?;
+    Ok(Some(BotCounter::new(list, ranges)))
 }
 
 fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
@@ -677,6 +699,9 @@ fn reports(cli: &Cli) -> Result<ReportFiles> {
         ("--exclude-path-from", &cli.filters.exclude_path_from),
     ] {
         others.extend(files.iter().map(|file| (option, Some(file.as_path()))));
+    }
+    for value in &cli.filters.bot_ranges {
+        others.push(("--bot-ranges", Some(values::bot_range_file(value).1)));
     }
     let files = report_files(&output.report, &others)?;
     let is_import = !cli.log_format.prints_only() && cli.state.verify.is_none();

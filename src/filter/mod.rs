@@ -4,12 +4,16 @@
 //! date, and give it a [`Reason`]. The summary line follows from the reason.
 
 mod agent;
+mod bot_counter;
 mod bot_list;
+mod bot_ranges;
 mod extension;
 mod host;
 
 pub use agent::{BotOptions, Bots};
-pub use bot_list::BotList;
+pub use bot_counter::{BotCounter, BotFigures, BotRow};
+pub use bot_list::{BotEntry, BotList};
+pub use bot_ranges::BotRanges;
 pub use extension::Extensions;
 pub use host::{HostPattern, HostSet, Hosts};
 
