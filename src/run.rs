@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Exit, Result};
+use crate::filter::BotFigures;
 use crate::hit_id::HitIdGenerator;
 use crate::import::dump;
 use crate::import::format_selector::FormatSelector;
@@ -279,6 +280,7 @@ fn setup(
         ignored_groups: config.ignored_groups,
         missing_fields: HashSet::new(),
         filters: config.filters,
+        bot_counter: config.bot_counter,
         replay: config.replay,
         radio: config.radio.map(|options| Radio {
             options,
@@ -348,6 +350,7 @@ impl Run {
             sites,
             radio,
             web,
+            bots,
             ledger,
             input,
         } = self.importer.finish();
@@ -388,7 +391,9 @@ impl Run {
             let listening = listening.as_ref();
             let unsent = account.total(Count::Unsent);
             let listening = listening.map(|figures| radio::summary(figures, unsent));
-            console.print(summary.text() + &listening.unwrap_or_default());
+            let bots = bots.as_ref().map(BotFigures::text);
+            let parts = [listening, bots].map(Option::unwrap_or_default);
+            console.print(summary.text() + &parts.concat());
         }
         let may_ask = target.token.is_some() && target.sandbox.is_none() && !shutdown.requested();
         if account.total(Count::Refused) > 0 && may_ask {
@@ -418,6 +423,7 @@ impl Run {
             from_sandbox: false,
             listening,
             web,
+            bots,
         };
         if is_import || account.total(Count::Read) > 0 {
             let logs = self

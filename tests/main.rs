@@ -3,7 +3,7 @@
 
 mod account; // each line is counted once
 mod bad_logs; // missing, unreadable, damaged and empty logs
-mod bots; // --bots and --bot-list
+mod bots; // --bots, --bot-list and --bot-ranges
 mod command_lines; // command lines from cron tables and pipes
 mod concurrency; // several recorders
 mod connection; // errors that keep the program from reaching Matomo

@@ -60,6 +60,92 @@ fn every_version_gets_each_line_once_and_can_be_verified() {
     }
 }
 
+/// Hosts whose sites are asked for in advance.
+const HOSTS: usize = 120;
+
+#[test]
+fn every_version_answers_for_many_hosts_and_several_sites() {
+    let hosts: Vec<String> = (0..HOSTS).map(|host| format!("h{host}.example")).collect();
+    let sites: Vec<(&str, u64)> = hosts.iter().map(String::as_str).zip(1..).collect();
+    let urls = hosts.iter().map(|host| format!("http://{host}"));
+    let urls: Vec<String> = urls.collect();
+    let urls: Vec<(u64, &str)> = (1..).zip(urls.iter().map(String::as_str)).collect();
+    for version in Version::ALL {
+        let matomo = started(Options {
+            version,
+            ..Options::fixed(&urls, &sites)
+        });
+        let log: String = (0..HOSTS * 3)
+            .map(|number| logs::hosted(&hosts[number % HOSTS], number))
+            .collect();
+        let folder = Folder::with_log(log);
+        let program = Program::new(&folder).to(&matomo);
+        program.args("--recorders=2 access.log").run().exits(0);
+        assert_each_once(&matomo, HOSTS * 3);
+    }
+}
+
+#[test]
+fn a_second_token_is_announced_before_a_version_refuses_it() {
+    for (version, status) in [(Version(5, 7), 0), (Version(5, 8), 1)] {
+        let matomo = started(Options {
+            version,
+            ..options()
+        });
+        let folder = Folder::with_log(logs::log(10));
+        let program = Program::new(&folder).to(&matomo);
+        let args = "--idsite=1 --request-suffix=token_auth=other --retry-delay=0 access.log";
+        let ended = program.args(args).run().exits(status);
+        ended.says(&["--request-suffix has a token_auth"]);
+    }
+}
+
+#[test]
+fn what_the_newest_version_leaves_out_is_found_and_explained() {
+    for (version, missing) in [(Version(5, 8), 0), (Version(6, 0), 40)] {
+        let matomo = started(Options {
+            version,
+            ..options()
+        });
+        let agent = |number: usize| match number % 10 {
+            0 => logs::line(number, 25).replace(logs::AGENT, "Mozilla/5.0 HeadlessChrome/124"),
+            _ => logs::line(number, 25),
+        };
+        let folder = Folder::with_log((0..400).map(agent).collect::<String>());
+        let args = "--idsite=1 --state-dir=state access.log";
+        let program = || Program::new(&folder).to(&matomo).args(args);
+        program().run().exits(0);
+        let ended = program().args("--verify=all").run();
+        match missing {
+            0 => drop(ended.exits(0)),
+            _ => drop(ended.exits(3).prints(&[
+                "40 hits are missing",
+                "the plugin TrackingSpamPrevention, part of Matomo 6, leaves out headless browsers",
+            ])),
+        }
+    }
+}
+
+#[test]
+fn a_limit_of_questions_is_obeyed() {
+    let matomo = started(options());
+    let folder = Folder::with_log(logs::log(100));
+    let args = "--idsite=1 --state-dir=state --retry-delay=0 access.log";
+    let program = || Program::new(&folder).to(&matomo).args(args);
+    program().run().exits(0);
+    matomo
+        .store()
+        .read(|db| db.execute("DELETE FROM hits WHERE id = 7", []))
+        .unwrap();
+    let limited = Some(Fault::Busy(429, Some("1".to_owned())));
+    matomo.set_faults(Faults {
+        api: vec![None, None, None, limited.clone(), limited],
+        ..Faults::default()
+    });
+    let ended = program().args("--verify=all").run().exits(3);
+    ended.prints(&["1 hits are missing"]);
+}
+
 #[test]
 fn custom_variables_that_matomo_ignores_are_named_with_their_dimensions() {
     for (custom_variables, args, expected) in [

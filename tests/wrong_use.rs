@@ -64,6 +64,28 @@ fn at_least_one_recorder_is_needed() {
 }
 
 #[test]
+fn the_id_of_a_site_is_a_number() {
+    for arg in ["--idsite=1x", "--idsite=1,2", "--idsite-fallback=0"] {
+        assert_wrong(arg, &[arg, "expected the number of a site"]);
+    }
+}
+
+#[test]
+fn dimensions_have_an_id_and_a_field() {
+    for (arg, text) in [
+        ("--dimension=userid", "'userid' is not of the form ID=FIELD"),
+        ("--dimension=0=userid", "from 1 to 999"),
+        ("--dimension=1=", "'1=' is not of the form"),
+        (
+            "--dimension=1=ip,1=host",
+            "the dimension 1 has two fields, ip and host",
+        ),
+    ] {
+        assert_wrong(arg, &[text]);
+    }
+}
+
+#[test]
 fn the_format_that_is_printed_needs_no_log_if_it_is_named() {
     let folder = Folder::new();
     let printed = |args: &str| Program::new(&folder).args(args).run().exits(0).out;

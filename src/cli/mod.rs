@@ -368,6 +368,10 @@ pub struct FilterArgs {
     /// Send hits of AI assistants to Matomo's reports of them
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub ai_assistants: AssistantMode,
+    /// Read the addresses of a bot from the JSON file that its operator publishes, and count its hits
+    /// from other addresses as forged
+    #[arg(long, value_name = "[NAME=]FILE")]
+    pub bot_ranges: Vec<String>,
     /// Treat user agents that contain TEXT as bots (case-insensitive)
     #[arg(long, value_name = "TEXT")]
     pub useragent_exclude: Vec<String>,

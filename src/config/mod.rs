@@ -18,8 +18,8 @@ use crate::cli::{
 };
 use crate::error::{Error, Result};
 use crate::filter::{
-    AssistantMode, Assistants, BotOptions, Bots, Extensions, Filters, HostPattern, HostSet, Hosts,
-    Paths, assistant_list,
+    AssistantMode, Assistants, BotCounter, BotOptions, Bots, Extensions, Filters, HostPattern,
+    HostSet, Hosts, Paths, assistant_list,
 };
 use crate::format::date::{LastDate, Strptime};
 use crate::format::json::{self, KeyMap};
@@ -63,6 +63,8 @@ pub struct Config {
     /// Fields to drop after custom variables are set.
     pub ignored_groups: Vec<String>,
     pub filters: Filters,
+    /// `None` counts no bots.
+    pub bot_counter: Option<BotCounter>,
     pub replay: Option<ReplayOptions>,
     /// `None` sends plain hits for radio logs, too.
     pub radio: Option<RadioOptions>,
@@ -118,6 +120,8 @@ impl Config {
                     .to_owned(),
             );
         }
+        let mut filters = filters(&cli, &mut warnings)?;
+        let bot_counter = bot_counter(&cli.filters, &mut filters.bots)?;
         Ok(Config {
             input: input(&cli)?,
             format: FormatOptions {
@@ -128,7 +132,8 @@ impl Config {
             choice: format_choice(&cli.log_format)?,
             envelope: envelope(&cli.log_format)?,
             ignored_groups: ignored_groups(&cli.log_format)?,
-            filters: filters(&cli, &mut warnings)?,
+            filters,
+            bot_counter,
             replay: cli.requests.replay_tracking.then(|| ReplayOptions {
                 tracker_file: cli.requests.replay_tracking_expected_tracker_file.clone(),
                 add_to_date: hit.add_to_date,
@@ -342,6 +347,7 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
         bots,
         bot_list,
         ai_assistants,
+        bot_ranges: _,
         useragent_exclude,
         exclude_older_than,
         exclude_newer_than,
@@ -361,7 +367,7 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
     let by_list = *bots == Some(WhichBots::Current) || bot_list.is_some();
     let list = match bot_list {
         Some(file) => Some(values::bot_list(file)?),
-        None => (!by_list).then(assistant_list),
+        None => (!counts_bots(&cli.filters)).then(assistant_list),
     };
     // A replayed request is sent as it was tracked.
     let assistants = match cli.requests.replay_tracking {
@@ -399,6 +405,23 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
         oldest: limit("--exclude-older-than", exclude_older_than)?,
         newest: limit("--exclude-newer-than", exclude_newer_than)?,
     })
+}
+
+/// Whether the summary has the bots, for which the whole list is needed.
+fn counts_bots(filters: &FilterArgs) -> bool {
+    filters.enable_bots
+        || filters.bots == Some(WhichBots::Current)
+        || filters.bot_list.is_some()
+        || !filters.bot_ranges.is_empty()
+}
+
+fn bot_counter(filters: &FilterArgs, bots: &mut Bots) -> Result<Option<BotCounter>> {
+    if !counts_bots(filters) {
+        return Ok(None);
+    }
+    let list = bots.entries();
+    let ranges = values::bot_ranges(&filters.bot_ranges, list)?;
+    Ok(Some(BotCounter::new(list, ranges)))
 }
 
 fn radio(cli: &Cli) -> Result<Option<RadioOptions>> {
@@ -707,6 +730,9 @@ fn reports(cli: &Cli) -> Result<ReportFiles> {
         ("--exclude-path-from", &cli.filters.exclude_path_from),
     ] {
         others.extend(files.iter().map(|file| (option, Some(file.as_path()))));
+    }
+    for value in &cli.filters.bot_ranges {
+        others.push(("--bot-ranges", Some(values::bot_range_file(value).1)));
     }
     let files = report_files(&output.report, &others)?;
     let is_import = !cli.log_format.prints_only() && cli.state.verify.is_none();

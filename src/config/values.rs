@@ -7,7 +7,7 @@ use chrono::DateTime;
 use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
-use crate::filter::BotList;
+use crate::filter::{BotEntry, BotList, BotRanges};
 use crate::input::discover::is_same_file;
 use crate::input::pattern::Pattern;
 use crate::input::small_file;
@@ -184,6 +184,36 @@ pub(super) fn bot_list(file: &Path) -> Result<BotList> {
     let text = read_text("--bot-list", file)?;
     BotList::parse(&text)
         .map_err(|why| Error::usage(format!("--bot-list={}: {why}", file.display())))
+}
+
+/// The files of `--bot-ranges`. Without a name before the `=`, the name is that of the file.
+pub(super) fn bot_ranges(given: &[String], bots: &[BotEntry]) -> Result<BotRanges> {
+    let option = "--bot-ranges";
+    let read = |value: &String| {
+        reject_empty(option, value)?;
+        let (name, file) = bot_range_file(value);
+        let name = match name {
+            Some(name) => name.trim().into(),
+            None => file.file_stem().unwrap_or_default().to_string_lossy(),
+        };
+        let networks = BotRanges::read_file(&read_text(option, file)?)
+            .map_err(|why| wrong(option, value, &why))?;
+        Ok((name.into_owned(), networks))
+    };
+    let files = given.iter().map(read).collect::<Result<Vec<_>>>()?;
+    BotRanges::new(files, bots).map_err(|why| {
+        Error::usage(format!(
+            "{option}: {why}. Write {option}=NAME=FILE with a name or an operator in the list of bots"
+        ))
+    })
+}
+
+/// The name and the file in a value of `--bot-ranges`.
+pub(super) fn bot_range_file(value: &str) -> (Option<&str>, &Path) {
+    match value.split_once('=') {
+        Some((name, file)) => (Some(name), Path::new(file)),
+        None => (None, Path::new(value)),
+    }
 }
 
 fn read_text(option: &str, file: &Path) -> Result<String> {

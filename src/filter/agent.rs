@@ -133,6 +133,18 @@ impl Bots {
         decoded.or_else(|| self.index_of_agent(request.record.raw_agent()?))
     }
 
+    /// [`Bots::is_bot`] and [`Bots::entry_index`] in one look-up.
+    pub fn classify(&mut self, request: &LoggedRequest) -> (bool, Option<usize>) {
+        let (is_bot, index) = self.classify_agent(request.user_agent);
+        match request.record.raw_agent() {
+            Some(raw) if !is_bot || index.is_none() => {
+                let (is_raw_bot, raw_index) = self.classify_agent(raw);
+                (is_bot || is_raw_bot, index.or(raw_index))
+            }
+            _ => (is_bot, index),
+        }
+    }
+
     /// All bots in the list.
     pub fn entries(&mut self) -> &[BotEntry] {
         self.list.get_or_insert_with(BotList::built_in).entries()
@@ -169,15 +181,20 @@ impl Bots {
     }
 
     fn index_of_agent(&mut self, agent: &[u8]) -> Option<usize> {
-        let (slot, _) = self.look_up(agent);
-        match self.indexes.get(slot).copied() {
+        self.classify_agent(agent).1
+    }
+
+    fn classify_agent(&mut self, agent: &[u8]) -> (bool, Option<usize>) {
+        let (slot, is_bot) = self.look_up(agent);
+        let index = match self.indexes.get(slot).copied() {
             None | Some(UNKNOWN) => {
                 self.set_lower(agent);
                 self.search_list(slot)
             }
             Some(NO_ENTRY) => None,
             Some(index) => Some(index.into()),
-        }
+        };
+        (is_bot, index)
     }
 
     /// Searches the list for the user agent in `lower`, and notes the result.

@@ -5,13 +5,17 @@
 
 mod agent;
 mod assistant;
+mod bot_counter;
 mod bot_list;
+mod bot_ranges;
 mod extension;
 mod host;
 
 pub use agent::{BotOptions, Bots};
 pub use assistant::{AssistantMode, Assistants, assistant_list};
-pub use bot_list::BotList;
+pub use bot_counter::{BotCounter, BotFigures, BotRow};
+pub use bot_list::{BotEntry, BotList};
+pub use bot_ranges::BotRanges;
 pub use extension::Extensions;
 pub use host::{HostPattern, HostSet, Hosts};
 
@@ -79,8 +83,13 @@ impl Filters {
             }
             request.is_download = true;
         }
-        request.is_bot = self.bots.is_bot(request);
-        request.is_assistant = self.is_assistant(request);
+        if self.assistants.is_off() || request.is_listener {
+            request.is_bot = self.bots.is_bot(request);
+        } else {
+            let (is_bot, index) = self.bots.classify(request);
+            request.is_bot = is_bot;
+            request.is_assistant = self.includes(index);
+        }
         if request.is_bot && !self.keep_bots && !request.is_assistant {
             return Err(Reason::Bot);
         }
@@ -93,6 +102,10 @@ impl Filters {
             return false;
         }
         let index = self.bots.entry_index(request);
+        self.includes(index)
+    }
+
+    fn includes(&mut self, index: Option<usize>) -> bool {
         index.is_some_and(|index| self.assistants.includes(index, self.bots.entries()))
     }
 

@@ -280,10 +280,7 @@ impl HitOptions {
                 .filter(|user| *user != b"-")
                 .map(<[u8]>::trim_ascii)
                 .filter(|user| user.iter().any(|byte| !b"- \"".contains(byte))),
-            // HAProxy writes `+4096` if it logs a response before its end.
-            length: get(Field::Length)
-                .and_then(|length| whole_number(length.strip_prefix(b"+").unwrap_or(length)))
-                .unwrap_or(0),
+            length: self.length(request.record),
             generation_time: self.generation_time(request.record),
             event: event(
                 get(Field::EventCategory),
@@ -292,6 +289,14 @@ impl HitOptions {
             ),
             session_time: self.session_time(request.record),
         }
+    }
+
+    /// The length of the response, in bytes.
+    pub fn length(&self, record: &Record) -> u64 {
+        // HAProxy writes `+4096` if it logs a response before its end.
+        self.get(record, Field::Length)
+            .and_then(|length| whole_number(length.strip_prefix(b"+").unwrap_or(length)))
+            .unwrap_or(0)
     }
 
     /// How far the clock that wrote a line is from UTC, in seconds east. `None` if the line does

@@ -14,7 +14,7 @@ use super::open_log::{OpenLog, ResumePoint};
 use super::sessions::{ListenerEvent, Radio};
 use super::template_memo::TemplateMemo;
 use crate::error::{Error, Result};
-use crate::filter::Filters;
+use crate::filter::{BotCounter, BotFigures, Filters};
 use crate::format::w3c::is_fields_line;
 use crate::format::{Field, Fields, Fit, Format, Record};
 use crate::hit::replay::{Arguments, ReplayOptions};
@@ -45,6 +45,8 @@ pub struct LineProcessor {
     /// The fields in options that a format lacks, by option, field and format: reported once.
     pub missing_fields: HashSet<(&'static str, String, &'static str)>,
     pub filters: Filters,
+    /// `None` counts no bots.
+    pub bot_counter: Option<BotCounter>,
     pub replay: Option<ReplayOptions>,
     /// `None`: lines of radio logs become plain hits.
     pub radio: Option<Radio>,
@@ -251,6 +253,7 @@ impl LineProcessor {
         }
         log.account.add(Count::Read, 1);
         let mut request = self.hit.request(format, record, arena);
+        self.count_bot(&request);
         let count_unsent = |log: &OpenLog| log.account.add(Count::Unsent, 1);
         let mut accepted = self.accept(log, &mut request);
         // Borrowed, because moving it costs a copy.
@@ -311,6 +314,24 @@ impl LineProcessor {
             }
         }
         Ok(flow)
+    }
+
+    /// Counts a request that is from a bot, whether or not it is imported.
+    fn count_bot(&mut self, request: &LoggedRequest) {
+        let Some(counter) = &mut self.bot_counter else {
+            return;
+        };
+        let bot = self.filters.bots.entry_index(request);
+        if bot.is_some() || self.filters.bots.is_bot(request) {
+            let bytes = self.hit.length(request.record);
+            counter.add(bot, request.status, bytes, || self.hit.address(request));
+        }
+    }
+
+    /// The figures of the bots; `None` if they are not counted.
+    pub fn bot_figures(&mut self) -> Option<BotFigures> {
+        let counter = self.bot_counter.as_ref()?;
+        Some(counter.figures(self.filters.bots.entries()))
     }
 
     /// Passes a request through the filters and finds its site, or gives the reason to drop it.

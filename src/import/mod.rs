@@ -44,6 +44,7 @@ pub use verify::VerifyOptions;
 
 use crate::error::Result;
 use crate::failpoint::reach;
+use crate::filter::BotFigures;
 use crate::input::InputError;
 use crate::input::discover::Source;
 use crate::input::encoding::Encoding;
@@ -121,6 +122,7 @@ pub struct ImportEnd {
     pub sites: Sites,
     pub radio: Option<Radio>,
     pub web: Option<WebCounter>,
+    pub bots: Option<BotFigures>,
     pub ledger: Option<LedgerHandle>,
     pub input: InputOptions,
 }
@@ -152,8 +154,9 @@ impl Importer {
     }
 
     /// Drops the queue, which ends the recorders.
-    pub fn finish(self) -> ImportEnd {
+    pub fn finish(mut self) -> ImportEnd {
         ImportEnd {
+            bots: self.processor.bot_figures(),
             sites: self.processor.sites,
             radio: self.processor.radio,
             web: self.processor.web,

@@ -9,6 +9,7 @@ use chrono::{Days, NaiveDate};
 
 use super::figures::{RunReport, WebFigures};
 use super::measures::{FieldValue, MEASURES, kind_name, measure_fields, rounded};
+use crate::filter::BotRow;
 use crate::radio::{ListeningFigures, Measures, Period, ReportZone};
 use crate::report::clean;
 
@@ -25,6 +26,16 @@ const KEYS: [&str; 7] = [
 
 /// The columns after the measures. `hits` is for web rows, which have no measures.
 const LAST: [&str; 2] = ["hits", "zone"];
+
+/// The columns after these, if bots are counted.
+const OF_BOTS: [&str; 6] = [
+    "category",
+    "operator",
+    "bytes",
+    "client_errors",
+    "verified",
+    "forged",
+];
 
 /// What a row is about.
 #[derive(Default)]
@@ -45,12 +56,16 @@ pub fn write(report: &RunReport, out: &mut dyn Write) -> io::Result<()> {
     let mut table = CsvWriter {
         out,
         zone: report.zone.to_string(),
+        has_bots: report.bots.is_some(),
         is_first: true,
     };
     let measures = measure_fields(&Measures::default(), report.zone);
     let measures = measures.iter().map(|(name, _)| *name);
     for name in KEYS.into_iter().chain(measures).chain(LAST) {
         table.field(name)?;
+    }
+    if table.has_bots {
+        OF_BOTS.iter().try_for_each(|name| table.field(name))?;
     }
     table.end_row()?;
     if let Some(listening) = &report.listening {
@@ -59,7 +74,8 @@ pub fn write(report: &RunReport, out: &mut dyn Write) -> io::Result<()> {
     if let Some(web) = &report.web {
         write_web(web, &mut table)?;
     }
-    Ok(())
+    let bots = report.bots.iter().flat_map(|bots| &bots.rows);
+    bots.into_iter().try_for_each(|bot| table.bot_row(bot))
 }
 
 fn write_listening(figures: &ListeningFigures, table: &mut CsvWriter) -> io::Result<()> {
@@ -157,6 +173,7 @@ impl RowKey<'_> {
 struct CsvWriter<'a> {
     out: &'a mut dyn Write,
     zone: String,
+    has_bots: bool,
     /// The next field is the first of its row.
     is_first: bool,
 }
@@ -181,10 +198,35 @@ impl CsvWriter<'_> {
     }
 
     fn web_row(&mut self, key: &RowKey, hits: u64) -> io::Result<()> {
+        self.hits(key, hits)?;
+        self.end_row_in_zone()
+    }
+
+    fn bot_row(&mut self, bot: &BotRow) -> io::Result<()> {
+        let key = RowKey {
+            kind: "bot",
+            name: &bot.name,
+            period: "total",
+            ..RowKey::default()
+        };
+        self.hits(&key, bot.counts.hits)?;
+        self.zone()?;
+        self.field(bot.category.name())?;
+        self.field(&harmless(&bot.operator))?;
+        self.field(&bot.counts.bytes.to_string())?;
+        self.field(&bot.counts.client_errors.to_string())?;
+        let (verified, forged) = bot.checked().unzip();
+        for number in [verified, forged] {
+            self.field(&number.map_or_else(String::new, |number: u64| number.to_string()))?;
+        }
+        self.end_row()
+    }
+
+    /// The fields up to the hits, without measures.
+    fn hits(&mut self, key: &RowKey, hits: u64) -> io::Result<()> {
         self.key(key)?;
         (0..MEASURES).try_for_each(|_| self.field(""))?;
-        self.field(&hits.to_string())?;
-        self.end_row_in_zone()
+        self.field(&hits.to_string())
     }
 
     fn key(&mut self, key: &RowKey) -> io::Result<()> {
@@ -212,9 +254,16 @@ impl CsvWriter<'_> {
     }
 
     fn end_row_in_zone(&mut self) -> io::Result<()> {
-        let zone = self.zone.clone();
-        self.field(&harmless(&zone))?;
+        self.zone()?;
+        if self.has_bots {
+            OF_BOTS.iter().try_for_each(|_| self.field(""))?;
+        }
         self.end_row()
+    }
+
+    fn zone(&mut self) -> io::Result<()> {
+        let zone = self.zone.clone();
+        self.field(&harmless(&zone))
     }
 
     fn end_row(&mut self) -> io::Result<()> {
@@ -366,9 +415,36 @@ mod tests {
     }
 
     #[test]
+    fn bots_have_rows_with_columns_of_their_own() {
+        let table = table(&sample::web());
+        assert!(table.iter().all(|row| row.len() == table[0].len()));
+        assert_fields(
+            &find(&table, ["bot", "GPTBot", "total"]),
+            &[
+                ("first_day", ""),
+                ("seconds", ""),
+                ("hits", "9"),
+                ("zone", "UTC"),
+                ("category", "AI training"),
+                ("operator", "A & B"),
+                ("bytes", "1000"),
+                ("client_errors", "2"),
+                ("verified", "5"),
+                ("forged", "4"),
+            ],
+        );
+        let unchecked = [("category", "crawler"), ("verified", ""), ("forged", "")];
+        assert_fields(&find(&table, ["bot", "<b>", "total"]), &unchecked);
+        let mut report = sample::web();
+        report.bots = None;
+        assert_eq!(self::table(&report)[0].last().unwrap(), "zone");
+    }
+
+    #[test]
     fn a_report_without_hits_is_a_header() {
         let mut report = sample::web();
         report.web = None;
+        report.bots = None;
         assert_eq!(table(&report).len(), 1);
     }
 

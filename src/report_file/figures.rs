@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 
+use crate::filter::BotFigures;
 use crate::radio::{ListeningFigures, ReportZone};
 
 /// A whole report.
@@ -20,6 +21,8 @@ pub struct RunReport {
     pub listening: Option<ListeningFigures>,
     /// `None` if all hits were listeners.
     pub web: Option<WebFigures>,
+    /// `None` if bots were not counted.
+    pub bots: Option<BotFigures>,
 }
 
 /// The counters of the run.

@@ -2,6 +2,7 @@
 //!
 //! The page has no script and loads nothing. All text from logs goes through [`markup::text`].
 
+mod bots;
 mod charts;
 mod groups;
 mod listening;
@@ -68,6 +69,9 @@ fn html(report: &RunReport) -> String {
     page += &method::counters(&report.run);
     if let Some(web) = &report.web {
         page += &web::sections(web);
+    }
+    if let Some(bots) = &report.bots {
+        page += &bots::section_of(bots);
     }
     page += "</main>\n";
     page += &method::foot(report);

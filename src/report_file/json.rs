@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::figures::{RunFigures, RunReport, WebFigures};
 use super::measures::{kind_name, local_time, measure_fields, short_name};
+use crate::filter::BotFigures;
 use crate::radio::{
     GroupFigures, GroupKind, LENGTHS, ListeningFigures, Measures, Period, ReportZone,
 };
@@ -30,6 +31,7 @@ struct JsonReport<'a> {
     run: JsonRun<'a>,
     listening: Option<JsonListening<'a>>,
     web: Option<JsonWeb<'a>>,
+    bots: Option<Vec<JsonBot<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -150,6 +152,37 @@ struct JsonReferrer<'a> {
     hits: u64,
 }
 
+#[derive(Serialize)]
+struct JsonBot<'a> {
+    name: &'a str,
+    category: &'static str,
+    operator: &'a str,
+    hits: u64,
+    bytes: u64,
+    client_errors: u64,
+    verified: Option<u64>,
+    forged: Option<u64>,
+}
+
+impl<'a> JsonBot<'a> {
+    fn list(figures: &'a BotFigures) -> Vec<Self> {
+        let rows = figures.rows.iter().map(|row| {
+            let (verified, forged) = row.checked().unzip();
+            Self {
+                name: short_name(&row.name),
+                category: row.category.name(),
+                operator: short_name(&row.operator),
+                hits: row.counts.hits,
+                bytes: row.counts.bytes,
+                client_errors: row.counts.client_errors,
+                verified,
+                forged,
+            }
+        });
+        rows.collect()
+    }
+}
+
 impl<'a> JsonReport<'a> {
     fn new(report: &'a RunReport) -> Self {
         Self {
@@ -161,6 +194,7 @@ impl<'a> JsonReport<'a> {
             run: JsonRun::new(&report.run),
             listening: report.listening.as_ref().map(JsonListening::new),
             web: report.web.as_ref().map(JsonWeb::new),
+            bots: report.bots.as_ref().map(JsonBot::list),
         }
     }
 }
@@ -433,6 +467,18 @@ mod tests {
         });
         assert_eq!(listening["left_out"], left_out);
         assert_eq!(listening["merged"], 10);
+    }
+
+    #[test]
+    fn bots_have_a_list() {
+        let bots = json!([
+            {"name": "GPTBot", "category": "AI training", "operator": "A & B", "hits": 9,
+             "bytes": 1000, "client_errors": 2, "verified": 5, "forged": 4},
+            {"name": "<b>", "category": "crawler", "operator": "A & B", "hits": 9,
+             "bytes": 1000, "client_errors": 2, "verified": null, "forged": null},
+        ]);
+        assert_eq!(value(&sample::web())["bots"], bots);
+        assert_eq!(value(&sample::listening())["bots"], Value::Null);
     }
 
     #[test]

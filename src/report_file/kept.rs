@@ -60,6 +60,7 @@ impl ReportFiles {
             from_sandbox: true,
             listening: Some(figures),
             web: None,
+            bots: None,
         };
         let listener_logs = std::mem::take(&mut *listener_logs.lock());
         self.write(input, listener_logs, console);

@@ -24,6 +24,7 @@ use chrono_tz::Tz;
 
 use crate::error::Result;
 use crate::failpoint;
+use crate::filter::BotFigures;
 use crate::input::discover::Source;
 use crate::radio::{ListeningFigures, ReportZone};
 use crate::report::{Account, Console, Count, Reason};
@@ -59,6 +60,8 @@ pub struct ReportInput<'a> {
     /// `None` if the logs have no listeners.
     pub listening: Option<ListeningFigures>,
     pub web: Option<WebCounter>,
+    /// `None` if bots are not counted.
+    pub bots: Option<BotFigures>,
 }
 
 impl ReportFiles {
@@ -140,6 +143,7 @@ impl RunReport {
             run: RunFigures::new(&input),
             web: input.web.and_then(|counter| counter.figures(zone)),
             listening: input.listening,
+            bots: input.bots,
         }
     }
 }
@@ -199,6 +203,7 @@ mod tests {
             from_sandbox: false,
             listening: None,
             web: None,
+            bots: None,
         }
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use chrono::NaiveDate;
 
 use super::figures::{LogFigures, RunFigures, RunReport, WebFigures};
+use crate::filter::{BotCounter, BotFigures, BotList, BotRanges};
+use crate::hit::ClientAddress;
 use crate::radio::{
     GroupFigures, GroupKind, ListeningFigures, Measures, Month, Period, RelayFigures, ReportZone,
 };
@@ -70,7 +72,23 @@ pub fn web() -> RunReport {
             referrers: list(&[("news.example", 2)]),
             hits: 7,
         }),
+        bots: Some(bots()),
     }
+}
+
+fn bots() -> BotFigures {
+    let list = "GPTBot\tGPTBot\tAI training\tA & B\n<b>\t<b>\tcrawler\tA & B\n";
+    let list = BotList::parse(list).unwrap();
+    let networks = vec!["192.0.2.0/24".parse().unwrap()];
+    let ranges = BotRanges::new(vec![("GPTBot".to_owned(), networks)], list.entries());
+    let mut counter = BotCounter::new(list.entries(), ranges.unwrap());
+    for (bot, hit) in (0..18).map(|number| (number % 2, number / 2)) {
+        let address: &[u8] = if hit < 5 { b"192.0.2.1" } else { b"192.0.3.1" };
+        let (status, bytes) = if hit < 2 { ("404", 500) } else { ("200", 0) };
+        let address = || ClientAddress::Ip(address);
+        counter.add(Some(bot), status.as_bytes(), bytes, address);
+    }
+    counter.figures(list.entries())
 }
 
 /// The report of a radio log of September 2026 in Berlin.
@@ -143,6 +161,7 @@ pub fn listening() -> RunReport {
         }),
         zone,
         web: None,
+        bots: None,
         ..web()
     }
 }

@@ -293,11 +293,11 @@ fn hostile_texts_are_shown_as_they_are() {
     ] {
         assert!(page.contains(&format!("{place}{shown}")), "{place}");
     }
-    // Channel, mount points, countries, players, pages, status codes, referrers and logs.
+    // Channel, mount points, countries, players, pages, status codes, referrers, bots and logs.
     let rows = page
         .matches(&format!("<th scope=\"row\">{shown}</th>"))
         .count();
-    assert_eq!(rows, 2 + 2 + 2 + 4 + 6 + 3 + 1);
+    assert_eq!(rows, 2 + 2 + 2 + 4 + 6 + 3 + 2 + 1);
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub struct Options {
     pub basic_auth: Option<(String, Secret)>,
     pub live: Live,
     pub mask: Mask,
-    /// Major and minor version.
+    /// Major and minor version. See [`Version`] for what depends on it.
     pub version: Version,
     /// Has the plugin CustomVariables, which is no longer part of Matomo 5.
     pub custom_variables: bool,
@@ -97,13 +97,40 @@ pub struct Options {
     pub keep_log: bool,
 }
 
-/// The version that the fake speaks.
+/// The version that the fake speaks:
+///
+/// - Since 5.7, the tracker answers a batch with a site id that is no plain integer with 400.
+/// - Since 5.8, it answers a token in the query that differs from that of the body with 400, and
+///   `API.getBulkRequest` takes at most 50 questions.
+/// - Since 6.0, hits of headless browsers are counted as tracked and not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32);
 
 impl Version {
     /// Those that differ in what an import relies on.
     pub const ALL: [Self; 5] = [Self(5, 0), Self(5, 4), Self(5, 7), Self(5, 8), Self(6, 0)];
+}
+
+impl Version {
+    /// Whether a batch is answered with 400.
+    fn rejects(self, request: &Request<Bytes>, batch: &Batch) -> bool {
+        let is_plain = |site: &Value| match site {
+            Value::String(text) => text.bytes().all(|byte| byte.is_ascii_digit()),
+            site => site.is_u64(),
+        };
+        let query = request.uri().query().unwrap_or_default();
+        let mut query = form_urlencoded::parse(query.as_bytes());
+        let token = query.find(|(name, _)| name == "token_auth");
+        let differs = token.is_some_and(|(_, token)| Some(&*token) != batch.token.as_deref());
+        (self >= Self(5, 7) && !batch.requests.iter().all(|hit| is_plain(&hit["idsite"])))
+            || (self >= Self(5, 8) && differs)
+    }
+
+    /// Whether a hit is left out without a word.
+    fn leaves_out(self, hit: &Value) -> bool {
+        let agent = hit["ua"].as_str().unwrap_or_default();
+        self >= Self(6, 0) && agent.contains("HeadlessChrome")
+    }
 }
 
 impl Default for Version {
@@ -366,6 +393,12 @@ impl Faulty {
         let Some(batch) = Batch::parse(request.body()) else {
             return self.track_unreadable(&request, responder, fault).await;
         };
+        if self.options.version.rejects(&request, &batch) {
+            return Some(json(
+                400,
+                &json!({"status": "error", "tracked": 0, "invalid": 0}),
+            ));
+        }
         let fault = fault.or_else(|| {
             let script = self.script.lock().unwrap();
             script.for_batch(&batch.requests, underway.busy())
@@ -446,7 +479,10 @@ impl Faulty {
         }
         let silent = work.batch.silent;
         let fault = work.fault.clone();
-        let response = work.store(responder, self.options.excluded);
+        let (excluded, version) = (self.options.excluded, self.options.version);
+        let response = work.store(responder, |hit| {
+            version.leaves_out(hit) || (excluded.is_some() && hit["cip"].as_str() == excluded)
+        });
         if response.status() == 200 {
             days.committed();
         }
@@ -533,6 +569,9 @@ impl Faulty {
             _ if role == Role::None => responder.respond(request),
             "API.getBulkRequest" => {
                 let urls = (0..).map_while(|index| call.parameters.get(&format!("urls[{index}]")));
+                if urls.clone().count() > 50 && self.options.version >= Version(5, 8) {
+                    return api_error(400, "Too many questions");
+                }
                 let answers = urls.map(|url| {
                     let inner = request.clone().map(|_| Bytes::from(url.clone()));
                     let inner = ApiRequest::read(&inner).unwrap();
@@ -741,10 +780,13 @@ impl Work {
     }
 
     /// Passes the batch on to the sandbox.
-    fn store(mut self, responder: &Responder, excluded: Option<&str>) -> Response<Bytes> {
+    fn store(
+        mut self,
+        responder: &Responder,
+        is_excluded: impl Fn(&Value) -> bool,
+    ) -> Response<Bytes> {
         let sent = self.batch.requests.len();
-        let is_excluded = |hit: &Value| excluded.is_some() && hit["cip"].as_str() == excluded;
-        let excludes = self.batch.requests.iter().any(is_excluded);
+        let excludes = self.batch.requests.iter().any(&is_excluded);
         let is_super_user = self.roles.batch == Role::Super;
         let is_deadlock = self.fault == Some(Fault::Deadlock);
         let is_swallowed = matches!(self.fault, Some(Fault::Swallowed(_)));

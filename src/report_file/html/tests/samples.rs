@@ -10,7 +10,7 @@ use crate::radio::{
     GroupFigures, GroupKind, LENGTHS, ListeningFigures, Measures, Month, Period, RelayFigures,
     ReportZone,
 };
-use crate::report_file::{LogFigures, RunFigures, RunReport, WebFigures};
+use crate::report_file::{LogFigures, RunFigures, RunReport, WebFigures, sample};
 
 pub const HOSTILE: &str = "/<script>alert(1)</script>\"'><img src=x>&amp;\0\x1b[2J\u{85}\u{202e}\n";
 
@@ -239,6 +239,7 @@ pub fn report(listening: Option<ListeningFigures>, web: Option<WebFigures>) -> R
         run: run(),
         listening,
         web,
+        bots: None,
     }
 }
 
@@ -273,6 +274,11 @@ pub fn hostile() -> RunReport {
     report.title = Some(HOSTILE.into());
     report.run.ignored = vec![("bot", HOSTILE.into(), 1)];
     report.run.logs[0].name = HOSTILE.into();
+    report.bots = sample::web().bots;
+    for bot in report.bots.iter_mut().flat_map(|bots| &mut bots.rows) {
+        bot.name = HOSTILE.into();
+        bot.operator = HOSTILE.into();
+    }
     report
 }
 
