@@ -378,6 +378,12 @@ pub struct RequestArgs {
     /// Send URLs without their query string
     #[arg(long)]
     pub strip_query_string: bool,
+    /// Send URLs without these parameters of the query, such as utm_*,fbclid
+    #[arg(long, value_name = "PARAM")]
+    pub drop_query: Vec<String>,
+    /// Send URLs with these parameters of the query alone
+    #[arg(long, value_name = "PARAM")]
+    pub keep_query: Vec<String>,
     /// Also send referrers that are pages of the same host without a query string
     #[arg(long)]
     pub keep_internal_referrers: bool,

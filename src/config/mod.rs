@@ -22,7 +22,7 @@ use crate::format::template::Language;
 use crate::format::w3c::{self, W3cOptions};
 use crate::format::{Field, Fields, Wanted};
 use crate::hit::replay::ReplayOptions;
-use crate::hit::{AddressOptions, HitOptions};
+use crate::hit::{AddressOptions, HitOptions, QueryFilter, Rewrite};
 use crate::import::format_selector::FormatChoice;
 use crate::import::{InputOptions, PipeRescue, RadioOptions, VerifyOptions};
 use crate::input::encoding::Encoding;
@@ -40,8 +40,9 @@ use crate::secret::Secret;
 use crate::site::SiteOptions;
 use crate::target::TargetOptions;
 use values::{
-    date, different_files, field_names, networks, non_empty, number, path_patterns, percent,
-    positive_seconds, reject_empty, report_files, seconds, size, time_zone, variables, wrong,
+    date, different_files, field_names, networks, non_empty, number, parameters, path_patterns,
+    percent, positive_seconds, reject_empty, report_files, seconds, size, time_zone, variables,
+    wrong,
 };
 
 /// Everything that a run needs to know.
@@ -303,8 +304,27 @@ fn hit(cli: &Cli) -> Result<HitOptions> {
             fields: field_names("--client-ip", &requests.client_ip)?,
             proxies: requests.trusted_proxy.iter().copied().collect(),
         },
+        rewrite: rewrite(cli)?.map(Box::new),
         last_date: LastDate::default(),
     })
+}
+
+/// What to change in requests before they are sent. `None`: nothing.
+fn rewrite(cli: &Cli) -> Result<Option<Rewrite>> {
+    let requests = &cli.requests;
+    let dropped = parameters("--drop-query", &requests.drop_query)?;
+    let kept = parameters("--keep-query", &requests.keep_query)?;
+    let query = match (dropped.is_empty(), kept.is_empty()) {
+        (true, true) => None,
+        (false, true) => Some(QueryFilter::dropping(&dropped)),
+        (true, false) => Some(QueryFilter::keeping(&kept)),
+        (false, false) => {
+            return Err(Error::usage(
+                "--drop-query and --keep-query cannot be used together: remove one of them",
+            ));
+        }
+    };
+    Ok(query.map(|query| Rewrite { query }))
 }
 
 fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {

@@ -2,13 +2,15 @@
 //!
 //! A line becomes a hit in two steps. [`HitOptions::request`] makes a [`LoggedRequest`], which is
 //! all that most filters need. Its date is read and its site looked up only if those filters keep
-//! it; [`HitOptions::hit`] then makes the [`Hit`].
+//! it; [`HitOptions::sent_hit`] then makes the [`Hit`].
 
 mod address;
 mod day;
 pub mod host;
+mod query;
 pub mod replay;
 mod request_target;
+mod rewrite;
 
 use std::rc::Rc;
 
@@ -21,8 +23,10 @@ use crate::network::NetworkSet;
 
 pub use address::ClientAddress;
 pub use day::{HitDays, SiteCalendar, Zone};
+pub use query::QueryFilter;
 pub use request_target::TargetKind;
 use request_target::{RequestParts, RequestTarget};
+pub use rewrite::Rewrite;
 
 /// Milliseconds of the longest generation time that is sent, one day. No page takes longer.
 const MAX_GENERATION_TIME: f64 = 86_400_000.0;
@@ -42,6 +46,8 @@ pub struct HitOptions {
     /// Fields that count as absent except in custom variables.
     pub ignored: Fields,
     pub client: AddressOptions,
+    /// `None` sends a request as it is logged.
+    pub rewrite: Option<Box<Rewrite>>,
     /// Of the line before.
     pub last_date: LastDate,
 }
@@ -261,6 +267,20 @@ impl HitOptions {
             is_download: false,
             is_bot: false,
         }
+    }
+
+    /// The hit of a request that passed the filters, as it is sent. See [`HitOptions::hit`].
+    pub fn sent_hit<'a, 'l: 'a>(
+        &self,
+        request: &'a mut LoggedRequest<'l>,
+        time: i64,
+        site: Rc<Site>,
+        arena: &'l Bump,
+    ) -> Hit<'a> {
+        if let Some(rewrite) = &self.rewrite {
+            rewrite.request(request, &site, arena);
+        }
+        self.hit(request, time, site)
     }
 
     /// Reads the fields that only tracking requests need. `time` is [`HitOptions::time`] of the

@@ -266,7 +266,7 @@ impl LineProcessor {
         let date = date.map(|date| date.format("%Y-%m-%d %H:%M:%S UTC").to_string());
         row("=> date", date.as_deref().unwrap_or("cannot be read"));
         let mut chunk = Chunk::default();
-        let mut accepted = match self.accept(log, &mut request)? {
+        let mut accepted = match self.accept(log, &mut request, arena)? {
             Ok(accepted) => accepted,
             Err(reason) => {
                 row("=> dropped", reason.text());

@@ -252,7 +252,7 @@ impl LineProcessor {
         log.account.add(Count::Read, 1);
         let mut request = self.hit.request(format, record, arena);
         let count_unsent = |log: &OpenLog| log.account.add(Count::Unsent, 1);
-        let mut accepted = self.accept(log, &mut request);
+        let mut accepted = self.accept(log, &mut request, arena);
         // Borrowed, because moving it costs a copy.
         let accepted = match &mut accepted {
             Ok(Ok(accepted)) => accepted,
@@ -312,10 +312,11 @@ impl LineProcessor {
     }
 
     /// Passes a request through the filters and finds its site, or gives the reason to drop it.
-    pub(super) fn accept<'k>(
+    pub(super) fn accept<'k, 'l: 'k>(
         &mut self,
         log: &OpenLog,
-        request: &'k mut LoggedRequest,
+        request: &'k mut LoggedRequest<'l>,
+        arena: &'l Bump,
     ) -> Result<std::result::Result<AcceptedHit<'k>, Reason>> {
         if log.sessions.is_on()
             && let Err(reason) = self.prepare_listener(&log.sessions, request)
@@ -347,7 +348,7 @@ impl LineProcessor {
             return Ok(Err(reason));
         }
         Ok(Ok(AcceptedHit {
-            hit: self.hit.hit(request, time, site),
+            hit: self.hit.sent_hit(request, time, site, arena),
             arguments,
         }))
     }

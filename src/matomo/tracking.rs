@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::format::Field;
+use crate::hit::host::authority;
 use crate::hit::{ClientAddress, Hit, LoggedRequest};
 use crate::hit_id::HitId;
 use crate::matomo::json;
@@ -412,14 +413,6 @@ impl SessionTemplate {
     }
 }
 
-/// Host and port of a URL with the scheme `http` or `https`.
-fn authority(url: &[u8]) -> Option<&[u8]> {
-    let rest = url
-        .strip_prefix(b"https://")
-        .or_else(|| url.strip_prefix(b"http://"))?;
-    rest.split(|byte| *byte == b'/').next()
-}
-
 /// Whether a referrer is a page of the same host, without a query or a fragment that may name a
 /// campaign. Matomo counts such a visit as a direct entry, as if it had no referrer.
 fn is_page_of(host: &[u8], referrer: &[u8]) -> bool {
@@ -481,17 +474,5 @@ mod tests {
             );
         }
         assert!(!is_page_of(b"", b"http:///a"));
-    }
-
-    #[test]
-    fn the_host_of_a_url_includes_its_port() {
-        for (url, expected) in [
-            ("http://radio.example:8000/a", Some("radio.example:8000")),
-            ("https://radio.example", Some("radio.example")),
-            ("radio.example/a", None),
-        ] {
-            let host = authority(url.as_bytes());
-            assert_eq!(host, expected.map(str::as_bytes), "{url}");
-        }
     }
 }
