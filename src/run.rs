@@ -19,6 +19,7 @@ use crate::import::{
 };
 use crate::input::discover::{Source, discover_sorted, drop_repetitions};
 use crate::matomo::tracking::Writer;
+use crate::privacy::VisitorKey;
 use crate::radio::{self, ListeningFigures, ListeningStats, SessionSink};
 use crate::recorder::{Context, Pool, Queue};
 use crate::report::progress::{Progress, ProgressMode, ProgressSource};
@@ -238,6 +239,11 @@ fn setup(
     let salt = ledger
         .as_ref()
         .map_or([0; 16], |handle| handle.ledger.salt());
+    let mut hit = config.hit;
+    // A later run makes the same ids of a day, as it looks for hits by them.
+    if let Some(handle) = &ledger {
+        hit.set_visitor_key(VisitorKey::of_secret(&handle.ledger.salt()));
+    }
     let is_first_import = ledger
         .as_ref()
         .is_none_or(|handle| handle.ledger.is_empty());
@@ -262,7 +268,7 @@ fn setup(
     let processor = LineProcessor {
         skip: config.input.skip,
         limit: config.input.limit,
-        hit: config.hit,
+        hit,
         ignored_groups: config.ignored_groups,
         missing_fields: HashSet::new(),
         filters: config.filters,

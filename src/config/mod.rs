@@ -22,7 +22,7 @@ use crate::format::template::Language;
 use crate::format::w3c::{self, W3cOptions};
 use crate::format::{Field, Fields, Wanted};
 use crate::hit::replay::ReplayOptions;
-use crate::hit::{AddressOptions, HitOptions, QueryFilter, Rewrite};
+use crate::hit::{AddressOptions, HitOptions, Privacy, QueryFilter, Rewrite};
 use crate::import::format_selector::FormatChoice;
 use crate::import::{InputOptions, PipeRescue, RadioOptions, VerifyOptions};
 use crate::input::encoding::Encoding;
@@ -33,6 +33,7 @@ use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::RetryPolicy;
 use crate::matomo::tracking::TrackingOptions;
 use crate::matomo::visit_log::VerifyMode;
+use crate::privacy::{AddressMask, PrivacyRules, VisitorKey};
 use crate::radio::{Audience, Channel, CountryCode, CountryDatabase, ReportOptions};
 use crate::recorder::{DeliveryOptions, ReadBackMode};
 use crate::report_file::ReportFiles;
@@ -131,7 +132,8 @@ impl Config {
                 // The sandbox always has a site 1.
                 hostless: (cli.matomo.sandbox.is_some() || explain.is_some())
                     .then(|| "1".to_owned()),
-                time_zones: delivery.recorders > 1,
+                // Visitor ids change with the day of the site.
+                time_zones: delivery.recorders > 1 || cli.requests.privacy.is_some(),
             },
             server: target(&cli, delivery.timeout, delivery.recorders)?,
             dry_run: cli.matomo.dry_run || explain.is_some(),
@@ -324,7 +326,63 @@ fn rewrite(cli: &Cli) -> Result<Option<Rewrite>> {
             ));
         }
     };
-    Ok(query.map(|query| Rewrite { query }))
+    let privacy = privacy(cli)?;
+    Ok((query.is_some() || privacy.is_some()).then_some(Rewrite { query, privacy }))
+}
+
+/// What is hidden of visitors. `None`: nothing.
+fn privacy(cli: &Cli) -> Result<Option<Privacy>> {
+    let requests = &cli.requests;
+    let Some(mask) = address_mask(cli)? else {
+        return Ok(None);
+    };
+    if requests.privacy.is_none() {
+        return Ok(Some(Privacy {
+            mask,
+            visitors: None,
+        }));
+    }
+    let name = "--privacy=cnil";
+    if mask < AddressMask::DEFAULT {
+        return Err(Error::usage(format!(
+            "{name} masks at least 2 bytes of addresses: remove --anonymize-ip=1"
+        )));
+    }
+    if requests.replay_tracking {
+        return Err(Error::usage(format!(
+            "{name} and --replay-tracking cannot be used together: replayed requests identify \
+             visitors; use --anonymize-ip"
+        )));
+    }
+    let tracking = tracking(cli)?;
+    let variables = [tracking.page_variables, tracking.visit_variables].concat();
+    let is_hidden =
+        |name: &str| ["ip", "userid", "path", "query_string", "referrer"].contains(&name);
+    if let Some((field, _)) = variables.iter().find(|(field, _)| is_hidden(field)) {
+        return Err(Error::usage(format!(
+            "{name} hides the field {field}: remove its custom variable"
+        )));
+    }
+    let no_random = || Error::stopped("the system provides no random numbers");
+    Ok(Some(Privacy {
+        mask,
+        visitors: Some(VisitorKey::random().ok_or_else(no_random)?),
+    }))
+}
+
+/// How much of addresses is removed. `None`: nothing.
+fn address_mask(cli: &Cli) -> Result<Option<AddressMask>> {
+    let by_rules = cli
+        .requests
+        .privacy
+        .map(|PrivacyRules::Cnil| AddressMask::DEFAULT);
+    let Some(text) = &cli.requests.anonymize_ip else {
+        return Ok(by_rules);
+    };
+    let mask = text.trim().parse().ok().and_then(AddressMask::of_bytes);
+    let why = "expected 1, 2 or 3, the bytes of an IPv4 address to set to zero";
+    mask.ok_or_else(|| wrong("--anonymize-ip", text, why))
+        .map(Some)
 }
 
 fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
@@ -434,6 +492,7 @@ fn tracking(cli: &Cli) -> Result<TrackingOptions> {
         keep_internal_referrers: requests.keep_internal_referrers || requests.replay_tracking,
         title_delimiter: requests.title_category_delimiter.clone(),
         track_http_method: method.is_some_and(|value| !value.is_empty()),
+        mask: address_mask(cli)?,
         reverse_dns: requests.enable_reverse_dns,
         bots: cli.filters.enable_bots,
         replaying: requests.replay_tracking,

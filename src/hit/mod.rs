@@ -20,13 +20,15 @@ use chrono_tz::Tz;
 use crate::format::date::{DateFormat, LastDate};
 use crate::format::{Field, Fields, Format, Record, short, whole_number};
 use crate::network::NetworkSet;
+use crate::privacy::VisitorKey;
 
 pub use address::ClientAddress;
 pub use day::{HitDays, SiteCalendar, Zone};
 pub use query::QueryFilter;
 pub use request_target::TargetKind;
 use request_target::{RequestParts, RequestTarget};
-pub use rewrite::Rewrite;
+use rewrite::OwnAddresses;
+pub use rewrite::{Privacy, Rewrite};
 
 /// Milliseconds of the longest generation time that is sent, one day. No page takes longer.
 const MAX_GENERATION_TIME: f64 = 86_400_000.0;
@@ -277,10 +279,43 @@ impl HitOptions {
         site: Rc<Site>,
         arena: &'l Bump,
     ) -> Hit<'a> {
-        if let Some(rewrite) = &self.rewrite {
-            rewrite.request(request, &site, arena);
+        let Some(rewrite) = &self.rewrite else {
+            return self.hit(request, time, site);
+        };
+        let own = match &rewrite.privacy {
+            Some(_) => self.own_addresses(request),
+            None => OwnAddresses::default(),
+        };
+        rewrite.request(request, &own, &site, arena);
+        let mut hit = self.hit(request, time, site);
+        if let Some(privacy) = &rewrite.privacy {
+            privacy.hit(&mut hit, &own, arena);
         }
-        self.hit(request, time, site)
+        hit
+    }
+
+    fn own_addresses(&self, request: &LoggedRequest) -> OwnAddresses {
+        let mut own = OwnAddresses::default();
+        let names = self.client.fields.iter().map(String::as_str);
+        let fields = ["ip", "x_forwarded_for"].into_iter().chain(names);
+        fields
+            .filter_map(|name| request.raw(name))
+            .for_each(|field| own.add(field));
+        own
+    }
+
+    /// What is hidden of visitors.
+    pub fn privacy(&self) -> Option<&Privacy> {
+        self.rewrite.as_ref()?.privacy.as_ref()
+    }
+
+    /// Sets the key of visitor ids, if visitors have ids.
+    pub fn set_visitor_key(&mut self, key: VisitorKey) {
+        let rewrite = self.rewrite.as_mut();
+        let privacy = rewrite.and_then(|rewrite| rewrite.privacy.as_mut());
+        if let Some(visitors) = privacy.and_then(|privacy| privacy.visitors.as_mut()) {
+            *visitors = key;
+        }
     }
 
     /// Reads the fields that only tracking requests need. `time` is [`HitOptions::time`] of the

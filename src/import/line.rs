@@ -347,10 +347,12 @@ impl LineProcessor {
         if !knows_time && let Err(reason) = self.judge_date(log, time) {
             return Ok(Err(reason));
         }
-        Ok(Ok(AcceptedHit {
-            hit: self.hit.sent_hit(request, time, site, arena),
-            arguments,
-        }))
+        let hit = self.hit.sent_hit(request, time, site, arena);
+        let arguments = match self.hit.privacy() {
+            Some(privacy) => arguments.map(|arguments| arguments.masked(privacy.mask)),
+            None => arguments,
+        };
+        Ok(Ok(AcceptedHit { hit, arguments }))
     }
 
     fn site_of_host(&mut self, log: &OpenLog, request: &LoggedRequest) -> Result<Option<Rc<Site>>> {
@@ -465,10 +467,14 @@ impl LineProcessor {
         }
     }
 
-    /// The line as it is in the log, if `--rejects` may need it.
+    /// The line as it is in the log, but with masked addresses, if `--rejects` may need it.
     pub(super) fn original(&self, log: &OpenLog, line: &Line) -> Option<Original> {
-        self.rejects.as_ref().map(|_| Original {
-            line: line.raw.to_vec(),
+        let rejects = self.rejects.as_ref()?;
+        Some(Original {
+            line: match self.hit.privacy() {
+                None => line.raw.to_vec(),
+                Some(privacy) => rejects.masked(line.raw, privacy.mask).into_owned(),
+            },
             cut: line.too_long,
             header: log.header.clone(),
             format: log.format,

@@ -11,6 +11,7 @@ use crate::hit::host::authority;
 use crate::hit::{ClientAddress, Hit, LoggedRequest};
 use crate::hit_id::HitId;
 use crate::matomo::json;
+use crate::privacy::AddressMask;
 use crate::radio::{SessionRequest, SessionRequestKind};
 
 pub use members::NO_HOST;
@@ -39,6 +40,8 @@ pub struct TrackingOptions {
     /// Field and name, in the order given.
     pub page_variables: Vec<(String, String)>,
     pub visit_variables: Vec<(String, String)>,
+    /// `--anonymize-ip`: masks addresses in custom variables.
+    pub mask: Option<AddressMask>,
     /// `--listening-category`
     pub listening_category: String,
 }
@@ -135,7 +138,7 @@ impl Writer {
     pub fn is_usual_template(&self, hit: &Hit) -> bool {
         let options = &self.options;
         hit.userid.is_none()
-            && !hit.address.is_id()
+            && matches!(hit.address, ClientAddress::Ip(_))
             && options.page_variables.is_empty()
             && options.visit_variables.is_empty()
             && !options.track_http_method
@@ -149,7 +152,7 @@ impl Writer {
         let member = memchr::memmem::find(&text, b"\"cip\":\"");
         let address = member.filter(|_| !hit.address.is_id()).map(|member| {
             let start = member + b"\"cip\":\"".len();
-            start..start + hit.address.as_bytes().len()
+            start..start + hit.address.shown().len()
         });
         text.extend_from_slice(b",\"new_visit\":1");
         self.push_variables(hit.request, &mut text);
@@ -237,6 +240,12 @@ impl Writer {
                 out.extend_from_slice(b"\",\"cip\":\"0.0.0.0\",\"cid\":\"");
                 out.extend_from_slice(digits);
             }
+            ClientAddress::Pseudonym { ip, id } => {
+                out.extend_from_slice(b"\",\"cip\":\"");
+                out.extend_from_slice(ip);
+                out.extend_from_slice(b"\",\"cid\":\"");
+                out.extend_from_slice(id);
+            }
         }
         out.extend_from_slice(b"\",\"ua\":\"");
         json::push_text(out, request.user_agent);
@@ -271,7 +280,7 @@ impl Writer {
         }
 
         let mut visit = CustomVariables::new("_cvar", out);
-        visit.push_fields(request, &self.options.visit_variables);
+        visit.push_fields(request, &self.options.visit_variables, self.options.mask);
         if self.options.bots {
             let name = if request.is_bot { "Bot" } else { "Not-Bot" };
             visit.push(name, request.user_agent);
@@ -281,7 +290,7 @@ impl Writer {
 
     fn push_page_variables(&self, request: &LoggedRequest, out: &mut Vec<u8>) {
         let mut page = CustomVariables::new("cvar", out);
-        page.push_fields(request, &self.options.page_variables);
+        page.push_fields(request, &self.options.page_variables, self.options.mask);
         let method = request.record.get(Field::Method);
         if let Some(method) = method.filter(|method| *method != b"-")
             && self.options.track_http_method

@@ -7,6 +7,7 @@ use crate::format::short::is_plain;
 use crate::hit::{LoggedRequest, Site};
 use crate::hit_id::{self, HitId};
 use crate::matomo::json::{self, InvalidBytes};
+use crate::privacy::AddressMask;
 
 /// The host in the URL of a hit whose log has an empty one.
 pub const NO_HOST: &str = "no-hostname-found-in-log";
@@ -129,12 +130,18 @@ impl<'o> CustomVariables<'o> {
         }
     }
 
-    /// Pushes fields as logged. Skips those that are missing or `-`.
-    pub fn push_fields(&mut self, request: &LoggedRequest, fields: &[(String, String)]) {
+    /// Pushes fields as logged, with masked addresses. Skips those that are missing or `-`.
+    pub fn push_fields(
+        &mut self,
+        request: &LoggedRequest,
+        fields: &[(String, String)],
+        mask: Option<AddressMask>,
+    ) {
         for (field, name) in fields {
-            match request.raw(field) {
-                None | Some(b"-") => {}
-                Some(value) => self.push(name, value),
+            match (request.raw(field), mask) {
+                (None | Some(b"-"), _) => {}
+                (Some(value), None) => self.push(name, value),
+                (Some(value), Some(mask)) => self.push(name, &mask.mask_text(value)),
             }
         }
     }
