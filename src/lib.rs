@@ -47,6 +47,8 @@
 //! - A line that is read again becomes the same requests with the same ids (`hit_id`), so Matomo
 //!   can be asked which of them it has.
 //! - The hits of a visitor are sent in the order of the log.
+//! - With `--anonymize-ip`, no output but a spool has a whole address: `hit` masks what is sent,
+//!   `import` masks what is written and printed.
 //! - Memory does not depend on the size of a log.
 //! - Only `report` prints, and it never prints a [`secret`].
 //! - A module imports only from layers below its own (see the end of this file).
@@ -106,6 +108,7 @@ mod failpoint;
 pub mod guide;
 mod hit_id;
 mod network;
+mod privacy;
 mod private_file;
 pub mod secret;
 mod suggestion;

@@ -21,6 +21,7 @@ use crate::import::{
 use crate::input::discover::{Source, discover_sorted, drop_repetitions};
 use crate::matomo::api::Api;
 use crate::matomo::tracking::{TrackingOptions, Writer};
+use crate::privacy::VisitorKey;
 use crate::radio::{self, ListeningFigures, ListeningStats, SessionSink};
 use crate::recorder::{Context, Pool, Queue};
 use crate::report::progress::{Progress, ProgressMode, ProgressSource};
@@ -252,6 +253,11 @@ fn setup(
     let salt = ledger
         .as_ref()
         .map_or([0; 16], |handle| handle.ledger.salt());
+    let mut hit = config.hit;
+    // A later run makes the same ids of a day, as it looks for hits by them.
+    if let Some(handle) = &ledger {
+        hit.set_visitor_key(VisitorKey::of_secret(&handle.ledger.salt()));
+    }
     let is_first_import = ledger
         .as_ref()
         .is_none_or(|handle| handle.ledger.is_empty());
@@ -276,7 +282,7 @@ fn setup(
     let processor = LineProcessor {
         skip: config.input.skip,
         limit: config.input.limit,
-        hit: config.hit,
+        hit,
         ignored_groups: config.ignored_groups,
         missing_fields: HashSet::new(),
         filters: config.filters,

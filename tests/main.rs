@@ -18,6 +18,7 @@ mod memory; // memory use of a long import
 mod output; // stdout, stderr and --output
 mod past_days; // requests that may be in flight together
 mod pipe; // pipes that stay open
+mod privacy; // --anonymize-ip and --privacy
 mod read_back; // hits that Matomo acknowledged and lost
 mod readme; // the README and the guide
 mod recorded; // cases recorded with Matomo's own importer

@@ -57,6 +57,20 @@ fn what_was_probably_meant_is_suggested() {
 }
 
 #[test]
+fn parameters_of_queries_are_dropped_or_kept() {
+    Program::new(&Folder::with_log(logs::log(1)))
+        .args("--url=http://localhost --drop-query=a --keep-query=b access.log")
+        .run()
+        .exits(2)
+        .says(&["--drop-query and --keep-query cannot be used together"]);
+    assert_wrong(
+        "--drop-query=utm*x",
+        &["--drop-query=utm*x", "only at its end"],
+    );
+    assert_wrong("--keep-query=a,,b", &["--keep-query", "is empty"]);
+}
+
+#[test]
 fn at_least_one_recorder_is_needed() {
     for arg in ["--recorders=0", "--recorders=-4"] {
         assert_wrong(arg, &[arg, "at least one recorder"]);

@@ -24,6 +24,7 @@ use self::origin::Origins;
 use crate::filter::AssistantMode;
 use crate::matomo::visit_log::VerifyMode;
 use crate::network::Network;
+use crate::privacy::PrivacyRules;
 use crate::recorder::{InDoubt, ReadBackMode};
 
 /// Import web server and Icecast access logs into Matomo.
@@ -401,6 +402,12 @@ pub struct RequestArgs {
     /// Send URLs without their query string
     #[arg(long)]
     pub strip_query_string: bool,
+    /// Send URLs without these parameters of the query, such as utm_*,fbclid
+    #[arg(long, value_name = "PARAM")]
+    pub drop_query: Vec<String>,
+    /// Send URLs with these parameters of the query alone
+    #[arg(long, value_name = "PARAM")]
+    pub keep_query: Vec<String>,
     /// Also send referrers that are pages of the same host without a query string
     #[arg(long)]
     pub keep_internal_referrers: bool,
@@ -422,6 +429,14 @@ pub struct RequestArgs {
     /// IP address or network of a proxy; the client is the last address of a list that is not one
     #[arg(long, value_name = "ADDRESS")]
     pub trusted_proxy: Vec<Network>,
+    /// Set the last BYTES of IPv4 addresses to zero (1 to 3, default 2), and the end of IPv6 addresses
+    ///
+    /// Nothing that is sent, written or printed holds a whole address of a visitor.
+    #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "2")]
+    pub anonymize_ip: Option<String>,
+    /// Send nothing that these rules do not allow
+    #[arg(long, value_name = "RULES")]
+    pub privacy: Option<PrivacyRules>,
     /// Seconds to add to every date
     #[arg(long, value_name = "SECONDS", default_value = "0")]
     pub add_to_date: String,

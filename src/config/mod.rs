@@ -28,7 +28,7 @@ use crate::format::template::Language;
 use crate::format::w3c::{self, W3cOptions};
 use crate::format::{Field, Fields, Wanted};
 use crate::hit::replay::ReplayOptions;
-use crate::hit::{AddressOptions, HitOptions};
+use crate::hit::{AddressOptions, HitOptions, Privacy, QueryFilter, Rewrite};
 use crate::import::format_selector::FormatChoice;
 use crate::import::{InputOptions, PipeRescue, RadioOptions, VerifyOptions};
 use crate::input::encoding::Encoding;
@@ -37,8 +37,9 @@ use crate::ledger::{StateCommand, TargetKey};
 use crate::matomo::auth::{self, LocalMatomo, TokenSources};
 use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::RetryPolicy;
-use crate::matomo::tracking::{Dimension, TrackingOptions};
+use crate::matomo::tracking::TrackingOptions;
 use crate::matomo::visit_log::VerifyMode;
+use crate::privacy::{AddressMask, PrivacyRules, VisitorKey};
 use crate::radio::{Audience, Channel, CountryCode, CountryDatabase, ReportOptions};
 use crate::recorder::{DeliveryOptions, ReadBackMode};
 use crate::report_file::ReportFiles;
@@ -46,9 +47,9 @@ use crate::secret::Secret;
 use crate::site::SiteOptions;
 use crate::target::TargetOptions;
 use values::{
-    date, different_files, dimensions, field_names, networks, non_empty, number, path_patterns,
-    percent, positive_seconds, reject_empty, report_files, seconds, site_id, size, time_zone,
-    variables, wrong,
+    date, different_files, dimensions, field_names, networks, non_empty, number, parameters,
+    path_patterns, percent, positive_seconds, reject_empty, report_files, seconds, site_id, size,
+    time_zone, variables, wrong,
 };
 
 /// Everything that a run needs to know.
@@ -150,7 +151,8 @@ impl Config {
                 // The sandbox always has a site 1.
                 hostless: (cli.matomo.sandbox.is_some() || explain.is_some())
                     .then(|| "1".to_owned()),
-                time_zones: delivery.recorders > 1,
+                // Visitor ids change with the day of the site.
+                time_zones: delivery.recorders > 1 || cli.requests.privacy.is_some(),
             },
             server: target(&cli, delivery.timeout, delivery.recorders)?,
             dry_run: cli.matomo.dry_run || explain.is_some(),
@@ -265,11 +267,8 @@ fn envelope(format: &LogFormatArgs) -> Result<EnvelopeChoice> {
 /// The fields of custom variables, custom dimensions and clients that are not among those that every
 /// format knows.
 fn wanted_fields(tracking: &TrackingOptions, client: &AddressOptions) -> Wanted {
-    let variables = [&tracking.page_variables, &tracking.visit_variables];
-    let fields = variables.into_iter().flatten().map(|(field, _)| &**field);
-    let dimensions = tracking.dimensions.iter();
-    let fields = fields.chain(dimensions.filter_map(Dimension::logged_field));
-    let fields = fields.chain(client.fields.iter().map(String::as_str));
+    let clients = client.fields.iter().map(String::as_str);
+    let fields = tracking.logged_fields().chain(clients);
     let unknown = fields.filter(|field| Field::from_name(field).is_none());
     Wanted(unknown.map(str::to_owned).collect())
 }
@@ -326,8 +325,82 @@ fn hit(cli: &Cli) -> Result<HitOptions> {
             fields: field_names("--client-ip", &requests.client_ip)?,
             proxies: requests.trusted_proxy.iter().copied().collect(),
         },
+        rewrite: rewrite(cli)?.map(Box::new),
         last_date: LastDate::default(),
     })
+}
+
+/// What to change in requests before they are sent. `None`: nothing.
+fn rewrite(cli: &Cli) -> Result<Option<Rewrite>> {
+    let requests = &cli.requests;
+    let dropped = parameters("--drop-query", &requests.drop_query)?;
+    let kept = parameters("--keep-query", &requests.keep_query)?;
+    let query = match (dropped.is_empty(), kept.is_empty()) {
+        (true, true) => None,
+        (false, true) => Some(QueryFilter::dropping(&dropped)),
+        (true, false) => Some(QueryFilter::keeping(&kept)),
+        (false, false) => {
+            return Err(Error::usage(
+                "--drop-query and --keep-query cannot be used together: remove one of them",
+            ));
+        }
+    };
+    let privacy = privacy(cli)?;
+    Ok((query.is_some() || privacy.is_some()).then_some(Rewrite { query, privacy }))
+}
+
+/// What is hidden of visitors. `None`: nothing.
+fn privacy(cli: &Cli) -> Result<Option<Privacy>> {
+    let requests = &cli.requests;
+    let Some(mask) = address_mask(cli)? else {
+        return Ok(None);
+    };
+    if requests.privacy.is_none() {
+        return Ok(Some(Privacy {
+            mask,
+            visitors: None,
+        }));
+    }
+    let name = "--privacy=cnil";
+    if mask < AddressMask::DEFAULT {
+        return Err(Error::usage(format!(
+            "{name} masks at least 2 bytes of addresses: remove --anonymize-ip=1"
+        )));
+    }
+    if requests.replay_tracking {
+        return Err(Error::usage(format!(
+            "{name} and --replay-tracking cannot be used together: replayed requests identify \
+             visitors; use --anonymize-ip"
+        )));
+    }
+    let tracking = tracking(cli)?;
+    let is_hidden =
+        |name: &&str| ["ip", "userid", "path", "query_string", "referrer"].contains(name);
+    if let Some(field) = tracking.logged_fields().find(is_hidden) {
+        return Err(Error::usage(format!(
+            "{name} hides the field {field}: remove its custom variable or dimension"
+        )));
+    }
+    let no_random = || Error::stopped("the system provides no random numbers");
+    Ok(Some(Privacy {
+        mask,
+        visitors: Some(VisitorKey::random().ok_or_else(no_random)?),
+    }))
+}
+
+/// How much of addresses is removed. `None`: nothing.
+fn address_mask(cli: &Cli) -> Result<Option<AddressMask>> {
+    let by_rules = cli
+        .requests
+        .privacy
+        .map(|PrivacyRules::Cnil| AddressMask::DEFAULT);
+    let Some(text) = &cli.requests.anonymize_ip else {
+        return Ok(by_rules);
+    };
+    let mask = text.trim().parse().ok().and_then(AddressMask::of_bytes);
+    let why = "expected 1, 2 or 3, the bytes of an IPv4 address to set to zero";
+    mask.ok_or_else(|| wrong("--anonymize-ip", text, why))
+        .map(Some)
 }
 
 fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
@@ -478,6 +551,7 @@ fn tracking(cli: &Cli) -> Result<TrackingOptions> {
         keep_internal_referrers: requests.keep_internal_referrers || requests.replay_tracking,
         title_delimiter: requests.title_category_delimiter.clone(),
         track_http_method: method.is_some_and(|value| !value.is_empty()),
+        mask: address_mask(cli)?,
         reverse_dns: requests.enable_reverse_dns,
         bots: cli.filters.enable_bots,
         replaying: requests.replay_tracking,

@@ -113,6 +113,16 @@ pub(super) fn field_names(option: &str, lists: &[String]) -> Result<Vec<String>>
         .collect()
 }
 
+/// The names of query parameters in lists separated by commas, from all occurrences of the option.
+pub(super) fn parameters(option: &str, lists: &[String]) -> Result<Vec<String>> {
+    let names = field_names(option, lists)?;
+    let is_wrong = |name: &&String| name[..name.len() - 1].contains('*');
+    match names.iter().find(is_wrong) {
+        Some(name) => Err(wrong(option, name, "a '*' is allowed only at its end")),
+        None => Ok(names),
+    }
+}
+
 /// IP addresses and networks given as options, and those in files, one per line.
 pub(super) fn networks(option: &str, given: &[String]) -> Result<NetworkSet> {
     let mut networks: Vec<Network> = Vec::new();

@@ -14,6 +14,23 @@ pub fn percent_decoded<'a>(text: &[u8], times: u8, arena: &'a Bump) -> Option<&'
     Some(&text[..len])
 }
 
+/// Undoes the percent-encoding of the signs of `%HH`: `%2520` becomes `%20`. Returns `None` if there
+/// is none to undo.
+pub fn single_percent<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
+    memchr::memmem::find(text, b"%25")?;
+    let single = arena.alloc_slice_copy(text);
+    let (mut rest, mut length) = (text, 0);
+    while let Some(byte) = rest.first() {
+        single[length] = *byte;
+        length += 1;
+        rest = match rest {
+            [b'%', b'2', b'5', high, low, ..] if hex_byte(*high, *low).is_some() => &rest[3..],
+            _ => &rest[1..],
+        };
+    }
+    (length < text.len()).then_some(&single[..length])
+}
+
 /// Decodes once, in place, and returns the new length.
 pub fn decode_percent(text: &mut [u8]) -> usize {
     let (mut from, mut to) = (0, 0);
@@ -80,7 +97,7 @@ pub fn latin_1_as_utf_8<'a>(text: &'a [u8], arena: &'a Bump) -> &'a [u8] {
 }
 
 /// The byte that two hexadecimal digits encode.
-fn hex_byte(high: u8, low: u8) -> Option<u8> {
+pub fn hex_byte(high: u8, low: u8) -> Option<u8> {
     let digit = |digit: u8| char::from(digit).to_digit(16);
     // Two hexadecimal digits fit a byte.
     Some((digit(high)? << 4 | digit(low)?) as u8)
@@ -116,6 +133,34 @@ mod tests {
     fn an_invalid_percent_sign_stays() {
         for text in ["100%", "%2", "%zz%", "%%", "%zz%4"] {
             assert_eq!(decoded(text, 2).as_deref(), Some(text.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn encoded_percent_signs_before_two_digits_are_decoded() {
+        let single = |text: &str| {
+            let arena = Bump::new();
+            let single = single_percent(text.as_bytes(), &arena);
+            single.map(|single| String::from_utf8(single.to_vec()).unwrap())
+        };
+        for (text, expected) in [
+            ("a=%2520b", "a=%20b"),
+            ("%2525", "%25"),
+            ("%252520", "%2520"),
+            ("a=%20b%25c3%25A9%25", "a=%20b%c3%A9%25"),
+        ] {
+            assert_eq!(single(text).as_deref(), Some(expected), "{text}");
+        }
+        for text in [
+            "",
+            "a=%20b",
+            "100%25",
+            "100%25&b=1",
+            "%2",
+            "%25%20",
+            "%25g0",
+        ] {
+            assert_eq!(single(text), None, "{text}");
         }
     }
 

@@ -18,7 +18,7 @@ use bumpalo::Bump;
 
 use super::custom::{PythonRegex, RegexError};
 use super::date::DateFormat;
-use super::{Field, Fit, Format, Record, Wanted};
+use super::{Field, Fit, Format, Record, Wanted, escapes};
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
 use columns::LogColumns;
@@ -109,6 +109,14 @@ impl Format for W3c {
         {
             record.set(Field::UserAgent, decoded);
             record.set_raw_agent(raw);
+        }
+        if self.dialect.doubles_percent {
+            for field in [Field::QueryString, Field::Referrer] {
+                let logged = record.get(field);
+                if let Some(single) = logged.and_then(|text| escapes::single_percent(text, arena)) {
+                    record.set(field, single);
+                }
+            }
         }
         Fit::Record
     }

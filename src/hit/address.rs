@@ -1,6 +1,8 @@
 //! Tells visitors apart by the address in a log, or without one; see guide/requests.md,
 //! "Addresses".
 
+use std::net::IpAddr;
+
 use crate::format::address::{LoggedAddress, is_plain_address};
 use crate::network::NetworkSet;
 use crate::radio::stable_hash;
@@ -15,6 +17,11 @@ pub enum ClientAddress<'a> {
     Ip(&'a [u8]),
     /// The log has no address: a visitor id, in hexadecimal digits, the same in every run.
     Id([u8; VISITOR_ID_DIGITS]),
+    /// A masked address, and a visitor id that tells those who share it apart.
+    Pseudonym {
+        ip: &'a [u8],
+        id: [u8; VISITOR_ID_DIGITS],
+    },
 }
 
 impl<'a> ClientAddress<'a> {
@@ -61,7 +68,25 @@ impl<'a> ClientAddress<'a> {
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Ip(address) => address,
+            Self::Id(digits) | Self::Pseudonym { id: digits, .. } => digits,
+        }
+    }
+
+    /// The address, or the visitor id without one, as it is sent.
+    pub fn shown(&self) -> &[u8] {
+        match self {
+            Self::Ip(address) | Self::Pseudonym { ip: address, .. } => address,
             Self::Id(digits) => digits,
+        }
+    }
+
+    /// The address. `None` if there is only a visitor id.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(text) | Self::Pseudonym { ip: text, .. } => {
+                str::from_utf8(text).ok()?.parse().ok()
+            }
+            Self::Id(_) => None,
         }
     }
 
@@ -80,7 +105,8 @@ impl<'a> ClientAddress<'a> {
     }
 }
 
-fn hexadecimal(number: u64) -> [u8; VISITOR_ID_DIGITS] {
+/// A number as the digits of a visitor id.
+pub(super) fn hexadecimal(number: u64) -> [u8; VISITOR_ID_DIGITS] {
     std::array::from_fn(|index| {
         let digit = number >> (4 * (VISITOR_ID_DIGITS - 1 - index)) & 0xf;
         b"0123456789abcdef"[digit as usize]
@@ -89,8 +115,6 @@ fn hexadecimal(number: u64) -> [u8; VISITOR_ID_DIGITS] {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -183,6 +207,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pseudonym_differs_by_its_id_and_is_shown_by_its_address() {
+        let id = *b"0123456789abcdef";
+        let ip = b"203.0.0.0";
+        let pseudonym = ClientAddress::Pseudonym { ip, id };
+        assert_eq!(
+            (pseudonym.as_bytes(), pseudonym.shown()),
+            (&id[..], &ip[..])
+        );
+        assert_eq!(pseudonym.ip(), Some(IpAddr::from([203, 0, 0, 0])));
+        assert!(!pseudonym.is_id());
+        let (only_ip, only_id) = (ClientAddress::Ip(ip), ClientAddress::Id(id));
+        assert_eq!((only_ip.shown(), only_ip.as_bytes()), (&ip[..], &ip[..]));
+        assert_eq!((only_id.shown(), only_id.ip()), (&id[..], None));
+    }
+
+    #[test]
     fn a_field_may_say_nothing() {
         for field in ["", "-", "\"-\"", "-, -", "unknown", " ", ","] {
             assert_eq!(ClientAddress::read(field.as_bytes()), None, "{field}");
@@ -237,7 +277,7 @@ mod tests {
                     Some(ClientAddress::Ip(address)) => {
                         prop_assert!(str::from_utf8(address).unwrap().parse::<IpAddr>().is_ok());
                     }
-                    Some(ClientAddress::Id(digits)) => {
+                    Some(ClientAddress::Id(digits) | ClientAddress::Pseudonym { id: digits, .. }) => {
                         let is_lower_hex = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
                         prop_assert!(digits.iter().all(is_lower_hex));
                     }

@@ -93,6 +93,12 @@ impl SiteCalendar {
         }
     }
 
+    /// The day of a time (seconds since 1970), counted from 1970. Of a site whose time zone is not
+    /// known, that of UTC.
+    pub fn day(&self, time: i64) -> i32 {
+        self.zone.unwrap_or(Zone::UTC).day(time)
+    }
+
     /// The days of hits from `first` to `last` (seconds since 1970).
     pub fn days(&self, first: i64, last: i64) -> HitDays {
         match (self.past_day(first), self.past_day(last)) {

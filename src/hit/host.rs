@@ -66,6 +66,14 @@ pub fn is_bare_v6(host: &[u8]) -> bool {
     host.contains(&b':') && str::from_utf8(host).is_ok_and(|host| host.parse::<Ipv6Addr>().is_ok())
 }
 
+/// Host and port of a URL with the scheme `http` or `https`.
+pub fn authority(url: &[u8]) -> Option<&[u8]> {
+    let rest = url
+        .strip_prefix(b"https://")
+        .or_else(|| url.strip_prefix(b"http://"))?;
+    rest.split(|byte| *byte == b'/').next()
+}
+
 /// Strips surrounding dots.
 fn without_dots(mut host: &[u8]) -> &[u8] {
     while let [b'.', rest @ ..] | [rest @ .., b'.'] = host {
@@ -125,6 +133,18 @@ mod tests {
         assert_eq!(port("https://a:8080"), Some(&b"8080"[..]));
         for host in ["a", "a:", "a:http", "::1", "[::1]", "https://a", "a:b:80"] {
             assert_eq!(port(host), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_a_url_includes_its_port() {
+        for (url, expected) in [
+            ("http://radio.example:8000/a", Some("radio.example:8000")),
+            ("https://radio.example", Some("radio.example")),
+            ("radio.example/a", None),
+        ] {
+            let host = authority(url.as_bytes());
+            assert_eq!(host, expected.map(str::as_bytes), "{url}");
         }
     }
 

@@ -2,13 +2,15 @@
 //!
 //! A line becomes a hit in two steps. [`HitOptions::request`] makes a [`LoggedRequest`], which is
 //! all that most filters need. Its date is read and its site looked up only if those filters keep
-//! it; [`HitOptions::hit`] then makes the [`Hit`].
+//! it; [`HitOptions::sent_hit`] then makes the [`Hit`].
 
 mod address;
 mod day;
 pub mod host;
+mod query;
 pub mod replay;
 mod request_target;
+mod rewrite;
 
 use std::rc::Rc;
 
@@ -18,11 +20,15 @@ use chrono_tz::Tz;
 use crate::format::date::{DateFormat, LastDate};
 use crate::format::{Field, Fields, Format, Record, short, whole_number};
 use crate::network::NetworkSet;
+use crate::privacy::VisitorKey;
 
 pub use address::ClientAddress;
 pub use day::{HitDays, SiteCalendar, Zone};
+pub use query::QueryFilter;
 pub use request_target::TargetKind;
 use request_target::{RequestParts, RequestTarget};
+use rewrite::OwnAddresses;
+pub use rewrite::{Privacy, Rewrite};
 
 /// Milliseconds of the longest generation time that is sent, one day. No page takes longer.
 const MAX_GENERATION_TIME: f64 = 86_400_000.0;
@@ -42,6 +48,8 @@ pub struct HitOptions {
     /// Fields that count as absent except in custom variables.
     pub ignored: Fields,
     pub client: AddressOptions,
+    /// `None` sends a request as it is logged.
+    pub rewrite: Option<Box<Rewrite>>,
     /// Of the line before.
     pub last_date: LastDate,
 }
@@ -263,6 +271,53 @@ impl HitOptions {
             is_download: false,
             is_bot: false,
             is_assistant: false,
+        }
+    }
+
+    /// The hit of a request that passed the filters, as it is sent. See [`HitOptions::hit`].
+    pub fn sent_hit<'a, 'l: 'a>(
+        &self,
+        request: &'a mut LoggedRequest<'l>,
+        time: i64,
+        site: Rc<Site>,
+        arena: &'l Bump,
+    ) -> Hit<'a> {
+        let Some(rewrite) = &self.rewrite else {
+            return self.hit(request, time, site);
+        };
+        let own = match &rewrite.privacy {
+            Some(_) => self.own_addresses(request),
+            None => OwnAddresses::default(),
+        };
+        rewrite.request(request, &own, &site, arena);
+        let mut hit = self.hit(request, time, site);
+        if let Some(privacy) = &rewrite.privacy {
+            privacy.hit(&mut hit, &own, arena);
+        }
+        hit
+    }
+
+    fn own_addresses(&self, request: &LoggedRequest) -> OwnAddresses {
+        let mut own = OwnAddresses::default();
+        let names = self.client.fields.iter().map(String::as_str);
+        let fields = ["ip", "x_forwarded_for"].into_iter().chain(names);
+        fields
+            .filter_map(|name| request.raw(name))
+            .for_each(|field| own.add(field));
+        own
+    }
+
+    /// What is hidden of visitors.
+    pub fn privacy(&self) -> Option<&Privacy> {
+        self.rewrite.as_ref()?.privacy.as_ref()
+    }
+
+    /// Sets the key of visitor ids, if visitors have ids.
+    pub fn set_visitor_key(&mut self, key: VisitorKey) {
+        let rewrite = self.rewrite.as_mut();
+        let privacy = rewrite.and_then(|rewrite| rewrite.privacy.as_mut());
+        if let Some(visitors) = privacy.and_then(|privacy| privacy.visitors.as_mut()) {
+            *visitors = key;
         }
     }
 

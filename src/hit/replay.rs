@@ -1,5 +1,6 @@
 //! Replays the tracking requests in the log of a Matomo server; see guide/requests.md, "Replaying".
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
@@ -7,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::LoggedRequest;
 use crate::format::escapes;
+use crate::privacy::AddressMask;
 
 /// Arguments that are times, which `--add-to-date` shifts, too.
 const TIME_KEYS: [&str; 4] = ["_idts", "_viewts", "_ects", "_refts"];
@@ -84,6 +86,21 @@ impl Arguments {
     /// Whether the request has a `pv_id`, which replaces ours.
     pub fn has_pv_id(&self) -> bool {
         self.0.contains_key("pv_id")
+    }
+
+    /// Masks all addresses in the texts, but not in addresses of pages and in user agents: these
+    /// have versions that look the same.
+    pub fn masked(mut self, mask: AddressMask) -> Self {
+        const WITH_VERSIONS: [&str; 5] = ["url", "download", "link", "action_name", "ua"];
+        for (key, value) in self.0.iter_mut() {
+            if let Value::String(text) = value
+                && !WITH_VERSIONS.contains(&key.as_str())
+                && let Cow::Owned(masked) = mask.mask_text(text.as_bytes())
+            {
+                *text = String::from_utf8_lossy(&masked).into_owned();
+            }
+        }
+        self
     }
 
     fn shift(&mut self, seconds: i64) {

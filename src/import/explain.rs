@@ -199,6 +199,14 @@ fn runners_up(chosen: &str, trials: &[FormatTrial], lines: usize) -> String {
 }
 
 impl LineProcessor {
+    /// A text of the log, with masked addresses.
+    fn shown(&self, text: &[u8]) -> String {
+        match self.hit.privacy() {
+            None => clean(text).into_owned(),
+            Some(privacy) => clean(&privacy.mask.mask_text(text)).into_owned(),
+        }
+    }
+
     /// Describes a line, and returns whether it fits the format. Returns `None` for a blank line
     /// and for a header.
     fn explain_line(
@@ -208,7 +216,7 @@ impl LineProcessor {
         line: &Line,
         arena: &Bump,
     ) -> Result<Option<(String, bool)>> {
-        let mut text = format!("line {}: {}\n", line.number, clean(line.bytes));
+        let mut text = format!("line {}: {}\n", line.number, self.shown(line.bytes));
         let mut record = Record::default();
         if line.too_long || format.parse(line.bytes, arena, &mut record) == Fit::Misfit {
             if line.bytes.starts_with(b"#") {
@@ -234,20 +242,20 @@ impl LineProcessor {
         };
         for field in Field::all() {
             if let Some(value) = record.get(field) {
-                row(field.name(), &clean(value));
+                row(field.name(), &self.shown(value));
             }
         }
         for (name, value) in record.extras() {
-            row(name, &clean(value));
+            row(name, &self.shown(value));
         }
         if !record.is_whole() {
-            row("(what follows)", &clean(record.rest()));
+            row("(what follows)", &self.shown(record.rest()));
         }
         let format = &*format;
         let mut request = self.hit.request(format, &record, arena);
         match self.hit.address(&request) {
-            ClientAddress::Ip(address) => row("=> visitor", &clean(address)),
-            ClientAddress::Id(digits) => {
+            ClientAddress::Ip(address) => row("=> visitor", &self.shown(address)),
+            ClientAddress::Id(digits) | ClientAddress::Pseudonym { id: digits, .. } => {
                 let of_agent = record.get(Field::Ip).is_none_or(is_absent);
                 let source = if of_agent { "user agent" } else { "address" };
                 let id = String::from_utf8_lossy(&digits);
@@ -266,7 +274,7 @@ impl LineProcessor {
         let date = date.map(|date| date.format("%Y-%m-%d %H:%M:%S UTC").to_string());
         row("=> date", date.as_deref().unwrap_or("cannot be read"));
         let mut chunk = Chunk::default();
-        let mut accepted = match self.accept(log, &mut request)? {
+        let mut accepted = match self.accept(log, &mut request, arena)? {
             Ok(accepted) => accepted,
             Err(reason) => {
                 row("=> dropped", reason.text());

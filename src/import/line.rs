@@ -255,7 +255,7 @@ impl LineProcessor {
         let mut request = self.hit.request(format, record, arena);
         self.count_bot(&request);
         let count_unsent = |log: &OpenLog| log.account.add(Count::Unsent, 1);
-        let mut accepted = self.accept(log, &mut request);
+        let mut accepted = self.accept(log, &mut request, arena);
         // Borrowed, because moving it costs a copy.
         let accepted = match &mut accepted {
             Ok(Ok(accepted)) => accepted,
@@ -335,10 +335,11 @@ impl LineProcessor {
     }
 
     /// Passes a request through the filters and finds its site, or gives the reason to drop it.
-    pub(super) fn accept<'k>(
+    pub(super) fn accept<'k, 'l: 'k>(
         &mut self,
         log: &OpenLog,
-        request: &'k mut LoggedRequest,
+        request: &'k mut LoggedRequest<'l>,
+        arena: &'l Bump,
     ) -> Result<std::result::Result<AcceptedHit<'k>, Reason>> {
         if log.sessions.is_on()
             && let Err(reason) = self.prepare_listener(&log.sessions, request)
@@ -369,10 +370,12 @@ impl LineProcessor {
         if !knows_time && let Err(reason) = self.judge_date(log, time) {
             return Ok(Err(reason));
         }
-        Ok(Ok(AcceptedHit {
-            hit: self.hit.hit(request, time, site),
-            arguments,
-        }))
+        let hit = self.hit.sent_hit(request, time, site, arena);
+        let arguments = match self.hit.privacy() {
+            Some(privacy) => arguments.map(|arguments| arguments.masked(privacy.mask)),
+            None => arguments,
+        };
+        Ok(Ok(AcceptedHit { hit, arguments }))
     }
 
     fn site_of_host(&mut self, log: &OpenLog, request: &LoggedRequest) -> Result<Option<Rc<Site>>> {
@@ -488,10 +491,14 @@ impl LineProcessor {
         }
     }
 
-    /// The line as it is in the log, if `--rejects` may need it.
+    /// The line as it is in the log, but with masked addresses, if `--rejects` may need it.
     pub(super) fn original(&self, log: &OpenLog, line: &Line) -> Option<Original> {
-        self.rejects.as_ref().map(|_| Original {
-            line: line.raw.to_vec(),
+        let rejects = self.rejects.as_ref()?;
+        Some(Original {
+            line: match self.hit.privacy() {
+                None => line.raw.to_vec(),
+                Some(privacy) => rejects.masked(line.raw, privacy.mask).into_owned(),
+            },
             cut: line.too_long,
             header: log.header.clone(),
             format: log.format,

@@ -575,7 +575,7 @@ impl LineProcessor {
         }
         let format = &*format;
         let mut request = self.hit.request(format, &record, arena);
-        let Ok(mut accepted) = self.accept(log, &mut request)? else {
+        let Ok(mut accepted) = self.accept(log, &mut request, arena)? else {
             return Ok(());
         };
         let event = match accepted.hit.request.is_listener {

@@ -262,8 +262,9 @@ impl LineProcessor {
         let mut mode = std::mem::replace(&mut log.sessions, SessionMode::Off);
         let mut finished = Vec::new();
         if let SessionMode::Titles(stitcher) = &mut mode {
-            let address = hit.address.as_bytes();
-            let listener = (address, hit.request.user_agent, hit.request.path);
+            // Those who share a masked address stay apart.
+            let address = self.logged_address(hit);
+            let listener = (address.as_bytes(), hit.request.user_agent, hit.request.path);
             let key = self.hasher.hash_one(listener);
             let last = (log.id, line.start);
             let continuation = match self.requests.closed_sessions.contains(&last) {
@@ -315,11 +316,8 @@ impl LineProcessor {
             .radio
             .as_ref()
             .map_or(&everyone, |radio| &radio.options.audience);
-        match audience.judge(&client_request(
-            &log.sessions,
-            request,
-            hit.address.as_bytes(),
-        )) {
+        let logged = self.logged_address(hit);
+        match audience.judge(&client_request(&log.sessions, request, logged.as_bytes())) {
             Ok(ClientRole::Listener) => {}
             Err(Reason::Relay | Reason::RelayAgent) => {
                 self.count_relay(&log.sessions, request);
@@ -360,6 +358,7 @@ impl LineProcessor {
         path: &[u8],
         traits: Option<SessionTraits>,
     ) -> Option<Listener> {
+        let logged = self.logged_address(hit);
         let Radio {
             options,
             stats,
@@ -378,12 +377,21 @@ impl LineProcessor {
         let listener = ListenerRequest {
             hash: self.hasher.hash_one((address, agent)),
             mount: path,
-            address,
+            address: hit.address.shown(),
+            located: logged.as_bytes(),
             status: request.status,
             agent,
         };
         let traits = traits.unwrap_or_else(|| stats.traits(path, agent));
         Some(stats.listener_with(traits, &options.report, &listener))
+    }
+
+    /// The address of a hit before it is masked. It stays in memory.
+    fn logged_address<'h>(&self, hit: &Hit<'h>) -> ClientAddress<'h> {
+        match self.hit.privacy() {
+            None => hit.address,
+            Some(_) => self.hit.address(hit.request),
+        }
     }
 
     /// Whether a hit is the session of a listener that [`Self::note_session`] counts.

@@ -8,9 +8,11 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::format::{Field, whole_number};
+use crate::hit::host::authority;
 use crate::hit::{ClientAddress, Hit, LoggedRequest};
 use crate::hit_id::HitId;
 use crate::matomo::json;
+use crate::privacy::AddressMask;
 use crate::radio::{SessionRequest, SessionRequestKind};
 
 pub use dimensions::Dimension;
@@ -41,6 +43,8 @@ pub struct TrackingOptions {
     pub page_variables: Vec<(String, String)>,
     pub visit_variables: Vec<(String, String)>,
     pub dimensions: Vec<Dimension>,
+    /// `--anonymize-ip`: masks addresses in custom variables and dimensions.
+    pub mask: Option<AddressMask>,
     /// `--listening-category`
     pub listening_category: String,
 }
@@ -59,6 +63,15 @@ pub struct Writer {
 }
 
 impl TrackingOptions {
+    /// The fields of the log that are sent as custom variables or dimensions.
+    pub fn logged_fields(&self) -> impl Iterator<Item = &str> {
+        let variables = self.page_variables.iter().chain(&self.visit_variables);
+        let dimensions = self.dimensions.iter();
+        variables
+            .map(|(field, _)| &**field)
+            .chain(dimensions.filter_map(Dimension::logged_field))
+    }
+
     /// The custom variables that are sent and that no custom dimension repeats: the option and the
     /// field of `--dimension` that replaces it.
     pub fn variables_without_dimension(&self) -> Vec<(&'static str, &str)> {
@@ -174,7 +187,7 @@ impl Writer {
     pub fn is_usual_template(&self, hit: &Hit) -> bool {
         let options = &self.options;
         hit.userid.is_none()
-            && !hit.address.is_id()
+            && matches!(hit.address, ClientAddress::Ip(_))
             && options.page_variables.is_empty()
             && options.visit_variables.is_empty()
             && options.dimensions.is_empty()
@@ -189,7 +202,7 @@ impl Writer {
         let member = memchr::memmem::find(&text, b"\"cip\":\"");
         let address = member.filter(|_| !hit.address.is_id()).map(|member| {
             let start = member + b"\"cip\":\"".len();
-            start..start + hit.address.as_bytes().len()
+            start..start + hit.address.shown().len()
         });
         text.extend_from_slice(b",\"new_visit\":1");
         self.push_variables(hit.request, &mut text);
@@ -277,6 +290,12 @@ impl Writer {
                 out.extend_from_slice(b"\",\"cip\":\"0.0.0.0\",\"cid\":\"");
                 out.extend_from_slice(digits);
             }
+            ClientAddress::Pseudonym { ip, id } => {
+                out.extend_from_slice(b"\",\"cip\":\"");
+                out.extend_from_slice(ip);
+                out.extend_from_slice(b"\",\"cid\":\"");
+                out.extend_from_slice(id);
+            }
         }
         out.extend_from_slice(b"\",\"ua\":\"");
         json::push_text(out, request.user_agent);
@@ -285,7 +304,7 @@ impl Writer {
             push_member(out, "uid", user);
         }
         for dimension in &self.options.dimensions {
-            dimension.push(request, out);
+            dimension.push(request, self.options.mask, out);
         }
         url
     }
@@ -314,7 +333,7 @@ impl Writer {
         }
 
         let mut visit = CustomVariables::new("_cvar", out);
-        visit.push_fields(request, &self.options.visit_variables);
+        visit.push_fields(request, &self.options.visit_variables, self.options.mask);
         if self.options.bots {
             let name = if request.is_bot { "Bot" } else { "Not-Bot" };
             visit.push(name, request.user_agent);
@@ -324,7 +343,7 @@ impl Writer {
 
     fn push_page_variables(&self, request: &LoggedRequest, out: &mut Vec<u8>) {
         let mut page = CustomVariables::new("cvar", out);
-        page.push_fields(request, &self.options.page_variables);
+        page.push_fields(request, &self.options.page_variables, self.options.mask);
         let method = request.record.get(Field::Method);
         if let Some(method) = method.filter(|method| *method != b"-")
             && self.options.track_http_method
@@ -456,14 +475,6 @@ impl SessionTemplate {
     }
 }
 
-/// Host and port of a URL with the scheme `http` or `https`.
-fn authority(url: &[u8]) -> Option<&[u8]> {
-    let rest = url
-        .strip_prefix(b"https://")
-        .or_else(|| url.strip_prefix(b"http://"))?;
-    rest.split(|byte| *byte == b'/').next()
-}
-
 /// Whether a referrer is a page of the same host, without a query or a fragment that may name a
 /// campaign. Matomo counts such a visit as a direct entry, as if it had no referrer.
 fn is_page_of(host: &[u8], referrer: &[u8]) -> bool {
@@ -539,17 +550,5 @@ mod tests {
             );
         }
         assert!(!is_page_of(b"", b"http:///a"));
-    }
-
-    #[test]
-    fn the_host_of_a_url_includes_its_port() {
-        for (url, expected) in [
-            ("http://radio.example:8000/a", Some("radio.example:8000")),
-            ("https://radio.example", Some("radio.example")),
-            ("radio.example/a", None),
-        ] {
-            let host = authority(url.as_bytes());
-            assert_eq!(host, expected.map(str::as_bytes), "{url}");
-        }
     }
 }

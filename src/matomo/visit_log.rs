@@ -5,7 +5,6 @@
 //! address without its end, and does not say so, so a question names each form that the address may
 //! have, until an answer shows which form it is. See guide/guarantees.md, "Unconfirmed batches".
 
-mod mask;
 #[cfg(test)]
 mod tests;
 
@@ -20,11 +19,11 @@ use clap::ValueEnum;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use self::mask::AddressMask;
 use super::api::{Api, ApiError, VisitQuery, VisitRecord, segment_condition};
 use super::response;
 use crate::failpoint;
 use crate::hit_id::{self, HitId};
+use crate::privacy::AddressMask;
 use crate::sync::Mutex;
 
 /// How long reading the visits for one call may take. A question that names few visits takes a
@@ -303,7 +302,10 @@ impl SoughtHit {
         }
         let date = NaiveDateTime::parse_from_str(&hit.cdt, "%Y-%m-%d %H:%M:%S")
             .map_err(|_| never(format!("its date '{}' is invalid", hit.cdt)))?;
-        let has_no_address = hit.cip.is_none_or(|address| address.is_unspecified());
+        let is_known_otherwise = hit.uid.is_some() || hit._id.is_some();
+        let has_no_address = hit.cip.is_none_or(|address| {
+            address.is_unspecified() || (is_masked(address) && !is_known_otherwise)
+        });
         Ok(Self {
             kind: match (&hit.download, &hit.e_c) {
                 (Some(_), _) => ActionKind::Download,
@@ -432,6 +434,12 @@ impl From<&Witness<'_>> for SoughtHit {
 fn valid_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.and_then(|text| text.parse().ok()))
+}
+
+/// Whether an address that is sent with a `cid` is none, or masked: then the `cid` alone tells
+/// visitors apart, and is the `visitorId` of the visit.
+pub fn is_masked(address: IpAddr) -> bool {
+    AddressMask::DEFAULT.apply(address) == address
 }
 
 /// Whether Matomo accepts a `cid`.

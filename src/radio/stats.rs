@@ -122,7 +122,10 @@ pub struct ListenerRequest<'a> {
     pub hash: u64,
     /// The path in the log without its query.
     pub mount: &'a [u8],
+    /// As it is written to reports.
     pub address: &'a [u8],
+    /// The address that has the country. It is not kept.
+    pub located: &'a [u8],
     pub status: &'a [u8],
     pub agent: &'a [u8],
 }
@@ -189,7 +192,7 @@ impl ListeningStats {
             status: request.status.to_vec(),
             agent: request.agent.to_vec(),
         };
-        let country = countries.and_then(|countries| countries.country(request.address));
+        let country = countries.and_then(|countries| countries.country(request.located));
         Listener {
             hash: request.hash,
             traits: traits.in_country(country),

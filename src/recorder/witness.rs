@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::buffer::Buffer;
 use crate::hit_id::HitId;
-use crate::matomo::visit_log::{Witness, is_visitor_id};
+use crate::matomo::visit_log::{Witness, is_masked, is_visitor_id};
 
 /// A visit shows its first 500 actions, and hits of an earlier run count among them.
 const MAX_EARLIER_HITS: u16 = 400;
@@ -156,6 +156,7 @@ fn suitability(buffer: &Buffer, request: u32, left_out: &impl Fn(IpAddr) -> bool
     match address(json) {
         // It is looked up by the `cid`.
         Some(address) if address.is_unspecified() && has_id => {}
+        Some(address) if has_id && is_masked(address) && !left_out(address) => {}
         Some(address) if !address.is_unspecified() && !has_id && !left_out(address) => {}
         _ => return Suitability::Unsuitable,
     }
@@ -349,6 +350,20 @@ mod tests {
         let sent = SentHit::parse(json.as_bytes()).unwrap();
         let visitor = sent.witness().and_then(|witness| witness.visitor);
         assert_eq!(visitor, Some("0123456789abcdef"));
+    }
+
+    #[test]
+    fn a_hit_with_an_id_and_a_masked_address_is_a_witness() {
+        for address in ["10.2.0.0", "2001:db8:1::", "::ffff:10.2.0.0"] {
+            let json = hit(address, BROWSER, r#","cid":"0123456789abcdef""#);
+            let buffer = buffer(&[(1, json.clone())]);
+            assert!(is_suitable(&buffer, 0, |_| false), "{address}");
+            // Matomo may exclude the network.
+            assert!(!is_suitable(&buffer, 0, |_| true), "{address}");
+            let sent = SentHit::parse(json.as_bytes()).unwrap();
+            let visitor = sent.witness().and_then(|witness| witness.visitor);
+            assert_eq!(visitor, Some("0123456789abcdef"));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! reason`, and the W3C header in force, whenever that changes. The first line names the format,
 //! which invalid lines could not show.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use super::clean;
 use crate::error::{Error, Result};
 use crate::input::discover::{Source, refuse_log};
 use crate::input::encoding::Encoding;
+use crate::privacy::AddressMask;
 use crate::private_file;
 use crate::sync::Mutex;
 
@@ -101,6 +103,14 @@ impl Rejects {
                 header: None,
             }),
         })
+    }
+
+    /// Masks the addresses in a line, which is in the encoding of the file.
+    pub fn masked<'l>(&self, line: &'l [u8], mask: AddressMask) -> Cow<'l, [u8]> {
+        match self.encoding.unit() {
+            1 => mask.mask_text(line),
+            _ => mask.mask_utf16(line, |text| self.encoding.encode(text).into_owned()),
+        }
     }
 
     /// Appends a line. Fails if it cannot be written; the import must stop then, or the line is

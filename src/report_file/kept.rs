@@ -42,6 +42,7 @@ impl ReportFiles {
                     hash: hasher.hash_one((session.address, session.agent)),
                     mount: session.mount,
                     address: session.address,
+                    located: session.address,
                     status: status.as_bytes(),
                     agent: session.agent,
                 },

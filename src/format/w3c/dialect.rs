@@ -21,6 +21,8 @@ pub struct Dialect {
     /// Columns that only this dialect has.
     marks: &'static [&'static str],
     pub(super) agent: AgentEncoding,
+    /// The percent signs of queries and referrers are percent-encoded once more.
+    pub(super) doubles_percent: bool,
     /// `time-taken` is in milliseconds.
     millisecs: bool,
     /// Every column is quoted.
@@ -64,6 +66,7 @@ const PLAIN: Dialect = Dialect {
     own: &[],
     marks: &[],
     agent: AgentEncoding::None,
+    doubles_percent: false,
     millisecs: false,
     quoted: false,
     status_may_lack: false,
@@ -115,6 +118,7 @@ static DIALECTS: [Dialect; 5] = [
             "x-edge-request-id",
         ],
         agent: AgentEncoding::Percent(2),
+        doubles_percent: true,
         status_may_lack: true,
         event_category: Some(b"cloudfront_rtmp"),
         ..PLAIN

@@ -320,6 +320,41 @@ fn cloudfront_encodes_user_agents_twice_and_has_the_requested_host() {
 }
 
 #[test]
+fn cloudfront_encodes_the_percent_signs_of_queries_and_referrers_once_more() {
+    let line = |query: &str, referrer: &str| {
+        format!(
+            "2024-05-14\t01:13:11\tFRA2\t182\t203.0.113.9\tGET\td1.cloudfront.net\t/a%2520b\t200\t{referrer}\t-\t\
+             {query}\t-\tHit\tMRV==\twww.example.com\thttp\t-\t0.001"
+        )
+    };
+    let format = plain("amazon_cloudfront", CLOUDFRONT);
+    for (logged, sent) in [
+        ("a=%2520b&c=100%2525", "a=%20b&c=100%25"),
+        ("a=%22b%22", "a=%22b%22"),
+        ("a=1%25", "a=1%25"),
+    ] {
+        let fields = read(
+            &format,
+            &line(logged, &format!("https://r.example/?{logged}")),
+        )
+        .unwrap();
+        for expected in [
+            format!("query_string={sent}"),
+            format!("referrer=https://r.example/?{sent}"),
+            "path=/a%2520b".to_owned(),
+        ] {
+            assert!(fields.contains(&expected), "{expected}: {fields:?}");
+        }
+    }
+    let header = CLOUDFRONT;
+    let fields = read(&plain("w3c_extended", header), &line("a=%2520b", "-")).unwrap();
+    assert!(
+        fields.contains(&"query_string=a=%2520b".to_owned()),
+        "{fields:?}"
+    );
+}
+
+#[test]
 fn cloudfront_rtmp_lines_are_events_with_status_200() {
     let format = plain("amazon_cloudfront", RTMP);
     assert_reads(

@@ -1,9 +1,12 @@
 //! Custom dimensions (`--dimension`). See guide/requests.md, "Custom dimensions".
 
-use super::members::first_chars;
+use std::borrow::Cow;
+
+use super::members::{first_chars, logged_value};
 use super::push_member;
 use crate::format::Field;
 use crate::hit::LoggedRequest;
+use crate::privacy::AddressMask;
 
 /// Characters of a value that Matomo stores.
 const MAX_CHARS: usize = 250;
@@ -59,16 +62,21 @@ impl Dimension {
     }
 
     /// Appends the parameter. Appends nothing if the value is missing, empty or `-`.
-    pub(super) fn push(&self, request: &LoggedRequest, out: &mut Vec<u8>) {
-        let value = match self.source {
-            DimensionSource::Status => Some(request.status),
-            DimensionSource::Method => request.record.get(Field::Method),
-            DimensionSource::Bot if request.is_bot => Some(&b"Bot"[..]),
-            DimensionSource::Bot => Some(&b"Not-Bot"[..]),
-            DimensionSource::Logged => request.raw(&self.field),
+    pub(super) fn push(
+        &self,
+        request: &LoggedRequest,
+        mask: Option<AddressMask>,
+        out: &mut Vec<u8>,
+    ) {
+        let value: Option<Cow<[u8]>> = match self.source {
+            DimensionSource::Status => Some(Cow::Borrowed(request.status)),
+            DimensionSource::Method => request.record.get(Field::Method).map(Cow::Borrowed),
+            DimensionSource::Bot if request.is_bot => Some(Cow::Borrowed(b"Bot")),
+            DimensionSource::Bot => Some(Cow::Borrowed(b"Not-Bot")),
+            DimensionSource::Logged => logged_value(request, &self.field, mask),
         };
-        if let Some(value) = value.filter(|value| !matches!(*value, b"" | b"-")) {
-            push_member(out, &self.member, first_chars(value, MAX_CHARS));
+        if let Some(value) = value.filter(|value| !matches!(&**value, b"" | b"-")) {
+            push_member(out, &self.member, first_chars(&value, MAX_CHARS));
         }
     }
 }

@@ -1,12 +1,15 @@
 //! The members of a request that are more than an escaped text: page URL, custom variables, and
 //! hit identifier with date.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Datelike};
 
 use crate::format::short::is_plain;
 use crate::hit::{LoggedRequest, Site};
 use crate::hit_id::{self, HitId};
 use crate::matomo::json::{self, InvalidBytes};
+use crate::privacy::AddressMask;
 
 /// The host in the URL of a hit whose log has an empty one.
 pub const NO_HOST: &str = "no-hostname-found-in-log";
@@ -134,12 +137,16 @@ impl<'o> CustomVariables<'o> {
         }
     }
 
-    /// Pushes fields as logged. Skips those that are missing or `-`.
-    pub fn push_fields(&mut self, request: &LoggedRequest, fields: &[(String, String)]) {
+    /// Pushes fields as logged, with masked addresses. Skips those that are missing or `-`.
+    pub fn push_fields(
+        &mut self,
+        request: &LoggedRequest,
+        fields: &[(String, String)],
+        mask: Option<AddressMask>,
+    ) {
         for (field, name) in fields {
-            match request.raw(field) {
-                None | Some(b"-") => {}
-                Some(value) => self.push(name, value),
+            if let Some(value) = logged_value(request, field, mask) {
+                self.push(name, &value);
             }
         }
     }
@@ -167,6 +174,19 @@ impl<'o> CustomVariables<'o> {
             self.out.extend_from_slice(b"}\"");
         }
     }
+}
+
+/// A field as logged, with masked addresses. `None` if it is missing or `-`.
+pub fn logged_value<'a>(
+    request: &LoggedRequest<'a>,
+    field: &str,
+    mask: Option<AddressMask>,
+) -> Option<Cow<'a, [u8]>> {
+    let value = request.raw(field).filter(|value| *value != b"-")?;
+    Some(match mask {
+        None => Cow::Borrowed(value),
+        Some(mask) => mask.mask_text(value),
+    })
 }
 
 /// Appends a text as the inside of a JSON string inside a JSON string.

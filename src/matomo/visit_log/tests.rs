@@ -488,6 +488,31 @@ fn hits_without_an_address_are_found_by_visitor_id() {
 }
 
 #[test]
+fn hits_with_a_masked_address_and_an_id_are_found_by_visitor_id() {
+    let of_id = Visit {
+        visitor: "0123456789abcdef",
+        ..visit("203.7.0.0", "aaaaaa")
+    };
+    let f = fixture(vec![of_id, visit("203.7.0.0", "bbbbbb")]);
+    let with_id = |pv_id| {
+        let mut hit = hit("203.7.0.0", pv_id);
+        hit["cid"] = json!("0123456789abcdef");
+        hit
+    };
+    assert_eq!(
+        f.find(&[with_id("aaaaaa"), with_id("cccccc")]),
+        [Present, Missing]
+    );
+    assert_eq!(f.segments()[0], "visitorId==0123456789abcdef");
+    // The visitor of a user has an id of Matomo's.
+    let mut of_user = with_id("bbbbbb");
+    of_user["uid"] = json!("ann");
+    assert_eq!(f.find(&[of_user]), [Present]);
+    let by_address = |segment: &String| segment.contains("visitIp==203.7.0.0");
+    assert!(f.segments().iter().any(by_address), "{:?}", f.segments());
+}
+
+#[test]
 fn many_addresses_are_several_questions() {
     let f = fixture(Vec::new());
     let hits: Vec<Value> = (0..200)

@@ -38,6 +38,7 @@ fn request<'a>(mount: &'a str, listener: u64, agent: &'a [u8]) -> ListenerReques
         hash: listener,
         mount: mount.as_bytes(),
         address: b"192.0.2.1",
+        located: b"192.0.2.1",
         status: b"200",
         agent,
     }

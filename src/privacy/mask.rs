@@ -1,9 +1,9 @@
-//! The ways in which Matomo stores an address: as it is, or with its end set to zero.
+//! Masks addresses as Matomo does: their end is set to zero.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// How much of an address Matomo's anonymizer removes, as in its setting: the number of bytes of an
-/// IPv4 address, from 0 to 4.
+/// How much of an address is removed, as in the setting of Matomo's anonymizer: the number of bytes
+/// of an IPv4 address, from 0 to 4. Of an IPv6 address, 64, 48 or 24 bits stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AddressMask(u8);
 
@@ -13,6 +13,16 @@ impl AddressMask {
     pub const DEFAULT: Self = Self(2);
     /// Removes the whole address. All visits of a site have the same one then.
     pub const WHOLE: Self = Self(4);
+
+    /// A mask that leaves a part of the address: of 1 to 3 bytes.
+    pub fn of_bytes(bytes: u8) -> Option<Self> {
+        (1..=3).contains(&bytes).then_some(Self(bytes))
+    }
+
+    /// The number of bytes that an IPv4 address loses.
+    pub fn v4_bytes(self) -> usize {
+        usize::from(self.0)
+    }
 
     /// The address as Matomo stores it.
     pub fn apply(self, address: IpAddr) -> IpAddr {
