@@ -188,11 +188,17 @@ fn setup(
         }
         let sites = Sites::new(sites, replaying, config.dry_run, &target.api)?;
         if target.token.is_some() && target.sandbox.is_none() {
-            let api = target.api.clone();
-            config
-                .filters
-                .assistants
-                .ask_with(move || api.features().version);
+            let (api, noted) = (target.api.clone(), console.clone());
+            config.filters.assistants.ask_with(move || {
+                let version = api.features().version;
+                if version.is_none() {
+                    noted.note(
+                        "Matomo does not say its version, so hits of AI assistants are handled like \
+                         others; --ai-assistants=on or off says what to do",
+                    );
+                }
+                version
+            });
             warn_of_lost_variables(&config.tracking, &target, console);
         }
         let open_rejects = |path: &Path| {
@@ -401,10 +407,6 @@ impl Run {
             let parts = [listening, bots].map(Option::unwrap_or_default);
             console.print(summary.text() + &parts.concat());
         }
-        let may_ask = target.token.is_some() && target.sandbox.is_none() && !shutdown.requested();
-        if account.total(Count::Refused) > 0 && may_ask {
-            explain_refusals(&target.api, console);
-        }
         let closed = ledger.map_or(Ok(()), |ledger| {
             let interrupted = outcome.is_err() || shutdown.requested();
             ledger.close(
@@ -416,6 +418,10 @@ impl Run {
                 console,
             )
         });
+        let may_ask = target.token.is_some() && target.sandbox.is_none() && outcome.is_ok();
+        if account.total(Count::Refused) > 0 && may_ask && !shutdown.requested() {
+            explain_refusals(&target.api, console);
+        }
         let reported = match &target.sandbox {
             Some(sandbox) => sandbox::report(sandbox.store()).map(|report| console.print(report)),
             None => Ok(()),
@@ -474,15 +480,19 @@ fn warn_of_lost_variables(tracking: &TrackingOptions, target: &ConnectedTarget, 
     }
     let mut options: Vec<&str> = variables.iter().map(|(option, _)| *option).collect();
     options.dedup();
-    let dimensions = variables
-        .iter()
-        .map(|(_, field)| format!("--dimension=ID={field}"));
+    let mut dimensions = Vec::new();
+    for (_, field) in &variables {
+        let dimension = format!("--dimension=ID={field}");
+        if !dimensions.contains(&dimension) {
+            dimensions.push(dimension);
+        }
+    }
     console.warn(format!(
-        "Matomo at {} has no plugin CustomVariables: what {} sends is lost; create custom \
-         dimensions there, and send {} instead",
+        "Matomo at {} has no plugin CustomVariables, so it drops the custom variables of {}; create \
+         custom dimensions there, and send {} instead",
         target.url,
         options.join(", "),
-        dimensions.collect::<Vec<_>>().join(" "),
+        dimensions.join(" "),
     ));
 }
 

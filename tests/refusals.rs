@@ -1,12 +1,14 @@
 //! Matomo refuses requests: unknown sites, wrong tokens, invalid or lost hits, disabled bulk
 //! tracking.
 
-use crate::support::fake::{FakeMatomo, Fault, Faults, Options, Tokens, When};
+use std::time::Duration;
+
+use crate::support::fake::{FakeMatomo, Fault, Faults, Live, Options, Tokens, When};
 use import_logs::secret::Secret;
 use serde_json::json;
 
 use crate::support::stored::{assert_each_once, count, numbers, options, started};
-use crate::support::{Ended, Folder, Program, logs};
+use crate::support::{Ended, Folder, Program, logs, until};
 
 fn import(server: &FakeMatomo, args: &str) -> Ended {
     let folder = Folder::with_log(logs::log(20));
@@ -191,6 +193,46 @@ fn a_hit_that_gets_400_is_refused_once_others_were_accepted() {
     for page in wrong {
         assert!(rejects.contains(page), "{page}: {rejects}");
     }
+}
+
+#[test]
+fn a_server_that_rejects_everything_stops_a_pipe_after_three_hits() {
+    // Each hit is a batch of its own.
+    let server = faulty(Faults {
+        rules: vec![(When::From(3), Fault::Html(400))],
+        ..Faults::default()
+    });
+    let mut running = Program::new(&Folder::new())
+        .to(&server)
+        .args("--idsite=1 --log-format-name=ncsa_extended --flush-interval=0.01 -")
+        .start();
+    for number in 0..12 {
+        running.write(&logs::line(number, 25));
+        let sent = || server.log().tracker.len() > number || number > 5;
+        until(Duration::from_secs(10), sent);
+    }
+    let ended = running.end().exits(1);
+    assert_eq!(ended.summary().get("imported"), 2);
+    assert_eq!(ended.summary().get("refused"), 3);
+    assert_eq!(count(&server), 2);
+}
+
+#[test]
+fn a_rejected_hit_is_found_without_the_visitor_log() {
+    let rejected = Fault::Answer(400, r#"{"status":"error","tracked":0,"invalid":0}"#);
+    let server = started(Options {
+        live: Live::Closed,
+        faults: Faults {
+            rules: vec![(When::UrlHolds("page-12".to_owned()), rejected)],
+            ..Faults::default()
+        },
+        ..options()
+    });
+    let args = "--idsite=1 --keep-order --recorder-max-payload-size=5 --in-doubt=skip";
+    let ended = import(&server, args).exits(3);
+    assert_eq!(ended.summary().get("refused"), 1);
+    assert_eq!(ended.summary().get("in_doubt"), 0);
+    assert_eq!(count(&server), 19);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::fake::{FakeMatomo, Fault, Faults, Options, TrackerCall, Version, When};
-use crate::support::stored::{assert_each_once, numbers, options, started};
+use crate::support::stored::{assert_each_once, count, numbers, options, started};
 use crate::support::{Ended, Folder, Program, logs, until};
 
 /// What sends all kinds of custom variables.
@@ -153,8 +153,8 @@ fn custom_variables_that_matomo_ignores_are_named_with_their_dimensions() {
             false,
             VARIABLES,
             Some(
-                "what --regex-group-to-page-cvar, --track-http-method, --enable-bots sends is lost; \
-                 create custom dimensions there, and send --dimension=ID=userid --dimension=ID=ip \
+                "it drops the custom variables of --regex-group-to-page-cvar, --track-http-method, \
+                 --enable-bots; create custom dimensions there, and send --dimension=ID=userid --dimension=ID=ip \
                  --dimension=ID=http_method --dimension=ID=bot instead",
             ),
         ),
@@ -300,8 +300,78 @@ fn assistants_go_to_the_reports_of_versions_that_have_them() {
                 .filter(|hit| is_assistant(hit))
                 .any(|hit| is_download(&hit))
         );
-        ended.prints(&["100 requests of AI assistants: in Matomo's reports of these"]);
+        ended.prints(&["100 requests of AI assistants, which Matomo counts"]);
     }
+}
+
+#[test]
+fn a_dry_run_counts_assistants_too() {
+    let matomo = started(Options {
+        version: Version(5, 8),
+        ..options()
+    });
+    for args in ["--dry-run", "--dry-run --ai-assistants=off"] {
+        let ended = import_assistants(&matomo, args).exits(0);
+        let imported = if args.contains("off") { 234 } else { 300 };
+        assert_eq!(ended.summary().get("imported"), imported);
+    }
+    assert!(matomo.log().sent().is_empty());
+}
+
+#[test]
+fn a_pending_batch_of_an_earlier_setting_is_looked_up() {
+    // As visits: one batch with hits of assistants among others is stored, but not confirmed.
+    let matomo = started(Options {
+        version: Version(5, 8),
+        faults: Faults {
+            rules: vec![(When::From(1), Fault::CommitStall(Duration::from_secs(60)))],
+            ..Faults::default()
+        },
+        ..options()
+    });
+    let folder = Folder::with_log(assistant_log());
+    let program = |args: &str| {
+        let all = "--idsite=1 --state-dir=state --request-timeout=1 --enable-http-errors";
+        let more = "--enable-http-redirects access.log";
+        Program::new(&folder)
+            .to(&matomo)
+            .args(all)
+            .args(more)
+            .args(args)
+    };
+    let running = program("--ai-assistants=off").start();
+    let is_sent = until(Duration::from_secs(20), || count(&matomo) == LINES as u64);
+    assert!(is_sent);
+    running.signal(Signal::KILL);
+    running.end();
+    matomo.set_faults(Faults::default());
+    program("").run().exits(0);
+    assert_each_once(&matomo, LINES);
+    assert!(!matomo.log().sent().iter().any(is_assistant));
+}
+
+#[test]
+fn verification_leaves_assistants_out() {
+    let matomo = started(Options {
+        version: Version(5, 8),
+        ..options()
+    });
+    let folder = Folder::with_log(assistant_log());
+    let program = || {
+        let args = "--idsite=1 --state-dir=state access.log";
+        Program::new(&folder).to(&matomo).args(args)
+    };
+    program().run().exits(0);
+    let ended = program().args("--verify=all --repair").run().exits(0);
+    ended.prints(&["0 hits are missing"]);
+    assert_each_once(&matomo, LINES);
+    // Nor are they sent again if the server does not say its version.
+    matomo.set_faults(Faults {
+        api: vec![None, Some(Fault::Html(401)), Some(Fault::Html(401))],
+        ..Faults::default()
+    });
+    program().args("--verify=all --repair").run();
+    assert_each_once(&matomo, LINES);
 }
 
 #[test]

@@ -21,23 +21,25 @@ pub enum AssistantMode {
 /// Major and minor version of Matomo.
 type Version = (u32, u32);
 
-/// The assistants that Matomo keeps hits of, by their names in the list of bots, and the version
-/// that added them. Matomo drops the hits of others.
-const KEPT: [(&str, Version); 9] = [
-    ("ChatGPT-User", (5, 7)),
-    ("Claude-User", (5, 7)),
-    ("Devin", (5, 7)),
-    ("Gemini-Deep-Research", (5, 7)),
-    ("Google-NotebookLM", (5, 7)),
-    ("MistralAI-User", (5, 7)),
-    ("Perplexity-User", (5, 7)),
-    ("DuckAssistBot", (5, 8)),
-    ("Google-GeminiNotebook", (5, 8)),
+/// The assistants that Matomo keeps hits of, by their names in the list of bots, and the first and
+/// the last version that are known to keep them. Matomo drops the hits of others.
+const KEPT: [(&str, Version, Version); 9] = [
+    ("ChatGPT-User", (5, 7), NO_END),
+    ("Claude-User", (5, 7), NO_END),
+    ("Devin", (5, 7), (5, 7)),
+    ("Gemini-Deep-Research", (5, 7), NO_END),
+    ("Google-NotebookLM", (5, 7), NO_END),
+    ("MistralAI-User", (5, 7), NO_END),
+    ("Perplexity-User", (5, 7), NO_END),
+    ("DuckAssistBot", (5, 8), NO_END),
+    ("Google-GeminiNotebook", (5, 8), NO_END),
 ];
+
+const NO_END: Version = (u32::MAX, u32::MAX);
 
 /// The part of the built-in list of bots that has these assistants.
 pub fn assistant_list() -> BotList {
-    BotList::built_in_part(|name| KEPT.iter().any(|(kept, _)| *kept == name))
+    BotList::built_in_part(|name| versions(name).is_some())
 }
 
 /// Decides which bots are assistants whose hits go to Matomo's reports of them.
@@ -72,31 +74,37 @@ impl Assistants {
         let Some(entry) = list.get(index) else {
             return false;
         };
-        if self.kept.is_empty() && since(entry).is_some() {
-            let version = self.ask.as_ref().and_then(|ask| ask());
+        if self.kept.is_empty() && versions(&entry.name).is_some() {
+            let is_asked = self.mode == AssistantMode::Auto;
+            let version = self.ask.as_ref().filter(|_| is_asked).and_then(|ask| ask());
             self.kept = list
                 .iter()
-                .map(|entry| since(entry).is_some_and(|since| self.has(since, version)))
+                .map(|entry| versions(&entry.name).is_some_and(|kept| self.has(kept, version)))
                 .collect();
         }
         self.kept.get(index).copied().unwrap_or(false)
     }
 
-    /// Whether the server keeps hits of an assistant that a version added.
-    fn has(&self, since: Version, version: Option<Version>) -> bool {
-        match (self.mode, version) {
-            (AssistantMode::Off, _) => false,
-            (_, Some(version)) if version >= since => true,
-            (AssistantMode::Auto, _) => false,
-            // The version is not known, or the plugin was updated on its own.
-            (AssistantMode::On, _) => true,
+    /// Whether a bot has the name of such an assistant, whatever the server and the options say.
+    pub fn knows(entry: &BotEntry) -> bool {
+        versions(&entry.name).is_some()
+    }
+
+    /// Whether the server keeps hits of an assistant that these versions keep.
+    fn has(&self, (first, last): (Version, Version), version: Option<Version>) -> bool {
+        match self.mode {
+            AssistantMode::Off => false,
+            AssistantMode::Auto => version.is_some_and(|it| (first..=last).contains(&it)),
+            AssistantMode::On => true,
         }
     }
 }
 
-fn since(entry: &BotEntry) -> Option<Version> {
-    let kept = KEPT.iter().find(|(name, _)| *name == entry.name);
-    kept.map(|(_, since)| *since)
+/// The first and the last version that keep hits of an assistant.
+fn versions(name: &str) -> Option<(Version, Version)> {
+    let mut kept = KEPT.iter();
+    let found = kept.find(|(kept, ..)| kept.eq_ignore_ascii_case(name));
+    found.map(|(_, first, last)| (*first, *last))
 }
 
 impl fmt::Debug for Assistants {
@@ -143,15 +151,15 @@ mod tests {
             (Auto, None, 0),
             (Auto, Some((5, 6)), 0),
             (Auto, Some((5, 7)), 7),
-            (Auto, Some((5, 8)), 9),
-            (Auto, Some((6, 0)), 9),
+            (Auto, Some((5, 8)), 8),
+            (Auto, Some((6, 0)), 8),
             (On, None, 9),
             (On, Some((5, 0)), 9),
             (Off, Some((5, 8)), 0),
         ] {
             let (names, asked) = included(mode, version);
             assert_eq!(names.len(), expected, "{mode:?} {version:?}: {names:?}");
-            assert_eq!(asked, 1);
+            assert_eq!(asked, u32::from(mode == Auto));
         }
     }
 
@@ -160,7 +168,7 @@ mod tests {
         let list = assistant_list();
         let mut names: Vec<&str> = list.entries().iter().map(|entry| &*entry.name).collect();
         names.sort_unstable();
-        let mut kept = KEPT.map(|(name, _)| name);
+        let mut kept = KEPT.map(|(name, ..)| name);
         kept.sort_unstable();
         assert_eq!(names, kept);
     }
@@ -168,7 +176,7 @@ mod tests {
     #[test]
     fn each_name_is_an_assistant_in_the_list() {
         let list = BotList::built_in();
-        for (name, _) in KEPT {
+        for (name, ..) in KEPT {
             let entry = list.entries().iter().find(|entry| entry.name == name);
             let category = entry.map(|entry| entry.category);
             assert_eq!(category, Some(BotCategory::AiAssistant), "{name}");

@@ -132,6 +132,20 @@ impl BotCounts {
 }
 
 impl BotRow {
+    /// The sum of the rows that a table leaves out. `None` without any.
+    pub fn sum(rows: &[Self]) -> Option<Self> {
+        let sum = rows.iter().cloned().reduce(|sum, row| Self {
+            counts: sum.counts.plus(row.counts),
+            is_checked: sum.is_checked || row.is_checked,
+            ..sum
+        });
+        sum.map(|sum| Self {
+            name: format!("and {} more", rows.len()),
+            operator: String::new(),
+            ..sum
+        })
+    }
+
     /// Hits from addresses of the operator, and from others; `None` if its addresses are unknown.
     pub fn checked(&self) -> Option<(u64, u64)> {
         self.is_checked
@@ -168,13 +182,8 @@ impl BotFigures {
                 let name = clean_to(row.name.as_bytes(), MAX_NAME_CHARS);
                 table.row(self.cells(row, &name));
             }
-            let sum = others.iter().cloned().reduce(|sum, row| BotRow {
-                counts: sum.counts.plus(row.counts),
-                is_checked: sum.is_checked || row.is_checked,
-                ..sum
-            });
-            if let Some(sum) = sum {
-                table.row(self.cells(&sum, &format!("and {} more", others.len())));
+            if let Some(sum) = BotRow::sum(others) {
+                table.row(self.cells(&sum, &sum.name));
             }
         }
         heading("Bot summary") + &table.to_string()

@@ -80,7 +80,7 @@ impl BotRanges {
             }
         }
         match networks.is_empty() {
-            true => Err("it has no prefix".to_owned()),
+            true => Err("it lists no prefixes".to_owned()),
             false => Ok(networks),
         }
     }
@@ -123,7 +123,7 @@ mod tests {
             ("", "not a list of prefixes"),
             ("[]", "not a list of prefixes"),
             ("{}", "missing field `prefixes`"),
-            (r#"{"prefixes": []}"#, "it has no prefix"),
+            (r#"{"prefixes": []}"#, "it lists no prefixes"),
             (
                 r#"{"prefixes": [{"ipv4Prefix": "192.0.2.0/24"}, {}]}"#,
                 "prefix 2: it has neither",

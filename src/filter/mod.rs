@@ -105,6 +105,11 @@ impl Filters {
         self.includes(index)
     }
 
+    /// Whether a request has the user agent of an assistant, wherever this run sends it.
+    pub fn may_be_assistant(&mut self, request: &LoggedRequest) -> bool {
+        self.bots.entry(request).is_some_and(Assistants::knows)
+    }
+
     fn includes(&mut self, index: Option<usize>) -> bool {
         index.is_some_and(|index| self.assistants.includes(index, self.bots.entries()))
     }

@@ -303,7 +303,8 @@ impl LineProcessor {
         group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
         let flow = self.enqueue(group);
         if accepted.hit.request.is_assistant {
-            log.account.add(Count::Assistants, 1);
+            log.account
+                .add(Count::Assistants, u64::from(flow == Flow::Continue));
         } else if flow == Flow::Continue && !self.is_noted(log, &accepted.hit) {
             let (hit, is_replayed) = (&accepted.hit, self.replay.is_some());
             if let Some(web) = &mut self.web {
@@ -665,11 +666,24 @@ impl RequestWriter {
         accepted: &mut AcceptedHit,
         chunk: &mut Chunk,
     ) -> u32 {
+        if !accepted.hit.request.is_assistant {
+            return self.write_visit(log, start, accepted, chunk);
+        }
+        self.writer.write_assistant(&accepted.hit, &mut chunk.body);
+        chunk.end_request();
+        1
+    }
+
+    /// The same for a hit that is not sent to the reports of AI assistants.
+    pub(super) fn write_visit(
+        &mut self,
+        log: u64,
+        start: u64,
+        accepted: &mut AcceptedHit,
+        chunk: &mut Chunk,
+    ) -> u32 {
         let id = self.ids.id(log, start, 0);
         match accepted.arguments.take() {
-            None if accepted.hit.request.is_assistant => {
-                self.writer.write_assistant(&accepted.hit, &mut chunk.body);
-            }
             None => self.writer.write(&accepted.hit, &id, &mut chunk.body),
             Some(arguments) => {
                 let mut own = Vec::new();

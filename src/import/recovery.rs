@@ -65,6 +65,17 @@ pub(super) struct RebuiltGroup {
     pub ids: Vec<HitId>,
     /// The status of its last line.
     pub status: Vec<u8>,
+    pub assistant: RebuiltAssistant,
+}
+
+/// Whether a hit is one of an AI assistant, of which Matomo shows nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RebuiltAssistant {
+    No,
+    /// By its user agent. It may have been sent as a visit, and this run would do so.
+    Perhaps,
+    /// This run would send it as one. An earlier run may have sent it as a visit.
+    Yes,
 }
 
 /// How far the batches of a log are settled.
@@ -308,6 +319,18 @@ impl Importer {
         let requests: Vec<&[u8]> = rebuilt.chunk.requests().collect();
         let visits = &self.processor.visits;
         let lookup = visits.find(&requests, rebuilt.has_hit_ids, batch.sent_at());
+        // Requests have either visits or hits of assistants.
+        let may_be_of_assistants = rebuilt
+            .groups
+            .iter()
+            .all(|group| group.assistant != RebuiltAssistant::No);
+        let is_missing = |presence: &Presence| *presence == Presence::Missing;
+        let lookup = match lookup {
+            Ok(presences) if may_be_of_assistants && presences.iter().all(is_missing) => Err(
+                LookupError::Never("it does not show hits of AI assistants".to_owned()),
+            ),
+            lookup => lookup,
+        };
         // The last of several runs does not wait for another one.
         let lookup = match lookup {
             Err(LookupError::NotNow(why)) if batch.runs + 1 >= MAX_RUNS => {
@@ -591,13 +614,21 @@ impl LineProcessor {
             // A page view without a duration has the id of a plain hit.
             ListenerEvent::NotListening | ListenerEvent::NoDuration(_) => {
                 batch.has_hit_ids &= accepted.has_hit_id();
-                let status = accepted.hit.request.status.to_vec();
+                let request = accepted.hit.request;
+                let status = request.status.to_vec();
+                let assistant = match self.filters.may_be_assistant(request) {
+                    _ if request.is_assistant => RebuiltAssistant::Yes,
+                    true => RebuiltAssistant::Perhaps,
+                    false => RebuiltAssistant::No,
+                };
+                // In the form that can be looked up.
                 self.requests
-                    .write_hit(log.id, line.start, &mut accepted, &mut batch.chunk);
+                    .write_visit(log.id, line.start, &mut accepted, &mut batch.chunk);
                 batch.groups.push(RebuiltGroup {
                     lines: vec![position(line)],
                     ids: vec![self.requests.ids.id(log.id, line.start, 0)],
                     status,
+                    assistant,
                 });
             }
         }
@@ -619,6 +650,7 @@ impl LineProcessor {
                 lines: session.lines.iter().map(|line| line.position).collect(),
                 ids: unknown.collect(),
                 status: Vec::new(),
+                assistant: RebuiltAssistant::No,
             });
         }
     }

@@ -17,7 +17,7 @@ use foldhash::fast::FixedState;
 use self::findings::{Finding, Findings};
 use super::Importer;
 use super::file::Job;
-use super::recovery::{RebuiltBatch, RebuiltGroup};
+use super::recovery::{RebuiltAssistant, RebuiltBatch, RebuiltGroup};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::hit::Zone;
@@ -263,10 +263,12 @@ impl Verifier {
     /// Counts hits by site and day.
     fn count(&mut self, batch: &mut RebuiltBatch) -> Result<()> {
         let now = self.api.clock().now();
-        for json in batch.chunk.requests() {
+        let assistants = self.of_assistants(batch);
+        for (json, of_assistant) in batch.chunk.requests().zip(assistants) {
             self.hits += 1;
             // Others are counted when they are to be looked up.
             if let Ok(hit) = SoughtHit::parse(json)
+                && !of_assistant
                 && !hit.is_dated_anew(now)
             {
                 let day = self.day_of(&hit)?;
@@ -283,6 +285,26 @@ impl Verifier {
         }
         clear(batch);
         Ok(())
+    }
+
+    /// Whether each request of a batch may be in the reports of AI assistants.
+    fn of_assistants(&self, batch: &RebuiltBatch) -> Vec<bool> {
+        let requests = batch
+            .groups
+            .iter()
+            .flat_map(|group| std::iter::repeat_n(self.is_of_assistant(group), group.ids.len()));
+        let mut all: Vec<bool> = requests.collect();
+        // Requests that are known to be there have no ids.
+        all.resize(batch.chunk.ends.len(), false);
+        all
+    }
+
+    fn is_of_assistant(&self, group: &RebuiltGroup) -> bool {
+        match group.assistant {
+            RebuiltAssistant::No => false,
+            RebuiltAssistant::Perhaps => self.api.features().version.is_none(),
+            RebuiltAssistant::Yes => true,
+        }
     }
 
     /// Asks Matomo how many actions the days have that are past.
@@ -342,7 +364,11 @@ impl Verifier {
         for group in &batch.groups {
             for (json, id) in requests.by_ref().take(group.ids.len()).zip(&group.ids) {
                 match SoughtHit::parse(json) {
-                    Ok(hit) if batch.has_hit_ids && !hit.is_dated_anew(now) => {
+                    Ok(hit)
+                        if batch.has_hit_ids
+                            && !self.is_of_assistant(group)
+                            && !hit.is_dated_anew(now) =>
+                    {
                         if self.is_wanted(&hit)? {
                             hits.push(hit);
                             places.push((group, *id));

@@ -425,10 +425,12 @@ impl Api {
             .collect())
     }
 
-    /// Returns the tracking failures that Matomo has noted, which it keeps for two days. Fails with
-    /// [`ApiError::Refused`] without the rights of an administrator.
+    /// Returns the tracking failures that Matomo has noted, which it keeps for two days. Asks once,
+    /// without retries. Fails with [`ApiError::Refused`] without the rights of an administrator.
     pub fn tracking_failures(&self) -> ApiResult<Vec<TrackingFailure>> {
-        let ListReply(failures) = self.query("CoreAdminHome.getTrackingFailures", &[])?;
+        let method = "CoreAdminHome.getTrackingFailures";
+        let reply = self.call_with_token(method, &[])?;
+        let ListReply(failures) = self.parse(method, reply)?;
         Ok(failures)
     }
 

@@ -1,7 +1,7 @@
 //! What all recorders share: the connection, the ledger, and what this run knows about the server.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,8 @@ pub struct ServerState {
     pub backoff: Backoff,
     /// Number of acknowledged batches.
     acknowledged: AtomicU64,
+    /// Hits that were refused because Matomo rejected them, since the last acknowledged batch.
+    rejected: AtomicUsize,
     /// Sites for which a hit was accepted.
     accepted_sites: Mutex<HashSet<u32>>,
     /// Time of the last successful token check.
@@ -81,6 +83,13 @@ pub struct ServerState {
 impl ServerState {
     pub fn count_acknowledged(&self) {
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        self.rejected.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts hits that are refused although Matomo has accepted no other since it rejected them.
+    /// Returns how many there are now.
+    pub fn count_rejected(&self, hits: usize) -> usize {
+        self.rejected.fetch_add(hits, Ordering::Relaxed) + hits
     }
 
     /// The number of batches acknowledged so far.

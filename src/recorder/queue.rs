@@ -322,7 +322,8 @@ impl Queue {
 
     /// Adds a group whose requests have been written to the chunk. Blocks while the window is full.
     pub fn add(&mut self, group: RequestGroup) -> Result<(), QueueClosed> {
-        if group.is_assistant {
+        let is_sent = matches!(self.output, QueueOutput::Window { .. });
+        if group.is_assistant && is_sent {
             let waiting = self.filling.detach_last(group);
             self.assistant_bytes += waiting.json_bytes();
             self.assistants.push(waiting);

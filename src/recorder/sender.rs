@@ -29,7 +29,7 @@ const REPORTED_WAIT: Duration = Duration::from_secs(2);
 /// that refuses the request for another reason, which may pass.
 const MIN_BODY_LIMIT: usize = 8 << 10;
 
-/// If the server rejects so many hits in a row, it is not the hits.
+/// If the server rejects more hits in a row, it is not the hits.
 const MAX_REJECTED: usize = 3;
 
 /// Sends the batches of one recorder.
@@ -190,13 +190,15 @@ impl Sender {
             self.acks.close_settled(buffer)?;
         }
         for suspect in suspects {
-            if !suspect.is_rejected {
+            // It may be the last hit of the log.
+            let may_refuse =
+                suspect.is_rejected && self.context.server.count_rejected(1) <= MAX_REJECTED;
+            if !may_refuse {
                 return Err(Error::stopped(suspect.reason));
             }
-            // It may be the last hit of the log.
             match self.check_site(buffer, &suspect.batch) {
                 TokenCheck::Valid => self.refuse_suspect(buffer, &suspect),
-                TokenCheck::Failed(_) => return Err(Error::stopped(suspect.reason)),
+                TokenCheck::Failed(reason) => return Err(Error::stopped(reason)),
                 TokenCheck::Interrupted => return Ok(()),
             }
         }
@@ -276,6 +278,8 @@ impl Sender {
         ) {
             self.acks.count_resent(buffer, &batch.requests);
         }
+        let first = batch.requests.first();
+        let of_assistants = first.is_some_and(|first| buffer.group(*first).is_assistant);
         let is_small = batch.requests.len() == 1 && bytes < MIN_BODY_LIMIT;
         let load = RequestLoad {
             hits: batch.requests.len(),
@@ -283,6 +287,8 @@ impl Sender {
             elapsed,
             signal: match outcome {
                 Outcome::TooLarge { .. } if is_small => LoadSignal::Unrelated,
+                // Their batches are small and sent alone.
+                Outcome::Acknowledged(_) if of_assistants => LoadSignal::Unrelated,
                 _ => load_signal(&outcome, batch.probe),
             },
             is_new: std::mem::take(&mut batch.is_new),
@@ -464,6 +470,10 @@ impl Sender {
                 batch.requests.len(),
                 unconfirmed.detail
             );
+            if unconfirmed.rejected && matches!(lookup, Err(LookupError::Never(_))) {
+                // A batch that Matomo rejects is rolled back.
+                break;
+            }
             let policy = context.options.in_doubt;
             let presences = match policy.decide(lookup, context.stop.requested(), &subject) {
                 Decision::Settle(presences) => presences,

@@ -97,7 +97,7 @@ impl SummaryInput<'_> {
             ),
             (
                 Count::Assistants,
-                "requests of AI assistants: in Matomo's reports of these, and confirmed only by its count",
+                "requests of AI assistants, which Matomo counts in separate reports and never shows singly",
             ),
         ];
         let others = others.into_iter().filter(|(count, _)| total(*count) > 0);

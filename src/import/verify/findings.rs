@@ -202,6 +202,7 @@ impl Findings {
             .filter(|(day, it)| it.present == 0 && is_older(day))
             .map(|(_, it)| it.missing)
             .sum();
+        let is_elsewhere = networks.values().any(|it| it.present > 0);
         let headless = agents.iter().filter(|(agent, it)| {
             let agent = agent.to_ascii_lowercase();
             it.present == 0 && HEADLESS.iter().any(|text| agent.contains(text))
@@ -212,13 +213,13 @@ impl Findings {
             "the plugin TrackingSpamPrevention, part of Matomo 6, leaves out headless browsers; \
              switch that off in its settings if you need these hits"
                 .to_owned()
-        } else if gone(networks, MIN_AGENT_HITS) == self.missing {
+        } else if gone(agents, MIN_AGENT_HITS) == self.missing {
+            "Matomo takes these user agents for bots or spam and leaves them out".to_owned()
+        } else if is_elsewhere && gone(networks, MIN_AGENT_HITS) == self.missing {
             "Matomo leaves out these networks: its plugin TrackingSpamPrevention, part of Matomo 6, \
              does that to hosting providers and to networks with many visits; add those that you \
              need to ip_allow_list in the section [TrackingSpamPrevention] of its config.ini.php"
                 .to_owned()
-        } else if gone(agents, MIN_AGENT_HITS) == self.missing {
-            "Matomo takes these user agents for bots or spam and leaves them out".to_owned()
         } else {
             "lost by Matomo behind an acknowledgement, or deleted since".to_owned()
         }

@@ -14,7 +14,7 @@ pub struct ServerFeatures {
 }
 
 impl Api {
-    /// Returns what the server can do. Asks once, without retries. If Matomo does not answer, nothing is known.
+    /// Returns what the server can do. Asks once. If Matomo does not answer, nothing is known.
     pub fn features(&self) -> ServerFeatures {
         *self.features.get_or_init(|| self.ask_for_features())
     }
@@ -29,7 +29,7 @@ impl Api {
         ];
         let form = bulk_form(questions);
         let form: Vec<(&str, &str)> = form.iter().map(|(k, v)| (&**k, &**v)).collect();
-        let reply = self.call_with_token("API.getBulkRequest", &form);
+        let reply = self.with_retries(|| self.call_with_token("API.getBulkRequest", &form));
         let Ok(ApiReply::Json(body)) = reply else {
             return ServerFeatures::default();
         };

@@ -23,6 +23,9 @@ pub fn section_of(bots: &BotFigures) -> String {
         for row in rows.iter().take(MAX_ROWS) {
             table.row(&text(&row.name), cells(row, bots.is_checked()));
         }
+        if let Some(others) = BotRow::sum(rows.get(MAX_ROWS..).unwrap_or_default()) {
+            table.row(&text(&others.name), cells(&others, bots.is_checked()));
+        }
     }
     let hits = bots.rows.iter().map(|row| row.counts.hits);
     let hits = hits.fold(0, u64::saturating_add);
