@@ -214,7 +214,8 @@ fn a_batch_size_that_was_too_large_is_not_tried_again() {
 }
 
 /// For each request, the number of requests in flight halfway through it, itself included. When it
-/// arrives, others may only be about to, because requests of the same length end and begin together.
+/// arrives, others may only be about to, because requests of the same length end and begin
+/// together.
 fn at_once(calls: &[TrackerCall]) -> Vec<usize> {
     let under_way = |call: &TrackerCall| {
         let halfway = call

@@ -369,8 +369,8 @@ pub struct FilterArgs {
     /// Send hits of AI assistants to Matomo's reports of them
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub ai_assistants: AssistantMode,
-    /// Read the addresses of a bot from the JSON file that its operator publishes, and count its hits
-    /// from other addresses as forged
+    /// Read the addresses of a bot from the JSON file that its operator publishes, and count its
+    /// hits from other addresses as forged
     #[arg(long, value_name = "[NAME=]FILE")]
     pub bot_ranges: Vec<String>,
     /// Treat user agents that contain TEXT as bots (case-insensitive)
@@ -429,7 +429,8 @@ pub struct RequestArgs {
     /// IP address or network of a proxy; the client is the last address of a list that is not one
     #[arg(long, value_name = "ADDRESS")]
     pub trusted_proxy: Vec<Network>,
-    /// Set the last BYTES of IPv4 addresses to zero (1 to 3, default 2), and the end of IPv6 addresses
+    /// Set the last BYTES of IPv4 addresses to zero (1 to 3, default 2), and the end of IPv6
+    /// addresses
     ///
     /// Nothing that is sent, written or printed holds a whole address of a visitor.
     #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "2")]

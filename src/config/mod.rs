@@ -264,8 +264,8 @@ fn envelope(format: &LogFormatArgs) -> Result<EnvelopeChoice> {
     })
 }
 
-/// The fields of custom variables, custom dimensions and clients that are not among those that every
-/// format knows.
+/// The fields of custom variables, custom dimensions and clients that are not among those that
+/// every format knows.
 fn wanted_fields(tracking: &TrackingOptions, client: &AddressOptions) -> Wanted {
     let clients = client.fields.iter().map(String::as_str);
     let fields = tracking.logged_fields().chain(clients);

@@ -82,8 +82,8 @@ pub struct Bots {
     /// the same hash once in 2^63 pairs, and no log can provoke that, since the hasher is seeded at
     /// random.
     cache: Vec<u64>,
-    /// The index in the list of each user agent in `cache`, [`NO_ENTRY`] or [`UNKNOWN`]. Empty until
-    /// one is needed.
+    /// The index in the list of each user agent in `cache`, [`NO_ENTRY`] or [`UNKNOWN`]. Empty
+    /// until one is needed.
     indexes: Vec<u16>,
 }
 

@@ -60,7 +60,8 @@ impl Assistants {
         }
     }
 
-    /// Sets how to ask for the version of the server. That is done when the first assistant is seen.
+    /// Sets how to ask for the version of the server, which is done when the first assistant is
+    /// seen.
     pub fn ask_with(&mut self, ask: impl Fn() -> Option<Version> + 'static) {
         self.ask = Some(Box::new(ask));
     }

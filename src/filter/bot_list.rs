@@ -100,8 +100,8 @@ impl BotList {
         Self::parse(&lines.join("\n")).unwrap_or_default()
     }
 
-    /// Reads a list: a fragment a line, and after tabs the name, the category and the operator, all
-    /// of which may be missing. Lines with the same name are one bot.
+    /// Reads a list: a fragment a line, and after tabs the name, the category and the operator.
+    /// These three may be missing. Lines with the same name are one bot.
     ///
     /// # Errors
     ///
@@ -175,8 +175,8 @@ impl BotList {
 
     /// The index of the bot of a user agent, which is in lower case. If several fit, a library
     /// counts less, and a fragment that is open before least. Of the others, the first in the agent
-    /// counts: `like Googlebot` comes after the agent's own name. Of those at one place, the longest
-    /// counts.
+    /// counts: `like Googlebot` comes after the agent's own name. Of those at one place, the
+    /// longest counts.
     pub(super) fn find(&self, agent: &[u8]) -> Option<usize> {
         let found = self.search.as_ref()?.find_overlapping_iter(agent);
         let found = found

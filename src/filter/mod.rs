@@ -55,8 +55,8 @@ impl Filters {
         }
     }
 
-    /// Runs the filters that need no date on a classified request. Sets `is_bot`, `is_assistant`, and
-    /// `is_download` for static files that are kept.
+    /// Runs the filters that need no date on a classified request. Sets `is_bot`, `is_assistant`,
+    /// and `is_download` for static files that are kept.
     pub fn judge(&mut self, request: &mut LoggedRequest) -> Result<(), Reason> {
         if request.file.unwanted_download {
             return Err(Reason::Download);

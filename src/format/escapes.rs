@@ -14,8 +14,8 @@ pub fn percent_decoded<'a>(text: &[u8], times: u8, arena: &'a Bump) -> Option<&'
     Some(&text[..len])
 }
 
-/// Undoes the percent-encoding of the signs of `%HH`: `%2520` becomes `%20`. Returns `None` if there
-/// is none to undo.
+/// Undoes the percent-encoding of the signs of `%HH`: `%2520` becomes `%20`. Returns `None` if
+/// nothing is encoded twice.
 pub fn single_percent<'a>(text: &[u8], arena: &'a Bump) -> Option<&'a [u8]> {
     memchr::memmem::find(text, b"%25")?;
     let single = arena.alloc_slice_copy(text);

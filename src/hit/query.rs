@@ -22,7 +22,7 @@ struct ParameterName {
 }
 
 impl QueryFilter {
-    /// Sends all parameters but these. A `*` at the end of a name stands for any characters.
+    /// Sends all parameters but these. A `*` at the end of a name matches any characters.
     pub fn dropping(names: &[String]) -> Self {
         Self {
             names: names.iter().map(|name| ParameterName::new(name)).collect(),

@@ -106,8 +106,8 @@ fn classify_response(
     let bulk = response::parse_bulk(&response.body);
     let from_matomo = !matches!(bulk, BulkResponse::Foreign);
     let detail = || diagnose_response(exchange, response, history);
-    // Since version 5.7, Matomo answers some wrong hits with 400. If it accepted others before, it is
-    // not the address.
+    // Since version 5.7, Matomo answers some wrong hits with 400. If it accepted others before, it
+    // is not the address.
     let rejected = response.complete && response.status == 400 && history.success;
     let unconfirmed = || Outcome::Unconfirmed {
         answered: response.complete,

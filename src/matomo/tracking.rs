@@ -134,8 +134,9 @@ impl Writer {
         out.push(b'}');
     }
 
-    /// Appends the request of a hit of an AI assistant. Matomo 5.7 and later count it in their reports
-    /// of AI assistants, and not as a visit. It has no hit identifier, because no call shows it.
+    /// Appends the request of a hit of an AI assistant. Matomo 5.7 and later count it in their
+    /// reports of AI assistants, and not as a visit. It has no hit identifier, because no call
+    /// shows it.
     pub fn write_assistant(&mut self, hit: &Hit, out: &mut Vec<u8>) {
         let url = self.begin(hit, out);
         out.extend_from_slice(b",\"recMode\":1,\"source\":\"import-logs\"");

@@ -436,8 +436,8 @@ fn valid_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ip
     Ok(text.and_then(|text| text.parse().ok()))
 }
 
-/// Whether an address that is sent with a `cid` is none, or masked: then the `cid` alone tells
-/// visitors apart, and is the `visitorId` of the visit.
+/// Whether an address that is sent with a `cid` is unspecified or masked. Then the `cid` alone
+/// tells visitors apart, and is the `visitorId` of the visit.
 pub fn is_masked(address: IpAddr) -> bool {
     AddressMask::DEFAULT.apply(address) == address
 }

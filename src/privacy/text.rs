@@ -61,7 +61,7 @@ impl AddressMask {
     /// The changes that mask addresses, in their order.
     fn edits(self, text: &[u8], is_wanted: impl Fn(Option<IpAddr>) -> bool) -> Vec<Edit> {
         let mut edits = Vec::new();
-        let (mut at, mut run) = (0, Run::default());
+        let (mut at, mut run) = (0, AddressRun::default());
         while at < text.len() {
             let end = run.read(text, at);
             if end > at {
@@ -110,13 +110,13 @@ fn other_bytes(text: &[u8]) -> usize {
 
 /// Characters that addresses have, one after the other.
 #[derive(Debug, Default)]
-struct Run {
+struct AddressRun {
     text: Vec<u8>,
     /// Where each of them begins, and where the last one ends.
     places: Vec<usize>,
 }
 
-impl Run {
+impl AddressRun {
     /// Reads the characters from a position on. Returns where they end.
     fn read(&mut self, text: &[u8], mut at: usize) -> usize {
         self.text.clear();

@@ -355,8 +355,8 @@ impl WindowState {
         }
     }
 
-    /// What the next batch takes: as much as allowed. If nothing more comes, the recorders share what
-    /// is left in equal parts that are worth a request.
+    /// What the next batch takes: as much as allowed. If nothing more comes, the recorders share
+    /// what is left in equal parts that are worth a request.
     fn quota(&self, limits: LoadLimits) -> Quota {
         let target = self.batch_hits(limits);
         Quota {
