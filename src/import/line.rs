@@ -322,8 +322,8 @@ impl LineProcessor {
         let Some(counter) = &mut self.bot_counter else {
             return;
         };
-        let bot = self.filters.bots.entry_index(request);
-        if bot.is_some() || self.filters.bots.is_bot(request) {
+        let (is_bot, bot) = self.filters.bots.classify(request);
+        if bot.is_some() || is_bot {
             let bytes = self.hit.length(request.record);
             counter.add(bot, request.status, bytes, || self.hit.address(request));
         }
