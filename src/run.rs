@@ -194,7 +194,7 @@ fn setup(
                 if version.is_none() {
                     noted.note(
                         "Matomo does not say its version, so hits of AI assistants are handled like \
-                         others; --ai-assistants=on or off says what to do",
+                         others; --ai-assistants=on sends them to their reports",
                     );
                 }
                 version

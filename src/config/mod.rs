@@ -109,7 +109,7 @@ impl Config {
             .transpose()?;
         let delivery = delivery(&cli)?;
         let tracking = tracking(&cli)?;
-        let hit = hit(&cli)?;
+        let hit = hit(&cli, &tracking)?;
         let wanted = wanted_fields(&tracking, &hit.client);
         let idsite = site_id("--idsite", &cli.sites.idsite)?;
         let mut warnings = Vec::new();
@@ -307,7 +307,7 @@ fn ignored_groups(format: &LogFormatArgs) -> Result<Vec<String>> {
     }
 }
 
-fn hit(cli: &Cli) -> Result<HitOptions> {
+fn hit(cli: &Cli, tracking: &TrackingOptions) -> Result<HitOptions> {
     let requests = &cli.requests;
     if requests.query_string_delimiter.is_empty() {
         return Err(Error::usage(
@@ -325,13 +325,13 @@ fn hit(cli: &Cli) -> Result<HitOptions> {
             fields: field_names("--client-ip", &requests.client_ip)?,
             proxies: requests.trusted_proxy.iter().copied().collect(),
         },
-        rewrite: rewrite(cli)?.map(Box::new),
+        rewrite: rewrite(cli, tracking)?.map(Box::new),
         last_date: LastDate::default(),
     })
 }
 
 /// What to change in requests before they are sent. `None`: nothing.
-fn rewrite(cli: &Cli) -> Result<Option<Rewrite>> {
+fn rewrite(cli: &Cli, tracking: &TrackingOptions) -> Result<Option<Rewrite>> {
     let requests = &cli.requests;
     let dropped = parameters("--drop-query", &requests.drop_query)?;
     let kept = parameters("--keep-query", &requests.keep_query)?;
@@ -345,14 +345,14 @@ fn rewrite(cli: &Cli) -> Result<Option<Rewrite>> {
             ));
         }
     };
-    let privacy = privacy(cli)?;
+    let privacy = privacy(cli, tracking)?;
     Ok((query.is_some() || privacy.is_some()).then_some(Rewrite { query, privacy }))
 }
 
 /// What is hidden of visitors. `None`: nothing.
-fn privacy(cli: &Cli) -> Result<Option<Privacy>> {
+fn privacy(cli: &Cli, tracking: &TrackingOptions) -> Result<Option<Privacy>> {
     let requests = &cli.requests;
-    let Some(mask) = address_mask(cli)? else {
+    let Some(mask) = tracking.mask else {
         return Ok(None);
     };
     if requests.privacy.is_none() {
@@ -373,7 +373,6 @@ fn privacy(cli: &Cli) -> Result<Option<Privacy>> {
              visitors; use --anonymize-ip"
         )));
     }
-    let tracking = tracking(cli)?;
     let is_hidden =
         |name: &&str| ["ip", "userid", "path", "query_string", "referrer"].contains(name);
     if let Some(field) = tracking.logged_fields().find(is_hidden) {

@@ -57,6 +57,15 @@ impl RebuiltBatch {
             groups: Vec::new(),
         }
     }
+
+    /// Whether Matomo may have these requests and not show them: if it shows none, and all may have
+    /// been sent to the reports of AI assistants. A batch has either visits or hits of assistants.
+    fn may_be_hidden(&self, presences: &[Presence]) -> bool {
+        let mut groups = self.groups.iter();
+        !presences.is_empty()
+            && presences.iter().all(|it| *it == Presence::Missing)
+            && groups.all(|group| group.assistant != RebuiltAssistant::No)
+    }
 }
 
 /// The lines of a request group, and the ids of its requests.
@@ -319,16 +328,10 @@ impl Importer {
         let requests: Vec<&[u8]> = rebuilt.chunk.requests().collect();
         let visits = &self.processor.visits;
         let lookup = visits.find(&requests, rebuilt.has_hit_ids, batch.sent_at());
-        // Requests have either visits or hits of assistants.
-        let may_be_of_assistants = rebuilt
-            .groups
-            .iter()
-            .all(|group| group.assistant != RebuiltAssistant::No);
-        let is_missing = |presence: &Presence| *presence == Presence::Missing;
         let lookup = match lookup {
-            Ok(presences) if may_be_of_assistants && presences.iter().all(is_missing) => Err(
-                LookupError::Never("it does not show hits of AI assistants".to_owned()),
-            ),
+            Ok(presences) if rebuilt.may_be_hidden(&presences) => Err(LookupError::Never(
+                "it does not show hits of AI assistants".to_owned(),
+            )),
             lookup => lookup,
         };
         // The last of several runs does not wait for another one.
@@ -616,10 +619,11 @@ impl LineProcessor {
                 batch.has_hit_ids &= accepted.has_hit_id();
                 let request = accepted.hit.request;
                 let status = request.status.to_vec();
-                let assistant = match self.filters.may_be_assistant(request) {
-                    _ if request.is_assistant => RebuiltAssistant::Yes,
-                    true => RebuiltAssistant::Perhaps,
-                    false => RebuiltAssistant::No,
+                let may_be_assistant = self.filters.may_be_assistant(request);
+                let assistant = match (request.is_assistant, may_be_assistant) {
+                    (true, _) => RebuiltAssistant::Yes,
+                    (false, true) => RebuiltAssistant::Perhaps,
+                    (false, false) => RebuiltAssistant::No,
                 };
                 // In the form that can be looked up.
                 self.requests
