@@ -193,8 +193,8 @@ fn setup(
                 let version = api.features().version;
                 if version.is_none() {
                     noted.note(
-                        "Matomo does not say its version, so hits of AI assistants are handled like \
-                         others; --ai-assistants=on sends them to their reports",
+                        "cannot read Matomo's version, so hits of AI assistants are imported like other \
+                         hits; set --ai-assistants=on or off",
                     );
                 }
                 version

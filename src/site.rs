@@ -39,8 +39,10 @@ pub struct SiteOptions {
     pub max_added: usize,
     /// The site of hits from logs without hosts, if `idsite` does not set one for all.
     pub hostless: Option<String>,
-    /// Look up the time zone of each site, because the days of its hits matter.
-    pub time_zones: bool,
+    /// Tell the days of hits apart, because several requests may be under way at once.
+    pub separates_days: bool,
+    /// The time zone of each site must be known, because visitor ids change with its days.
+    pub needs_time_zones: bool,
 }
 
 impl SiteOptions {
@@ -185,7 +187,7 @@ impl Sites {
             if fallback.is_none() {
                 self.unmatched.add("", host);
             }
-            return Ok(fallback.map(|id| self.add_existing(&id, api)));
+            return fallback.map(|id| self.add_existing(&id, api)).transpose();
         }
         let mut known = self.look_up(host, api)?;
         if let (None, (bare, Some(_))) = (&known, host::split(host)) {
@@ -319,7 +321,7 @@ impl Sites {
                 return match api.add_site(host) {
                     Ok(id) => {
                         self.created.insert(host.to_owned(), id.clone());
-                        Ok(Some(self.add_hosted(&id, api)))
+                        Ok(Some(self.add_hosted(&id, api)?))
                     }
                     // The hits of other sites can still be imported.
                     Err(ApiError::Refused(why)) => {
@@ -331,28 +333,35 @@ impl Sites {
             }
             (None, None) => return Ok(None),
         };
-        Ok(Some(self.add_existing(&id, api)))
+        self.add_existing(&id, api).map(Some)
     }
 
-    fn add_existing(&mut self, id: &str, api: &Api) -> Rc<Site> {
+    fn add_existing(&mut self, id: &str, api: &Api) -> Result<Rc<Site>> {
         if !self.existed.contains(id) {
             self.existed.insert(id.to_owned());
         }
         self.add_hosted(id, api)
     }
 
-    /// Adds the site of a host. Matomo may not say what its time zone is; see [`SiteCalendar`].
-    fn add_hosted(&mut self, id: &str, api: &Api) -> Rc<Site> {
+    /// Adds the site of a host. Its time zone is that of UTC if the token may not view the site.
+    ///
+    /// # Errors
+    ///
+    /// The time zone must be known, and Matomo cannot be asked.
+    fn add_hosted(&mut self, id: &str, api: &Api) -> Result<Rc<Site>> {
         let mut site = Site::new(0, id, None);
         if let Some(known) = self.known(&site) {
-            return known;
+            return Ok(known);
         }
-        if self.options.time_zones
-            && let Ok(described) = api.site(id)
-        {
-            site.calendar = SiteCalendar::new(described.timezone.as_deref());
+        if self.options.separates_days || self.options.needs_time_zones {
+            match api.site(id) {
+                Ok(described) => site.calendar = SiteCalendar::new(described.timezone.as_deref()),
+                Err(ApiError::Refused(_)) => {}
+                Err(error) if self.options.needs_time_zones => return Err(error.into()),
+                Err(_) => {}
+            }
         }
-        self.add(site)
+        Ok(self.add(site))
     }
 
     fn add_described(&mut self, id: &str, described: &ApiSite) -> Rc<Site> {
@@ -381,7 +390,7 @@ impl Sites {
     /// The days of hits of a site, given by its index, from `first` to `last` (seconds since 1970).
     pub fn days(&self, index: u32, first: i64, last: i64) -> HitDays {
         match self.sites.get(index as usize) {
-            Some(site) if self.options.time_zones => site.calendar.days(first, last),
+            Some(site) if self.options.separates_days => site.calendar.days(first, last),
             _ => HitDays::Today,
         }
     }

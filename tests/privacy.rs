@@ -117,9 +117,12 @@ fn web_program(folder: &Folder, server: &FakeMatomo, way: &str) -> Program {
         .to(server)
         .arg(FORMAT)
         .args("--idsite=1 --max-invalid=100 --retry-delay=0 --client-ip=x_forwarded_for,ip")
-        .args("--trusted-proxy=10.0.0.0/8 --regex-group-to-page-cvar=x_forwarded_for=Proxies")
-        .arg("--dimension=1=x_forwarded_for,2=user_agent")
+        .args("--trusted-proxy=10.0.0.0/8 --dimension=2=user_agent")
         .args(way)
+        .args(match way {
+            "--privacy=cnil" => "",
+            _ => "--dimension=1=x_forwarded_for --regex-group-to-page-cvar=x_forwarded_for=Proxies",
+        })
 }
 
 #[test]
@@ -536,14 +539,82 @@ fn replayed_requests_have_masked_addresses() {
     let agent = logs::AGENT;
     let folder = Folder::with_log(format!(
         "198.51.100.11 - - [14/May/2024:06:25:24 +0000] \"GET /piwik.php?idsite=1&rec=1&\
-         url=http%3A%2F%2Fa%2F1.2.3.4%2F&cip=203.0.113.21 HTTP/1.1\" 200 5 \"-\" \"{agent}\"\n"
+         url=http%3A%2F%2Fa%2F1.2.3.4%2F198.51.100.11&cip=203.0.113.21&\
+         cvar%5B1%5D%5B0%5D=IP&cvar%5B1%5D%5B1%5D=203.0.113.22 HTTP/1.1\" 200 5 \"-\" \"{agent}\"\n"
     ));
     let args = "--replay-tracking --anonymize-ip access.log";
     let ended = import(&folder, &server, args).exits(0);
     assert_all_hidden(&folder, &server, &ended);
     let sent = server.log().sent();
     assert_eq!(sent[0]["cip"], "203.0.0.0");
-    assert_eq!(sent[0]["url"], "http://a/1.2.3.4/");
+    assert_eq!(sent[0]["url"], "http://a/1.2.3.4/198.51.0.0");
+    assert!(
+        sent[0]["cvar"].to_string().contains("203.0.0.0"),
+        "{sent:?}"
+    );
+}
+
+/// The visitor id of a text that is no address.
+fn fnv1a(text: &[u8]) -> String {
+    let hash = text.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+#[test]
+fn addresses_in_odd_spellings_are_masked() {
+    let at = "[14/May/2024:06:25:24 +0000]";
+    let agent = logs::AGENT;
+    let line = |address: &str, path: &str| {
+        format!("{address} - - {at} \"GET {path} HTTP/1.1\" 200 5 \"-\" \"{agent}\"\n")
+    };
+    let log = [
+        line("198.051.100.011", "/page-0/198.51.100.11"),
+        line(
+            "198.51.100.12",
+            "/page-1?ip=2001%253Adb8%253A2%253A7%253A%253A8",
+        ),
+        line("198.51.100.12", "/page-2?ip=198%252E51%252E100%252E13"),
+    ];
+    for way in WAYS {
+        let server = fake_matomo();
+        let folder = Folder::with_log(log.concat());
+        let args = format!("{way} --state-dir=state --rejects=rejects.log access.log");
+        let ended = import(&folder, &server, &args).exits(0);
+        assert_all_hidden(&folder, &server, &ended);
+        let sent = server.log().sent();
+        assert_eq!(sent.len(), 3);
+        // An id of the whole text could be found by trying all addresses.
+        let odd = sent.iter().find(|hit| text(hit, "url").contains("page-0"));
+        let id = text(odd.unwrap(), "cid");
+        assert_eq!(id.len(), 16, "{way}");
+        assert_ne!(id, fnv1a(b"198.051.100.011"), "{way}");
+        if way == "--anonymize-ip" {
+            assert_eq!(id, fnv1a(b"198.051.0.0"));
+        }
+    }
+}
+
+#[test]
+fn daily_ids_need_the_time_zone_of_the_site() {
+    let server = started(Options {
+        faults: Faults {
+            // The first call is about the host.
+            api: [vec![None], vec![Some(Fault::Html(502)); 3]].concat(),
+            ..Faults::default()
+        },
+        ..options()
+    });
+    let folder = Folder::with_log(logs::hosted("www.example.com", 0));
+    let program = |args: &str| {
+        let all = "--retry-delay=0 --state-dir=state --privacy=cnil access.log";
+        Program::new(&folder).to(&server).args(all).args(args).run()
+    };
+    program("").exits(1).says(&["502"]);
+    assert_eq!(count(&server), 0);
+    program("").exits(0);
+    assert_eq!(count(&server), 1);
 }
 
 #[test]
@@ -561,6 +632,10 @@ fn options_that_would_identify_visitors_are_refused() {
         (
             "--privacy=cnil --dimension=3=referrer",
             "hides the field referrer",
+        ),
+        (
+            "--privacy=cnil --dimension=3=remote_user",
+            "hides the field remote_user",
         ),
         ("--privacy=dnt", "cnil"),
     ] {

@@ -85,6 +85,20 @@ fn the_id_of_a_site_is_a_number() {
 }
 
 #[test]
+fn names_of_query_parameters_are_checked() {
+    for (arg, text) in [
+        ("--drop-query=*é", "a '*' is allowed only at its end"),
+        ("--drop-query=a,,b", "give parameters separated by commas"),
+        ("--keep-query=a*b*", "a '*' is allowed only at its end"),
+    ] {
+        assert_wrong(arg, &[text]);
+    }
+    let folder = Folder::with_log("");
+    let program = Program::new(&folder).args("--sandbox --drop-query=é,señ* access.log");
+    program.run().exits(0);
+}
+
+#[test]
 fn dimensions_have_an_id_and_a_field() {
     for (arg, text) in [
         ("--dimension=userid", "'userid' is not of the form ID=FIELD"),

@@ -402,10 +402,10 @@ pub struct RequestArgs {
     /// Send URLs without their query string
     #[arg(long)]
     pub strip_query_string: bool,
-    /// Send URLs without these parameters of the query, such as utm_*,fbclid
+    /// Remove these query parameters from URLs, such as utm_*,fbclid
     #[arg(long, value_name = "PARAM")]
     pub drop_query: Vec<String>,
-    /// Send URLs with these parameters of the query alone
+    /// Send only these query parameters
     #[arg(long, value_name = "PARAM")]
     pub keep_query: Vec<String>,
     /// Also send referrers that are pages of the same host without a query string
@@ -432,10 +432,10 @@ pub struct RequestArgs {
     /// Set the last BYTES of IPv4 addresses to zero (1 to 3, default 2), and the end of IPv6
     /// addresses
     ///
-    /// Nothing that is sent, written or printed holds a whole address of a visitor.
+    /// No whole address of a visitor is sent, written or printed, except in the spool of a pipe.
     #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "2")]
     pub anonymize_ip: Option<String>,
-    /// Send nothing that these rules do not allow
+    /// Send only what these privacy rules allow
     #[arg(long, value_name = "RULES")]
     pub privacy: Option<PrivacyRules>,
     /// Seconds to add to every date

@@ -151,8 +151,8 @@ impl Config {
                 // The sandbox always has a site 1.
                 hostless: (cli.matomo.sandbox.is_some() || explain.is_some())
                     .then(|| "1".to_owned()),
-                // Visitor ids change with the day of the site.
-                time_zones: delivery.recorders > 1 || cli.requests.privacy.is_some(),
+                separates_days: delivery.recorders > 1,
+                needs_time_zones: cli.requests.privacy.is_some(),
             },
             server: target(&cli, delivery.timeout, delivery.recorders)?,
             dry_run: cli.matomo.dry_run || explain.is_some(),
@@ -349,6 +349,20 @@ fn rewrite(cli: &Cli, tracking: &TrackingOptions) -> Result<Option<Rewrite>> {
     Ok((query.is_some() || privacy.is_some()).then_some(Rewrite { query, privacy }))
 }
 
+/// Fields that do not identify a visitor, or that are sent anyway. A JSON log may have any others.
+const HARMLESS: [&str; 10] = [
+    "generation_time_micro",
+    "generation_time_milli",
+    "generation_time_secs",
+    "host",
+    "length",
+    "method",
+    "scheme",
+    "session_time",
+    "status",
+    "user_agent",
+];
+
 /// What is hidden of visitors. `None`: nothing.
 fn privacy(cli: &Cli, tracking: &TrackingOptions) -> Result<Option<Privacy>> {
     let requests = &cli.requests;
@@ -373,17 +387,18 @@ fn privacy(cli: &Cli, tracking: &TrackingOptions) -> Result<Option<Privacy>> {
              visitors; use --anonymize-ip"
         )));
     }
-    let is_hidden =
-        |name: &&str| ["ip", "userid", "path", "query_string", "referrer"].contains(name);
-    if let Some(field) = tracking.logged_fields().find(is_hidden) {
+    if let Some(field) = tracking.logged_fields().find(|it| !HARMLESS.contains(it)) {
         return Err(Error::usage(format!(
-            "{name} hides the field {field}: remove its custom variable or dimension"
+            "{name} hides the field {field}: remove its custom variable or dimension; allowed are {}",
+            HARMLESS.join(", ")
         )));
     }
-    let no_random = || Error::stopped("the system provides no random numbers");
+    let no_random = || Error::stopped("the system provides no random numbers: check /dev/urandom");
+    // For this run. A ledger has a key of its own.
+    let key = VisitorKey::random().ok_or_else(no_random)?;
     Ok(Some(Privacy {
         mask,
-        visitors: Some(VisitorKey::random().ok_or_else(no_random)?),
+        visitors: Some(key),
     }))
 }
 

@@ -102,11 +102,16 @@ pub(super) fn dimensions(option: &str, lists: &[String]) -> Result<Vec<Dimension
 
 /// The names of fields in lists separated by commas, from all occurrences of the option.
 pub(super) fn field_names(option: &str, lists: &[String]) -> Result<Vec<String>> {
+    names_of(option, lists, "fields")
+}
+
+/// Names of `what` in lists separated by commas.
+fn names_of(option: &str, lists: &[String], what: &str) -> Result<Vec<String>> {
     let names = lists.iter().flat_map(|list| list.split(',')).map(str::trim);
     names
         .map(|name| match name {
             "" => Err(Error::usage(format!(
-                "{option}: a name is empty: give fields separated by commas"
+                "{option}: a name is empty: give {what} separated by commas"
             ))),
             name => Ok(name.to_owned()),
         })
@@ -115,8 +120,8 @@ pub(super) fn field_names(option: &str, lists: &[String]) -> Result<Vec<String>>
 
 /// The names of query parameters in lists separated by commas, from all occurrences of the option.
 pub(super) fn parameters(option: &str, lists: &[String]) -> Result<Vec<String>> {
-    let names = field_names(option, lists)?;
-    let is_wrong = |name: &&String| name[..name.len() - 1].contains('*');
+    let names = names_of(option, lists, "parameters")?;
+    let is_wrong = |name: &&String| name.strip_suffix('*').unwrap_or(name).contains('*');
     match names.iter().find(is_wrong) {
         Some(name) => Err(wrong(option, name, "a '*' is allowed only at its end")),
         None => Ok(names),

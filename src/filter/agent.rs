@@ -7,7 +7,7 @@ use foldhash::quality::RandomState;
 
 use super::bot_list::{BotEntry, BotList};
 use crate::error::{Error, Result};
-use crate::hit::LoggedRequest;
+use crate::hit::{AgentClass, LoggedRequest};
 
 /// The texts of Matomo's script, in lower case. Each may be anywhere in the user agent.
 const BOTS: [&str; 29] = [
@@ -120,28 +120,22 @@ impl Bots {
                 .is_some_and(|raw| self.is_bot_agent(raw))
     }
 
-    /// The bot in the list that a request is from, whether or not [`Bots::is_bot`] says that it is
-    /// one. Tries the user agent as decoded and as logged.
-    pub fn entry(&mut self, request: &LoggedRequest) -> Option<&BotEntry> {
-        let index = self.entry_index(request)?;
-        self.entries().get(index)
-    }
-
-    /// The same, as an index of [`Bots::entries`].
-    pub fn entry_index(&mut self, request: &LoggedRequest) -> Option<usize> {
-        let decoded = self.index_of_agent(request.user_agent);
-        decoded.or_else(|| self.index_of_agent(request.record.raw_agent()?))
-    }
-
-    /// [`Bots::is_bot`] and [`Bots::entry_index`] in one look-up.
-    pub fn classify(&mut self, request: &LoggedRequest) -> (bool, Option<usize>) {
-        let (is_bot, index) = self.classify_agent(request.user_agent);
+    /// Whether a request is a bot's, and which one it is in the list, which may have those that are
+    /// no bots by [`Bots::is_bot`], too. Tries the user agent as decoded and as logged.
+    pub fn classify(&mut self, request: &LoggedRequest) -> AgentClass {
+        if let Some(known) = request.agent_class {
+            return known;
+        }
+        let class = self.classify_agent(request.user_agent);
         match request.record.raw_agent() {
-            Some(raw) if !is_bot || index.is_none() => {
-                let (is_raw_bot, raw_index) = self.classify_agent(raw);
-                (is_bot || is_raw_bot, index.or(raw_index))
+            Some(raw) if !class.is_bot || class.entry.is_none() => {
+                let of_raw = self.classify_agent(raw);
+                AgentClass {
+                    is_bot: class.is_bot || of_raw.is_bot,
+                    entry: class.entry.or(of_raw.entry),
+                }
             }
-            _ => (is_bot, index),
+            _ => class,
         }
     }
 
@@ -180,13 +174,9 @@ impl Bots {
             || self.has_non_ascii_text(agent)
     }
 
-    fn index_of_agent(&mut self, agent: &[u8]) -> Option<usize> {
-        self.classify_agent(agent).1
-    }
-
-    fn classify_agent(&mut self, agent: &[u8]) -> (bool, Option<usize>) {
+    fn classify_agent(&mut self, agent: &[u8]) -> AgentClass {
         let (slot, is_bot) = self.look_up(agent);
-        let index = match self.indexes.get(slot).copied() {
+        let entry = match self.indexes.get(slot).copied() {
             None | Some(UNKNOWN) => {
                 self.set_lower(agent);
                 self.search_list(slot)
@@ -194,7 +184,7 @@ impl Bots {
             Some(NO_ENTRY) => None,
             Some(index) => Some(index.into()),
         };
-        (is_bot, index)
+        AgentClass { is_bot, entry }
     }
 
     /// Searches the list for the user agent in `lower`, and notes the result.
@@ -295,7 +285,7 @@ mod tests {
     }
 
     fn name(bots: &mut Bots, agent: &str) -> Option<String> {
-        let index = bots.index_of_agent(agent.as_bytes())?;
+        let index = bots.classify_agent(agent.as_bytes()).entry?;
         Some(bots.entries()[index].name.clone())
     }
 
@@ -345,9 +335,9 @@ mod tests {
             for _ in 0..2 {
                 for number in 0..2 * CACHE_SLOTS {
                     let agent = format!("GPTBot/{number}");
-                    assert_eq!(bots.index_of_agent(agent.as_bytes()), Some(1));
+                    assert_eq!(bots.classify_agent(agent.as_bytes()).entry, Some(1));
                     let agent = format!("Mozilla/{number}");
-                    assert_eq!(bots.index_of_agent(agent.as_bytes()), None);
+                    assert_eq!(bots.classify_agent(agent.as_bytes()).entry, None);
                     assert!(!bots.is_bot_agent(agent.as_bytes()));
                 }
             }

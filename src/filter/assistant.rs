@@ -23,7 +23,7 @@ type Version = (u32, u32);
 
 /// The assistants that Matomo keeps hits of, by their names in the list of bots, and the first and
 /// the last version that are known to keep them. Matomo drops the hits of others.
-const KEPT: [(&str, Version, Version); 9] = [
+const REPORTED: [(&str, Version, Version); 9] = [
     ("ChatGPT-User", (5, 7), NO_END),
     ("Claude-User", (5, 7), NO_END),
     ("Devin", (5, 7), (5, 7)),
@@ -49,7 +49,7 @@ pub struct Assistants {
     /// Asks for the version of the server.
     ask: Option<Box<dyn Fn() -> Option<Version>>>,
     /// Whether each entry of the list of bots is one. Empty until that is asked.
-    kept: Vec<bool>,
+    reported: Vec<bool>,
 }
 
 impl Assistants {
@@ -75,15 +75,15 @@ impl Assistants {
         let Some(entry) = list.get(index) else {
             return false;
         };
-        if self.kept.is_empty() && versions(&entry.name).is_some() {
+        if self.reported.is_empty() && versions(&entry.name).is_some() {
             let is_asked = self.mode == AssistantMode::Auto;
             let version = self.ask.as_ref().filter(|_| is_asked).and_then(|ask| ask());
-            self.kept = list
+            self.reported = list
                 .iter()
                 .map(|entry| versions(&entry.name).is_some_and(|kept| self.has(kept, version)))
                 .collect();
         }
-        self.kept.get(index).copied().unwrap_or(false)
+        self.reported.get(index).copied().unwrap_or(false)
     }
 
     /// Whether a bot has the name of such an assistant, whatever the server and the options say.
@@ -103,7 +103,7 @@ impl Assistants {
 
 /// The first and the last version that keep hits of an assistant.
 fn versions(name: &str) -> Option<(Version, Version)> {
-    let mut kept = KEPT.iter();
+    let mut kept = REPORTED.iter();
     let found = kept.find(|(kept, ..)| kept.eq_ignore_ascii_case(name));
     found.map(|(_, first, last)| (*first, *last))
 }
@@ -169,7 +169,7 @@ mod tests {
         let list = assistant_list();
         let mut names: Vec<&str> = list.entries().iter().map(|entry| &*entry.name).collect();
         names.sort_unstable();
-        let mut kept = KEPT.map(|(name, ..)| name);
+        let mut kept = REPORTED.map(|(name, ..)| name);
         kept.sort_unstable();
         assert_eq!(names, kept);
     }
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn each_name_is_an_assistant_in_the_list() {
         let list = BotList::built_in();
-        for (name, ..) in KEPT {
+        for (name, ..) in REPORTED {
             let entry = list.entries().iter().find(|entry| entry.name == name);
             let category = entry.map(|entry| entry.category);
             assert_eq!(category, Some(BotCategory::AiAssistant), "{name}");

@@ -19,7 +19,7 @@ pub use bot_ranges::BotRanges;
 pub use extension::Extensions;
 pub use host::{HostPattern, HostSet, Hosts};
 
-use crate::hit::{ClientAddress, LoggedRequest, TargetKind};
+use crate::hit::{AgentClass, ClientAddress, LoggedRequest, TargetKind};
 use crate::input::pattern::Pattern;
 use crate::network::NetworkSet;
 use crate::report::Reason;
@@ -86,9 +86,9 @@ impl Filters {
         if self.assistants.is_off() || request.is_listener {
             request.is_bot = self.bots.is_bot(request);
         } else {
-            let (is_bot, index) = self.bots.classify(request);
-            request.is_bot = is_bot;
-            request.is_assistant = self.includes(index);
+            let class = self.bots.classify(request);
+            request.is_bot = class.is_bot;
+            request.is_assistant = self.is_reported(class);
         }
         if request.is_bot && !self.keep_bots && !request.is_assistant {
             return Err(Reason::Bot);
@@ -101,17 +101,20 @@ impl Filters {
         if self.assistants.is_off() || request.is_listener {
             return false;
         }
-        let index = self.bots.entry_index(request);
-        self.includes(index)
+        let class = self.bots.classify(request);
+        self.is_reported(class)
     }
 
     /// Whether a request has the user agent of an assistant, wherever this run sends it.
     pub fn may_be_assistant(&mut self, request: &LoggedRequest) -> bool {
-        self.bots.entry(request).is_some_and(Assistants::knows)
+        let entry = self.bots.classify(request).entry;
+        let entry = entry.and_then(|entry| self.bots.entries().get(entry));
+        entry.is_some_and(Assistants::knows)
     }
 
-    fn includes(&mut self, index: Option<usize>) -> bool {
-        index.is_some_and(|index| self.assistants.includes(index, self.bots.entries()))
+    fn is_reported(&mut self, class: AgentClass) -> bool {
+        let entry = class.entry;
+        entry.is_some_and(|entry| self.assistants.includes(entry, self.bots.entries()))
     }
 
     /// Runs the filter by address. The address is read only if there is something to compare it

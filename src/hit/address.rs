@@ -39,7 +39,7 @@ impl<'a> ClientAddress<'a> {
     fn of_logged(address: LoggedAddress<'a>) -> Self {
         match address {
             LoggedAddress::Ip(address) => Self::Ip(address),
-            LoggedAddress::Other(text) => Self::hidden(text),
+            LoggedAddress::Other(text) => Self::Id(Self::id_of_text(text)),
         }
     }
 
@@ -94,14 +94,15 @@ impl<'a> ClientAddress<'a> {
         matches!(self, Self::Id(_))
     }
 
-    fn hidden(text: &[u8]) -> Self {
-        Self::Id(match text.first_chunk::<VISITOR_ID_DIGITS>() {
+    /// The visitor id of a text that is no address.
+    pub(super) fn id_of_text(text: &[u8]) -> [u8; VISITOR_ID_DIGITS] {
+        match text.first_chunk::<VISITOR_ID_DIGITS>() {
             // A hash.
             Some(digits) if text.iter().all(u8::is_ascii_hexdigit) => {
                 digits.map(|digit| digit.to_ascii_lowercase())
             }
             _ => hexadecimal(stable_hash(text.iter().copied())),
-        })
+        }
     }
 }
 

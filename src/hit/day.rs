@@ -93,8 +93,8 @@ impl SiteCalendar {
         }
     }
 
-    /// The day of a time (seconds since 1970), counted from 1970. Of a site whose time zone is not
-    /// known, that of UTC.
+    /// The day of a time (seconds since 1970), counted from 1970, in UTC if the site's time zone
+    /// is unknown.
     pub fn day(&self, time: i64) -> i32 {
         self.zone.unwrap_or(Zone::UTC).day(time)
     }

@@ -71,7 +71,7 @@ pub fn authority(url: &[u8]) -> Option<&[u8]> {
     let rest = url
         .strip_prefix(b"https://")
         .or_else(|| url.strip_prefix(b"http://"))?;
-    rest.split(|byte| *byte == b'/').next()
+    rest.split(|byte| b"/?#".contains(byte)).next()
 }
 
 /// Strips surrounding dots.

@@ -12,6 +12,7 @@ pub mod replay;
 mod request_target;
 mod rewrite;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use bumpalo::Bump;
@@ -20,11 +21,12 @@ use chrono_tz::Tz;
 use crate::format::date::{DateFormat, LastDate};
 use crate::format::{Field, Fields, Format, Record, short, whole_number};
 use crate::network::NetworkSet;
-use crate::privacy::VisitorKey;
+use crate::privacy::{AddressMask, VisitorKey};
 
 pub use address::ClientAddress;
 pub use day::{HitDays, SiteCalendar, Zone};
 pub use query::QueryFilter;
+use replay::Arguments;
 pub use request_target::TargetKind;
 use request_target::{RequestParts, RequestTarget};
 use rewrite::OwnAddresses;
@@ -143,6 +145,16 @@ pub struct LoggedRequest<'a> {
     pub is_bot: bool,
     /// Set by the filters: a hit of an AI assistant, which is no visit.
     pub is_assistant: bool,
+    /// What the list of bots says about the user agent, if that was looked up already.
+    pub agent_class: Option<AgentClass>,
+}
+
+/// A user agent in the list of bots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentClass {
+    pub is_bot: bool,
+    /// The index of its bot in the list.
+    pub entry: Option<usize>,
 }
 
 /// A logged request that is imported: its date is valid and its site known.
@@ -271,6 +283,7 @@ impl HitOptions {
             is_download: false,
             is_bot: false,
             is_assistant: false,
+            agent_class: None,
         }
     }
 
@@ -292,9 +305,35 @@ impl HitOptions {
         rewrite.request(request, &own, &site, arena);
         let mut hit = self.hit(request, time, site);
         if let Some(privacy) = &rewrite.privacy {
+            if hit.address.is_id() {
+                let masked = self.id_of_masked_field(hit.request, privacy.mask);
+                hit.address = masked.unwrap_or(hit.address);
+            }
             privacy.hit(&mut hit, &own, arena);
         }
         hit
+    }
+
+    /// The visitor id of an address field that has something like an address, which is masked: an
+    /// id of the whole text could be found by trying all addresses.
+    fn id_of_masked_field<'a>(
+        &self,
+        request: &LoggedRequest,
+        mask: AddressMask,
+    ) -> Option<ClientAddress<'a>> {
+        let names = self.client.fields.iter().map(String::as_str);
+        let mut fields = names.chain(["ip"]).filter_map(|name| request.raw(name));
+        fields.find_map(|field| match mask.mask_text(field) {
+            Cow::Owned(masked) => Some(ClientAddress::Id(ClientAddress::id_of_text(&masked))),
+            Cow::Borrowed(_) => None,
+        })
+    }
+
+    /// Masks addresses in the arguments of a replayed request.
+    pub fn mask_arguments(&self, arguments: &mut Arguments, request: &LoggedRequest) {
+        if let Some(privacy) = self.privacy() {
+            arguments.mask(privacy.mask, &self.own_addresses(request));
+        }
     }
 
     fn own_addresses(&self, request: &LoggedRequest) -> OwnAddresses {

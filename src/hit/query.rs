@@ -30,7 +30,7 @@ impl QueryFilter {
         }
     }
 
-    /// Sends these parameters alone.
+    /// Sends only these parameters.
     pub fn keeping(names: &[String]) -> Self {
         Self {
             keeps: true,

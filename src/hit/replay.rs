@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use serde_json::{Map, Value};
 
 use super::LoggedRequest;
+use super::rewrite::OwnAddresses;
 use crate::format::escapes;
 use crate::privacy::AddressMask;
 
@@ -88,19 +90,16 @@ impl Arguments {
         self.0.contains_key("pv_id")
     }
 
-    /// Masks all addresses in the texts, but not in addresses of pages and in user agents: these
-    /// have versions that look the same.
-    pub fn masked(mut self, mask: AddressMask) -> Self {
+    /// Masks addresses in the texts: in addresses of pages and in user agents, which have versions
+    /// that look the same, only those of the line itself.
+    pub(super) fn mask(&mut self, mask: AddressMask, own: &OwnAddresses) {
         const WITH_VERSIONS: [&str; 5] = ["url", "download", "link", "action_name", "ua"];
         for (key, value) in self.0.iter_mut() {
-            if let Value::String(text) = value
-                && !WITH_VERSIONS.contains(&key.as_str())
-                && let Cow::Owned(masked) = mask.mask_text(text.as_bytes())
-            {
-                *text = String::from_utf8_lossy(&masked).into_owned();
+            match WITH_VERSIONS.contains(&key.as_str()) {
+                true => mask_value(value, mask, &|address| own.contains(address)),
+                false => mask_value(value, mask, &|_| true),
             }
         }
-        self
     }
 
     fn shift(&mut self, seconds: i64) {
@@ -232,6 +231,24 @@ impl PhpArray {
 fn number(key: &str) -> Option<u64> {
     let is_plain = key == "0" || !key.starts_with(['0', '+']);
     is_plain.then(|| key.parse().ok())?
+}
+
+/// Masks the addresses in all texts of a value for which this returns true.
+fn mask_value(value: &mut Value, mask: AddressMask, is_wanted: &dyn Fn(Option<IpAddr>) -> bool) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(masked) = mask.mask_text_if(text.as_bytes(), is_wanted) {
+                *text = String::from_utf8_lossy(&masked).into_owned();
+            }
+        }
+        Value::Array(values) => values
+            .iter_mut()
+            .for_each(|value| mask_value(value, mask, is_wanted)),
+        Value::Object(members) => members
+            .values_mut()
+            .for_each(|value| mask_value(value, mask, is_wanted)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use bumpalo::Bump;
 
 use super::address::{ClientAddress, hexadecimal};
-use super::host::authority;
+use super::host::{authority, normalize};
 use super::query::QueryFilter;
 use super::{Event, Hit, LoggedRequest, Site};
-use crate::privacy::{AddressMask, VisitorKey};
+use crate::privacy::{AddressMask, VisitorKey, read_v4};
 
 /// What to change in hits that passed the filters.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct Privacy {
     pub visitors: Option<VisitorKey>,
 }
 
-/// So many addresses of a line are known. A line that has more is not one of people.
+/// Addresses that are kept per line. A line with more counts every address as its own.
 const MAX_OWN_ADDRESSES: usize = 16;
 
 /// The addresses in the address fields of a line: those of its client, proxies and connection. None
@@ -37,7 +37,7 @@ const MAX_OWN_ADDRESSES: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct OwnAddresses {
     addresses: Vec<IpAddr>,
-    /// There are more.
+    /// The line has more than [`MAX_OWN_ADDRESSES`].
     are_too_many: bool,
 }
 
@@ -52,7 +52,7 @@ impl Rewrite {
     ) {
         if let Some(query) = &self.query {
             request.query = query.cut(request.query, arena);
-            if is_own_page(request, site) {
+            if is_own_page(request, site, arena) {
                 request.referrer = query.cut_url(request.referrer, arena);
             }
         }
@@ -77,12 +77,13 @@ impl Privacy {
         arena: &'a Bump,
     ) {
         let is_own = |address: Option<IpAddr>| own.contains(address);
-        let is_no_version = |address: Option<IpAddr>| {
+        let is_own_or_v6 = |address: Option<IpAddr>| {
             own.contains(address) || address.is_some_and(|address| address.is_ipv6())
         };
         let referrer = request.referrer;
         let (page, query) = referrer.split_at(before_query(referrer).len());
-        request.path = self.masked(request.path, is_no_version, arena);
+        request.host = request.host.map(|host| self.masked(host, is_own, arena));
+        request.path = self.masked(request.path, is_own_or_v6, arena);
         request.query = self.masked(request.query, |_| true, arena);
         request.user_agent = self.masked(request.user_agent, is_own, arena);
         let masked_page = self.masked(page, is_own, arena);
@@ -100,9 +101,11 @@ impl Privacy {
             Some(_) => None,
             None => hit.userid.map(|user| self.masked(user, |_| true, arena)),
         };
+        let masked = |text| self.masked(text, is_own, arena);
         hit.event = hit.event.map(|event| Event {
-            name: event.name.map(|name| self.masked(name, is_own, arena)),
-            ..event
+            category: masked(event.category),
+            action: masked(event.action),
+            name: event.name.map(masked),
         });
     }
 
@@ -146,7 +149,9 @@ impl OwnAddresses {
     /// Adds the addresses in a field, which may be a list.
     pub fn add(&mut self, field: &[u8]) {
         for entry in field.split(|byte| *byte == b',') {
-            let Some(address) = ClientAddress::read(entry).and_then(|client| client.ip()) else {
+            let address = ClientAddress::read(entry).and_then(|client| client.ip());
+            let address = address.or_else(|| read_v4(entry.trim_ascii()).map(IpAddr::V4));
+            let Some(address) = address else {
                 continue;
             };
             if self.addresses.len() == MAX_OWN_ADDRESSES {
@@ -158,7 +163,7 @@ impl OwnAddresses {
     }
 
     /// Whether a text that looks like an address is one of these.
-    fn contains(&self, address: Option<IpAddr>) -> bool {
+    pub fn contains(&self, address: Option<IpAddr>) -> bool {
         let is_one = |address: IpAddr| self.addresses.contains(&address.to_canonical());
         self.are_too_many || address.is_some_and(is_one)
     }
@@ -191,15 +196,15 @@ fn host_of_referrer<'a>(referrer: &'a [u8], arena: &'a Bump) -> &'a [u8] {
 }
 
 /// Whether the referrer is a page of the host that the request is for.
-fn is_own_page(request: &LoggedRequest, site: &Site) -> bool {
+fn is_own_page(request: &LoggedRequest, site: &Site, arena: &Bump) -> bool {
     let host = request.host.filter(|host| !host.is_empty());
     let main_url = site.main_url.as_deref().map(str::as_bytes);
-    let Some(own) = host.or(main_url) else {
+    let (Some(own), Some(other)) = (host.or(main_url), authority(request.referrer)) else {
         return false;
     };
     // `--log-hostname` may be a URL.
     let own = authority(own).unwrap_or(own);
-    authority(request.referrer).is_some_and(|host| host.eq_ignore_ascii_case(own))
+    normalize(own, arena) == normalize(other, arena)
 }
 
 #[cfg(test)]

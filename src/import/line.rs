@@ -253,7 +253,7 @@ impl LineProcessor {
         }
         log.account.add(Count::Read, 1);
         let mut request = self.hit.request(format, record, arena);
-        self.count_bot(&request);
+        self.count_bot(&mut request);
         let count_unsent = |log: &OpenLog| log.account.add(Count::Unsent, 1);
         let mut accepted = self.accept(log, &mut request, arena);
         // Borrowed, because moving it costs a copy.
@@ -318,14 +318,16 @@ impl LineProcessor {
     }
 
     /// Counts a request that is from a bot, whether or not it is imported.
-    fn count_bot(&mut self, request: &LoggedRequest) {
+    fn count_bot(&mut self, request: &mut LoggedRequest) {
         let Some(counter) = &mut self.bot_counter else {
             return;
         };
-        let (is_bot, bot) = self.filters.bots.classify(request);
-        if bot.is_some() || is_bot {
+        let class = self.filters.bots.classify(request);
+        request.agent_class = Some(class);
+        if class.entry.is_some() || class.is_bot {
             let bytes = self.hit.length(request.record);
-            counter.add(bot, request.status, bytes, || self.hit.address(request));
+            let address = || self.hit.address(request);
+            counter.add(class.entry, request.status, bytes, address);
         }
     }
 
@@ -351,7 +353,7 @@ impl LineProcessor {
         if request.is_download {
             log.account.add(Count::Downloads, 1);
         }
-        let (time, arguments) = match self.filter(request) {
+        let (time, mut arguments) = match self.filter(request) {
             Ok(passed) => passed,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -372,10 +374,9 @@ impl LineProcessor {
             return Ok(Err(reason));
         }
         let hit = self.hit.sent_hit(request, time, site, arena);
-        let arguments = match self.hit.privacy() {
-            Some(privacy) => arguments.map(|arguments| arguments.masked(privacy.mask)),
-            None => arguments,
-        };
+        if let Some(arguments) = &mut arguments {
+            self.hit.mask_arguments(arguments, hit.request);
+        }
         Ok(Ok(AcceptedHit { hit, arguments }))
     }
 

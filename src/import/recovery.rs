@@ -81,9 +81,10 @@ pub(super) struct RebuiltGroup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RebuiltAssistant {
     No,
-    /// By its user agent. It may have been sent as a visit, and this run would do so.
+    /// This run would send it as a visit. An earlier run may have sent it to the reports of AI
+    /// assistants.
     Perhaps,
-    /// This run would send it as one. An earlier run may have sent it as a visit.
+    /// This run would send it to those reports. An earlier run may have sent it as a visit.
     Yes,
 }
 

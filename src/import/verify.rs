@@ -263,7 +263,7 @@ impl Verifier {
     /// Counts hits by site and day.
     fn count(&mut self, batch: &mut RebuiltBatch) -> Result<()> {
         let now = self.api.clock().now();
-        let assistants = self.of_assistants(batch);
+        let assistants = self.assistant_flags(batch);
         for (json, of_assistant) in batch.chunk.requests().zip(assistants) {
             self.hits += 1;
             // Others are counted when they are to be looked up.
@@ -288,7 +288,7 @@ impl Verifier {
     }
 
     /// Whether each request of a batch may be in the reports of AI assistants.
-    fn of_assistants(&self, batch: &RebuiltBatch) -> Vec<bool> {
+    fn assistant_flags(&self, batch: &RebuiltBatch) -> Vec<bool> {
         let requests = batch
             .groups
             .iter()

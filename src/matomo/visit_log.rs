@@ -29,7 +29,7 @@ use crate::sync::Mutex;
 /// How long reading the visits for one call may take. A question that names few visits takes a
 /// fraction of a second; one that names most visits of a busy site would take hours.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
-/// Matomo Cloud refuses more questions of one address.
+/// Matomo Cloud rejects more questions a minute from one address.
 const QUESTIONS_PER_MINUTE: usize = 200;
 /// Visits in one response.
 const PAGE_VISITS: u32 = 500;

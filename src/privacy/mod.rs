@@ -8,6 +8,7 @@ mod visitor;
 use clap::ValueEnum;
 
 pub use mask::AddressMask;
+pub use text::read_v4;
 pub use visitor::VisitorKey;
 
 /// A set of rules for what is sent (`--privacy`).

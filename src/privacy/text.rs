@@ -87,11 +87,19 @@ fn edited(text: &[u8], edits: &[Edit], unit: usize, encode: impl Fn(&str) -> Vec
     new
 }
 
-/// A character that addresses have, and its length. Colons and dots may be percent-encoded.
+/// A character that addresses have, and its length. Colons and dots may be percent-encoded, several
+/// times over.
 fn character(text: &[u8]) -> Option<(u8, usize)> {
     match text {
-        [b'%', b'3', b'A' | b'a', ..] => Some((b':', 3)),
-        [b'%', b'2', b'E' | b'e', ..] => Some((b'.', 3)),
+        [b'%', rest @ ..] => {
+            let repeated = rest.chunks_exact(2).take_while(|pair| *pair == b"25");
+            let length = 2 * repeated.count();
+            match rest[length..] {
+                [b'3', b'A' | b'a', ..] => Some((b':', length + 3)),
+                [b'2', b'E' | b'e', ..] => Some((b'.', length + 3)),
+                _ => None,
+            }
+        }
         [
             byte @ (b'.' | b':' | b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F'),
             ..,
@@ -114,6 +122,8 @@ struct AddressRun {
     text: Vec<u8>,
     /// Where each of them begins, and where the last one ends.
     places: Vec<usize>,
+    /// How the first encoded colon is written.
+    colon: String,
 }
 
 impl AddressRun {
@@ -121,7 +131,11 @@ impl AddressRun {
     fn read(&mut self, text: &[u8], mut at: usize) -> usize {
         self.text.clear();
         self.places.clear();
+        self.colon.clear();
         while let Some((byte, length)) = character(&text[at..]) {
+            if byte == b':' && length > 1 && self.colon.is_empty() {
+                self.colon = String::from_utf8_lossy(&text[at..at + length]).into_owned();
+            }
             self.text.push(byte);
             self.places.push(at);
             at += length;
@@ -169,11 +183,11 @@ impl AddressRun {
 
     fn v6_edit(&self, range: Range<usize>, masked: &str) -> Edit {
         let place = self.places[range.start]..self.places[range.end];
-        let is_encoded = place.len() > range.len();
+        let is_encoded = place.len() > range.len() && !self.colon.is_empty();
         Edit {
             place,
             text: match is_encoded {
-                true => masked.replace(':', "%3A"),
+                true => masked.replace(':', &self.colon),
                 false => masked.to_owned(),
             },
         }
@@ -263,6 +277,14 @@ fn v6(text: &[u8]) -> Option<(Ipv6Addr, usize)> {
     })
 }
 
+/// Reads an IPv4 address that may have leading zeros.
+pub fn read_v4(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut numbers = text.split(|byte| *byte == b'.').map(octet);
+    let mut next = || numbers.next().flatten();
+    let address = Ipv4Addr::from([next()?, next()?, next()?, next()?]);
+    numbers.next().is_none().then_some(address)
+}
+
 /// A number of an IPv4 address. Some logs write leading zeros.
 fn octet(digits: &[u8]) -> Option<u8> {
     match digits.len() {
@@ -303,6 +325,7 @@ mod tests {
             // Digits of a doubled escape are next to it.
             ("a,%2520203.0.113.9", "a,%2520203.0.0.0"),
             ("203%2E0%2e113.9", "203%2E0%2e0.0"),
+            ("203%252E0%252e113.9", "203%252E0%252e0.0"),
             ("203.000.113.009", "203.000.0.0"),
             ("ip203.0.113.9.", "ip203.0.0.0."),
             ("203.0.113.9.443", "203.0.0.0.443"),
@@ -343,6 +366,11 @@ mod tests {
                 "ip=2001%3Adb8%3a1%3A2%3A%3A7&x=1",
                 "ip=2001%3Adb8%3A1%3A%3A&x=1",
             ),
+            (
+                "ip=2001%253adb8%253A1%253A2%253A%253A7&x=1",
+                "ip=2001%253adb8%253a1%253a%253a&x=1",
+            ),
+            ("%2525253A2001%25253Adb8", "%2525253A2001%25253Adb8"),
         ] {
             assert_eq!(masked(text), expected, "{text}");
         }

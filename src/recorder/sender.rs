@@ -29,7 +29,7 @@ const REPORTED_WAIT: Duration = Duration::from_secs(2);
 /// that refuses the request for another reason, which may pass.
 const MIN_BODY_LIMIT: usize = 8 << 10;
 
-/// If the server rejects more hits in a row, it is not the hits.
+/// If the server rejects more hits than this in a row, the server is at fault.
 const MAX_REJECTED: usize = 3;
 
 /// Sends the batches of one recorder.
