@@ -412,7 +412,7 @@ fn lost_and_unconfirmed_hits_are_found_by_what_was_sent() {
             });
             let folder = Folder::with_log(logs::log_of(600, 100));
             let args =
-                "--recorders=4 --recorder-max-payload-size=20 --request-timeout=2 access.log";
+                "--recorders=4 --recorder-max-payload-size=20 --request-timeout=1 access.log";
             let ended = import(&folder, &server, &format!("{way} {args}")).exits(0);
             assert_each_once(&server, 600);
             assert!(

@@ -427,7 +427,9 @@ fn an_import_that_fails_midway_is_reported() {
     let folder = Folder::with_log(logs::log(400));
     let ended = Program::new(&folder)
         .to(&server)
-        .args("--idsite=1 --recorder-max-payload-size=10 --report=r.json access.log")
+        .args(
+            "--idsite=1 --retry-delay=0 --recorder-max-payload-size=10 --report=r.json access.log",
+        )
         .run()
         .exits(1);
     let report = json(&folder, "r.json");

@@ -4,7 +4,7 @@
 //! A regex cannot express everything, so these are not compared: requests without a protocol, lines
 //! with a host before the address, addresses beside forwarded ones, the category of CloudFront
 //! events, the status of lines without one, dates that a pattern does not read, and decoded user
-//! agents; escapes are undone in what the regex captures. Python's `\s`, `\d` and `\w` also match
+//! agents; escapes and doubled percent signs are undone in what the regex captures. Python's `\s`, `\d` and `\w` also match
 //! U+001C to U+001F and non-ASCII letters, digits and blanks.
 
 use std::cell::Cell;
@@ -16,7 +16,7 @@ use super::*;
 use crate::format::Field;
 use crate::format::custom::Custom;
 use crate::format::date::{DateFormat, Strptime};
-use crate::format::escapes::undo_escapes;
+use crate::format::escapes::{single_percent, undo_escapes};
 use crate::format::registry::FormatOptions;
 use crate::format::testing::mutated_lines;
 use crate::format::{Wanted, is_absent, json};
@@ -62,6 +62,19 @@ fn without_escapes((mut fields, time): ParsedLine) -> ParsedLine {
         );
         if let Some(plain) = undo_escapes(value, &arena).filter(|_| is_quoted) {
             *value = plain.to_vec();
+        }
+    }
+    (fields, time)
+}
+
+/// Undoes percent signs that are encoded again, as CloudFront writes them, however often.
+fn with_plain_percents((mut fields, time): ParsedLine) -> ParsedLine {
+    let arena = Bump::new();
+    for (field, value) in &mut fields {
+        if matches!(field, Field::QueryString | Field::Referrer) {
+            while let Some(single) = single_percent(value, &arena) {
+                *value = single.to_vec();
+            }
         }
     }
     (fields, time)
@@ -189,6 +202,8 @@ fn a_dumped_regex_captures_the_same_in_mutated_lines() {
                     let words = words.filter(|word| !word.is_empty()).count();
                     let has_empty_column = theirs.is_none() && words < columns;
                     if !has_empty_column {
+                        let plain = |it: Option<ParsedLine>| it.map(with_plain_percents);
+                        let (theirs, own) = (plain(theirs), plain(own));
                         proptest::prop_assert_eq!(theirs, own, "{}", section.name);
                     }
                 } else if is_whole {
