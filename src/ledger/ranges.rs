@@ -23,11 +23,14 @@ pub type LogRanges = BTreeMap<LogId, Ranges>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Ranges {
-    by_start: BTreeMap<u64, RangeEnd>,
+    /// In order. Lines mostly come in theirs, and those of a batch are added at once, so a list is
+    /// cheaper than a tree.
+    list: Vec<LineRange>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct RangeEnd {
+struct LineRange {
+    start: u64,
     end: u64,
     lines: u64,
 }
@@ -37,91 +40,107 @@ impl Ranges {
     /// twice. The number of lines is only an estimate if ranges overlap partly, which lines never
     /// do.
     pub fn insert(&mut self, range: Range<u64>, lines: u64) {
-        let Range { mut start, end } = range;
+        let Range { start, end } = range;
         if start >= end {
             return;
         }
-        let mut new = RangeEnd { end, lines };
-        // Lines mostly come in their order.
-        match self.by_start.last_entry() {
-            Some(mut last) if last.get().end == start => {
-                let known = last.get_mut();
-                known.end = end;
-                known.lines = known.lines.saturating_add(lines);
-                return;
-            }
-            Some(last) if last.get().end > start => {}
-            _ => {
-                self.by_start.insert(start, new);
-                return;
-            }
+        let mut new = LineRange { start, end, lines };
+        if self.list.last().is_none_or(|last| last.start <= start) {
+            return self.push(new);
         }
-        if let Some((&before, &known)) = self.by_start.range(..=start).next_back()
-            && known.end >= start
-        {
-            if known.end >= end {
+        // These overlap it, or are adjacent.
+        let from = self.list.partition_point(|known| known.end < start);
+        let to = self.list.partition_point(|known| known.start <= end);
+        for known in &self.list[from..to] {
+            if known.contains(&new) {
                 return;
             }
-            if before < start {
+            if !new.contains(known) {
                 new.lines = new.lines.saturating_add(known.lines);
-                start = before;
+                new.start = new.start.min(known.start);
+                new.end = new.end.max(known.end);
             }
         }
-        while let Some((&next, &known)) = self.by_start.range((start + 1)..=end).next() {
-            self.by_start.remove(&next);
-            if known.end > end {
-                new.end = known.end;
-                new.lines = new.lines.saturating_add(known.lines);
+        self.list.splice(from..to, [new]);
+    }
+
+    /// Adds a range that does not begin before the last one.
+    fn push(&mut self, new: LineRange) {
+        match self.list.last_mut() {
+            Some(last) if new.start <= last.end => {
+                if new.contains(last) {
+                    *last = new;
+                } else if !last.contains(&new) {
+                    last.end = new.end;
+                    last.lines = last.lines.saturating_add(new.lines);
+                }
             }
+            _ => self.list.push(new),
         }
-        self.by_start.insert(start, new);
     }
 
     /// Adds all ranges of `other`.
     pub fn extend(&mut self, other: &Ranges) {
-        for (range, lines) in other.iter() {
-            self.insert(range, lines);
+        let Some(first) = other.list.first() else {
+            return;
+        };
+        let from = self.list.partition_point(|known| known.end < first.start);
+        let known = self.list.split_off(from);
+        let (mut known, mut new) = (known.iter().peekable(), other.list.iter().peekable());
+        let mut next = || match (known.peek(), new.peek()) {
+            (Some(one), Some(other)) if one.start > other.start => new.next(),
+            (None, _) => new.next(),
+            _ => known.next(),
+        };
+        while let Some(range) = next() {
+            self.push(*range);
         }
     }
 
     pub fn contains(&self, position: u64) -> bool {
-        let before = self.by_start.range(..=position).next_back();
-        before.is_some_and(|(_, known)| position < known.end)
+        let next = self.list.partition_point(|known| known.end <= position);
+        self.list
+            .get(next)
+            .is_some_and(|known| known.start <= position)
     }
 
     /// Whether all ranges of `other` are contained.
     pub fn contains_all(&self, other: &Ranges) -> bool {
-        other.iter().all(|(range, _)| {
-            let before = self.by_start.range(..=range.start).next_back();
-            before.is_some_and(|(_, known)| range.end <= known.end)
+        other.list.iter().all(|range| {
+            let next = self.list.partition_point(|known| known.end < range.end);
+            self.list
+                .get(next)
+                .is_some_and(|known| known.contains(range))
         })
     }
 
     /// The first position that is not contained: the end of the range that begins at 0, else 0.
     pub fn first_gap(&self) -> u64 {
-        self.by_start.get(&0).map_or(0, |range| range.end)
+        self.at_begin().map_or(0, |range| range.end)
     }
 
     /// The number of lines before [`Ranges::first_gap`].
     pub fn lines_before_gap(&self) -> u64 {
-        self.by_start.get(&0).map_or(0, |range| range.lines)
+        self.at_begin().map_or(0, |range| range.lines)
+    }
+
+    fn at_begin(&self) -> Option<&LineRange> {
+        self.list.first().filter(|range| range.start == 0)
     }
 
     /// The number of lines in all ranges.
     pub fn lines(&self) -> u64 {
-        let counts = self.by_start.values().map(|range| range.lines);
+        let counts = self.list.iter().map(|range| range.lines);
         counts.fold(0, u64::saturating_add)
     }
 
     /// The end of the last range, or 0 without any range.
     pub fn end(&self) -> u64 {
-        self.by_start
-            .last_key_value()
-            .map_or(0, |(_, range)| range.end)
+        self.list.last().map_or(0, |range| range.end)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.by_start.is_empty()
+        self.list.is_empty()
     }
 
     /// Line numbers as people write them: `3-5, 9`. Only if the positions are line numbers.
@@ -166,14 +185,19 @@ impl Ranges {
 
     /// The number of ranges.
     pub fn len(&self) -> usize {
-        self.by_start.len()
+        self.list.len()
     }
 
     /// The ranges in order, with their number of lines.
     pub fn iter(&self) -> impl Iterator<Item = (Range<u64>, u64)> {
-        self.by_start
-            .iter()
-            .map(|(&start, range)| (start..range.end, range.lines))
+        let ranges = self.list.iter();
+        ranges.map(|range| (range.start..range.end, range.lines))
+    }
+}
+
+impl LineRange {
+    fn contains(&self, other: &Self) -> bool {
+        self.start <= other.start && other.end <= self.end
     }
 }
 
@@ -331,6 +355,27 @@ mod tests {
         }
 
         #[test]
+        fn ranges_are_added_together_as_one_by_one(
+            known in prop::collection::vec((0_u64..96, 0_u64..12), 0..30),
+            new in prop::collection::vec((0_u64..96, 0_u64..12), 0..30),
+        ) {
+            let of = |ranges: &[(u64, u64)]| {
+                let mut all = Ranges::default();
+                for (start, length) in ranges {
+                    all.insert(*start..start + length, 1);
+                }
+                all
+            };
+            let (mut together, new) = (of(&known), of(&new));
+            let mut one_by_one = together.clone();
+            together.extend(&new);
+            new.iter().for_each(|(range, lines)| one_by_one.insert(range, lines));
+            let ranges = |all: &Ranges| all.iter().map(|(range, _)| range).collect::<Vec<_>>();
+            prop_assert_eq!(ranges(&together), ranges(&one_by_one));
+            prop_assert!(together.contains_all(&new) && together.contains_all(&of(&known)));
+        }
+
+        #[test]
         fn lines_are_counted_in_any_order(
             order in Just((0_u64..40).collect::<Vec<_>>()).prop_shuffle(),
             taken in 0_usize..40,
@@ -341,6 +386,12 @@ mod tests {
             }
             prop_assert_eq!(ranges.lines(), taken as u64);
             prop_assert_eq!(ranges.lines_before_gap(), ranges.first_gap() / 10);
+            let mut rest = Ranges::default();
+            for line in &order[taken..] {
+                rest.insert(line * 10..line * 10 + 10, 1);
+            }
+            rest.extend(&ranges);
+            prop_assert_eq!((rest.len(), rest.lines()), (1, 40));
         }
 
         #[test]
