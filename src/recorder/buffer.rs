@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::queue::{RequestGroup, WaitingGroup};
+use super::queue::{RequestGroup, SpareBuffers, WaitingGroup};
 use crate::hit_id::HitId;
 use crate::matomo::json;
 use crate::secret::Secret;
@@ -17,6 +17,8 @@ pub struct Buffer {
     requests: Vec<BufferedRequest>,
     groups: Vec<BufferedGroup>,
     bytes: usize,
+    /// Those of groups that are done.
+    pub spare: SpareBuffers,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +72,9 @@ impl Buffer {
     pub fn clear(&mut self) {
         self.bytes = 0;
         self.requests.clear();
-        self.groups.clear();
+        for entry in self.groups.drain(..) {
+            self.spare.keep(entry.waiting);
+        }
     }
 
     pub fn push(&mut self, waiting: WaitingGroup) {
@@ -251,7 +255,8 @@ mod tests {
         /// Holds all of a chunk.
         pub fn of_chunk(mut chunk: Chunk) -> Self {
             let mut buffer = Self::default();
-            chunk.drain().for_each(|group| buffer.push(group));
+            let groups: Vec<_> = chunk.drain(&mut buffer.spare).collect();
+            groups.into_iter().for_each(|group| buffer.push(group));
             buffer
         }
     }

@@ -25,6 +25,11 @@ pub(super) const CHUNK_BYTES: usize = 32 * 1024;
 /// emptied.
 const MAX_REUSED_BYTES: usize = 8 * CHUNK_BYTES;
 
+/// Spare buffers that are kept, and the bytes of a larger one, which is not. A batch returns up to
+/// 1,000 of them, and the window soon needs as many.
+const MAX_SPARE_BUFFERS: usize = 1000;
+const MAX_SPARE_BYTES: usize = 2 * REQUEST_BYTES;
+
 /// Bytes of hits of AI assistants that are held back.
 const MAX_ASSISTANT_BYTES: usize = 256 * 1024;
 
@@ -88,17 +93,23 @@ impl RequestGroup {
 pub struct WaitingGroup {
     pub group: RequestGroup,
     /// The requests as JSON objects, without separators.
-    json: Box<[u8]>,
+    json: Vec<u8>,
     /// Where each request ends in `json`; empty if there is only one.
     ends: Box<[u32]>,
 }
 
 impl WaitingGroup {
     /// Copies the requests of a group. They begin and end at these places of a text.
-    fn new(group: RequestGroup, text: &[u8], begin: u32, ends: &[u32]) -> Self {
+    fn new(
+        group: RequestGroup,
+        text: &[u8],
+        begin: u32,
+        ends: &[u32],
+        buffers: &mut SpareBuffers,
+    ) -> Self {
         let end = ends.last().map_or(begin, |end| *end);
         Self {
-            json: text[begin as usize..end as usize].into(),
+            json: buffers.copy(&text[begin as usize..end as usize]),
             ends: match ends {
                 [_] => Box::default(),
                 _ => ends.iter().map(|end| end - begin).collect(),
@@ -129,6 +140,37 @@ impl WaitingGroup {
             + size_of_val(&*self.group.more)
             + size_of_val(&*self.group.originals)
             + lines.sum::<usize>()
+    }
+}
+
+/// Emptied buffers for the requests of groups. They are reused, since it is slow to free in one
+/// thread what another one has allocated.
+#[derive(Debug, Default)]
+pub struct SpareBuffers(Vec<Vec<u8>>);
+
+impl SpareBuffers {
+    fn copy(&mut self, text: &[u8]) -> Vec<u8> {
+        match self.0.pop() {
+            Some(mut buffer) => {
+                buffer.extend_from_slice(text);
+                buffer
+            }
+            None => text.to_vec(),
+        }
+    }
+
+    /// Keeps the buffer of a group, unless there are many or it is large.
+    pub fn keep(&mut self, mut waiting: WaitingGroup) {
+        if self.0.len() < MAX_SPARE_BUFFERS && waiting.json.capacity() <= MAX_SPARE_BYTES {
+            waiting.json.clear();
+            self.0.push(waiting.json);
+        }
+    }
+
+    /// Takes over as many buffers as it may keep.
+    pub fn append(&mut self, other: &mut Self) {
+        let taken = other.0.len().min(MAX_SPARE_BUFFERS - self.0.len());
+        self.0.extend(other.0.drain(..taken));
     }
 }
 
@@ -174,12 +216,12 @@ impl Chunk {
     }
 
     /// Takes all groups out.
-    pub fn drain(&mut self) -> impl Iterator<Item = WaitingGroup> {
+    pub fn drain(&mut self, buffers: &mut SpareBuffers) -> impl Iterator<Item = WaitingGroup> {
         let (body, ends) = (&self.body, &self.ends);
         let (mut next, mut begin) = (0, 0);
         let written = self.groups.drain(..).map(move |group| {
             let ends = &ends[next..next + group.requests as usize];
-            let waiting = WaitingGroup::new(group, body, begin, ends);
+            let waiting = WaitingGroup::new(group, body, begin, ends, buffers);
             next += ends.len();
             begin = ends.last().map_or(begin, |end| *end);
             waiting
@@ -227,7 +269,8 @@ impl Chunk {
     pub fn detach_last(&mut self, group: RequestGroup) -> WaitingGroup {
         let first = self.ends.len() - group.requests as usize;
         let begin = first.checked_sub(1).map_or(0, |last| self.ends[last]);
-        let waiting = WaitingGroup::new(group, &self.body, begin, &self.ends[first..]);
+        let buffers = &mut SpareBuffers::default();
+        let waiting = WaitingGroup::new(group, &self.body, begin, &self.ends[first..], buffers);
         self.body.truncate(begin as usize);
         self.ends.truncate(first);
         waiting

@@ -22,7 +22,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TryRecvError, bounde
 use super::adaptive::LoadLimits;
 use super::batch::BatchLimits;
 use super::buffer::Buffer;
-use super::queue::{CHUNK_BYTES, Chunk, RequestGroup};
+use super::queue::{CHUNK_BYTES, Chunk, RequestGroup, SpareBuffers};
 use crate::shutdown::Shutdown;
 use crate::sync::{Condvar, Mutex};
 use contents::{Contents, Quota};
@@ -72,6 +72,7 @@ pub struct WindowSender {
 #[derive(Debug)]
 struct WindowState {
     contents: Contents,
+    spare: SpareBuffers,
     epoch: u64,
     /// Only one request of this epoch may be in flight.
     is_alone: bool,
@@ -110,6 +111,7 @@ impl Window {
             emptied: return_emptied,
             state: Mutex::new(WindowState {
                 contents: Contents::new(keep_order),
+                spare: SpareBuffers::default(),
                 epoch: 0,
                 is_alone: false,
                 next: None,
@@ -188,6 +190,7 @@ impl Window {
     /// another recorder was faster.
     pub fn take(&self, limits: LoadLimits, buffer: &mut Buffer) -> Option<u64> {
         let mut state = self.state.lock();
+        state.spare.append(&mut buffer.spare);
         self.receive(&mut state);
         if state.due(limits.batch, self.max_bytes) != Due::Now {
             return None;
@@ -285,7 +288,8 @@ impl Window {
     }
 
     fn add(&self, state: &mut WindowState, mut chunk: Chunk) {
-        chunk.drain().for_each(|group| state.contents.add(group));
+        let groups = chunk.drain(&mut state.spare);
+        groups.for_each(|group| state.contents.add(group));
         state.is_flushing = (state.is_flushing || chunk.flush) && state.contents.groups > 0;
         chunk.clear();
         // The parser may have ended already.
