@@ -1,5 +1,6 @@
 //! IP networks that users name in options.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -23,6 +24,12 @@ impl FromStr for Network {
                 )
             })?;
         Ok(Self(canonical(network)))
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -163,8 +163,14 @@ fn setup(
         true => None,
         false => {
             let (url, idsite) = (target.url(), config.sites.idsite.as_deref());
-            let opened =
-                LedgerHandle::open(url, config.state_dir, idsite, &config.delivery, console);
+            let opened = LedgerHandle::open(
+                url,
+                config.state_dir,
+                idsite,
+                config.shard_key.as_ref(),
+                &config.delivery,
+                console,
+            );
             Some(opened.inspect_err(|_| rescue.warn_of_loss(console))?)
         }
     };
@@ -213,7 +219,7 @@ fn setup(
                 let mut options = config.delivery;
                 options
                     .read_back
-                    .get_or_insert(options.recorders > 1 || has_open_batches);
+                    .get_or_insert(options.is_concurrent() || has_open_batches);
                 Pool::start(&Arc::new(Context {
                     client: target.client.clone(),
                     api: target.api.clone(),
@@ -287,6 +293,7 @@ fn setup(
     let progress = Progress::start(console, style, watched);
     let processor = LineProcessor {
         skip: config.input.skip,
+        shard: config.shard,
         limit: config.input.limit,
         hit,
         ignored_groups: config.ignored_groups,

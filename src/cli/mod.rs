@@ -382,6 +382,9 @@ pub struct FilterArgs {
     /// Skip hits after this time: YYYY-MM-DD hh:mm:ss +hhmm
     #[arg(long, value_name = "DATE")]
     pub exclude_newer_than: Option<String>,
+    /// Import only the hits of this worker's visitors: worker I of N, such as 1/4
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<String>,
     /// Skip the first N lines, counted over all files
     #[arg(long, value_name = "N", default_value = "0")]
     pub skip: String,

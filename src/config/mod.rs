@@ -30,10 +30,10 @@ use crate::format::{Field, Fields, Wanted};
 use crate::hit::replay::ReplayOptions;
 use crate::hit::{AddressOptions, HitOptions, Privacy, QueryFilter, Rewrite};
 use crate::import::format_selector::FormatChoice;
-use crate::import::{InputOptions, PipeRescue, RadioOptions, VerifyOptions};
+use crate::import::{InputOptions, PipeRescue, RadioOptions, Shard, VerifyOptions};
 use crate::input::encoding::Encoding;
 use crate::input::envelope::EnvelopeChoice;
-use crate::ledger::{StateCommand, TargetKey};
+use crate::ledger::{ShardKey, StateCommand, TargetKey};
 use crate::matomo::auth::{self, LocalMatomo, TokenSources};
 use crate::matomo::client::{Client, ClientOptions};
 use crate::matomo::retry::RetryPolicy;
@@ -57,6 +57,9 @@ use values::{
 pub struct Config {
     pub files: Vec<OsString>,
     pub input: InputOptions,
+    pub shard: Option<Shard>,
+    /// The shard in the ledger.
+    pub shard_key: Option<ShardKey>,
     pub format: FormatOptions,
     pub choice: FormatChoice,
     pub envelope: EnvelopeChoice,
@@ -108,6 +111,7 @@ impl Config {
             .map(|lines| number("--explain", lines))
             .transpose()?;
         let delivery = delivery(&cli)?;
+        let shard = shard(&cli)?;
         let tracking = tracking(&cli)?;
         let hit = hit(&cli, &tracking)?;
         let wanted = wanted_fields(&tracking, &hit.client);
@@ -125,6 +129,8 @@ impl Config {
         let bot_counter = bot_counter(&cli.filters, &mut filters.bots)?;
         Ok(Config {
             input: input(&cli)?,
+            shard,
+            shard_key: shard.map(|shard| shard_key(shard, &cli)),
             format: FormatOptions {
                 w3c: w3c_options(&cli.log_format, &wanted)?,
                 json: KeyMap::new(&cli.log_format.json_map)?,
@@ -151,7 +157,7 @@ impl Config {
                 // The sandbox always has a site 1.
                 hostless: (cli.matomo.sandbox.is_some() || explain.is_some())
                     .then(|| "1".to_owned()),
-                separates_days: delivery.recorders > 1,
+                separates_days: delivery.is_concurrent(),
                 needs_time_zones: cli.requests.privacy.is_some(),
             },
             server: target(&cli, delivery.timeout, delivery.recorders)?,
@@ -217,6 +223,45 @@ fn input(cli: &Cli) -> Result<InputOptions> {
         pipe_wait: seconds("--pipe-wait", &cli.connection.pipe_wait)?,
         spool_max: size("--spool-max", &cli.state.spool_max)?,
     })
+}
+
+fn shard(cli: &Cli) -> Result<Option<Shard>> {
+    let shard = cli.filters.shard.as_deref();
+    let shard = shard.map(|text| text.parse().map_err(|why: String| wrong("--shard", text, &why)));
+    shard.transpose()
+}
+
+/// The shard, and the options that decide who is the visitor of a line, in a form that every
+/// version writes alike.
+fn shard_key(shard: Shard, cli: &Cli) -> ShardKey {
+    let (requests, format) = (&cli.requests, &cli.log_format);
+    let proxies: Vec<String> = requests.trusted_proxy.iter().map(ToString::to_string).collect();
+    let tracker_file = requests.replay_tracking_expected_tracker_file.as_slice();
+    let is_replay = requests.replay_tracking.then(String::new);
+    let has_rules = requests.privacy.map(|_| String::new());
+    let options = [
+        ("client-ip", &*requests.client_ip),
+        ("trusted-proxy", &*proxies),
+        ("anonymize-ip", requests.anonymize_ip.as_slice()),
+        ("privacy", has_rules.as_slice()),
+        ("replay-tracking", is_replay.as_slice()),
+        ("replay-tracking-expected-tracker-file", tracker_file),
+        ("log-format", format.log_format.as_slice()),
+        ("log-format-regex", format.log_format_regex.as_slice()),
+        ("json-map", &*format.json_map),
+        ("w3c-fields", format.w3c_fields.as_slice()),
+        ("w3c-map-field", &*format.w3c_map_field),
+        ("w3c-field-regex", &*format.w3c_field_regex),
+        ("ignore-groups", &*format.ignore_groups),
+    ];
+    let given = options.iter().flat_map(|(name, values)| {
+        let values = values.iter();
+        values.map(move |value| format!("--{name}={value}"))
+    });
+    ShardKey {
+        shard: shard.to_string(),
+        options: given.collect::<Vec<_>>().join("\n"),
+    }
 }
 
 fn format_choice(format: &LogFormatArgs) -> Result<FormatChoice> {
@@ -438,6 +483,7 @@ fn filters(cli: &Cli, warnings: &mut Vec<String>) -> Result<Filters> {
         useragent_exclude,
         exclude_older_than,
         exclude_newer_than,
+        shard: _,
         skip: _,
     } = &cli.filters;
     for value in useragent_exclude {
@@ -590,6 +636,7 @@ fn delivery(cli: &Cli) -> Result<DeliveryOptions> {
     Ok(DeliveryOptions {
         recorders,
         auto,
+        has_other_workers: shard(cli)?.is_some(),
         max_batch_hits: max_batch_hits(connection)?,
         // A replayed log already has the right order.
         keep_order: connection.keep_order || cli.requests.replay_tracking,

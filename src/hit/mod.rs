@@ -13,6 +13,7 @@ mod request_target;
 mod rewrite;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use bumpalo::Bump;
@@ -22,6 +23,7 @@ use crate::format::date::{DateFormat, LastDate};
 use crate::format::{Field, Fields, Format, Record, short, whole_number};
 use crate::network::NetworkSet;
 use crate::privacy::{AddressMask, VisitorKey};
+use crate::radio::stable_hash;
 
 pub use address::ClientAddress;
 pub use day::{HitDays, SiteCalendar, Zone};
@@ -369,11 +371,7 @@ impl HitOptions {
             address: self.address(request),
             time,
             site,
-            // Dashes, blanks and quotes alone are no user.
-            userid: get(Field::Userid)
-                .filter(|user| *user != b"-")
-                .map(<[u8]>::trim_ascii)
-                .filter(|user| user.iter().any(|byte| !b"- \"".contains(byte))),
+            userid: self.userid(request.record),
             length: self.length(request.record),
             generation_time: self.generation_time(request.record),
             event: event(
@@ -383,6 +381,36 @@ impl HitOptions {
             ),
             session_time: self.session_time(request.record),
         }
+    }
+
+    /// A hash of the visitor of a request, which is the same on every machine, in every run and in
+    /// every version. `replayed` is what identifies the visitor of a replayed request.
+    ///
+    /// Hits that Matomo takes for those of one visitor have the same hash: what is masked when it is
+    /// sent is masked here.
+    pub fn visitor_hash(&self, request: &LoggedRequest, replayed: Option<&str>) -> u64 {
+        let privacy = self.privacy();
+        let hash = |text: &[u8]| match privacy {
+            Some(privacy) => hash_of_visitor(&privacy.mask.mask_text(text)),
+            None => hash_of_visitor(text),
+        };
+        let sends_users = privacy.is_none_or(|privacy| privacy.visitors.is_none());
+        let user = || self.userid(request.record).filter(|_| sends_users);
+        if let Some(visitor) = replayed.map(str::as_bytes).or_else(user) {
+            return hash(visitor);
+        }
+        let address = self.address(request);
+        let masked = privacy.filter(|_| address.is_id());
+        let masked = masked.and_then(|privacy| self.id_of_masked_field(request, privacy.mask));
+        hash(masked.unwrap_or(address).as_bytes())
+    }
+
+    /// The user of a line. Dashes, blanks and quotes alone are none.
+    fn userid<'a>(&self, record: &Record<'a>) -> Option<&'a [u8]> {
+        self.get(record, Field::Userid)
+            .filter(|user| *user != b"-")
+            .map(<[u8]>::trim_ascii)
+            .filter(|user| user.iter().any(|byte| !b"- \"".contains(byte)))
     }
 
     /// The length of the response, in bytes.
@@ -517,6 +545,18 @@ impl HitOptions {
             .or_else(|| number(Field::GenerationTimeMicro, 0.001))
             .or_else(|| number(Field::GenerationTimeSecs, 1000.0))
             .filter(|time| *time > 0.0 && *time <= MAX_GENERATION_TIME)
+    }
+}
+
+/// A hash of a visitor's address, id or name that never changes: FNV-1a, of the bytes of an address
+/// (4 or 16), however it is written, and of other texts as they are.
+pub fn hash_of_visitor(visitor: &[u8]) -> u64 {
+    let address = str::from_utf8(visitor).ok();
+    let address = address.and_then(|text| text.parse::<IpAddr>().ok());
+    match address.map(|address| address.to_canonical()) {
+        Some(IpAddr::V4(address)) => stable_hash(address.octets()),
+        Some(IpAddr::V6(address)) => stable_hash(address.octets()),
+        None => stable_hash(visitor.iter().copied()),
     }
 }
 

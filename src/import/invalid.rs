@@ -65,10 +65,15 @@ impl Importer {
     /// Warns if many lines of a log are invalid. `format` is the one with which it was read.
     pub(super) fn judge_invalid(&mut self, log: &OpenLog, format: &str) {
         let account = log.account.file();
-        let [read, header, skipped] =
-            [Count::Read, Count::Header, Count::Skipped].map(|count| account.get(count));
+        let [read, header, skipped, others] = [
+            Count::Read,
+            Count::Header,
+            Count::Skipped,
+            Count::OtherShards,
+        ]
+        .map(|count| account.get(count));
         let invalid = &log.invalid;
-        let lines = read.saturating_sub(header + skipped + invalid.passed_over);
+        let lines = read.saturating_sub(header + skipped + others + invalid.passed_over);
         let Some((number, reason)) = invalid.first else {
             self.invalid_in_small_logs.lines += lines;
             return;

@@ -14,7 +14,7 @@ use super::recovery::{WaitingLog, renamed_file};
 use super::spool::{self, FinishedSpool};
 use crate::error::{Error, Result};
 use crate::input::discover::Source;
-use crate::ledger::{BatchState, Ledger, LogId, PendingBatch, TargetKey};
+use crate::ledger::{BatchState, Ledger, LogId, PendingBatch, ShardKey, TargetKey};
 use crate::recorder::{DeliveryOptions, InDoubt};
 use crate::report::{Account, Console, Count, grouped, shell_word};
 use crate::shutdown::Shutdown;
@@ -64,12 +64,13 @@ impl LedgerHandle {
     ///
     /// # Errors
     ///
-    /// Returns an error if another run uses the directory, if the disk fails, or if a newer
-    /// version wrote the ledger.
+    /// Returns an error if another run uses the directory, if earlier runs imported another shard,
+    /// if the disk fails, or if a newer version wrote the ledger.
     pub fn open(
         url: &Url,
         state_dir: Option<PathBuf>,
         idsite: Option<&str>,
+        shard: Option<&ShardKey>,
         delivery: &DeliveryOptions,
         console: &Console,
     ) -> Result<Self> {
@@ -77,6 +78,14 @@ impl LedgerHandle {
         let (ledger, pending, state_dir) = match state_dir {
             Some(path) => {
                 let opened = Ledger::open(&path, &target)?;
+                opened.ledger.claim_shard(shard).map_err(|error| {
+                    Error::stopped(format!(
+                        "--state-dir={}: {error}, so lines would be lost or sent twice; give each \
+                         worker a state directory of its own, and begin with new ones and new logs \
+                         to change the number of workers (--guide=faster)",
+                        path.display()
+                    ))
+                })?;
                 for warning in opened.warnings {
                     console.warn_incomplete(warning);
                 }
@@ -89,7 +98,11 @@ impl LedgerHandle {
                 let state_dir = StateDir { path, target };
                 (opened.ledger, opened.pending, Some(state_dir))
             }
-            None => (Ledger::in_memory(&target)?, Vec::new(), None),
+            None => {
+                let ledger = Ledger::in_memory(&target)?;
+                ledger.claim_shard(shard)?;
+                (ledger, Vec::new(), None)
+            }
         };
         let ledger = Arc::new(ledger);
         let unsaved = match state_dir {

@@ -12,6 +12,7 @@ use super::Flow;
 use super::file::MAX_LINES_AHEAD;
 use super::open_log::{OpenLog, ResumePoint};
 use super::sessions::{ListenerEvent, Radio};
+use super::shard::Shard;
 use super::template_memo::TemplateMemo;
 use crate::error::{Error, Result};
 use crate::filter::{BotCounter, BotFigures, Filters};
@@ -37,6 +38,8 @@ use crate::site::{self, Sites};
 pub struct LineProcessor {
     /// `--skip`: number of lines still to be skipped.
     pub skip: u64,
+    /// `--shard`: the lines of others are left out.
+    pub shard: Option<Shard>,
     /// `--debug-request-limit`: a log ends before its line of this number that fits the format.
     pub limit: Option<u64>,
     pub hit: HitOptions,
@@ -165,7 +168,7 @@ impl LineProcessor {
         if self.skip > 0 {
             self.skip -= 1;
             log.account.add(Count::Read, 1);
-            log.account.add(Count::Skipped, 1);
+            log.account.add(self.count_without_visitor(line, Count::Skipped), 1);
             if is_header {
                 self.take_header(log, format, line);
             }
@@ -184,14 +187,19 @@ impl LineProcessor {
         }
         if is_header {
             log.account.add(Count::Read, 1);
-            log.account.add(Count::Header, 1);
+            log.account.add(self.count_without_visitor(line, Count::Header), 1);
             self.take_header(log, format, line);
             log.pass(position(line));
         } else if format.ready() || line.bytes.trim_ascii().is_empty() {
             log.account.add(Count::Read, 1);
+            let gave_up = format.gave_up();
+            if self.count_without_visitor(line, Count::Invalid) == Count::OtherShards {
+                self.leave_to_other_shard(log, line);
+                return Ok(Flow::Continue);
+            }
             let reason = match line.too_long {
                 true => Reason::TooLong,
-                false if format.gave_up() => {
+                false if gave_up => {
                     log.given_up += 1;
                     Reason::GivenUp
                 }
@@ -229,6 +237,9 @@ impl LineProcessor {
                 continue;
             }
             let mut request = self.hit.request(format, &record, &arena);
+            if self.is_of_other_shard(&request) {
+                continue;
+            }
             self.filters.classify(&mut request);
             if self.judge(&mut request).is_ok() {
                 self.sites.expect_host(request.host);
@@ -253,6 +264,10 @@ impl LineProcessor {
         }
         log.account.add(Count::Read, 1);
         let mut request = self.hit.request(format, record, arena);
+        if self.is_of_other_shard(&request) {
+            self.leave_to_other_shard(log, line);
+            return Ok(Flow::Continue);
+        }
         self.count_bot(&mut request);
         let count_unsent = |log: &OpenLog| log.account.add(Count::Unsent, 1);
         let mut accepted = self.accept(log, &mut request, arena);
@@ -315,6 +330,35 @@ impl LineProcessor {
             }
         }
         Ok(flow)
+    }
+
+    /// Whether a request is one of a visitor whose hits another worker imports.
+    #[inline]
+    pub(super) fn is_of_other_shard(&self, request: &LoggedRequest) -> bool {
+        self.shard
+            .is_some_and(|shard| !shard.has_visitor(self.visitor_hash(request)))
+    }
+
+    #[cold]
+    fn visitor_hash(&self, request: &LoggedRequest) -> u64 {
+        let arguments = self.replay.as_ref();
+        let arguments = arguments.and_then(|replay| replay.arguments(request));
+        let replayed = arguments.as_ref().and_then(Arguments::visitor);
+        self.hit.visitor_hash(request, replayed)
+    }
+
+    /// How a line without a visitor counts: it is in one shard, too.
+    fn count_without_visitor(&self, line: &Line, count: Count) -> Count {
+        match self.shard {
+            Some(shard) if !shard.has_line(line.bytes) => Count::OtherShards,
+            _ => count,
+        }
+    }
+
+    /// Counts a line of another shard and records it as done.
+    fn leave_to_other_shard(&self, log: &mut OpenLog, line: &Line) {
+        log.account.add(Count::OtherShards, 1);
+        log.pass(position(line));
     }
 
     /// Counts a request that is from a bot, whether or not it is imported.

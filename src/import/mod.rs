@@ -11,7 +11,7 @@
 //! [`verify`] asks Matomo for the hits of lines that are done. [`invalid`] warns of logs that
 //! mostly do not fit. [`rescue`] saves the pipes of a run that fails early, and [`last_words`] is
 //! what a run says that a second signal ends. [`oldest_first`] puts the files of a pattern in
-//! order.
+//! order. [`shard`] leaves the lines of other workers out.
 
 pub mod dump;
 mod explain;
@@ -26,6 +26,7 @@ mod open_log;
 mod recovery;
 mod rescue;
 mod sessions;
+mod shard;
 mod spool;
 pub mod template_memo;
 mod verify;
@@ -40,6 +41,7 @@ pub use line::{LineProcessor, Present, RequestWriter};
 pub use oldest_first::OldestFirst;
 pub use rescue::PipeRescue;
 pub use sessions::{Radio, RadioOptions};
+pub use shard::Shard;
 pub use verify::VerifyOptions;
 
 use crate::error::Result;

@@ -602,6 +602,9 @@ impl LineProcessor {
         }
         let format = &*format;
         let mut request = self.hit.request(format, &record, arena);
+        if self.is_of_other_shard(&request) {
+            return Ok(());
+        }
         let Ok(mut accepted) = self.accept(log, &mut request, arena)? else {
             return Ok(());
         };

@@ -264,7 +264,8 @@ impl LineProcessor {
         if let SessionMode::Titles(stitcher) = &mut mode {
             // Those who share a masked address stay apart.
             let address = self.logged_address(hit);
-            let listener = (address.as_bytes(), hit.request.user_agent, hit.request.path);
+            let request = hit.request;
+            let listener = (address.as_bytes(), request.user_agent, request.path, hit.userid);
             let key = self.hasher.hash_one(listener);
             let last = (log.id, line.start);
             let continuation = match self.requests.closed_sessions.contains(&last) {

@@ -103,6 +103,23 @@ impl TargetKey {
     }
 }
 
+/// Which part of the logs a worker imports, with `--shard`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardKey {
+    /// Its number and that of all shards: `1/4`.
+    pub shard: String,
+    /// The options that decide which shard a line is in.
+    pub options: String,
+}
+
+impl ShardKey {
+    /// As it follows the name of a target.
+    fn suffix(&self) -> String {
+        let options = Checksum::of(self.options.as_bytes());
+        format!(" shard={} options={options}", self.shard)
+    }
+}
+
 /// The result of [`Ledger::open`].
 #[derive(Debug)]
 pub struct OpenedLedger {
@@ -119,6 +136,8 @@ pub struct OpenedLedger {
 #[derive(Debug)]
 pub struct Ledger {
     target: Checksum,
+    /// The text of the target.
+    target_text: String,
     /// The first batch of this run.
     first_batch: BatchId,
     inner: Mutex<TrackedState>,
@@ -175,14 +194,16 @@ impl Ledger {
         let (key, name) = (target.key(), target.text.clone());
         let forgotten = state.open(now());
         let mut changes = vec![Change::Opened((&state).into())];
-        if state.targets.insert(key, name.clone()).as_ref() != Some(&name) {
-            changes.push(Change::Target(key, name));
+        if !state.targets.contains_key(&key) {
+            state.targets.insert(key, name.clone());
+            changes.push(Change::Target(key, name.clone()));
         }
         changes.extend(forgotten.logs.into_iter().map(Change::ForgotLog));
         changes.extend(forgotten.batches.into_iter().map(Change::Closed));
         changes.extend(forgotten.unlisted.into_iter().map(Change::Unlisted));
         let ledger = Self {
             target: key,
+            target_text: name,
             first_batch: BatchId(state.next_batch),
             inner: Mutex::new(TrackedState::new(state)),
             writer,
@@ -191,6 +212,54 @@ impl Ledger {
             .into_iter()
             .for_each(|change| ledger.write_later(change));
         ledger
+    }
+
+    /// Notes which part of the logs this run imports, `None` for all. To the next run, the lines of
+    /// other shards are done.
+    ///
+    /// # Errors
+    ///
+    /// If an earlier run imported another part for this target. The error names both.
+    pub fn claim_shard(&self, shard: Option<&ShardKey>) -> Result<()> {
+        let suffix = shard.map_or_else(String::new, ShardKey::suffix);
+        let name = format!("{}{suffix}", self.target_text);
+        let mut inner = self.lock();
+        let state = &mut inner.state;
+        let known = state.targets.get(&self.target).cloned().unwrap_or_default();
+        if known == name {
+            return Ok(());
+        }
+        let mut logs = state.logs.values();
+        let mut batches = state.batches.values();
+        let is_used = logs.any(|log| log.fingerprint.target == self.target)
+            || batches.any(|batch| batch.target == self.target);
+        if !is_used {
+            state.targets.insert(self.target, name.clone());
+            self.write_later(Change::Target(self.target, name));
+            return Ok(());
+        }
+        let known = known.strip_prefix(&self.target_text).unwrap_or_default();
+        let known = known.strip_prefix(" shard=").map(|known| match known.split_once(' ') {
+            Some((known, _)) => known,
+            None => known,
+        });
+        let name = |shard: Option<&str>| {
+            shard.map_or_else(|| "no --shard".to_owned(), |shard| format!("--shard={shard}"))
+        };
+        let now = shard.map(|shard| &*shard.shard);
+        Err(Error::stopped(match known == now {
+            true => format!(
+                "{} was imported with other options that decide which shard a line is in \
+                 (--client-ip, --trusted-proxy, --anonymize-ip, --privacy, --replay-tracking, \
+                 --ignore-groups, and those that describe the log format)",
+                name(now)
+            ),
+            false => format!(
+                "earlier runs had {} and this one has {}",
+                name(known),
+                name(now)
+            ),
+        }))
     }
 
     /// Writes a ledger that was only in memory to a new folder `import-logs-state` in this one, so

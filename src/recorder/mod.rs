@@ -58,6 +58,8 @@ pub struct DeliveryOptions {
     pub recorders: usize,
     /// `--recorders=auto`: find out how many requests at once suit the server.
     pub auto: bool,
+    /// Other workers send to the same Matomo, with `--shard`.
+    pub has_other_workers: bool,
     /// The user's maximum of hits in one batch.
     pub max_batch_hits: Option<usize>,
     /// Send hits in the order of the log, not in the order that costs Matomo least.
@@ -69,8 +71,15 @@ pub struct DeliveryOptions {
     pub pace: Option<Duration>,
     pub debug_tracker: bool,
     pub in_doubt: InDoubt,
-    /// Ask Matomo whether it has what it acknowledged. `None`: if several recorders send.
+    /// Ask Matomo whether it has what it acknowledged. `None`: if requests are sent concurrently.
     pub read_back: Option<bool>,
+}
+
+impl DeliveryOptions {
+    /// Whether Matomo may get several requests at once.
+    pub fn is_concurrent(&self) -> bool {
+        self.recorders > 1 || self.has_other_workers
+    }
 }
 
 /// The recorder threads.

@@ -316,7 +316,8 @@ impl Queue {
         stop: Shutdown,
     ) -> Self {
         let max_batch_hits = options.max_batch_hits.unwrap_or(usize::MAX);
-        let days = (options.recorders > 1)
+        let days = options
+            .is_concurrent()
             .then(|| DayWindow::new(HELD_BYTES, SMALL_DAY.min(max_batch_hits)));
         Self {
             read_back,

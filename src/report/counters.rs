@@ -22,6 +22,8 @@ pub enum Count {
     Header,
     /// Outcome: skipped by `--skip`.
     Skipped,
+    /// Outcome: left to another worker by `--shard`.
+    OtherShards,
     /// Outcome: not in the format of the log.
     Invalid,
     /// Outcome: filtered by path, host, date or radio rules.
@@ -66,6 +68,7 @@ const COUNTS: [(Count, &str); Count::Assistants as usize + 1] = [
     (Count::Read, "lines read"),
     (Count::Header, "header lines"),
     (Count::Skipped, "skipped"),
+    (Count::OtherShards, "of other shards"),
     (Count::Invalid, "invalid"),
     (Count::Filtered, "filtered"),
     (Count::HttpErrors, "HTTP errors"),

@@ -96,6 +96,10 @@ impl SummaryInput<'_> {
                 "lines without an address: their visitors have an id instead",
             ),
             (
+                Count::OtherShards,
+                "lines of other shards, left to other workers",
+            ),
+            (
                 Count::Assistants,
                 "requests of AI assistants, which Matomo counts in separate reports and never shows singly",
             ),
@@ -263,6 +267,7 @@ fn file_line(file: &FileAccount) -> String {
     for count in [
         Count::Header,
         Count::Skipped,
+        Count::OtherShards,
         Count::Refused,
         Count::Lost,
         Count::InDoubt,

@@ -39,6 +39,8 @@ pub struct RunFigures {
     pub headers: u64,
     /// Lines passed over with `--skip`.
     pub skipped: u64,
+    /// Lines left to other workers with `--shard`.
+    pub other_shards: u64,
     pub imported: u64,
     /// Lines that were dropped, by reason: a stable name (`relay`), a text for people, and how
     /// many. Those of 0 are missing.

@@ -42,6 +42,7 @@ struct JsonRun<'a> {
     read: u64,
     headers: u64,
     skipped: u64,
+    other_shards: u64,
     imported: u64,
     ignored: u64,
     #[serde(serialize_with = "serialize_reasons")]
@@ -215,6 +216,7 @@ impl<'a> JsonRun<'a> {
             read: run.read,
             headers: run.headers,
             skipped: run.skipped,
+            other_shards: run.other_shards,
             imported: run.imported,
             ignored: run.ignored_lines(),
             ignored_by_reason: &run.ignored,
@@ -410,6 +412,7 @@ mod tests {
             ("read", 100),
             ("headers", 1),
             ("skipped", 2),
+            ("other_shards", 0),
             ("imported", 80),
             ("ignored", 7),
             ("refused", 4),

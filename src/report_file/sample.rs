@@ -29,6 +29,7 @@ fn run() -> RunFigures {
         read: 100,
         headers: 1,
         skipped: 2,
+        other_shards: 0,
         imported: 80,
         ignored: ignored
             .map(|(name, lines)| (name, name.to_owned(), lines))
