@@ -23,7 +23,7 @@ use crate::matomo::api::Api;
 use crate::matomo::tracking::{TrackingOptions, Writer};
 use crate::privacy::VisitorKey;
 use crate::radio::{self, ListeningFigures, ListeningStats, SessionSink};
-use crate::recorder::{Context, Pool, Queue};
+use crate::recorder::{Context, Pool, Queue, ServerState};
 use crate::report::progress::{Progress, ProgressMode, ProgressSource};
 use crate::report::rejects::Rejects;
 use crate::report::summary::SummaryInput;
@@ -232,7 +232,7 @@ fn setup(
                     ledger: ledger.as_ref().map(|handle| Arc::clone(&handle.ledger)),
                     rejects: rejects.clone(),
                     sessions: Arc::clone(&stats.sessions),
-                    server: Default::default(),
+                    server: ServerState::new(target.client.fronts()),
                 }))?
             }
         };

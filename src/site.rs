@@ -39,6 +39,8 @@ pub struct SiteOptions {
     pub max_added: usize,
     /// The site of hits from logs without hosts, if `idsite` does not set one for all.
     pub hostless: Option<String>,
+    /// Other workers may create sites at the same time.
+    pub has_other_workers: bool,
     /// Tell the days of hits apart, because several requests may be under way at once.
     pub separates_days: bool,
     /// The time zone of each site must be known, because visitor ids change with its days.
@@ -320,6 +322,17 @@ impl Sites {
             (None, None) if self.options.add => {
                 return match api.add_site(host) {
                     Ok(id) => {
+                        if self.options.has_other_workers
+                            && let Some(oldest) = api.oldest_site_of_host(host)?
+                            && oldest != id
+                        {
+                            console.warn(format!(
+                                "another worker has created a site for {host} at the same time: \
+                                 hits go to its site {oldest}; site {id} stays empty and can be \
+                                 deleted"
+                            ));
+                            return self.add_existing(&oldest, api).map(Some);
+                        }
                         self.created.insert(host.to_owned(), id.clone());
                         Ok(Some(self.add_hosted(&id, api)?))
                     }

@@ -11,6 +11,7 @@ mod dates; // dates that Matomo would replace
 mod defaults; // options from the environment and from a file
 mod explain; // --explain
 mod fake_matomo; // tests of the fake Matomo
+mod front_ends; // --tracker-url
 mod hosts; // hosts without a site
 mod listening; // listening sessions of radio logs
 mod manual; // --generate and --guide
@@ -29,6 +30,7 @@ mod reports; // --report
 mod retry; // transient failures
 mod sandbox; // --sandbox
 mod server_load; // order of hits, batch size, concurrency
+mod shards; // --shard
 mod signals; // SIGINT, SIGTERM, SIGHUP
 mod support; // the harness
 mod token; // sources of the token, and where it never appears

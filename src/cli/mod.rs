@@ -94,7 +94,11 @@ pub struct MatomoArgs {
     /// URL for API calls, if it differs from --url
     #[arg(long, value_name = "URL")]
     pub api_url: Option<String>,
-    /// Path of the tracker, appended to --url
+    /// URL of a front end of Matomo that gets hits, if it differs from --url; may be given several
+    /// times
+    #[arg(long, value_name = "URL", action = ArgAction::Append)]
+    pub tracker_url: Vec<String>,
+    /// Path of the tracker, appended to --url or --tracker-url
     #[arg(long, value_name = "PATH", default_value = "/piwik.php")]
     pub tracker_endpoint_path: String,
     /// Send hits to a built-in tracker instead of --url and print a report

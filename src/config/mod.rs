@@ -157,6 +157,7 @@ impl Config {
                 // The sandbox always has a site 1.
                 hostless: (cli.matomo.sandbox.is_some() || explain.is_some())
                     .then(|| "1".to_owned()),
+                has_other_workers: delivery.has_other_workers,
                 separates_days: delivery.is_concurrent(),
                 needs_time_zones: cli.requests.privacy.is_some(),
             },
@@ -227,7 +228,10 @@ fn input(cli: &Cli) -> Result<InputOptions> {
 
 fn shard(cli: &Cli) -> Result<Option<Shard>> {
     let shard = cli.filters.shard.as_deref();
-    let shard = shard.map(|text| text.parse().map_err(|why: String| wrong("--shard", text, &why)));
+    let shard = shard.map(|text| {
+        text.parse()
+            .map_err(|why: String| wrong("--shard", text, &why))
+    });
     shard.transpose()
 }
 
@@ -235,7 +239,11 @@ fn shard(cli: &Cli) -> Result<Option<Shard>> {
 /// version writes alike.
 fn shard_key(shard: Shard, cli: &Cli) -> ShardKey {
     let (requests, format) = (&cli.requests, &cli.log_format);
-    let proxies: Vec<String> = requests.trusted_proxy.iter().map(ToString::to_string).collect();
+    let proxies: Vec<String> = requests
+        .trusted_proxy
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let tracker_file = requests.replay_tracking_expected_tracker_file.as_slice();
     let is_replay = requests.replay_tracking.then(String::new);
     let has_rules = requests.privacy.map(|_| String::new());
@@ -627,14 +635,24 @@ fn tracking(cli: &Cli) -> Result<TrackingOptions> {
     })
 }
 
+/// The most front ends: hits wait for each of them.
+const MAX_FRONTS: usize = 64;
+
 fn delivery(cli: &Cli) -> Result<DeliveryOptions> {
     let connection = &cli.connection;
     let (recorders, auto) = recorders(&connection.recorders)?;
+    let fronts = cli.matomo.tracker_url.len();
+    if fronts > MAX_FRONTS {
+        return Err(Error::usage(format!(
+            "--tracker-url is given {fronts} times: {MAX_FRONTS} are the most"
+        )));
+    }
     let is_bulk = !connection.disable_bulk_tracking;
     let pace = cli.output.debug_force_one_hit_every.as_deref();
     let pace = pace.filter(|_| !is_bulk);
     Ok(DeliveryOptions {
-        recorders,
+        // Each front end has one of its own.
+        recorders: recorders.max(fronts),
         auto,
         has_other_workers: shard(cli)?.is_some(),
         max_batch_hits: max_batch_hits(connection)?,
@@ -701,6 +719,7 @@ fn target(cli: &Cli, timeout: Duration, recorders: usize) -> Result<TargetOption
     let client = ClientOptions {
         url: matomo.url.clone().unwrap_or_default(),
         api_url: matomo.api_url.clone(),
+        tracker_urls: matomo.tracker_url.clone(),
         tracker_path: matomo.tracker_endpoint_path.clone(),
         basic_auth: authentication
             .auth_user
@@ -724,9 +743,13 @@ fn target(cli: &Cli, timeout: Duration, recorders: usize) -> Result<TargetOption
             file: None,
             client: ClientOptions {
                 api_url: None,
+                tracker_urls: Vec::new(),
                 ..client
             },
         }),
+        (Some(_), None) if !matomo.tracker_url.is_empty() => Err(Error::usage(
+            "--sandbox and --tracker-url cannot be used together: remove one of them",
+        )),
         (Some(file), None) => Ok(TargetOptions::Sandbox {
             file: (!file.is_empty()).then(|| PathBuf::from(file)),
             client: ClientOptions {

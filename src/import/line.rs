@@ -168,7 +168,8 @@ impl LineProcessor {
         if self.skip > 0 {
             self.skip -= 1;
             log.account.add(Count::Read, 1);
-            log.account.add(self.count_without_visitor(line, Count::Skipped), 1);
+            log.account
+                .add(self.count_without_visitor(line, Count::Skipped), 1);
             if is_header {
                 self.take_header(log, format, line);
             }
@@ -187,7 +188,8 @@ impl LineProcessor {
         }
         if is_header {
             log.account.add(Count::Read, 1);
-            log.account.add(self.count_without_visitor(line, Count::Header), 1);
+            log.account
+                .add(self.count_without_visitor(line, Count::Header), 1);
             self.take_header(log, format, line);
             log.pass(position(line));
         } else if format.ready() || line.bytes.trim_ascii().is_empty() {

@@ -265,7 +265,12 @@ impl LineProcessor {
             // Those who share a masked address stay apart.
             let address = self.logged_address(hit);
             let request = hit.request;
-            let listener = (address.as_bytes(), request.user_agent, request.path, hit.userid);
+            let listener = (
+                address.as_bytes(),
+                request.user_agent,
+                request.path,
+                hit.userid,
+            );
             let key = self.hasher.hash_one(listener);
             let last = (log.id, line.start);
             let continuation = match self.requests.closed_sessions.contains(&last) {

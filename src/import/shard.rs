@@ -119,17 +119,24 @@ mod tests {
             [2, 3, 4, 16, 1024].map(|of| only(of, |shard| shard.has_visitor(hash)))
         };
         for (visitor, expected) in [
-            ("203.0.113.7", [0, 0, 0, 0, 0]),
-            ("203.0.113.8", [0, 0, 0, 0, 0]),
-            ("2001:db8::7", [0, 0, 0, 0, 0]),
-            ("ann", [0, 0, 0, 0, 0]),
-            ("0123456789abcdef", [0, 0, 0, 0, 0]),
-            ("", [0, 0, 0, 0, 0]),
+            ("203.0.113.7", [2, 1, 4, 16, 384]),
+            ("203.0.113.8", [1, 1, 3, 15, 639]),
+            ("2001:db8::7", [1, 2, 1, 1, 673]),
+            ("ann", [1, 2, 1, 1, 385]),
+            ("0123456789abcdef", [1, 3, 3, 3, 867]),
+            ("", [2, 1, 4, 12, 156]),
         ] {
             assert_eq!(shards(visitor), expected, "{visitor}");
         }
+        let spellings = ["2001:DB8:0:0:0:0:0:7", "2001:0db8::0007"];
+        assert!(
+            spellings
+                .iter()
+                .all(|it| shards(it) == shards("2001:db8::7"))
+        );
+        assert_eq!(shards("::ffff:203.0.113.7"), shards("203.0.113.7"));
         let line = |line: &[u8]| only(16, |shard| shard.has_line(line));
-        assert_eq!([line(b""), line(b"#Version: 1.0")], [0, 0]);
+        assert_eq!([line(b""), line(b"#Version: 1.0")], [12, 2]);
     }
 
     #[test]

@@ -239,12 +239,17 @@ impl Ledger {
             return Ok(());
         }
         let known = known.strip_prefix(&self.target_text).unwrap_or_default();
-        let known = known.strip_prefix(" shard=").map(|known| match known.split_once(' ') {
-            Some((known, _)) => known,
-            None => known,
-        });
+        let known = known
+            .strip_prefix(" shard=")
+            .map(|known| match known.split_once(' ') {
+                Some((known, _)) => known,
+                None => known,
+            });
         let name = |shard: Option<&str>| {
-            shard.map_or_else(|| "no --shard".to_owned(), |shard| format!("--shard={shard}"))
+            shard.map_or_else(
+                || "no --shard".to_owned(),
+                |shard| format!("--shard={shard}"),
+            )
         };
         let now = shard.map(|shard| &*shard.shard);
         Err(Error::stopped(match known == now {

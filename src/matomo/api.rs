@@ -267,7 +267,15 @@ impl Api {
         Ok(ids.0.into_iter().next().map(|id| id.idsite))
     }
 
-    /// Does the same for several hosts in one call. Returns `None` if Matomo does not answer each
+    /// Returns the lowest id among the sites of a host. Workers that create a site for it at the same
+    /// time agree on that.
+    pub fn oldest_site_of_host(&self, host: &str) -> ApiResult<Option<String>> {
+        let ids: ListReply<SiteId> = self.query(SITES_OF_URL, &[("url", host)])?;
+        let number = |id: &SiteId| id.idsite.parse::<u64>().unwrap_or(u64::MAX);
+        Ok(ids.0.into_iter().min_by_key(number).map(|id| id.idsite))
+    }
+
+    /// Does [`Api::site_of_host`] for several hosts in one call. Returns `None` if Matomo does not answer each
     /// of the questions.
     pub fn sites_of_hosts(
         &self,

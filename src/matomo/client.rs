@@ -60,9 +60,11 @@ pub struct ClientOptions {
     pub url: String,
     /// `--api-url`, as typed. `None` means `url`.
     pub api_url: Option<String>,
-    /// Path of the tracker below `url`; may have a query.
+    /// `--tracker-url`, as typed: the front ends of Matomo that get the hits. Empty means `url`.
+    pub tracker_urls: Vec<String>,
+    /// Path of the tracker below each of them; may have a query.
     pub tracker_path: String,
-    /// `--auth-user` and `--auth-password`, for both URLs. Takes precedence over credentials in a
+    /// `--auth-user` and `--auth-password`, for all URLs. Takes precedence over credentials in a
     /// URL, which are for that URL only.
     pub basic_auth: Option<BasicAuth>,
     pub accept_invalid_certificate: bool,
@@ -84,6 +86,14 @@ impl fmt::Debug for ClientOptions {
         f.debug_struct("ClientOptions")
             .field("url", &redact::typed_url(&self.url))
             .field("api_url", &self.api_url.as_deref().map(redact::typed_url))
+            .field(
+                "tracker_urls",
+                &self
+                    .tracker_urls
+                    .iter()
+                    .map(|url| redact::typed_url(url))
+                    .collect::<Vec<_>>(),
+            )
             .field("tracker_path", &self.tracker_path)
             .field("basic_auth", &self.basic_auth)
             .field("timeout", &self.timeout)
@@ -100,7 +110,8 @@ pub struct Client {
 
 struct Endpoints {
     base: Url,
-    tracker: Endpoint,
+    /// The trackers of all front ends, at least one.
+    trackers: Vec<Endpoint>,
     api: Endpoint,
     timeout: Duration,
     clock: ServerClock,
@@ -146,14 +157,22 @@ struct Endpoint {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("tracker", &self.endpoints.tracker.peer.url)
+            .field(
+                "trackers",
+                &self
+                    .endpoints
+                    .trackers
+                    .iter()
+                    .map(|it| &it.peer.url)
+                    .collect::<Vec<_>>(),
+            )
             .field("api", &self.endpoints.api.peer.url)
             .finish_non_exhaustive()
     }
 }
 
 impl Client {
-    /// Prepares both endpoints without connecting. Fails if a URL or a certificate file cannot be
+    /// Prepares all endpoints without connecting. Fails if a URL or a certificate file cannot be
     /// used, or if TLS cannot be set up.
     pub fn new(options: &ClientOptions) -> Result<Self> {
         let suffix = options.request_suffix.as_deref();
@@ -162,19 +181,24 @@ impl Client {
             Some(typed) => BaseUrl::parse(typed, "--api-url")?,
             None => main.clone(),
         };
-        let tracker_url = tracker_url(
-            &main.url,
-            &options.tracker_path,
-            options.debug_tracker,
-            suffix,
-        );
-        let path = path_below(&main.url, &tracker_url);
+        let fronts = options.tracker_urls.iter();
+        let fronts = fronts.map(|typed| BaseUrl::parse(typed, "--tracker-url"));
+        let mut fronts = fronts.collect::<Result<Vec<_>>>()?;
+        if fronts.is_empty() {
+            fronts.push(main.clone());
+        }
+        let mut trackers: Vec<Endpoint> = Vec::new();
+        for front in fronts {
+            let path = &options.tracker_path;
+            let url = tracker_url(&front.url, path, options.debug_tracker, suffix);
+            let path = path_below(&front.url, &url);
+            trackers.push(Endpoint {
+                path,
+                ..Endpoint::new(url, &front, options, &trackers)?
+            });
+        }
         let api_url = api_url(&api.api, suffix);
-        let tracker = Endpoint {
-            path,
-            ..Endpoint::new(tracker_url, &main, options, None)?
-        };
-        let api = Endpoint::new(api_url, &api, options, Some(&tracker))?;
+        let api = Endpoint::new(api_url, &api, options, &trackers)?;
         let thread = HttpThread::start().map_err(|error| {
             Error::stopped(format!(
                 "cannot start the thread that sends requests: {error}; check the limits of this \
@@ -184,7 +208,7 @@ impl Client {
         Ok(Self {
             endpoints: Arc::new(Endpoints {
                 base: main.url,
-                tracker,
+                trackers,
                 api,
                 timeout: options.timeout,
                 clock: ServerClock::default(),
@@ -216,20 +240,24 @@ impl Client {
             let encoded = header.strip_prefix("Basic ")?;
             Some([password.clone(), Secret::new(encoded)])
         };
-        let endpoints = [&self.endpoints.tracker, &self.endpoints.api];
-        endpoints
-            .into_iter()
-            .filter_map(secrets)
-            .flatten()
-            .collect()
+        self.endpoints().filter_map(secrets).flatten().collect()
     }
 
     /// The address of a server on another machine that is reached without TLS.
     pub fn unencrypted(&self) -> Option<&str> {
-        [&self.endpoints.tracker, &self.endpoints.api]
-            .into_iter()
+        self.endpoints()
             .find(|endpoint| endpoint.url.scheme() == "http" && !is_loopback(&endpoint.url))
             .map(|endpoint| endpoint.peer.url.as_str())
+    }
+
+    fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        let trackers = self.endpoints.trackers.iter();
+        trackers.chain([&self.endpoints.api])
+    }
+
+    /// The number of front ends that get hits.
+    pub fn fronts(&self) -> usize {
+        self.endpoints.trackers.len()
     }
 
     /// Matomo's address, `--url`, without credentials.
@@ -252,11 +280,11 @@ impl Client {
         self.endpoints.tracked.load(Relaxed)
     }
 
-    /// POSTs a batch of tracking requests, given as JSON.
-    pub fn track(&self, body: Bytes) -> Exchange {
+    /// POSTs a batch of tracking requests, given as JSON, to the front end with this number, from 0.
+    pub fn track(&self, front: usize, body: Bytes) -> Exchange {
         self.endpoints.tracked.fetch_add(1, Relaxed);
         self.post(
-            &self.endpoints.tracker,
+            &self.endpoints.trackers[front],
             "application/json",
             request_body(body),
             BodyLimit::Tail(TRACKER_RESPONSE_BYTES),
@@ -311,17 +339,12 @@ impl Client {
 }
 
 impl Endpoint {
-    /// Shares the connections of `other` if both are reached the same way.
-    fn new(
-        url: Url,
-        base: &BaseUrl,
-        options: &ClientOptions,
-        other: Option<&Endpoint>,
-    ) -> Result<Self> {
+    /// Shares the connections of one of `others` that is reached the same way.
+    fn new(url: Url, base: &BaseUrl, options: &ClientOptions, others: &[Endpoint]) -> Result<Self> {
         let is_reached_alike = |other: &&Endpoint| {
             other.url.scheme() == url.scheme() && is_loopback(&other.url) == is_loopback(&url)
         };
-        let http = match other.filter(is_reached_alike) {
+        let http = match others.iter().find(is_reached_alike) {
             Some(other) => other.http.clone(),
             None => http_client(&url, options)?,
         };
@@ -351,7 +374,7 @@ struct BaseUrl {
     /// As `url`, but with `index.php` if it was typed.
     api: Url,
     basic_auth: Option<BasicAuth>,
-    /// Where it was typed: `--url` or `--api-url`.
+    /// Where it was typed: `--url`, `--tracker-url` or `--api-url`.
     option: &'static str,
 }
 

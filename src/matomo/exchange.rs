@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 pub struct Exchange {
     /// The URL of the request, without credentials and query.
     pub url: String,
-    /// The option that names the server: `--url` or `--api-url`.
+    /// The option that names the server: `--url`, `--tracker-url` or `--api-url`.
     pub option: &'static str,
     /// The part of `url` that follows the value of `option`, without a leading slash: the path of
     /// the tracker. Empty for the API.

@@ -17,6 +17,8 @@ pub struct Buffer {
     requests: Vec<BufferedRequest>,
     groups: Vec<BufferedGroup>,
     bytes: usize,
+    /// The front end that they are for.
+    front: usize,
     /// Those of groups that are done.
     pub spare: SpareBuffers,
 }
@@ -67,6 +69,15 @@ impl Buffer {
 
     pub fn groups(&self) -> impl ExactSizeIterator<Item = &RequestGroup> {
         self.groups.iter().map(|entry| &entry.waiting.group)
+    }
+
+    /// The number of the front end that the requests are for, from 0.
+    pub fn front(&self) -> usize {
+        self.front
+    }
+
+    pub fn set_front(&mut self, front: usize) {
+        self.front = front;
     }
 
     pub fn clear(&mut self) {

@@ -68,11 +68,8 @@ impl Context {
 /// What this run has learned about the server.
 #[derive(Debug, Default)]
 pub struct ServerState {
-    pub backoff: Backoff,
-    /// Number of acknowledged batches.
-    acknowledged: AtomicU64,
-    /// Hits that were refused because Matomo rejected them, since the last acknowledged batch.
-    rejected: AtomicUsize,
+    /// Each front end.
+    fronts: Vec<FrontState>,
     /// Sites for which a hit was accepted.
     accepted_sites: Mutex<HashSet<u32>>,
     /// Time of the last successful token check.
@@ -80,7 +77,18 @@ pub struct ServerState {
     noise_reported: OnceLock<()>,
 }
 
-impl ServerState {
+/// What this run has learned about one front end of the server. A front end that fails says nothing
+/// about the hits that another one accepts.
+#[derive(Debug, Default)]
+pub struct FrontState {
+    pub backoff: Backoff,
+    /// Number of acknowledged batches.
+    acknowledged: AtomicU64,
+    /// Hits that were refused because Matomo rejected them, since the last acknowledged batch.
+    rejected: AtomicUsize,
+}
+
+impl FrontState {
     pub fn count_acknowledged(&self) {
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
         self.rejected.store(0, Ordering::Relaxed);
@@ -95,6 +103,21 @@ impl ServerState {
     /// The number of batches acknowledged so far.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
+    }
+}
+
+impl ServerState {
+    /// For so many front ends.
+    pub fn new(fronts: usize) -> Self {
+        Self {
+            fronts: (0..fronts).map(|_| FrontState::default()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The front end with this number, from 0.
+    pub fn front(&self, front: usize) -> &FrontState {
+        &self.fronts[front]
     }
 
     /// Records that Matomo accepted hits for these sites.
@@ -120,14 +143,14 @@ impl ServerState {
     }
 }
 
-/// The pause of all recorders while the server is away.
+/// The pause of all recorders of a front end while it is away.
 #[derive(Debug, Default)]
 pub struct Backoff {
     until: Mutex<Option<Instant>>,
 }
 
 impl Backoff {
-    /// Pauses all recorders for `wait` from now. A pause that ends later stays as it is.
+    /// Pauses its recorders for `wait` from now. A pause that ends later stays as it is.
     pub fn start(&self, wait: Duration) {
         let end = Instant::now().checked_add(wait);
         let mut until = self.until.lock();

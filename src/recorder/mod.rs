@@ -6,6 +6,10 @@
 //! in the ledger. [`adaptive`] limits batch size and concurrency, and [`context`] is what the
 //! recorders share.
 //!
+//! With several front ends of Matomo, each recorder sends to one of them, and gets the hits of its
+//! visitors. A front end that fails is tried again, and no other one instead: the visitor's hits that
+//! follow wait for these, and what is known of one front end holds for it only.
+//!
 //! No two requests in flight share a visitor, or Matomo would open several visits for one: the
 //! window sees to it. Nor do they hold different past days of a site: the queue keeps [`days`]
 //! apart in epochs, and the window sends one epoch after the other.
@@ -37,7 +41,7 @@ use crate::shutdown::Shutdown;
 
 use adaptive::{BatchSize, Concurrency, Controller, Semaphore};
 use buffer::Buffer;
-pub use context::Context;
+pub use context::{Context, ServerState};
 pub use in_doubt::{Decision, HIDDEN_HITS, InDoubt, UNANSWERED_LOOKUPS};
 pub use queue::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
 use read_back::ReadBack;
@@ -54,7 +58,7 @@ const QUIET_SHUTDOWN: Duration = Duration::from_secs(1);
 /// How hits are sent.
 #[derive(Clone, Debug)]
 pub struct DeliveryOptions {
-    /// Number of recorders; with `auto`, the maximum.
+    /// Number of recorders, at least one for each front end; with `auto`, the maximum.
     pub recorders: usize,
     /// `--recorders=auto`: find out how many requests at once suit the server.
     pub auto: bool,
@@ -104,7 +108,7 @@ impl Pool {
         };
         let batch_size = BatchSize::new(options.max_batch_hits);
         let semaphore = Arc::new(Semaphore::new(Controller::new(concurrency, batch_size)));
-        let (window, window_sender) = Window::new(options.keep_order);
+        let (window, window_sender) = Window::new(options.keep_order, context.client.fronts());
         let window = Arc::new(window);
         let read_back = match options.read_back == Some(true) && context.ledger.is_some() {
             true => Some(ReadBack::start(context, &window).map_err(|error| {
@@ -117,11 +121,14 @@ impl Pool {
         let (read_back, reader) = read_back.unzip();
         let mut threads = Vec::from_iter(reader);
         for number in 1..=options.recorders {
+            let front = (number - 1) % context.client.fronts();
             let recorder = Recorder {
+                front,
                 window: Arc::clone(&window),
                 buffer: Buffer::default(),
                 sender: Sender::new(
                     Arc::clone(context),
+                    front,
                     Arc::clone(&semaphore),
                     read_back.clone(),
                 ),
@@ -205,6 +212,8 @@ impl Pool {
 }
 
 struct Recorder {
+    /// The number of its front end.
+    front: usize,
     window: Arc<Window>,
     /// What is taken from the window.
     buffer: Buffer,
@@ -233,7 +242,8 @@ impl Recorder {
         let stop = self.context.stop.clone();
         loop {
             self.sender.wait_for_room();
-            if !self.window.wait(|| self.semaphore.limits(), &stop) {
+            let limits = || self.semaphore.limits();
+            if !self.window.wait(self.front, limits, &stop) {
                 return Ok(());
             }
             // Only with a permit, so that hits wait where they are ordered.
@@ -241,7 +251,7 @@ impl Recorder {
                 return Ok(());
             };
             let limits = self.semaphore.limits();
-            let Some(epoch) = self.window.take(limits, &mut self.buffer) else {
+            let Some(epoch) = self.window.take(self.front, limits, &mut self.buffer) else {
                 continue;
             };
             self.sender.send(&mut self.buffer, epoch, permit)?;

@@ -100,6 +100,8 @@ pub struct SentBatch {
     packed: Vec<u8>,
     unpacked_bytes: usize,
     hits: usize,
+    /// The front end that acknowledged it.
+    front: usize,
     sent_at: SystemTime,
     acknowledged: Instant,
     /// Its witness was missing. It is asked about again at this time.
@@ -186,6 +188,7 @@ impl ReadBack {
             packed,
             unpacked_bytes,
             hits: stored.len(),
+            front: buffer.front(),
             sent_at,
             acknowledged: Instant::now(),
             recheck: None,

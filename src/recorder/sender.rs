@@ -12,7 +12,7 @@ use super::acks::Acks;
 use super::adaptive::{LoadSignal, Permit, RequestLoad, Semaphore};
 use super::batch::{Batch, BatchIter};
 use super::buffer::{Buffer, HitOutcome};
-use super::context::Context;
+use super::context::{Context, FrontState};
 use super::in_doubt::{Decision, HIDDEN_HITS, UNANSWERED_LOOKUPS};
 use super::read_back::ReadBack;
 use super::witness::{HitRarity, move_witness_to_front};
@@ -35,6 +35,8 @@ const MAX_REJECTED: usize = 3;
 /// Sends the batches of one recorder.
 pub struct Sender {
     context: Arc<Context>,
+    /// The number of its front end.
+    front: usize,
     semaphore: Arc<Semaphore>,
     acks: Acks,
     read_back: Option<ReadBack>,
@@ -64,7 +66,7 @@ struct Suspect {
 /// Who waits before the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RetryScope {
-    /// The server is away, or asks for a pause.
+    /// The server is away, or asks for a pause: all recorders of its front end.
     AllRecorders,
     /// The server answered, so it may accept other batches.
     ThisBatch,
@@ -98,6 +100,7 @@ enum TokenCheck {
 impl Sender {
     pub fn new(
         context: Arc<Context>,
+        front: usize,
         semaphore: Arc<Semaphore>,
         read_back: Option<ReadBack>,
     ) -> Self {
@@ -105,9 +108,14 @@ impl Sender {
             acks: Acks::new(Arc::clone(&context), read_back.clone()),
             read_back,
             context,
+            front,
             semaphore,
             has_sent: false,
         }
+    }
+
+    fn front(&self) -> &FrontState {
+        self.context.server.front(self.front)
     }
 
     /// Waits while too many batches are not confirmed.
@@ -143,7 +151,7 @@ impl Sender {
                 continue;
             }
             let context = Arc::clone(&self.context);
-            let backoff = &context.server.backoff;
+            let backoff = &context.server.front(self.front).backoff;
             // Others may send during a pause.
             permit = permit.filter(|_| !backoff.is_active() && context.options.pace.is_none());
             if backoff.wait(&context.stop) || self.wait_for_pace() {
@@ -153,7 +161,7 @@ impl Sender {
                 .take()
                 .or_else(|| semaphore.acquire(&self.context.stop));
             // A backoff may have started during the wait for the permit.
-            let permit = permit.filter(|_| !self.context.server.backoff.is_active());
+            let permit = permit.filter(|_| !self.front().backoff.is_active());
             let step = match permit {
                 Some(permit) => self.attempt(buffer, batch, permit, &rarity)?,
                 None => NextStep::Retry(batch, Duration::ZERO),
@@ -191,8 +199,7 @@ impl Sender {
         }
         for suspect in suspects {
             // It may be the last hit of the log.
-            let may_refuse =
-                suspect.is_rejected && self.context.server.count_rejected(1) <= MAX_REJECTED;
+            let may_refuse = suspect.is_rejected && self.front().count_rejected(1) <= MAX_REJECTED;
             if !may_refuse {
                 return Err(Error::stopped(suspect.reason));
             }
@@ -220,7 +227,7 @@ impl Sender {
     /// Refuses a hit if the server has accepted another batch since. Returns whether it did. See
     /// guide/guarantees.md, "Poison hits".
     fn refuse_poison_hit(&self, buffer: &mut Buffer, suspect: &Suspect) -> bool {
-        let is_refused = self.context.server.acknowledged() != suspect.batch.acknowledged_before;
+        let is_refused = self.front().acknowledged() != suspect.batch.acknowledged_before;
         if is_refused {
             self.refuse_suspect(buffer, suspect);
         }
@@ -246,28 +253,28 @@ impl Sender {
         rarity: &[HitRarity],
     ) -> Result<NextStep> {
         let context = Arc::clone(&self.context);
-        let server = &context.server;
+        let front = context.server.front(self.front);
         if let Some(read_back) = self.read_back.as_ref().filter(|_| !rarity.is_empty()) {
             let left_out = |address| read_back.may_leave_out(address);
             move_witness_to_front(buffer, rarity, &mut batch.requests, left_out);
         }
         let pending = self.acks.begin(buffer, &batch.requests)?;
-        let had_success = server.acknowledged() > 0;
+        let had_success = front.acknowledged() > 0;
         let body = buffer.batch_body(&batch.requests, context.token.as_ref());
         let bytes = body.len();
         let (sent_at, sent_at_date) = (Instant::now(), failpoint::now());
         let under_way = context.account.under_way.begin(batch.requests.len());
-        let exchange = context.client.track(body);
+        let exchange = context.client.track(self.front, body);
         drop(under_way);
         let elapsed = sent_at.elapsed();
         reach("after-answer");
         context.print_response(&exchange);
         if batch.attempts == 0 && !batch.probe {
-            batch.acknowledged_before = server.acknowledged();
+            batch.acknowledged_before = front.acknowledged();
         }
         let sites = batch.requests.iter().map(|hit| buffer.group(*hit).site);
         let history = History {
-            accepted_for_site: server.has_accepted(sites),
+            accepted_for_site: context.server.has_accepted(sites),
             success: had_success,
         };
         batch.attempts += 1;
@@ -298,7 +305,7 @@ impl Sender {
             Outcome::Acknowledged(acknowledged) => {
                 match self.check_token(buffer, &batch, &acknowledged) {
                     TokenCheck::Valid => {
-                        server.count_acknowledged();
+                        front.count_acknowledged();
                         stored = self.acks.acknowledge(buffer, &batch.requests, acknowledged);
                         if let Some(stored) = &stored {
                             self.acks.set_receipt(stored, sent_at_date);
@@ -537,7 +544,7 @@ impl Sender {
             // The server accepted a part of it, so the rest starts over.
             if batch.requests.len() < sent {
                 batch.attempts = 0;
-                batch.acknowledged_before = context.server.acknowledged();
+                batch.acknowledged_before = self.front().acknowledged();
             }
         }
         match unconfirmed.hopeless {
@@ -591,7 +598,7 @@ impl Sender {
                     probe: true,
                     acknowledged_before: match batch.probe {
                         true => batch.acknowledged_before,
-                        false => self.context.server.acknowledged(),
+                        false => self.front().acknowledged(),
                     },
                     ..batch
                 };
@@ -616,8 +623,8 @@ impl Sender {
         }
         let wait = policy.wait_after(batch.attempts, retry_after);
         let message = || format!("{detail}; trying again in {:.1} s", wait.as_secs_f64());
-        let backoff = &self.context.server.backoff;
-        // Reported once for all recorders.
+        let backoff = &self.front().backoff;
+        // Reported once for all recorders of the front end.
         let is_reported =
             scope == RetryScope::AllRecorders && wait >= REPORTED_WAIT && !backoff.is_active();
         match is_reported {

@@ -9,6 +9,9 @@
 //! two requests in flight share a visitor, and Matomo gets a visitor's hits in the order of the
 //! log.
 //!
+//! With several front ends of Matomo ([`Client::fronts`](crate::matomo::client::Client::fronts)),
+//! each visitor belongs to one of them, and each recorder sends to one of them.
+//!
 //! Chunks belong to epochs ([`days`](super::days)): an epoch begins when all hits of the earlier
 //! ones are answered.
 
@@ -23,12 +26,16 @@ use super::adaptive::LoadLimits;
 use super::batch::BatchLimits;
 use super::buffer::Buffer;
 use super::queue::{CHUNK_BYTES, Chunk, RequestGroup, SpareBuffers};
+use crate::hit_id::finalize;
 use crate::shutdown::Shutdown;
 use crate::sync::{Condvar, Mutex};
 use contents::{Contents, Quota};
 
 /// Bytes of hits that wait.
 const WINDOW_BYTES: usize = 3 << 20;
+
+/// At least so many for each front end, so that its batches are full.
+const FRONT_BYTES: usize = 1 << 20;
 
 /// Chunks between the parser and the window: enough that neither waits for the other's lock.
 const INBOX_CHUNKS: usize = (128 << 10) / CHUNK_BYTES;
@@ -71,7 +78,8 @@ pub struct WindowSender {
 /// What the lock of the window protects.
 #[derive(Debug)]
 struct WindowState {
-    contents: Contents,
+    /// The hits for each front end.
+    fronts: Vec<FrontHits>,
     spare: SpareBuffers,
     epoch: u64,
     /// Only one request of this epoch may be in flight.
@@ -83,24 +91,32 @@ struct WindowState {
     is_closed: bool,
     /// When the last chunk arrived.
     arrived: Instant,
-    /// Buffers that recorders have taken and not finished.
-    in_flight: usize,
     /// The read-back thread sends something, or waits until nothing is in flight.
     is_reserved: bool,
+}
+
+/// The hits of the visitors of one front end.
+#[derive(Debug)]
+struct FrontHits {
+    contents: Contents,
+    /// Buffers that recorders have taken and not finished.
+    in_flight: usize,
 }
 
 /// Nothing is sent from the window while this exists.
 pub struct Reserved<'w>(&'w Window);
 
 impl Window {
-    /// Makes a window, and the parser's end of it. With `keep_order`, hits are taken in the order
-    /// of the log.
-    pub fn new(keep_order: bool) -> (Self, WindowSender) {
-        Self::with_capacity(keep_order, WINDOW_BYTES, INBOX_CHUNKS)
+    /// Makes a window for so many front ends, and the parser's end of it. With `keep_order`, hits
+    /// are taken in the order of the log.
+    pub fn new(keep_order: bool, fronts: usize) -> (Self, WindowSender) {
+        let max_bytes = WINDOW_BYTES.max(fronts.saturating_mul(FRONT_BYTES));
+        Self::with_capacity(keep_order, fronts, max_bytes, INBOX_CHUNKS)
     }
 
     fn with_capacity(
         keep_order: bool,
+        fronts: usize,
         max_bytes: usize,
         inbox_chunks: usize,
     ) -> (Self, WindowSender) {
@@ -110,7 +126,12 @@ impl Window {
             inbox,
             emptied: return_emptied,
             state: Mutex::new(WindowState {
-                contents: Contents::new(keep_order),
+                fronts: (0..fronts.max(1))
+                    .map(|_| FrontHits {
+                        contents: Contents::new(keep_order),
+                        in_flight: 0,
+                    })
+                    .collect(),
                 spare: SpareBuffers::default(),
                 epoch: 0,
                 is_alone: false,
@@ -118,7 +139,6 @@ impl Window {
                 is_flushing: false,
                 is_closed: false,
                 arrived: Instant::now(),
-                in_flight: 0,
                 is_reserved: false,
             }),
             changed: Condvar::new(),
@@ -149,15 +169,15 @@ impl Window {
         // Either this thread sees that a recorder waits, or the recorder sees the chunk.
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
-            let _state = self.state.lock();
-            self.changed.notify_one();
+            let state = self.state.lock();
+            self.wake(&state);
         }
         Ok(sender.emptied.try_recv().unwrap_or_else(|_| Chunk::new()))
     }
 
-    /// Waits until there is a batch to take. Returns false if there will be none, because all is
-    /// taken and the parser has ended, or on shutdown.
-    pub fn wait(&self, limits: impl Fn() -> LoadLimits, stop: &Shutdown) -> bool {
+    /// Waits until there is a batch for a front end to take. Returns false if there will be none,
+    /// because all is taken and the parser has ended, or on shutdown.
+    pub fn wait(&self, front: usize, limits: impl Fn() -> LoadLimits, stop: &Shutdown) -> bool {
         let mut state = self.state.lock();
         loop {
             // Only now, so that no chunk arrives unseen.
@@ -165,7 +185,7 @@ impl Window {
             fence(Ordering::SeqCst);
             self.receive(&mut state);
             let limits = limits();
-            let wait = match state.due(limits.batch, self.max_bytes) {
+            let wait = match state.due(front, limits.batch, self.max_bytes) {
                 _ if stop.requested() => None,
                 Due::Now => Some(Duration::ZERO),
                 Due::After(wait) => Some(wait.min(POLL_INTERVAL)),
@@ -186,26 +206,29 @@ impl Window {
         }
     }
 
-    /// Takes hits for a batch into an empty buffer, and returns their epoch. Returns `None` if
-    /// another recorder was faster.
-    pub fn take(&self, limits: LoadLimits, buffer: &mut Buffer) -> Option<u64> {
+    /// Takes hits of a batch for a front end into an empty buffer, and returns their epoch. Returns
+    /// `None` if another recorder was faster.
+    pub fn take(&self, front: usize, limits: LoadLimits, buffer: &mut Buffer) -> Option<u64> {
         let mut state = self.state.lock();
         state.spare.append(&mut buffer.spare);
         self.receive(&mut state);
-        if state.due(limits.batch, self.max_bytes) != Due::Now {
+        if state.due(front, limits.batch, self.max_bytes) != Due::Now {
             return None;
         }
-        let quota = state.quota(limits);
-        state.contents.take(quota, buffer);
-        state.in_flight += 1;
-        if state.contents.groups == 0 {
+        let quota = state.quota(front, limits);
+        let of_front = &mut state.fronts[front];
+        of_front.contents.take(quota, buffer);
+        of_front.in_flight += 1;
+        buffer.set_front(front);
+        if state.groups() == 0 {
             state.is_flushing = false;
         }
         let epoch = state.epoch;
         // Room for more, which may be another batch.
         self.receive(&mut state);
-        if state.due(limits.batch, self.max_bytes) == Due::Now {
-            self.changed.notify_one();
+        let mut fronts = 0..state.fronts.len();
+        if fronts.any(|front| state.due(front, limits.batch, self.max_bytes) == Due::Now) {
+            self.wake(&state);
         }
         Some(epoch)
     }
@@ -214,12 +237,22 @@ impl Window {
     /// sent.
     pub fn finish(&self, buffer: &Buffer) {
         let mut state = self.state.lock();
-        state.contents.release(buffer);
-        state.in_flight = state.in_flight.saturating_sub(1);
-        if state.in_flight == 0 {
+        let of_front = &mut state.fronts[buffer.front()];
+        of_front.contents.release(buffer);
+        of_front.in_flight = of_front.in_flight.saturating_sub(1);
+        if state.in_flight() == 0 {
             self.idle.notify_all();
         }
-        self.changed.notify_one();
+        self.wake(&state);
+    }
+
+    /// Wakes a recorder that may find something to send.
+    fn wake(&self, state: &WindowState) {
+        match state.fronts.len() {
+            1 => self.changed.notify_one(),
+            // It may be for the recorder of another front end.
+            _ => self.changed.notify_all(),
+        }
     }
 
     /// Waits until nothing is in flight, and keeps the recorders from taking more. Called by one
@@ -228,7 +261,7 @@ impl Window {
         let mut state = self.state.lock();
         state.is_reserved = true;
         let reserved = Reserved(self);
-        while state.in_flight > 0 {
+        while state.in_flight() > 0 {
             if stop.requested() {
                 drop(state);
                 return None;
@@ -244,7 +277,8 @@ impl Window {
     pub fn drain(&self, mut each: impl FnMut(&RequestGroup)) {
         let mut rest = {
             let mut state = self.state.lock();
-            let mut groups = state.contents.drain();
+            let fronts = state.fronts.iter_mut();
+            let mut groups: Vec<_> = fronts.flat_map(|front| front.contents.drain()).collect();
             groups.extend(state.next.take().into_iter().flat_map(Chunk::into_groups));
             groups
         };
@@ -260,14 +294,14 @@ impl Window {
     /// Moves chunks from the inbox into the window, as far as there is room.
     fn receive(&self, state: &mut WindowState) {
         loop {
-            if state.in_flight == 0
-                && state.contents.groups == 0
+            if state.in_flight() == 0
+                && state.groups() == 0
                 && let Some(chunk) = state.next.take()
             {
                 state.begin_epoch(&chunk);
                 self.add(state, chunk);
             }
-            if state.next.is_some() || state.contents.bytes >= self.max_bytes {
+            if state.next.is_some() || state.bytes() >= self.max_bytes {
                 return;
             }
             match self.inbox.try_recv() {
@@ -288,9 +322,13 @@ impl Window {
     }
 
     fn add(&self, state: &mut WindowState, mut chunk: Chunk) {
-        let groups = chunk.drain(&mut state.spare);
-        groups.for_each(|group| state.contents.add(group));
-        state.is_flushing = (state.is_flushing || chunk.flush) && state.contents.groups > 0;
+        let WindowState { fronts, spare, .. } = state;
+        let number = fronts.len();
+        chunk.drain(spare).for_each(|waiting| {
+            let front = front_of(waiting.group.visitor, number);
+            fronts[front].contents.add(waiting);
+        });
+        state.is_flushing = (state.is_flushing || chunk.flush) && state.groups() > 0;
         chunk.clear();
         // The parser may have ended already.
         let _ = self.emptied.send(chunk);
@@ -314,34 +352,63 @@ enum Due {
     Never,
 }
 
+/// Which of so many front ends a visitor belongs to, given by its hash.
+fn front_of(visitor: u64, fronts: usize) -> usize {
+    match fronts {
+        1 => 0,
+        // The bits of the hash also choose counters of hits, so they must not be alike in the hits
+        // of a front end.
+        _ => (finalize(visitor) % fronts as u64) as usize,
+    }
+}
+
 impl WindowState {
     fn begin_epoch(&mut self, chunk: &Chunk) {
         self.epoch = chunk.epoch;
         self.is_alone = chunk.alone;
         self.is_flushing = false;
-        self.contents.begin_sweep();
+        let fronts = self.fronts.iter_mut();
+        fronts.for_each(|front| front.contents.begin_sweep());
     }
 
-    fn due(&self, limits: BatchLimits, max_bytes: usize) -> Due {
+    /// Groups that wait.
+    fn groups(&self) -> usize {
+        self.fronts.iter().map(|front| front.contents.groups).sum()
+    }
+
+    /// Memory of all groups.
+    fn bytes(&self) -> usize {
+        self.fronts.iter().map(|front| front.contents.bytes).sum()
+    }
+
+    /// Buffers that recorders have taken and not finished.
+    fn in_flight(&self) -> usize {
+        self.fronts.iter().map(|front| front.in_flight).sum()
+    }
+
+    fn due(&self, front: usize, limits: BatchLimits, max_bytes: usize) -> Due {
+        let FrontHits {
+            contents,
+            in_flight,
+        } = &self.fronts[front];
         let Contents {
-            groups,
             ready_hits,
             blocked_hits,
-            bytes,
             ..
-        } = self.contents;
+        } = *contents;
         let is_ending = self.next.is_some() || self.is_closed;
-        if groups == 0 && self.next.is_none() && self.is_closed {
+        // Of no front end: a recorder that ends counts what is left as not sent.
+        if self.groups() == 0 && self.next.is_none() && self.is_closed {
             return Due::Never;
         }
-        let is_alone = self.is_alone && self.in_flight > 0;
+        let is_alone = self.is_alone && self.in_flight() > 0;
         if ready_hits == 0 || self.is_reserved || is_alone {
             return Due::After(Duration::MAX);
         }
-        let is_urgent = is_ending || self.is_flushing || bytes >= max_bytes;
+        let is_urgent = is_ending || self.is_flushing || self.bytes() >= max_bytes;
         if is_urgent {
             // More of the blocked hits will be ready soon.
-            let is_worth_it = self.in_flight == 0
+            let is_worth_it = *in_flight == 0
                 || blocked_hits == 0
                 || ready_hits >= MIN_WORTHWHILE_HITS.min(limits.hits);
             return match is_worth_it {
@@ -361,8 +428,8 @@ impl WindowState {
 
     /// What the next batch takes: as much as allowed. If nothing more comes, the recorders share
     /// what is left in equal parts that are worth a request.
-    fn quota(&self, limits: LoadLimits) -> Quota {
-        let target = self.batch_hits(limits);
+    fn quota(&self, front: usize, limits: LoadLimits) -> Quota {
+        let target = self.batch_hits(front, limits);
         Quota {
             target,
             splits_agents: limits.batch.exact,
@@ -371,8 +438,12 @@ impl WindowState {
         }
     }
 
-    fn batch_hits(&self, limits: LoadLimits) -> usize {
+    fn batch_hits(&self, front: usize, limits: LoadLimits) -> usize {
         let LoadLimits { batch, requests } = limits;
+        let FrontHits {
+            contents,
+            in_flight,
+        } = &self.fronts[front];
         let unit = match batch.exact {
             true => batch.hits.max(1),
             false => 1,
@@ -383,9 +454,12 @@ impl WindowState {
         }
         let free = match self.is_alone {
             true => 1,
-            false => requests.saturating_sub(self.in_flight).max(1),
+            false => {
+                let of_front = requests.div_ceil(self.fronts.len());
+                of_front.saturating_sub(*in_flight).max(1)
+            }
         };
-        let ready = self.contents.ready_hits;
+        let ready = contents.ready_hits;
         let worthwhile = match batch.exact {
             true => unit,
             false => MIN_WORTHWHILE_HITS,

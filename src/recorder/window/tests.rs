@@ -60,12 +60,12 @@ fn text(buffer: &Buffer) -> String {
 
 fn take(window: &Window, limits: LoadLimits) -> Option<Buffer> {
     let mut buffer = Buffer::default();
-    window.take(limits, &mut buffer).map(|_| buffer)
+    window.take(0, limits, &mut buffer).map(|_| buffer)
 }
 
 /// A window with these groups, after a flush.
 fn window_of(keep_order: bool, groups: &[(u64, u64, u32)]) -> (Window, WindowSender) {
-    let (window, sender) = Window::new(keep_order);
+    let (window, sender) = Window::new(keep_order, 1);
     let chunk = Chunk {
         flush: true,
         ..chunk(0, groups)
@@ -195,7 +195,7 @@ fn a_sweep_goes_on_where_the_last_batch_ended() {
 
 #[test]
 fn a_full_batch_waits_a_moment_for_more_hits_to_order() {
-    let (window, sender) = Window::new(false);
+    let (window, sender) = Window::new(false, 1);
     let groups: Vec<_> = (0..1500).map(|line| (line, line, 1)).collect();
     let pushed = window.push(&sender, chunk(0, &groups), &Shutdown::default());
     pushed.unwrap();
@@ -209,7 +209,7 @@ fn a_full_batch_waits_a_moment_for_more_hits_to_order() {
 
 #[test]
 fn lines_that_cannot_be_handed_over_are_unsent() {
-    let (window, sender) = Window::new(false);
+    let (window, sender) = Window::new(false, 1);
     let stop = Shutdown::default();
     stop.halt(crate::error::Error::stopped("test"));
     let full = (0..INBOX_CHUNKS + 1).find_map(|line| {
@@ -253,9 +253,12 @@ struct SimulatedRecorder {
 struct Simulation {
     queue: Queue,
     window: Arc<Window>,
+    /// Each recorder sends to one of so many front ends.
+    fronts: usize,
     limits: LoadLimits,
     recorders: Vec<SimulatedRecorder>,
     opened: HashSet<(u32, i32)>,
+    front_of: HashMap<u64, usize>,
     /// Visitor and line number of each group in the order in which they were sent.
     sent: Vec<(u64, u64)>,
     lines: u64,
@@ -263,19 +266,26 @@ struct Simulation {
 }
 
 impl Simulation {
-    fn new(recorders: usize, days: DayWindow, max_bytes: usize, keep_order: bool) -> Self {
-        let (window, sender) = Window::with_capacity(keep_order, max_bytes, 100_000);
+    fn new(
+        (recorders, fronts): (usize, usize),
+        days: DayWindow,
+        max_bytes: usize,
+        keep_order: bool,
+    ) -> Self {
+        let (window, sender) = Window::with_capacity(keep_order, fronts, max_bytes, 100_000);
         let window = Arc::new(window);
         let days = (recorders > 1).then_some(days);
         let stop = Shutdown::default();
         Self {
             queue: Queue::of_parts(Arc::clone(&window), sender, days, stop),
             window,
+            fronts,
             limits: limits(5, recorders),
             recorders: (0..recorders)
                 .map(|_| SimulatedRecorder::default())
                 .collect(),
             opened: HashSet::new(),
+            front_of: HashMap::new(),
             sent: Vec::new(),
             lines: 0,
             keep_order,
@@ -319,10 +329,15 @@ impl Simulation {
             return true;
         }
         let mut buffer = Buffer::default();
-        let Some(epoch) = self.window.take(self.limits, &mut buffer) else {
+        let front = recorder % self.fronts;
+        let Some(epoch) = self.window.take(front, self.limits, &mut buffer) else {
             return false;
         };
         check_requests(&buffer);
+        for group in buffer.groups() {
+            let first = *self.front_of.entry(group.visitor).or_insert(front);
+            assert_eq!(first, front, "visitor {}", group.visitor);
+        }
         let lines = buffer
             .groups()
             .map(|group| (group.visitor, group.position.line));
@@ -379,9 +394,10 @@ impl Simulation {
         lines.sort_unstable();
         assert_eq!(lines, (0..self.lines).collect::<Vec<_>>());
         let state = self.window.state.lock();
-        let contents = &state.contents;
-        assert_eq!((contents.ready_hits, contents.blocked_hits), (0, 0));
-        assert_eq!((contents.bytes, contents.visitors.len()), (0, 0));
+        for FrontHits { contents, .. } in &state.fronts {
+            assert_eq!((contents.ready_hits, contents.blocked_hits), (0, 0));
+            assert_eq!((contents.bytes, contents.visitors.len()), (0, 0));
+        }
     }
 }
 
@@ -429,13 +445,15 @@ proptest! {
     fn requests_in_flight_share_no_visitor_and_no_day(
         steps in prop::collection::vec(step(), 0..400),
         recorders in 1usize..=16,
+        fronts in 1usize..=4,
         max_bytes in 1usize..4000,
         held_bytes in 1usize..400,
         small_day in 0usize..20,
         keep_order: bool,
     ) {
         let days = DayWindow::new(held_bytes, small_day);
-        let mut simulation = Simulation::new(recorders, days, max_bytes, keep_order);
+        let fronts = fronts.min(recorders);
+        let mut simulation = Simulation::new((recorders, fronts), days, max_bytes, keep_order);
         for step in steps {
             match step {
                 Step::Add(site, days, visitor, agent, requests) => {
@@ -456,7 +474,7 @@ proptest! {
 /// The epochs that a log takes whose lines have these days.
 fn epochs_of(days: impl IntoIterator<Item = i32>) -> u64 {
     let window = DayWindow::new(4000, 100);
-    let mut simulation = Simulation::new(4, window, WINDOW_BYTES, false);
+    let mut simulation = Simulation::new((4, 1), window, WINDOW_BYTES, false);
     for (number, day) in days.into_iter().enumerate() {
         simulation.add(0, HitDays::Past(day), number as u64 % 16, 0, 1);
     }
@@ -479,7 +497,7 @@ fn alternating_days_take_a_few_epochs_a_window() {
 #[test]
 fn a_day_of_several_sites_is_shared_among_the_recorders() {
     let window = DayWindow::new(4000, 500);
-    let mut simulation = Simulation::new(4, window, WINDOW_BYTES, false);
+    let mut simulation = Simulation::new((4, 1), window, WINDOW_BYTES, false);
     for line in 0..20_000 {
         simulation.add((line % 4) as u32, HitDays::Past(1), line % 999, 0, 1);
     }
@@ -497,7 +515,7 @@ fn a_day_is_not_opened_twice() {
 
 #[test]
 fn a_closed_queue_keeps_its_lines() {
-    let (window, sender) = Window::new(false);
+    let (window, sender) = Window::new(false, 1);
     let stop = Shutdown::default();
     let days = DayWindow::new(1 << 20, 10);
     let mut queue = Queue::of_parts(Arc::new(window), sender, Some(days), stop.clone());
@@ -520,19 +538,22 @@ fn a_closed_queue_keeps_its_lines() {
 
 /// Lets threads send what a parser pushes to a server that is slow at random. Returns the hits that
 /// were sent.
-fn run_threads(recorders: usize, lines: u64) -> u64 {
-    let (window, sender) = Window::with_capacity(false, 100_000, 4);
+fn run_threads(recorders: usize, fronts: usize, lines: u64) -> u64 {
+    let (window, sender) = Window::with_capacity(false, fronts, 100_000, 4);
     let stop = Shutdown::default();
     let in_flight = Mutex::new(HashSet::new());
     let last = Mutex::new(HashMap::<u64, u64>::new());
     let sent = AtomicU64::new(0);
-    let limits = || limits(50, recorders);
+    let limits = move || limits(50, recorders);
     std::thread::scope(|threads| {
-        for _ in 0..recorders {
-            threads.spawn(|| {
-                while window.wait(limits, &stop) {
+        let (window, stop) = (&window, &stop);
+        let (in_flight, last, sent) = (&in_flight, &last, &sent);
+        for recorder in 0..recorders {
+            let front = recorder % fronts;
+            threads.spawn(move || {
+                while window.wait(front, limits, stop) {
                     let mut buffer = Buffer::default();
-                    if window.take(limits(), &mut buffer).is_none() {
+                    if window.take(front, limits(), &mut buffer).is_none() {
                         continue;
                     }
                     let visitors: HashSet<u64> =
@@ -558,7 +579,7 @@ fn run_threads(recorders: usize, lines: u64) -> u64 {
         // The read-back thread now and then keeps all others from sending.
         threads.spawn(|| {
             for _ in 0..20 {
-                let reserved = window.reserve(&stop);
+                let reserved = window.reserve(stop);
                 assert!(in_flight.lock().is_empty());
                 drop(reserved);
                 std::thread::sleep(Duration::from_millis(1));
@@ -573,7 +594,7 @@ fn run_threads(recorders: usize, lines: u64) -> u64 {
                 alone: first / 1000 % 3 == 1,
                 ..chunk(first, &groups)
             };
-            window.push(&sender, chunk, &stop).unwrap();
+            window.push(&sender, chunk, stop).unwrap();
         }
         drop(sender);
     });
@@ -582,8 +603,9 @@ fn run_threads(recorders: usize, lines: u64) -> u64 {
 
 #[test]
 fn threads_send_everything_once() {
-    for recorders in [1, 2, 3, 8, 16] {
-        assert_eq!(run_threads(recorders, 6000), 6000, "{recorders} recorders");
+    for (recorders, fronts) in [(1, 1), (2, 1), (3, 1), (8, 1), (16, 1), (3, 3), (8, 3)] {
+        let sent = run_threads(recorders, fronts, 6000);
+        assert_eq!(sent, 6000, "{recorders} recorders, {fronts} front ends");
     }
 }
 
@@ -593,6 +615,6 @@ fn waits_end_on_shutdown() {
     let stop = Shutdown::default();
     let _in_flight = take(&window, limits(1000, 2)).unwrap();
     stop.halt(crate::error::Error::stopped("test"));
-    assert!(!window.wait(|| limits(1000, 2), &stop));
+    assert!(!window.wait(0, || limits(1000, 2), &stop));
     assert!(window.reserve(&stop).is_none());
 }

@@ -36,6 +36,8 @@ pub struct Faults {
 pub enum When {
     /// The nth tracking request, counted from 1, and all later ones.
     From(u64),
+    /// The path of the request begins so: it came to one of several front ends.
+    PathBegins(String),
     /// A hit's URL contains the text.
     UrlHolds(String),
     /// The batch has more hits.
@@ -237,9 +239,10 @@ impl Script {
     }
 
     /// The fault of a tracking request whose body is known.
-    pub fn for_batch(&self, requests: &[Value], busy: usize) -> Option<Fault> {
+    pub fn for_batch(&self, path: &str, requests: &[Value], busy: usize) -> Option<Fault> {
         self.rule(|when| match when {
             When::From(_) => false,
+            When::PathBegins(text) => path.starts_with(text),
             When::UrlHolds(text) => requests
                 .iter()
                 .any(|hit| hit["url"].as_str().is_some_and(|url| url.contains(text))),
@@ -293,15 +296,21 @@ mod tests {
         let poison = json!({"url": "http://a/poison"});
         let good = json!({"url": "http://a/"});
         assert_eq!(
-            script.for_batch(&[good.clone(), poison], 1),
+            script.for_batch("/piwik.php", &[good.clone(), poison], 1),
             Some(Fault::RollBack)
         );
-        assert_eq!(script.for_batch(&[good.clone(), good.clone()], 4), None);
         assert_eq!(
-            script.for_batch(&[good.clone(), good.clone(), good.clone()], 4),
+            script.for_batch("/piwik.php", &[good.clone(), good.clone()], 4),
+            None
+        );
+        assert_eq!(
+            script.for_batch("/piwik.php", &[good.clone(), good.clone(), good.clone()], 4),
             Some(Fault::TooLarge)
         );
-        assert_eq!(script.for_batch(&[good], 5), Some(Fault::Empty500));
+        assert_eq!(
+            script.for_batch("/piwik.php", &[good], 5),
+            Some(Fault::Empty500)
+        );
     }
 
     #[test]

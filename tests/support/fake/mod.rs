@@ -401,7 +401,7 @@ impl Faulty {
         }
         let fault = fault.or_else(|| {
             let script = self.script.lock().unwrap();
-            script.for_batch(&batch.requests, underway.busy())
+            script.for_batch(request.uri().path(), &batch.requests, underway.busy())
         });
         let roles = self.roles(&batch, responder);
         underway.note(|call| {
