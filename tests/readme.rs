@@ -398,6 +398,7 @@ fn run_command(command: &str) {
         let (option, value) = word.split_once('=').unwrap_or((&word, ""));
         program = match option {
             "--url" => program.to(&server),
+            "--tracker-url" => program.arg(format!("--tracker-url={}", server.url())),
             // The token is in the environment.
             "--token-auth" | "--token-auth-file" => program,
             "--state-dir" => program.arg("--state-dir=state"),

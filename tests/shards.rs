@@ -141,6 +141,32 @@ fn the_titles_of_a_listener_stay_in_one_session() {
 }
 
 #[test]
+fn a_session_has_one_user() {
+    let mut log = SHOUTCAST_HEADER.replace("c-dns", "cs-username");
+    for title in 1..=6 {
+        for listener in 0..20 {
+            let address = format!("192.0.2.{listener}");
+            let line = shoutcast(&address, title * 900 + listener, "/stream?title=x", 900);
+            // Two users of an address take turns.
+            let user = format!("{address} user{} ", 2 * listener + title % 2);
+            log += &line.replacen(&format!("{address} {address} "), &user, 1);
+        }
+    }
+    assert_workers_store_the_same(&log, "--log-format-name=shoutcast", true);
+}
+
+#[test]
+fn workers_share_what_is_piped_into_each() {
+    let server = started(options());
+    let folder = Folder::new();
+    for number in 1..=3 {
+        let worker = worker(&folder, &server, number, 3).arg("-");
+        worker.stdin(logs::log_of(200, 40)).run().exits(0);
+    }
+    assert_each_once(&server, 200);
+}
+
+#[test]
 fn workers_share_replayed_visitors() {
     let log: String = (0..300)
         .map(|number| {

@@ -654,7 +654,7 @@ fn delivery(cli: &Cli) -> Result<DeliveryOptions> {
         // Each front end has one of its own.
         recorders: recorders.max(fronts),
         auto,
-        has_other_workers: shard(cli)?.is_some(),
+        has_other_workers: shard(cli)?.is_some_and(Shard::is_one_of_several),
         max_batch_hits: max_batch_hits(connection)?,
         // A replayed log already has the right order.
         keep_order: connection.keep_order || cli.requests.replay_tracking,

@@ -21,6 +21,11 @@ impl Shard {
     /// The largest number of shards.
     pub const MAX: u32 = 1024;
 
+    /// Whether there are others.
+    pub fn is_one_of_several(self) -> bool {
+        self.of > 1
+    }
+
     /// Whether a visitor with this [`hash`](crate::hit::HitOptions::visitor_hash) is in it.
     pub fn has_visitor(self, hash: u64) -> bool {
         finalize(hash) % u64::from(self.of) == u64::from(self.number - 1)
@@ -128,13 +133,13 @@ mod tests {
         ] {
             assert_eq!(shards(visitor), expected, "{visitor}");
         }
-        let spellings = ["2001:DB8:0:0:0:0:0:7", "2001:0db8::0007"];
-        assert!(
-            spellings
-                .iter()
-                .all(|it| shards(it) == shards("2001:db8::7"))
-        );
-        assert_eq!(shards("::ffff:203.0.113.7"), shards("203.0.113.7"));
+        for (spelling, address) in [
+            ("2001:DB8:0:0:0:0:0:7", "2001:db8::7"),
+            ("2001:0db8::0007", "2001:db8::7"),
+            ("::ffff:203.0.113.7", "203.0.113.7"),
+        ] {
+            assert_eq!(shards(spelling), shards(address), "{spelling}");
+        }
         let line = |line: &[u8]| only(16, |shard| shard.has_line(line));
         assert_eq!([line(b""), line(b"#Version: 1.0")], [12, 2]);
     }
