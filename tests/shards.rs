@@ -401,19 +401,38 @@ fn verify_asks_for_the_hits_of_its_shard_only() {
     let server = started(options());
     let folder = Folder::with_log(logs::log_of(200, 40));
     run_workers(&folder, &server, 2, "access.log");
-    let verify = |number| {
-        let worker = worker(&folder, &server, number, 2);
-        worker.args("--verify=all --repair access.log").run()
+    let verify = |number, args: &str| {
+        Program::new(&folder)
+            .to(&server)
+            .args(&format!(
+                "--idsite=1 --shard={number}/2 --state-dir=state-{number}-of-2"
+            ))
+            .args(&format!("access.log --verify=all {args}"))
+            .run()
     };
-    for number in 1..=2 {
-        verify(number).exits(0);
-    }
-    assert_each_once(&server, 200);
+    let number_of = |ended: &Ended, what: &str| -> usize {
+        let mut lines = ended.out.lines();
+        let line = lines.find_map(|line| line.trim().strip_suffix(what));
+        line.unwrap_or_else(|| panic!("{ended}")).parse().unwrap()
+    };
+    let verified = [1, 2].map(|number| verify(number, "").exits(0));
+    let hits = verified
+        .each_ref()
+        .map(|it| number_of(it, " hits of 1 logs are imported"));
+    assert!(
+        hits[0] + hits[1] == 200 && hits[0] > 0 && hits[1] > 0,
+        "{hits:?}"
+    );
     let delete = "DELETE FROM hits WHERE id IN (SELECT id FROM hits LIMIT 10)";
     server.store().read(|db| db.execute(delete, [])).unwrap();
     assert_eq!(numbers(&server).len(), 190);
+    let verified = [1, 2].map(|number| verify(number, ""));
+    let missing = verified
+        .each_ref()
+        .map(|it| number_of(it, " hits are missing"));
+    assert_eq!(missing[0] + missing[1], 10, "{missing:?}");
     for number in 1..=2 {
-        verify(number).exits(0);
+        verify(number, "--repair").exits(0);
     }
     assert_each_once(&server, 200);
 }

@@ -122,7 +122,8 @@ impl Importer {
         }
         let hits = verifier.hits;
         // With a shard, Matomo counts the hits of the others, too.
-        if self.processor.shard.is_none() {
+        let compares_counts = self.processor.shard.is_none();
+        if compares_counts {
             verifier.compare_counts()?;
         }
         for log in &mut logs {
@@ -136,8 +137,9 @@ impl Importer {
         verifier.look_in_other_sites()?;
         let Verifier { days, findings, .. } = verifier;
         let complete = days.values().filter(|day| day.is_complete).count();
+        let complete = compares_counts.then_some((complete, days.len()));
         self.console
-            .print(findings.text(logs.len(), hits, complete, days.len()));
+            .print(findings.text(logs.len(), hits, complete));
         if findings.unexplained() > 0 && !options.repair {
             self.console.mark_incomplete();
             self.console

@@ -123,16 +123,18 @@ impl Findings {
     }
 
     /// The report. `complete` of the `days` have as many actions in Matomo as in the logs.
-    pub fn text(&self, logs: usize, hits: u64, complete: usize, days: usize) -> String {
+    pub fn text(&self, logs: usize, hits: u64, complete: Option<(usize, usize)>) -> String {
         let mut text = String::from("Verification\n------------\n\n");
         let mut line = |number: u64, what: &str| {
             let _ = writeln!(text, "    {number} {what}");
         };
         line(hits, &format!("hits of {logs} logs are imported"));
-        line(
-            complete as u64,
-            &format!("of {days} days have as many actions in Matomo as in the logs"),
-        );
+        if let Some((complete, days)) = complete {
+            line(
+                complete as u64,
+                &format!("of {days} days have as many actions in Matomo as in the logs"),
+            );
+        }
         if self.fewer > 0 {
             line(self.fewer, "actions fewer are in Matomo on the other days");
         }
