@@ -35,6 +35,7 @@ mod status;
 mod tests;
 mod writer;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -194,8 +195,8 @@ impl Ledger {
         let (key, name) = (target.key(), target.text.clone());
         let forgotten = state.open(now());
         let mut changes = vec![Change::Opened((&state).into())];
-        if !state.targets.contains_key(&key) {
-            state.targets.insert(key, name.clone());
+        if let Entry::Vacant(target) = state.targets.entry(key) {
+            target.insert(name.clone());
             changes.push(Change::Target(key, name.clone()));
         }
         changes.extend(forgotten.logs.into_iter().map(Change::ForgotLog));
