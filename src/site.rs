@@ -322,8 +322,9 @@ impl Sites {
             (None, None) if self.options.add => {
                 return match api.add_site(host) {
                     Ok(id) => {
+                        self.created.insert(host.to_owned(), id.clone());
                         if self.options.has_other_workers
-                            && let Some(oldest) = api.oldest_site_of_host(host)?
+                            && let Ok(Some(oldest)) = api.site_of_host(host)
                             && oldest != id
                         {
                             console.warn(format!(
@@ -333,7 +334,6 @@ impl Sites {
                             ));
                             return self.add_existing(&oldest, api).map(Some);
                         }
-                        self.created.insert(host.to_owned(), id.clone());
                         Ok(Some(self.add_hosted(&id, api)?))
                     }
                     // The hits of other sites can still be imported.

@@ -169,7 +169,8 @@ impl Target {
                         ));
                     }
                 }
-                if let (Some(url), true) = (client.unencrypted(), found.token.is_some()) {
+                let unencrypted = client.unencrypted().into_iter();
+                for url in unencrypted.filter(|_| found.token.is_some()) {
                     console.warn(format!(
                         "the token is sent to {url} without encryption: use https"
                     ));

@@ -239,12 +239,46 @@ fn passwords_in_addresses_of_front_ends_are_hidden() {
         .run()
         .exits(1);
     Program::new(&folder)
+        .env("MATOMO_TOKEN_AUTH", server.token().expose())
+        .secret("pass word")
+        .secret("pass%20word")
+        .arg(format!("--url={url}"))
+        .arg(format!("--tracker-url={url}a/"))
+        .args("--idsite=1 --show-options access.log")
+        .run()
+        .exits(0)
+        .says(&["tracker-url"]);
+    Program::new(&folder)
         .to(&server)
         .secret("pass%20word")
         .args("--idsite=1 access.log --tracker-url=ftp://joe:pass%20word@a.example/")
         .run()
         .exits(2)
         .says(&["--tracker-url=", "only http and https"]);
+}
+
+/// The front end may be another Matomo, which does not have the site.
+#[test]
+fn a_front_end_that_accepts_nothing_stops_the_import() {
+    let all = When::PathBegins("/b/".into());
+    let server = started(Options {
+        faults: Faults {
+            rules: vec![(
+                all,
+                Fault::Answer(200, r#"{"status":"success","tracked":0,"invalid":10}"#),
+            )],
+            ..Faults::default()
+        },
+        ..options()
+    });
+    let folder = Folder::with_log(logs::log_of(400, 60));
+    let ended = program(&folder, &server, &["a", "b"])
+        .args("--recorders=2 --state-dir=state")
+        .run()
+        .exits(1);
+    assert!(!ended.err.contains("refused"), "{ended}");
+    let of_b = visitors_by_path(&server)["/b/piwik.php"].len();
+    assert!(of_b <= 20, "{of_b} visitors were sent to it");
 }
 
 #[test]
@@ -268,5 +302,5 @@ fn a_dry_run_and_the_sandbox_need_no_front_end() {
         .arg("access.log")
         .run()
         .exits(2)
-        .says(&["--tracker-url is given 65 times: 64 are the most"]);
+        .says(&["--tracker-url is given 65 times: give at most 64"]);
 }

@@ -121,7 +121,7 @@ fn shown(long: &str, value: &str) -> String {
         return "***".to_owned();
     }
     let value = match long {
-        "url" | "api-url" => redact::typed_url(value),
+        "url" | "api-url" | "tracker-url" => redact::typed_url(value),
         _ => value.to_owned(),
     };
     clean(value.as_bytes()).into_owned()

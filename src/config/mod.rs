@@ -239,14 +239,17 @@ fn shard(cli: &Cli) -> Result<Option<Shard>> {
 /// version writes alike.
 fn shard_key(shard: Shard, cli: &Cli) -> ShardKey {
     let (requests, format) = (&cli.requests, &cli.log_format);
-    let proxies: Vec<String> = requests
+    let mut proxies: Vec<String> = requests
         .trusted_proxy
         .iter()
         .map(ToString::to_string)
         .collect();
+    proxies.sort();
+    let flag = |is_given: bool| is_given.then(String::new);
     let tracker_file = requests.replay_tracking_expected_tracker_file.as_slice();
-    let is_replay = requests.replay_tracking.then(String::new);
-    let has_rules = requests.privacy.map(|_| String::new());
+    let is_replay = flag(requests.replay_tracking);
+    let has_rules = flag(requests.privacy.is_some());
+    let is_lowercase = flag(requests.force_lowercase_path);
     let options = [
         ("client-ip", &*requests.client_ip),
         ("trusted-proxy", &*proxies),
@@ -254,7 +257,15 @@ fn shard_key(shard: Shard, cli: &Cli) -> ShardKey {
         ("privacy", has_rules.as_slice()),
         ("replay-tracking", is_replay.as_slice()),
         ("replay-tracking-expected-tracker-file", tracker_file),
+        (
+            "query-string-delimiter",
+            std::slice::from_ref(&requests.query_string_delimiter),
+        ),
+        ("force-lowercase-path", is_lowercase.as_slice()),
+        ("encoding", std::slice::from_ref(&format.encoding)),
+        ("log-envelope", std::slice::from_ref(&format.log_envelope)),
         ("log-format", format.log_format.as_slice()),
+        ("log-format-name", format.log_format_name.as_slice()),
         ("log-format-regex", format.log_format_regex.as_slice()),
         ("json-map", &*format.json_map),
         ("w3c-fields", format.w3c_fields.as_slice()),
@@ -644,7 +655,7 @@ fn delivery(cli: &Cli) -> Result<DeliveryOptions> {
     let fronts = cli.matomo.tracker_url.len();
     if fronts > MAX_FRONTS {
         return Err(Error::usage(format!(
-            "--tracker-url is given {fronts} times: {MAX_FRONTS} are the most"
+            "--tracker-url is given {fronts} times: give at most {MAX_FRONTS}"
         )));
     }
     let is_bulk = !connection.disable_bulk_tracking;

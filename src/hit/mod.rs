@@ -384,19 +384,19 @@ impl HitOptions {
     }
 
     /// A hash of the visitor of a request, which is the same on every machine, in every run and in
-    /// every version. `replayed` is what identifies the visitor of a replayed request.
+    /// every version. A replayed request has `arguments`.
     ///
-    /// Hits that Matomo takes for those of one visitor have the same hash: what is masked when it is
-    /// sent is masked here.
-    pub fn visitor_hash(&self, request: &LoggedRequest, replayed: Option<&str>) -> u64 {
+    /// Hits that Matomo takes for those of one visitor have the same hash: what is masked when it
+    /// is sent is masked here.
+    pub fn visitor_hash(&self, request: &LoggedRequest, arguments: Option<&Arguments>) -> u64 {
         let privacy = self.privacy();
         let hash = |text: &[u8]| match privacy {
             Some(privacy) => hash_of_visitor(&privacy.mask.mask_text(text)),
             None => hash_of_visitor(text),
         };
         let sends_users = privacy.is_none_or(|privacy| privacy.visitors.is_none());
-        let user = || self.userid(request.record).filter(|_| sends_users);
-        if let Some(visitor) = replayed.map(str::as_bytes).or_else(user) {
+        let user = self.userid(request.record).filter(|_| sends_users);
+        if let Some(visitor) = visitor(arguments, user) {
             return hash(visitor);
         }
         let address = self.address(request);
@@ -548,6 +548,22 @@ impl HitOptions {
     }
 }
 
+/// What identifies a visitor for Matomo before its address does: a user, then another id. `user` is
+/// that of the line, which Matomo gets unless `arguments`, those of a replayed request, have one.
+pub fn visitor<'v>(arguments: Option<&'v Arguments>, user: Option<&'v [u8]>) -> Option<&'v [u8]> {
+    let replayed = arguments.and_then(Arguments::user).map(str::as_bytes);
+    let other = || arguments.and_then(Arguments::visitor).map(str::as_bytes);
+    replayed.or(user).or_else(other)
+}
+
+/// An IPv6 address in its usual form, however it is written, and an IPv4 address that is written as
+/// one. `None` for anything else.
+pub fn plain_address(visitor: &[u8]) -> Option<String> {
+    memchr::memchr(b':', visitor)?;
+    let address: IpAddr = str::from_utf8(visitor).ok()?.parse().ok()?;
+    Some(address.to_canonical().to_string())
+}
+
 /// A hash of a visitor's address, id or name that never changes: FNV-1a, of the bytes of an address
 /// (4 or 16), however it is written, and of other texts as they are.
 pub fn hash_of_visitor(visitor: &[u8]) -> u64 {
@@ -651,4 +667,28 @@ fn offset_in(zone: Tz, local: i64) -> i64 {
         MappedLocalTime::None => zone.offset_from_utc_datetime(&(wall - TimeDelta::days(1))),
     };
     i64::from(offset.fix().local_minus_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_the_same_however_it_is_written() {
+        for (written, plain) in [
+            ("2001:DB8:0:0::7", Some("2001:db8::7")),
+            ("2001:db8::7", Some("2001:db8::7")),
+            ("::ffff:203.0.113.7", Some("203.0.113.7")),
+            ("203.0.113.7", None),
+            ("ann:bob", None),
+            ("", None),
+        ] {
+            assert_eq!(plain_address(written.as_bytes()).as_deref(), plain);
+            let plain = plain.unwrap_or(written);
+            assert_eq!(
+                hash_of_visitor(written.as_bytes()),
+                hash_of_visitor(plain.as_bytes())
+            );
+        }
+    }
 }

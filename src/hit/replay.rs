@@ -80,6 +80,11 @@ impl Arguments {
         self.text("idsite")
     }
 
+    /// The user, who identifies the visitor before all else.
+    pub fn user(&self) -> Option<&str> {
+        self.text("uid")
+    }
+
     /// The argument that identifies the visitor, if the request has one.
     pub fn visitor(&self) -> Option<&str> {
         VISITOR_KEYS.iter().find_map(|key| self.text(key))

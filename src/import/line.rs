@@ -19,7 +19,7 @@ use crate::filter::{BotCounter, BotFigures, Filters};
 use crate::format::w3c::is_fields_line;
 use crate::format::{Field, Fields, Fit, Format, Record};
 use crate::hit::replay::{Arguments, ReplayOptions};
-use crate::hit::{Hit, HitOptions, LoggedRequest, Site};
+use crate::hit::{Hit, HitOptions, LoggedRequest, Site, plain_address, visitor};
 use crate::hit_id::{HitId, HitIdGenerator};
 use crate::input::buffered::BufferedLine;
 use crate::input::lines::Line;
@@ -345,8 +345,7 @@ impl LineProcessor {
     fn visitor_hash(&self, request: &LoggedRequest) -> u64 {
         let arguments = self.replay.as_ref();
         let arguments = arguments.and_then(|replay| replay.arguments(request));
-        let replayed = arguments.as_ref().and_then(Arguments::visitor);
-        self.hit.visitor_hash(request, replayed)
+        self.hit.visitor_hash(request, arguments.as_ref())
     }
 
     /// How a line without a visitor counts: it is in one shard, too.
@@ -511,8 +510,8 @@ impl LineProcessor {
         accepted: &AcceptedHit,
     ) -> RequestGroup {
         let hit = &accepted.hit;
-        let address = hit.address.as_bytes();
-        let visitor = accepted.replayed_visitor().map(str::as_bytes);
+        let visitor = visitor(accepted.arguments.as_ref(), hit.userid);
+        let visitor = visitor.unwrap_or(hit.address.as_bytes());
         RequestGroup {
             file: log.number,
             log: log.resume.as_ref().map(ResumePoint::log),
@@ -522,9 +521,10 @@ impl LineProcessor {
             days: self.sites.days(hit.site.index, hit.time, hit.time),
             requests: 0,
             agent: self.hasher.hash_one(hit.request.user_agent),
-            visitor: self
-                .hasher
-                .hash_one(visitor.unwrap_or(hit.userid.unwrap_or(address))),
+            visitor: match plain_address(visitor) {
+                Some(address) => self.hasher.hash_one(address.as_bytes()),
+                None => self.hasher.hash_one(visitor),
+            },
             has_hit_ids: accepted.has_hit_id(),
             is_assistant: hit.request.is_assistant,
             originals: Vec::new(),

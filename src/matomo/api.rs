@@ -261,22 +261,15 @@ impl Api {
         self.query("SitesManager.getSiteFromId", &[("idSite", id)])
     }
 
-    /// Returns the id of the first site that has this host among its URLs.
+    /// Returns the lowest id of the sites that have this host among their URLs. So workers that
+    /// have created several at the same time agree.
     pub fn site_of_host(&self, host: &str) -> ApiResult<Option<String>> {
         let ids: ListReply<SiteId> = self.query(SITES_OF_URL, &[("url", host)])?;
-        Ok(ids.0.into_iter().next().map(|id| id.idsite))
+        Ok(lowest(ids))
     }
 
-    /// Returns the lowest id among the sites of a host. Workers that create a site for it at the same
-    /// time agree on that.
-    pub fn oldest_site_of_host(&self, host: &str) -> ApiResult<Option<String>> {
-        let ids: ListReply<SiteId> = self.query(SITES_OF_URL, &[("url", host)])?;
-        let number = |id: &SiteId| id.idsite.parse::<u64>().unwrap_or(u64::MAX);
-        Ok(ids.0.into_iter().min_by_key(number).map(|id| id.idsite))
-    }
-
-    /// Does [`Api::site_of_host`] for several hosts in one call. Returns `None` if Matomo does not answer each
-    /// of the questions.
+    /// Does [`Api::site_of_host`] for several hosts in one call. Returns `None` if Matomo does not
+    /// answer each of the questions.
     pub fn sites_of_hosts(
         &self,
         hosts: &[impl AsRef<str>],
@@ -291,8 +284,7 @@ impl Api {
         };
         let replies: Option<Vec<ListReply<SiteId>>> = serde_json::from_slice(&body).ok();
         let replies = replies.filter(|replies| replies.len() == hosts.len());
-        let first = |ListReply(ids): ListReply<SiteId>| ids.into_iter().next().map(|id| id.idsite);
-        Ok(replies.map(|replies| replies.into_iter().map(first).collect()))
+        Ok(replies.map(|replies| replies.into_iter().map(lowest).collect()))
     }
 
     /// Returns all sites that the token has access to.
@@ -618,6 +610,12 @@ fn bulk_form<'q>(
         (format!("urls[{index}]"), question)
     };
     questions.into_iter().enumerate().map(question).collect()
+}
+
+/// The lowest id, as a text.
+fn lowest(ListReply(ids): ListReply<SiteId>) -> Option<String> {
+    let ids = ids.into_iter().map(|id| id.idsite);
+    ids.min_by_key(|id| id.parse::<u64>().unwrap_or(u64::MAX))
 }
 
 const SITES_OF_URL: &str = "SitesManager.getSitesIdFromSiteUrl";

@@ -1,6 +1,7 @@
 //! The HTTP client: sends one request and returns one [`Exchange`]. It neither classifies nor
 //! retries.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -243,11 +244,12 @@ impl Client {
         self.endpoints().filter_map(secrets).flatten().collect()
     }
 
-    /// The address of a server on another machine that is reached without TLS.
-    pub fn unencrypted(&self) -> Option<&str> {
+    /// The addresses of servers on other machines that are reached without TLS.
+    pub fn unencrypted(&self) -> BTreeSet<&str> {
         self.endpoints()
-            .find(|endpoint| endpoint.url.scheme() == "http" && !is_loopback(&endpoint.url))
+            .filter(|endpoint| endpoint.url.scheme() == "http" && !is_loopback(&endpoint.url))
             .map(|endpoint| endpoint.peer.url.as_str())
+            .collect()
     }
 
     fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {

@@ -203,7 +203,8 @@ impl Acks {
             };
             self.settle(buffer, *request, outcome);
         }
-        self.context.server.accept_sites(accepted_sites);
+        let front = self.context.server.front(buffer.front());
+        front.accept_sites(accepted_sites);
         let sent = requests.len();
         if unnamed > 0 {
             let lines = self.location(buffer, requests);

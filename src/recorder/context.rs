@@ -70,8 +70,6 @@ impl Context {
 pub struct ServerState {
     /// Each front end.
     fronts: Vec<FrontState>,
-    /// Sites for which a hit was accepted.
-    accepted_sites: Mutex<HashSet<u32>>,
     /// Time of the last successful token check.
     token_checked: Mutex<Option<Instant>>,
     noise_reported: OnceLock<()>,
@@ -86,6 +84,8 @@ pub struct FrontState {
     acknowledged: AtomicU64,
     /// Hits that were refused because Matomo rejected them, since the last acknowledged batch.
     rejected: AtomicUsize,
+    /// Sites for which a hit was accepted.
+    accepted_sites: Mutex<HashSet<u32>>,
 }
 
 impl FrontState {
@@ -104,6 +104,17 @@ impl FrontState {
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
     }
+
+    /// Records that hits of these sites were accepted.
+    pub fn accept_sites(&self, sites: impl IntoIterator<Item = u32>) {
+        self.accepted_sites.lock().extend(sites);
+    }
+
+    /// Whether a hit of any of these sites was accepted.
+    pub fn has_accepted(&self, mut sites: impl Iterator<Item = u32>) -> bool {
+        let accepted = self.accepted_sites.lock();
+        sites.any(|site| accepted.contains(&site))
+    }
 }
 
 impl ServerState {
@@ -118,17 +129,6 @@ impl ServerState {
     /// The front end with this number, from 0.
     pub fn front(&self, front: usize) -> &FrontState {
         &self.fronts[front]
-    }
-
-    /// Records that Matomo accepted hits for these sites.
-    pub fn accept_sites(&self, sites: impl IntoIterator<Item = u32>) {
-        self.accepted_sites.lock().extend(sites);
-    }
-
-    /// Whether Matomo has accepted a hit for any of these sites.
-    pub fn has_accepted(&self, mut sites: impl Iterator<Item = u32>) -> bool {
-        let accepted = self.accepted_sites.lock();
-        sites.any(|site| accepted.contains(&site))
     }
 
     /// Records a successful token check.

@@ -6,9 +6,9 @@
 //! in the ledger. [`adaptive`] limits batch size and concurrency, and [`context`] is what the
 //! recorders share.
 //!
-//! With several front ends of Matomo, each recorder sends to one of them, and gets the hits of its
-//! visitors. A front end that fails is tried again, and no other one instead: the visitor's hits that
-//! follow wait for these, and what is known of one front end holds for it only.
+//! With several front ends of Matomo, each recorder sends to one of them and gets the hits of its
+//! visitors. A request that failed is retried at the same front end, so that later hits of its
+//! visitors do not overtake it. What is known of one front end holds for it only.
 //!
 //! No two requests in flight share a visitor, or Matomo would open several visits for one: the
 //! window sees to it. Nor do they hold different past days of a site: the queue keeps [`days`]

@@ -67,7 +67,7 @@ struct Suspect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RetryScope {
     /// The server is away, or asks for a pause: all recorders of its front end.
-    AllRecorders,
+    FrontEnd,
     /// The server answered, so it may accept other batches.
     ThisBatch,
 }
@@ -274,7 +274,7 @@ impl Sender {
         }
         let sites = batch.requests.iter().map(|hit| buffer.group(*hit).site);
         let history = History {
-            accepted_for_site: context.server.has_accepted(sites),
+            accepted_for_site: front.has_accepted(sites),
             success: had_success,
         };
         batch.attempts += 1;
@@ -338,13 +338,11 @@ impl Sender {
                 self.acks.close_settled(buffer)?;
                 return Ok(next);
             }
-            Outcome::NotSent { detail } => {
-                self.retry(batch, None, detail, RetryScope::AllRecorders)
-            }
+            Outcome::NotSent { detail } => self.retry(batch, None, detail, RetryScope::FrontEnd),
             Outcome::NotProcessed {
                 retry_after,
                 detail,
-            } => self.retry(batch, retry_after, detail, RetryScope::AllRecorders),
+            } => self.retry(batch, retry_after, detail, RetryScope::FrontEnd),
             Outcome::TooLarge { detail } if is_small => {
                 match context.options.retry.allows_after(batch.attempts) {
                     true => self.retry(batch, None, detail, RetryScope::ThisBatch),
@@ -584,7 +582,7 @@ impl Sender {
         let is_exhausted = !self.context.options.retry.allows_after(batch.attempts);
         let scope = match answered {
             true => RetryScope::ThisBatch,
-            false => RetryScope::AllRecorders,
+            false => RetryScope::FrontEnd,
         };
         match batch.requests.len() {
             1 if answered && (is_exhausted || rejected) => NextStep::Suspect(Suspect {
@@ -626,14 +624,14 @@ impl Sender {
         let backoff = &self.front().backoff;
         // Reported once for all recorders of the front end.
         let is_reported =
-            scope == RetryScope::AllRecorders && wait >= REPORTED_WAIT && !backoff.is_active();
+            scope == RetryScope::FrontEnd && wait >= REPORTED_WAIT && !backoff.is_active();
         match is_reported {
             true => self.context.console.note_repeated(&detail, message()),
             false => self.context.console.debug(1, message),
         }
         match scope {
             RetryScope::ThisBatch => NextStep::Retry(batch, wait),
-            RetryScope::AllRecorders => {
+            RetryScope::FrontEnd => {
                 backoff.start(wait);
                 NextStep::Retry(batch, Duration::ZERO)
             }

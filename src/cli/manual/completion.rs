@@ -46,6 +46,7 @@ fn completed() -> Command {
         .mut_arg("php_binary", |arg| arg.value_hint(ValueHint::CommandName))
         .mut_arg("url", |arg| arg.value_hint(ValueHint::Url))
         .mut_arg("api_url", |arg| arg.value_hint(ValueHint::Url))
+        .mut_arg("tracker_url", |arg| arg.value_hint(ValueHint::Url))
         .mut_arg("log_format_name", |arg| {
             arg.value_parser(PossibleValuesParser::new(&formats))
         })
