@@ -108,6 +108,13 @@ impl Exit {
         }
     }
 
+    /// The status of a run that follows logs, and that a signal has ended: that is how it ends when
+    /// all is well.
+    pub fn of_following(error: Option<&Error>, incomplete: bool) -> Self {
+        let error = error.filter(|error| error.kind() != ErrorKind::Interrupted);
+        Self::of_run(error, None, incomplete)
+    }
+
     pub fn code(self) -> u8 {
         self as u8
     }

@@ -113,6 +113,7 @@ mod private_file;
 pub mod secret;
 mod suggestion;
 mod sync;
+mod systemd;
 
 #[cfg(test)]
 mod tests;

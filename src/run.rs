@@ -1,6 +1,7 @@
 //! A run: sets up what it needs, imports the logs, and reports the result.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +16,11 @@ use crate::import::dump;
 use crate::import::format_selector::FormatSelector;
 use crate::import::template_memo::TemplateMemo;
 use crate::import::{
-    ImportEnd, Importer, LastWords, LedgerHandle, LineProcessor, OldestFirst, PipeRescue, Present,
-    Radio, RequestWriter,
+    ImportEnd, Importer, ImporterParts, LastWords, LedgerHandle, LineProcessor, OldestFirst,
+    PipeRescue, Present, Radio, RequestWriter,
 };
-use crate::input::discover::{Source, discover_sorted, drop_repetitions};
+use crate::input::discover::{Source, discover, discover_sorted, drop_repetitions};
+use crate::input::encoding::Encoding;
 use crate::matomo::api::Api;
 use crate::matomo::tracking::{TrackingOptions, Writer};
 use crate::privacy::VisitorKey;
@@ -33,6 +35,7 @@ use crate::sandbox;
 use crate::shutdown::Shutdown;
 use crate::site::Sites;
 use crate::sync::Mutex;
+use crate::systemd::ServiceManager;
 use crate::target::{ConnectedTarget, Target};
 
 /// How long requests under way may take to finish after a shutdown is requested.
@@ -48,6 +51,7 @@ const MAX_FAILURE_BYTES: usize = 200;
 /// Runs an import, prints its messages and its summary, and returns the exit status.
 /// `rescue` saves the pipes if the run fails before its ledger is open.
 pub fn run(config: Config, rescue: &PipeRescue, console: &Console, shutdown: &Shutdown) -> Exit {
+    let follows = config.follow.is_some();
     let outcome = import(config, rescue, console, shutdown);
     let (reported, outcome) = match outcome {
         Ok(reported) => (reported, Ok(())),
@@ -59,7 +63,11 @@ pub fn run(config: Config, rescue: &PipeRescue, console: &Console, shutdown: &Sh
         report_error(error, console, shutdown);
     }
     let error = reported.or(error);
-    Exit::of_run(error.as_ref(), shutdown.signal(), console.is_incomplete())
+    let signal = shutdown.signal();
+    if follows && signal.is_some() {
+        return Exit::of_following(error.as_ref(), console.is_incomplete());
+    }
+    Exit::of_run(error.as_ref(), signal, console.is_incomplete())
 }
 
 /// Prints an error, unless a signal caused it.
@@ -90,7 +98,11 @@ fn import(
         return reported.map(|()| None);
     }
     let explain = config.explain;
-    let verify = config.verify;
+    let (verify, follow) = (config.verify, config.follow);
+    let names = match follow {
+        Some(_) => config.files.clone(),
+        None => Vec::new(),
+    };
     let mut run = setup(config, rescue, console, shutdown)?;
     if let Some(lines) = explain {
         run.importer.explain(&run.sources, lines)?;
@@ -99,7 +111,10 @@ fn import(
     }
     let outcome = match verify {
         Some(options) => run.importer.verify(&run.sources, options),
-        None => run.importer.run(&run.sources),
+        None => match follow {
+            Some(options) => run.importer.follow(&names, options),
+            None => run.importer.run(&run.sources),
+        },
     };
     run.finish(outcome, console, shutdown)
 }
@@ -150,15 +165,15 @@ fn setup(
     let selector = selector.inspect_err(save_pipes)?;
     let selector = selector.with_envelope(config.envelope);
     let target = target.inspect_err(save_pipes)?;
-    let mut oldest_first = OldestFirst::new(&selector, &config.input.encoding);
-    let mut sources = discover_sorted(
-        &config.files,
-        &mut |paths| oldest_first.sort(paths),
-        &mut |warning| console.warn_incomplete(warning),
-    );
-    if let Some(repetitions) = drop_repetitions(&mut sources) {
-        console.note(repetitions);
-    }
+    let sources = match config.follow {
+        // What the names lead to changes.
+        Some(_) => discover(&config.files, &mut |_| {}),
+        None => sources(&config.files, &selector, &config.input.encoding, console),
+    };
+    let service = match config.follow {
+        Some(_) => ServiceManager::from_environment(),
+        None => ServiceManager::default(),
+    };
     let ledger = match config.dry_run || target.is_sandbox() {
         true => None,
         false => {
@@ -185,7 +200,10 @@ fn setup(
         let listener_logs = config.reports.listener_logs()?;
         let listener_logs = listener_logs.map(|logs| Arc::new(Mutex::new(logs)));
         let sink = listener_logs.clone();
-        let stats = ListeningStats::new(sink.map(|sink| sink as Arc<dyn SessionSink>));
+        let stats = match config.follow {
+            Some(_) => ListeningStats::off(),
+            None => ListeningStats::new(sink.map(|sink| sink as Arc<dyn SessionSink>)),
+        };
         let target = target.connect(config.delivery.retry, console, shutdown)?;
         let mut sites = config.sites;
         if config.dry_run && target.token.is_none() {
@@ -220,7 +238,7 @@ fn setup(
                 options
                     .read_back
                     .get_or_insert(options.is_concurrent() || has_open_batches);
-                Pool::start(&Arc::new(Context {
+                let context = Arc::new(Context {
                     client: target.client.clone(),
                     api: target.api.clone(),
                     visits: target.visits.clone(),
@@ -233,7 +251,8 @@ fn setup(
                     rejects: rejects.clone(),
                     sessions: Arc::clone(&stats.sessions),
                     server: ServerState::new(target.client.fronts()),
-                }))?
+                });
+                Pool::start(&context, &service)?
             }
         };
         Ok(Prepared {
@@ -274,7 +293,10 @@ fn setup(
         .as_ref()
         .is_none_or(|handle| handle.ledger.is_empty());
     let style = ProgressMode::choose(config.show_progress, config.progress_delay, console);
-    let total = total_size(&sources);
+    let total = match config.follow {
+        Some(_) => None,
+        None => total_size(&sources),
+    };
     let is_sent = !config.dry_run && target.sandbox.is_none();
     if is_sent && total.is_some_and(|bytes| bytes >= LARGE_LOG_BYTES) && is_first_import {
         console.hint(
@@ -330,22 +352,42 @@ fn setup(
         verifying: config.verify.is_some(),
         reports: config.reports,
         listener_logs,
-        importer: Importer {
+        importer: Importer::new(ImporterParts {
             input: config.input,
             selector,
             processor,
             ledger,
-            invalid_in_small_logs: Default::default(),
             account: Arc::clone(&account),
             console: console.clone(),
             shutdown: shutdown.clone(),
-        },
+            service,
+            follows: config.follow.is_some(),
+        }),
         sources,
         target,
         account,
         recorders,
         progress,
     })
+}
+
+/// The logs with these names, those of a pattern with the oldest first.
+fn sources(
+    names: &[OsString],
+    selector: &FormatSelector,
+    encoding: &Encoding,
+    console: &Console,
+) -> Vec<Source> {
+    let mut oldest_first = OldestFirst::new(selector, encoding);
+    let mut sources = discover_sorted(
+        names,
+        &mut |paths| oldest_first.sort(paths),
+        &mut |warning| console.warn_incomplete(warning),
+    );
+    if let Some(repetitions) = drop_repetitions(&mut sources) {
+        console.note(repetitions);
+    }
+    sources
 }
 
 impl Run {

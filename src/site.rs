@@ -200,7 +200,7 @@ impl Sites {
             self.unmatched.add("", host);
         }
         if self.cache.len() >= MAX_CACHED_HOSTS {
-            self.evict_unmatched();
+            self.forget_unmatched();
         }
         self.cache.insert(host.to_vec(), site.clone());
         Ok(site)
@@ -234,8 +234,8 @@ impl Sites {
         site
     }
 
-    /// Drops hosts without a site of their own from the cache.
-    fn evict_unmatched(&mut self) {
+    /// Drops hosts without a site of their own from the cache, so that they are looked up again.
+    pub fn forget_unmatched(&mut self) {
         let fallback = self.options.fallback.as_ref();
         self.cache
             .retain(|_, site| site.as_ref().is_some_and(|site| Some(&site.id) != fallback));
@@ -574,7 +574,7 @@ mod tests {
         for (host, site) in [("a", Some(own)), ("b", Some(fallback)), ("c", None)] {
             sites.cache.insert(host.into(), site);
         }
-        sites.evict_unmatched();
+        sites.forget_unmatched();
         assert_eq!(sites.cache.keys().collect::<Vec<_>>(), [b"a"]);
     }
 }

@@ -11,6 +11,7 @@ mod dates; // dates that Matomo would replace
 mod defaults; // options from the environment and from a file
 mod explain; // --explain
 mod fake_matomo; // tests of the fake Matomo
+mod follow; // --follow
 mod front_ends; // --tracker-url
 mod hosts; // hosts without a site
 mod listening; // listening sessions of radio logs

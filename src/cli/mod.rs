@@ -66,6 +66,8 @@ pub struct Cli {
     pub connection: ConnectionArgs,
     #[command(flatten, next_help_heading = "Resuming")]
     pub state: StateArgs,
+    #[command(flatten, next_help_heading = "Following")]
+    pub follow: FollowArgs,
     #[command(flatten, next_help_heading = "Log format")]
     pub log_format: LogFormatArgs,
     #[command(flatten, next_help_heading = "Filters")]
@@ -215,7 +217,7 @@ pub struct ConnectionArgs {
     /// Seconds before the first retry; doubled for each further one
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     pub retry_delay: String,
-    /// Send the hits read so far when standard input pauses for SECONDS
+    /// Send the hits of a pipe or of followed logs at most SECONDS after they were read
     #[arg(long, value_name = "SECONDS", default_value = "2")]
     pub flush_interval: String,
     /// Seconds to wait for a program that opens a named pipe for writing
@@ -258,6 +260,17 @@ pub struct StateArgs {
     /// Maximum size of the copy of a pipe in --state-dir; K, M, G and T are units
     #[arg(long, value_name = "SIZE", default_value = "16G")]
     pub spool_max: String,
+}
+
+/// Whether the run waits for more lines.
+#[derive(Debug, Default, Args)]
+pub struct FollowArgs {
+    /// Import what is added to the logs, until a signal ends the run
+    #[arg(long, conflicts_with_all = ["status", "forget", "forget_unconfirmed", "generate", "guide"])]
+    pub follow: bool,
+    /// Seconds between two looks at the logs where the system does not report changes
+    #[arg(long, value_name = "SECONDS", default_value = "1")]
+    pub poll_interval: String,
 }
 
 /// How a line is written.

@@ -30,7 +30,9 @@ use crate::format::{Field, Fields, Wanted};
 use crate::hit::replay::ReplayOptions;
 use crate::hit::{AddressOptions, HitOptions, Privacy, QueryFilter, Rewrite};
 use crate::import::format_selector::FormatChoice;
-use crate::import::{InputOptions, PipeRescue, RadioOptions, Shard, VerifyOptions};
+use crate::import::{
+    FollowOptions, InputOptions, PipeRescue, RadioOptions, Shard, VerifyOptions,
+};
 use crate::input::encoding::Encoding;
 use crate::input::envelope::EnvelopeChoice;
 use crate::ledger::{ShardKey, StateCommand, TargetKey};
@@ -90,6 +92,8 @@ pub struct Config {
     pub reported_sandbox: Option<PathBuf>,
     /// Verify the logs instead of importing them.
     pub verify: Option<VerifyOptions>,
+    /// Follow the logs instead of importing them once.
+    pub follow: Option<FollowOptions>,
     /// Where the ledger is kept between runs.
     pub state_dir: Option<PathBuf>,
     pub show_progress: bool,
@@ -176,6 +180,7 @@ impl Config {
                 .filter(|_| cli.files.is_empty() && !cli.log_format.dump_log_regex)
                 .map(PathBuf::from),
             verify: verify(&cli)?,
+            follow: follow(&cli)?,
             state_dir: state_dir(&cli)?,
             show_progress: cli.output.show_progress,
             progress_delay: seconds("--show-progress-delay", &cli.output.show_progress_delay)?,
@@ -930,6 +935,47 @@ fn verify(cli: &Cli) -> Result<Option<VerifyOptions>> {
         return Err(Error::usage("--repair needs --verify=all"));
     }
     Ok(Some(VerifyOptions { mode, repair }))
+}
+
+fn follow(cli: &Cli) -> Result<Option<FollowOptions>> {
+    let poll_interval = positive_seconds("--poll-interval", &cli.follow.poll_interval)?;
+    if !cli.follow.follow {
+        return Ok(None);
+    }
+    let (format, output) = (&cli.log_format, &cli.output);
+    // A run that ends when its logs do can do these.
+    let others = [
+        ("--sandbox", cli.matomo.sandbox.is_some()),
+        ("--dry-run", cli.matomo.dry_run),
+        ("--explain", format.explain.is_some()),
+        ("--dump-log-regex", format.dump_log_regex),
+        ("--verify", cli.state.verify.is_some()),
+        ("--skip", cli.filters.skip.trim() != "0"),
+        (
+            "--debug-request-limit",
+            output.debug_request_limit.is_some(),
+        ),
+        ("--report", !output.report.is_empty()),
+        ("--quiet", output.quiet),
+    ];
+    if let Some((other, _)) = others.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(Error::usage(format!(
+            "--follow and {other} cannot be used together: remove one of them"
+        )));
+    }
+    if cli.files.iter().any(|file| file == "-") {
+        return Err(Error::usage(
+            "--follow reads files, not standard input: name the log itself, or remove --follow",
+        ));
+    }
+    if requested_state_dir(cli).is_none() {
+        return Err(Error::usage(
+            "--follow needs --state-dir, which remembers what is imported when the run ends",
+        ));
+    }
+    Ok(Some(FollowOptions {
+        poll_interval: poll_interval.max(Duration::from_millis(10)),
+    }))
 }
 
 /// The state directory given by option or by systemd.

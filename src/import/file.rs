@@ -2,7 +2,7 @@
 //! result.
 
 use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bumpalo::Bump;
 use chrono::DateTime;
 
+use super::follow::ReadSoFar;
 use super::format_selector::MAX_BUFFERED_BYTES;
 use super::ledger_handle::StateDir;
 use super::open_log::{OpenLog, ResumePoint};
@@ -56,6 +57,8 @@ pub(super) struct Job<'s> {
     pub state: Option<LogState>,
     /// Only these lines are read.
     pub only: Option<Ranges>,
+    /// The open file of a log that is followed.
+    pub followed: Option<&'s File>,
 }
 
 impl<'s> Job<'s> {
@@ -69,6 +72,15 @@ impl<'s> Job<'s> {
             spool: None,
             state: None,
             only: None,
+            followed: None,
+        }
+    }
+
+    /// Opens the log at the place of these options.
+    fn open(&self, options: LineOptions) -> std::result::Result<Lines, InputError> {
+        match self.followed {
+            Some(file) => Lines::from_shared(self.source.to_string(), file, options),
+            None => Lines::open(self.source, options),
         }
     }
 
@@ -100,6 +112,24 @@ pub(super) enum ReadEnd {
     Unusable(u64, Error),
     /// The log was read to its end, but no line belongs to a site.
     NoSite(Error),
+    /// The log was read to its end, and is followed from there.
+    Open(Box<OpenedLog>),
+}
+
+/// A log whose format is known, so that its lines can be read.
+pub(super) struct OpenedLog {
+    pub log: OpenLog,
+    format: Box<dyn Format>,
+    is_pipe: bool,
+    is_leftover: bool,
+}
+
+/// The beginning of a log.
+enum LogStart {
+    /// A log whose format is known, and the lines that were read for that.
+    Lines(Box<OpenedLog>, Vec<BufferedLine>),
+    /// It has no line to import, or cannot be read.
+    Ended(Flow, ReadEnd),
 }
 
 /// What the ledger says about a file.
@@ -150,14 +180,18 @@ impl Importer {
             // Without a state directory, a log that is named twice is imported twice.
             Ok(FileLookup::Duplicate) => self.import_unrecorded(source, row),
             Err(error) => {
-                // Reading it gives a more precise error.
-                let inspected = Lines::open(source, self.input.line_options())
-                    .and_then(|mut lines| self.wait_for_input(&mut lines));
-                let reason = inspected.map_or_else(|error| error.of_file(), |_| error.to_string());
+                let reason = self.why_unreadable(source, &error);
                 self.console.warn_incomplete(reason);
                 Ok(Flow::Continue)
             }
         }
+    }
+
+    /// Why a file could not be looked up. Reading it gives a more precise error.
+    pub(super) fn why_unreadable(&self, source: &Source, error: &Error) -> String {
+        let inspected = Lines::open(source, self.input.line_options())
+            .and_then(|mut lines| self.wait_for_input(&mut lines));
+        inspected.map_or_else(|error| error.of_file(), |_| error.to_string())
     }
 
     fn import_unrecorded(&mut self, source: &Source, row: Row) -> Result<Flow> {
@@ -173,14 +207,14 @@ impl Importer {
                 copy = Some(spool);
                 Lines::open_pipe(job.source, tee, job.options.clone())
             }
-            None => Lines::open(job.source, job.options.clone()),
+            None => job.open(job.options.clone()),
         };
         let mut lines = match opened {
             Ok(lines) => lines,
             Err(error) => {
                 match job.spool {
                     Some(spool) => spool.wait_for_more(&error.of_file(), &self.console),
-                    None => self.console.warn_incomplete(error.of_file()),
+                    None => self.report_unreadable(job.source, &error),
                 }
                 return Ok(Flow::Continue);
             }
@@ -188,7 +222,7 @@ impl Importer {
         let total_bytes = lines.total();
         let is_pipe = total_bytes.is_none();
         let log = job.state.as_ref().map(|state| state.log);
-        let (name, spool) = (job.source.to_string(), job.spool);
+        let (source, name, spool) = (job.source, job.source.to_string(), job.spool);
         let account = Arc::clone(&job.row.1);
         let outcome = self.read_log(job, &mut lines);
         if let (Some(copy), Some(spool)) = (copy, spool) {
@@ -212,7 +246,12 @@ impl Importer {
             (Some(spool), Some(log), Some(ledger), end) => {
                 ledger.spools.extend(spool.finish(log, end, &self.console));
             }
-            (.., ReadEnd::Unreadable(_, error)) => self.console.warn_incomplete(error.of_file()),
+            (.., ReadEnd::Unreadable(_, error)) => self.report_unreadable(source, &error),
+            (.., ReadEnd::Open(opened)) => {
+                if let Some(follower) = &mut self.follower {
+                    follower.opened = Some(ReadSoFar::new(*opened, lines));
+                }
+            }
             _ => {}
         }
         if let Some(total) = total_bytes {
@@ -266,6 +305,12 @@ impl Importer {
                 options: job.options.clone(),
             });
         }
+        if reconciliation.is_replaced && job.followed.is_some() {
+            if let Some(follower) = &mut self.follower {
+                follower.must_wait = true;
+            }
+            return Ok(false);
+        }
         if reconciliation.is_replaced {
             self.console.warn_incomplete(format!(
                 "{}: the log was replaced or truncated while its unconfirmed hits were looked up; \
@@ -317,6 +362,28 @@ impl Importer {
     }
 
     fn read_with_format(&mut self, job: Job, lines: &mut Lines) -> Result<(Flow, ReadEnd)> {
+        let is_followed = job.followed.is_some();
+        let (mut opened, buffered) = match self.open_with_format(job, lines)? {
+            LogStart::Lines(opened, buffered) => (opened, buffered),
+            LogStart::Ended(flow, end) => return Ok((flow, end)),
+        };
+        let mut ahead = VecDeque::from(buffered);
+        let unsent_since = ahead.front().map(|line| line.since);
+        let OpenedLog { log, format, .. } = &mut *opened;
+        self.processor.look_up_hosts(format.as_ref(), &ahead)?;
+        self.check_first_dates(log, format.as_ref(), &mut ahead, lines)?;
+        let outcome = self.read_lines(log, format.as_mut(), ahead, unsent_since, lines);
+        match outcome {
+            Ok((Flow::Continue, ReadEnd::Complete(_))) if is_followed => {
+                opened.log.pause();
+                Ok((Flow::Continue, ReadEnd::Open(opened)))
+            }
+            outcome => self.end_log(*opened, outcome),
+        }
+    }
+
+    /// Detects the format of a log, and goes to the line where it resumes.
+    fn open_with_format(&mut self, job: Job, lines: &mut Lines) -> Result<LogStart> {
         let name = job.source.to_string();
         self.console.debug(1, || format!("{name}: reading"));
         let selected = self.selector.choose(
@@ -329,14 +396,14 @@ impl Importer {
         let is_leftover = job.is_leftover();
         let is_pipe = job.spool.is_some() || job.source.is_pipe();
         let (number, account) = (job.row.0, Arc::clone(&job.row.1));
-        let Some((mut format, mut buffered)) = selected else {
+        let Some((format, mut buffered)) = selected else {
             if self.shutdown.requested() {
-                return Ok((Flow::Stop, ReadEnd::Stopped));
+                return Ok(LogStart::Ended(Flow::Stop, ReadEnd::Stopped));
             }
             let failed = lines.next(Duration::ZERO).err();
             if let Some(error) = failed {
                 let end = ReadEnd::Unreadable(lines.position(), error);
-                return Ok((Flow::Continue, end));
+                return Ok(LogStart::Ended(Flow::Continue, end));
             }
             account.begin();
             // Headers and blank lines alone, which need no request.
@@ -344,7 +411,8 @@ impl Importer {
                 let read = 0..lines.position();
                 ledger.ledger.mark_done(state.log, read, lines.number() - 1);
             }
-            return Ok((Flow::Continue, ReadEnd::Complete(lines.position())));
+            let end = ReadEnd::Complete(lines.position());
+            return Ok(LogStart::Ended(Flow::Continue, end));
         };
         account.begin();
         if format.ready() {
@@ -365,11 +433,11 @@ impl Importer {
                     "{name}: the log was replaced or truncated while it was opened; the next run \
                      resumes with both logs"
                 ));
-                return Ok((Flow::Continue, ReadEnd::Stopped));
+                return Ok(LogStart::Ended(Flow::Continue, ReadEnd::Stopped));
             }
             Err(error) => {
                 let end = ReadEnd::Unreadable(lines.position(), error);
-                return Ok((Flow::Continue, end));
+                return Ok(LogStart::Ended(Flow::Continue, end));
             }
         };
         let id = job
@@ -386,13 +454,47 @@ impl Importer {
         self.processor
             .hint_at_listening(&name, format.as_ref(), &sessions);
         let account = Counter::new(account);
-        let mut log = OpenLog {
+        let log = OpenLog {
             resume,
             sessions,
             is_rejects,
             ..OpenLog::new(name, number as u32, account, id, format.name())
         };
-        let outcome = self.read_lines(&mut log, format.as_mut(), buffered, lines);
+        let opened = OpenedLog {
+            log,
+            format,
+            is_pipe,
+            is_leftover,
+        };
+        Ok(LogStart::Lines(Box::new(opened), buffered))
+    }
+
+    /// Reads what was added to a log that is followed.
+    pub(super) fn read_added(
+        &mut self,
+        opened: &mut OpenedLog,
+        lines: &mut Lines,
+    ) -> Result<(Flow, ReadEnd)> {
+        let OpenedLog { log, format, .. } = opened;
+        self.processor.set_ignored_fields(format.as_ref());
+        let outcome = self.read_lines(log, format.as_mut(), VecDeque::new(), None, lines)?;
+        log.pause();
+        Ok(outcome)
+    }
+
+    /// Ends the sessions of a log, and reports what is odd about it. `outcome` is that of
+    /// reading it.
+    pub(super) fn end_log(
+        &mut self,
+        opened: OpenedLog,
+        outcome: Result<(Flow, ReadEnd)>,
+    ) -> Result<(Flow, ReadEnd)> {
+        let OpenedLog {
+            mut log,
+            format,
+            is_pipe,
+            is_leftover,
+        } = opened;
         let outcome = match outcome {
             Err(error) if is_leftover && error.is_about_log() => {
                 Ok((Flow::Continue, ReadEnd::Unusable(log.position, error)))
@@ -445,16 +547,17 @@ impl Importer {
         &mut self,
         log: &mut OpenLog,
         format: &mut dyn Format,
-        buffered: Vec<BufferedLine>,
+        mut ahead: VecDeque<BufferedLine>,
+        first_read: Option<Instant>,
         lines: &mut Lines,
     ) -> Result<(Flow, ReadEnd)> {
         let mut arena = Bump::new();
-        let first_read = buffered.first().map(|line| line.since);
-        let mut ahead = VecDeque::from(buffered);
-        self.processor.look_up_hosts(format, &ahead)?;
-        self.check_first_dates(log, format, &mut ahead, lines)?;
         let is_pipe = lines.total().is_none();
-        let mut unsent_since = is_pipe.then(|| first_read.unwrap_or_else(Instant::now));
+        // The lines of followed logs share a time.
+        let is_paced = is_pipe || self.follower.is_some();
+        if is_pipe {
+            self.unsent_since = Some(first_read.unwrap_or_else(Instant::now));
+        }
         loop {
             if self.shutdown.requested() {
                 return Ok((Flow::Stop, ReadEnd::Stopped));
@@ -467,6 +570,9 @@ impl Importer {
                 self.processor.look_up_hosts(format, &ahead)?;
             }
             if let Some(buffered) = ahead.pop_front() {
+                if is_paced {
+                    self.unsent_since.get_or_insert_with(Instant::now);
+                }
                 for line in buffered.lines() {
                     match self.processor.process_line(log, format, &line, &arena)? {
                         Flow::Continue => arena.reset(),
@@ -482,8 +588,8 @@ impl Importer {
             let flow = match lines.next(POLL_INTERVAL) {
                 // Not moved out, because that costs a copy.
                 Ok(LineEvent::Line(ref line)) => {
-                    if is_pipe {
-                        unsent_since.get_or_insert_with(Instant::now);
+                    if is_paced {
+                        self.unsent_since.get_or_insert_with(Instant::now);
                     }
                     self.processor.process_line(log, format, line, &arena)?
                 }
@@ -503,16 +609,38 @@ impl Importer {
             if flow != Flow::Continue {
                 return Ok((flow, ReadEnd::Stopped));
             }
-            if unsent_since.is_some_and(|since| since.elapsed() >= self.input.flush_interval) {
-                unsent_since = None;
+            if is_paced && self.is_flush_due() {
                 log.flush_passed();
-                if self.processor.queue.flush().is_err() {
+                if self.flush_paced() == Flow::Stop {
                     return Ok((Flow::Stop, ReadEnd::Stopped));
                 }
             }
             // The reader is ahead of this line. Without compression, the position is exact.
             let bytes = lines.bytes_read().min(lines.position());
             log.account.set_bytes(bytes);
+        }
+    }
+}
+
+// Lines of pipes and of followed logs, which are sent after `--flush-interval`.
+impl Importer {
+    /// When lines that were read have to be sent at the latest. `None` if there are none.
+    pub(super) fn flush_at(&self) -> Option<Instant> {
+        self.unsent_since
+            .and_then(|since| since.checked_add(self.input.flush_interval))
+    }
+
+    pub(super) fn is_flush_due(&self) -> bool {
+        self.flush_at().is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Sends what was read so far.
+    pub(super) fn flush_paced(&mut self) -> Flow {
+        self.unsent_since = None;
+        self.service.beat();
+        match self.processor.queue.flush().is_err() {
+            true => Flow::Stop,
+            false => Flow::Continue,
         }
     }
 }
@@ -731,7 +859,7 @@ impl Importer {
 
     /// Waits until the recorders are done with what was read of a log, and Matomo has confirmed it,
     /// or for a shutdown. Returns false if Matomo does not confirm it in time.
-    fn wait_for_recorders(&mut self, log: LogId) -> bool {
+    pub(super) fn wait_for_recorders(&mut self, log: LogId) -> bool {
         let Some(handle) = &self.ledger else {
             return true;
         };
@@ -744,6 +872,7 @@ impl Importer {
             since.is_some_and(|since| since.elapsed() > limit)
         };
         while handle.ledger.has_unfinished_lines(log) {
+            self.service.beat();
             let is_idle = self.account.lines_under_way() == 0;
             let is_unconfirmed = self.processor.queue.confirm();
             if is_over(
@@ -786,10 +915,17 @@ impl Importer {
     /// Shows the ledger every block before its lines are parsed: the fingerprint of the log
     /// covers what was read.
     fn watch(&self, lines: &mut Lines, state: Option<&LogState>) {
-        let (Some(state), Some(handle)) = (state, &self.ledger) else {
+        if let Some(state) = state {
+            self.watch_log(lines, state.log);
+        }
+    }
+
+    /// Like [`Importer::watch`], for a log that is in the ledger.
+    pub(super) fn watch_log(&self, lines: &mut Lines, log: LogId) {
+        let Some(handle) = &self.ledger else {
             return;
         };
-        let (ledger, log) = (Arc::clone(&handle.ledger), state.log);
+        let ledger = Arc::clone(&handle.ledger);
         let shutdown = self.shutdown.clone();
         let note = move |start: u64, bytes: &[u8]| {
             if let Err(error) = ledger.note_read(log, start, bytes) {
@@ -833,14 +969,14 @@ impl Importer {
         };
         job.row.1.set_resumed(state.resume_line().saturating_sub(1));
         let envelope = lines.envelope();
-        *lines = Lines::open(job.source, options)?;
+        *lines = job.open(options)?;
         if let Some(envelope) = envelope {
             lines.set_envelope(envelope);
         }
         self.watch(lines, Some(state));
         buffered.clear();
         // It may have been rotated just before it was opened again.
-        let is_still = match job.path() {
+        let is_still = match job.path().filter(|_| job.followed.is_none()) {
             Some(path) => self.is_still_if_plain(path, state.log),
             None => true,
         };

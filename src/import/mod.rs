@@ -11,11 +11,13 @@
 //! [`verify`] asks Matomo for the hits of lines that are done. [`invalid`] warns of logs that
 //! mostly do not fit. [`rescue`] saves the pipes of a run that fails early, and [`last_words`] is
 //! what a run says that a second signal ends. [`oldest_first`] puts the files of a pattern in
-//! order. [`shard`] leaves the lines of other workers out.
+//! order. [`shard`] leaves the lines of other workers out. [`follow`] reads logs for as long as they
+//! grow.
 
 pub mod dump;
 mod explain;
 mod file;
+mod follow;
 pub mod format_selector;
 mod invalid;
 mod last_words;
@@ -34,7 +36,7 @@ mod verify;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use invalid::InvalidInSmallLogs;
+pub use follow::FollowOptions;
 pub use last_words::LastWords;
 pub use ledger_handle::LedgerHandle;
 pub use line::{LineProcessor, Present, RequestWriter};
@@ -56,7 +58,10 @@ use crate::report::{Account, Console, Row};
 use crate::report_file::WebCounter;
 use crate::shutdown::Shutdown;
 use crate::site::Sites;
+use crate::systemd::ServiceManager;
+use follow::FollowState;
 use format_selector::FormatSelector;
+use invalid::InvalidInSmallLogs;
 
 /// How long to wait for input before checking whether to stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -108,15 +113,19 @@ impl InputOptions {
 
 /// Imports logs, one after the other.
 pub struct Importer {
-    pub input: InputOptions,
-    pub selector: FormatSelector,
-    pub processor: LineProcessor,
-    /// `None` for a dry run and for the sandbox.
-    pub ledger: Option<LedgerHandle>,
-    pub invalid_in_small_logs: InvalidInSmallLogs,
-    pub account: Arc<Account>,
-    pub console: Console,
-    pub shutdown: Shutdown,
+    input: InputOptions,
+    selector: FormatSelector,
+    processor: LineProcessor,
+    ledger: Option<LedgerHandle>,
+    invalid_in_small_logs: InvalidInSmallLogs,
+    account: Arc<Account>,
+    console: Console,
+    shutdown: Shutdown,
+    service: ServiceManager,
+    /// Whether logs are followed, and what was found out about the last one.
+    follower: Option<FollowState>,
+    /// When the first line was read that was not sent, of a pipe or of a log that is followed.
+    unsent_since: Option<Instant>,
 }
 
 /// What the end of the run needs of the importer.
@@ -139,7 +148,50 @@ enum Flow {
     Stop,
 }
 
+/// What an importer is made of.
+pub struct ImporterParts {
+    pub input: InputOptions,
+    pub selector: FormatSelector,
+    pub processor: LineProcessor,
+    /// `None` for a dry run and for the sandbox.
+    pub ledger: Option<LedgerHandle>,
+    pub account: Arc<Account>,
+    pub console: Console,
+    pub shutdown: Shutdown,
+    /// Hears that the parser is alive.
+    pub service: ServiceManager,
+    /// `--follow`
+    pub follows: bool,
+}
+
 impl Importer {
+    pub fn new(parts: ImporterParts) -> Self {
+        let ImporterParts {
+            input,
+            selector,
+            processor,
+            ledger,
+            account,
+            console,
+            shutdown,
+            service,
+            follows,
+        } = parts;
+        Self {
+            input,
+            selector,
+            processor,
+            ledger,
+            invalid_in_small_logs: InvalidInSmallLogs::default(),
+            account,
+            console,
+            shutdown,
+            service,
+            follower: follows.then(FollowState::default),
+            unsent_since: None,
+        }
+    }
+
     /// Imports all logs. A log that cannot be read is reported and skipped.
     ///
     /// # Errors
@@ -201,7 +253,7 @@ impl Importer {
         }
         // Settling what had to wait may take long.
         if !self.shutdown.requested() && self.processor.queue.flush().is_ok() {
-            self.import_waiting()?;
+            self.import_waiting(recovery::Patience::Wait)?;
         }
         Ok(())
     }

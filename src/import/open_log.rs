@@ -93,6 +93,12 @@ impl OpenLog {
         }
     }
 
+    /// Makes known what was counted and done so far: it may take long until the next line comes.
+    pub fn pause(&mut self) {
+        self.flush_passed();
+        self.account.flush();
+    }
+
     /// Records that a line belongs to a site.
     pub fn find_site(&mut self) {
         if !self.has_site {

@@ -263,7 +263,9 @@ impl Importer {
 
     /// Settles the batches that had to wait while other logs were read, and sends what Matomo does
     /// not have of them.
-    pub(super) fn import_waiting(&mut self) -> Result<Flow> {
+    ///
+    /// With [`Patience::OnlyReady`], those that are not ready are left for the next call.
+    pub(super) fn import_waiting(&mut self, patience: Patience) -> Result<Flow> {
         let waiting = match &mut self.ledger {
             Some(handle) => std::mem::take(&mut handle.waiting),
             None => return Ok(Flow::Continue),
@@ -276,20 +278,32 @@ impl Importer {
         } in waiting
         {
             let mut missing = Ranges::default();
+            let mut is_held_back = false;
             // It may be renamed while the batches are settled.
             for _ in 0..MAX_RENAMES {
                 let Some(path) = self.find_log(log, &path) else {
                     break;
                 };
-                let patience = Patience::Wait;
                 let settled = self.reconcile_pending(log, &path, &options, &row.1, patience)?;
                 missing.extend(&settled.missing);
+                is_held_back = !settled.held_back.is_empty();
                 if self.shutdown.requested() {
                     return Ok(Flow::Stop);
                 }
                 if !settled.is_replaced {
                     break;
                 }
+            }
+            if patience == Patience::OnlyReady
+                && is_held_back
+                && let Some(handle) = &mut self.ledger
+            {
+                handle.waiting.push(WaitingLog {
+                    log,
+                    path: path.clone(),
+                    row: (row.0, Arc::clone(&row.1)),
+                    options: options.clone(),
+                });
             }
             if missing.is_empty() {
                 continue;
@@ -309,7 +323,8 @@ impl Importer {
             return Some(path.to_owned());
         }
         let file = self.ledger.as_ref()?.ledger.file_of(log)?;
-        renamed_file(path, &file, |path| self.is_still(path, log))
+        let renamed = renamed_file(path, &file, |path| self.is_still(path, log));
+        renamed.or_else(|| self.find_sibling(path, log))
     }
 
     /// Asks Matomo which hits of a batch it has, and applies `--in-doubt` if it cannot be asked.

@@ -144,6 +144,7 @@ impl Importer {
                 }),
                 state: Some(state),
                 only: None,
+                followed: None,
             };
             match self.import_job(job) {
                 Ok(Flow::Stop) => return Ok(Flow::Stop),
@@ -178,6 +179,7 @@ impl Importer {
             }),
             state: Some(state),
             only: None,
+            followed: None,
         })
     }
 
@@ -254,7 +256,7 @@ impl SpoolFile<'_> {
         let has_no_site = matches!(end, ReadEnd::NoSite(_));
         let (end, problem) = match end {
             ReadEnd::NoSite(error) => (0, Some(error.to_string())),
-            ReadEnd::Stopped => return None,
+            ReadEnd::Stopped | ReadEnd::Open(_) => return None,
             ReadEnd::Complete(end) => (end, None),
             ReadEnd::Unreadable(end, error) if self.is_hopeless(&error) => {
                 (end, Some(error.to_string()))

@@ -90,6 +90,22 @@ pub struct LinePart {
     pub lines: u64,
 }
 
+/// Where to read on in a log that was read to its end. The default is its beginning.
+#[derive(Default)]
+pub struct LinePlace {
+    position: u64,
+    /// The number of lines before it.
+    lines: u64,
+    front: Option<Box<Front>>,
+}
+
+impl LinePlace {
+    /// In decompressed bytes.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+}
+
 /// The result of [`Lines::next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineEvent<'a> {
@@ -205,7 +221,7 @@ impl Lines {
                     return Self::from_file(log.clone(), File::open(path)?, options);
                 }
                 let path = path.clone();
-                Self::from_opener(log.clone(), || File::open(path), None, None, options)
+                Self::from_opener(log.clone(), || File::open(path), None, None, None, options)
             }),
         };
         opened.map_err(|source| InputError::Open { log, source })
@@ -217,13 +233,20 @@ impl Lines {
         let opened = match source {
             Source::Stdin => stdin().and_then(|stdin| {
                 let open = || Ok(stdin);
-                let lines = Self::from_opener(log.clone(), open, None, Some(tee), options)?;
+                let lines = Self::from_opener(log.clone(), open, None, None, Some(tee), options)?;
                 lines.opening.is_open.store(true, Ordering::Release);
                 Ok(lines)
             }),
             Source::File(path) => {
                 let path = path.clone();
-                Self::from_opener(log.clone(), || File::open(path), None, Some(tee), options)
+                Self::from_opener(
+                    log.clone(),
+                    || File::open(path),
+                    None,
+                    None,
+                    Some(tee),
+                    options,
+                )
             }
         };
         opened.map_err(|source| InputError::Open { log, source })
@@ -232,9 +255,52 @@ impl Lines {
     /// Reads an open file, pipe or terminal from its current position, or a regular file from
     /// `options.start`. `log` is its name in errors.
     pub fn from_file(log: String, file: File, options: LineOptions) -> io::Result<Self> {
+        Self::from_opened(log, file, None, options)
+    }
+
+    /// Reads a regular file from `options.start`, whatever the position of the handle, and leaves
+    /// that position as it is. `log` is its name in errors.
+    pub fn from_shared(log: String, file: &File, options: LineOptions) -> Result<Self, InputError> {
+        let opened = file.try_clone();
+        let opened = opened.and_then(|file| Self::from_opened(log.clone(), file, Some(0), options));
+        opened.map_err(|source| InputError::Open { log, source })
+    }
+
+    /// Reads on in a regular file where another [`Lines`] has found its end.
+    pub fn from_place(
+        log: String,
+        file: &File,
+        options: LineOptions,
+        place: LinePlace,
+    ) -> Result<Self, InputError> {
+        let options = LineOptions {
+            start: place.position,
+            start_line: place.lines.saturating_add(1),
+            ..options
+        };
+        let mut lines = Self::from_shared(log, file, options)?;
+        lines.front = place.front;
+        Ok(lines)
+    }
+
+    /// Where to read on when the log has grown.
+    pub fn into_place(self) -> LinePlace {
+        LinePlace {
+            position: self.position,
+            lines: self.number.saturating_sub(1),
+            front: self.front,
+        }
+    }
+
+    fn from_opened(
+        log: String,
+        file: File,
+        place: Option<u64>,
+        options: LineOptions,
+    ) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let total = metadata.is_file().then_some(metadata.len());
-        let lines = Self::from_opener(log, || Ok(file), total, None, options)?;
+        let lines = Self::from_opener(log, || Ok(file), place, total, None, options)?;
         lines.opening.is_open.store(true, Ordering::Release);
         Ok(lines)
     }
@@ -242,6 +308,7 @@ impl Lines {
     fn from_opener(
         log: String,
         open_file: impl FnOnce() -> io::Result<File> + Send + 'static,
+        place: Option<u64>,
         total: Option<u64>,
         tee: Option<Tee>,
         options: LineOptions,
@@ -266,6 +333,7 @@ impl Lines {
             let source = SharedSource::new(SourceFile {
                 before,
                 file,
+                place,
                 size: total,
                 count,
                 tee,

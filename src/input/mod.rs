@@ -5,7 +5,7 @@
 //! decompressed bytes, and [`encoding`] converts a line to UTF-8. [`envelope`] recognizes what
 //! Docker or syslog put around each line, and [`unwrap`] removes it. [`archive`] recognizes
 //! archives, which are refused. [`head`] reads only the first lines of a file, and [`small_file`]
-//! files that are no logs.
+//! files that are no logs. [`watch`] notices when logs change.
 
 pub mod archive;
 pub mod buffered;
@@ -20,6 +20,7 @@ pub mod pattern;
 pub mod reader;
 pub mod small_file;
 pub mod unwrap;
+pub mod watch;
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -81,6 +82,11 @@ impl InputError {
     /// Whether compressed data is truncated.
     pub fn is_truncated(&self) -> bool {
         self.is(ErrorKind::UnexpectedEof)
+    }
+
+    /// Whether the file was truncated while it was read, so that it is another log.
+    pub fn is_replaced(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if reader::is_replaced(source))
     }
 
     /// The message, with advice that applies to files but not to pipes.

@@ -14,6 +14,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
+use thiserror::Error;
 
 use super::encoding::may_have_utf16_bom;
 use crate::sync::Mutex;
@@ -257,6 +258,17 @@ fn copy_rest(mut rest: Box<dyn Read + Send>, sender: &Sender<Message>) -> Messag
     }
 }
 
+/// A file that has another content than before.
+#[derive(Debug, Error)]
+#[error("it was truncated while it was read")]
+struct Replaced;
+
+/// Whether an error says that the file was truncated.
+pub(super) fn is_replaced(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    inner.is_some_and(|inner| inner.is::<Replaced>())
+}
+
 /// Bytes before the current position that are compared before each read.
 const TAIL_BYTES: usize = 64;
 
@@ -265,6 +277,8 @@ pub(super) struct SourceFile {
     /// Read first, and not copied to the tee.
     pub(super) before: Option<File>,
     pub(super) file: File,
+    /// Where to read next, if the file shares its position with other handles.
+    pub(super) place: Option<u64>,
     /// Bytes of a regular file when it was opened.
     pub(super) size: Option<u64>,
     /// Bytes read so far.
@@ -315,7 +329,10 @@ impl SourceFile {
         let mut now = vec![0; self.tail.len()];
         let back = (now.len() + read) as u64;
         // Relative to the current position: stdin may be a file that was partly read before.
-        let start = (&self.file).stream_position().ok();
+        let start = match self.place {
+            Some(place) => Some(place.saturating_add(read as u64)),
+            None => (&self.file).stream_position().ok(),
+        };
         let Some(start) = start.and_then(|position| position.checked_sub(back)) else {
             return false;
         };
@@ -358,12 +375,19 @@ impl Read for SourceFile {
             }
         }
         loop {
-            match self.file.read(into) {
+            let read = match self.place {
+                Some(place) => self.file.read_at(into, place),
+                None => self.file.read(into),
+            };
+            match read {
                 Ok(read) if self.was_replaced(read) || (read == 0 && self.is_truncated()?) => {
-                    return Err(io::Error::other("it was truncated while it was read"));
+                    return Err(io::Error::other(Replaced));
                 }
                 Ok(read) => {
                     self.remember(&into[..read]);
+                    if let Some(place) = &mut self.place {
+                        *place += read as u64;
+                    }
                     self.count.fetch_add(read as u64, Ordering::Relaxed);
                     if let Some(tee) = &mut self.tee {
                         tee.copy(&into[..read])?;
@@ -383,7 +407,13 @@ impl Read for SourceFile {
 
 impl Seek for SourceFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let position = self.file.seek(to)?;
+        let position = match (&mut self.place, to) {
+            (Some(place), SeekFrom::Start(to)) => {
+                *place = to;
+                to
+            }
+            (_, to) => self.file.seek(to)?,
+        };
         self.tail.clear();
         self.count.store(position, Ordering::Relaxed);
         Ok(position)

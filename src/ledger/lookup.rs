@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -140,6 +140,25 @@ impl LogFile {
             content,
             may_grow: false,
         }))
+    }
+
+    /// A file that is open already and not compressed, with the name that it has or had.
+    pub fn plain(path: &Path, file: &File) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            id: FileId::from(&file.metadata()?),
+            content: LogContent::Plain(file.try_clone()?),
+            may_grow: false,
+        })
+    }
+
+    /// Whether an open file is compressed. Its position is at the beginning afterwards.
+    pub fn is_packed_file(file: &File) -> io::Result<bool> {
+        let mut file = file.try_clone()?;
+        file.rewind()?;
+        let is_packed = Decompressor::new(&file)?.is_compressed();
+        file.rewind()?;
+        Ok(is_packed)
     }
 
     /// For a spool, or to find a log again: accepts truncated compressed data, because the rest may
@@ -408,7 +427,7 @@ impl Ledger {
                 known.day = day;
                 self.write_later(Change::Log(log, known.without_lines()));
             }
-            inner.tracker = Some(ChecksumTracker::new(log, compared.beginning));
+            inner.track(ChecksumTracker::new(log, compared.beginning));
         }
         Ok(LogState {
             log,
@@ -455,7 +474,7 @@ impl Ledger {
         let log = inner.state.add_log(fingerprint.clone());
         let known = KnownLog::new(fingerprint, inner.state.days);
         self.write_later(Change::Log(log, known));
-        inner.tracker = Some(ChecksumTracker::new(log, beginning));
+        inner.track(ChecksumTracker::new(log, beginning));
         if !done.is_empty() {
             let lines = LogRanges::from([(log, done.clone())]);
             inner.state.mark_done(&lines);
@@ -478,6 +497,7 @@ impl Ledger {
     ///
     /// If the file cannot be read or decompressed as far as needed.
     pub fn matches(&self, log: LogId, mut probe: FileProbe) -> Result<bool> {
+        self.write_checksums(&mut self.lock());
         let Some(known) = self.lock().state.logs.get(&log).cloned() else {
             return Ok(false);
         };

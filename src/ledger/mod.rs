@@ -36,7 +36,7 @@ mod tests;
 mod writer;
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
@@ -57,7 +57,7 @@ use self::clock::SentAt;
 use self::database::{Change, Database};
 use self::directory::{StateLock, check_place, remove_dir};
 use self::fingerprint::{Checksum, ChecksumTracker};
-use self::state::{BatchEntry, LedgerState, ListedLines, Salt};
+use self::state::{BatchEntry, Forgotten, LedgerState, ListedLines, Salt};
 use self::writer::LedgerWriter;
 use crate::error::{Error, Result};
 use crate::failpoint::{self, reach};
@@ -65,6 +65,14 @@ use crate::sync::Mutex;
 
 /// Number of folder names to try in one place for the ledger of an interrupted run.
 const MAX_FOLDERS: u32 = 100;
+
+/// Logs whose checksums are continued when more is read of them. A log that is not among them gets
+/// checksums of fewer bytes.
+const MAX_TRACKERS: usize = 128;
+
+/// Logs of one name of which something may be left to read: the last one, and those before it that
+/// were still read when the run ended.
+const MAX_LOGS_OF_A_NAME: usize = 3;
 
 /// After so many ranges, the lines that are done are written anew, all in one list.
 const MAX_UNMERGED_RANGES: usize = 200_000;
@@ -199,9 +207,6 @@ impl Ledger {
             target.insert(name.clone());
             changes.push(Change::Target(key, name.clone()));
         }
-        changes.extend(forgotten.logs.into_iter().map(Change::ForgotLog));
-        changes.extend(forgotten.batches.into_iter().map(Change::Closed));
-        changes.extend(forgotten.unlisted.into_iter().map(Change::Unlisted));
         let ledger = Self {
             target: key,
             target_text: name,
@@ -212,6 +217,7 @@ impl Ledger {
         changes
             .into_iter()
             .for_each(|change| ledger.write_later(change));
+        ledger.write_forgotten(forgotten);
         ledger
     }
 
@@ -268,6 +274,18 @@ impl Ledger {
         }))
     }
 
+    fn write_forgotten(&self, forgotten: Forgotten) {
+        let Forgotten {
+            logs,
+            batches,
+            unlisted,
+        } = forgotten;
+        let logs = logs.into_iter().map(Change::ForgotLog);
+        let batches = batches.into_iter().map(Change::Closed);
+        let unlisted = unlisted.into_iter().map(Change::Unlisted);
+        (logs.chain(batches).chain(unlisted)).for_each(|change| self.write_later(change));
+    }
+
     /// Writes a ledger that was only in memory to a new folder `import-logs-state` in this one, so
     /// that the next run can resume. If the name is taken, it gets a number. Returns its path.
     ///
@@ -319,14 +337,55 @@ impl Ledger {
         if tail.is_some_and(|tail| start.saturating_add(block.len() as u64) <= tail.position) {
             return Ok(());
         }
-        if inner.tracker.as_ref().is_none_or(|it| it.log != log) {
+        if !inner.trackers.contains_key(&log) {
             self.write_checksums(&mut inner);
-            inner.tracker = Some(ChecksumTracker::new(log, Vec::new()));
+            inner.track(ChecksumTracker::new(log, Vec::new()));
         }
-        if let Some(tracker) = &mut inner.tracker {
+        if let Some(tracker) = inner.trackers.get_mut(&log) {
             tracker.add(start, block);
         }
         Ok(())
+    }
+
+    /// Lets this run read a log again as if an earlier run had read it. Call it when nothing of the
+    /// log is under way.
+    pub fn release(&self, log: LogId) {
+        let mut inner = self.lock();
+        self.write_checksums(&mut inner);
+        inner.trackers.remove(&log);
+        inner.read_logs.remove(&log);
+    }
+
+    /// The last logs that were read and had this name when they were looked up, the oldest first.
+    pub fn last_logs_at(&self, path: &Path) -> Vec<LogId> {
+        let path = lookup::absolute(path);
+        let inner = self.lock();
+        let logs = inner.state.logs.iter().rev().filter(|(_, log)| {
+            log.fingerprint.target == self.target
+                && log.tail.is_some()
+                && log.fingerprint.path.0.as_os_str() == path.as_os_str()
+        });
+        let mut last: Vec<LogId> = logs.map(|(id, _)| *id).take(MAX_LOGS_OF_A_NAME).collect();
+        last.reverse();
+        last
+    }
+
+    /// Forgets what is no longer needed, as opening the ledger does. For a run that takes days;
+    /// `open` are the logs that it reads.
+    pub fn forget_old(&self, open: &[LogId]) {
+        let mut inner = self.lock();
+        let (now, days) = (now(), inner.state.days);
+        for log in open {
+            if let Some(known) = inner.state.logs.get_mut(log) {
+                known.fingerprint.seen = now.max(known.fingerprint.seen);
+                known.day = days;
+                let known = known.without_lines();
+                self.write_later(Change::Log(*log, known));
+            }
+        }
+        let forgotten = inner.state.open(now);
+        self.write_later(Change::Opened((&inner.state).into()));
+        self.write_forgotten(forgotten);
     }
 
     /// Marks adjacent lines as done: headers, filtered and invalid lines, and others that need no
@@ -592,7 +651,7 @@ impl Ledger {
         }
     }
 
-    /// Writes the checksums of the log being read, and the lines that are done without a batch.
+    /// Writes the checksums of the logs being read, and the lines that are done without a batch.
     fn write_tracked(&self, inner: &mut TrackedState) {
         self.write_checksums(inner);
         let lines = std::mem::take(&mut inner.marked_done);
@@ -602,16 +661,15 @@ impl Ledger {
         }
     }
 
-    /// Writes the checksums of the log being read, if they have changed.
+    /// Writes the checksums of the logs being read, if they have changed.
     fn write_checksums(&self, inner: &mut TrackedState) {
-        let tracker = inner.tracker.as_mut();
-        let changes = tracker.and_then(|it| Some((it.log, it.take_changes()?)));
-        let Some((log, read)) = changes else {
-            return;
-        };
-        if let Some(known) = inner.state.logs.get_mut(&log) {
-            known.note_read(read);
-            self.write_later(Change::Log(log, known.without_lines()));
+        for tracker in inner.trackers.values_mut() {
+            if let Some(read) = tracker.take_changes()
+                && let Some(known) = inner.state.logs.get_mut(&tracker.log)
+            {
+                known.note_read(read);
+                self.write_later(Change::Log(tracker.log, known.without_lines()));
+            }
         }
     }
 
@@ -636,8 +694,8 @@ struct TrackedState {
     state: LedgerState,
     /// Lines that are done in `state`, but not sent to the writer.
     marked_done: LogRanges,
-    /// The log being read.
-    tracker: Option<ChecksumTracker>,
+    /// The logs being read: one, or those that the run follows.
+    trackers: BTreeMap<LogId, ChecksumTracker>,
     /// The logs that were read in this run, at least in part.
     read_logs: HashSet<LogId>,
     unmerged: Unmerged,
@@ -648,10 +706,18 @@ impl TrackedState {
         Self {
             state,
             marked_done: LogRanges::new(),
-            tracker: None,
+            trackers: BTreeMap::new(),
             read_logs: HashSet::new(),
             unmerged: Unmerged::default(),
         }
+    }
+
+    /// Call it after the checksums were written.
+    fn track(&mut self, tracker: ChecksumTracker) {
+        if self.trackers.len() >= MAX_TRACKERS {
+            self.trackers.clear();
+        }
+        self.trackers.insert(tracker.log, tracker);
     }
 }
 

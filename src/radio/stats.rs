@@ -46,6 +46,8 @@ pub struct SessionLog {
     state: Mutex<SessionLogState>,
     /// Takes the texts of each session, for a listener log.
     sink: Option<Arc<dyn SessionSink>>,
+    /// There are no figures at the end, so sessions are not kept.
+    is_off: bool,
 }
 
 /// Takes each session that was imported.
@@ -75,6 +77,9 @@ struct SessionLogState {
 impl SessionLog {
     /// Adds a session that was imported.
     pub fn add(&self, ReportedSession { session, texts }: &ReportedSession) {
+        if self.is_off {
+            return;
+        }
         if let (Some(sink), Some(texts)) = (&self.sink, texts) {
             sink.add(&LoggedSession {
                 address: &texts.address,
@@ -162,7 +167,22 @@ impl ListeningStats {
     pub fn new(sink: Option<Arc<dyn SessionSink>>) -> Self {
         let state = Mutex::default();
         Self {
-            sessions: Arc::new(SessionLog { state, sink }),
+            sessions: Arc::new(SessionLog {
+                state,
+                sink,
+                is_off: false,
+            }),
+            ..Self::default()
+        }
+    }
+
+    /// For a run without an end, which has no figures.
+    pub fn off() -> Self {
+        Self {
+            sessions: Arc::new(SessionLog {
+                is_off: true,
+                ..SessionLog::default()
+            }),
             ..Self::default()
         }
     }

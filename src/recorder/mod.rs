@@ -38,6 +38,7 @@ use crate::radio::SessionLog;
 use crate::report::summary::ReadBackSummary;
 use crate::report::{Account, Console, Count};
 use crate::shutdown::Shutdown;
+use crate::systemd::ServiceManager;
 
 use adaptive::{BatchSize, Concurrency, Controller, Semaphore};
 use buffer::Buffer;
@@ -96,11 +97,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts the threads. They end when the queue is dropped.
+    /// Starts the threads. They end when the queue is dropped. `service` hears that the parser is
+    /// alive while it waits for them.
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub fn start(context: &Arc<Context>) -> Result<(Pool, Queue)> {
+    pub fn start(context: &Arc<Context>, service: &ServiceManager) -> Result<(Pool, Queue)> {
         let options = &context.options;
         let concurrency = match options.auto {
             true => Concurrency::Auto(options.recorders),
@@ -152,7 +154,14 @@ impl Pool {
                 read_back: shared.clone(),
                 console: context.console.clone(),
             },
-            Queue::new(window, window_sender, shared, options, context.stop.clone()),
+            Queue::new(
+                window,
+                window_sender,
+                shared,
+                options,
+                service.clone(),
+                context.stop.clone(),
+            ),
         ))
     }
 

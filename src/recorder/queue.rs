@@ -13,6 +13,7 @@ use crate::radio::{ReportedSession, SessionLog};
 use crate::report::rejects::Original;
 use crate::report::{Account, Count};
 use crate::shutdown::Shutdown;
+use crate::systemd::ServiceManager;
 
 /// Typical size of one request, used to reserve capacity.
 pub(super) const REQUEST_BYTES: usize = 400;
@@ -290,6 +291,8 @@ pub struct Queue {
     /// Bytes of their requests.
     assistant_bytes: usize,
     read_back: Option<Arc<read_back::ReadBackState>>,
+    /// Hears that the parser is alive while it waits for the recorders.
+    service: ServiceManager,
     output: QueueOutput,
 }
 
@@ -313,6 +316,7 @@ impl Queue {
         sender: WindowSender,
         read_back: Option<Arc<read_back::ReadBackState>>,
         options: &DeliveryOptions,
+        service: ServiceManager,
         stop: Shutdown,
     ) -> Self {
         let max_batch_hits = options.max_batch_hits.unwrap_or(usize::MAX);
@@ -321,6 +325,7 @@ impl Queue {
             .then(|| DayWindow::new(HELD_BYTES, SMALL_DAY.min(max_batch_hits)));
         Self {
             read_back,
+            service,
             ..Self::of_parts(window, sender, days, stop)
         }
     }
@@ -338,6 +343,7 @@ impl Queue {
             assistants: Vec::new(),
             assistant_bytes: 0,
             read_back: None,
+            service: ServiceManager::default(),
             days,
             output: QueueOutput::Window {
                 window,
@@ -354,6 +360,7 @@ impl Queue {
             assistants: Vec::new(),
             assistant_bytes: 0,
             read_back: None,
+            service: ServiceManager::default(),
             days: None,
             output: QueueOutput::DryRun(account, sessions),
         }
@@ -489,7 +496,8 @@ impl Queue {
             } => {
                 let (epoch, alone) = (filling.epoch, filling.alone);
                 filling.flush = flush;
-                match window.push(sender, std::mem::take(filling), stop) {
+                let waiting = || self.service.beat();
+                match window.push(sender, std::mem::take(filling), stop, waiting) {
                     Ok(emptied) => {
                         self.filling = Chunk {
                             epoch,

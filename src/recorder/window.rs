@@ -149,18 +149,22 @@ impl Window {
         (window, WindowSender { chunks, emptied })
     }
 
-    /// Hands a chunk over. Blocks while the window is full. Returns an emptied chunk, or on
-    /// shutdown the same one as an error.
+    /// Hands a chunk over. Blocks while the window is full, and calls `waiting` now and then.
+    /// Returns an emptied chunk, or on shutdown the same one as an error.
     pub fn push(
         &self,
         sender: &WindowSender,
         mut chunk: Chunk,
         stop: &Shutdown,
+        waiting: impl Fn(),
     ) -> Result<Chunk, Chunk> {
         loop {
             match sender.chunks.send_timeout(chunk, POLL_INTERVAL) {
                 Ok(()) => break,
-                Err(SendTimeoutError::Timeout(back)) if !stop.requested() => chunk = back,
+                Err(SendTimeoutError::Timeout(back)) if !stop.requested() => {
+                    waiting();
+                    chunk = back;
+                }
                 Err(SendTimeoutError::Timeout(back) | SendTimeoutError::Disconnected(back)) => {
                     return Err(back);
                 }

@@ -5,9 +5,9 @@
 
 mod job; // an import that is interrupted and restarted
 mod logs; // logs that are written, rotated and compressed
-mod numbered; // numbered lines, and which of them are stored
+pub mod numbered; // numbered lines, and which of them are stored
 pub mod random; // reproducible random numbers
-mod world; // a server, a folder, and runs in it
+pub mod world; // a server, a folder, and runs in it
 
 mod answers; // responses of the server
 mod changing_logs; // logs that grow, shrink and move

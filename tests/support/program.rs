@@ -236,6 +236,12 @@ impl Running {
         Some(kib * 1024)
     }
 
+    /// The number of files that are open. Returns `None` after the end.
+    pub fn open_files(&self) -> Option<usize> {
+        let folder = Path::new("/proc").join(self.child.id().to_string());
+        Some(fs::read_dir(folder.join("fd")).ok()?.count())
+    }
+
     /// Whether stderr contains the text so far.
     pub fn has_said(&self, text: &str) -> bool {
         self.err.so_far().contains(text)

@@ -70,7 +70,9 @@ fn window_of(keep_order: bool, groups: &[(u64, u64, u32)]) -> (Window, WindowSen
         flush: true,
         ..chunk(0, groups)
     };
-    window.push(&sender, chunk, &Shutdown::default()).unwrap();
+    window
+        .push(&sender, chunk, &Shutdown::default(), || {})
+        .unwrap();
     (window, sender)
 }
 
@@ -108,7 +110,9 @@ fn hits_of_a_visitor_in_flight_wait() {
         flush: true,
         ..chunk(2, &[(1, 30, 1), (3, 10, 1)])
     };
-    window.push(&sender, more, &Shutdown::default()).unwrap();
+    window
+        .push(&sender, more, &Shutdown::default(), || {})
+        .unwrap();
     assert!(
         take(&window, limits(1000, 4)).is_none(),
         "one hit is not worth a request while others wait"
@@ -185,7 +189,9 @@ fn a_sweep_goes_on_where_the_last_batch_ended() {
         flush: true,
         ..chunk(3, &[(4, 1, 150), (5, 3, 30)])
     };
-    window.push(&sender, more, &Shutdown::default()).unwrap();
+    window
+        .push(&sender, more, &Shutdown::default(), || {})
+        .unwrap();
     let agents = std::iter::from_fn(|| take(&window, limits(200, 8)));
     let agents: Vec<Vec<u64>> = agents
         .map(|buffer| buffer.groups().map(|group| group.agent).collect())
@@ -197,7 +203,7 @@ fn a_sweep_goes_on_where_the_last_batch_ended() {
 fn a_full_batch_waits_a_moment_for_more_hits_to_order() {
     let (window, sender) = Window::new(false, 1);
     let groups: Vec<_> = (0..1500).map(|line| (line, line, 1)).collect();
-    let pushed = window.push(&sender, chunk(0, &groups), &Shutdown::default());
+    let pushed = window.push(&sender, chunk(0, &groups), &Shutdown::default(), || {});
     pushed.unwrap();
     assert!(take(&window, limits(1000, 1)).is_none());
     std::thread::sleep(READ_AHEAD_WAIT);
@@ -214,7 +220,7 @@ fn lines_that_cannot_be_handed_over_are_unsent() {
     stop.halt(crate::error::Error::stopped("test"));
     let full = (0..INBOX_CHUNKS + 1).find_map(|line| {
         let chunk = chunk(line as u64, &[(1, 1, 1)]);
-        window.push(&sender, chunk, &stop).err()
+        window.push(&sender, chunk, &stop, || {}).err()
     });
     assert_eq!(full.unwrap().groups.len(), 1);
     drop(sender);
@@ -233,7 +239,7 @@ fn what_recorders_left_is_drained() {
         ..chunk(3, &[(4, 4, 1)])
     };
     window
-        .push(&sender, next_epoch, &Shutdown::default())
+        .push(&sender, next_epoch, &Shutdown::default(), || {})
         .unwrap();
     drop(sender);
     let mut left = 0;
@@ -594,7 +600,7 @@ fn run_threads(recorders: usize, fronts: usize, lines: u64) -> u64 {
                 alone: first / 1000 % 3 == 1,
                 ..chunk(first, &groups)
             };
-            window.push(&sender, chunk, stop).unwrap();
+            window.push(&sender, chunk, stop, || {}).unwrap();
         }
         drop(sender);
     });

@@ -1,0 +1,187 @@
+//! A log that stays open between rounds.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::super::file::{OpenedLog, ReadEnd};
+use super::super::{Flow, Importer};
+use crate::error::Result;
+use crate::input::lines::{LineOptions, LinePlace, Lines};
+use crate::ledger::{FileId, LogFile, LogId};
+
+/// A log that has no name any more is closed when it has not changed for so long: its writer may
+/// still have it open.
+const UNNAMED_IDLE: Duration = Duration::from_secs(300);
+
+/// How far a log was read.
+pub struct ReadSoFar {
+    opened: OpenedLog,
+    place: LinePlace,
+}
+
+impl ReadSoFar {
+    pub fn new(opened: OpenedLog, lines: Lines) -> Self {
+        Self {
+            opened,
+            place: lines.into_place(),
+        }
+    }
+}
+
+/// A file that is open.
+pub struct Tail {
+    /// The name that it has or had.
+    pub path: PathBuf,
+    pub file: File,
+    /// What the system said about the file before it was read.
+    pub seen: FileId,
+    /// What it says now, as far as the names were looked at.
+    pub now: Option<FileId>,
+    /// `None` if nothing of it had to be read.
+    pub log: Option<LogId>,
+    so_far: Option<ReadSoFar>,
+    /// It has to be looked at again, even if it does not change.
+    pub is_due: bool,
+    /// One of the names of the command line leads to it.
+    pub is_named: bool,
+    pub changed: Instant,
+}
+
+/// What becomes of a file that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TailEnd {
+    Kept,
+    /// It has changed, and it is not known yet which log it is.
+    Unread,
+    /// Its content was replaced.
+    Truncated,
+    /// It cannot be read any further.
+    Failed,
+    /// Nothing more will come.
+    Over,
+    /// The import stops.
+    Stopped,
+}
+
+impl Tail {
+    pub fn new(
+        path: PathBuf,
+        file: File,
+        seen: FileId,
+        log: Option<LogId>,
+        so_far: Option<ReadSoFar>,
+    ) -> Self {
+        Self {
+            path,
+            file,
+            seen,
+            now: None,
+            log,
+            so_far,
+            is_due: false,
+            is_named: true,
+            changed: Instant::now(),
+        }
+    }
+
+    /// A file that has to be read later: another one with the same content comes first.
+    pub fn waiting(path: PathBuf, file: File, seen: FileId) -> Self {
+        Self {
+            is_due: true,
+            ..Self::new(path, file, seen, None, None)
+        }
+    }
+
+    /// Whether lines of this log are read here.
+    pub fn reads(&self, log: LogId) -> bool {
+        self.log == Some(log) && self.so_far.is_some()
+    }
+}
+
+impl Importer {
+    /// Reads what was added to a file. Asks the system nothing if the file has not changed.
+    pub(super) fn read_tail(&mut self, tail: &mut Tail) -> Result<TailEnd> {
+        let now = match tail.now.take() {
+            Some(now) => now,
+            None => match tail.file.metadata() {
+                Ok(metadata) => FileId::from(&metadata),
+                Err(_) => return Ok(TailEnd::Over),
+            },
+        };
+        if now == tail.seen && !tail.is_due {
+            let is_over = !tail.is_named && tail.changed.elapsed() >= UNNAMED_IDLE;
+            return Ok(match is_over {
+                true => TailEnd::Over,
+                false => TailEnd::Kept,
+            });
+        }
+        tail.changed = Instant::now();
+        let (Some(so_far), Some(log)) = (&mut tail.so_far, tail.log) else {
+            return Ok(TailEnd::Unread);
+        };
+        if now.size < so_far.place.position() || !self.is_same(tail, log)? {
+            return Ok(TailEnd::Truncated);
+        }
+        // It may grow while it is read.
+        tail.seen = now;
+        let Some(so_far) = &mut tail.so_far else {
+            return Ok(TailEnd::Kept);
+        };
+        let options = LineOptions {
+            incomplete_last: false,
+            ..self.input.line_options()
+        };
+        let name = tail.path.display().to_string();
+        let place = std::mem::take(&mut so_far.place);
+        let mut lines = match Lines::from_place(name.clone(), &tail.file, options, place) {
+            Ok(lines) => lines,
+            Err(error) => {
+                self.report_once(&tail.path, || error.of_file());
+                return Ok(TailEnd::Failed);
+            }
+        };
+        self.console.debug(2, || format!("{name}: reading on"));
+        self.watch_log(&mut lines, log);
+        let outcome = self.read_added(&mut so_far.opened, &mut lines);
+        so_far.place = lines.into_place();
+        match outcome {
+            Ok((Flow::Stop, _)) => Ok(TailEnd::Stopped),
+            Ok((_, ReadEnd::Unreadable(_, error))) if error.is_replaced() => Ok(TailEnd::Truncated),
+            Ok((_, ReadEnd::Unreadable(_, error))) => {
+                self.report_once(&tail.path, || error.of_file());
+                Ok(TailEnd::Failed)
+            }
+            Ok(_) => Ok(TailEnd::Kept),
+            Err(error) if error.is_about_log() => {
+                self.report_once(&tail.path, || error.to_string());
+                Ok(TailEnd::Failed)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a file still begins with what was read of it.
+    fn is_same(&self, tail: &Tail, log: LogId) -> Result<bool> {
+        let (Some(handle), Ok(file)) = (&self.ledger, LogFile::plain(&tail.path, &tail.file))
+        else {
+            return Ok(true);
+        };
+        let mut file = file.growing();
+        Ok(handle.ledger.matches(log, file.probe()).unwrap_or(false))
+    }
+
+    /// Ends what was read of a file: its last sessions, and what is odd about its lines. If the
+    /// import stops, the sessions are left to the next run.
+    pub(super) fn close_tail(&mut self, tail: Tail, flow: Flow) -> Result<Flow> {
+        let Some(so_far) = tail.so_far else {
+            return Ok(Flow::Continue);
+        };
+        let end = match flow {
+            Flow::Stop => ReadEnd::Stopped,
+            _ => ReadEnd::Complete(so_far.place.position()),
+        };
+        self.end_log(so_far.opened, Ok((flow, end)))
+            .map(|(flow, _)| flow)
+    }
+}
