@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 
 use import_logs::cli::Cli;
 
+use rustix::process::Signal;
+
+use crate::support::clock::{LONGEST, until};
 use crate::support::fake::Options;
 use crate::support::folder::{fixture, fixtures};
-use crate::support::stored::started;
+use crate::support::stored::{count, started};
 use crate::support::{Folder, Program, logs};
 
 fn root() -> &'static Path {
@@ -418,7 +421,16 @@ fn run_command(command: &str) {
             }
         };
     }
-    let ended = program.run().exits(0);
+    let ended = match command.contains("--follow") {
+        false => program.run(),
+        true => {
+            let running = program.start();
+            until(LONGEST, || count(&server) > 0);
+            running.signal(Signal::TERM);
+            running.end()
+        }
+    };
+    let ended = ended.exits(0);
     let prints_only = ["--explain", "--dump-log-regex", "--generate", "--guide"];
     if !prints_only.iter().any(|option| command.contains(option)) {
         assert!(ended.summary().get("imported") > 0, "{command}: {ended}");

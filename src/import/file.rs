@@ -35,6 +35,9 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long recorders may be idle before their last acknowledgements are in the ledger.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long the other logs wait for a log that is followed.
+const MAX_FOLLOWED_WAIT: Duration = Duration::from_secs(5);
+
 /// If so many lines at the beginning of a log are dated ahead, and no other, the import stops.
 const MAX_LINES_AHEAD_OF_TIME: u32 = 100;
 
@@ -871,8 +874,13 @@ impl Importer {
             *since = waits.then(|| since.unwrap_or_else(Instant::now));
             since.is_some_and(|since| since.elapsed() > limit)
         };
+        let begun = Instant::now();
         while handle.ledger.has_unfinished_lines(log) {
             self.service.beat();
+            // Other logs have to be read, too.
+            if self.follower.is_some() && begun.elapsed() > MAX_FOLLOWED_WAIT {
+                return false;
+            }
             let is_idle = self.account.lines_under_way() == 0;
             let is_unconfirmed = self.processor.queue.confirm();
             if is_over(

@@ -27,7 +27,6 @@ use crate::input::InputError;
 use crate::input::discover::Source;
 use crate::input::lines::LineOptions;
 use crate::ledger::{FileChange, FileId, LogFile, LogId, LogState};
-use crate::recorder::count_unsent;
 use crate::report::{Count, grouped};
 
 /// Rounds are at least so far apart, however often a log changes.
@@ -99,8 +98,7 @@ impl Importer {
         for tail in follow.tails.drain(..) {
             self.close_tail(tail, Flow::Stop)?;
         }
-        self.judge_small_logs();
-        count_unsent(&self.account, self.processor.queue.unsent());
+        self.end_reading();
         outcome
     }
 
@@ -268,7 +266,7 @@ impl Importer {
         let Ok(metadata) = file.metadata() else {
             return Ok(Flow::Continue);
         };
-        let seen = FileId::from(&metadata);
+        let (seen, begun) = (FileId::from(&metadata), Instant::now());
         // It may have been renamed after the names were looked at.
         if follow
             .tails
@@ -299,7 +297,7 @@ impl Importer {
         let state = match self.look_up_followed(follow, &path, &file, is_packed) {
             Ok(FollowedLookup::Later) if is_packed => return Ok(Flow::Continue),
             Ok(FollowedLookup::Later) => {
-                return self.keep_open(follow, Tail::waiting(path, file, seen));
+                return self.keep_open(follow, Tail::waiting(path, file, seen, begun));
             }
             Ok(FollowedLookup::Skip) => None,
             Ok(FollowedLookup::Read(state)) => Some(state),
@@ -337,7 +335,7 @@ impl Importer {
                 }
                 Ok(_) if must_wait && is_packed => return Ok(Flow::Continue),
                 Ok(_) if must_wait => {
-                    return self.keep_open(follow, Tail::waiting(path, file, seen));
+                    return self.keep_open(follow, Tail::waiting(path, file, seen, begun));
                 }
                 Ok(_) if has_failed => {
                     follow.seen.insert(path, ClosedFile::failed(seen));

@@ -199,12 +199,17 @@ impl Importer {
     /// Returns the error that stopped the import.
     pub fn run(&mut self, sources: &[Source]) -> Result<()> {
         let outcome = self.import_all(sources);
+        self.end_reading();
+        outcome
+    }
+
+    /// Hands over what was read, unless the run stops.
+    fn end_reading(&mut self) {
         self.judge_small_logs();
         let queue = &mut self.processor.queue;
         if self.shutdown.requested() || queue.flush().is_err() {
             count_unsent(&self.account, queue.unsent());
         }
-        outcome
     }
 
     /// Drops the queue, which ends the recorders.

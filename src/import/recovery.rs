@@ -324,7 +324,11 @@ impl Importer {
         }
         let file = self.ledger.as_ref()?.ledger.file_of(log)?;
         let renamed = renamed_file(path, &file, |path| self.is_still(path, log));
-        renamed.or_else(|| self.find_sibling(path, log))
+        match self.follower {
+            // No later run is given another name.
+            Some(_) => renamed.or_else(|| self.find_sibling(path, log)),
+            None => renamed,
+        }
     }
 
     /// Asks Matomo which hits of a batch it has, and applies `--in-doubt` if it cannot be asked.

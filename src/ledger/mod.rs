@@ -414,7 +414,9 @@ impl Ledger {
 
     /// Whether some of the lines read are not done yet.
     pub fn has_unfinished_lines(&self, log: LogId) -> bool {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        // How far the log was read.
+        self.write_checksums(&mut inner);
         let known = inner.state.logs.get(&log);
         known.is_some_and(|known| known.done.first_gap() < known.read_position())
     }

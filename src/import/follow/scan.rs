@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::slice;
@@ -136,11 +137,18 @@ impl Follow {
         let mut folders = BTreeSet::new();
         let mut found = Vec::new();
         for path in self.paths(console, &mut folders) {
-            let Ok(metadata) = fs::metadata(&path) else {
-                continue;
+            let metadata = match fs::metadata(&path) {
+                Ok(metadata) => metadata,
+                Err(error) => {
+                    if error.kind() != ErrorKind::NotFound {
+                        self.warn_once(&path, &format!("cannot be read: {error}"), console);
+                    }
+                    continue;
+                }
             };
             if !metadata.is_file() {
-                self.say_once(&path, console);
+                let why = "not a file, so it cannot be followed; import it without --follow";
+                self.warn_once(&path, why, console);
                 continue;
             }
             let file = FileId::from(&metadata);
@@ -199,12 +207,9 @@ impl Follow {
         paths
     }
 
-    /// Reports a name that cannot be followed.
-    fn say_once(&mut self, path: &Path, console: &Console) {
-        let text = format!(
-            "{}: not a file, so it cannot be followed; import it without --follow",
-            path.display()
-        );
+    /// Reports why a name cannot be followed, once.
+    fn warn_once(&mut self, path: &Path, why: &str, console: &Console) {
+        let text = format!("{}: {why}", path.display());
         if self.messages.len() < MAX_MESSAGES && self.messages.insert(text.clone()) {
             console.warn_incomplete(text);
         }

@@ -41,8 +41,8 @@ pub struct Tail {
     /// `None` if nothing of it had to be read.
     pub log: Option<LogId>,
     so_far: Option<ReadSoFar>,
-    /// It has to be looked at again, even if it does not change.
-    pub is_due: bool,
+    /// When it has to be looked at again, even if it does not change.
+    due: Option<Instant>,
     /// One of the names of the command line leads to it.
     pub is_named: bool,
     pub changed: Instant,
@@ -79,16 +79,17 @@ impl Tail {
             now: None,
             log,
             so_far,
-            is_due: false,
+            due: None,
             is_named: true,
             changed: Instant::now(),
         }
     }
 
-    /// A file that has to be read later: another one with the same content comes first.
-    pub fn waiting(path: PathBuf, file: File, seen: FileId) -> Self {
+    /// A file that has to be read later: another one with the same content comes first. That was
+    /// found out since `begun`. If it took long, it is not tried again soon.
+    pub fn waiting(path: PathBuf, file: File, seen: FileId, begun: Instant) -> Self {
         Self {
-            is_due: true,
+            due: Instant::now().checked_add(begun.elapsed() * 10),
             ..Self::new(path, file, seen, None, None)
         }
     }
@@ -109,7 +110,8 @@ impl Importer {
                 Err(_) => return Ok(TailEnd::Over),
             },
         };
-        if now == tail.seen && !tail.is_due {
+        let is_due = tail.due.is_some_and(|due| due <= Instant::now());
+        if now == tail.seen && !is_due {
             let is_over = !tail.is_named && tail.changed.elapsed() >= UNNAMED_IDLE;
             return Ok(match is_over {
                 true => TailEnd::Over,
@@ -181,7 +183,13 @@ impl Importer {
             Flow::Stop => ReadEnd::Stopped,
             _ => ReadEnd::Complete(so_far.place.position()),
         };
-        self.end_log(so_far.opened, Ok((flow, end)))
-            .map(|(flow, _)| flow)
+        let (flow, _) = self.end_log(so_far.opened, Ok((flow, end)))?;
+        // The ledger need not know any more that this run has read it.
+        if let (Some(handle), Some(log)) = (&self.ledger, tail.log)
+            && !handle.ledger.has_unfinished_lines(log)
+        {
+            handle.ledger.release(log);
+        }
+        Ok(flow)
     }
 }
