@@ -26,6 +26,7 @@
 //! # Threads
 //!
 //! - The main thread is the parser. It reads one log after the other, as far as the queue.
+//! - With `--follow`, a thread hears of changes in the folders of the logs.
 //! - Each open log has a reader thread, which decompresses ahead and finds the line feeds.
 //! - Each recorder is a thread. It takes hits from a bounded window, which all recorders share, and
 //!   sends them in batches.

@@ -405,6 +405,51 @@ fn an_idle_log_is_not_opened_again() {
     stop(running);
 }
 
+#[test]
+fn changes_are_noticed_without_polling() {
+    let world = world();
+    let mut writer = Writer::new(&world, "access.log");
+    writer.write(3);
+    // The last interval counts.
+    let running = follow(&world, "--poll-interval=600 access.log* later.log");
+    wait_for(&world, 0..3);
+    for how in [Rotation::Rename, Rotation::CopyTruncate] {
+        writer.write(3);
+        wait_for(&world, 0..writer.next);
+        writer.rotate(how);
+        writer.write(3);
+        wait_for(&world, 0..writer.next);
+    }
+    let first = writer.next;
+    world
+        .folder
+        .write("later.log", log(first..first + 3, A_DAY));
+    wait_for(&world, 0..first + 3);
+    stop(running).exits(0);
+}
+
+#[test]
+#[ignore = "measures CPU time for ten seconds"]
+fn a_thousand_idle_logs_cost_little() {
+    const LOGS: usize = 1000;
+    const TIME: Duration = Duration::from_secs(10);
+    let world = world();
+    for number in 0..LOGS {
+        let name = format!("log-{number}.log");
+        world.folder.write(&name, line(number, A_DAY));
+    }
+    // The last interval counts.
+    let running = follow(&world, "--poll-interval=1 *.log");
+    wait_for(&world, 0..LOGS);
+    sleep(A_WHILE);
+    let before = running.cpu_ticks().unwrap();
+    sleep(TIME);
+    let ticks = running.cpu_ticks().unwrap() - before;
+    println!("{ticks} ticks of 10 ms in {TIME:?}");
+    assert!(ticks < 50, "{ticks}");
+    stop(running).exits(0);
+}
+
 /// Reads what systemd would hear, for at most this long.
 fn hear(socket: &UnixDatagram, at_most: Duration, is_last: impl Fn(&str) -> bool) -> Vec<String> {
     let begun = Instant::now();

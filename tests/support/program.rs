@@ -242,6 +242,15 @@ impl Running {
         Some(fs::read_dir(folder.join("fd")).ok()?.count())
     }
 
+    /// The CPU time so far, in hundredths of a second. Returns `None` after the end.
+    pub fn cpu_ticks(&self) -> Option<u64> {
+        let folder = Path::new("/proc").join(self.child.id().to_string());
+        let stat = fs::read_to_string(folder.join("stat")).ok()?;
+        let (_, fields) = stat.rsplit_once(')')?;
+        let fields = fields.split_whitespace().skip(11).take(2);
+        fields.map(|ticks| ticks.parse::<u64>().ok()).sum()
+    }
+
     /// Whether stderr contains the text so far.
     pub fn has_said(&self, text: &str) -> bool {
         self.err.so_far().contains(text)
