@@ -103,6 +103,7 @@ mod report;
 
 mod input;
 pub mod shutdown;
+mod systemd;
 
 mod error;
 mod failpoint;
@@ -114,7 +115,6 @@ mod private_file;
 pub mod secret;
 mod suggestion;
 mod sync;
-mod systemd;
 
 #[cfg(test)]
 mod tests;

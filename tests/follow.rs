@@ -429,6 +429,31 @@ fn changes_are_noticed_without_polling() {
 }
 
 #[test]
+fn more_logs_than_may_be_open_are_read() {
+    const LOGS: usize = 40;
+    let world = world();
+    let mut writers: Vec<Writer> = (0..LOGS)
+        .map(|number| Writer::new(&world, &format!("{number}.log")))
+        .collect();
+    // Half of them are for logs.
+    let running = (program(&world).args("*.log"))
+        .through("ulimit -n 60")
+        .start();
+    let mut next = 0;
+    for _ in 0..4 {
+        for writer in &mut writers {
+            writer.next = next;
+            writer.write(2);
+            next = writer.next;
+        }
+        wait_for(&world, 0..next);
+    }
+    sleep(A_WHILE);
+    stop(running).exits(0);
+    assert_each_once(&world.server, 0..next);
+}
+
+#[test]
 #[ignore = "measures CPU time for ten seconds"]
 fn a_thousand_idle_logs_cost_little() {
     const LOGS: usize = 1000;
