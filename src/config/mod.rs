@@ -30,9 +30,7 @@ use crate::format::{Field, Fields, Wanted};
 use crate::hit::replay::ReplayOptions;
 use crate::hit::{AddressOptions, HitOptions, Privacy, QueryFilter, Rewrite};
 use crate::import::format_selector::FormatChoice;
-use crate::import::{
-    FollowOptions, InputOptions, PipeRescue, RadioOptions, Shard, VerifyOptions,
-};
+use crate::import::{FollowOptions, InputOptions, PipeRescue, RadioOptions, Shard, VerifyOptions};
 use crate::input::encoding::Encoding;
 use crate::input::envelope::EnvelopeChoice;
 use crate::ledger::{ShardKey, StateCommand, TargetKey};
