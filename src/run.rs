@@ -204,7 +204,7 @@ fn setup(
             Some(_) => ListeningStats::off(),
             None => ListeningStats::new(sink.map(|sink| sink as Arc<dyn SessionSink>)),
         };
-        let target = target.connect(config.delivery.retry, console, shutdown)?;
+        let target = target.connect(config.delivery.retry, console, shutdown, &service)?;
         let mut sites = config.sites;
         if config.dry_run && target.token.is_none() {
             sites.assume_idsite();

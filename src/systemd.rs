@@ -5,9 +5,13 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
+
+/// What systemd says to a service, and to no other process.
+pub const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 /// How often the status line changes at most.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -21,6 +25,8 @@ struct NotifySocket {
     socket: UnixDatagram,
     /// Half of `WATCHDOG_USEC`. `None` without a watchdog.
     interval: Option<Duration>,
+    /// The thread that the watchdog watches.
+    parser: ThreadId,
     last: Mutex<LastNotices>,
 }
 
@@ -32,7 +38,7 @@ struct LastNotices {
 }
 
 impl ServiceManager {
-    /// From the environment. Without `NOTIFY_SOCKET`, or if it cannot be reached, nothing is sent.
+    /// From the environment, for the thread that calls this. Without `NOTIFY_SOCKET`, or if it cannot be reached, nothing is sent.
     pub fn from_environment() -> Self {
         let variable = |name| std::env::var_os(name);
         let Some(name) = variable("NOTIFY_SOCKET") else {
@@ -48,6 +54,7 @@ impl ServiceManager {
         Self(Some(Arc::new(NotifySocket {
             socket,
             interval: interval.map(|usec| Duration::from_micros(usec / 2)),
+            parser: thread::current().id(),
             last: Mutex::default(),
         })))
     }
@@ -84,13 +91,16 @@ impl ServiceManager {
         }
     }
 
-    /// Tells the watchdog that the thread that calls this is alive. Cheap enough to be called
-    /// often: it sends something only when half of the watchdog's time has passed.
+    /// Tells the watchdog that the parser is alive. Other threads say nothing. Cheap enough to be
+    /// called often: it sends something only when half of the watchdog's time has passed.
     pub fn beat(&self) {
         let Some((manager, interval)) = self.0.as_ref().and_then(|it| Some((it, it.interval?)))
         else {
             return;
         };
+        if thread::current().id() != manager.parser {
+            return;
+        }
         let now = Instant::now();
         {
             let mut last = manager.last.lock();

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::matomo::api::{Api, Retry, RetryHook};
@@ -18,6 +19,7 @@ use crate::report::Console;
 use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::secret::Secret;
 use crate::shutdown::Shutdown;
+use crate::systemd::ServiceManager;
 
 #[derive(Debug)]
 pub enum TargetOptions {
@@ -31,6 +33,9 @@ pub enum TargetOptions {
         client: ClientOptions,
     },
 }
+
+/// How often the service manager hears of a thread that waits.
+const BEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A server that has not been contacted.
 pub struct Target {
@@ -116,6 +121,7 @@ impl Target {
         retry: RetryPolicy,
         console: &Console,
         shutdown: &Shutdown,
+        service: &ServiceManager,
     ) -> Result<ConnectedTarget> {
         let Self {
             url,
@@ -123,8 +129,8 @@ impl Target {
             credentials,
         } = self;
         let waiter: Waiter = {
-            let shutdown = shutdown.clone();
-            Arc::new(move |time| shutdown.wait(time))
+            let (shutdown, service) = (shutdown.clone(), service.clone());
+            Arc::new(move |time| wait(time, &shutdown, &service))
         };
         let api = |token: Option<Secret>| {
             let wait = Arc::clone(&waiter);
@@ -188,6 +194,21 @@ impl Target {
             sandbox,
         })
     }
+}
+
+/// Sleeps like [`Shutdown::wait`], and shows the service manager that the parser is alive.
+fn wait(time: Duration, shutdown: &Shutdown, service: &ServiceManager) -> bool {
+    let mut left = time;
+    while !left.is_zero() {
+        service.beat();
+        let part = left.min(BEAT_INTERVAL);
+        if shutdown.wait(part) {
+            return true;
+        }
+        left -= part;
+    }
+    service.beat();
+    shutdown.requested()
 }
 
 /// Warns if other users can read the key of a client certificate, which may be in the file of the

@@ -15,7 +15,7 @@ use super::follow::ReadSoFar;
 use super::format_selector::MAX_BUFFERED_BYTES;
 use super::ledger_handle::StateDir;
 use super::open_log::{OpenLog, ResumePoint};
-use super::recovery::{Patience, WaitingLog};
+use super::recovery::{MAX_RENAMES, Patience, WaitingLog};
 use super::spool::{self, SpoolFile, SpooledPipe};
 use super::{Flow, Importer, POLL_INTERVAL};
 use crate::error::{Error, Result};
@@ -298,12 +298,27 @@ impl Importer {
         };
         let log = state.log;
         let patience = Patience::OnlyReady;
-        let reconciliation =
-            self.reconcile_pending(log, path, &job.options, &job.row.1, patience)?;
+        let mut path = path.to_owned();
+        let mut reconciliation =
+            self.reconcile_pending(log, &path, &job.options, &job.row.1, patience)?;
+        // A log that is followed may be renamed while its batches are settled.
+        for _ in 0..MAX_RENAMES {
+            if !reconciliation.is_replaced || job.followed.is_none() {
+                break;
+            }
+            let Some(found) = self.find_log(log, &path) else {
+                break;
+            };
+            path = found;
+            let settled = self.reconcile_pending(log, &path, &job.options, &job.row.1, patience)?;
+            reconciliation.is_replaced = settled.is_replaced;
+            reconciliation.done.extend(&settled.done);
+            reconciliation.held_back.extend(&settled.held_back);
+        }
         if let (false, Some(handle)) = (reconciliation.held_back.is_empty(), &mut self.ledger) {
             handle.waiting.push(WaitingLog {
                 log,
-                path: path.to_owned(),
+                path: path.clone(),
                 row: (job.row.0, Arc::clone(&job.row.1)),
                 options: job.options.clone(),
             });

@@ -26,6 +26,7 @@ use crate::failpoint::reach;
 use crate::input::InputError;
 use crate::input::discover::Source;
 use crate::input::lines::LineOptions;
+use crate::input::regular_file::open_regular;
 use crate::ledger::{FileChange, FileId, LogFile, LogId, LogState};
 use crate::report::{Count, grouped};
 
@@ -103,6 +104,8 @@ impl Importer {
     }
 
     fn follow_until_stopped(&mut self, follow: &mut Follow) -> Result<()> {
+        // What earlier runs left may take long.
+        self.service.ready();
         if self.import_spools(&[])? == Flow::Stop {
             return Ok(());
         }
@@ -111,7 +114,6 @@ impl Importer {
             sites: Timer::new(SITES_INTERVAL),
             forget: Timer::new(FORGET_INTERVAL),
         };
-        self.service.ready();
         loop {
             self.show_status(follow);
             if self.follow_round(follow)? == Flow::Stop
@@ -126,10 +128,19 @@ impl Importer {
     /// Reads everything that is new.
     fn follow_round(&mut self, follow: &mut Follow) -> Result<Flow> {
         let mut found = follow.scan(&self.console);
+        if let Some(follower) = &mut self.follower {
+            follower.reported.retain(|path| follow.is_known(path));
+        }
         // What was renamed comes before what has its name now.
         follow.tails.sort_by_key(|tail| tail.is_named);
-        let mut index = 0;
-        while let Some(tail) = follow.tails.get_mut(index) {
+        // Each one once: those that have to be looked at again come behind them.
+        let (mut index, mut left) = (0, follow.tails.len());
+        while let (1.., Some(tail)) = (left, follow.tails.get_mut(index)) {
+            left -= 1;
+            if self.shutdown.requested() {
+                return Ok(Flow::Stop);
+            }
+            self.service.beat();
             let end = self.read_tail(tail)?;
             match end {
                 TailEnd::Kept => index += 1,
@@ -142,8 +153,7 @@ impl Importer {
                 }
                 TailEnd::Failed => {
                     let tail = follow.tails.remove(index);
-                    let seen = ClosedFile::failed(tail.seen);
-                    follow.seen.insert(tail.path.clone(), seen);
+                    self.give_up_tail(follow, &tail, ClosedFile::failed(tail.seen));
                     self.close_tail(tail, Flow::Continue)?;
                 }
                 TailEnd::Over | TailEnd::Truncated => {
@@ -154,6 +164,10 @@ impl Importer {
                         return Ok(Flow::Stop);
                     }
                     if end == TailEnd::Truncated {
+                        // The copy may appear only now.
+                        if let Some(log) = log {
+                            follow.try_later(&path, log);
+                        }
                         if self.finish_sibling(follow, &path, log)? == Flow::Stop {
                             return Ok(Flow::Stop);
                         }
@@ -171,7 +185,8 @@ impl Importer {
             if self.shutdown.requested() {
                 return Ok(Flow::Stop);
             }
-            let file = match File::open(&path) {
+            self.service.beat();
+            let file = match open_regular(&path) {
                 Ok(file) => file,
                 Err(error) => {
                     let log = path.display().to_string();
@@ -185,7 +200,7 @@ impl Importer {
                     continue;
                 }
             };
-            if follow.is_new_name(&path) {
+            if follow.is_new_log(&path, &file) {
                 let before = self.ledger.as_ref();
                 let before = before.map(|handle| handle.ledger.last_logs_at(&path));
                 for log in before.unwrap_or_default() {
@@ -200,7 +215,24 @@ impl Importer {
                 return Ok(Flow::Stop);
             }
         }
+        for (path, log) in follow.unfinished() {
+            if self.finish_sibling(follow, &path, Some(log))? == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+        }
         self.import_waiting(Patience::OnlyReady)
+    }
+
+    /// Closes a log of which more may have to be read.
+    fn give_up_tail(&self, follow: &mut Follow, tail: &Tail, seen: ClosedFile) {
+        match (tail.is_named, tail.log) {
+            (true, _) => {
+                follow.seen.insert(tail.path.clone(), seen);
+            }
+            // Its name leads to another file.
+            (false, Some(log)) => follow.try_later(&tail.path, log),
+            (false, None) => {}
+        }
     }
 
     /// Waits until a log changes, but not longer than `--poll-interval`. Meanwhile, sends what was
@@ -369,13 +401,12 @@ impl Importer {
         let mut flow = Flow::Continue;
         while follow.tails.len() > follow.max_open && flow != Flow::Stop {
             let tails = follow.tails.iter().enumerate();
-            let oldest = tails.min_by_key(|(_, tail)| tail.changed);
+            let oldest = tails.min_by_key(|(_, tail)| (!tail.is_named, tail.changed));
             let Some(index) = oldest.map(|(index, _)| index) else {
                 break;
             };
             let tail = follow.tails.remove(index);
-            let seen = ClosedFile::read(tail.seen);
-            follow.seen.insert(tail.path.clone(), seen);
+            self.give_up_tail(follow, &tail, ClosedFile::read(tail.seen));
             flow = self.close_tail(tail, Flow::Continue)?;
         }
         Ok(flow)
@@ -384,7 +415,7 @@ impl Importer {
     /// Finds out which log a file is. Waits for what this run has read of it in another file.
     fn look_up_followed(
         &mut self,
-        follow: &Follow,
+        follow: &mut Follow,
         path: &Path,
         file: &File,
         is_packed: bool,
@@ -400,8 +431,17 @@ impl Importer {
             match change {
                 FileChange::Beginning | FileChange::Done => return Ok(FollowedLookup::Skip),
                 FileChange::ReadAlready if !state.has_more => return Ok(FollowedLookup::Skip),
-                FileChange::ReadAlready if is_again || follow.reads(state.log) => break,
+                FileChange::ReadAlready if is_again => break,
                 FileChange::ReadAlready => {
+                    // A longer copy has taken the name of a log that was read to its end.
+                    if let Some(tail) = follow.take_replaced(state.log)
+                        && self.close_tail(tail, Flow::Continue)? == Flow::Stop
+                    {
+                        break;
+                    }
+                    if follow.reads(state.log) {
+                        break;
+                    }
                     if !self.wait_for_recorders(state.log) || self.shutdown.requested() {
                         break;
                     }
@@ -442,9 +482,16 @@ impl Importer {
         let Some(sibling) = self.find_sibling(path, log) else {
             return Ok(Flow::Continue);
         };
-        match File::open(&sibling) {
-            Ok(file) => self.examine(follow, sibling, file),
-            Err(_) => Ok(Flow::Continue),
+        match open_regular(&sibling) {
+            Ok(file) if is_complete(&file) => {
+                follow.has_found(log);
+                self.examine(follow, sibling, file)
+            }
+            // Often a rotated log is compressed at once.
+            _ => {
+                follow.try_later(path, log);
+                Ok(Flow::Continue)
+            }
         }
     }
 
@@ -484,6 +531,12 @@ impl Importer {
         }
         self.report_once(path, || error.of_file());
     }
+}
+
+/// Whether a file is not compressed, or nothing writes to it any more.
+fn is_complete(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| is_quiet(&metadata))
+        || LogFile::is_packed_file(file).is_ok_and(|is_packed| !is_packed)
 }
 
 /// Whether nothing has written to a file for a while.

@@ -27,7 +27,7 @@ use crate::recorder::{Chunk, Decision, HIDDEN_HITS, LinePosition, UNANSWERED_LOO
 use crate::report::{Account, Count, Counter, FileAccount, Row};
 
 /// How often a log is looked for again that was renamed while its batches were settled.
-const MAX_RENAMES: u32 = 5;
+pub(super) const MAX_RENAMES: u32 = 5;
 
 /// What Matomo has of a pending batch.
 #[derive(Default)]
@@ -318,7 +318,7 @@ impl Importer {
     }
 
     /// Finds the file of a log, which may have been renamed in its folder.
-    fn find_log(&self, log: LogId, path: &Path) -> Option<PathBuf> {
+    pub(super) fn find_log(&self, log: LogId, path: &Path) -> Option<PathBuf> {
         if self.is_still(path, log) {
             return Some(path.to_owned());
         }

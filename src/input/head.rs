@@ -8,6 +8,7 @@ use rustix::fs::{SeekFrom, seek};
 
 use super::decompress::Decompressor;
 use super::encoding::{Encoding, LineEnd};
+use super::regular_file::open_regular;
 
 /// Decompressed bytes that are read.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -23,9 +24,9 @@ impl Head {
     /// Reads the beginning of a regular file, or what comes after the hole at its beginning. Of a
     /// damaged file, it reads what there is.
     pub fn read(path: &Path, encoding: &Encoding) -> io::Result<Self> {
-        let mut head = Self::read_from(File::open(path)?, encoding)?;
+        let mut head = Self::read_from(open_regular(path)?, encoding)?;
         if !head.is_whole_file && head.bytes.iter().all(|byte| *byte == 0) {
-            let file = File::open(path)?;
+            let file = open_regular(path)?;
             if seek(&file, SeekFrom::Data(0)).is_ok_and(|data| data > 0) {
                 head = Self::read_from(file, encoding)?;
             }

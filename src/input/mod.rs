@@ -5,7 +5,7 @@
 //! decompressed bytes, and [`encoding`] converts a line to UTF-8. [`envelope`] recognizes what
 //! Docker or syslog put around each line, and [`unwrap`] removes it. [`archive`] recognizes
 //! archives, which are refused. [`head`] reads only the first lines of a file, and [`small_file`]
-//! files that are no logs. [`watch`] notices when logs change.
+//! files that are no logs. [`regular_file`] opens files that must not block. [`watch`] notices when logs change.
 
 pub mod archive;
 pub mod buffered;
@@ -18,6 +18,7 @@ pub mod line_ends;
 pub mod lines;
 pub mod pattern;
 pub mod reader;
+pub mod regular_file;
 pub mod small_file;
 pub mod unwrap;
 pub mod watch;

@@ -17,6 +17,7 @@ use super::{Ledger, TrackedState, now};
 use crate::error::{Error, Result};
 use crate::input::decompress::Decompressor;
 use crate::input::line_ends::{LineCounter, last_line_end};
+use crate::input::regular_file::open_regular;
 
 /// How much of two files is compared at once.
 const COMPARED_BYTES: usize = 64 * 1024;
@@ -123,7 +124,7 @@ impl LogFile {
         if !metadata.is_file() {
             return Ok(None);
         }
-        let reader = Decompressor::new(File::open(path)?)?;
+        let reader = Decompressor::new(open_regular(path)?)?;
         let content = if reader.is_compressed() {
             LogContent::Compressed(CompressedFile {
                 path: path.to_owned(),
@@ -132,7 +133,7 @@ impl LogFile {
                 may_grow: false,
             })
         } else {
-            LogContent::Plain(File::open(path)?)
+            LogContent::Plain(open_regular(path)?)
         };
         Ok(Some(Self {
             path: path.to_owned(),

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -25,6 +25,12 @@ const OPEN_PART: u64 = 2;
 
 /// Names with a row of their own in the account. Logs with other names share one.
 const MAX_ROWS: usize = 1000;
+
+/// How often a log that has lost its name is looked for, and for how long.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(3);
+const SEARCH_TIME: Duration = Duration::from_secs(900);
+/// Logs that are looked for at most.
+const MAX_UNFINISHED: usize = 1000;
 
 /// Messages about names that are remembered, so that they are printed once.
 const MAX_MESSAGES: usize = 1000;
@@ -86,6 +92,16 @@ impl ClosedFile {
     }
 }
 
+/// A log that has lost its name before all of it was read.
+struct Unfinished {
+    /// The name that it had.
+    path: PathBuf,
+    log: LogId,
+    /// When to look for it next, and when to stop.
+    due: Instant,
+    end: Instant,
+}
+
 /// The logs that are followed.
 pub struct Follow {
     names: Vec<OsString>,
@@ -94,6 +110,7 @@ pub struct Follow {
     pub tails: Vec<Tail>,
     /// Files that are not open, by name.
     pub seen: HashMap<PathBuf, ClosedFile>,
+    unfinished: Vec<Unfinished>,
     /// Names that led to a file in this run.
     known_names: HashSet<PathBuf>,
     rows: HashMap<PathBuf, Row>,
@@ -118,6 +135,7 @@ impl Follow {
             watch,
             tails: Vec::new(),
             seen: HashMap::new(),
+            unfinished: Vec::new(),
             known_names: HashSet::new(),
             rows: HashMap::new(),
             shared_row: None,
@@ -215,9 +233,58 @@ impl Follow {
         }
     }
 
-    /// Whether a name has not led to a file before, in this run.
-    pub fn is_new_name(&mut self, path: &Path) -> bool {
-        self.known_names.insert(path.to_owned())
+    /// Whether a name has not led to a file before, in this run, or to another one that was closed.
+    pub fn is_new_log(&mut self, path: &Path, file: &File) -> bool {
+        let is_new_name = self.known_names.insert(path.to_owned());
+        let file = file.metadata().map(|metadata| FileId::from(&metadata));
+        let is_other = |seen: &ClosedFile| file.is_ok_and(|file| !seen.file.is_same_file(&file));
+        is_new_name || self.seen.get(path).is_some_and(is_other)
+    }
+
+    /// Whether a name leads to a file now, or is that of an open log.
+    pub fn is_known(&self, path: &Path) -> bool {
+        self.known_names.contains(path)
+            || self.seen.contains_key(path)
+            || self.tails.iter().any(|tail| tail.path == path)
+    }
+
+    /// Looks for a log again and again, until it is found or has not been for a long time.
+    pub fn try_later(&mut self, path: &Path, log: LogId) {
+        let is_known = self.unfinished.iter().any(|it| it.log == log);
+        if !is_known && self.unfinished.len() < MAX_UNFINISHED {
+            let now = Instant::now();
+            let after = |time| now.checked_add(time).unwrap_or(now);
+            self.unfinished.push(Unfinished {
+                path: path.to_owned(),
+                log,
+                due: after(SEARCH_INTERVAL),
+                end: after(SEARCH_TIME),
+            });
+        }
+    }
+
+    /// The logs that have to be looked for now, with the names that they had.
+    pub fn unfinished(&mut self) -> Vec<(PathBuf, LogId)> {
+        let now = Instant::now();
+        self.unfinished.retain(|it| it.end > now);
+        let due = self.unfinished.iter_mut().filter(|it| it.due <= now);
+        due.map(|it| {
+            it.due = now.checked_add(SEARCH_INTERVAL).unwrap_or(now);
+            (it.path.clone(), it.log)
+        })
+        .collect()
+    }
+
+    /// Ends the search for a log.
+    pub fn has_found(&mut self, log: LogId) {
+        self.unfinished.retain(|it| it.log != log);
+    }
+
+    /// Takes the open file of a log out if it has no name and nothing more to read.
+    pub fn take_replaced(&mut self, log: LogId) -> Option<Tail> {
+        let is_replaced = |tail: &Tail| tail.reads(log) && !tail.is_named && tail.is_at_end();
+        let index = self.tails.iter().position(is_replaced)?;
+        Some(self.tails.remove(index))
     }
 
     /// Whether lines of this log are read from an open file.

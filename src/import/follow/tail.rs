@@ -94,6 +94,12 @@ impl Tail {
         }
     }
 
+    /// Whether it has not grown since it was read.
+    pub fn is_at_end(&self) -> bool {
+        let now = self.file.metadata();
+        now.is_ok_and(|metadata| FileId::from(&metadata) == self.seen)
+    }
+
     /// Whether lines of this log are read here.
     pub fn reads(&self, log: LogId) -> bool {
         self.log == Some(log) && self.so_far.is_some()

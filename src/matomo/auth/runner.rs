@@ -13,6 +13,8 @@ use std::process::Command;
 
 use rustix::process::{getegid, geteuid};
 
+use crate::systemd;
+
 /// The script that creates a token, relative to Matomo's folder.
 pub const TOKEN_SCRIPT: &str = "misc/cron/updatetoken.php";
 
@@ -102,6 +104,9 @@ impl Runner {
         // PHP can read code and settings from the folder it is started in, which may be another
         // user's, or closed to the owner.
         command.current_dir("/");
+        for name in systemd::VARIABLES {
+            command.env_remove(name);
+        }
         if let Self::Owner { uid, gid } = self {
             let passed = std::env::vars_os().filter(|(name, _)| is_passed(name));
             // `uid` also drops root's other groups.
