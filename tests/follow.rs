@@ -428,6 +428,50 @@ fn changes_are_noticed_without_polling() {
     stop(running).exits(0);
 }
 
+/// As `rsync` does it: a longer copy takes the name of the log.
+#[test]
+fn logs_that_are_replaced_by_longer_copies_are_read_on() {
+    const LOGS: usize = 12;
+    let world = world();
+    let mut contents = vec![String::new(); LOGS];
+    let running = follow(&world, "*.log");
+    let mut next = 0;
+    for _ in 0..4 {
+        for (number, content) in contents.iter_mut().enumerate() {
+            content.push_str(&log(next..next + 3, A_DAY));
+            next += 3;
+            let path = world.folder.path().join(format!("{number}.log"));
+            let copy = path.with_extension("new");
+            fs::write(&copy, content).unwrap();
+            fs::rename(copy, path).unwrap();
+        }
+        wait_for(&world, 0..next);
+    }
+    sleep(A_WHILE);
+    stop(running).exits(0);
+    assert_each_once(&world.server, 0..next);
+}
+
+#[test]
+fn a_copy_that_is_packed_before_it_was_read_is_finished() {
+    let world = world();
+    let mut writer = Writer::new(&world, "access.log");
+    writer.write(20);
+    // Only a round a second, so that the copy is made before its end is read.
+    let running = program(&world).args("--poll-interval=1 access.log").start();
+    wait_for(&world, 0..20);
+    writer.write(10);
+    let packed = world.folder.path().join("access.log.1.gz");
+    fs::write(packed, gzip(fs::read(writer.log()).unwrap())).unwrap();
+    let file = OpenOptions::new().write(true).open(writer.log()).unwrap();
+    file.set_len(0).unwrap();
+    writer.write(5);
+    wait_for(&world, 0..35);
+    sleep(A_WHILE);
+    stop(running).exits(0);
+    assert_each_once(&world.server, 0..35);
+}
+
 #[test]
 fn more_logs_than_may_be_open_are_read() {
     const LOGS: usize = 40;
