@@ -26,9 +26,9 @@ pub(super) const CHUNK_BYTES: usize = 32 * 1024;
 /// emptied.
 const MAX_REUSED_BYTES: usize = 8 * CHUNK_BYTES;
 
-/// Spare buffers that are kept, and the bytes of a larger one, which is not. A batch returns up to
-/// 1,000 of them, and the window soon needs as many.
-const MAX_SPARE_BUFFERS: usize = 1000;
+/// Spare buffers that are kept, and the bytes of a larger one, which is not. The window soon needs
+/// those of a batch, which are up to 1,000, but they are memory that waits with each recorder.
+const MAX_SPARE_BUFFERS: usize = 400;
 const MAX_SPARE_BYTES: usize = 2 * REQUEST_BYTES;
 
 /// Bytes of hits of AI assistants that are held back.
