@@ -38,7 +38,8 @@ struct LastNotices {
 }
 
 impl ServiceManager {
-    /// From the environment, for the thread that calls this. Without `NOTIFY_SOCKET`, or if it cannot be reached, nothing is sent.
+    /// From the environment, for the thread that calls this. Without `NOTIFY_SOCKET`, or if it
+    /// cannot be reached, nothing is sent.
     pub fn from_environment() -> Self {
         let variable = |name| std::env::var_os(name);
         let Some(name) = variable("NOTIFY_SOCKET") else {

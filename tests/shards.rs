@@ -228,7 +228,7 @@ fn each_line_is_counted_by_one_worker() {
             let sum: u64 = workers.iter().map(|it| it.summary().known[name]).sum();
             assert_eq!(sum, alone.known[name], "{name}");
         }
-        // 801 lines, each of which all workers but one leave out.
+        // 801 lines. All workers but one leave each of them out.
         let sum: u64 = workers.iter().map(of_others).sum();
         assert_eq!(sum, 801 * (of - 1));
     }

@@ -32,7 +32,7 @@ fn import(matomo: &FakeMatomo, args: &str) -> Ended {
     ended.exits(0)
 }
 
-/// Starts a server of each version, whose requests take so long.
+/// Starts a server of each version. A request takes this long.
 fn of_each_version(delay: Duration) -> impl Iterator<Item = (Version, FakeMatomo)> {
     Version::ALL.into_iter().map(move |version| {
         let options = Options {

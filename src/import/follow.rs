@@ -36,7 +36,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(100);
 const WAIT_INTERVAL: Duration = Duration::from_millis(50);
 /// A log that cannot be read is tried again after this time.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
-/// A compressed file is read when it has not changed for so long: something may still write it.
+/// A compressed file is read when it has not changed for this time, since it may still be written.
 const PACKED_QUIET: Duration = Duration::from_secs(2);
 /// How often Matomo is asked to confirm what it acknowledged.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(10);
 const SITES_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often the ledger forgets what is no longer needed.
 const FORGET_INTERVAL: Duration = Duration::from_secs(24 * 3600);
-/// Files whose names are alike that are compared with a log that is searched.
+/// How many files of similar names are compared with a log that has lost its name.
 const MAX_SIBLINGS: usize = 50;
 
 /// How logs are followed.
@@ -223,7 +223,7 @@ impl Importer {
         self.import_waiting(Patience::OnlyReady)
     }
 
-    /// Closes a log of which more may have to be read.
+    /// Remembers a log that is closed before it was read to its end.
     fn give_up_tail(&self, follow: &mut Follow, tail: &Tail, seen: ClosedFile) {
         match (tail.is_named, tail.log) {
             (true, _) => {

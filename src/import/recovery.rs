@@ -77,7 +77,7 @@ pub(super) struct RebuiltGroup {
     pub assistant: RebuiltAssistant,
 }
 
-/// Whether a hit is one of an AI assistant, of which Matomo shows nothing.
+/// Whether a hit is one of an AI assistant, which Matomo does not show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RebuiltAssistant {
     No,
@@ -325,7 +325,7 @@ impl Importer {
         let file = self.ledger.as_ref()?.ledger.file_of(log)?;
         let renamed = renamed_file(path, &file, |path| self.is_still(path, log));
         match self.follower {
-            // No later run is given another name.
+            // There may be no later run with another name.
             Some(_) => renamed.or_else(|| self.find_sibling(path, log)),
             None => renamed,
         }

@@ -104,7 +104,7 @@ mod tests {
         }
     }
 
-    /// The number of the only shard of so many that this is true for.
+    /// The number of the one shard that this is true for, of this many.
     #[track_caller]
     fn only(of: u32, has: impl Fn(Shard) -> bool) -> u32 {
         let shards = (1..=of).map(|number| Shard { number, of });

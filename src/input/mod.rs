@@ -5,7 +5,8 @@
 //! decompressed bytes, and [`encoding`] converts a line to UTF-8. [`envelope`] recognizes what
 //! Docker or syslog put around each line, and [`unwrap`] removes it. [`archive`] recognizes
 //! archives, which are refused. [`head`] reads only the first lines of a file, and [`small_file`]
-//! files that are no logs. [`regular_file`] opens files that must not block. [`watch`] notices when logs change.
+//! files that are no logs. [`regular_file`] opens files that must not block. [`watch`] notices when
+//! logs change.
 
 pub mod archive;
 pub mod buffered;

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 /// Opens a regular file for reading. Another user may have put a named pipe in its place, which
-/// would block until somebody writes to it.
+/// would block until it has a writer.
 ///
 /// # Errors
 ///

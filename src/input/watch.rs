@@ -25,7 +25,7 @@ pub struct FolderWatch {
 impl FolderWatch {
     /// Returns also why the system cannot watch folders, if it cannot.
     pub fn new() -> (Self, Option<String>) {
-        // One message says it all.
+        // One message is enough.
         let (sender, changed) = bounded(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.map_or(true, |event| is_change(&event.kind)) {

@@ -70,8 +70,8 @@ const MAX_FOLDERS: u32 = 100;
 /// checksums of fewer bytes.
 const MAX_TRACKERS: usize = 128;
 
-/// Logs of one name of which something may be left to read: the last one, and those before it that
-/// were still read when the run ended.
+/// How many logs of one name may have more to read: the last one, and those before it that were
+/// still read when the run ended.
 const MAX_LOGS_OF_A_NAME: usize = 3;
 
 /// After so many ranges, the lines that are done are written anew, all in one list.

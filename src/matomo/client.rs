@@ -282,7 +282,8 @@ impl Client {
         self.endpoints.tracked.load(Relaxed)
     }
 
-    /// POSTs a batch of tracking requests, given as JSON, to the front end with this number, from 0.
+    /// POSTs a batch of tracking requests, given as JSON, to the front end with this number, from
+    /// 0.
     pub fn track(&self, front: usize, body: Bytes) -> Exchange {
         self.endpoints.tracked.fetch_add(1, Relaxed);
         self.post(

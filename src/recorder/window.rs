@@ -401,7 +401,7 @@ impl WindowState {
             ..
         } = *contents;
         let is_ending = self.next.is_some() || self.is_closed;
-        // Of no front end: a recorder that ends counts what is left as not sent.
+        // All front ends have to be empty: a recorder that ends counts what is left as not sent.
         if self.groups() == 0 && self.next.is_none() && self.is_closed {
             return Due::Never;
         }

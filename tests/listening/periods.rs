@@ -209,7 +209,7 @@ fn check_ratios(numbers: &[f64; 8], value: impl Fn(&str) -> f64) {
     }
 }
 
-/// Writes sessions of all lengths, some of which end or begin exactly at a midnight in Berlin.
+/// Writes sessions of all lengths. Some end or begin exactly at a midnight in Berlin.
 fn log() -> String {
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     let mut below = |most: i64| {

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::input::lines::{LineOptions, LinePlace, Lines};
 use crate::ledger::{FileId, LogFile, LogId};
 
-/// A log that has no name any more is closed when it has not changed for so long: its writer may
+/// A log that has lost its name is closed when it has not changed for this time: its writer may
 /// still have it open.
 const UNNAMED_IDLE: Duration = Duration::from_secs(300);
 
@@ -85,8 +85,8 @@ impl Tail {
         }
     }
 
-    /// A file that has to be read later: another one with the same content comes first. That was
-    /// found out since `begun`. If it took long, it is not tried again soon.
+    /// A file that has to wait, since another one with the same content is read first. The longer
+    /// it took since `begun` to find that out, the later it is tried again.
     pub fn waiting(path: PathBuf, file: File, seen: FileId, begun: Instant) -> Self {
         Self {
             due: Instant::now().checked_add(begun.elapsed() * 10),

@@ -4,8 +4,8 @@
 //! A regex cannot express everything, so these are not compared: requests without a protocol, lines
 //! with a host before the address, addresses beside forwarded ones, the category of CloudFront
 //! events, the status of lines without one, dates that a pattern does not read, and decoded user
-//! agents; escapes and doubled percent signs are undone in what the regex captures. Python's `\s`, `\d` and `\w` also match
-//! U+001C to U+001F and non-ASCII letters, digits and blanks.
+//! agents; escapes and doubled percent signs are undone in what the regex captures. Python's `\s`,
+//! `\d` and `\w` also match U+001C to U+001F and non-ASCII letters, digits and blanks.
 
 use std::cell::Cell;
 use std::sync::LazyLock;
