@@ -1,7 +1,7 @@
 //! The HTTP client: sends one request and returns one [`Exchange`]. It neither classifies nor
 //! retries.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -244,10 +244,13 @@ impl Client {
         self.endpoints().filter_map(secrets).flatten().collect()
     }
 
-    /// The addresses of servers on other machines that are reached without TLS.
-    pub fn unencrypted(&self) -> BTreeSet<&str> {
+    /// The addresses of servers on other machines that are reached without TLS, one for each host
+    /// and port.
+    pub fn unencrypted(&self) -> Vec<&str> {
+        let mut seen = HashSet::new();
         self.endpoints()
             .filter(|endpoint| endpoint.url.scheme() == "http" && !is_loopback(&endpoint.url))
+            .filter(|endpoint| seen.insert(endpoint.url.origin()))
             .map(|endpoint| endpoint.peer.url.as_str())
             .collect()
     }

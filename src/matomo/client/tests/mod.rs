@@ -121,9 +121,22 @@ fn only_an_encrypted_or_local_connection_keeps_the_token_secret() {
         };
         let client = Client::new(&options).unwrap();
         let want = want.map(|url| url.split('?').next().unwrap());
-        let found: Vec<&str> = client.unencrypted().into_iter().collect();
-        assert_eq!(found, Vec::from_iter(want), "{url} {api_url:?}");
+        assert_eq!(
+            client.unencrypted(),
+            Vec::from_iter(want),
+            "{url} {api_url:?}"
+        );
     }
+    let options = ClientOptions {
+        tracker_urls: ["php1", "https://php2", "php3", "php3/a"]
+            .map(Into::into)
+            .into(),
+        ..options("https://m")
+    };
+    let client = Client::new(&options).unwrap();
+    let found = client.unencrypted().into_iter();
+    let hosts: Vec<&str> = found.filter_map(|url| url.split('/').nth(2)).collect();
+    assert_eq!(hosts, ["php1", "php3"]);
 }
 
 #[test]
