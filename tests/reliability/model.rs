@@ -25,7 +25,7 @@ use crate::support::clock::{LONGEST, until};
 use crate::support::stored::options;
 use crate::support::{Ended, Program, Running};
 
-const RUNS: u64 = 200;
+const RUNS: u64 = 120;
 /// Sequences that run concurrently. They mostly wait.
 const AT_ONCE: u64 = 20;
 /// In seconds.

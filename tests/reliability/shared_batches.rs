@@ -104,7 +104,7 @@ fn each_line_of_many_logs_is_stored_once_after_random_kills() {
         let args = format!("--recorders={recorders} --recorder-max-payload-size=7");
         let world = world.args(&args);
         write_logs(&world, 120);
-        for _ in 0..12 {
+        for _ in 0..8 {
             let mut running = world.program().arg("*.log").start();
             sleep(Duration::from_millis(random.below(300)));
             if !running.has_ended() {
