@@ -24,7 +24,7 @@ use crate::support::clock::{LONGEST, until};
 use crate::support::fake::{Fault, Faults, When};
 use crate::support::folder::gzip;
 use crate::support::stored::count;
-use crate::support::{Ended, Program, Running};
+use crate::support::{Ended, Program, Running, at_once};
 
 const A_DAY: usize = 400;
 const FLUSH: Duration = Duration::from_millis(200);
@@ -231,7 +231,7 @@ fn logs_that_appear_later_are_read() {
 
 #[test]
 fn a_rotated_log_is_finished_whatever_becomes_of_it() {
-    for how in Rotation::ALL {
+    at_once(Rotation::ALL.into(), |how| {
         for logs in ["access.log", "access.log*"] {
             let world = world();
             let mut writer = Writer::new(&world, "access.log");
@@ -250,7 +250,7 @@ fn a_rotated_log_is_finished_whatever_becomes_of_it() {
             assert_eq!(ended.code, Some(0), "{how:?} {logs}: {ended}");
             assert_each_once(&world.server, 0..writer.next);
         }
-    }
+    });
 }
 
 #[test]

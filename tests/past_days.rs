@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::fake::{FakeMatomo, Fault, Faults, Options, TrackerCall, When};
 use crate::support::stored::{assert_each_once, options, started, text};
-use crate::support::{Ended, Folder, Program, logs};
+use crate::support::{Ended, Folder, Program, at_once, logs};
 
 /// A line of one of two sites, by one of 50 visitors.
 fn line(number: usize, time: DateTime<Utc>) -> String {
@@ -148,7 +148,7 @@ fn days_are_kept_apart_across_logs() {
 fn days_are_kept_apart_in_retries_and_halved_batches() {
     // Shorter than the program waits for the server, which is twice the time-out.
     let stall = Duration::from_millis(1500);
-    for fault in [
+    let faults = vec![
         Fault::RollBack,
         Fault::Deadlock,
         Fault::CommitClose,
@@ -156,7 +156,8 @@ fn days_are_kept_apart_in_retries_and_halved_batches() {
         Fault::Busy(503, None),
         Fault::Html(502),
         Fault::Stall(stall),
-    ] {
+    ];
+    at_once(faults, |fault| {
         let script = (0..200).map(|call| (call % 23 == 7).then(|| fault.clone()));
         // Each time-out takes long.
         let stalls = matches!(fault, Fault::Stall(_));
@@ -171,7 +172,7 @@ fn days_are_kept_apart_in_retries_and_halved_batches() {
         import(&server, &log(1200, 4), "");
         assert_each_once(&server, 1200);
         assert_days_apart(&server.log().tracker, 0);
-    }
+    });
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::listening::{SHOUTCAST_HEADER, icecast, shoutcast};
 use crate::support::fake::{FakeMatomo, Fault, Faults, Mask, Options};
 use crate::support::stored::{assert_each_once, count, fake_matomo, options, started, text};
-use crate::support::{Ended, Folder, Program, folder, logs, until};
+use crate::support::{Ended, Folder, Program, at_once, folder, logs, until};
 
 /// Both ways to hide addresses.
 const WAYS: [&str; 2] = ["--anonymize-ip", "--privacy=cnil"];
@@ -394,7 +394,7 @@ fn a_resumed_day_has_the_same_ids_and_another_run_has_others() {
 
 #[test]
 fn lost_and_unconfirmed_hits_are_found_by_what_was_sent() {
-    for mask in [Mask::default(), Mask::Off] {
+    at_once(vec![Mask::default(), Mask::Off], |mask| {
         for way in WAYS {
             let script = [
                 None,
@@ -420,7 +420,7 @@ fn lost_and_unconfirmed_hits_are_found_by_what_was_sent() {
                 "{way}: {ended}"
             );
         }
-    }
+    });
 }
 
 /// A run that ends while the server stores its second batch, and the arguments of all runs.

@@ -330,7 +330,7 @@ fn visits(server: &FakeMatomo) -> BTreeMap<String, Vec<usize>> {
 #[test]
 fn hits_of_each_visitor_are_stored_in_order_with_any_options() {
     let mut random = Random(11);
-    for _ in 0..3 {
+    for _ in 0..5 {
         let (log, lines) = random_log(&mut random);
         for args in [
             "--keep-order",

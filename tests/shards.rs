@@ -324,9 +324,12 @@ fn a_state_directory_belongs_to_one_shard() {
         .exits(1)
         .says(&["earlier runs had no --shard and this one has"]);
     // For another target, all is new.
-    run("all", "--shard=1/2 --idsite=1 --url=http://127.0.0.1:9/")
-        .exits(1)
-        .hides("earlier runs");
+    run(
+        "all",
+        "--shard=1/2 --retry-max-attempts=1 --url=http://127.0.0.1:9/",
+    )
+    .exits(1)
+    .hides("earlier runs");
     let status = Program::new(&folder)
         .args("--status --state-dir=one")
         .run()

@@ -112,8 +112,8 @@ impl Config {
         let explain = explain
             .map(|lines| number("--explain", lines))
             .transpose()?;
-        let delivery = delivery(&cli)?;
         let shard = shard(&cli)?;
+        let delivery = delivery(&cli, shard)?;
         let tracking = tracking(&cli)?;
         let hit = hit(&cli, &tracking)?;
         let wanted = wanted_fields(&tracking, &hit.client);
@@ -652,7 +652,7 @@ fn tracking(cli: &Cli) -> Result<TrackingOptions> {
 /// The most front ends: hits wait for each of them.
 const MAX_FRONTS: usize = 64;
 
-fn delivery(cli: &Cli) -> Result<DeliveryOptions> {
+fn delivery(cli: &Cli, shard: Option<Shard>) -> Result<DeliveryOptions> {
     let connection = &cli.connection;
     let (recorders, auto) = recorders(&connection.recorders)?;
     let fronts = cli.matomo.tracker_url.len();
@@ -668,7 +668,7 @@ fn delivery(cli: &Cli) -> Result<DeliveryOptions> {
         // Each front end has one of its own.
         recorders: recorders.max(fronts),
         auto,
-        has_other_workers: shard(cli)?.is_some_and(Shard::is_one_of_several),
+        has_other_workers: shard.is_some_and(Shard::is_one_of_several),
         max_batch_hits: max_batch_hits(connection)?,
         // A replayed log already has the right order.
         keep_order: connection.keep_order || cli.requests.replay_tracking,

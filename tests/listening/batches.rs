@@ -10,7 +10,7 @@ use super::{icecast, seconds_sent, sorted_hits, stored};
 use crate::reliability::random::Random;
 use crate::support::clock::LONGEST;
 use crate::support::stored::{options, started};
-use crate::support::{Folder, Program, until};
+use crate::support::{Folder, Program, at_once, until};
 
 /// A session of seven requests, four of them in the first batch.
 fn session_in_two_batches(faults: Faults) -> (Folder, FakeMatomo) {
@@ -140,8 +140,8 @@ fn a_crash_after_the_lookup_forgets_no_request_that_was_found() {
 /// program is killed or terminated at random moments until a run finishes.
 #[test]
 fn each_request_is_stored_once_after_many_kills_and_faults() {
-    let mut random = Random::new("sessions in batches");
-    for recorders in [1, 4] {
+    at_once(vec![1, 3, 8], |recorders| {
+        let mut random = Random::new(&format!("sessions in batches {recorders}"));
         let lines = 150;
         let log: String = (0..lines)
             .map(|number| {
@@ -214,5 +214,5 @@ fn each_request_is_stored_once_after_many_kills_and_faults() {
             excess(&wanted, &found),
             excess(&found, &wanted)
         );
-    }
+    });
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 use crate::support::fake::{Fault, Faults, Options, Tokens, When};
 use import_logs::secret::Secret;
 
-use super::job::at_once;
 use super::numbered::{assert_each_once, faults, log, stored};
 use super::world::{TIMEOUT, World, assert_adds_up};
 use crate::support::stored::options;
-use crate::support::{Ended, Program};
+use crate::support::{Ended, Program, at_once};
 
 const LINES: usize = 200;
 

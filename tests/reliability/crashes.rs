@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::job::{From, Job, at_once};
+use super::job::{From, Job};
 use super::numbered::assert_each_once;
 use super::world::World;
+use crate::support::at_once;
 use crate::support::clock::{LONGEST, until};
 
 /// The failpoints, and at which visits the program is aborted.
@@ -37,7 +38,7 @@ fn is_reached(point: &str, time: u32, from: From, recorders: usize) -> bool {
 fn each_line_is_stored_once_after_two_aborts_at_any_failpoint() {
     let mut cells = Vec::new();
     for from in From::ALL {
-        for recorders in [1, 8] {
+        for recorders in [1, 3, 8] {
             for index in 0..2 {
                 cells.push((from, recorders, index));
             }

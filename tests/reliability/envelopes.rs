@@ -12,9 +12,9 @@ use rustix::process::Signal;
 use super::numbered::{self, assert_each_once};
 use super::random::Random;
 use super::world::{TIMEOUT, World, assert_adds_up};
-use crate::support::Ended;
 use crate::support::clock::{LONGEST, until};
 use crate::support::stored::options;
+use crate::support::{Ended, at_once};
 
 const A_DAY: usize = 100;
 
@@ -71,7 +71,7 @@ fn append(world: &World, name: &str, text: &str) {
 fn joined_lines_are_stored_once_after_repeated_kills() {
     const LINES: usize = 600;
     const DELAY: Duration = Duration::from_millis(25);
-    for recorders in [1, 3] {
+    at_once(vec![1, 3], |recorders| {
         let mut random = Random::new(&format!("envelopes {recorders}"));
         let world = world(DELAY, recorders);
         world.folder.write("access.log", log(0..LINES));
@@ -92,7 +92,7 @@ fn joined_lines_are_stored_once_after_repeated_kills() {
         assert_each_once(&world.server, 0..LINES);
         world.import("access.log").exits(0);
         assert_each_once(&world.server, 0..LINES);
-    }
+    });
 }
 
 #[test]

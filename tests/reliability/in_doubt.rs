@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use super::numbered::{assert_each_once, line, log};
 use super::world::{World, assert_adds_up};
 use crate::support::stored::options;
-use crate::support::{Ended, until};
+use crate::support::{Ended, at_once, until};
 
 const LINES: usize = 100;
 /// The lines of the unconfirmed batch.
@@ -167,7 +167,7 @@ fn interrupted_while_asking(world: &World, policy: &str, calls: u64) {
 
 #[test]
 fn a_run_interrupted_while_asking_leaves_the_question_to_the_next_run() {
-    for policy in ["resend", "skip", "stop"] {
+    at_once(vec!["resend", "skip", "stop"], |policy| {
         for stored in [true, false] {
             let fault = match stored {
                 true => Fault::CommitHtml(500),
@@ -195,7 +195,7 @@ fn a_run_interrupted_while_asking_leaves_the_question_to_the_next_run() {
         world.server.set_faults(Faults::default());
         import(&world, policy).exits(0);
         assert_each_once(&world.server, 0..LINES);
-    }
+    });
 }
 
 #[test]

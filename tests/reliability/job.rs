@@ -123,18 +123,3 @@ impl Job {
         }
     }
 }
-
-/// Runs each item in its own thread. The threads mostly wait.
-pub fn at_once<T: Send>(all: Vec<T>, run: impl Fn(T) + Sync) {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = all
-            .into_iter()
-            .map(|one| scope.spawn(|| run(one)))
-            .collect();
-        for thread in threads {
-            if let Err(panic) = thread.join() {
-                std::panic::resume_unwind(panic);
-            }
-        }
-    });
-}

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use crate::support::fake::Options;
 use rustix::process::Signal;
 
-use super::job::{From, Job, at_once};
+use super::job::{From, Job};
 use super::random::Random;
 use super::world::{TIMEOUT, World};
+use crate::support::at_once;
 use crate::support::clock::{LONGEST, until};
 use crate::support::stored::options;
 

@@ -16,16 +16,15 @@ use chrono::Utc;
 use crate::support::fake::{Fault, Faults, Options, When};
 use rustix::process::Signal;
 
-use super::job::at_once;
 use super::logs::Logs;
 use super::numbered::{self, stored};
 use super::random::Random;
 use super::world::{TIMEOUT, World, assert_adds_up};
 use crate::support::clock::{LONGEST, until};
 use crate::support::stored::options;
-use crate::support::{Ended, Program, Running};
+use crate::support::{Ended, Program, Running, at_once};
 
-const RUNS: u64 = 120;
+const RUNS: u64 = 200;
 /// Sequences that run concurrently. They mostly wait.
 const AT_ONCE: u64 = 20;
 /// In seconds.

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use super::numbered::{assert_each_once, line};
 use super::random::Random;
 use super::world::{TIMEOUT, World, assert_adds_up};
+use crate::support::at_once;
 use crate::support::clock::{LONGEST, until};
 use crate::support::fake::{Fault, Faults};
 
@@ -98,13 +99,13 @@ fn a_log_of_a_pending_batch_that_is_gone_is_given_up_alone() {
 
 #[test]
 fn each_line_of_many_logs_is_stored_once_after_random_kills() {
-    let mut random = Random::new("shared batches");
-    for recorders in [1, 3] {
+    at_once(vec![1, 3], |recorders| {
+        let mut random = Random::new(&format!("shared batches {recorders}"));
         let world = World::new(Duration::from_millis(15));
         let args = format!("--recorders={recorders} --recorder-max-payload-size=7");
         let world = world.args(&args);
         write_logs(&world, 120);
-        for _ in 0..8 {
+        for _ in 0..12 {
             let mut running = world.program().arg("*.log").start();
             sleep(Duration::from_millis(random.below(300)));
             if !running.has_ended() {
@@ -119,7 +120,7 @@ fn each_line_of_many_logs_is_stored_once_after_random_kills() {
         world.import("*.log").exits(0);
         assert_eq!(world.pending().len(), 0);
         assert_each_once(&world.server, 0..120);
-    }
+    });
 }
 
 #[test]
