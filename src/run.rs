@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ use crate::import::format_selector::FormatSelector;
 use crate::import::template_memo::TemplateMemo;
 use crate::import::{
     ImportEnd, Importer, ImporterParts, LastWords, LedgerHandle, LineProcessor, OldestFirst,
-    PipeRescue, Present, Radio, RequestWriter,
+    PipeRescue, Present, Radio, RequestWriter, WorkOptions,
 };
-use crate::input::discover::{Source, discover, discover_sorted, drop_repetitions};
-use crate::input::encoding::Encoding;
+use crate::input::bucket::{BucketOptions, Buckets, ObjectQueue};
+use crate::input::discover::{Discovery, Source, discover, discover_all, drop_repetitions};
 use crate::matomo::api::Api;
 use crate::matomo::tracking::{TrackingOptions, Writer};
 use crate::privacy::VisitorKey;
@@ -51,7 +51,7 @@ const MAX_FAILURE_BYTES: usize = 200;
 /// Runs an import, prints its messages and its summary, and returns the exit status.
 /// `rescue` saves the pipes if the run fails before its ledger is open.
 pub fn run(config: Config, rescue: &PipeRescue, console: &Console, shutdown: &Shutdown) -> Exit {
-    let follows = config.follow.is_some();
+    let follows = config.follow.is_some() || config.queue.is_some();
     let outcome = import(config, rescue, console, shutdown);
     let (reported, outcome) = match outcome {
         Ok(reported) => (reported, Ok(())),
@@ -87,7 +87,12 @@ fn import(
     if config.dump_regex {
         let selector = FormatSelector::new(config.choice, config.format)?;
         let selector = selector.with_envelope(config.envelope);
-        dump::print(&selector, &config.files, &config.input, console, shutdown)?;
+        let found = || {
+            let sort = &mut |_: &mut [PathBuf]| {};
+            list_sources(&config.files, sort, config.buckets, console, shutdown)
+        };
+        let has_logs = !config.files.is_empty();
+        dump::print(&selector, has_logs, found, &config.input, console, shutdown)?;
         console.require_output();
         return Ok(None);
     }
@@ -109,12 +114,13 @@ fn import(
         console.require_output();
         return Ok(None);
     }
-    let outcome = match verify {
-        Some(options) => run.importer.verify(&run.sources, options),
-        None => match follow {
-            Some(options) => run.importer.follow(&names, options),
-            None => run.importer.run(&run.sources),
-        },
+    let outcome = match (verify, follow, &mut run.work) {
+        (Some(options), ..) => run.importer.verify(&run.sources, options),
+        (_, Some(options), _) => run.importer.follow(&names, options),
+        (.., Some(work)) => run
+            .importer
+            .work(&work.queue, &mut work.buckets, work.drain),
+        (None, None, None) => run.importer.run(&run.sources),
     };
     run.finish(outcome, console, shutdown)
 }
@@ -132,8 +138,17 @@ struct Run {
     target: ConnectedTarget,
     account: Arc<Account>,
     importer: Importer,
+    /// `None` unless objects come from a queue.
+    work: Option<Work>,
     recorders: Pool,
     progress: Progress,
+}
+
+/// A queue of objects, and their buckets.
+struct Work {
+    queue: ObjectQueue,
+    buckets: Buckets,
+    drain: bool,
 }
 
 /// What a run needs besides its ledger. If it fails, the ledger saves the pipes.
@@ -165,10 +180,28 @@ fn setup(
     let selector = selector.inspect_err(save_pipes)?;
     let selector = selector.with_envelope(config.envelope);
     let target = target.inspect_err(save_pipes)?;
+    let runs_on = config.follow.is_some() || config.queue.is_some();
+    let work = match config.queue {
+        None => None,
+        Some(WorkOptions { queue, drain }) => {
+            let mut buckets = Buckets::new(config.buckets.clone());
+            let queue = buckets.queue(queue)?;
+            Some(Work {
+                queue,
+                buckets,
+                drain,
+            })
+        }
+    };
+    let lease = work.as_ref().map(|work| work.queue.lease().clone());
     let sources = match config.follow {
         // What the names lead to changes.
         Some(_) => discover(&config.files, &mut |_| {}),
-        None => sources(&config.files, &selector, &config.input.encoding, console),
+        None => {
+            let mut oldest_first = OldestFirst::new(&selector, &config.input.encoding);
+            let sort = &mut |paths: &mut [PathBuf]| oldest_first.sort(paths);
+            list_sources(&config.files, sort, config.buckets, console, shutdown)
+        }
     };
     let service = match config.follow {
         Some(_) => ServiceManager::from_environment(),
@@ -178,14 +211,17 @@ fn setup(
         true => None,
         false => {
             let (url, idsite) = (target.url(), config.sites.idsite.as_deref());
-            let opened = LedgerHandle::open(
-                url,
-                config.state_dir,
-                idsite,
-                config.shard_key.as_ref(),
-                &config.delivery,
-                console,
-            );
+            let opened = match work {
+                Some(_) => Ok(LedgerHandle::of_queue(url, idsite, &config.delivery)),
+                None => LedgerHandle::open(
+                    url,
+                    config.state_dir,
+                    idsite,
+                    config.shard_key.as_ref(),
+                    &config.delivery,
+                    console,
+                ),
+            };
             Some(opened.inspect_err(|_| rescue.warn_of_loss(console))?)
         }
     };
@@ -200,9 +236,9 @@ fn setup(
         let listener_logs = config.reports.listener_logs()?;
         let listener_logs = listener_logs.map(|logs| Arc::new(Mutex::new(logs)));
         let sink = listener_logs.clone();
-        let stats = match config.follow {
-            Some(_) => ListeningStats::off(),
-            None => ListeningStats::new(sink.map(|sink| sink as Arc<dyn SessionSink>)),
+        let stats = match runs_on {
+            true => ListeningStats::off(),
+            false => ListeningStats::new(sink.map(|sink| sink as Arc<dyn SessionSink>)),
         };
         let target = target.connect(config.delivery.retry, console, shutdown, &service)?;
         let mut sites = config.sites;
@@ -251,6 +287,7 @@ fn setup(
                     rejects: rejects.clone(),
                     sessions: Arc::clone(&stats.sessions),
                     server: ServerState::new(target.client.fronts()),
+                    lease,
                 });
                 Pool::start(&context, &service)?
             }
@@ -293,9 +330,9 @@ fn setup(
         .as_ref()
         .is_none_or(|handle| handle.ledger.is_empty());
     let style = ProgressMode::choose(config.show_progress, config.progress_delay, console);
-    let total = match config.follow {
-        Some(_) => None,
-        None => total_size(&sources),
+    let total = match runs_on {
+        true => None,
+        false => total_size(&sources),
     };
     let is_sent = !config.dry_run && target.sandbox.is_none();
     if is_sent && total.is_some_and(|bytes| bytes >= LARGE_LOG_BYTES) && is_first_import {
@@ -364,6 +401,7 @@ fn setup(
             follows: config.follow.is_some(),
         }),
         sources,
+        work,
         target,
         account,
         recorders,
@@ -371,19 +409,29 @@ fn setup(
     })
 }
 
-/// The logs with these names, those of a pattern with the oldest first.
-fn sources(
+/// The logs with these names. `sort` puts the files of a pattern in order.
+fn list_sources(
     names: &[OsString],
-    selector: &FormatSelector,
-    encoding: &Encoding,
+    sort: &mut dyn FnMut(&mut [PathBuf]),
+    buckets: BucketOptions,
     console: &Console,
+    shutdown: &Shutdown,
 ) -> Vec<Source> {
-    let mut oldest_first = OldestFirst::new(selector, encoding);
-    let mut sources = discover_sorted(
-        names,
-        &mut |paths| oldest_first.sort(paths),
-        &mut |warning| console.warn_incomplete(warning),
-    );
+    let mut buckets = Buckets::new(buckets);
+    let discovery = Discovery {
+        sort,
+        list: &mut |url| {
+            let objects = buckets.list(url, &|| shutdown.requested())?;
+            if objects.is_empty() && !shutdown.requested() {
+                return Err(Error::stopped(format!(
+                    "{url}: no object with content has a key like this; check the prefix"
+                )));
+            }
+            Ok(objects)
+        },
+        warn: &mut |warning| console.warn_incomplete(warning),
+    };
+    let mut sources = discover_all(names, discovery);
     if let Some(repetitions) = drop_repetitions(&mut sources) {
         console.note(repetitions);
     }
@@ -438,7 +486,7 @@ impl Run {
         let is_import = outcome.is_ok() && !self.verifying;
         let is_missing = |source: &Source| match source {
             Source::File(path) => !path.exists(),
-            Source::Stdin => false,
+            Source::Stdin | Source::Object(_) => false,
         };
         let has_log = !self.sources.iter().all(is_missing);
         if let Some(warning) = target.client.clock().warning() {
@@ -595,6 +643,7 @@ fn total_size(sources: &[Source]) -> Option<u64> {
                 let file = file.filter(|metadata| metadata.is_file());
                 Some(file.map_or(0, |metadata| metadata.len()))
             }
+            Source::Object(object) => Some(object.meta().size),
             _ => None,
         })
         .sum()

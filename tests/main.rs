@@ -17,10 +17,12 @@ mod hosts; // hosts without a site
 mod listening; // listening sessions of radio logs
 mod manual; // --generate and --guide
 mod memory; // memory use of a long import
+mod objects; // objects in buckets
 mod output; // stdout, stderr and --output
 mod past_days; // requests that may be in flight together
 mod pipe; // pipes that stay open
 mod privacy; // --anonymize-ip and --privacy
+mod queue; // --sqs-queue
 mod read_back; // hits that Matomo acknowledged and lost
 mod readme; // the README and the guide
 mod recorded; // cases recorded with Matomo's own importer

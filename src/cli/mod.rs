@@ -37,7 +37,8 @@ use crate::recorder::{InDoubt, ReadBackMode};
     after_help = examples::after_help()
 )]
 pub struct Cli {
-    /// Log files, '-' for standard input, or quoted glob patterns (*, ?, [..])
+    /// Log files, '-' for standard input, quoted glob patterns (*, ?, [..]), or objects in a bucket
+    /// (s3://BUCKET/PREFIX, gs://, az://)
     ///
     /// Files compressed with gzip, bzip2, zstd or xz are decompressed. Without a log, --report with
     /// --sandbox=FILE reports what earlier imports left in FILE.
@@ -51,7 +52,8 @@ pub struct Cli {
             "report",
             "show_options",
             "generate",
-            "guide"
+            "guide",
+            "sqs_queue"
         ],
         conflicts_with_all = ["status", "forget", "forget_unconfirmed", "generate", "guide"]
     )]
@@ -68,6 +70,8 @@ pub struct Cli {
     pub state: StateArgs,
     #[command(flatten, next_help_heading = "Following")]
     pub follow: FollowArgs,
+    #[command(flatten, next_help_heading = "Buckets")]
+    pub buckets: BucketArgs,
     #[command(flatten, next_help_heading = "Log format")]
     pub log_format: LogFormatArgs,
     #[command(flatten, next_help_heading = "Filters")]
@@ -271,6 +275,21 @@ pub struct FollowArgs {
     /// Seconds between two looks at the logs where the system does not report changes
     #[arg(long, value_name = "SECONDS", default_value = "1")]
     pub poll_interval: String,
+}
+
+/// Where the objects of `s3://BUCKET/PREFIX` are.
+#[derive(Debug, Default, Args)]
+pub struct BucketArgs {
+    /// Server of the buckets, if it is not that of Amazon, Google or Azure: MinIO, R2, Garage
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// Import the objects that S3 announces in this queue of SQS, until a signal; any number of
+    /// workers share it
+    #[arg(long, value_name = "URL", conflicts_with_all = ["files", "status", "forget", "forget_unconfirmed", "generate", "guide"])]
+    pub sqs_queue: Option<String>,
+    /// End when the queue is empty
+    #[arg(long)]
+    pub drain: bool,
 }
 
 /// How a line is written.

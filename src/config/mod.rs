@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 use crate::cli::{
     AuthenticationArgs, Cli, ConnectionArgs, FilterArgs, ListeningTime, LogFormatArgs, RadioArgs,
@@ -30,7 +30,10 @@ use crate::format::{Field, Fields, Wanted};
 use crate::hit::replay::ReplayOptions;
 use crate::hit::{AddressOptions, HitOptions, Privacy, QueryFilter, Rewrite};
 use crate::import::format_selector::FormatChoice;
-use crate::import::{FollowOptions, InputOptions, PipeRescue, RadioOptions, Shard, VerifyOptions};
+use crate::import::{
+    FollowOptions, InputOptions, PipeRescue, RadioOptions, Shard, VerifyOptions, WorkOptions,
+};
+use crate::input::bucket::{BucketOptions, BucketUrl, QueueOptions};
 use crate::input::encoding::Encoding;
 use crate::input::envelope::EnvelopeChoice;
 use crate::ledger::{ShardKey, StateCommand, TargetKey};
@@ -57,6 +60,9 @@ use values::{
 pub struct Config {
     pub files: Vec<OsString>,
     pub input: InputOptions,
+    pub buckets: BucketOptions,
+    /// Work on a queue of objects instead of importing logs.
+    pub queue: Option<WorkOptions>,
     pub shard: Option<Shard>,
     /// The shard in the ledger.
     pub shard_key: Option<ShardKey>,
@@ -114,6 +120,7 @@ impl Config {
             .transpose()?;
         let shard = shard(&cli)?;
         let delivery = delivery(&cli, shard)?;
+        let queue = queue(&cli, delivery.timeout)?;
         let tracking = tracking(&cli)?;
         let hit = hit(&cli, &tracking)?;
         let wanted = wanted_fields(&tracking, &hit.client);
@@ -179,6 +186,8 @@ impl Config {
                 .map(PathBuf::from),
             verify: verify(&cli)?,
             follow: follow(&cli)?,
+            buckets: buckets(&cli)?,
+            queue,
             state_dir: state_dir(&cli)?,
             show_progress: cli.output.show_progress,
             progress_delay: seconds("--show-progress-delay", &cli.output.show_progress_delay)?,
@@ -227,6 +236,36 @@ fn input(cli: &Cli) -> Result<InputOptions> {
         pipe_wait: seconds("--pipe-wait", &cli.connection.pipe_wait)?,
         spool_max: size("--spool-max", &cli.state.spool_max)?,
     })
+}
+
+fn buckets(cli: &Cli) -> Result<BucketOptions> {
+    let endpoint = cli.buckets.endpoint_url.as_deref();
+    if let Some(endpoint) = endpoint {
+        let url = Url::parse(endpoint).ok().filter(is_of_server);
+        let Some(url) = url else {
+            let why = "write it like https://minio.example:9000";
+            return Err(wrong("--endpoint-url", endpoint, why));
+        };
+        refuse_credentials("--endpoint-url", &url)?;
+    }
+    Ok(BucketOptions {
+        endpoint_url: endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned()),
+    })
+}
+
+fn is_of_server(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https") && url.has_host()
+}
+
+/// Refuses credentials in a URL, which messages would show.
+fn refuse_credentials(option: &str, url: &Url) -> Result<()> {
+    match url.username().is_empty() && url.password().is_none() {
+        true => Ok(()),
+        false => Err(Error::usage(format!(
+            "{option} must not have a user name or password: give credentials as the guide says \
+             (--guide=options, \"Buckets\")"
+        ))),
+    }
 }
 
 fn shard(cli: &Cli) -> Result<Option<Shard>> {
@@ -844,7 +883,7 @@ pub fn state_command(cli: &Cli) -> Result<Option<StateCommand>> {
 
 /// Checks that there are logs, or a format to print, or the file of an earlier sandbox to report.
 fn require_logs(cli: &Cli) -> Result<()> {
-    if !cli.files.is_empty() {
+    if !cli.files.is_empty() || cli.buckets.sqs_queue.is_some() {
         return Ok(());
     }
     let format = &cli.log_format;
@@ -935,13 +974,12 @@ fn verify(cli: &Cli) -> Result<Option<VerifyOptions>> {
     Ok(Some(VerifyOptions { mode, repair }))
 }
 
-fn follow(cli: &Cli) -> Result<Option<FollowOptions>> {
-    let poll_interval = positive_seconds("--poll-interval", &cli.follow.poll_interval)?;
-    if !cli.follow.follow {
-        return Ok(None);
-    }
+/// The shortest time for which a message of a queue is hidden from other workers.
+const MIN_VISIBILITY: Duration = Duration::from_secs(4);
+
+/// Refuses options that only a run can obey that ends when its logs do.
+fn refuse_others(option: &str, cli: &Cli) -> Result<()> {
     let (format, output) = (&cli.log_format, &cli.output);
-    // A run that ends when its logs do can do these.
     let others = [
         ("--sandbox", cli.matomo.sandbox.is_some()),
         ("--dry-run", cli.matomo.dry_run),
@@ -956,15 +994,80 @@ fn follow(cli: &Cli) -> Result<Option<FollowOptions>> {
         ("--report", !output.report.is_empty()),
         ("--quiet", output.quiet),
     ];
-    if let Some((other, _)) = others.into_iter().find(|(_, is_given)| *is_given) {
-        return Err(Error::usage(format!(
-            "--follow and {other} cannot be used together: remove one of them"
-        )));
+    match others.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((other, _)) => Err(Error::usage(format!(
+            "{option} and {other} cannot be used together: remove one of them"
+        ))),
     }
+}
+
+/// `timeout` is `--request-timeout`.
+fn queue(cli: &Cli, timeout: Duration) -> Result<Option<WorkOptions>> {
+    let Some(typed) = &cli.buckets.sqs_queue else {
+        return match cli.buckets.drain {
+            true => Err(Error::usage("--drain needs --sqs-queue")),
+            false => Ok(None),
+        };
+    };
+    let url = Url::parse(typed).ok().filter(is_of_server);
+    let Some(url) = url.filter(|url| url.path().len() > 1) else {
+        let why = "write it like https://sqs.eu-central-1.amazonaws.com/123456789012/NAME";
+        return Err(wrong("--sqs-queue", typed, why));
+    };
+    refuse_credentials("--sqs-queue", &url)?;
+    refuse_others("--sqs-queue", cli)?;
+    if cli.filters.shard.is_some() {
+        return Err(Error::usage(
+            "--sqs-queue and --shard cannot be used together: each object goes to one worker, which \
+             would leave the lines of other shards out; remove --shard",
+        ));
+    }
+    if cli.state.state_dir.is_some() {
+        return Err(Error::usage(
+            "--sqs-queue needs no --state-dir: the queue remembers the work that is left; remove \
+             --state-dir",
+        ));
+    }
+    if cli.follow.follow {
+        return Err(Error::usage(
+            "--sqs-queue and --follow cannot be used together: remove one of them",
+        ));
+    }
+    if cli.requests.privacy.is_some() {
+        return Err(Error::usage(
+            "--sqs-queue and --privacy cannot be used together: each worker would give visitors \
+             other ids; use --anonymize-ip instead",
+        ));
+    }
+    // A worker sends in the first half of this time, and Matomo may work twice as long as
+    // --request-timeout on the last request.
+    let visibility = timeout.saturating_mul(4).max(MIN_VISIBILITY);
+    Ok(Some(WorkOptions {
+        queue: QueueOptions {
+            url,
+            visibility: Duration::from_secs(visibility.as_secs_f64().ceil() as u64),
+        },
+        drain: cli.buckets.drain,
+    }))
+}
+
+fn follow(cli: &Cli) -> Result<Option<FollowOptions>> {
+    let poll_interval = positive_seconds("--poll-interval", &cli.follow.poll_interval)?;
+    if !cli.follow.follow {
+        return Ok(None);
+    }
+    refuse_others("--follow", cli)?;
     if cli.files.iter().any(|file| file == "-") {
         return Err(Error::usage(
             "--follow reads files, not standard input: name the log itself, or remove --follow",
         ));
+    }
+    if let Some(name) = bucket_name(cli) {
+        return Err(Error::usage(format!(
+            "--follow reads files, and {name} names objects in a bucket: import them once, as often \
+             as new ones come, or remove --follow"
+        )));
     }
     if requested_state_dir(cli).is_none() {
         return Err(Error::usage(
@@ -974,6 +1077,12 @@ fn follow(cli: &Cli) -> Result<Option<FollowOptions>> {
     Ok(Some(FollowOptions {
         poll_interval: poll_interval.max(Duration::from_millis(10)),
     }))
+}
+
+/// The first name of objects among the logs.
+fn bucket_name(cli: &Cli) -> Option<&str> {
+    let mut names = cli.files.iter().filter_map(|name| name.to_str());
+    names.find(|name| BucketUrl::parse(name).is_some())
 }
 
 /// The state directory given by option or by systemd.

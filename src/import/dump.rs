@@ -1,7 +1,6 @@
 //! `--dump-log-regex`: prints the format of each log as a regex for `--log-format-regex`
 //! (guide/formats.md, "Printing a format").
 
-use std::ffi::OsString;
 use std::time::Duration;
 
 use super::format_selector::FormatSelector;
@@ -9,7 +8,7 @@ use super::{InputOptions, POLL_INTERVAL};
 use crate::error::Result;
 use crate::format::Format;
 use crate::input::InputError;
-use crate::input::discover::{Source, discover};
+use crate::input::discover::Source;
 use crate::input::lines::{LineEvent, Lines};
 use crate::report::Console;
 use crate::shutdown::Shutdown;
@@ -17,18 +16,19 @@ use crate::shutdown::Shutdown;
 /// Prints name, regex and date format of the format that the user names, or else of each log's.
 pub fn print(
     selector: &FormatSelector,
-    files: &[OsString],
+    has_logs: bool,
+    sources: impl FnOnce() -> Vec<Source>,
     input: &InputOptions,
     console: &Console,
     shutdown: &Shutdown,
 ) -> Result<()> {
     if let Some(format) = selector.given()?
-        && (format.ready() || files.is_empty())
+        && (format.ready() || !has_logs)
     {
         console.print(described(format.as_ref(), selector));
         return Ok(());
     }
-    for source in discover(files, &mut |warning| console.warn_incomplete(warning)) {
+    for source in sources() {
         let detected = detect(&source, selector, input, console, shutdown)?;
         if shutdown.requested() {
             break;

@@ -62,6 +62,8 @@ pub(super) struct Job<'s> {
     pub only: Option<Ranges>,
     /// The open file of a log that is followed.
     pub followed: Option<&'s File>,
+    /// Reading pauses before the first line that is later, in seconds since 1970 (UTC).
+    pub until: Option<i64>,
 }
 
 impl<'s> Job<'s> {
@@ -76,6 +78,7 @@ impl<'s> Job<'s> {
             state: None,
             only: None,
             followed: None,
+            until: None,
         }
     }
 
@@ -93,12 +96,12 @@ impl<'s> Job<'s> {
         self.spool.is_some_and(|spool| spool.is_leftover)
     }
 
-    /// The file of its lines. `None` for standard input without a spool.
-    fn path(&self) -> Option<&Path> {
+    /// Where its lines can be read again. `None` for standard input without a spool.
+    fn lasting_source(&self) -> Option<Source> {
         match (self.spool, self.source) {
-            (Some(spool), _) => Some(spool.path),
-            (None, Source::File(path)) => Some(path),
+            (Some(spool), _) => Some(Source::File(spool.path.to_owned())),
             (None, Source::Stdin) => None,
+            (None, source) => Some(source.clone()),
         }
     }
 }
@@ -115,22 +118,27 @@ pub(super) enum ReadEnd {
     Unusable(u64, Error),
     /// The log was read to its end, but no line belongs to a site.
     NoSite(Error),
-    /// The log was read to its end, and is followed from there.
+    /// The log was read to its end, and is followed from there. Or reading pauses, since other logs
+    /// have earlier lines.
     Open(Box<OpenedLog>),
+    /// The next line is later than reading was to go.
+    Ahead,
 }
 
 /// A log whose format is known, so that its lines can be read.
 pub(super) struct OpenedLog {
     pub log: OpenLog,
     format: Box<dyn Format>,
+    /// Lines that were read ahead.
+    ahead: VecDeque<BufferedLine>,
     is_pipe: bool,
     is_leftover: bool,
 }
 
 /// The beginning of a log.
 enum LogStart {
-    /// A log whose format is known, and the lines that were read for that.
-    Lines(Box<OpenedLog>, Vec<BufferedLine>),
+    /// A log whose format is known.
+    Lines(Box<OpenedLog>),
     /// It has no line to import, or cannot be read.
     Ended(Flow, ReadEnd),
 }
@@ -150,6 +158,17 @@ enum FileLookup {
 // From a source to its lines.
 impl Importer {
     pub(super) fn import_source(&mut self, source: &Source, row: Row) -> Result<Flow> {
+        self.import_source_until(source, row, None)
+    }
+
+    /// Imports a log. An object is only read as far as its lines are not later than `until`. If it
+    /// has others, it is left in `paused`.
+    pub(super) fn import_source_until(
+        &mut self,
+        source: &Source,
+        row: Row,
+        until: Option<i64>,
+    ) -> Result<Flow> {
         match (source, self.state_dir().cloned()) {
             (source, Some(dir)) if source.is_pipe() => self.import_pipe(source, row, &dir),
             (Source::File(path), _)
@@ -157,6 +176,7 @@ impl Importer {
             {
                 self.import_file(source, row, path)
             }
+            (Source::Object(object), _) => self.import_object(source, row, object, until),
             _ => self.import_unrecorded(source, row),
         }
     }
@@ -224,6 +244,7 @@ impl Importer {
         };
         let total_bytes = lines.total();
         let is_pipe = total_bytes.is_none();
+        let is_object = matches!(job.source, Source::Object(_));
         let log = job.state.as_ref().map(|state| state.log);
         let (source, name, spool) = (job.source, job.source.to_string(), job.spool);
         let account = Arc::clone(&job.row.1);
@@ -248,6 +269,13 @@ impl Importer {
         match (spool, log, &mut self.ledger, end) {
             (Some(spool), Some(log), Some(ledger), end) => {
                 ledger.spools.extend(spool.finish(log, end, &self.console));
+            }
+            (.., ReadEnd::Open(opened)) if is_object => {
+                self.paused = Some((opened, lines));
+                return Ok(flow);
+            }
+            (_, log, _, end) if is_object => {
+                self.end_object(source, log, &end, lines.has_held_back());
             }
             (.., ReadEnd::Unreadable(_, error)) => self.report_unreadable(source, &error),
             (.., ReadEnd::Open(opened)) => {
@@ -293,24 +321,25 @@ impl Importer {
     /// Settles the batches that an earlier run left pending for this log. Returns false if the
     /// file was replaced meanwhile.
     fn reconcile_job(&mut self, job: &mut Job) -> Result<bool> {
-        let (Some(state), Some(path), None) = (&job.state, job.path(), &job.only) else {
+        let (Some(state), Some(mut source), None) = (&job.state, job.lasting_source(), &job.only)
+        else {
             return Ok(true);
         };
         let log = state.log;
         let patience = Patience::OnlyReady;
-        let mut path = path.to_owned();
         let mut reconciliation =
-            self.reconcile_pending(log, &path, &job.options, &job.row.1, patience)?;
+            self.reconcile_pending(log, &source, &job.options, &job.row.1, patience)?;
         // A log that is followed may be renamed while its batches are settled.
         for _ in 0..MAX_RENAMES {
             if !reconciliation.is_replaced || job.followed.is_none() {
                 break;
             }
-            let Some(found) = self.find_log(log, &path) else {
+            let Some(found) = self.find_log(log, &source) else {
                 break;
             };
-            path = found;
-            let settled = self.reconcile_pending(log, &path, &job.options, &job.row.1, patience)?;
+            source = found;
+            let settled =
+                self.reconcile_pending(log, &source, &job.options, &job.row.1, patience)?;
             reconciliation.is_replaced = settled.is_replaced;
             reconciliation.done.extend(&settled.done);
             reconciliation.held_back.extend(&settled.held_back);
@@ -318,7 +347,7 @@ impl Importer {
         if let (false, Some(handle)) = (reconciliation.held_back.is_empty(), &mut self.ledger) {
             handle.waiting.push(WaitingLog {
                 log,
-                path: path.clone(),
+                source: source.clone(),
                 row: (job.row.0, Arc::clone(&job.row.1)),
                 options: job.options.clone(),
             });
@@ -348,7 +377,7 @@ impl Importer {
     pub(super) fn import_missing(
         &mut self,
         log: LogId,
-        path: &Path,
+        source: &Source,
         row: Row,
         options: LineOptions,
         missing: Ranges,
@@ -364,11 +393,10 @@ impl Importer {
             known_as: None,
             done: handle.ledger.done(log),
         };
-        let source = Source::File(path.to_owned());
         self.import_job(Job {
             state: Some(state),
             only: Some(missing),
-            ..Job::new(&source, row, options)
+            ..Job::new(source, row, options)
         })
     }
 
@@ -380,19 +408,22 @@ impl Importer {
     }
 
     fn read_with_format(&mut self, job: Job, lines: &mut Lines) -> Result<(Flow, ReadEnd)> {
-        let is_followed = job.followed.is_some();
-        let (mut opened, buffered) = match self.open_with_format(job, lines)? {
-            LogStart::Lines(opened, buffered) => (opened, buffered),
+        let (is_followed, until) = (job.followed.is_some(), job.until);
+        let mut opened = match self.open_with_format(job, lines)? {
+            LogStart::Lines(opened) => opened,
             LogStart::Ended(flow, end) => return Ok((flow, end)),
         };
-        let mut ahead = VecDeque::from(buffered);
-        let unsent_since = ahead.front().map(|line| line.since);
-        let OpenedLog { log, format, .. } = &mut *opened;
-        self.processor.look_up_hosts(format.as_ref(), &ahead)?;
-        self.check_first_dates(log, format.as_ref(), &mut ahead, lines)?;
-        let outcome = self.read_lines(log, format.as_mut(), ahead, unsent_since, lines);
+        let unsent_since = opened.ahead.front().map(|line| line.since);
+        self.processor
+            .look_up_hosts(opened.format.as_ref(), &opened.ahead)?;
+        self.check_first_dates(&mut opened, lines)?;
+        let outcome = self.read_lines(&mut opened, until, unsent_since, lines);
         match outcome {
             Ok((Flow::Continue, ReadEnd::Complete(_))) if is_followed => {
+                opened.log.pause();
+                Ok((Flow::Continue, ReadEnd::Open(opened)))
+            }
+            Ok((Flow::Continue, ReadEnd::Ahead)) => {
                 opened.log.pause();
                 Ok((Flow::Continue, ReadEnd::Open(opened)))
             }
@@ -478,25 +509,25 @@ impl Importer {
             is_rejects,
             ..OpenLog::new(name, number as u32, account, id, format.name())
         };
-        let opened = OpenedLog {
+        Ok(LogStart::Lines(Box::new(OpenedLog {
             log,
             format,
+            ahead: VecDeque::from(buffered),
             is_pipe,
             is_leftover,
-        };
-        Ok(LogStart::Lines(Box::new(opened), buffered))
+        })))
     }
 
-    /// Reads what was added to a log that is followed.
-    pub(super) fn read_added(
+    /// Reads on in an open log: what was added to it, or what comes before a time.
+    pub(super) fn read_on(
         &mut self,
         opened: &mut OpenedLog,
+        until: Option<i64>,
         lines: &mut Lines,
     ) -> Result<(Flow, ReadEnd)> {
-        let OpenedLog { log, format, .. } = opened;
-        self.processor.set_ignored_fields(format.as_ref());
-        let outcome = self.read_lines(log, format.as_mut(), VecDeque::new(), None, lines)?;
-        log.pause();
+        self.processor.set_ignored_fields(opened.format.as_ref());
+        let outcome = self.read_lines(opened, until, None, lines)?;
+        opened.log.pause();
         Ok(outcome)
     }
 
@@ -512,6 +543,7 @@ impl Importer {
             format,
             is_pipe,
             is_leftover,
+            ..
         } = opened;
         let outcome = match outcome {
             Err(error) if is_leftover && error.is_about_log() => {
@@ -563,12 +595,16 @@ impl Importer {
 
     fn read_lines(
         &mut self,
-        log: &mut OpenLog,
-        format: &mut dyn Format,
-        mut ahead: VecDeque<BufferedLine>,
+        opened: &mut OpenedLog,
+        until: Option<i64>,
         first_read: Option<Instant>,
         lines: &mut Lines,
     ) -> Result<(Flow, ReadEnd)> {
+        let OpenedLog {
+            log, format, ahead, ..
+        } = opened;
+        log.until = until;
+        let format = format.as_mut();
         let mut arena = Bump::new();
         let is_pipe = lines.total().is_none();
         // The lines of followed logs share a time.
@@ -585,15 +621,22 @@ impl Importer {
                 if ahead.len() <= 1 {
                     ahead.extend(read_ahead(lines));
                 }
-                self.processor.look_up_hosts(format, &ahead)?;
+                self.processor.look_up_hosts(format, ahead)?;
             }
             if let Some(buffered) = ahead.pop_front() {
                 if is_paced {
                     self.unsent_since.get_or_insert_with(Instant::now);
                 }
-                for line in buffered.lines() {
+                for (index, line) in buffered.lines().enumerate() {
                     match self.processor.process_line(log, format, &line, &arena)? {
                         Flow::Continue => arena.reset(),
+                        Flow::Ahead => {
+                            let rest = buffered.lines().skip(index);
+                            for (place, line) in rest.enumerate() {
+                                ahead.insert(place, BufferedLine::new(&line));
+                            }
+                            return Ok((Flow::Continue, ReadEnd::Ahead));
+                        }
                         flow => return Ok((flow, ReadEnd::Stopped)),
                     }
                 }
@@ -609,7 +652,13 @@ impl Importer {
                     if is_paced {
                         self.unsent_since.get_or_insert_with(Instant::now);
                     }
-                    self.processor.process_line(log, format, line, &arena)?
+                    match self.processor.process_line(log, format, line, &arena)? {
+                        Flow::Ahead => {
+                            ahead.push_back(BufferedLine::new(line));
+                            return Ok((Flow::Continue, ReadEnd::Ahead));
+                        }
+                        flow => flow,
+                    }
                 }
                 Ok(LineEvent::Pause) => {
                     log.account.flush();
@@ -666,19 +715,17 @@ impl Importer {
 // The dates at the beginning of a log.
 impl Importer {
     /// Stops the import if all lines at the beginning of a log are dated ahead: a clock or a time
-    /// zone is wrong, and with the right one the lines can be imported. `ahead` gets the lines that
-    /// are read for that: usually one.
+    /// zone is wrong, and with the right one the lines can be imported. What is read for that,
+    /// usually one line, was then read ahead.
     ///
     /// # Errors
     ///
     /// Returns an error if all are.
-    fn check_first_dates(
-        &mut self,
-        log: &OpenLog,
-        format: &dyn Format,
-        ahead: &mut VecDeque<BufferedLine>,
-        lines: &mut Lines,
-    ) -> Result<()> {
+    fn check_first_dates(&mut self, opened: &mut OpenedLog, lines: &mut Lines) -> Result<()> {
+        let OpenedLog {
+            log, format, ahead, ..
+        } = opened;
+        let format = format.as_ref();
         if log.resume.as_ref().is_some_and(|resume| !resume.is_new()) {
             return Ok(());
         }
@@ -999,9 +1046,9 @@ impl Importer {
         self.watch(lines, Some(state));
         buffered.clear();
         // It may have been rotated just before it was opened again.
-        let is_still = match job.path().filter(|_| job.followed.is_none()) {
-            Some(path) => self.is_still_if_plain(path, state.log),
-            None => true,
+        let is_still = match job.lasting_source().filter(|_| job.followed.is_none()) {
+            Some(Source::File(path)) => self.is_still_if_plain(&path, state.log),
+            _ => true,
         };
         Ok(is_still.then_some(is_rejects))
     }

@@ -41,7 +41,7 @@ pub struct LedgerHandle {
     pub spools: Vec<FinishedSpool>,
     /// Logs whose pending batches have to wait.
     pub(super) waiting: Vec<WaitingLog>,
-    /// `None` with a state directory.
+    /// `None` with a state directory, and for a worker on a queue.
     pub(super) unsaved: Option<Arc<UnsavedLedger>>,
 }
 
@@ -122,6 +122,21 @@ impl LedgerHandle {
             waiting: Vec::new(),
             unsaved,
         })
+    }
+
+    /// Makes a ledger for a worker on a queue of objects. Nothing of it is kept.
+    pub fn of_queue(url: &Url, idsite: Option<&str>, delivery: &DeliveryOptions) -> Self {
+        let target = TargetKey::new(url, idsite);
+        Self {
+            ledger: Arc::new(Ledger::of_queue(&target)),
+            state_dir: None,
+            pending: Vec::new(),
+            in_doubt: delivery.in_doubt,
+            timeout: delivery.timeout,
+            spools: Vec::new(),
+            waiting: Vec::new(),
+            unsaved: None,
+        }
     }
 
     /// Saves what these pipes hold in the state directory, if there is one. Called for sources
@@ -225,6 +240,10 @@ impl LedgerHandle {
         let Some(file) = self.ledger.file_of(log) else {
             return true;
         };
+        // Only the bucket knows.
+        if file.is_object() {
+            return false;
+        }
         renamed_file(path, &file, |_| true).is_none()
     }
 }
@@ -295,11 +314,13 @@ fn sent(requests: u64) -> String {
     }
 }
 
-/// The folder of the first log that is not a pipe.
+/// The folder of the first log that is not a pipe, or the current one for an object.
 fn place_beside(sources: &[Source]) -> Option<PathBuf> {
     let mut logs = sources.iter().filter(|source| !source.is_pipe());
-    let Some(Source::File(first)) = logs.next() else {
-        return None;
+    let first = match logs.next()? {
+        Source::File(first) => first,
+        Source::Object(_) => Path::new(""),
+        Source::Stdin => return None,
     };
     let parent = first
         .parent()

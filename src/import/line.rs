@@ -156,6 +156,7 @@ impl LineProcessor {
         }
         // A comment in a file of rejects may fit a regex of the user.
         let is_comment = is_header && log.is_rejects && line.bytes.starts_with(b"# ");
+        log.pass_parts(line);
         let resume = log.resume.as_ref();
         if resume.is_some_and(|resume| resume.is_done(line.start)) {
             // An earlier run is done with it, but a header describes the lines after it.
@@ -164,7 +165,6 @@ impl LineProcessor {
             }
             return Ok(Flow::Continue);
         }
-        log.pass_parts(line);
         if self.skip > 0 {
             self.skip -= 1;
             log.account.add(Count::Read, 1);
@@ -183,6 +183,13 @@ impl LineProcessor {
                 && !is_comment
                 && format.parse(line.bytes, arena, &mut record) == Fit::Record
             {
+                if let Some(until) = log.until
+                    && let Some(time) = self.hit.time(&record, format.dates())
+                    && time > until
+                {
+                    log.time = time;
+                    return Ok(Flow::Ahead);
+                }
                 return self.process_record(log, format, line, &record, arena);
             }
         }
@@ -291,6 +298,7 @@ impl LineProcessor {
             }
         };
         log.find_site();
+        log.time = accepted.hit.time;
         if accepted.hit.address.is_id() && accepted.replayed_visitor().is_none() {
             log.account.add(Count::NoAddress, 1);
         }

@@ -11,8 +11,9 @@
 //! [`verify`] asks Matomo for the hits of lines that are done. [`invalid`] warns of logs that
 //! mostly do not fit. [`rescue`] saves the pipes of a run that fails early, and [`last_words`] is
 //! what a run says that a second signal ends. [`oldest_first`] puts the files of a pattern in
-//! order. [`shard`] leaves the lines of other workers out. [`follow`] reads logs for as long as they
-//! grow.
+//! order. [`shard`] leaves the lines of other workers out. [`follow`] reads logs for as long as
+//! they grow, [`objects`] reads those of a bucket side by side, and [`queue`] those that a queue
+//! announces.
 
 pub mod dump;
 mod explain;
@@ -23,8 +24,10 @@ mod invalid;
 mod last_words;
 pub mod ledger_handle;
 mod line;
+mod objects;
 mod oldest_first;
 mod open_log;
+mod queue;
 mod recovery;
 mod rescue;
 mod sessions;
@@ -33,6 +36,7 @@ mod spool;
 pub mod template_memo;
 mod verify;
 
+use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +45,7 @@ pub use last_words::LastWords;
 pub use ledger_handle::LedgerHandle;
 pub use line::{LineProcessor, Present, RequestWriter};
 pub use oldest_first::OldestFirst;
+pub use queue::WorkOptions;
 pub use rescue::PipeRescue;
 pub use sessions::{Radio, RadioOptions};
 pub use shard::Shard;
@@ -59,6 +64,7 @@ use crate::report_file::WebCounter;
 use crate::shutdown::Shutdown;
 use crate::site::Sites;
 use crate::systemd::ServiceManager;
+use file::OpenedLog;
 use follow::FollowState;
 use format_selector::FormatSelector;
 use invalid::InvalidInSmallLogs;
@@ -124,6 +130,8 @@ pub struct Importer {
     service: ServiceManager,
     /// Whether logs are followed, and what was found out about the last one.
     follower: Option<FollowState>,
+    /// An object that is read on later.
+    paused: Option<(Box<OpenedLog>, Lines)>,
     /// When the first line was read that was not sent, of a pipe or of a log that is followed.
     unsent_since: Option<Instant>,
 }
@@ -144,6 +152,8 @@ enum Flow {
     Continue,
     /// Skip the rest of this log (`--debug-request-limit`).
     EndLog,
+    /// Read this line again later: other logs have earlier ones.
+    Ahead,
     /// Stop the import: the recorders have failed or a shutdown is requested.
     Stop,
 }
@@ -188,6 +198,7 @@ impl Importer {
             shutdown,
             service,
             follower: follows.then(FollowState::default),
+            paused: None,
             unsent_since: None,
         }
     }
@@ -225,12 +236,13 @@ impl Importer {
     }
 
     fn import_all(&mut self, sources: &[Source]) -> Result<()> {
-        // Every log gets a row, even if nothing is read of it.
+        let sources = self.without_done_objects(sources);
+        // Every other log gets a row, even if nothing is read of it.
         let rows: Vec<Row> = sources
             .iter()
             .map(|source| self.account.open(source.to_string()))
             .collect();
-        let mut remaining = sources;
+        let mut remaining = sources.as_slice();
         let outcome = self.import_in_order(&mut remaining, rows);
         if let Some(ledger) = &self.ledger {
             ledger.save_pipes(remaining, &self.input, &self.shutdown, &self.console);
@@ -243,15 +255,28 @@ impl Importer {
         if self.import_spools(remaining)? == Flow::Stop {
             return Ok(());
         }
-        for row in rows {
-            let Some((source, rest)) = remaining.split_first() else {
-                break;
-            };
+        let mut rows = rows.into_iter();
+        while let Some((source, rest)) = remaining.split_first() {
             if self.shutdown.requested() {
                 break;
             }
-            *remaining = rest;
-            if self.import_source(source, row)? == Flow::Stop {
+            let is_object = |source: &&Source| matches!(source, Source::Object(_));
+            let objects = remaining.iter().take_while(is_object).count();
+            let flow = match (objects, rows.next()) {
+                (_, None) => break,
+                (0, Some(row)) => {
+                    *remaining = rest;
+                    self.import_source(source, row)?
+                }
+                (_, Some(row)) => {
+                    let (objects, rest) = remaining.split_at(objects);
+                    *remaining = rest;
+                    let others = rows.by_ref().take(objects.len() - 1);
+                    let rows = iter::once(row).chain(others).collect();
+                    self.import_objects(objects, rows)?
+                }
+            };
+            if flow == Flow::Stop {
                 return Ok(());
             }
             reach("between-files");

@@ -26,6 +26,10 @@ pub(super) struct OpenLog {
     pub resume: Option<ResumePoint>,
     /// The position of the line that is being read, in bytes after decompression.
     pub position: u64,
+    /// Reading pauses before the first line that is later, in seconds since 1970 (UTC).
+    pub until: Option<i64>,
+    /// The time of the last hit, or of the line before which reading pauses.
+    pub time: i64,
     /// Number of lines that fitted the format.
     pub fitting: u64,
     pub invalid: InvalidLines,
@@ -55,6 +59,8 @@ impl OpenLog {
             id,
             resume: None,
             position: 0,
+            until: None,
+            time: i64::MIN,
             fitting: 0,
             invalid: InvalidLines::default(),
             given_up: 0,

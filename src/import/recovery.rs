@@ -2,6 +2,7 @@
 //! which of their hits it has. Those lines are done; the others are read as if they were new
 //! (guide/guarantees.md, "Unconfirmed batches").
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,12 @@ use bumpalo::Bump;
 
 use super::ledger_handle::MAX_RUNS;
 use super::line::{LineProcessor, position};
+use super::objects::READ_AHEAD;
 use super::open_log::OpenLog;
 use super::sessions::{FinishedSession, ListenerEvent, SessionMode};
 use super::{Flow, Importer, POLL_INTERVAL};
 use crate::error::{Error, Result};
-use crate::failpoint::reach;
+use crate::failpoint::{self, reach};
 use crate::format::{Fit, Format, Record};
 use crate::hit_id::HitId;
 use crate::input::InputError;
@@ -22,12 +24,18 @@ use crate::input::buffered::BufferedLine;
 use crate::input::discover::Source;
 use crate::input::lines::{Line, LineEvent, LineOptions, Lines};
 use crate::ledger::{BatchId, BatchState, FileId, LogId, PendingBatch, Ranges, UnconfirmedLines};
-use crate::matomo::visit_log::{LookupError, Presence};
-use crate::recorder::{Chunk, Decision, HIDDEN_HITS, LinePosition, UNANSWERED_LOOKUPS};
+use crate::matomo::visit_log::{LookupError, Presence, VisitLog};
+use crate::recorder::{Chunk, Decision, HIDDEN_HITS, InDoubt, LinePosition, UNANSWERED_LOOKUPS};
 use crate::report::{Account, Count, Counter, FileAccount, Row};
 
 /// How often a log is looked for again that was renamed while its batches were settled.
 pub(super) const MAX_RENAMES: u32 = 5;
+
+/// Why hits of AI assistants cannot be looked up.
+const HIDDEN_ASSISTANTS: &str = "it does not show hits of AI assistants";
+
+/// Hits that are looked up at once.
+const MAX_LOOKED_UP: usize = 500;
 
 /// What Matomo has of a pending batch.
 #[derive(Default)]
@@ -37,8 +45,52 @@ struct ReconciledBatch {
     /// Lines some of whose requests Matomo has, and the ids of these requests.
     partial: Ranges,
     ids: Vec<HitId>,
+    /// Lines among the complete ones some of whose requests Matomo may have and not show.
+    unknown: Ranges,
+    /// The lines of each listening session with missing requests.
+    unfinished: Vec<Vec<LinePosition>>,
     /// The number of hits of these lines.
     hits: u64,
+}
+
+impl ReconciledBatch {
+    /// Adds request groups, with what Matomo has of their requests.
+    fn add<'g>(
+        &mut self,
+        groups: impl Iterator<Item = &'g RebuiltGroup>,
+        presences: Vec<Presence>,
+    ) {
+        let mut presences = presences.into_iter();
+        for RebuiltGroup {
+            lines,
+            ids,
+            is_session,
+            ..
+        } in groups
+        {
+            let of_group: Vec<Presence> = presences.by_ref().take(ids.len()).collect();
+            if !of_group.contains(&Presence::Missing) {
+                insert(&mut self.complete, lines);
+                if of_group.contains(&Presence::Unknown) {
+                    insert(&mut self.unknown, lines);
+                }
+                continue;
+            }
+            let before = self.ids.len();
+            let is_sent = |presence: Presence| presence != Presence::Missing;
+            let sent_ids = ids
+                .iter()
+                .zip(&of_group)
+                .filter(|(_, presence)| is_sent(**presence));
+            self.ids.extend(sent_ids.map(|(id, _)| id));
+            if self.ids.len() > before {
+                insert(&mut self.partial, lines);
+            }
+            if *is_session {
+                self.unfinished.push(lines.clone());
+            }
+        }
+    }
 }
 
 /// Requests made again from their lines.
@@ -61,10 +113,35 @@ impl RebuiltBatch {
     /// Whether Matomo may have these requests and not show them: if it shows none, and all may have
     /// been sent to the reports of AI assistants. A batch has either visits or hits of assistants.
     fn may_be_hidden(&self, presences: &[Presence]) -> bool {
-        let mut groups = self.groups.iter();
-        !presences.is_empty()
-            && presences.iter().all(|it| *it == Presence::Missing)
-            && groups.all(|group| group.assistant != RebuiltAssistant::No)
+        may_be_hidden(self.groups.iter(), presences)
+    }
+}
+
+fn may_be_hidden<'g>(
+    mut groups: impl Iterator<Item = &'g RebuiltGroup>,
+    presences: &[Presence],
+) -> bool {
+    !presences.is_empty()
+        && presences.iter().all(|it| *it == Presence::Missing)
+        && groups.all(|group| group.assistant != RebuiltAssistant::No)
+}
+
+/// What was made again of the lines of a log.
+pub(super) struct RebuiltRequests {
+    pub batch: RebuiltBatch,
+    /// Why the rest of the log cannot be read.
+    pub unreadable: Option<InputError>,
+}
+
+impl RebuiltRequests {
+    /// # Errors
+    ///
+    /// Returns an error if the log cannot be read to its end.
+    pub fn whole(self) -> Result<RebuiltBatch> {
+        match self.unreadable {
+            None => Ok(self.batch),
+            Some(error) => Err(Error::stopped(error.to_string())),
+        }
     }
 }
 
@@ -74,6 +151,7 @@ pub(super) struct RebuiltGroup {
     pub ids: Vec<HitId>,
     /// The status of its last line.
     pub status: Vec<u8>,
+    pub is_session: bool,
     pub assistant: RebuiltAssistant,
 }
 
@@ -104,7 +182,7 @@ pub(super) struct Reconciliation {
 /// A log with batches that are settled when all other logs are read.
 pub(super) struct WaitingLog {
     pub log: LogId,
-    pub path: PathBuf,
+    pub source: Source,
     pub row: Row,
     pub options: LineOptions,
 }
@@ -126,7 +204,7 @@ impl Importer {
     pub(super) fn reconcile_pending(
         &mut self,
         log: LogId,
-        path: &Path,
+        source: &Source,
         options: &LineOptions,
         account: &FileAccount,
         patience: Patience,
@@ -147,7 +225,7 @@ impl Importer {
             };
             if let Some(recorded) = &batch.recorded {
                 self.processor.requests.recorded.extend(recorded.iter());
-                let rebuilt = self.rebuild_batch(log, path, options, lines)?;
+                let rebuilt = self.rebuild_batch(log, source, options, lines)?;
                 for group in &rebuilt.groups {
                     self.close_session(log, &group.lines);
                 }
@@ -158,9 +236,9 @@ impl Importer {
                 true => None,
                 false => {
                     let settled =
-                        self.settle_batch(log, path, options, batch, account, patience)?;
+                        self.settle_batch(log, source, options, batch, account, patience)?;
                     // Settling can take a while.
-                    result.is_replaced = !self.is_still(path, log);
+                    result.is_replaced = !self.is_still_source(source, log);
                     settled
                 }
             };
@@ -169,6 +247,7 @@ impl Importer {
                 partial,
                 ids,
                 hits,
+                ..
             }) = settled
             else {
                 result.held_back.extend(lines);
@@ -204,7 +283,7 @@ impl Importer {
     fn settle_batch(
         &mut self,
         log: LogId,
-        path: &Path,
+        source: &Source,
         options: &LineOptions,
         batch: &PendingBatch,
         account: &FileAccount,
@@ -233,13 +312,13 @@ impl Importer {
                     left.as_secs()
                 ));
             }
-            if self.shutdown.wait(left) || !self.is_still(path, log) {
+            if self.shutdown.wait(left) || !self.is_still_source(source, log) {
                 return Ok(None);
             }
-            let rebuilt = self.rebuild_batch(log, path, options, &lines.2);
+            let rebuilt = self.rebuild_batch(log, source, options, &lines.2);
             // The lines may be those of another log, which was rotated in just now, and a shutdown
             // may have cut the batch short: the next run settles it.
-            if self.shutdown.requested() || !self.is_still(path, log) {
+            if self.shutdown.requested() || !self.is_still_source(source, log) {
                 return Ok(None);
             }
             let rebuilt = rebuilt?;
@@ -253,7 +332,7 @@ impl Importer {
             let mut of_log = batch.clone();
             of_log.hits = hits;
             let reconciled =
-                self.reconcile_batch(log, path, &of_log, &lines.2, &rebuilt, account, is_last)?;
+                self.reconcile_batch(log, source, &of_log, &lines.2, &rebuilt, account, is_last)?;
             if is_last || reconciled.is_some() {
                 return Ok(reconciled.map(|reconciled| ReconciledBatch { hits, ..reconciled }));
             }
@@ -272,7 +351,7 @@ impl Importer {
         };
         for WaitingLog {
             log,
-            path,
+            source,
             row,
             options,
         } in waiting
@@ -281,10 +360,10 @@ impl Importer {
             let mut is_held_back = false;
             // It may be renamed while the batches are settled.
             for _ in 0..MAX_RENAMES {
-                let Some(path) = self.find_log(log, &path) else {
+                let Some(source) = self.find_log(log, &source) else {
                     break;
                 };
-                let settled = self.reconcile_pending(log, &path, &options, &row.1, patience)?;
+                let settled = self.reconcile_pending(log, &source, &options, &row.1, patience)?;
                 missing.extend(&settled.missing);
                 is_held_back = !settled.held_back.is_empty();
                 if self.shutdown.requested() {
@@ -300,7 +379,7 @@ impl Importer {
             {
                 handle.waiting.push(WaitingLog {
                     log,
-                    path: path.clone(),
+                    source: source.clone(),
                     row: (row.0, Arc::clone(&row.1)),
                     options: options.clone(),
                 });
@@ -308,8 +387,8 @@ impl Importer {
             if missing.is_empty() {
                 continue;
             }
-            if let Some(path) = self.find_log(log, &path)
-                && self.import_missing(log, &path, row, options, missing)? == Flow::Stop
+            if let Some(source) = self.find_log(log, &source)
+                && self.import_missing(log, &source, row, options, missing)? == Flow::Stop
             {
                 return Ok(Flow::Stop);
             }
@@ -317,17 +396,34 @@ impl Importer {
         Ok(Flow::Continue)
     }
 
-    /// Finds the file of a log, which may have been renamed in its folder.
-    pub(super) fn find_log(&self, log: LogId, path: &Path) -> Option<PathBuf> {
-        if self.is_still(path, log) {
-            return Some(path.to_owned());
+    /// Finds a log again. A file may have been renamed in its folder.
+    pub(super) fn find_log(&self, log: LogId, source: &Source) -> Option<Source> {
+        if self.is_still_source(source, log) {
+            return Some(source.clone());
         }
+        let Source::File(path) = source else {
+            return None;
+        };
         let file = self.ledger.as_ref()?.ledger.file_of(log)?;
         let renamed = renamed_file(path, &file, |path| self.is_still(path, log));
-        match self.follower {
+        let found = match self.follower {
             // There may be no later run with another name.
             Some(_) => renamed.or_else(|| self.find_sibling(path, log)),
             None => renamed,
+        };
+        found.map(Source::File)
+    }
+
+    /// Whether a source still has this log.
+    fn is_still_source(&self, source: &Source, log: LogId) -> bool {
+        match source {
+            Source::Stdin => false,
+            Source::File(path) => self.is_still(path, log),
+            // Reading it fails if the bucket does not answer.
+            Source::Object(object) => {
+                let should_stop = || self.shutdown.requested();
+                object.is_unchanged(&should_stop).unwrap_or(true)
+            }
         }
     }
 
@@ -338,7 +434,7 @@ impl Importer {
     fn reconcile_batch(
         &mut self,
         log: LogId,
-        path: &Path,
+        source: &Source,
         batch: &PendingBatch,
         lines: &Ranges,
         rebuilt: &RebuiltBatch,
@@ -349,9 +445,9 @@ impl Importer {
         let visits = &self.processor.visits;
         let lookup = visits.find(&requests, rebuilt.has_hit_ids, batch.sent_at());
         let lookup = match lookup {
-            Ok(presences) if rebuilt.may_be_hidden(&presences) => Err(LookupError::Never(
-                "it does not show hits of AI assistants".to_owned(),
-            )),
+            Ok(presences) if rebuilt.may_be_hidden(&presences) => {
+                Err(LookupError::Never(HIDDEN_ASSISTANTS.to_owned()))
+            }
             lookup => lookup,
         };
         // The last of several runs does not wait for another one.
@@ -364,8 +460,7 @@ impl Importer {
         let policy = self.ledger.as_ref().map(|handle| handle.in_doubt);
         let numbers = batch.numbers.get(&log).map(Ranges::as_some_numbers);
         let hits = format!(
-            "{}{}: {} hits of an interrupted run",
-            path.display(),
+            "{source}{}: {} hits of an interrupted run",
             numbers.map_or_else(String::new, |numbers| format!(":{numbers}")),
             batch.hits
         );
@@ -396,13 +491,13 @@ impl Importer {
                 presences
             }
             Decision::Resend(warning) => {
-                self.list(log, path, batch, &warning)?;
+                self.list(log, source, batch, &warning)?;
                 self.console.warn_incomplete(warning);
                 account.add(Count::Resent, lines.lines());
                 return Ok(Some(ReconciledBatch::default()));
             }
             Decision::Skip(warning) => {
-                self.list(log, path, batch, &warning)?;
+                self.list(log, source, batch, &warning)?;
                 self.console.warn_incomplete(warning);
                 account.add(Count::Read, lines.lines());
                 account.add(Count::InDoubt, lines.lines());
@@ -423,30 +518,12 @@ impl Importer {
             return Ok(None);
         }
         let mut reconciled = ReconciledBatch::default();
-        let mut unknown = Ranges::default();
-        let mut presences = presences.into_iter();
-        for RebuiltGroup { lines, ids, .. } in &rebuilt.groups {
-            let of_group: Vec<Presence> = presences.by_ref().take(ids.len()).collect();
-            if !of_group.contains(&Presence::Missing) {
-                insert(&mut reconciled.complete, lines);
-                if of_group.contains(&Presence::Unknown) {
-                    insert(&mut unknown, lines);
-                }
-                continue;
-            }
-            let before = reconciled.ids.len();
-            let is_sent = |presence: Presence| presence != Presence::Missing;
-            let sent_ids = ids
-                .iter()
-                .zip(&of_group)
-                .filter(|(_, presence)| is_sent(**presence));
-            reconciled.ids.extend(sent_ids.map(|(id, _)| id));
-            if reconciled.ids.len() > before {
-                insert(&mut reconciled.partial, lines);
-            }
+        reconciled.add(rebuilt.groups.iter(), presences);
+        for lines in &reconciled.unfinished {
             self.close_session(log, lines);
         }
         self.processor.requests.recorded.extend(&reconciled.ids);
+        let unknown = &reconciled.unknown;
         let (there, all) = (reconciled.complete.lines() - unknown.lines(), lines.lines());
         self.console.note(match there == all {
             true => format!("{hits} were looked up: all {all} are there"),
@@ -457,11 +534,10 @@ impl Importer {
         });
         if !unknown.is_empty() {
             let warning = format!(
-                "{}: {} lines of an interrupted run are unconfirmed: {HIDDEN_HITS}",
-                path.display(),
+                "{source}: {} lines of an interrupted run are unconfirmed: {HIDDEN_HITS}",
                 unknown.lines()
             );
-            self.list(log, path, batch, &warning)?;
+            self.list(log, source, batch, &warning)?;
             self.console.warn_incomplete(warning);
             account.add(Count::Read, unknown.lines());
             account.add(Count::InDoubt, unknown.lines());
@@ -470,12 +546,12 @@ impl Importer {
     }
 
     /// Lists the lines of a batch in the ledger, with what becomes of them.
-    fn list(&self, log: LogId, path: &Path, batch: &PendingBatch, outcome: &str) -> Result<()> {
+    fn list(&self, log: LogId, source: &Source, batch: &PendingBatch, outcome: &str) -> Result<()> {
         let Some(handle) = &self.ledger else {
             return Ok(());
         };
         handle.ledger.list_unconfirmed(UnconfirmedLines {
-            log: path.display().to_string(),
+            log: source.to_string(),
             lines: batch
                 .numbers
                 .get(&log)
@@ -496,27 +572,27 @@ impl Importer {
     fn rebuild_batch(
         &mut self,
         id: LogId,
-        path: &Path,
+        source: &Source,
         options: &LineOptions,
         wanted: &Ranges,
     ) -> Result<RebuiltBatch> {
-        self.rebuild_requests(id, path, options, wanted, &mut |_| Ok(()))
+        let rebuilt = self.rebuild_requests(id, source, options, wanted, &mut |_| Ok(()))?;
+        rebuilt.whole()
     }
 
     /// Makes the requests of these lines again. Their ids are those of the first time, because
     /// they depend on the log and the positions only. `take` is called after each line; the
-    /// requests that it leaves are returned.
+    /// requests that it leaves are returned, also if the log cannot be read to its end.
     pub(super) fn rebuild_requests(
         &mut self,
         id: LogId,
-        path: &Path,
+        source: &Source,
         options: &LineOptions,
         wanted: &Ranges,
         take: &mut TakeRebuilt,
-    ) -> Result<RebuiltBatch> {
-        let source = Source::File(path.to_owned());
-        let unreadable = |error: InputError| Error::stopped(error.to_string());
-        let mut lines = Lines::open(&source, options.clone()).map_err(unreadable)?;
+    ) -> Result<RebuiltRequests> {
+        let opened = Lines::open(source, options.clone());
+        let mut lines = opened.map_err(|error| Error::stopped(error.to_string()))?;
         let name = source.to_string();
         let selected = self.selector.choose(
             &name,
@@ -526,8 +602,11 @@ impl Importer {
             self.input.flush_interval,
         )?;
         let mut batch = RebuiltBatch::new();
+        let mut unreadable = None;
         let Some((mut format, buffered)) = selected else {
-            return Ok(batch);
+            // Unless it has no lines.
+            unreadable = lines.next(Duration::ZERO).err();
+            return Ok(RebuiltRequests { batch, unreadable });
         };
         let format = format.as_mut();
         let processor = &mut self.processor;
@@ -541,14 +620,18 @@ impl Importer {
             arena.reset();
         }
         while lines.position() < wanted.end() {
-            match lines.next(POLL_INTERVAL).map_err(unreadable)? {
-                LineEvent::Line(line) => {
+            match lines.next(POLL_INTERVAL) {
+                Ok(LineEvent::Line(line)) => {
                     processor.rebuild_line(&mut log, format, &line, wanted, &arena, &mut batch)?;
                     take(&mut batch)?;
                 }
-                LineEvent::Pause if self.shutdown.requested() => break,
-                LineEvent::Pause => {}
-                LineEvent::End => break,
+                Ok(LineEvent::Pause) if self.shutdown.requested() => break,
+                Ok(LineEvent::Pause) => {}
+                Ok(LineEvent::End) => break,
+                Err(error) => {
+                    unreadable = Some(error);
+                    break;
+                }
             }
             arena.reset();
         }
@@ -557,7 +640,294 @@ impl Importer {
             processor.rebuild_sessions(log.id, sessions, &mut batch);
         }
         take(&mut batch)?;
-        Ok(batch)
+        Ok(RebuiltRequests { batch, unreadable })
+    }
+
+    /// Finds out which lines of objects Matomo has, since another worker may have sent them, and
+    /// marks them as done. Returns the objects that can be read now: not those that cannot be read
+    /// or looked up.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if `--in-doubt=stop` stops the run, and if a log cannot be looked up.
+    pub(super) fn find_sent(&mut self, objects: &[SentObject]) -> Result<HashSet<LogId>> {
+        let Some(handle) = &self.ledger else {
+            return Ok(HashSet::new());
+        };
+        let ledger = Arc::clone(&handle.ledger);
+        let options = self.input.line_options();
+        let shutdown = self.shutdown.clone();
+        let mut lookup = SentLookup {
+            visits: self.processor.visits.clone(),
+            policy: handle.in_doubt,
+            found: objects.iter().map(|_| FoundHits::default()).collect(),
+            waiting: Vec::new(),
+            not_now: None,
+        };
+        let mut unreadable = HashSet::new();
+        for (index, object) in objects.iter().enumerate() {
+            for next in objects.iter().skip(index).take(READ_AHEAD) {
+                if let Source::Object(object) = &next.source {
+                    object.prefetch();
+                }
+            }
+            let mut wanted = Ranges::default();
+            wanted.insert(0..u64::MAX, 1);
+            let wanted = wanted.without(&ledger.done(object.log));
+            let source = &object.source;
+            let rebuilt =
+                self.rebuild_requests(object.log, source, &options, &wanted, &mut |batch| {
+                    if shutdown.requested() {
+                        return Err(Error::interrupted("interrupted while hits were looked up"));
+                    }
+                    match lookup.hits() + batch.groups.len() >= MAX_LOOKED_UP {
+                        true => {
+                            lookup.add(index, batch);
+                            lookup.look_up(objects)
+                        }
+                        false => Ok(()),
+                    }
+                });
+            if shutdown.requested() || lookup.not_now.is_some() {
+                break;
+            }
+            let problem = match rebuilt {
+                Ok(mut rebuilt) => {
+                    lookup.add(index, &mut rebuilt.batch);
+                    // What cannot be read later either needs no answer.
+                    let error = rebuilt.unreadable.filter(|error| !error.is_lasting());
+                    error.map(|error| error.to_string())
+                }
+                Err(error) if error.is_about_log() => Some(error.to_string()),
+                Err(error) => return Err(error),
+            };
+            if let Some(problem) = problem {
+                self.console.warn_incomplete(problem);
+                unreadable.insert(object.log);
+            }
+        }
+        let looked_up = lookup.look_up(objects);
+        if shutdown.requested() {
+            return Ok(HashSet::new());
+        }
+        if let Some(why) = lookup.not_now {
+            self.console.warn_incomplete(format!(
+                "another worker may have sent hits of {} objects, and Matomo cannot be asked about \
+                 them now ({why}): tried again later",
+                objects.len()
+            ));
+            return Ok(HashSet::new());
+        }
+        looked_up?;
+        let mut readable = HashSet::new();
+        for (object, found) in objects.iter().zip(lookup.found) {
+            self.take_found(object, found);
+            if !unreadable.contains(&object.log) {
+                readable.insert(object.log);
+            }
+        }
+        Ok(readable)
+    }
+
+    /// Marks the lines of an object as done that Matomo has.
+    fn take_found(&mut self, object: &SentObject, found: FoundHits) {
+        let SentObject {
+            log,
+            source,
+            account,
+        } = object;
+        let FoundHits {
+            batch,
+            skipped,
+            resent,
+            warning,
+        } = found;
+        if let Some(warning) = warning {
+            self.console.warn_incomplete(warning);
+            account.add(Count::Resent, resent);
+            account.add(Count::Read, skipped.lines());
+            account.add(Count::InDoubt, skipped.lines());
+        }
+        let ReconciledBatch {
+            mut complete,
+            ids,
+            unknown,
+            unfinished,
+            ..
+        } = batch;
+        if !complete.is_empty() {
+            self.console.note(format!(
+                "{source}: Matomo has {} lines of it from an earlier attempt",
+                complete.lines() - unknown.lines()
+            ));
+        }
+        if !unknown.is_empty() {
+            self.console.warn_incomplete(format!(
+                "{source}: {} lines of an earlier attempt are unconfirmed: {HIDDEN_HITS}",
+                unknown.lines()
+            ));
+            account.add(Count::Read, unknown.lines());
+            account.add(Count::InDoubt, unknown.lines());
+        }
+        for lines in &unfinished {
+            self.close_session(*log, lines);
+        }
+        self.processor.requests.recorded.extend(&ids);
+        complete.extend(&skipped);
+        if let Some(handle) = &self.ledger {
+            for (range, lines) in complete.iter() {
+                handle.ledger.mark_done(*log, range, lines);
+            }
+        }
+    }
+}
+
+/// An object whose hits another worker may have sent.
+pub(super) struct SentObject {
+    pub log: LogId,
+    pub source: Source,
+    pub account: Arc<FileAccount>,
+}
+
+/// What Matomo has of the hits of an object.
+#[derive(Default)]
+struct FoundHits {
+    batch: ReconciledBatch,
+    /// Lines that `--in-doubt=skip` does not send.
+    skipped: Ranges,
+    /// The number of lines that `--in-doubt=resend` sends, perhaps again.
+    resent: u64,
+    /// What becomes of the hits that Matomo cannot be asked about.
+    warning: Option<String>,
+}
+
+/// Asks Matomo for hits of several objects at once: each question takes time, and most objects are
+/// small.
+struct SentLookup {
+    visits: VisitLog,
+    policy: InDoubt,
+    /// For each object.
+    found: Vec<FoundHits>,
+    /// Requests that are to be looked up, and the number of their object.
+    waiting: Vec<(usize, RebuiltBatch)>,
+    /// Why Matomo cannot be asked now.
+    not_now: Option<String>,
+}
+
+impl SentLookup {
+    /// The number of hits that wait.
+    fn hits(&self) -> usize {
+        self.waiting
+            .iter()
+            .map(|(_, batch)| batch.groups.len())
+            .sum()
+    }
+
+    /// Takes the requests out of a batch.
+    fn add(&mut self, object: usize, batch: &mut RebuiltBatch) {
+        let batch = std::mem::replace(batch, RebuiltBatch::new());
+        if !batch.groups.is_empty() {
+            self.waiting.push((object, batch));
+        }
+    }
+
+    /// Looks up the requests that wait.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if Matomo cannot be asked now, and if `--in-doubt=stop` stops the run.
+    fn look_up(&mut self, objects: &[SentObject]) -> Result<()> {
+        let never = || Err(LookupError::Never(HIDDEN_ASSISTANTS.to_owned()));
+        let waiting = std::mem::take(&mut self.waiting);
+        let has_hit_ids = waiting.iter().all(|(_, batch)| batch.has_hit_ids);
+        let mut requests: Vec<&[u8]> = Vec::new();
+        let mut visible: Vec<(usize, Vec<&RebuiltGroup>)> = Vec::new();
+        for (object, batch) in &waiting {
+            let mut of_batch = batch.chunk.requests();
+            let (mut shown, mut hidden) = (Vec::new(), Vec::new());
+            for group in &batch.groups {
+                let of_group = of_batch.by_ref().take(group.ids.len());
+                // Matomo never shows those that this run would send to the reports of AI assistants.
+                match group.assistant == RebuiltAssistant::Yes {
+                    true => {
+                        of_group.for_each(drop);
+                        hidden.push(group);
+                    }
+                    false => {
+                        requests.extend(of_group);
+                        shown.push(group);
+                    }
+                }
+            }
+            if !hidden.is_empty() {
+                self.decide(objects, *object, never(), &hidden)?;
+            }
+            visible.push((*object, shown));
+        }
+        if requests.is_empty() {
+            return Ok(());
+        }
+        let presences = match self.visits.find(&requests, has_hit_ids, failpoint::now()) {
+            Ok(presences) => presences,
+            Err(LookupError::NotNow(why)) => {
+                self.not_now = Some(why.clone());
+                return Err(Error::stopped(why));
+            }
+            Err(LookupError::Never(why)) => {
+                for (object, groups) in &visible {
+                    self.decide(
+                        objects,
+                        *object,
+                        Err(LookupError::Never(why.clone())),
+                        groups,
+                    )?;
+                }
+                return Ok(());
+            }
+        };
+        let mut presences = presences.into_iter();
+        for (object, groups) in &visible {
+            let hits = groups.iter().map(|group| group.ids.len()).sum();
+            let of_object: Vec<Presence> = presences.by_ref().take(hits).collect();
+            let found = match may_be_hidden(groups.iter().copied(), &of_object) {
+                true => never(),
+                false => Ok(of_object),
+            };
+            self.decide(objects, *object, found, groups)?;
+        }
+        Ok(())
+    }
+
+    fn decide(
+        &mut self,
+        objects: &[SentObject],
+        object: usize,
+        found: std::result::Result<Vec<Presence>, LookupError>,
+        groups: &[&RebuiltGroup],
+    ) -> Result<()> {
+        let source = &objects[object].source;
+        let subject = format!("{source}: another worker may have sent its hits");
+        let of_object = &mut self.found[object];
+        match self.policy.decide(found, false, &subject) {
+            Decision::Settle(presences) => {
+                of_object.batch.add(groups.iter().copied(), presences);
+            }
+            Decision::Resend(why) => {
+                let lines = groups.iter().map(|group| group.lines.len() as u64);
+                of_object.resent += lines.sum::<u64>();
+                of_object.warning.get_or_insert(why);
+            }
+            Decision::Skip(why) => {
+                for group in groups {
+                    insert(&mut of_object.skipped, &group.lines);
+                }
+                of_object.warning.get_or_insert(why);
+            }
+            Decision::Stop(why) => return Err(Error::stopped(why)),
+            // Only a run that is stopping leaves hits.
+            Decision::Leave => {}
+        }
+        Ok(())
     }
 }
 
@@ -655,6 +1025,7 @@ impl LineProcessor {
                     lines: vec![position(line)],
                     ids: vec![self.requests.ids.id(log.id, line.start, 0)],
                     status,
+                    is_session: false,
                     assistant,
                 });
             }
@@ -677,6 +1048,7 @@ impl LineProcessor {
                 lines: session.lines.iter().map(|line| line.position).collect(),
                 ids: unknown.collect(),
                 status: Vec::new(),
+                is_session: true,
                 assistant: RebuiltAssistant::No,
             });
         }

@@ -80,7 +80,7 @@ impl PipeRescue {
         let mut pipes = discover(&self.files, &mut |_| {});
         pipes.retain(|source| match source {
             Source::Stdin => !stdin().is_terminal(),
-            Source::File(_) => source.is_pipe(),
+            Source::File(_) | Source::Object(_) => source.is_pipe(),
         });
         pipes
     }

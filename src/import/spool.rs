@@ -145,6 +145,7 @@ impl Importer {
                 state: Some(state),
                 only: None,
                 followed: None,
+                until: None,
             };
             match self.import_job(job) {
                 Ok(Flow::Stop) => return Ok(Flow::Stop),
@@ -180,6 +181,7 @@ impl Importer {
             state: Some(state),
             only: None,
             followed: None,
+            until: None,
         })
     }
 
@@ -256,7 +258,7 @@ impl SpoolFile<'_> {
         let has_no_site = matches!(end, ReadEnd::NoSite(_));
         let (end, problem) = match end {
             ReadEnd::NoSite(error) => (0, Some(error.to_string())),
-            ReadEnd::Stopped | ReadEnd::Open(_) => return None,
+            ReadEnd::Stopped | ReadEnd::Open(_) | ReadEnd::Ahead => return None,
             ReadEnd::Complete(end) => (end, None),
             ReadEnd::Unreadable(end, error) if self.is_hopeless(&error) => {
                 (end, Some(error.to_string()))
@@ -513,10 +515,11 @@ fn drain(lines: &mut Lines, shutdown: &Shutdown) -> std::result::Result<bool, In
 
 /// The origin that the spool of a source names. `None` if the source can be read again.
 fn origin_of(source: &Source) -> Option<SpoolOrigin> {
-    source.is_pipe().then(|| match source {
-        Source::Stdin => SpoolOrigin::Stdin,
-        Source::File(path) => SpoolOrigin::of_pipe(path),
-    })
+    match source {
+        Source::Stdin => Some(SpoolOrigin::Stdin),
+        Source::File(path) => source.is_pipe().then(|| SpoolOrigin::of_pipe(path)),
+        Source::Object(_) => None,
+    }
 }
 
 /// Finds the spool to which new data of this origin is appended: the last one that is open and

@@ -8,7 +8,6 @@ mod findings;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher;
-use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use chrono::NaiveDate;
@@ -47,7 +46,6 @@ pub struct VerifyOptions {
 /// A log with lines that are done.
 struct VerifiedLog<'s> {
     source: &'s Source,
-    path: &'s Path,
     options: LineOptions,
     state: LogState,
     missing: MissingLines,
@@ -158,15 +156,18 @@ impl Importer {
     fn verified_logs<'s>(&self, sources: &'s [Source]) -> Result<Vec<VerifiedLog<'s>>> {
         let mut logs = Vec::new();
         for source in sources {
-            let Source::File(path) = source else {
-                self.console
-                    .warn_incomplete(format!("{source}: a pipe cannot be verified"));
-                continue;
+            let state = match source {
+                Source::Stdin => {
+                    self.console
+                        .warn_incomplete(format!("{source}: a pipe cannot be verified"));
+                    continue;
+                }
+                Source::File(path) => self.identify(path, |file| file)?.map(|(state, _)| state),
+                Source::Object(object) => self.look_up_object(object)?,
             };
-            match self.identify(path, |file| file)? {
-                Some((state, _)) if !state.done.is_empty() => logs.push(VerifiedLog {
+            match state {
+                Some(state) if !state.done.is_empty() => logs.push(VerifiedLog {
                     source,
-                    path,
                     options: self.input.line_options(),
                     state,
                     missing: MissingLines::default(),
@@ -187,14 +188,14 @@ impl Importer {
         take: &mut dyn FnMut(&mut RebuiltBatch) -> Result<()>,
     ) -> Result<()> {
         let VerifiedLog {
-            path,
+            source,
             options,
             state,
             ..
         } = log;
         let shutdown = self.shutdown.clone();
-        let mut rest =
-            self.rebuild_requests(state.log, path, options, &state.done, &mut |batch| {
+        let rest =
+            self.rebuild_requests(state.log, source, options, &state.done, &mut |batch| {
                 if shutdown.requested() {
                     return Err(Error::interrupted("interrupted while verifying"));
                 }
@@ -203,7 +204,7 @@ impl Importer {
                     false => Ok(()),
                 }
             })?;
-        take(&mut rest)
+        take(&mut rest.whole()?)
     }
 
     /// Sends the missing hits of a log: reads it as if all other lines were done.

@@ -1,7 +1,7 @@
 //! Turns names on the command line into sources (guide/options.md, "Log files").
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File, Metadata};
@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::bucket::{BucketUrl, Object};
 use super::pattern::Pattern;
 use crate::error::{Error, Result};
 
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 pub enum Source {
     Stdin,
     File(PathBuf),
+    Object(Object),
 }
 
 impl Source {
@@ -29,6 +31,7 @@ impl Source {
             Source::File(path) => {
                 fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
             }
+            Source::Object(_) => false,
         }
     }
 
@@ -46,29 +49,54 @@ impl fmt::Display for Source {
         match self {
             Source::Stdin => f.write_str("stdin"),
             Source::File(path) => path.display().fmt(f),
+            Source::Object(object) => object.fmt(f),
         }
     }
 }
 
-/// The sources for names on the command line, in order and with repetitions. `-` is stdin, a name
-/// that exists is a file, and any other name is a pattern, whose matches are sorted by bytes. Calls
-/// `warn` for each name without a file; such a warning makes the exit status 3.
-pub fn discover(names: &[OsString], warn: &mut dyn FnMut(String)) -> Vec<Source> {
-    discover_sorted(names, &mut |_| {}, warn)
+/// What [`discover_all`] leaves to others.
+pub struct Discovery<'d> {
+    /// Puts the matches of each pattern in order.
+    pub sort: &'d mut dyn FnMut(&mut [PathBuf]),
+    /// Lists the objects with a name.
+    pub list: &'d mut dyn FnMut(&BucketUrl) -> Result<Vec<Object>>,
+    /// Called for each name without a log; such a warning makes the exit status 3.
+    pub warn: &'d mut dyn FnMut(String),
 }
 
-/// Like [`discover`], but `sort` puts the matches of each pattern in order.
-pub fn discover_sorted(
-    names: &[OsString],
-    sort: &mut dyn FnMut(&mut [PathBuf]),
-    warn: &mut dyn FnMut(String),
-) -> Vec<Source> {
+/// Like [`discover_all`], but names of objects are left out, and the matches of a pattern are
+/// sorted by bytes.
+pub fn discover(names: &[OsString], warn: &mut dyn FnMut(String)) -> Vec<Source> {
+    discover_all(
+        names,
+        Discovery {
+            sort: &mut |_| {},
+            list: &mut |_| Ok(Vec::new()),
+            warn,
+        },
+    )
+}
+
+/// The sources for names on the command line, in order and with repetitions. `-` is stdin, a name
+/// that exists is a file, `s3://BUCKET/PREFIX` names objects, and any other name is a pattern.
+/// A directory is one only as `file://DIRECTORY`, which is all files in it.
+pub fn discover_all(names: &[OsString], discovery: Discovery) -> Vec<Source> {
+    let Discovery { sort, list, warn } = discovery;
     let mut sources = Vec::new();
-    for name in names {
-        if name == "-" {
-            sources.push(Source::named(name));
+    for typed in names {
+        if typed == "-" {
+            sources.push(Source::Stdin);
             continue;
         }
+        if let Some(url) = typed.to_str().and_then(BucketUrl::parse) {
+            match list(&url) {
+                Ok(objects) => sources.extend(objects.into_iter().map(Source::Object)),
+                Err(error) => warn(error.to_string()),
+            }
+            continue;
+        }
+        let path = typed.as_bytes().strip_prefix(b"file://");
+        let name = path.map_or(typed.as_os_str(), OsStr::from_bytes);
         match fs::metadata(name) {
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
@@ -86,6 +114,16 @@ pub fn discover_sorted(
                 sort(&mut matches);
                 sources.extend(matches.into_iter().map(Source::File));
             }
+            Ok(metadata) if path.is_some() && metadata.is_dir() => {
+                let mut files = Vec::new();
+                add_files_below(Path::new(name), &mut files, warn);
+                if files.is_empty() {
+                    warn(format!("{}: no file is in this directory", name.display()));
+                }
+                files.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+                sort(&mut files);
+                sources.extend(files.into_iter().map(Source::File));
+            }
             // Opening it reports other errors.
             Ok(_) | Err(_) => sources.push(Source::named(name)),
         }
@@ -93,15 +131,40 @@ pub fn discover_sorted(
     sources
 }
 
+/// Adds the files in a directory and in those below it, except hidden ones.
+fn add_files_below(dir: &Path, files: &mut Vec<PathBuf>, warn: &mut dyn FnMut(String)) {
+    for path in entries(dir, &|name| !name.starts_with(b"."), warn) {
+        // A link may lead to a directory above.
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => add_files_below(&path, files, warn),
+            Ok(metadata) if metadata.is_file() => files.push(path),
+            _ => {}
+        }
+    }
+}
+
 /// Keeps only the first source of each regular file, whatever its names. Returns a message if there
 /// are others.
 pub fn drop_repetitions(sources: &mut Vec<Source>) -> Option<String> {
     let mut seen: HashMap<(u64, u64), String> = HashMap::new();
+    let mut objects: HashSet<String> = HashSet::new();
     let mut message = None;
     let mut dropped = 0;
     sources.retain(|source| {
-        let Source::File(path) = source else {
-            return true;
+        let path = match source {
+            Source::Stdin => return true,
+            Source::File(path) => path,
+            Source::Object(object) => {
+                let name = object.name();
+                let is_new = objects.insert(name.to_owned());
+                if !is_new {
+                    dropped += 1;
+                    message.get_or_insert_with(|| {
+                        format!("{name}: named more than once; it is read once")
+                    });
+                }
+                return is_new;
+            }
         };
         let Some(identity) = fs::metadata(path).ok().and_then(identity) else {
             return true;
@@ -151,6 +214,7 @@ pub fn refuse_log(option: &str, path: &Path, logs: &[Source]) -> Result<()> {
                 .try_clone_to_owned()
                 .and_then(|stdin| File::from(stdin).metadata()),
             Source::File(path) => fs::metadata(path),
+            Source::Object(_) => return None,
         };
         metadata.ok().and_then(identity)
     };
@@ -328,7 +392,12 @@ mod tests {
         let dir = dir(&["a.log", "b.log", "c.log"]);
         let names = ["b.log", "*.log"].map(|name| dir.path().join(name).into_os_string());
         let reverse = &mut |matches: &mut [PathBuf]| matches.reverse();
-        let sources = discover_sorted(&names, reverse, &mut |warning| panic!("{warning}"));
+        let discovery = Discovery {
+            sort: reverse,
+            list: &mut |_| Ok(Vec::new()),
+            warn: &mut |warning| panic!("{warning}"),
+        };
+        let sources = discover_all(&names, discovery);
         let want = ["b.log", "c.log", "b.log", "a.log"];
         assert_eq!(
             sources,
@@ -381,6 +450,46 @@ mod tests {
                 "none/*.log: no file matches this pattern",
             ]
         );
+    }
+
+    #[test]
+    fn a_directory_is_read_only_as_a_url() {
+        let dir = dir(&["logs/b.log", "logs/a/c.log", "logs/.hidden", "logs/a.log"]);
+        let base = dir.path().display();
+        let names = [
+            format!("file://{base}/logs"),
+            format!("file://{base}/logs/*.log"),
+        ];
+        let names = names.map(OsString::from);
+        let sources = discover(&names, &mut |warning| panic!("{warning}"));
+        let expected = ["a.log", "a/c.log", "b.log", "a.log", "b.log"];
+        let expected = expected.map(|name| Source::File(dir.path().join("logs").join(name)));
+        assert_eq!(sources, expected);
+        let plain = discover(&[format!("{base}/logs").into()], &mut |_| {});
+        assert_eq!(plain, [Source::File(dir.path().join("logs"))]);
+    }
+
+    #[test]
+    fn names_of_objects_are_listed_in_their_place() {
+        let dir = dir(&["a.log"]);
+        let log = dir.path().join("a.log");
+        let names = [
+            OsString::from("s3://logs/2024"),
+            log.clone().into(),
+            OsString::from("gs://none/"),
+        ];
+        let (mut listed, mut warnings) = (Vec::new(), Vec::new());
+        let discovery = Discovery {
+            sort: &mut |_| {},
+            list: &mut |url| {
+                listed.push(url.to_string());
+                Err(Error::stopped("cannot be listed"))
+            },
+            warn: &mut |warning| warnings.push(warning),
+        };
+        assert_eq!(discover_all(&names, discovery), [Source::File(log)]);
+        assert_eq!(listed, ["s3://logs/2024", "gs://none/"]);
+        assert_eq!(warnings, ["cannot be listed", "cannot be listed"]);
     }
 
     #[test]

@@ -18,12 +18,13 @@ use self::front::Front;
 pub use self::front::LookAhead;
 use super::InputError;
 use super::archive::Archive;
+use super::bucket::{BucketUrl, Object, ObjectReader};
 use super::decompress::{Compression, Decompressor};
 use super::discover::Source;
 use super::encoding::{Encoding, LineEnd};
 use super::reader::{
-    BLOCK_BYTES, Block, Keeper, MIN_BLOCK_BYTES, Message, OpenedSource, Reader, SharedSource,
-    SourceFile, TeeState,
+    BLOCK_BYTES, Block, Keeper, MIN_BLOCK_BYTES, Message, OBJECT_BLOCK_BYTES, OpenedSource, Reader,
+    SharedSource, SourceFile, TeeState,
 };
 use crate::error::Error;
 
@@ -223,8 +224,43 @@ impl Lines {
                 let path = path.clone();
                 Self::from_opener(log.clone(), || File::open(path), None, None, None, options)
             }),
+            Source::Object(object) => Self::from_object(object.clone(), options),
         };
         opened.map_err(|source| InputError::Open { log, source })
+    }
+
+    /// Reads an object. Its thread waits for the first bytes.
+    fn from_object(object: Object, options: LineOptions) -> io::Result<Self> {
+        let (log, size) = (object.to_string(), object.meta().size);
+        let (start, unit) = (options.start, options.encoding.unit());
+        let seek = start > 0 && !options.encoding.needs_beginning();
+        let read = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&read);
+        let opening = Arc::<Opening>::default();
+        opening.is_open.store(true, Ordering::Release);
+        let opened = Arc::clone(&opening);
+        let open = move || {
+            let mut decompressor = Decompressor::new(ObjectReader::new(object, count))?;
+            if let Some(compression) = decompressor.compression() {
+                let _ = opened.compression.set(compression);
+            }
+            let position = match seek && (unit > 1 || !decompressor.has_utf16_bom()?) {
+                true => decompressor.seek_if_plain(start)?,
+                false => 0,
+            };
+            Ok(OpenedSource {
+                log: Box::new(decompressor),
+                position,
+                rest: None,
+                // Many objects are open at once.
+                block_bytes: OBJECT_BLOCK_BYTES,
+            })
+        };
+        let reader = Reader::start(unit, false, open)?;
+        Ok(Self {
+            opening,
+            ..Self::new(log, reader, read, Some(size), options)
+        })
     }
 
     /// Opens stdin or a named pipe, and copies every byte before its lines are returned.
@@ -248,6 +284,7 @@ impl Lines {
                     options,
                 )
             }
+            Source::Object(_) => Err(ErrorKind::Unsupported.into()),
         };
         opened.map_err(|source| InputError::Open { log, source })
     }
@@ -598,6 +635,11 @@ impl Lines {
         LineEvent::Line(self.take(end, terminated))
     }
 
+    /// Whether the log ends with a line that was not returned, since it may still get its end.
+    pub fn has_held_back(&self) -> bool {
+        self.partial_length > 0 || self.after_cr
+    }
+
     fn returns_half_line(&self) -> bool {
         self.options.incomplete_last
             || self.has_tee
@@ -666,7 +708,9 @@ impl Lines {
         self.peek(wait)?;
         let first = &self.block.bytes()[self.taken..];
         if let Some(archive) = Archive::of(first) {
-            let is_file = self.total.is_some() && self.log != Source::Stdin.to_string();
+            let is_file = self.total.is_some()
+                && self.log != Source::Stdin.to_string()
+                && BucketUrl::parse(&self.log).is_none();
             let file = is_file.then_some(self.log.as_str());
             return Err(InputError::Archive {
                 log: self.log.clone(),

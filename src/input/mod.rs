@@ -6,9 +6,10 @@
 //! Docker or syslog put around each line, and [`unwrap`] removes it. [`archive`] recognizes
 //! archives, which are refused. [`head`] reads only the first lines of a file, and [`small_file`]
 //! files that are no logs. [`regular_file`] opens files that must not block. [`watch`] notices when
-//! logs change.
+//! logs change. [`bucket`] lists and reads objects in buckets.
 
 pub mod archive;
+pub mod bucket;
 pub mod buffered;
 pub mod decompress;
 pub mod discover;

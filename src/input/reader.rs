@@ -23,6 +23,8 @@ use crate::sync::Mutex;
 pub(super) const BLOCK_BYTES: usize = 256 * 1024;
 /// The same for a small log, which may still grow.
 pub(super) const MIN_BLOCK_BYTES: usize = 16 * 1024;
+/// The same for an object in a bucket: many are open at once.
+pub(super) const OBJECT_BLOCK_BYTES: usize = 32 * 1024;
 /// Number of blocks: one is being read, one waits, one is with the parser.
 const BLOCKS: usize = 3;
 

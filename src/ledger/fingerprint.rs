@@ -41,7 +41,8 @@ pub struct Fingerprint {
     pub head: HeadChecksum,
     /// When the log was last seen, in seconds since 1970 (UTC).
     pub seen: u64,
-    /// The length in decompressed bytes, if all lines of `file` were done when it was last seen.
+    /// The length of `file` in decompressed bytes, if it is known. All its lines are done if those
+    /// before this position are.
     pub end: Option<u64>,
 }
 
@@ -60,6 +61,10 @@ impl Checksum {
         let whole = digest(&SHA256, bytes);
         let first = whole.as_ref().iter().take(8);
         Self(first.fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    }
+
+    pub(super) fn number(self) -> u64 {
+        self.0
     }
 
     /// Reads the text form, or returns `None` if the text is not a checksum.

@@ -67,7 +67,7 @@ pub struct FileProbe<'a> {
 
 impl FileProbe<'_> {
     /// The first KiB.
-    fn beginning(&mut self) -> io::Result<Vec<u8>> {
+    pub(super) fn beginning(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; MAX_SAMPLE_BYTES];
         let count = self.content.read_beginning(&mut bytes)?;
         bytes.truncate(count);
@@ -75,7 +75,7 @@ impl FileProbe<'_> {
     }
 
     /// The number of decompressed bytes.
-    fn length(&mut self) -> io::Result<u64> {
+    pub(super) fn length(&mut self) -> io::Result<u64> {
         if !self.is_compressed {
             return Ok(self.file.size);
         }
@@ -105,13 +105,16 @@ pub struct LogFile {
 
 enum LogContent {
     Plain(File),
-    Compressed(CompressedFile),
+    Compressed(StreamedFile),
 }
 
-/// A compressed file has to be read from its beginning again to go back.
-struct CompressedFile {
-    path: PathBuf,
-    reader: Decompressor<File>,
+/// Opens a file at its beginning.
+type Opener = Box<dyn Fn() -> io::Result<Box<dyn Read>>>;
+
+/// A file that is read as a stream: it has to be read from its beginning again to go back.
+pub(super) struct StreamedFile {
+    open: Opener,
+    reader: Decompressor<Box<dyn Read>>,
     position: u64,
     /// Truncated data is the end of the file, not an error.
     may_grow: bool,
@@ -124,16 +127,14 @@ impl LogFile {
         if !metadata.is_file() {
             return Ok(None);
         }
-        let reader = Decompressor::new(open_regular(path)?)?;
-        let content = if reader.is_compressed() {
-            LogContent::Compressed(CompressedFile {
-                path: path.to_owned(),
-                reader,
-                position: 0,
-                may_grow: false,
-            })
-        } else {
-            LogContent::Plain(open_regular(path)?)
+        let plain = open_regular(path)?;
+        let content = match Self::is_packed_file(&plain)? {
+            false => LogContent::Plain(plain),
+            true => {
+                let path = path.to_owned();
+                let open = move || Ok(Box::new(open_regular(&path)?) as Box<dyn Read>);
+                LogContent::Compressed(StreamedFile::new(Box::new(open))?)
+            }
         };
         Ok(Some(Self {
             path: path.to_owned(),
@@ -191,7 +192,7 @@ impl LogFile {
     }
 }
 
-impl ReadAt for CompressedFile {
+impl ReadAt for StreamedFile {
     fn read_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
         if !self.seek(position)? {
             return Ok(0);
@@ -211,11 +212,20 @@ impl ReadAt for CompressedFile {
     }
 }
 
-impl CompressedFile {
+impl StreamedFile {
+    pub(super) fn new(open: Opener) -> io::Result<Self> {
+        Ok(Self {
+            reader: Decompressor::new(open()?)?,
+            open,
+            position: 0,
+            may_grow: false,
+        })
+    }
+
     /// Returns false if the data ends before `position`.
     fn seek(&mut self, position: u64) -> io::Result<bool> {
         if position < self.position {
-            self.reader = Decompressor::new(File::open(&self.path)?)?;
+            self.reader = Decompressor::new((self.open)()?)?;
             self.position = 0;
         }
         let mut skipped = vec![0; COMPARED_BYTES];
@@ -626,14 +636,16 @@ impl Ledger {
         candidates
     }
 
-    /// The logs of this ledger's target.
+    /// The logs of this ledger's target that are files.
     fn of_target<'a>(
         &self,
         logs: &'a BTreeMap<LogId, KnownLog>,
     ) -> impl Iterator<Item = (&'a LogId, &'a KnownLog)> {
         let target = self.target;
-        logs.iter()
-            .filter(move |(_, log)| log.fingerprint.target == target)
+        logs.iter().filter(move |(_, log)| {
+            let fingerprint = &log.fingerprint;
+            fingerprint.target == target && !fingerprint.file.is_object()
+        })
     }
 }
 
@@ -650,7 +662,7 @@ impl KnownLog {
 
     /// Whether a file that begins like this log also has the same bytes before the furthest
     /// position read.
-    fn continues_in(&self, probe: &mut FileProbe) -> io::Result<bool> {
+    pub(super) fn continues_in(&self, probe: &mut FileProbe) -> io::Result<bool> {
         let matches = match &self.tail {
             Some(tail) => tail.matches(probe.content)?,
             None => true,
@@ -763,7 +775,7 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Error {
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::stopped(format!(
         "cannot read {}: {error}; check that file, or leave it out",
         path.display()

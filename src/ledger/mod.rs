@@ -27,6 +27,7 @@ mod directory;
 mod fingerprint;
 mod legacy;
 mod lookup;
+mod object;
 mod ranges;
 pub mod spool;
 mod state;
@@ -57,6 +58,7 @@ use self::clock::SentAt;
 use self::database::{Change, Database};
 use self::directory::{StateLock, check_place, remove_dir};
 use self::fingerprint::{Checksum, ChecksumTracker};
+use self::object::ObjectIndex;
 use self::state::{BatchEntry, Forgotten, LedgerState, ListedLines, Salt};
 use self::writer::LedgerWriter;
 use crate::error::{Error, Result};
@@ -152,6 +154,8 @@ pub struct Ledger {
     inner: Mutex<TrackedState>,
     /// `None` for a run without a state directory.
     writer: Option<LedgerWriter>,
+    /// Whether the number of a log follows from its content.
+    is_of_queue: bool,
 }
 
 impl Ledger {
@@ -199,6 +203,16 @@ impl Ledger {
         Ok(Self::new(target, LedgerState::new(Salt::random()?), None))
     }
 
+    /// A ledger for a worker on a queue of objects. It is not kept. All workers make the same hit
+    /// identifiers, since these depend on the content of an object instead of a random salt.
+    pub fn of_queue(target: &TargetKey) -> Self {
+        let state = LedgerState::new(Salt(*b"objects in queue"));
+        Self {
+            is_of_queue: true,
+            ..Self::new(target, state, None)
+        }
+    }
+
     fn new(target: &TargetKey, mut state: LedgerState, writer: Option<LedgerWriter>) -> Self {
         let (key, name) = (target.key(), target.text.clone());
         let forgotten = state.open(now());
@@ -213,6 +227,7 @@ impl Ledger {
             first_batch: BatchId(state.next_batch),
             inner: Mutex::new(TrackedState::new(state)),
             writer,
+            is_of_queue: false,
         };
         changes
             .into_iter()
@@ -700,12 +715,14 @@ struct TrackedState {
     trackers: BTreeMap<LogId, ChecksumTracker>,
     /// The logs that were read in this run, at least in part.
     read_logs: HashSet<LogId>,
+    objects: ObjectIndex,
     unmerged: Unmerged,
 }
 
 impl TrackedState {
     fn new(state: LedgerState) -> Self {
         Self {
+            objects: ObjectIndex::new(&state),
             state,
             marked_done: LogRanges::new(),
             trackers: BTreeMap::new(),

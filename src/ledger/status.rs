@@ -14,6 +14,7 @@ use super::ranges::Ranges;
 use super::state::{BatchState, KnownLog, LedgerState};
 use super::{legacy, spool};
 use crate::error::{Error, Result};
+use crate::input::bucket::BucketUrl;
 use crate::report::clean;
 
 /// What to do with a state directory instead of an import.
@@ -59,7 +60,11 @@ impl StateCommand {
     fn forget(&self, state: &mut LedgerState) -> Result<(Vec<Change>, String)> {
         let (mut changes, mut text) = (Vec::new(), String::new());
         for path in &self.forget {
-            let path = absolute(path);
+            let is_object = path.to_str().and_then(BucketUrl::parse).is_some();
+            let path = match is_object {
+                true => path.clone(),
+                false => absolute(path),
+            };
             let logs = state.logs.iter();
             let of_path = logs.filter(|(_, known)| known.fingerprint.path.0 == path);
             let forgotten: Vec<_> = of_path.map(|(log, _)| *log).collect();

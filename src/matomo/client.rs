@@ -5,14 +5,16 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use crossbeam_channel::bounded;
+use hyper::body::{Frame, SizeHint};
 use percent_encoding::percent_decode_str;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Body, Client as HttpClient, RequestBuilder, Response};
@@ -27,6 +29,7 @@ use super::exchange::{Exchange, ExchangeResult, HttpResponse, parse_retry_after}
 use super::tls::{self, TlsOptions};
 use crate::error::{Error, Result};
 use crate::failpoint::request_body;
+use crate::input::bucket::Lease;
 use crate::report::redact;
 use crate::secret::Secret;
 
@@ -119,6 +122,36 @@ struct Endpoints {
     /// Requests to the tracker so far.
     tracked: AtomicU64,
     thread: HttpThread,
+}
+
+/// A body that is not sent once the lease is over. The process may have been stopped just before it
+/// is.
+struct LeasedBody {
+    rest: Option<Bytes>,
+    lease: Lease,
+}
+
+impl hyper::body::Body for LeasedBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let rest = self.rest.take();
+        Poll::Ready(rest.map(|bytes| match self.lease.is_valid() {
+            true => Ok(Frame::data(bytes)),
+            false => Err(io::Error::other(
+                "another worker may send these hits by now",
+            )),
+        }))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let length = self.rest.as_ref().map_or(0, Bytes::len);
+        SizeHint::with_exact(length as u64)
+    }
 }
 
 /// The thread that sends all requests of a client. It ends when this is dropped.
@@ -288,11 +321,24 @@ impl Client {
     /// POSTs a batch of tracking requests, given as JSON, to the front end with this number, from
     /// 0.
     pub fn track(&self, front: usize, body: Bytes) -> Exchange {
+        self.track_body(front, request_body(body))
+    }
+
+    /// The same, but nothing is sent once the lease is over.
+    pub fn track_leased(&self, front: usize, body: Bytes, lease: &Lease) -> Exchange {
+        let body = LeasedBody {
+            rest: Some(body),
+            lease: lease.clone(),
+        };
+        self.track_body(front, Body::wrap(body))
+    }
+
+    fn track_body(&self, front: usize, body: Body) -> Exchange {
         self.endpoints.tracked.fetch_add(1, Relaxed);
         self.post(
             &self.endpoints.trackers[front],
             "application/json",
-            request_body(body),
+            body,
             BodyLimit::Tail(TRACKER_RESPONSE_BYTES),
         )
     }

@@ -5,7 +5,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::DeliveryOptions;
+use crate::error::{Error, Result};
+use crate::input::bucket::Lease;
 use crate::ledger::Ledger;
 use crate::matomo::api::Api;
 use crate::matomo::client::Client;
@@ -38,9 +42,28 @@ pub struct Context {
     /// Takes the listening sessions that were imported.
     pub sessions: Arc<SessionLog>,
     pub server: ServerState,
+    /// How long this worker may send hits of the objects that a queue gave to it.
+    pub lease: Option<Lease>,
 }
 
 impl Context {
+    /// Sends requests to the tracker of a front end.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if another worker may send the hits of these objects by now.
+    pub fn track(&self, front: usize, body: Bytes) -> Result<Exchange> {
+        match &self.lease {
+            None => Ok(self.client.track(front, body)),
+            Some(lease) if lease.is_valid() => Ok(self.client.track_leased(front, body, lease)),
+            Some(lease) => Err(Error::stopped(format!(
+                "the messages of the queue could not be kept ({}): other workers may have its \
+                 messages by now, so it sends nothing more; start it again",
+                lease.problem()
+            ))),
+        }
+    }
+
     /// Prints the tracker's response, with `--debug-tracker`.
     pub fn print_response(&self, exchange: &Exchange) {
         if let ExchangeResult::Response(answer) = &exchange.result

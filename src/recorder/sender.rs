@@ -264,7 +264,7 @@ impl Sender {
         let bytes = body.len();
         let (sent_at, sent_at_date) = (Instant::now(), failpoint::now());
         let under_way = context.account.under_way.begin(batch.requests.len());
-        let exchange = context.client.track(self.front, body);
+        let exchange = context.track(self.front, body)?;
         drop(under_way);
         let elapsed = sent_at.elapsed();
         reach("after-answer");

@@ -11,8 +11,8 @@ use super::counters::{Account, Count, FileAccount, sum};
 use super::progress::per_second;
 use super::redact;
 
-/// Maximum hosts in a list: enough for a real server, and a limit for clients that invent host
-/// names.
+/// Maximum hosts or logs in a list: enough for a real server, and a limit for clients that invent
+/// host names.
 const MAX_LISTED: usize = 1000;
 
 /// The contents of the summary.
@@ -163,8 +163,20 @@ impl SummaryInput<'_> {
             return;
         }
         text.push_str(&heading("Log files"));
-        for file in files {
-            let _ = writeln!(text, "    {}", file_line(&file));
+        let (listed, others) = files.split_at(files.len().min(MAX_LISTED));
+        for file in listed {
+            let _ = writeln!(text, "    {}", file_line(file));
+        }
+        if !others.is_empty() {
+            let total = |count: fn(&FileAccount) -> u64| sum(others.iter().map(|file| count(file)));
+            let _ = writeln!(
+                text,
+                "    {} other logs: {} lines, {} imported, {} ignored",
+                others.len(),
+                total(|file| file.get(Count::Read)),
+                total(|file| file.get(Count::Imported)),
+                total(FileAccount::ignored),
+            );
         }
     }
 

@@ -10,10 +10,11 @@ use std::thread;
 use url::form_urlencoded;
 
 pub struct Request {
+    pub method: String,
     /// Path and query.
     pub target: String,
     /// Names in lower case.
-    headers: Vec<(String, String)>,
+    pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
@@ -151,22 +152,16 @@ fn serve(stream: TcpStream, wrap: &Wrap, answer: &dyn Fn(&Request) -> Response) 
 }
 
 /// Returns `None` when the client closes the connection.
-fn read(stream: &mut impl BufRead) -> io::Result<Option<Request>> {
+pub(super) fn read(stream: &mut impl BufRead) -> io::Result<Option<Request>> {
     let first = line(stream)?;
-    let Some(target) = first.split(' ').nth(1).map(str::to_owned) else {
+    let mut words = first.split(' ').map(str::to_owned);
+    let (Some(method), Some(target)) = (words.next(), words.next()) else {
         return Ok(None);
     };
-    let mut headers = Vec::new();
-    loop {
-        let header = line(stream)?;
-        let Some((name, value)) = header.split_once(':') else {
-            break;
-        };
-        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-    }
     let mut request = Request {
+        method,
         target,
-        headers,
+        headers: headers(stream)?,
         body: Vec::new(),
     };
     let chunked = request
@@ -183,7 +178,16 @@ fn read(stream: &mut impl BufRead) -> io::Result<Option<Request>> {
     Ok(Some(request))
 }
 
-fn chunks(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
+/// Names in lower case, and values.
+pub(super) fn headers(stream: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
+    let mut headers = Vec::new();
+    while let Some((name, value)) = line(stream)?.split_once(':') {
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    Ok(headers)
+}
+
+pub(super) fn chunks(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let length = usize::from_str_radix(&line(stream)?, 16).map_err(io::Error::other)?;
@@ -198,7 +202,7 @@ fn chunks(stream: &mut impl BufRead) -> io::Result<Vec<u8>> {
 }
 
 /// A line without its line end.
-fn line(stream: &mut impl BufRead) -> io::Result<String> {
+pub(super) fn line(stream: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
     stream.read_line(&mut line)?;
     Ok(line.trim_end().to_owned())

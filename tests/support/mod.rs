@@ -8,6 +8,7 @@ pub mod http;
 pub mod logs;
 pub mod matomo;
 pub mod mutate;
+pub mod objects;
 pub mod program;
 pub mod stored;
 pub mod summary;

@@ -219,7 +219,7 @@ impl Follow {
             }
             paths.extend(sources.into_iter().filter_map(|source| match source {
                 Source::File(path) => Some(path),
-                Source::Stdin => None,
+                Source::Stdin | Source::Object(_) => None,
             }));
         }
         paths

@@ -151,7 +151,7 @@ impl Importer {
         };
         self.console.debug(2, || format!("{name}: reading on"));
         self.watch_log(&mut lines, log);
-        let outcome = self.read_added(&mut so_far.opened, &mut lines);
+        let outcome = self.read_on(&mut so_far.opened, None, &mut lines);
         so_far.place = lines.into_place();
         match outcome {
             Ok((Flow::Stop, _)) => Ok(TailEnd::Stopped),

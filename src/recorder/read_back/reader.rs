@@ -511,7 +511,7 @@ impl WitnessReader {
             let mut body = Vec::new();
             let hits = requests.iter().map(|request| &request.json[..]);
             write_body(&mut body, hits, context.token.as_ref());
-            let exchange = context.client.track(batch.front, body.into());
+            let exchange = context.track(batch.front, body.into())?;
             context.print_response(&exchange);
             attempts += 1;
             let (detail, retry_after) = match classify(&exchange, requests.len(), &history) {
