@@ -17,7 +17,7 @@ use super::{Flow, Importer};
 use crate::error::{Error, Result};
 use crate::failpoint::reach;
 use crate::input::bucket::{
-    Buckets, CreatedObject, Message, ObjectQueue, QueueOptions, created_objects,
+    Buckets, CreatedObject, ObjectQueue, QueueMessage, QueueOptions, created_objects,
 };
 use crate::input::discover::Source;
 use crate::ledger::{Ledger, LogId};
@@ -58,7 +58,7 @@ pub struct WorkOptions {
 
 /// A message whose objects are read, or are being read.
 struct HeldMessage {
-    message: Message,
+    message: QueueMessage,
     /// The logs of its objects.
     logs: Vec<LogId>,
     /// Some object cannot be imported.
@@ -176,7 +176,7 @@ impl Importer {
         worker: &mut Worker,
         queue: &ObjectQueue,
         wait: Duration,
-    ) -> Result<Vec<Message>> {
+    ) -> Result<Vec<QueueMessage>> {
         let shutdown = self.shutdown.clone();
         let mut messages = Vec::new();
         let mut wait = wait;
@@ -215,7 +215,7 @@ impl Importer {
         worker: &mut Worker,
         queue: &ObjectQueue,
         buckets: &mut Buckets,
-        messages: Vec<Message>,
+        messages: Vec<QueueMessage>,
     ) -> Vec<Source> {
         let mut objects = Vec::new();
         for message in messages {
@@ -309,8 +309,8 @@ impl Importer {
         }
     }
 
-    /// Looks up what other workers have sent of the objects. Returns those that can be imported now,
-    /// and their counters.
+    /// Looks up what other workers have sent of the objects. Returns those that can be imported
+    /// now, and their counters.
     fn without_sent(
         &mut self,
         worker: &mut Worker,

@@ -847,7 +847,7 @@ impl SentLookup {
             let (mut shown, mut hidden) = (Vec::new(), Vec::new());
             for group in &batch.groups {
                 let of_group = of_batch.by_ref().take(group.ids.len());
-                // Matomo never shows those that this run would send to the reports of AI assistants.
+                // Matomo never shows what this run would send to the reports of AI assistants.
                 match group.assistant == RebuiltAssistant::Yes {
                     true => {
                         of_group.for_each(drop);

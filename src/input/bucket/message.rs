@@ -21,7 +21,7 @@ pub struct QueueOptions {
 /// A message that this worker holds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Message {
+pub struct QueueMessage {
     #[serde(rename = "MessageId")]
     pub id: String,
     #[serde(rename = "ReceiptHandle")]
@@ -37,7 +37,7 @@ struct MessageAttributes {
     approximate_receive_count: Option<String>,
 }
 
-impl Message {
+impl QueueMessage {
     /// Whether a worker may have received it before.
     pub fn is_again(&self) -> bool {
         let count = self.attributes.approximate_receive_count.as_deref();
@@ -62,8 +62,8 @@ impl fmt::Display for CreatedObject {
     }
 }
 
-/// The objects that a message announces. There are none in a test message, and in one about objects
-/// that were removed.
+/// The objects that a message announces. A test message announces nothing, nor does one about
+/// objects that were removed.
 ///
 /// # Errors
 ///

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::lease::Lease;
-pub use self::message::{CreatedObject, Message, QueueOptions, created_objects};
+pub use self::message::{CreatedObject, QueueMessage, QueueOptions, created_objects};
 pub use self::queue::ObjectQueue;
 pub use self::reader::{ObjectReader, ShouldStop};
 pub use self::store::Buckets;

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use url::Url;
 
 use super::lease::{Lease, since_boot};
-use super::message::{Message, QueueOptions};
+use super::message::{QueueMessage, QueueOptions};
 use super::profile;
 use super::store::{BucketThread, Connector, Http, chain, reason};
 use crate::error::{Error, Result};
@@ -113,11 +113,11 @@ impl ObjectQueue {
         &self,
         wait: Duration,
         should_stop: &dyn Fn() -> bool,
-    ) -> io::Result<Vec<Message>> {
+    ) -> io::Result<Vec<QueueMessage>> {
         #[derive(Deserialize)]
         struct Received {
             #[serde(rename = "Messages", default)]
-            messages: Vec<Message>,
+            messages: Vec<QueueMessage>,
         }
         let wait = wait.min(MAX_WAIT);
         let asked = since_boot();
@@ -142,7 +142,7 @@ impl ObjectQueue {
     /// # Errors
     ///
     /// If the queue cannot be asked. Then the message comes again.
-    pub fn delete(&self, message: &Message) -> io::Result<()> {
+    pub fn delete(&self, message: &QueueMessage) -> io::Result<()> {
         self.lease.remove(&message.receipt);
         let request = json!({ "ReceiptHandle": message.receipt });
         let _: Option<Value> = self.ask("DeleteMessage", request, TIMEOUT, &|| false)?;
@@ -151,7 +151,7 @@ impl ObjectQueue {
 
     /// Gives a message back: some worker receives it again after this time. Returns false if that
     /// fails. Then it comes back when its visibility time-out is over.
-    pub fn give_back(&self, message: &Message, after: Duration) -> bool {
+    pub fn give_back(&self, message: &QueueMessage, after: Duration) -> bool {
         self.lease.remove(&message.receipt);
         let request = json!({
             "ReceiptHandle": message.receipt,

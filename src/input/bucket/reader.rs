@@ -27,20 +27,20 @@ pub type ShouldStop = Arc<dyn Fn() -> bool + Send + Sync>;
 const MAX_FAILURES: u32 = 2;
 
 /// Some bytes of an object. The permit is for the room that they take.
-pub(super) struct Chunk {
+pub(super) struct DownloadedBytes {
     pub bytes: Bytes,
     pub _room: OwnedSemaphorePermit,
 }
 
 /// A download that is under way. Dropping it ends the download.
-pub(super) struct Download(pub Receiver<io::Result<Chunk>>);
+pub(super) struct Download(pub Receiver<io::Result<DownloadedBytes>>);
 
 /// Reads an object as it was listed: reading fails if it was replaced since.
 pub struct ObjectReader {
     object: Object,
     /// `None` until the first read, and after [`Seek::seek`].
     download: Option<Download>,
-    chunk: Option<Chunk>,
+    chunk: Option<DownloadedBytes>,
     /// Of the next byte, in compressed bytes.
     position: u64,
     /// How often the download failed since the last bytes came.

@@ -31,7 +31,7 @@ use tokio::time::timeout;
 
 use super::message::{CreatedObject, QueueOptions};
 use super::queue::ObjectQueue;
-use super::reader::{BUFFERED_BYTES, Chunk, Download};
+use super::reader::{BUFFERED_BYTES, Download, DownloadedBytes};
 use super::{BucketOptions, BucketUrl, Object, ObjectMeta, Provider, profile};
 use crate::error::{Error, Result};
 use crate::input::pattern::Pattern;
@@ -400,7 +400,7 @@ impl Bucket {
                     let Ok(room) = Arc::clone(&room).acquire_many_owned(permits).await else {
                         break;
                     };
-                    let chunk = Chunk { bytes, _room: room };
+                    let chunk = DownloadedBytes { bytes, _room: room };
                     if sender.send(Ok(chunk)).await.is_err() {
                         break;
                     }
@@ -565,7 +565,7 @@ struct KeyPattern<'p> {
 }
 
 impl<'p> KeyPattern<'p> {
-    /// Returns `None` if the prefix is none.
+    /// Returns `None` if the prefix is not a pattern.
     fn of(prefix: &'p str) -> Option<Self> {
         let (literal, _) = prefix.split_at(prefix.find(['*', '?', '['])?);
         let parts = prefix.split('/').map(|part| Pattern::new(part.as_bytes()));

@@ -4,9 +4,9 @@ use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
-use super::{Lease, Message};
+use super::{Lease, QueueMessage};
 
-/// There is none.
+/// Cannot exist.
 pub struct ObjectQueue(Infallible);
 
 impl ObjectQueue {
@@ -14,15 +14,15 @@ impl ObjectQueue {
         match self.0 {}
     }
 
-    pub fn receive(&self, _: Duration, _: &dyn Fn() -> bool) -> io::Result<Vec<Message>> {
+    pub fn receive(&self, _: Duration, _: &dyn Fn() -> bool) -> io::Result<Vec<QueueMessage>> {
         match self.0 {}
     }
 
-    pub fn delete(&self, _: &Message) -> io::Result<()> {
+    pub fn delete(&self, _: &QueueMessage) -> io::Result<()> {
         match self.0 {}
     }
 
-    pub fn give_back(&self, _: &Message, _: Duration) -> bool {
+    pub fn give_back(&self, _: &QueueMessage, _: Duration) -> bool {
         match self.0 {}
     }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// There are none.
+/// Has no bucket.
 #[derive(Default)]
 pub struct Buckets;
 
@@ -32,7 +32,7 @@ impl Buckets {
         Err(missing(&format!("--sqs-queue={}", options.url)))
     }
 
-    /// There is none.
+    /// Never returns an object.
     pub fn created(
         &mut self,
         _: &CreatedObject,
