@@ -329,11 +329,13 @@ mod tests {
                 }
                 let mut record = Record::default();
                 let fit = format.parse(&line, &arena, &mut record);
-                let words: Vec<&[u8]> = line.split(u8::is_ascii_whitespace).collect();
-                let mut before_date = words.iter().take_while(|word| !word.starts_with(b"["));
+                let before_date = line.split(|byte| *byte == b'[').next();
+                let mut words = before_date
+                    .unwrap_or_default()
+                    .split(u8::is_ascii_whitespace);
                 let begins_with_host = !spec.name.starts_with("common_")
-                    && !looks_like_address(words[0])
-                    && before_date.any(|word| looks_like_address(word));
+                    && !words.next().is_some_and(looks_like_address)
+                    && words.any(looks_like_address);
                 assert_eq!(fit == Fit::Record, !begins_with_host);
                 fitting.set(fitting.get() + 1);
                 Ok(())
