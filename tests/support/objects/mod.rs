@@ -58,6 +58,12 @@ impl ObjectServer {
         Self::of(Service::S3, &S3)
     }
 
+    /// S3 and SQS in a process of their own, so that messages are extended in time.
+    pub fn start_with_queues() -> Option<Self> {
+        static SQS: Started = LazyLock::new(|| or_say("SQS", emulator::moto()));
+        Self::of(Service::S3, &SQS)
+    }
+
     /// Azure Blob Storage. `None` where it cannot be installed.
     pub fn start_azure() -> Option<Self> {
         static AZURE: Started = LazyLock::new(|| or_say("Azure", emulator::azurite()));
