@@ -14,7 +14,7 @@ use crate::support::{Folder, Program, TOKEN, logs};
 
 /// The most by which the peaks of a short and a long log may differ, in bytes. It includes the
 /// requests that are not confirmed yet.
-const MOST: u64 = 14 << 20;
+const MOST: u64 = 12 << 20;
 
 /// The lines of the long log. The environment variable sets another number, such as 2,000,000.
 const LINES: usize = 300_000;
