@@ -105,6 +105,7 @@ mod input;
 pub mod shutdown;
 mod systemd;
 
+mod async_thread;
 mod error;
 mod failpoint;
 pub mod guide;

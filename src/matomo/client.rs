@@ -9,7 +9,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -18,8 +17,6 @@ use hyper::body::{Frame, SizeHint};
 use percent_encoding::percent_decode_str;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Body, Client as HttpClient, RequestBuilder, Response};
-use tokio::runtime::{self, Handle};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 use url::{Host, Url, form_urlencoded};
 
@@ -27,6 +24,7 @@ use super::clock::ServerClock;
 use super::diagnose::{self, Peer};
 use super::exchange::{Exchange, ExchangeResult, HttpResponse, parse_retry_after};
 use super::tls::{self, TlsOptions};
+use crate::async_thread::AsyncThread;
 use crate::error::{Error, Result};
 use crate::failpoint::request_body;
 use crate::input::bucket::Lease;
@@ -121,7 +119,8 @@ struct Endpoints {
     clock: ServerClock,
     /// Requests to the tracker so far.
     tracked: AtomicU64,
-    thread: HttpThread,
+    /// Sends all requests.
+    thread: AsyncThread,
 }
 
 /// A body that is not sent once the lease is over. The process may have been stopped just before it
@@ -151,30 +150,6 @@ impl hyper::body::Body for LeasedBody {
     fn size_hint(&self) -> SizeHint {
         let length = self.rest.as_ref().map_or(0, Bytes::len);
         SizeHint::with_exact(length as u64)
-    }
-}
-
-/// The thread that sends all requests of a client. It ends when this is dropped.
-struct HttpThread {
-    handle: Handle,
-    _stop: oneshot::Sender<()>,
-}
-
-impl HttpThread {
-    fn start() -> io::Result<Self> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel();
-        thread::Builder::new()
-            .name("http".to_owned())
-            // Fails when the sender is dropped.
-            .spawn(move || runtime.block_on(stopped).is_ok())?;
-        Ok(Self {
-            handle,
-            _stop: stop,
-        })
     }
 }
 
@@ -233,7 +208,7 @@ impl Client {
         }
         let api_url = api_url(&api.api, suffix);
         let api = Endpoint::new(api_url, &api, options, &trackers)?;
-        let thread = HttpThread::start().map_err(|error| {
+        let thread = AsyncThread::start("http").map_err(|error| {
             Error::stopped(format!(
                 "cannot start the thread that sends requests: {error}; check the limits of this \
                  process (ulimit -a)"

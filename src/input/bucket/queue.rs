@@ -94,7 +94,7 @@ impl ObjectQueue {
             http: Http::new().map_err(|error| failed(error.to_string()))?,
         });
         let lease = Lease::new(options.visibility.min(MAX_VISIBILITY));
-        thread.handle.spawn(keep(Arc::clone(&sqs), lease.clone()));
+        thread.spawn(keep(Arc::clone(&sqs), lease.clone()));
         Ok(Self { sqs, thread, lease })
     }
 

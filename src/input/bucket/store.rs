@@ -8,7 +8,6 @@ use std::iter;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
-use std::thread;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -25,14 +24,15 @@ use reqwest::Client;
 use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
-use tokio::runtime::{self, Handle};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::message::{CreatedObject, QueueOptions};
 use super::queue::ObjectQueue;
 use super::reader::{BUFFERED_BYTES, Download, DownloadedBytes};
 use super::{BucketOptions, BucketUrl, Object, ObjectMeta, Provider, profile};
+use crate::async_thread::AsyncThread;
 use crate::error::{Error, Result};
 use crate::input::pattern::Pattern;
 
@@ -70,26 +70,18 @@ pub(super) struct Bucket {
 }
 
 /// The thread that does all input and output.
-pub(super) struct BucketThread {
-    pub(super) handle: Handle,
-    _stop: oneshot::Sender<()>,
-}
+pub(super) struct BucketThread(AsyncThread);
 
 impl BucketThread {
     fn start() -> io::Result<Self> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel();
-        thread::Builder::new()
-            .name("buckets".to_owned())
-            // Fails when the sender is dropped.
-            .spawn(move || runtime.block_on(stopped).is_ok())?;
-        Ok(Self {
-            handle,
-            _stop: stop,
-        })
+        AsyncThread::start("buckets").map(Self)
+    }
+
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.0.handle.spawn(task)
     }
 
     /// Waits for a request.
@@ -103,7 +95,7 @@ impl BucketThread {
         request: impl Future<Output = T> + Send + 'static,
     ) -> io::Result<T> {
         let (sender, receiver) = std::sync::mpsc::channel();
-        let task = self.handle.spawn(async move {
+        let task = self.spawn(async move {
             // Fails if it is not waited for any more.
             let _ = sender.send(request.await);
         });
@@ -383,7 +375,7 @@ impl Bucket {
         let (store, key, etag) = (Arc::clone(&self.store), key.to_owned(), meta.if_match());
         let version = meta.version.clone();
         let range = (start > 0).then_some(GetRange::Offset(start));
-        self.thread.handle.spawn(async move {
+        self.thread.spawn(async move {
             let failed = async {
                 let key = Path::parse(&key)?;
                 let options = GetOptions {
