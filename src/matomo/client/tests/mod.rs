@@ -480,12 +480,14 @@ fn a_body_is_read_up_to_its_limit() {
 
 #[test]
 fn what_arrived_while_the_process_was_stopped_is_read() {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.unwrap();
     let limit = Duration::from_millis(20);
     let response = async {
         // Nothing else runs meanwhile, as if the process was stopped.
-        thread::sleep(limit + 2 * MAX_DELAY);
+        std::thread::sleep(limit + 2 * MAX_DELAY);
         // The task that reads the connection runs before this one, and so does the timer.
         for _ in 0..1000 {
             tokio::task::yield_now().await;
