@@ -322,8 +322,7 @@ impl LineProcessor {
             .note_session(log, &accepted.hit)
             .inspect_err(|_| count_unsent(log))?;
         let mut group = self.request_group(log, position(line), accepted);
-        group.session = session;
-        group.originals.extend(self.original(log, line));
+        group.add_extras(self.original(log, line), session);
         let chunk = self.queue.chunk();
         group.requests = self.requests.write_hit(log.id, line.start, accepted, chunk);
         let flow = self.enqueue(group);
@@ -524,7 +523,6 @@ impl LineProcessor {
             file: log.number,
             log: log.resume.as_ref().map(ResumePoint::log),
             position,
-            more: Vec::new(),
             site: hit.site.index,
             days: self.sites.days(hit.site.index, hit.time, hit.time),
             requests: 0,
@@ -535,8 +533,7 @@ impl LineProcessor {
             },
             has_hit_ids: accepted.has_hit_id(),
             is_assistant: hit.request.is_assistant,
-            originals: Vec::new(),
-            session: None,
+            extras: None,
         }
     }
 

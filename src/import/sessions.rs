@@ -22,7 +22,7 @@ use crate::radio::{
     ListeningStats, MemoryUse, ReportOptions, ReportedSession, SampleLine, Session, SessionRequest,
     SessionRequestKind, SessionTraits, Stitched, Stitcher, StreamSample, StreamServer, mount_point,
 };
-use crate::recorder::{Chunk, LinePosition, RequestGroup};
+use crate::recorder::{Chunk, GroupExtras, LinePosition, RequestGroup};
 use crate::report::rejects::Original;
 use crate::report::{Count, Reason};
 use crate::sandbox::SandboxSession;
@@ -312,7 +312,7 @@ impl LineProcessor {
         &mut self,
         log: &OpenLog,
         hit: &Hit,
-    ) -> Result<Option<Box<ReportedSession>>> {
+    ) -> Result<Option<ReportedSession>> {
         let (SessionMode::Noted, Some(store)) = (&log.sessions, self.sandbox.clone()) else {
             return Ok(None);
         };
@@ -434,7 +434,7 @@ impl LineProcessor {
             radio.stats.count_no_duration();
         }
         let mut group = start.group;
-        group.originals.extend(original);
+        group.add_extras(original, None);
         let chunk = self.queue.chunk();
         let line = (log.id, group.position.start);
         self.requests
@@ -473,8 +473,8 @@ impl LineProcessor {
             return Flow::Continue;
         }
         group.days = self.sites.days(group.site, time.start(), time.end());
-        group.originals.extend(self.original(log, line));
-        group.session = listener.map(|listener| listener.reported(time));
+        let session = listener.map(|listener| listener.reported(time));
+        group.add_extras(self.original(log, line), session);
         let requests = &mut self.requests;
         let ids = requests.ids.of_line(log.id, position.start);
         let chunk = self.queue.chunk();
@@ -504,7 +504,7 @@ impl LineProcessor {
             return self.enqueue(group);
         }
         // Matomo has all its requests since an interrupted run.
-        if let (Some(session), Some(radio)) = (&group.session, &self.radio) {
+        if let (Some(session), Some(radio)) = (group.session(), &self.radio) {
             radio.stats.sessions.add(session);
         }
         log.account.add(Count::Imported, group.lines());
@@ -580,16 +580,19 @@ fn listener_line(hit: &Hit) -> ListenerLine {
 fn session_group(session: FinishedSession, requests: u32, days: HitDays) -> RequestGroup {
     let listener = session.first.listener;
     let more = session.lines.iter().skip(1).map(|line| line.position);
-    RequestGroup {
-        requests,
+    let extras = GroupExtras {
         more: more.collect(),
-        days,
         originals: session
             .lines
             .into_iter()
             .filter_map(|line| line.original)
             .collect(),
         session: listener.map(|listener| listener.reported(session.time)),
+    };
+    RequestGroup {
+        requests,
+        days,
+        extras: (extras != GroupExtras::default()).then(|| Box::new(extras)),
         ..session.first.group
     }
 }

@@ -146,11 +146,11 @@ impl Listener {
     }
 
     /// A session of this listener, to count when it is imported.
-    pub fn reported(self, session: Session) -> Box<ReportedSession> {
-        Box::new(ReportedSession {
+    pub fn reported(self, session: Session) -> ReportedSession {
+        ReportedSession {
             session: StoredSession::new(session, self.hash, self.traits),
             texts: self.texts,
-        })
+        }
     }
 }
 

@@ -233,7 +233,7 @@ impl Acks {
             HitOutcome::Refused => Count::Refused,
         };
         self.count(group.file, count, group.lines());
-        if let (HitOutcome::Imported, Some(session)) = (outcome, &group.session) {
+        if let (HitOutcome::Imported, Some(session)) = (outcome, group.session()) {
             self.context.sessions.add(session);
         }
         // A refused line is done, even if its batch is not.
@@ -306,7 +306,7 @@ impl Acks {
         let file = self.file_name(group.file);
         group
             .positions()
-            .zip(&group.originals)
+            .zip(group.originals())
             .try_for_each(|(line, original)| rejects.add(&file, line.line, reason, original))
     }
 

@@ -21,6 +21,8 @@ pub struct Buffer {
     front: usize,
     /// Those of groups that are done.
     pub spare: SpareBuffers,
+    /// The last body that was sent.
+    last_body: Bytes,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -126,11 +128,18 @@ impl Buffer {
     }
 
     /// The body of a bulk tracking request; see guide/requests.md, "Batches".
-    pub fn batch_body(&self, requests: &[u32], token: Option<&Secret>) -> Bytes {
-        let mut body = Vec::with_capacity(self.batch_bytes(requests) + 128);
+    pub fn batch_body(&mut self, requests: &[u32], token: Option<&Secret>) -> Bytes {
+        // Its memory is reused once the client is done with it: the allocator would keep that, too.
+        let mut body = match std::mem::take(&mut self.last_body) {
+            last if last.is_unique() => Vec::from(last),
+            _ => Vec::new(),
+        };
+        body.clear();
+        body.reserve_exact(self.batch_bytes(requests) + 128);
         let requests = requests.iter().map(|request| self.json(*request));
         write_body(&mut body, requests, token);
-        Bytes::from(body)
+        self.last_body = Bytes::from(body);
+        self.last_body.clone()
     }
 
     pub fn group(&self, request: u32) -> &RequestGroup {

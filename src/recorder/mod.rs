@@ -44,7 +44,7 @@ use adaptive::{BatchSize, Concurrency, Controller, Semaphore};
 use buffer::Buffer;
 pub use context::{Context, ServerState};
 pub use in_doubt::{Decision, HIDDEN_HITS, InDoubt, UNANSWERED_LOOKUPS};
-pub use queue::{Chunk, LinePosition, Queue, QueueClosed, RequestGroup};
+pub use queue::{Chunk, GroupExtras, LinePosition, Queue, QueueClosed, RequestGroup};
 use read_back::ReadBack;
 pub use read_back::ReadBackMode;
 use sender::Sender;

@@ -54,8 +54,6 @@ pub struct RequestGroup {
     /// The log in the ledger. `None` for a pipe, and if the run has no ledger.
     pub log: Option<LogId>,
     pub position: LinePosition,
-    /// The other lines of a listening session.
-    pub more: Vec<LinePosition>,
     /// Index into the run's sites.
     pub site: u32,
     pub days: HitDays,
@@ -71,21 +69,64 @@ pub struct RequestGroup {
     /// It is a hit of an AI assistant, which makes no visit. Such hits are sent in small batches of
     /// their own ([`MAX_ASSISTANT_HITS`](super::batch::MAX_ASSISTANT_HITS)).
     pub is_assistant: bool,
+    /// `None` for most groups, of which thousands wait.
+    pub extras: Option<Box<GroupExtras>>,
+}
+
+/// What few groups have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupExtras {
+    /// The other lines of a listening session.
+    pub more: Vec<LinePosition>,
     /// The lines as they are in the log, for `--rejects`; empty without that option.
     pub originals: Vec<Original>,
     /// Counts in the listening figures once all requests are imported.
-    pub session: Option<Box<ReportedSession>>,
+    pub session: Option<ReportedSession>,
 }
 
 impl RequestGroup {
     /// The positions of all its lines.
     pub fn positions(&self) -> impl Iterator<Item = LinePosition> {
-        std::iter::once(self.position).chain(self.more.iter().copied())
+        std::iter::once(self.position).chain(self.more().iter().copied())
     }
 
     /// The number of its lines.
     pub fn lines(&self) -> u64 {
-        1 + self.more.len() as u64
+        1 + self.more().len() as u64
+    }
+
+    fn more(&self) -> &[LinePosition] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.more)
+    }
+
+    /// See [`GroupExtras::originals`].
+    pub fn originals(&self) -> &[Original] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.originals)
+    }
+
+    /// See [`GroupExtras::session`].
+    pub fn session(&self) -> Option<&ReportedSession> {
+        self.extras.as_ref()?.session.as_ref()
+    }
+
+    /// Adds what few groups have, if it is anything.
+    pub fn add_extras(&mut self, original: Option<Original>, session: Option<ReportedSession>) {
+        if original.is_some() || session.is_some() {
+            let extras = self.extras.get_or_insert_default();
+            extras.originals.extend(original);
+            extras.session = session;
+        }
+    }
+}
+
+impl GroupExtras {
+    /// Its memory, in bytes.
+    fn bytes(&self) -> usize {
+        let lines = self.originals.iter().map(|it| it.line.len());
+        size_of::<Self>()
+            + size_of_val(&*self.more)
+            + size_of_val(&*self.originals)
+            + lines.sum::<usize>()
     }
 }
 
@@ -135,12 +176,8 @@ impl WaitingGroup {
 
     /// The memory that it takes on the heap, in bytes.
     pub fn heap_bytes(&self) -> usize {
-        let lines = self.group.originals.iter().map(|it| it.line.len());
-        self.json.len()
-            + size_of_val(&*self.ends)
-            + size_of_val(&*self.group.more)
-            + size_of_val(&*self.group.originals)
-            + lines.sum::<usize>()
+        let extras = self.group.extras.as_ref();
+        self.json.len() + size_of_val(&*self.ends) + extras.map_or(0, |extras| extras.bytes())
     }
 }
 
@@ -153,6 +190,8 @@ impl SpareBuffers {
     fn copy(&mut self, text: &[u8]) -> Vec<u8> {
         match self.0.pop() {
             Some(mut buffer) => {
+                // Without this, it would double.
+                buffer.reserve_exact(text.len());
                 buffer.extend_from_slice(text);
                 buffer
             }
@@ -516,10 +555,7 @@ impl Queue {
             }
             QueueOutput::DryRun(account, sessions) => {
                 count_imported(account, &filling.groups);
-                let listened = filling
-                    .groups
-                    .iter()
-                    .filter_map(|group| group.session.as_ref());
+                let listened = filling.groups.iter().filter_map(RequestGroup::session);
                 listened.for_each(|session| sessions.add(session));
                 filling.clear();
                 Ok(())

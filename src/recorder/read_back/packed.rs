@@ -9,6 +9,10 @@ use crate::recorder::buffer::Buffer;
 
 const COMPRESSION_LEVEL: i32 = 1;
 
+/// A batch is compressed in pieces of about this size, in bytes, because the compressor needs
+/// several times the memory of a piece.
+const PIECE_BYTES: usize = 64 << 10;
+
 /// A request, with the index of its log and its line there.
 pub struct SentRequest {
     pub file: u32,
@@ -16,10 +20,11 @@ pub struct SentRequest {
     pub json: Vec<u8>,
 }
 
-/// Compresses batches. One for all recorders, because its buffers are as large as batches.
+/// Compresses batches. One for all recorders, because it needs much memory.
 pub struct Packer {
     compressor: Compressor<'static>,
-    text: Vec<u8>,
+    piece: Vec<u8>,
+    packed_piece: Vec<u8>,
     packed: Vec<u8>,
 }
 
@@ -27,28 +32,44 @@ impl Packer {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             compressor: Compressor::new(COMPRESSION_LEVEL)?,
-            text: Vec::new(),
+            piece: Vec::new(),
+            packed_piece: Vec::new(),
             packed: Vec::new(),
         })
     }
 
     /// Compresses the requests of a batch, each with its log and line. Returns also their size.
     pub fn pack(&mut self, buffer: &Buffer, requests: &[u32]) -> io::Result<(Vec<u8>, usize)> {
-        let text = &mut self.text;
-        text.clear();
+        self.packed.clear();
+        self.piece.clear();
+        let mut bytes = 0;
         for request in requests {
             let group = buffer.group(*request);
             let json = buffer.json(*request);
-            text.extend_from_slice(&group.file.to_le_bytes());
-            text.extend_from_slice(&group.position.line.to_le_bytes());
-            text.extend_from_slice(&(json.len() as u32).to_le_bytes());
-            text.extend_from_slice(json);
+            self.piece.extend_from_slice(&group.file.to_le_bytes());
+            self.piece
+                .extend_from_slice(&group.position.line.to_le_bytes());
+            self.piece
+                .extend_from_slice(&(json.len() as u32).to_le_bytes());
+            self.piece.extend_from_slice(json);
+            if self.piece.len() >= PIECE_BYTES {
+                bytes += self.end_piece()?;
+            }
         }
-        self.packed.clear();
-        self.packed.reserve(compress_bound(text.len()));
-        let compressor = &mut self.compressor;
-        compressor.compress_to_buffer(&text[..], &mut self.packed)?;
-        Ok((self.packed.to_vec(), text.len()))
+        bytes += self.end_piece()?;
+        Ok((self.packed.to_vec(), bytes))
+    }
+
+    /// Compresses what there is of a piece, as a frame of its own. Returns its size before.
+    fn end_piece(&mut self) -> io::Result<usize> {
+        let bytes = self.piece.len();
+        self.packed_piece.clear();
+        self.packed_piece.reserve(compress_bound(bytes));
+        self.compressor
+            .compress_to_buffer(&self.piece[..], &mut self.packed_piece)?;
+        self.packed.extend_from_slice(&self.packed_piece);
+        self.piece.clear();
+        Ok(bytes)
     }
 }
 
