@@ -7,6 +7,8 @@
 //! `IMPORT_LOGS_CLOCK=FILE` puts the clock ahead by the seconds in that file, or back if they are
 //! negative. The file is read each time, so a test can set the clock of a run.
 //!
+//! `IMPORT_LOGS_PAUSE=SECONDS` limits the pauses between questions about Matomo's queue.
+//!
 //! Only builds with the feature `failpoints` read these variables, and only tests turn the feature
 //! on: the package lists itself with it among its dev-dependencies.
 
@@ -14,7 +16,7 @@ use bytes::Bytes;
 use reqwest::Body;
 
 #[cfg(feature = "failpoints")]
-pub use self::armed::{now, reach, request_body};
+pub use self::armed::{now, pause, reach, request_body};
 
 /// The time of day.
 #[cfg(not(feature = "failpoints"))]
@@ -26,6 +28,13 @@ pub fn now() -> std::time::SystemTime {
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn reach(_name: &str) {}
+
+/// A pause of this length.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn pause(length: std::time::Duration) -> std::time::Duration {
+    length
+}
 
 /// The body of a tracking request.
 #[cfg(not(feature = "failpoints"))]
@@ -51,6 +60,7 @@ mod armed {
 
     const VARIABLE: &str = "IMPORT_LOGS_ABORT_AT";
     const CLOCK: &str = "IMPORT_LOGS_CLOCK";
+    const PAUSE: &str = "IMPORT_LOGS_PAUSE";
 
     /// Reached when the first half of a tracking request's body is sent.
     const IN_BODY: &str = "in-body";
@@ -114,6 +124,17 @@ mod armed {
             true => now.checked_sub(shift).unwrap_or(SystemTime::UNIX_EPOCH),
             false => now + shift,
         }
+    }
+
+    /// A pause of this length, or a shorter one if the environment says so.
+    pub fn pause(length: Duration) -> Duration {
+        static LONGEST: OnceLock<Option<Duration>> = OnceLock::new();
+
+        let longest = LONGEST.get_or_init(|| {
+            let seconds = std::env::var(PAUSE).ok()?.parse().ok()?;
+            Duration::try_from_secs_f64(seconds).ok()
+        });
+        longest.map_or(length, |longest| length.min(longest))
     }
 
     /// The body of a tracking request, which reaches a failpoint between its halves.

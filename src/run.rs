@@ -271,9 +271,14 @@ fn setup(
             true => Pool::for_dry_run(&account, &stats.sessions, console),
             false => {
                 let mut options = config.delivery;
-                options
-                    .read_back
-                    .get_or_insert(options.is_concurrent() || has_open_batches);
+                let asks = options.is_concurrent() || has_open_batches || options.to_queue;
+                options.read_back.get_or_insert(asks);
+                if options.to_queue && target.api.features().queued_tracking == Some(false) {
+                    return Err(Error::stopped(
+                        "--queued-tracking: Matomo's plugin QueuedTracking is not active; activate \
+                         it, or remove --queued-tracking",
+                    ));
+                }
                 let context = Arc::new(Context {
                     client: target.client.clone(),
                     api: target.api.clone(),
@@ -479,6 +484,9 @@ impl Run {
             url: target.sandbox.is_none().then_some(target.url.as_str()),
             dry_run: self.dry_run,
             read_back: read_back(),
+            in_queue: ledger
+                .as_ref()
+                .map_or(0, |handle| handle.ledger.hits_in_queue()),
             replaying: self.replaying,
         };
         // An import that failed before its first line has nothing to sum up, nor has one whose

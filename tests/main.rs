@@ -23,6 +23,7 @@ mod past_days; // requests that may be in flight together
 mod pipe; // pipes that stay open
 mod privacy; // --anonymize-ip and --privacy
 mod queue; // --sqs-queue
+mod queued; // --queued-tracking
 mod read_back; // hits that Matomo acknowledged and lost
 mod readme; // the README and the guide
 mod recorded; // cases recorded with Matomo's own importer

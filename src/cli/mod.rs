@@ -261,6 +261,19 @@ pub struct StateArgs {
     /// Ask Matomo whether it has the hits that it acknowledged [default: on with several recorders]
     #[arg(long, value_name = "WHEN")]
     pub read_back: Option<ReadBackMode>,
+    /// Send hits to Matomo's own queue, which its plugin QueuedTracking works off
+    ///
+    /// The lines are done when Matomo shows their hits, in this run or a later one.
+    #[arg(long)]
+    pub queued_tracking: bool,
+    /// Wait up to SECONDS at the end until Matomo has worked off its queue
+    #[arg(long, value_name = "SECONDS", default_value = "0")]
+    pub wait_for_queue: String,
+    /// Send hits again that earlier runs sent to Matomo's queue and that Matomo does not show
+    ///
+    /// Only when that queue is empty, or they are counted twice.
+    #[arg(long)]
+    pub queue_is_empty: bool,
     /// Maximum size of the copy of a pipe in --state-dir; K, M, G and T are units
     #[arg(long, value_name = "SIZE", default_value = "16G")]
     pub spool_max: String,
@@ -617,7 +630,7 @@ pub struct DefaultsArgs {
 #[derive(Debug, Default, Args)]
 pub struct HelpArgs {
     /// Show the guide, or one of its chapters: options, formats, requests, listening, guarantees,
-    /// faster, migrating or troubleshooting
+    /// faster, big, migrating or troubleshooting
     #[arg(long, value_name = "CHAPTER", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub guide: Option<String>,
     /// Print the man page, completions for a shell, or the options as Markdown

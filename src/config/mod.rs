@@ -675,6 +675,7 @@ fn tracking(cli: &Cli) -> Result<TrackingOptions> {
         mask: address_mask(cli)?,
         reverse_dns: requests.enable_reverse_dns,
         bots: cli.filters.enable_bots,
+        queued_tracking: cli.state.queued_tracking,
         replaying: requests.replay_tracking,
         page_variables: variables(
             "--regex-group-to-page-cvar",
@@ -726,7 +727,41 @@ fn delivery(cli: &Cli, shard: Option<Shard>) -> Result<DeliveryOptions> {
             Some(_) => Some(false),
             None => cli.state.read_back.map(|mode| mode == ReadBackMode::On),
         },
+        to_queue: queued_tracking(cli)?,
+        queue_wait: seconds("--wait-for-queue", &cli.state.wait_for_queue)?,
+        queue_is_empty: cli.state.queue_is_empty,
     })
+}
+
+fn queued_tracking(cli: &Cli) -> Result<bool> {
+    // What --repair sends is looked up at once.
+    let is_on = cli.state.queued_tracking && cli.state.verify.is_none();
+    if is_on && cli.matomo.sandbox.is_some() {
+        return Err(Error::usage(
+            "--queued-tracking and --sandbox cannot be used together: the sandbox has no queue; \
+             remove one of them",
+        ));
+    }
+    if is_on && cli.buckets.sqs_queue.is_some() {
+        return Err(Error::usage(
+            "--queued-tracking and --sqs-queue cannot be used together: if a message comes again, \
+             Matomo could not say which hits of its objects are in its queue; remove \
+             --queued-tracking",
+        ));
+    }
+    if is_on && !cli.matomo.dry_run && requested_state_dir(cli).is_none() {
+        return Err(Error::usage(
+            "--queued-tracking needs --state-dir: a later run has to know which hits are in \
+             Matomo's queue",
+        ));
+    }
+    if is_on && cli.requests.replay_tracking {
+        return Err(Error::usage(
+            "--queued-tracking and --replay-tracking cannot be used together: if Matomo does not \
+             accept what was logged, it drops other hits from its queue, too; remove one of them",
+        ));
+    }
+    Ok(is_on)
 }
 
 /// The number of recorders, and whether it is only the upper limit of `--recorders=auto`.

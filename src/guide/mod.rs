@@ -25,7 +25,7 @@ macro_rules! chapters {
         )+
 
         /// All chapters, in the order of reading.
-        pub const CHAPTERS: [Chapter; 8] = [$(Chapter {
+        pub const CHAPTERS: [Chapter; 9] = [$(Chapter {
             name: stringify!($name),
             text: include_str!(concat!(stringify!($name), ".md")),
         }),+];
@@ -39,6 +39,7 @@ chapters![
     listening,
     guarantees,
     faster,
+    big,
     migrating,
     troubleshooting,
 ];

@@ -344,7 +344,10 @@ impl Importer {
             reconciliation.done.extend(&settled.done);
             reconciliation.held_back.extend(&settled.held_back);
         }
-        if let (false, Some(handle)) = (reconciliation.held_back.is_empty(), &mut self.ledger) {
+        if let Some(handle) = &mut self.ledger
+            && (handle.to_queue || !reconciliation.held_back.is_empty())
+            && handle.waiting.iter().all(|waiting| waiting.log != log)
+        {
             handle.waiting.push(WaitingLog {
                 log,
                 source: source.clone(),
@@ -944,6 +947,9 @@ impl Importer {
                 return false;
             }
             let is_idle = self.account.lines_under_way() == 0;
+            if is_idle && handle.ledger.has_queued_lines(log) {
+                return false;
+            }
             let is_unconfirmed = self.processor.queue.confirm();
             if is_over(
                 &mut unconfirmed_since,

@@ -1,11 +1,12 @@
 //! The ledger of a run: opened before it, closed or left behind at its end.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use url::Url;
 
@@ -15,6 +16,7 @@ use super::spool::{self, FinishedSpool};
 use crate::error::{Error, Result};
 use crate::input::discover::Source;
 use crate::ledger::{BatchState, Ledger, LogId, PendingBatch, ShardKey, TargetKey};
+use crate::matomo::tracker_queue::QueueProgress;
 use crate::recorder::{DeliveryOptions, InDoubt};
 use crate::report::{Account, Console, Count, grouped, shell_word};
 use crate::shutdown::Shutdown;
@@ -22,6 +24,9 @@ use crate::sync::Mutex;
 
 /// A batch that so many runs could not settle is given up.
 pub(super) const MAX_RUNS: u32 = 3;
+
+/// Hits that are in Matomo's queue for longer than this are reported.
+const LATE_QUEUE: Duration = Duration::from_secs(24 * 3600);
 
 /// Files that are open at once while a ledger is written.
 const RESERVED_FILES: usize = 8;
@@ -37,6 +42,19 @@ pub struct LedgerHandle {
     pub in_doubt: InDoubt,
     /// `--request-timeout`: how long the server may still process a request without an answer.
     pub timeout: Duration,
+    /// `--queued-tracking`
+    pub to_queue: bool,
+    /// `--wait-for-queue`: how long the end of the run waits for hits in Matomo's queue.
+    pub queue_wait: Duration,
+    /// When it stops waiting for hits of earlier runs there. `None` until it begins to.
+    pub(super) queue_deadline: Option<Instant>,
+    /// `--queue-is-empty`: what Matomo does not show of such hits is sent again.
+    pub queue_is_empty: bool,
+    /// When Matomo was last asked about the hits of a log that are in its queue.
+    pub(super) queue_asked: HashMap<LogId, Instant>,
+    /// What Matomo has taken out of its queue so far.
+    pub(super) queue_progress: Option<QueueProgress>,
+    pub(super) begun: Instant,
     /// Spools that were read to their end, or as far as they can be.
     pub spools: Vec<FinishedSpool>,
     /// Logs whose pending batches have to wait.
@@ -82,7 +100,7 @@ impl LedgerHandle {
                     Error::stopped(format!(
                         "--state-dir={}: {error}, so lines would be lost or sent twice; give each \
                          worker a state directory of its own, and begin with new ones and new logs \
-                         to change the number of workers (--guide=faster)",
+                         to change the number of workers (--guide=big)",
                         path.display()
                     ))
                 })?;
@@ -118,6 +136,13 @@ impl LedgerHandle {
             pending,
             in_doubt: delivery.in_doubt,
             timeout: delivery.timeout,
+            to_queue: delivery.to_queue,
+            queue_wait: delivery.queue_wait,
+            queue_deadline: None,
+            queue_is_empty: delivery.queue_is_empty,
+            queue_asked: HashMap::new(),
+            queue_progress: None,
+            begun: Instant::now(),
             spools: Vec::new(),
             waiting: Vec::new(),
             unsaved,
@@ -133,6 +158,13 @@ impl LedgerHandle {
             pending: Vec::new(),
             in_doubt: delivery.in_doubt,
             timeout: delivery.timeout,
+            to_queue: false,
+            queue_wait: Duration::ZERO,
+            queue_deadline: None,
+            queue_is_empty: false,
+            queue_asked: HashMap::new(),
+            queue_progress: None,
+            begun: Instant::now(),
             spools: Vec::new(),
             waiting: Vec::new(),
             unsaved: None,
@@ -201,7 +233,12 @@ impl LedgerHandle {
         let is_open = |batch: &&PendingBatch| {
             batch.recorded.is_none() && batch.state != BatchState::Unconfirmed
         };
+        let mut late: Vec<&PendingBatch> = Vec::new();
         for batch in self.pending.iter().filter(is_open) {
+            if batch.may_be_in_queue() {
+                late.extend((batch.age() >= LATE_QUEUE).then_some(batch));
+                continue;
+            }
             let is_gone = batch
                 .lines
                 .iter()
@@ -226,6 +263,18 @@ impl LedgerHandle {
             console.warn_incomplete(format!(
                 "{subject} stay unconfirmed, because {why}: Matomo may or may not have them; \
                  --status lists them from now on"
+            ));
+        }
+        if !late.is_empty() {
+            console.warn_incomplete(late_in_queue(&late));
+        }
+        let in_queue = self.ledger.hits_in_queue();
+        if in_queue > 0 && !self.queue_wait.is_zero() && !interrupted {
+            console.warn_incomplete(format!(
+                "{in_queue} hits are in Matomo's queue after {} s (--wait-for-queue): check that \
+                 ./console queuedtracking:process runs there; the next import of their logs asks \
+                 about them",
+                self.queue_wait.as_secs()
             ));
         }
         Ok(())
@@ -300,6 +349,19 @@ impl UnsavedLedger {
             )),
         }
     }
+}
+
+/// The warning about hits that do not come out of Matomo's queue.
+fn late_in_queue(late: &[&PendingBatch]) -> String {
+    let hits: u64 = late.iter().map(|batch| batch.hits).sum();
+    let oldest = late.iter().map(|batch| batch.age()).max();
+    format!(
+        "{hits} hits went into Matomo's queue up to {} hours ago, and it does not show all of them \
+         (--status lists their lines): check that ./console queuedtracking:process runs there. If \
+         its queue is empty, Matomo has dropped or excluded them: import the same logs once with \
+         --queue-is-empty and without --queued-tracking",
+        oldest.unwrap_or_default().as_secs() / 3600
+    )
 }
 
 /// What was sent, if Matomo has stored nothing.

@@ -28,6 +28,7 @@ mod objects;
 mod oldest_first;
 mod open_log;
 mod queue;
+mod queued;
 mod recovery;
 mod rescue;
 mod sessions;
@@ -283,6 +284,8 @@ impl Importer {
         }
         // Settling what had to wait may take long.
         if !self.shutdown.requested() && self.processor.queue.flush().is_ok() {
+            self.wait_until_sent();
+            self.take_queued();
             self.import_waiting(recovery::Patience::Wait)?;
         }
         Ok(())

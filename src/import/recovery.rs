@@ -102,7 +102,7 @@ pub(super) struct RebuiltBatch {
 }
 
 impl RebuiltBatch {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             chunk: Chunk::default(),
             has_hit_ids: true,
@@ -215,9 +215,15 @@ impl Importer {
         };
         let of_log = |batch: &&PendingBatch| batch.lines.iter().any(|(id, ..)| *id == log);
         let mut batches: Vec<_> = handle.pending.iter().filter(of_log).cloned().collect();
+        let ledger = Arc::clone(&handle.ledger);
+        if !handle.queue_is_empty {
+            let queued: Vec<_> = batches
+                .extract_if(.., |batch| batch.may_be_in_queue())
+                .collect();
+            self.settle_queued(log, source, options, queued, patience, &mut result)?;
+        }
         // First those that were answered: Matomo need not be asked about their requests.
         batches.sort_by_key(|batch| batch.recorded.is_none());
-        let ledger = Arc::clone(&handle.ledger);
         for batch in &batches {
             let of_log = batch.lines.iter().find(|(id, ..)| *id == log);
             let Some((_, _, lines)) = of_log else {
@@ -266,7 +272,7 @@ impl Importer {
     }
 
     /// Removes the lines of a log, and their hits, from a batch that is pending.
-    fn remove_pending(&mut self, id: BatchId, log: LogId, hits: u64) {
+    pub(super) fn remove_pending(&mut self, id: BatchId, log: LogId, hits: u64) {
         let Some(handle) = &mut self.ledger else {
             return;
         };
@@ -295,8 +301,10 @@ impl Importer {
         let timeout = self.ledger.as_ref().map_or(Duration::ZERO, |it| it.timeout);
         // A server that has answered is finished.
         let times: &[u32] = match batch.state {
-            BatchState::Acknowledged => &[0],
-            BatchState::Pending | BatchState::Unconfirmed => &UNANSWERED_LOOKUPS,
+            BatchState::Acknowledged | BatchState::Queued => &[0],
+            BatchState::Pending | BatchState::Unconfirmed | BatchState::Queuing => {
+                &UNANSWERED_LOOKUPS
+            }
         };
         for (index, time) in times.iter().enumerate() {
             let left = timeout
@@ -349,20 +357,34 @@ impl Importer {
             Some(handle) => std::mem::take(&mut handle.waiting),
             None => return Ok(Flow::Continue),
         };
-        for WaitingLog {
-            log,
-            source,
-            row,
-            options,
-        } in waiting
+        if waiting
+            .iter()
+            .any(|waiting| !self.waits_for_queue(waiting.log))
         {
+            self.take_queued();
+        }
+        for waiting in waiting {
+            if patience == Patience::OnlyReady && self.waits_for_queue(waiting.log) {
+                if let Some(handle) = &mut self.ledger {
+                    handle.waiting.push(waiting);
+                }
+                continue;
+            }
+            let WaitingLog {
+                log,
+                source,
+                row,
+                options,
+            } = waiting;
             let mut missing = Ranges::default();
             let mut is_held_back = false;
+            let mut is_found = false;
             // It may be renamed while the batches are settled.
             for _ in 0..MAX_RENAMES {
                 let Some(source) = self.find_log(log, &source) else {
                     break;
                 };
+                is_found = true;
                 let settled = self.reconcile_pending(log, &source, &options, &row.1, patience)?;
                 missing.extend(&settled.missing);
                 is_held_back = !settled.held_back.is_empty();
@@ -374,8 +396,8 @@ impl Importer {
                 }
             }
             if patience == Patience::OnlyReady
-                && is_held_back
                 && let Some(handle) = &mut self.ledger
+                && (is_held_back || handle.to_queue && is_found)
             {
                 handle.waiting.push(WaitingLog {
                     log,
@@ -415,7 +437,7 @@ impl Importer {
     }
 
     /// Whether a source still has this log.
-    fn is_still_source(&self, source: &Source, log: LogId) -> bool {
+    pub(super) fn is_still_source(&self, source: &Source, log: LogId) -> bool {
         match source {
             Source::Stdin => false,
             Source::File(path) => self.is_still(path, log),
@@ -464,7 +486,8 @@ impl Importer {
             numbers.map_or_else(String::new, |numbers| format!(":{numbers}")),
             batch.hits
         );
-        if let (BatchState::Acknowledged, Err(LookupError::Never(why))) = (batch.state, &lookup) {
+        let is_answered = matches!(batch.state, BatchState::Acknowledged | BatchState::Queued);
+        if let (true, Err(LookupError::Never(why))) = (is_answered, &lookup) {
             self.console.note(format!(
                 "{hits} were acknowledged, and Matomo cannot be asked whether it has them ({why}): \
                  this run relies on its answer"
@@ -474,7 +497,7 @@ impl Importer {
                 ..ReconciledBatch::default()
             }));
         }
-        if let (BatchState::Acknowledged, Err(LookupError::NotNow(_))) = (batch.state, &lookup) {
+        if let (true, Err(LookupError::NotNow(_))) = (is_answered, &lookup) {
             // It is most likely there, so nothing has to wait for it.
             return Ok(None);
         }

@@ -1,5 +1,5 @@
 //! `--shard=I/N`: of the workers that read the same logs, each imports the hits of its own visitors
-//! (guide/faster.md, "Shards").
+//! (guide/big.md, "Shards").
 
 use std::fmt;
 use std::str::FromStr;

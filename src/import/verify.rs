@@ -138,6 +138,15 @@ impl Importer {
         let complete = compares_counts.then_some((complete, days.len()));
         self.console
             .print(findings.text(logs.len(), hits, complete));
+        let in_queue = self
+            .ledger
+            .as_ref()
+            .map(|handle| handle.ledger.hits_in_queue());
+        if let Some(in_queue) = in_queue.filter(|hits| *hits > 0) {
+            self.console.note(format!(
+                "{in_queue} hits are in Matomo's queue, not confirmed yet, and were left out"
+            ));
+        }
         if findings.unexplained() > 0 && !options.repair {
             self.console.mark_incomplete();
             self.console

@@ -42,7 +42,7 @@ const META: u64 = 1;
 const LINES: u64 = 0;
 
 /// The version of the tables. A newer one is refused.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Most columns are sealed, see [`seal`]: SQLite does not notice a changed byte in a value.
 const SCHEMA: &str = "
@@ -251,6 +251,10 @@ impl Database {
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if version > VERSION {
             return Ok(None);
+        }
+        // Version 1 had no batches in Matomo's queue.
+        if version < VERSION {
+            connection.pragma_update(None, "user_version", VERSION)?;
         }
         let meta: Meta =
             connection.query_row("SELECT meta FROM meta", [], |row| sealed(META, row, 0))?;

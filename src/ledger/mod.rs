@@ -436,6 +436,32 @@ impl Ledger {
         known.is_some_and(|known| known.done.first_gap() < known.read_position())
     }
 
+    /// The batches that are in Matomo's queue, or may be there since an earlier run.
+    pub fn batches_in_queue(&self) -> Vec<PendingBatch> {
+        let mut batches = self.lock().state.pending_for(self.target);
+        batches.retain(|batch| {
+            let may_be_under_way =
+                batch.state == BatchState::Queuing && batch.id >= self.first_batch;
+            batch.may_be_in_queue() && !may_be_under_way
+        });
+        batches
+    }
+
+    /// The number of hits that may be in Matomo's queue.
+    pub fn hits_in_queue(&self) -> u64 {
+        let inner = self.lock();
+        let batches = inner.state.batches.values();
+        let queued = batches.filter(|entry| entry.target == self.target && entry.may_be_in_queue());
+        queued.map(|entry| entry.hits).sum()
+    }
+
+    /// Whether lines of a log may be in Matomo's queue.
+    pub fn has_queued_lines(&self, log: LogId) -> bool {
+        let inner = self.lock();
+        let mut batches = inner.state.batches.values();
+        batches.any(|entry| entry.may_be_in_queue() && entry.lines.contains_key(&log))
+    }
+
     /// Must be called before a batch is sent, with its lines and its number of hits. When it
     /// returns, the pending batch is on disk.
     ///
@@ -443,16 +469,29 @@ impl Ledger {
     ///
     /// If it cannot be written. Then there is no such batch.
     pub fn begin_batch(&self, lines: impl Into<BatchLines>, hits: u64) -> Result<BatchId> {
+        self.begin(lines.into(), hits, BatchState::Pending)
+    }
+
+    /// The same for a batch that is sent to Matomo's queue.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written. Then there is no such batch.
+    pub fn begin_queued_batch(&self, lines: impl Into<BatchLines>, hits: u64) -> Result<BatchId> {
+        self.begin(lines.into(), hits, BatchState::Queuing)
+    }
+
+    fn begin(&self, lines: BatchLines, hits: u64, state: BatchState) -> Result<BatchId> {
         let mut inner = self.lock();
         self.write_tracked(&mut inner);
-        let BatchLines { bytes, numbers } = lines.into();
+        let BatchLines { bytes, numbers } = lines;
         let entry = BatchEntry {
             target: self.target,
             sent: SentAt::now(),
             hits,
             numbers,
             lines: bytes,
-            state: BatchState::Pending,
+            state,
             runs: 0,
             recorded: None,
         };
@@ -468,11 +507,20 @@ impl Ledger {
 
     /// Notes that Matomo has answered that it has a batch. Its lines are not done yet.
     pub fn acknowledge(&self, batch: BatchId) -> Result<()> {
+        self.set_state(batch, BatchState::Acknowledged)
+    }
+
+    /// Notes that Matomo has put a batch into its queue. Its lines are not done yet.
+    pub fn note_queued(&self, batch: BatchId) -> Result<()> {
+        self.set_state(batch, BatchState::Queued)
+    }
+
+    fn set_state(&self, batch: BatchId, state: BatchState) -> Result<()> {
         let mut inner = self.lock();
         if let Some(entry) = inner.state.batches.get_mut(&batch) {
-            entry.state = BatchState::Acknowledged;
+            entry.state = state;
         }
-        self.write(inner, Change::BatchState(batch, BatchState::Acknowledged))
+        self.write(inner, Change::BatchState(batch, state))
     }
 
     /// Marks the lines of a batch as done: Matomo has it, or it was given up and reported.
@@ -496,11 +544,7 @@ impl Ledger {
     /// Gives up a batch of an earlier run: it was reported with its lines, and no run has to settle
     /// it. If its log is read again, it is settled even so.
     pub fn give_up(&self, batch: BatchId) -> Result<()> {
-        let mut inner = self.lock();
-        if let Some(entry) = inner.state.batches.get_mut(&batch) {
-            entry.state = BatchState::Unconfirmed;
-        }
-        self.write(inner, Change::BatchState(batch, BatchState::Unconfirmed))
+        self.set_state(batch, BatchState::Unconfirmed)
     }
 
     /// Lists lines that Matomo may or may not have, before that is reported.

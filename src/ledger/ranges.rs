@@ -36,6 +36,8 @@ struct LineRange {
 }
 
 impl Ranges {
+    pub const EMPTY: Self = Self { list: Vec::new() };
+
     /// Adds a range of so many lines. Ignores an empty range, and does not count a contained range
     /// twice. The number of lines is only an estimate if ranges overlap partly, which lines never
     /// do.

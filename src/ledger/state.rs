@@ -13,6 +13,7 @@ use super::clock::SentAt;
 use super::fingerprint::{Checksum, Fingerprint, ReadChecksums, Samples, TailChecksum};
 use super::ranges::{LogRanges, Ranges};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::hit_id::HitId;
 
 const DAY: u64 = 24 * 3600;
@@ -181,16 +182,32 @@ pub enum BatchState {
     Acknowledged,
     /// Given up: it could not be settled, which was reported.
     Unconfirmed,
+    /// Sent to Matomo's own queue, or about to be.
+    Queuing,
+    /// Matomo has answered that it is in its queue.
+    Queued,
 }
 
 impl BatchState {
-    pub const ALL: [Self; 3] = [Self::Pending, Self::Acknowledged, Self::Unconfirmed];
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Acknowledged,
+        Self::Unconfirmed,
+        Self::Queuing,
+        Self::Queued,
+    ];
+
+    fn may_be_in_queue(self) -> bool {
+        matches!(self, Self::Queuing | Self::Queued)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Acknowledged => "acknowledged",
             Self::Unconfirmed => "unconfirmed",
+            Self::Queuing => "queuing",
+            Self::Queued => "queued",
         }
     }
 }
@@ -217,6 +234,13 @@ pub struct BatchEntry {
     /// Hits that Matomo is known to have although the lines are not done.
     #[serde(skip)]
     pub recorded: Option<HitIds>,
+}
+
+impl BatchEntry {
+    /// Whether its hits may be in Matomo's queue, and come out of that at any time.
+    pub fn may_be_in_queue(&self) -> bool {
+        self.recorded.is_none() && self.state.may_be_in_queue()
+    }
 }
 
 /// A batch that an earlier run left open. Unless `recorded` is set, it is not known whether Matomo
@@ -250,6 +274,30 @@ impl PendingBatch {
     /// How long ago it was sent, at least.
     pub fn elapsed(&self) -> Duration {
         self.sent.elapsed(self.known_since)
+    }
+
+    /// How long ago it was sent by the clock, which may be wrong: for people. Unlike
+    /// [`Self::elapsed`], it goes on when the system is started again.
+    pub fn age(&self) -> Duration {
+        let by_clock = failpoint::now().duration_since(self.sent_at());
+        by_clock.unwrap_or_default().max(self.elapsed())
+    }
+
+    /// Whether its hits may be in Matomo's queue, and come out of that at any time.
+    pub fn may_be_in_queue(&self) -> bool {
+        self.recorded.is_none() && self.state.may_be_in_queue()
+    }
+
+    /// Its lines of a log.
+    pub fn lines_of(&self, log: LogId) -> &Ranges {
+        static NONE: Ranges = Ranges::EMPTY;
+        let mut lines = self.lines.iter();
+        let of_log = lines.find(|(id, ..)| *id == log);
+        of_log.map_or(&NONE, |(_, _, lines)| lines)
+    }
+
+    pub fn has_lines_of(&self, log: LogId) -> bool {
+        self.lines.iter().any(|(id, ..)| *id == log)
     }
 
     /// Where its lines are: `access.log: lines 3-5, 9`, for each log.

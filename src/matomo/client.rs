@@ -103,6 +103,16 @@ impl fmt::Debug for ClientOptions {
     }
 }
 
+/// What Matomo does with hits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrackingWay {
+    /// It stores them and then answers.
+    #[default]
+    Direct,
+    /// Its plugin QueuedTracking puts them into a queue and answers. They are stored later.
+    Queue,
+}
+
 /// Sends requests to the tracker and the API over persistent connections. Cheap to clone; clones
 /// share the connections.
 #[derive(Clone)]
@@ -114,6 +124,8 @@ struct Endpoints {
     base: Url,
     /// The trackers of all front ends, at least one.
     trackers: Vec<Endpoint>,
+    /// The URL of each for hits that go into Matomo's queue.
+    queues: Vec<Url>,
     api: Endpoint,
     timeout: Duration,
     clock: ServerClock,
@@ -197,9 +209,12 @@ impl Client {
             fronts.push(main.clone());
         }
         let mut trackers: Vec<Endpoint> = Vec::new();
+        let mut queues = Vec::new();
         for front in fronts {
             let path = &options.tracker_path;
-            let url = tracker_url(&front.url, path, options.debug_tracker, suffix);
+            let url_for = |way| tracker_url(&front.url, path, way, options.debug_tracker, suffix);
+            let url = url_for(TrackingWay::Direct);
+            queues.push(url_for(TrackingWay::Queue));
             let path = path_below(&front.url, &url);
             trackers.push(Endpoint {
                 path,
@@ -218,6 +233,7 @@ impl Client {
             endpoints: Arc::new(Endpoints {
                 base: main.url,
                 trackers,
+                queues,
                 api,
                 timeout: options.timeout,
                 clock: ServerClock::default(),
@@ -295,8 +311,8 @@ impl Client {
 
     /// POSTs a batch of tracking requests, given as JSON, to the front end with this number, from
     /// 0.
-    pub fn track(&self, front: usize, body: Bytes) -> Exchange {
-        self.track_body(front, request_body(body))
+    pub fn track(&self, front: usize, body: Bytes, way: TrackingWay) -> Exchange {
+        self.track_body(front, request_body(body), way)
     }
 
     /// The same, but nothing is sent once the lease is over.
@@ -305,17 +321,21 @@ impl Client {
             rest: Some(body),
             lease: lease.clone(),
         };
-        self.track_body(front, Body::wrap(body))
+        self.track_body(front, Body::wrap(body), TrackingWay::Direct)
     }
 
-    fn track_body(&self, front: usize, body: Body) -> Exchange {
+    fn track_body(&self, front: usize, body: Body, way: TrackingWay) -> Exchange {
         self.endpoints.tracked.fetch_add(1, Relaxed);
-        self.post(
-            &self.endpoints.trackers[front],
-            "application/json",
-            body,
-            BodyLimit::Tail(TRACKER_RESPONSE_BYTES),
-        )
+        let endpoint = &self.endpoints.trackers[front];
+        let url = match way {
+            TrackingWay::Direct => &endpoint.url,
+            TrackingWay::Queue => &self.endpoints.queues[front],
+        };
+        let limit = BodyLimit::Tail(TRACKER_RESPONSE_BYTES);
+        Exchange {
+            to_queue: way == TrackingWay::Queue,
+            ..self.post(endpoint, url, "application/json", body, limit)
+        }
     }
 
     /// POSTs a form to the API.
@@ -323,8 +343,10 @@ impl Client {
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(form)
             .finish();
+        let api = &self.endpoints.api;
         self.post(
-            &self.endpoints.api,
+            api,
+            &api.url,
             "application/x-www-form-urlencoded",
             body.into(),
             BodyLimit::Whole(MAX_API_RESPONSE_BYTES),
@@ -334,13 +356,14 @@ impl Client {
     fn post(
         &self,
         endpoint: &Endpoint,
+        url: &Url,
         content_type: &str,
         body: Body,
         limit: BodyLimit,
     ) -> Exchange {
         let mut request = endpoint
             .http
-            .post(endpoint.url.clone())
+            .post(url.clone())
             .header(CONTENT_TYPE, content_type)
             .body(body);
         if let Some((user, password)) = &endpoint.basic_auth {
@@ -360,6 +383,7 @@ impl Client {
             url: endpoint.peer.url.clone(),
             option: endpoint.peer.option,
             endpoint: endpoint.path.clone(),
+            to_queue: false,
             result,
         }
     }
@@ -464,7 +488,7 @@ impl BaseUrl {
 }
 
 /// The URL of tracking requests. `path` may have a query.
-fn tracker_url(base: &Url, path: &str, debug: bool, suffix: Option<&str>) -> Url {
+fn tracker_url(base: &Url, path: &str, way: TrackingWay, debug: bool, suffix: Option<&str>) -> Url {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let mut url = base.clone();
     url.set_path(&format!(
@@ -473,10 +497,11 @@ fn tracker_url(base: &Url, path: &str, debug: bool, suffix: Option<&str>) -> Url
         path.trim_start_matches('/')
     ));
     let debug = if debug { "debug=1" } else { "" };
-    with_query(
-        url,
-        &[query, "queuedtracking=0", debug, suffix.unwrap_or("")],
-    )
+    let way = match way {
+        TrackingWay::Direct => "queuedtracking=0",
+        TrackingWay::Queue => "queuedtracking=1",
+    };
+    with_query(url, &[query, way, debug, suffix.unwrap_or("")])
 }
 
 /// The URL of API calls: the base URL with one slash at its end, unless it names a PHP file.

@@ -13,6 +13,8 @@ pub struct Exchange {
     /// The part of `url` that follows the value of `option`, without a leading slash: the path of
     /// the tracker. Empty for the API.
     pub endpoint: String,
+    /// Matomo was to put the hits into its own queue.
+    pub to_queue: bool,
     pub result: ExchangeResult,
 }
 

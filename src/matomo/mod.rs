@@ -17,5 +17,6 @@ pub(crate) mod outcome;
 mod response;
 pub(crate) mod retry;
 mod tls;
+pub(crate) mod tracker_queue;
 pub mod tracking;
 pub(crate) mod visit_log;

@@ -25,6 +25,8 @@ pub struct History {
 pub enum Outcome {
     /// Matomo has processed the batch. Hits may be refused or lost.
     Acknowledged(Acknowledged),
+    /// Matomo has put the batch into its queue, and stores it later.
+    Queued,
     /// The server received nothing: retry after a wait.
     NotSent { detail: String },
     /// The server rejected the batch without processing it: retry after a wait.
@@ -125,6 +127,7 @@ fn classify_response(
     match response.status {
         200..=299 => match bulk {
             BulkResponse::Success(counts) => classify_success(exchange, counts, sent, history),
+            BulkResponse::Foreign if exchange.to_queue && is_queued(response) => Outcome::Queued,
             BulkResponse::MatomoError | BulkResponse::Foreign => unconfirmed(),
         },
         413 => Outcome::TooLarge { detail: detail() },
@@ -137,6 +140,16 @@ fn classify_response(
         402..=499 => stop(),
         _ => unconfirmed(),
     }
+}
+
+/// Whether Matomo has put a batch into its queue. It answers with an image then. Status 204 says
+/// nothing, because with `send_image=0` it also answers so to what it does not put there.
+fn is_queued(response: &HttpResponse) -> bool {
+    response.complete && is_pixel(response)
+}
+
+fn is_pixel(response: &HttpResponse) -> bool {
+    diagnose::answer_kind(response) == Some(diagnose::AnswerKind::Pixel)
 }
 
 /// Whether a response that is not the tracker's JSON comes from a server that would answer any
@@ -231,6 +244,11 @@ fn diagnose_response(exchange: &Exchange, response: &HttpResponse, history: &His
         400 if history.success => {
             "Matomo or a firewall in front of it rejects one of the hits, or \
                                    its BulkTracking plugin was switched off"
+                .into()
+        }
+        400 if exchange.to_queue && is_pixel(response) => {
+            "the token is wrong, has expired or has no write access to the site, or a site does not \
+             exist; check the token and --idsite"
                 .into()
         }
         400 => "Matomo's BulkTracking plugin may be switched off, or a firewall in front of it \

@@ -37,6 +37,7 @@ pub struct TrackingOptions {
     pub track_http_method: bool,
     pub reverse_dns: bool,
     pub bots: bool,
+    pub queued_tracking: bool,
     /// With `--replay-tracking`, `rec` is 0 unless the replayed request sets it.
     pub replaying: bool,
     /// Field and name, in the order given.
@@ -93,8 +94,9 @@ impl TrackingOptions {
 impl Writer {
     pub fn new(options: TrackingOptions) -> Self {
         let constant = format!(
-            "\"rec\":{},\"apiv\":1,\"queuedtracking\":0,\"dp\":{}{}",
+            "\"rec\":{},\"apiv\":1,\"queuedtracking\":{},\"dp\":{}{}",
             u8::from(!options.replaying),
+            u8::from(options.queued_tracking),
             u8::from(!options.reverse_dns),
             if options.bots { ",\"bots\":1" } else { "" }
         );

@@ -21,6 +21,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::api::{Api, ApiError, VisitQuery, VisitRecord, segment_condition};
 use super::response;
+use super::tracker_queue::QueueProgress;
 use crate::failpoint;
 use crate::hit_id::{self, HitId};
 use crate::privacy::AddressMask;
@@ -218,6 +219,11 @@ impl VisitLog {
         sent_at: SystemTime,
     ) -> Result<Vec<Presence>, LookupError> {
         Search::new(self).run(hits, sent_at)
+    }
+
+    /// Begins to follow the workers of Matomo's queue. `timeout` is that of requests.
+    pub fn queue_progress(&self, timeout: Duration) -> QueueProgress {
+        QueueProgress::new(self.api.queue_workers(), timeout)
     }
 
     /// Notes that it has shown hits of an earlier run.

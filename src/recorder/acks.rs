@@ -9,6 +9,7 @@ use super::context::Context;
 use super::read_back::ReadBack;
 use crate::error::Result;
 use crate::ledger::{BatchId, BatchLines, LogId, Ranges, UnconfirmedLines};
+use crate::matomo::client::TrackingWay;
 use crate::matomo::outcome::{Acknowledged, Refused};
 use crate::report::Count;
 
@@ -26,6 +27,8 @@ struct OpenBatch {
     requests: Vec<u32>,
     /// What Matomo acknowledged of it, and when it was sent.
     receipt: Option<(Vec<u32>, SystemTime)>,
+    /// Matomo has put it into its queue.
+    is_queued: bool,
 }
 
 impl Acks {
@@ -42,7 +45,12 @@ impl Acks {
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub fn begin(&mut self, buffer: &Buffer, requests: &[u32]) -> Result<Option<BatchId>> {
+    pub fn begin(
+        &mut self,
+        buffer: &Buffer,
+        requests: &[u32],
+        way: TrackingWay,
+    ) -> Result<Option<BatchId>> {
         let Some(ledger) = &self.context.ledger else {
             return Ok(None);
         };
@@ -65,13 +73,18 @@ impl Acks {
                 for (log, start, end, number) in positions {
                     lines.insert(log, start..end, number);
                 }
-                Some(ledger.begin_batch(lines, requests.len() as u64)?)
+                let hits = requests.len() as u64;
+                Some(match way {
+                    TrackingWay::Direct => ledger.begin_batch(lines, hits)?,
+                    TrackingWay::Queue => ledger.begin_queued_batch(lines, hits)?,
+                })
             }
         };
         self.open.push(OpenBatch {
             id,
             requests: requests.to_vec(),
             receipt: None,
+            is_queued: false,
         });
         Ok(id)
     }
@@ -80,6 +93,18 @@ impl Acks {
     pub fn set_receipt(&mut self, stored: &[u32], sent_at: SystemTime) {
         if let Some(batch) = self.open.last_mut() {
             batch.receipt = Some((stored.to_vec(), sent_at));
+        }
+    }
+
+    /// Counts the hits of the batch that was begun last as imported: Matomo has put them into its
+    /// queue. Its lines are not done.
+    pub fn queue(&mut self, buffer: &mut Buffer, requests: &[u32]) {
+        let sites = requests.iter().map(|request| buffer.group(*request).site);
+        let front = self.context.server.front(buffer.front());
+        front.accept_sites(sites);
+        self.settle_all(buffer, requests, HitOutcome::Imported);
+        if let Some(batch) = self.open.last_mut() {
+            batch.is_queued = true;
         }
     }
 
@@ -97,7 +122,17 @@ impl Acks {
             let mut requests = batch.requests.iter();
             requests.all(|request| buffer.is_settled(*request))
         };
-        for OpenBatch { id, receipt, .. } in self.open.extract_if(.., is_settled) {
+        for OpenBatch {
+            id,
+            receipt,
+            is_queued,
+            ..
+        } in self.open.extract_if(.., is_settled)
+        {
+            if is_queued && self.read_back.is_some() {
+                id.map_or(Ok(()), |id| ledger.note_queued(id))?;
+                continue;
+            }
             let receipt = self.read_back.as_ref().zip(receipt);
             let unconfirmed = receipt.and_then(|(read_back, (stored, sent_at))| {
                 let batch = read_back.prepare(buffer, id, &stored, sent_at)?;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::input::bucket::Lease;
 use crate::ledger::Ledger;
 use crate::matomo::api::Api;
-use crate::matomo::client::Client;
+use crate::matomo::client::{Client, TrackingWay};
 use crate::matomo::exchange::{Exchange, ExchangeResult};
 use crate::matomo::visit_log::VisitLog;
 use crate::radio::SessionLog;
@@ -52,9 +52,9 @@ impl Context {
     /// # Errors
     ///
     /// Returns an error if another worker may send the hits of these objects by now.
-    pub fn track(&self, front: usize, body: Bytes) -> Result<Exchange> {
+    pub fn track(&self, front: usize, body: Bytes, way: TrackingWay) -> Result<Exchange> {
         match &self.lease {
-            None => Ok(self.client.track(front, body)),
+            None => Ok(self.client.track(front, body, way)),
             Some(lease) if lease.is_valid() => Ok(self.client.track_leased(front, body, lease)),
             Some(lease) => Err(Error::stopped(format!(
                 "the messages of the queue could not be kept ({}): other workers may have its \
@@ -73,6 +73,16 @@ impl Context {
             self.console
                 .note(format!("tracker: {} {}", answer.status, text.trim()));
         }
+    }
+
+    /// Notes once that Matomo stores hits itself that were to go into its queue.
+    pub fn note_direct_answer(&self) {
+        self.server.direct_answer_noted.get_or_init(|| {
+            self.console.note(
+                "Matomo stores the hits at once: its queue is switched off; --queued-tracking has no \
+                 effect",
+            );
+        });
     }
 
     /// Warns once about text around the JSON of a response, such as a PHP warning.
@@ -96,6 +106,7 @@ pub struct ServerState {
     /// Time of the last successful token check.
     token_checked: Mutex<Option<Instant>>,
     noise_reported: OnceLock<()>,
+    direct_answer_noted: OnceLock<()>,
 }
 
 /// What this run has learned about one front end of the server. A front end that fails says nothing

@@ -33,6 +33,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::matomo::client::TrackingWay;
 use crate::matomo::retry::RetryPolicy;
 use crate::radio::SessionLog;
 use crate::report::summary::ReadBackSummary;
@@ -78,12 +79,27 @@ pub struct DeliveryOptions {
     pub in_doubt: InDoubt,
     /// Ask Matomo whether it has what it acknowledged. `None`: if requests are sent concurrently.
     pub read_back: Option<bool>,
+    /// `--queued-tracking`: send hits to Matomo's own queue.
+    pub to_queue: bool,
+    /// `--wait-for-queue`: how long the end of the run waits for hits in that queue.
+    pub queue_wait: Duration,
+    /// `--queue-is-empty`: what Matomo does not show of earlier hits in that queue is sent again.
+    pub queue_is_empty: bool,
 }
 
 impl DeliveryOptions {
     /// Whether Matomo may get several requests at once.
     pub fn is_concurrent(&self) -> bool {
         self.recorders > 1 || self.has_other_workers
+    }
+
+    /// How hits are sent. Those of AI assistants are not put into Matomo's queue, because they
+    /// could not be looked up.
+    fn tracking_way(&self, of_assistants: bool) -> TrackingWay {
+        match self.to_queue && !of_assistants {
+            true => TrackingWay::Queue,
+            false => TrackingWay::Direct,
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::witness::{HitRarity, move_witness_to_front};
 use crate::error::{Error, Result};
 use crate::failpoint::{self, reach};
 use crate::matomo::api::ApiError;
+use crate::matomo::client::TrackingWay;
 use crate::matomo::outcome::{Acknowledged, History, Outcome, classify};
 use crate::matomo::visit_log::{LookupError, Presence};
 
@@ -28,6 +29,9 @@ const REPORTED_WAIT: Duration = Duration::from_secs(2);
 /// No web server has a limit below this: a 413 for a smaller body comes from a proxy or a firewall
 /// that refuses the request for another reason, which may pass.
 const MIN_BODY_LIMIT: usize = 8 << 10;
+
+/// Hits in Matomo's queue that are not confirmed. The lines of each take about 80 bytes of memory.
+const MAX_QUEUED_HITS: u64 = 1_000_000;
 
 /// If the server rejects more hits than this in a row, the server is at fault.
 const MAX_REJECTED: usize = 3;
@@ -83,6 +87,7 @@ struct Unconfirmed {
     hopeless: bool,
     /// The server says that one of the hits is wrong.
     rejected: bool,
+    way: TrackingWay,
     retry_after: Option<Duration>,
     detail: String,
 }
@@ -196,6 +201,7 @@ impl Sender {
             }
             suspects.retain(|suspect| !self.refuse_poison_hit(buffer, suspect));
             self.acks.close_settled(buffer)?;
+            self.check_queue_length()?;
         }
         for suspect in suspects {
             // It may be the last hit of the log.
@@ -212,6 +218,19 @@ impl Sender {
         self.acks.close_settled(buffer)?;
         self.acks.clear();
         Ok(())
+    }
+
+    /// Stops the import if too many hits wait in Matomo's queue: the ledger has their lines.
+    fn check_queue_length(&self) -> Result<()> {
+        let ledger = self.context.ledger.as_ref();
+        let hits = ledger.filter(|_| self.context.options.to_queue);
+        match hits.map_or(0, |ledger| ledger.hits_in_queue()) {
+            hits if hits > MAX_QUEUED_HITS => Err(Error::stopped(format!(
+                "{hits} hits wait in Matomo's queue, and no more than {MAX_QUEUED_HITS} may: run \
+                 the same command again when Matomo has worked some of them off"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a half of an earlier batch exceeds the size limit by far, because the limit has
@@ -258,13 +277,16 @@ impl Sender {
             let left_out = |address| read_back.may_leave_out(address);
             move_witness_to_front(buffer, rarity, &mut batch.requests, left_out);
         }
-        let pending = self.acks.begin(buffer, &batch.requests)?;
+        let first = batch.requests.first();
+        let of_assistants = first.is_some_and(|first| buffer.group(*first).is_assistant);
+        let way = context.options.tracking_way(of_assistants);
+        let pending = self.acks.begin(buffer, &batch.requests, way)?;
         let had_success = front.acknowledged() > 0;
         let body = buffer.batch_body(&batch.requests, context.token.as_ref());
         let bytes = body.len();
         let (sent_at, sent_at_date) = (Instant::now(), failpoint::now());
         let under_way = context.account.under_way.begin(batch.requests.len());
-        let exchange = context.track(self.front, body)?;
+        let exchange = context.track(self.front, body, way)?;
         drop(under_way);
         let elapsed = sent_at.elapsed();
         reach("after-answer");
@@ -281,12 +303,10 @@ impl Sender {
         let outcome = classify(&exchange, batch.requests.len(), &history);
         if matches!(
             outcome,
-            Outcome::Acknowledged(_) | Outcome::Unconfirmed { .. }
+            Outcome::Acknowledged(_) | Outcome::Queued | Outcome::Unconfirmed { .. }
         ) {
             self.acks.count_resent(buffer, &batch.requests);
         }
-        let first = batch.requests.first();
-        let of_assistants = first.is_some_and(|first| buffer.group(*first).is_assistant);
         let is_small = batch.requests.len() == 1 && bytes < MIN_BODY_LIMIT;
         let load = RequestLoad {
             hits: batch.requests.len(),
@@ -302,7 +322,15 @@ impl Sender {
         };
         let mut stored = None;
         let next = match outcome {
+            Outcome::Queued => {
+                front.count_acknowledged();
+                self.acks.queue(buffer, &batch.requests);
+                NextStep::Done
+            }
             Outcome::Acknowledged(acknowledged) => {
+                if way == TrackingWay::Queue {
+                    context.note_direct_answer();
+                }
                 match self.check_token(buffer, &batch, &acknowledged) {
                     TokenCheck::Valid => {
                         front.count_acknowledged();
@@ -324,16 +352,28 @@ impl Sender {
                 retry_after,
                 detail,
             } => {
-                self.release(permit, &load);
                 let unconfirmed = Unconfirmed {
                     unanswered_since: (!answered).then_some(sent_at),
                     sent_at: sent_at_date,
                     split: halve,
                     hopeless,
                     rejected,
+                    way,
                     retry_after,
                     detail,
                 };
+                if rejected && way == TrackingWay::Queue {
+                    // Matomo puts all of a batch into its queue or nothing.
+                    let next = match self.check_token_of_rejected(buffer, &batch) {
+                        TokenCheck::Valid => self.retry_unconfirmed(batch, unconfirmed),
+                        TokenCheck::Failed(reason) => NextStep::Stop(reason),
+                        TokenCheck::Interrupted => NextStep::Retry(batch, Duration::ZERO),
+                    };
+                    self.release(permit, &load);
+                    self.acks.discard()?;
+                    return Ok(next);
+                }
+                self.release(permit, &load);
                 let next = self.reconcile(buffer, batch, unconfirmed);
                 self.acks.close_settled(buffer)?;
                 return Ok(next);
@@ -391,8 +431,27 @@ impl Sender {
         self.check_site(buffer, batch)
     }
 
+    /// Checks the token if Matomo does not put a batch into its queue: it rejects a bad token in
+    /// the same way as a bad hit. Asks for a site that it has accepted hits for, because the bad hit
+    /// may be of a site that does not exist.
+    fn check_token_of_rejected(&self, buffer: &Buffer, batch: &Batch) -> TokenCheck {
+        let is_of_good_site = |request: &&u32| {
+            let site = buffer.group(**request).site;
+            self.front().has_accepted(std::iter::once(site))
+        };
+        match batch.requests.iter().find(is_of_good_site) {
+            Some(request) => self.check_site_of(buffer, batch, Some(*request)),
+            None => TokenCheck::Valid,
+        }
+    }
+
     /// Asks Matomo for the site of a batch. For a single hit, an answer of the last seconds counts.
     fn check_site(&self, buffer: &Buffer, batch: &Batch) -> TokenCheck {
+        self.check_site_of(buffer, batch, batch.requests.first().copied())
+    }
+
+    /// Asks Matomo for the site of a hit of a batch.
+    fn check_site_of(&self, buffer: &Buffer, batch: &Batch, request: Option<u32>) -> TokenCheck {
         #[derive(Deserialize)]
         struct HitSite {
             idsite: String,
@@ -400,7 +459,7 @@ impl Sender {
         if batch.requests.len() == 1 && self.context.server.is_token_checked() {
             return TokenCheck::Valid;
         }
-        let first = batch.requests.first().map(|request| buffer.json(*request));
+        let first = request.map(|request| buffer.json(request));
         let site = first.and_then(|json| serde_json::from_slice::<HitSite>(json).ok());
         let Some(HitSite { idsite }) = site else {
             return TokenCheck::Valid;
@@ -435,6 +494,16 @@ impl Sender {
     ) -> NextStep {
         let context = Arc::clone(&self.context);
         context.console.debug(1, || unconfirmed.detail.clone());
+        if unconfirmed.way == TrackingWay::Queue {
+            self.acks.leave_unconfirmed(buffer, &batch.requests);
+            return NextStep::Stop(format!(
+                "{}; {} hits of {} may be in Matomo's queue, so they are not sent again now: run \
+                 the same command again when Matomo works",
+                unconfirmed.detail,
+                batch.requests.len(),
+                self.acks.short_location(buffer, &batch.requests),
+            ));
+        }
         let timeout = context.options.timeout;
         // When to ask, in time-outs after sending.
         let lookups: &[u32] = match unconfirmed.unanswered_since {
@@ -575,6 +644,7 @@ impl Sender {
             split,
             hopeless: _,
             rejected,
+            way: _,
             retry_after,
             detail,
         } = unconfirmed;
@@ -649,7 +719,7 @@ impl Sender {
 /// What an outcome says about the load of the server.
 fn load_signal(outcome: &Outcome, probe: bool) -> LoadSignal {
     match outcome {
-        Outcome::Acknowledged(_) => LoadSignal::Accepted,
+        Outcome::Acknowledged(_) | Outcome::Queued => LoadSignal::Accepted,
         Outcome::TooLarge { .. } => LoadSignal::TooLarge,
         // One of the hits is the reason.
         Outcome::Unconfirmed { rejected: true, .. } => LoadSignal::Unrelated,

@@ -25,6 +25,8 @@ pub struct SummaryInput<'a> {
     pub url: Option<&'a str>,
     pub dry_run: bool,
     pub read_back: Option<ReadBackSummary>,
+    /// Hits in Matomo's own queue that are not confirmed.
+    pub in_queue: u64,
     /// With `--replay-tracking`, sites are identified by ID, not by host.
     pub replaying: bool,
 }
@@ -68,6 +70,11 @@ impl SummaryInput<'_> {
         self.performance(&mut text);
         self.files(&mut text);
         self.read_back(&mut text);
+        if self.in_queue > 0 {
+            text.push_str(&heading("Queue summary"));
+            let words = "hits in Matomo's queue, not confirmed yet";
+            line(&mut text, 1, self.in_queue, words);
+        }
         self.what_next(&mut text);
         text.split_off(1)
     }

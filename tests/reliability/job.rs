@@ -74,7 +74,8 @@ impl Job {
     pub fn end(&mut self, running: Running) -> Ended {
         let ended = assert_adds_up(running.end());
         if self.from == From::Pipe {
-            self.piped = self.received();
+            // A later spool may be done, and removed, before an earlier one.
+            self.piped = self.piped.max(self.received());
         }
         ended
     }

@@ -3,7 +3,7 @@
 //! The path of each line contains its number. Whatever happens to the program, the server and the
 //! logs, each number must be stored exactly once in the end.
 
-mod job; // an import that is interrupted and restarted
+pub mod job; // an import that is interrupted and restarted
 mod logs; // logs that are written, rotated and compressed
 pub mod numbered; // numbered lines, and which of them are stored
 pub mod random; // reproducible random numbers

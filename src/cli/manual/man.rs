@@ -184,6 +184,7 @@ mod tests {
             "LISTENING",
             "GUARANTEES",
             "A FASTER MATOMO",
+            "BIG SITES",
             "MIGRATING FROM IMPORT_LOGS.PY",
             "TROUBLESHOOTING",
         ];

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Api, ApiReply, bulk_form};
+use super::{Api, ApiReply, ListReply, bulk_form};
 
 /// What a server can do. What is unknown is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct ServerFeatures {
     pub version: Option<(u32, u32)>,
     /// Whether the plugin CustomVariables is active. It is no longer part of Matomo 5.
     pub custom_variables: Option<bool>,
+    /// Whether the plugin QueuedTracking is active.
+    pub queued_tracking: Option<bool>,
 }
 
 impl Api {
@@ -19,12 +21,32 @@ impl Api {
         *self.features.get_or_init(|| self.ask_for_features())
     }
 
+    /// Returns the number of workers of Matomo's queue, if it is set and the token may see it. Asks
+    /// each time.
+    pub fn queue_workers(&self) -> Option<usize> {
+        let method = "CorePluginsAdmin.getSystemSettings";
+        let ListReply(plugins): ListReply<Value> = self.query(method, &[]).ok()?;
+        let mut plugins = plugins.iter();
+        let plugin = plugins.find(|plugin| plugin["pluginName"] == "QueuedTracking")?;
+        let mut settings = plugin["settings"].as_array()?.iter();
+        let workers = settings.find(|setting| setting["name"] == "numQueueWorkers")?;
+        match &workers["value"] {
+            Value::Number(number) => usize::try_from(number.as_u64()?).ok(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
     fn ask_for_features(&self) -> ServerFeatures {
         let questions = [
             &[("method", "API.getMatomoVersion")][..],
             &[
                 ("method", "API.isPluginActivated"),
                 ("pluginName", "CustomVariables"),
+            ],
+            &[
+                ("method", "API.isPluginActivated"),
+                ("pluginName", "QueuedTracking"),
             ],
         ];
         let form = bulk_form(questions);
@@ -38,6 +60,7 @@ impl Api {
         ServerFeatures {
             version: answer(0).and_then(Value::as_str).and_then(parse_version),
             custom_variables: answer(1).and_then(Value::as_bool),
+            queued_tracking: answer(2).and_then(Value::as_bool),
         }
     }
 }

@@ -16,6 +16,7 @@ const HTML: &str = "<html><head><title>Oops</title></head></html>";
 
 fn exchange(result: ExchangeResult) -> Exchange {
     Exchange {
+        to_queue: false,
         url: "http://m/piwik.php".into(),
         option: "--url",
         endpoint: "piwik.php".into(),
@@ -46,6 +47,7 @@ fn classified(response: HttpResponse, sent: usize, history: History) -> Outcome 
 fn describe(outcome: &Outcome) -> (&'static str, String) {
     match outcome {
         Outcome::Acknowledged(hits) => ("acknowledged", format!("{hits:?}")),
+        Outcome::Queued => ("queued", String::new()),
         Outcome::NotSent { detail } => ("not sent", detail.clone()),
         Outcome::NotProcessed { detail, .. } => ("not processed", detail.clone()),
         Outcome::TooLarge { detail } => ("too large", detail.clone()),
@@ -499,4 +501,34 @@ proptest! {
         let response = HttpResponse { body, complete, ..response(status, "") };
         classified(response, sent, History { accepted_for_site: false, success });
     }
+}
+
+#[test]
+fn only_an_image_says_that_a_batch_is_in_the_queue() {
+    let classified = |to_queue, response| {
+        let exchange = Exchange {
+            to_queue,
+            ..exchange(ExchangeResult::Response(response))
+        };
+        describe(&classify(&exchange, 3, &History::default())).0
+    };
+    let image = || response(200, "GIF89a\u{1}");
+    assert_eq!(classified(true, image()), "queued");
+    assert_eq!(classified(false, image()), "unconfirmed");
+    let cut = HttpResponse {
+        complete: false,
+        ..image()
+    };
+    assert_eq!(classified(true, cut), "unconfirmed, no response");
+    // With `send_image=0`, Matomo answers so to a wrong token, too.
+    assert_eq!(classified(true, response(204, "")), "unconfirmed");
+    assert_eq!(classified(true, response(200, "")), "unconfirmed");
+    assert_eq!(
+        classified(true, response(500, "GIF89a\u{1}")),
+        "unconfirmed"
+    );
+    assert_eq!(classified(true, response(400, "GIF89a\u{1}")), "stop");
+    // The queue is switched off.
+    let stored = classified(true, response(200, &tally(3, 0, "")));
+    assert_eq!(stored, "acknowledged");
 }

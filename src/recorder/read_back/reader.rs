@@ -14,6 +14,7 @@ use super::{MAX_KEPT_BYTES, POLL_INTERVAL, ReadBackState, SentBatch};
 use crate::error::{Error, Result};
 use crate::failpoint::{self, reach};
 use crate::ledger::BatchId;
+use crate::matomo::client::TrackingWay;
 use crate::matomo::outcome::{History, Outcome, classify};
 use crate::matomo::visit_log::{LookupError, Presence};
 use crate::recorder::buffer::write_body;
@@ -511,11 +512,13 @@ impl WitnessReader {
             let mut body = Vec::new();
             let hits = requests.iter().map(|request| &request.json[..]);
             write_body(&mut body, hits, context.token.as_ref());
-            let exchange = context.track(batch.front, body.into())?;
+            let exchange = context.track(batch.front, body.into(), TrackingWay::Direct)?;
             context.print_response(&exchange);
             attempts += 1;
             let (detail, retry_after) = match classify(&exchange, requests.len(), &history) {
-                Outcome::Acknowledged(_) => return Ok(SecondOutcome::Acknowledged(again)),
+                Outcome::Acknowledged(_) | Outcome::Queued => {
+                    return Ok(SecondOutcome::Acknowledged(again));
+                }
                 Outcome::NotSent { detail } => (detail, None),
                 Outcome::NotProcessed {
                     retry_after,

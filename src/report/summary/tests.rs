@@ -63,6 +63,7 @@ fn input<'a>(account: &'a Account, sites: &'a SiteSummary) -> SummaryInput<'a> {
         url: Some("https://user:secret@matomo.example/stats/?token_auth=1#x"),
         dry_run: false,
         read_back: None,
+        in_queue: 0,
         replaying: false,
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The sandbox checks and stores hits. The hook adds what only tests need: [`faults`], tokens with
 //! rights ([`tokens`]), deadlocks ([`first_days`]), [`actions`], the visitor log ([`live`]),
-//! numbers of actions ([`summary`]), fixed sites, and a [`log`] of all calls.
+//! numbers of actions ([`summary`]), Matomo's own queue ([`queued`]), fixed sites, and a [`log`] of
+//! all calls.
 //!
 //! By default it has the properties of a real Matomo that make an import harder: addresses are
 //! anonymized, a URL may have several action IDs, and concurrent batches of different past days
@@ -13,13 +14,14 @@ mod faults;
 mod first_days;
 mod live;
 mod log;
+mod queued;
 mod summary;
 mod tokens;
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
@@ -41,6 +43,7 @@ use url::form_urlencoded;
 pub use self::faults::{Fault, Faults, When};
 pub use self::live::{Live, Mask};
 pub use self::log::{Log, TrackerCall};
+pub use self::queued::{Plugin, Queue};
 pub use self::tokens::{Role, Tokens};
 
 use self::actions::{Actions, UrlIds};
@@ -48,6 +51,7 @@ use self::faults::Script;
 use self::first_days::{FirstDays, SiteDay};
 use self::live::Shown;
 use self::log::{Recorder, Underway};
+use self::queued::Queues;
 use self::summary::Archive;
 use self::tokens::LockOut;
 use super::matomo::base64;
@@ -91,6 +95,8 @@ pub struct Options {
     pub excluded: Option<&'static str>,
     /// This many of the first calls that look up visits find none.
     pub blind_questions: usize,
+    /// The plugin QueuedTracking.
+    pub queue: Plugin,
     /// The time zone of all sites; UTC by default.
     pub timezone: Option<&'static str>,
     /// Keeps every call with its body for [`FakeMatomo::log`].
@@ -170,6 +176,8 @@ impl FakeMatomo {
             asked: AtomicUsize::new(0),
             hold: Hold::default(),
             ahead: Mutex::default(),
+            queues: Queues::new(options.queue),
+            responder: OnceLock::new(),
             recorder: Recorder::new(options.keep_log),
             options,
         });
@@ -200,6 +208,11 @@ impl FakeMatomo {
     /// The log so far. It has single calls only with [`Options::keep_log`].
     pub fn log(&self) -> Log {
         self.faulty.recorder.log()
+    }
+
+    /// Matomo's own queue, which is worked off only when a test asks for it.
+    pub fn queue(&self) -> Queue {
+        Queue::new(&self.faulty)
     }
 
     /// Sets how far the clock in its responses is ahead of this machine's.
@@ -269,6 +282,9 @@ struct Faulty {
     hold: Hold,
     /// How far the clock in its responses is ahead of this machine's.
     ahead: Mutex<TimeDelta>,
+    queues: Queues,
+    /// For what is stored after the response.
+    responder: OnceLock<Arc<Responder>>,
 }
 
 /// Holds the calls that look up visits.
@@ -298,6 +314,7 @@ impl Hook for Faulty {
         request: Request<Incoming>,
         responder: Arc<Responder>,
     ) -> HookFuture {
+        self.responder.get_or_init(|| Arc::clone(&responder));
         // PHP finishes a request even if its client disconnects, when the server drops this future.
         let date = SystemTime::from(Utc::now() + *self.ahead.lock().unwrap());
         let date = httpdate::fmt_http_date(date);
@@ -408,6 +425,10 @@ impl Faulty {
             call.hits = batch.requests.len();
             call.role = roles.batch;
         });
+        if self.queues.takes(&request) {
+            let store = responder.store();
+            return self.enqueue(request, batch, roles, fault, store).await;
+        }
         let work = Work {
             request,
             batch,
@@ -479,10 +500,7 @@ impl Faulty {
         }
         let silent = work.batch.silent;
         let fault = work.fault.clone();
-        let (excluded, version) = (self.options.excluded, self.options.version);
-        let response = work.store(responder, |hit| {
-            version.leaves_out(hit) || (excluded.is_some() && hit["cip"].as_str() == excluded)
-        });
+        let response = work.store(responder, |hit| self.leaves_out(hit));
         if response.status() == 200 {
             days.committed();
         }
@@ -496,6 +514,13 @@ impl Faulty {
             200 if silent => empty(204),
             _ => response,
         })
+    }
+
+    /// Whether a hit is counted as tracked and not stored.
+    fn leaves_out(&self, hit: &Value) -> bool {
+        let excluded = self.options.excluded;
+        self.options.version.leaves_out(hit)
+            || (excluded.is_some() && hit["cip"].as_str() == excluded)
     }
 
     /// Gives the hits stored since the last call the action IDs of the transaction.
@@ -587,6 +612,7 @@ impl Faulty {
             "API.isPluginActivated" => {
                 let is_active = match call.get("pluginName") {
                     "CustomVariables" => self.options.custom_variables,
+                    "QueuedTracking" => self.options.queue != Plugin::Inactive,
                     _ => true,
                 };
                 json(200, &json!({"value": is_active}))
@@ -930,10 +956,12 @@ fn failed(tracked: usize, is_super_user: bool) -> Response<Bytes> {
     json(500, &body)
 }
 
+/// The tracker's image.
+const GIF: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00!\xf9\x04\x00\
+    \x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
+
 /// The response to a single-hit request that cannot be read: a GIF, then HTML.
 fn no_tracking_request(response: Response<Bytes>) -> Response<Bytes> {
-    const GIF: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00!\xf9\x04\x00\
-        \x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
     let response = response.map(|html| [GIF, &html].concat().into());
     with_header(response, "content-type", "image/gif")
 }

@@ -13,6 +13,12 @@ use crate::tests::server::{Act, Server, reply};
 
 const OK: &str = r#"{"status":"success","tracked":1,"invalid":0}"#;
 
+impl Client {
+    fn track_direct(&self, front: usize, body: Bytes) -> Exchange {
+        self.track(front, body, TrackingWay::Direct)
+    }
+}
+
 fn options(url: &str) -> ClientOptions {
     ClientOptions {
         url: url.into(),
@@ -46,7 +52,7 @@ fn base(typed: &str) -> BaseUrl {
 }
 
 fn tracker_of(typed: &str, path: &str, suffix: Option<&str>) -> String {
-    tracker_url(&base(typed).url, path, false, suffix).into()
+    tracker_url(&base(typed).url, path, TrackingWay::Direct, false, suffix).into()
 }
 
 #[test]
@@ -78,7 +84,14 @@ fn exactly_one_slash_joins_url_and_path() {
 fn the_query_has_debug_and_suffix() {
     let base = base("http://m").url;
     assert_eq!(
-        tracker_url(&base, "/piwik.php", true, Some("&foo=bar&x=y")).query(),
+        tracker_url(
+            &base,
+            "/piwik.php",
+            TrackingWay::Direct,
+            true,
+            Some("&foo=bar&x=y")
+        )
+        .query(),
         Some("queuedtracking=0&debug=1&foo=bar&x=y")
     );
     assert_eq!(
@@ -176,7 +189,7 @@ proptest! {
     #[test]
     fn any_typed_url_is_parsed_or_rejected(typed: String, path: String, suffix: String) {
         if let Ok(address) = BaseUrl::parse(&typed, "--url") {
-            tracker_url(&address.url, &path, true, Some(&suffix));
+            tracker_url(&address.url, &path, TrackingWay::Direct, true, Some(&suffix));
             api_url(&address.url, Some(&suffix));
         }
     }
@@ -186,7 +199,7 @@ proptest! {
 fn a_tracking_request_has_the_headers_that_matomo_expects() {
     let server = Server::new(|_, _| reply(200, "", OK));
     let client = client(&format!("{}/matomo", server.url()));
-    let exchange = client.track(0, Bytes::from_static(b"{\"a\":1}"));
+    let exchange = client.track_direct(0, Bytes::from_static(b"{\"a\":1}"));
     assert_eq!(client.tracked(), 1);
     assert_eq!(response(&exchange).body, OK.as_bytes());
     assert!(response(&exchange).complete);
@@ -235,7 +248,7 @@ fn one_connection_serves_tracker_and_api() {
     let server = Server::new(|_, _| reply(200, "", OK));
     let client = client(&server.url());
     for _ in 0..3 {
-        response(&client.track(0, Bytes::from_static(b"{}")));
+        response(&client.track_direct(0, Bytes::from_static(b"{}")));
         response(&client.call(&[]));
     }
     let connections: Vec<_> = server.seen().iter().map(|r| r.connection).collect();
@@ -253,9 +266,9 @@ fn credentials_come_from_options_or_url_and_are_never_shown() {
     })
     .unwrap();
     let exchanges = [
-        inside.track(0, Bytes::new()),
+        inside.track_direct(0, Bytes::new()),
         inside.call(&[]),
-        wins.track(0, Bytes::new()),
+        wins.track_direct(0, Bytes::new()),
     ];
     let sent: Vec<_> = server
         .seen()
@@ -332,7 +345,7 @@ fn a_refused_connection_is_not_sent() {
         .unwrap()
         .port();
     let exchange =
-        client(&format!("http://u:pw@127.0.0.1:{port}")).track(0, Bytes::from_static(b"{}"));
+        client(&format!("http://u:pw@127.0.0.1:{port}")).track_direct(0, Bytes::from_static(b"{}"));
     let (cause, detail) = not_sent(&exchange);
     assert_eq!(cause, ConnectFailure::Refused);
     assert_eq!(
@@ -347,7 +360,7 @@ fn a_refused_connection_is_not_sent() {
 #[test]
 fn an_unknown_host_is_not_sent() {
     // `.localhost` is never reached through a proxy, so the name is resolved here.
-    let exchange = client("http://no-such-host.invalid.localhost:1").track(0, Bytes::new());
+    let exchange = client("http://no-such-host.invalid.localhost:1").track_direct(0, Bytes::new());
     let (cause, detail) = not_sent(&exchange);
     // Some systems resolve every name below localhost to this machine.
     assert!(
@@ -362,7 +375,7 @@ fn a_connection_closed_without_a_response_is_no_response() {
     for act in [|| Act::Close, || Act::SayAndClose("HTTP/1.1 200 O".into())] {
         let server = Server::new(move |_, _| act());
         assert!(!timed_out(
-            &client(&server.url()).track(0, Bytes::from_static(b"{}"))
+            &client(&server.url()).track_direct(0, Bytes::from_static(b"{}"))
         ));
         assert_eq!(server.seen().len(), 1, "the HTTP library does not retry");
     }
@@ -372,7 +385,7 @@ fn a_connection_closed_without_a_response_is_no_response() {
 fn a_connection_closed_during_the_request_is_no_response() {
     let server = Server::hasty(|_, _| Act::Close);
     let body = Bytes::from(vec![b' '; 32 << 20]);
-    assert!(!timed_out(&client(&server.url()).track(0, body)));
+    assert!(!timed_out(&client(&server.url()).track_direct(0, body)));
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -380,7 +393,7 @@ fn a_connection_closed_during_the_request_is_no_response() {
 fn a_response_sent_before_the_body_was_read_is_received() {
     let server = Server::hasty(|_, _| reply(413, "Connection: close\r\n", "too large"));
     let body = Bytes::from(vec![b' '; 8 << 20]);
-    let exchange = client(&server.url()).track(0, body);
+    let exchange = client(&server.url()).track_direct(0, body);
     assert_eq!(response(&exchange).status, 413);
 }
 
@@ -391,7 +404,7 @@ fn a_truncated_response_is_incomplete() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\n{\"status\":\r\n",
     ] {
         let server = Server::new(move |_, _| Act::SayAndClose(half.into()));
-        let exchange = client(&server.url()).track(0, Bytes::new());
+        let exchange = client(&server.url()).track_direct(0, Bytes::new());
         assert_eq!(response(&exchange).body, b"{\"status\":");
         assert!(!response(&exchange).complete);
     }
@@ -405,7 +418,7 @@ fn a_silent_server_times_out() {
         ..options(&server.url())
     })
     .unwrap();
-    let exchange = client.track(0, Bytes::from_static(b"{}"));
+    let exchange = client.track_direct(0, Bytes::from_static(b"{}"));
     assert!(timed_out(&exchange));
     assert!(format!("{exchange:?}").contains("--request-timeout"));
 }
@@ -421,7 +434,7 @@ fn an_endless_response_times_out() {
         ..options(&server.url())
     })
     .unwrap();
-    let exchange = client.track(0, Bytes::new());
+    let exchange = client.track_direct(0, Bytes::new());
     let response = response(&exchange);
     assert_eq!((response.status, response.complete), (413, false));
 }
@@ -429,7 +442,7 @@ fn an_endless_response_times_out() {
 #[test]
 fn redirects_are_not_followed_and_their_query_is_hidden() {
     let server = Server::new(|_, _| reply(301, "Location: /other/piwik.php?key=secret\r\n", ""));
-    let exchange = client(&server.url()).track(0, Bytes::new());
+    let exchange = client(&server.url()).track_direct(0, Bytes::new());
     let response = response(&exchange);
     assert_eq!(response.status, 301);
     assert_eq!(
@@ -445,7 +458,7 @@ fn retry_after_and_challenge_are_read() {
         let headers = "Retry-After: 7\r\nWWW-Authenticate: Basic realm=x\r\n";
         reply(503, headers, "")
     });
-    let exchange = client(&server.url()).track(0, Bytes::new());
+    let exchange = client(&server.url()).track_direct(0, Bytes::new());
     let response = response(&exchange);
     assert_eq!(response.retry_after, Some(Duration::from_secs(7)));
     assert!(response.challenge);
@@ -455,7 +468,7 @@ fn retry_after_and_challenge_are_read() {
 fn the_end_of_a_long_tracker_response_is_kept() {
     let long = format!("{}{OK}", "x".repeat(3 << 20));
     let server = Server::new(move |_, _| reply(200, "", &long));
-    let exchange = client(&server.url()).track(0, Bytes::new());
+    let exchange = client(&server.url()).track_direct(0, Bytes::new());
     let response = response(&exchange);
     assert_eq!(response.body.len(), TRACKER_RESPONSE_BYTES);
     assert!(response.body.ends_with(OK.as_bytes()));

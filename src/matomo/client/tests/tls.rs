@@ -109,7 +109,7 @@ fn a_certificate_of_an_unknown_authority_is_rejected() {
         ..https(&server)
     })
     .unwrap();
-    let exchange = client.track(0, Bytes::from_static(b"{}"));
+    let exchange = client.track_direct(0, Bytes::from_static(b"{}"));
     let (cause, detail) = not_sent(&exchange);
     assert_eq!(cause, ConnectFailure::Certificate, "{detail}");
     assert!(detail.contains("--ca-certificate"), "{detail}");
@@ -134,7 +134,9 @@ fn a_private_authority_or_no_verification_lets_the_request_through() {
             ..https(&server)
         },
     ] {
-        let exchange = Client::new(&trusting).unwrap().track(0, Bytes::new());
+        let exchange = Client::new(&trusting)
+            .unwrap()
+            .track_direct(0, Bytes::new());
         assert_eq!(response(&exchange).body, OK.as_bytes());
     }
 }
@@ -177,7 +179,7 @@ fn an_authority_used_by_a_server_is_trusted_if_name_and_dates_are_valid() {
             ca_certificate: trusted.or_else(|| authority.file("ca.pem")),
             ..https(&server)
         });
-        let exchange = client.unwrap().track(0, Bytes::new());
+        let exchange = client.unwrap().track_direct(0, Bytes::new());
         if want == "ok" {
             assert_eq!(response(&exchange).body, OK.as_bytes());
             continue;
@@ -204,7 +206,7 @@ fn https_answered_with(bytes: &'static [u8]) -> Exchange {
         ..options(&format!("https://127.0.0.1:{port}"))
     })
     .unwrap();
-    let exchange = client.track(0, Bytes::new());
+    let exchange = client.track_direct(0, Bytes::new());
     thread.join().unwrap();
     exchange
 }
@@ -237,10 +239,12 @@ fn a_client_certificate_is_sent_on_request() {
             ..trusting.clone()
         })
         .unwrap();
-        response(&client.track(0, Bytes::new()));
+        response(&client.track_direct(0, Bytes::new()));
     }
     let served = server.seen().len();
-    let exchange = Client::new(&trusting).unwrap().track(0, Bytes::new());
+    let exchange = Client::new(&trusting)
+        .unwrap()
+        .track_direct(0, Bytes::new());
     // The alert may be lost with the connection: then there is no response, but never a success.
     match &exchange.result {
         ExchangeResult::NotSent { cause, detail } => {
@@ -272,7 +276,7 @@ fn a_handshake_without_response_is_not_sent() {
         ..options(&format!("https://127.0.0.1:{port}"))
     })
     .unwrap();
-    let exchange = client.track(0, Bytes::from_static(b"{}"));
+    let exchange = client.track_direct(0, Bytes::from_static(b"{}"));
     let (cause, detail) = not_sent(&exchange);
     assert_eq!(cause, ConnectFailure::Timeout, "{detail}");
     assert!(detail.contains("firewalls"), "{detail}");
