@@ -88,10 +88,13 @@ impl Importer {
         let Some(handle) = &mut self.ledger else {
             return Ok(());
         };
+        let now = Instant::now();
         if batches.is_empty() {
+            if handle.to_queue {
+                handle.queue_asked.insert(log, now);
+            }
             return Ok(());
         }
-        let now = Instant::now();
         let wait = handle.queue_wait;
         let deadline = match patience {
             // All logs wait for the same queue.

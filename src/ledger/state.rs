@@ -277,7 +277,7 @@ impl PendingBatch {
     }
 
     /// How long ago it was sent by the clock, which may be wrong: for people. Unlike
-    /// [`Self::elapsed`], it goes on when the system is started again.
+    /// [`Self::elapsed`], it continues when the system is started again.
     pub fn age(&self) -> Duration {
         let by_clock = failpoint::now().duration_since(self.sent_at());
         by_clock.unwrap_or_default().max(self.elapsed())

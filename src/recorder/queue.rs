@@ -69,7 +69,7 @@ pub struct RequestGroup {
     /// It is a hit of an AI assistant, which makes no visit. Such hits are sent in small batches of
     /// their own ([`MAX_ASSISTANT_HITS`](super::batch::MAX_ASSISTANT_HITS)).
     pub is_assistant: bool,
-    /// `None` for most groups, of which thousands wait.
+    /// `None` for most groups. Thousands of them wait.
     pub extras: Option<Box<GroupExtras>>,
 }
 

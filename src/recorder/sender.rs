@@ -431,9 +431,9 @@ impl Sender {
         self.check_site(buffer, batch)
     }
 
-    /// Checks the token if Matomo does not put a batch into its queue: it rejects a bad token in
-    /// the same way as a bad hit. Asks for a site that it has accepted hits for, because the bad hit
-    /// may be of a site that does not exist.
+    /// Checks the token if Matomo does not put a batch into its queue: it rejects a bad token as it
+    /// does a bad hit. Asks for a site that it has accepted hits for, because the bad hit may be of
+    /// a site that does not exist.
     fn check_token_of_rejected(&self, buffer: &Buffer, batch: &Batch) -> TokenCheck {
         let is_of_good_site = |request: &&u32| {
             let site = buffer.group(**request).site;

@@ -94,8 +94,8 @@ impl Queues {
     }
 }
 
-/// The worker of a hit: the third hexadecimal digit of its visitor decides. The visitor is the user,
-/// hashed with SHA-1, else the visitor id, else the address, hashed with MD5.
+/// The worker of a hit: the third hexadecimal digit of its visitor decides. The visitor is the
+/// user, hashed with SHA-1, else the visitor id, else the address, hashed with MD5.
 fn queue_of(hit: &Value, workers: usize) -> usize {
     let text = |key: &str| hit[key].as_str().filter(|text| !text.is_empty());
     let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
