@@ -157,7 +157,17 @@ fn killed_workers_lose_and_double_no_line() {
     assert!(kills == 0 || kills > 5, "{kills}");
 }
 
+/// They wait until messages are received again, so they wait side by side.
 #[test]
+fn messages_that_are_not_deleted_come_again() {
+    let tests: Vec<fn()> = vec![
+        a_worker_that_is_stopped_for_too_long_sends_nothing_more,
+        messages_of_objects_that_cannot_be_imported_become_dead_letters,
+        a_signal_ends_a_worker_which_gives_its_messages_back,
+    ];
+    at_once(tests, |test| test());
+}
+
 fn a_worker_that_is_stopped_for_too_long_sends_nothing_more() {
     let delay = Duration::from_millis(50);
     let Some(mut world) = World::new("stopped", Options { delay, ..options() }) else {
@@ -180,7 +190,6 @@ fn a_worker_that_is_stopped_for_too_long_sends_nothing_more() {
     assert_each_once(&world.server, 800);
 }
 
-#[test]
 fn messages_of_objects_that_cannot_be_imported_become_dead_letters() {
     let Some(world) = World::new("dead-letters", options()) else {
         return;
@@ -260,7 +269,6 @@ fn an_object_is_imported_once_however_often_it_is_announced() {
     assert_each_once(&world.server, 20);
 }
 
-#[test]
 fn a_signal_ends_a_worker_which_gives_its_messages_back() {
     let delay = Duration::from_millis(50);
     let Some(mut world) = World::new("signal", Options { delay, ..options() }) else {
