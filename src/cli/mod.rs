@@ -261,12 +261,12 @@ pub struct StateArgs {
     /// Ask Matomo whether it has the hits that it acknowledged [default: on with several recorders]
     #[arg(long, value_name = "WHEN")]
     pub read_back: Option<ReadBackMode>,
-    /// Send hits to Matomo's own queue, which its plugin QueuedTracking works off
+    /// Send hits to Matomo's own queue, which its plugin QueuedTracking processes
     ///
     /// The lines are done when Matomo shows their hits, in this run or a later one.
     #[arg(long)]
     pub queued_tracking: bool,
-    /// Wait up to SECONDS at the end until Matomo has worked off its queue
+    /// Wait up to SECONDS at the end until Matomo has processed its queue
     #[arg(long, value_name = "SECONDS", default_value = "0")]
     pub wait_for_queue: String,
     /// Send hits again that earlier runs sent to Matomo's queue and that Matomo does not show

@@ -757,8 +757,8 @@ fn queued_tracking(cli: &Cli) -> Result<bool> {
     }
     if is_on && cli.requests.replay_tracking {
         return Err(Error::usage(
-            "--queued-tracking and --replay-tracking cannot be used together: if Matomo does not \
-             accept what was logged, it drops other hits from its queue, too; remove one of them",
+            "--queued-tracking and --replay-tracking cannot be used together: a replayed hit that \
+             Matomo does not accept takes others in its queue with it; remove one of them",
         ));
     }
     Ok(is_on)

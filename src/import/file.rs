@@ -345,7 +345,7 @@ impl Importer {
             reconciliation.held_back.extend(&settled.held_back);
         }
         if let Some(handle) = &mut self.ledger
-            && (handle.to_queue || !reconciliation.held_back.is_empty())
+            && (handle.queued.is_on || !reconciliation.held_back.is_empty())
             && handle.waiting.iter().all(|waiting| waiting.log != log)
         {
             handle.waiting.push(WaitingLog {

@@ -1,22 +1,21 @@
 //! The ledger of a run: opened before it, closed or left behind at its end.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use url::Url;
 
 use super::InputOptions;
+use super::queued::QueuedHits;
 use super::recovery::{WaitingLog, renamed_file};
 use super::spool::{self, FinishedSpool};
 use crate::error::{Error, Result};
 use crate::input::discover::Source;
 use crate::ledger::{BatchState, Ledger, LogId, PendingBatch, ShardKey, TargetKey};
-use crate::matomo::tracker_queue::QueueProgress;
 use crate::recorder::{DeliveryOptions, InDoubt};
 use crate::report::{Account, Console, Count, grouped, shell_word};
 use crate::shutdown::Shutdown;
@@ -42,19 +41,8 @@ pub struct LedgerHandle {
     pub in_doubt: InDoubt,
     /// `--request-timeout`: how long the server may still process a request without an answer.
     pub timeout: Duration,
-    /// `--queued-tracking`
-    pub to_queue: bool,
-    /// `--wait-for-queue`: how long the end of the run waits for hits in Matomo's queue.
-    pub queue_wait: Duration,
-    /// When it stops waiting for hits of earlier runs there. `None` until it begins to.
-    pub(super) queue_deadline: Option<Instant>,
-    /// `--queue-is-empty`: what Matomo does not show of such hits is sent again.
-    pub queue_is_empty: bool,
-    /// When Matomo was last asked about the hits of a log that are in its queue.
-    pub(super) queue_asked: HashMap<LogId, Instant>,
-    /// What Matomo has taken out of its queue so far.
-    pub(super) queue_progress: Option<QueueProgress>,
-    pub(super) begun: Instant,
+    /// Hits in Matomo's own queue.
+    pub(super) queued: QueuedHits,
     /// Spools that were read to their end, or as far as they can be.
     pub spools: Vec<FinishedSpool>,
     /// Logs whose pending batches have to wait.
@@ -136,13 +124,7 @@ impl LedgerHandle {
             pending,
             in_doubt: delivery.in_doubt,
             timeout: delivery.timeout,
-            to_queue: delivery.to_queue,
-            queue_wait: delivery.queue_wait,
-            queue_deadline: None,
-            queue_is_empty: delivery.queue_is_empty,
-            queue_asked: HashMap::new(),
-            queue_progress: None,
-            begun: Instant::now(),
+            queued: QueuedHits::new(delivery),
             spools: Vec::new(),
             waiting: Vec::new(),
             unsaved,
@@ -158,13 +140,7 @@ impl LedgerHandle {
             pending: Vec::new(),
             in_doubt: delivery.in_doubt,
             timeout: delivery.timeout,
-            to_queue: false,
-            queue_wait: Duration::ZERO,
-            queue_deadline: None,
-            queue_is_empty: false,
-            queue_asked: HashMap::new(),
-            queue_progress: None,
-            begun: Instant::now(),
+            queued: QueuedHits::new(delivery),
             spools: Vec::new(),
             waiting: Vec::new(),
             unsaved: None,
@@ -269,12 +245,12 @@ impl LedgerHandle {
             console.warn_incomplete(late_in_queue(&late));
         }
         let in_queue = self.ledger.hits_in_queue();
-        if in_queue > 0 && !self.queue_wait.is_zero() && !interrupted {
+        if in_queue > 0 && !self.queued.wait.is_zero() && !interrupted {
             console.warn_incomplete(format!(
                 "{in_queue} hits are in Matomo's queue after {} s (--wait-for-queue): check that \
                  ./console queuedtracking:process runs there; the next import of their logs asks \
                  about them",
-                self.queue_wait.as_secs()
+                self.queued.wait.as_secs()
             ));
         }
         Ok(())

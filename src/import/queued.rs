@@ -2,6 +2,7 @@
 //! show is not sent again: its batch stays open until Matomo has taken all of it out of the queue
 //! (guide/guarantees.md, "Matomo's queue").
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,9 +14,9 @@ use crate::failpoint::{pause, reach};
 use crate::input::discover::Source;
 use crate::input::lines::LineOptions;
 use crate::ledger::{BatchState, LogId, PendingBatch, Ranges};
-use crate::matomo::tracker_queue::{QueuedBatch, QueuedHit, QueuedOutcome};
+use crate::matomo::tracker_queue::{QueueProgress, QueuedBatch, QueuedHit, QueuedOutcome};
 use crate::matomo::visit_log::{LookupError, Presence, VisitLog};
-use crate::recorder::{HIDDEN_HITS, LinePosition};
+use crate::recorder::{DeliveryOptions, HIDDEN_HITS, LinePosition};
 
 /// Matomo is not asked more often about the queued hits of a log, unless the run waits for them.
 const ASK_INTERVAL: Duration = Duration::from_secs(60);
@@ -38,6 +39,38 @@ const MAX_BATCHES: usize = 150;
 /// Hits of each batch that are looked up first.
 const SAMPLES: usize = 5;
 
+/// What a run knows of hits in Matomo's queue.
+pub(super) struct QueuedHits {
+    /// `--queued-tracking`
+    pub is_on: bool,
+    /// `--wait-for-queue`: how long the end of the run waits for them.
+    pub wait: Duration,
+    /// `--queue-is-empty`: those that Matomo does not show are sent again.
+    pub queue_is_empty: bool,
+    /// When the run stops waiting. `None` until it begins to.
+    deadline: Option<Instant>,
+    /// When Matomo was last asked about those of a log.
+    asked: HashMap<LogId, Instant>,
+    /// What has come out of the queue so far.
+    progress: Option<QueueProgress>,
+    /// The origin of times.
+    begun: Instant,
+}
+
+impl QueuedHits {
+    pub fn new(delivery: &DeliveryOptions) -> Self {
+        Self {
+            is_on: delivery.to_queue,
+            wait: delivery.queue_wait,
+            queue_is_empty: delivery.queue_is_empty,
+            deadline: None,
+            asked: HashMap::new(),
+            progress: None,
+            begun: Instant::now(),
+        }
+    }
+}
+
 impl Importer {
     /// Whether the queued hits of a log were asked about a short time ago, and it has no other
     /// batches that wait.
@@ -45,7 +78,7 @@ impl Importer {
         let Some(handle) = &self.ledger else {
             return false;
         };
-        let asked = handle.queue_asked.get(&log);
+        let asked = handle.queued.asked.get(&log);
         let mut of_log = handle
             .pending
             .iter()
@@ -57,7 +90,7 @@ impl Importer {
     /// Takes the batches of this run that are in the queue to those that are pending.
     pub(super) fn take_queued(&mut self) {
         if let Some(handle) = &mut self.ledger
-            && handle.to_queue
+            && handle.queued.is_on
         {
             handle.pending.retain(|batch| !batch.may_be_in_queue());
             handle.pending.extend(handle.ledger.batches_in_queue());
@@ -66,7 +99,7 @@ impl Importer {
 
     /// Before the run waits for the queue, waits until all that was read is sent.
     pub(super) fn wait_until_sent(&self) {
-        let waits = |handle: &LedgerHandle| handle.to_queue && !handle.queue_wait.is_zero();
+        let waits = |handle: &LedgerHandle| handle.queued.is_on && !handle.queued.wait.is_zero();
         if self.ledger.as_ref().is_some_and(waits) {
             while self.account.lines_under_way() > 0 && !self.shutdown.wait(IDLE_POLL) {
                 self.service.beat();
@@ -90,18 +123,18 @@ impl Importer {
         };
         let now = Instant::now();
         if batches.is_empty() {
-            if handle.to_queue {
-                handle.queue_asked.insert(log, now);
+            if handle.queued.is_on {
+                handle.queued.asked.insert(log, now);
             }
             return Ok(());
         }
-        let wait = handle.queue_wait;
+        let wait = handle.queued.wait;
         let deadline = match patience {
             // All logs wait for the same queue.
-            Patience::Wait => *handle.queue_deadline.get_or_insert(now + wait),
+            Patience::Wait => *handle.queued.deadline.get_or_insert(now + wait),
             Patience::OnlyReady => now,
         };
-        let asked = handle.queue_asked.get(&log);
+        let asked = handle.queued.asked.get(&log);
         let is_recent = asked.is_some_and(|asked| asked.elapsed() < pause(ASK_INTERVAL));
         let mut is_due = !is_recent || deadline > now;
         while is_due && !batches.is_empty() {
@@ -118,7 +151,7 @@ impl Importer {
                 Err(QueueError::Other(error)) => return Err(error),
             }
             if let Some(handle) = &mut self.ledger {
-                handle.queue_asked.insert(log, Instant::now());
+                handle.queued.asked.insert(log, Instant::now());
             }
             self.service.beat();
             let left = deadline.saturating_duration_since(Instant::now());
@@ -259,15 +292,15 @@ impl Importer {
         if let Some(progress) = self
             .ledger
             .as_mut()
-            .and_then(|it| it.queue_progress.as_mut())
+            .and_then(|it| it.queued.progress.as_mut())
         {
             progress.note_visitors(found.iter().flat_map(|it| &it.hits));
         }
         for (batch, time) in due {
             let lines = batch.lines_of(log);
             let has = |line: &LinePosition| lines.contains(line.start);
-            let is_of_batch = |it: &&QueuedHits| it.lines.iter().any(has);
-            let is_apart = |it: &QueuedHits| it.lines.iter().all(has);
+            let is_of_batch = |it: &&LineHits| it.lines.iter().any(has);
+            let is_apart = |it: &LineHits| it.lines.iter().all(has);
             let mut of_batch: Vec<_> = found.iter().filter(is_of_batch).cloned().collect();
             if !of_batch.iter().all(is_apart) {
                 // Lines of several batches were joined to one session.
@@ -297,10 +330,13 @@ impl Importer {
         Ok(())
     }
 
-    /// When batches were sent, in milliseconds since the ledger was opened, at the latest. They are
-    /// in the order of sending, whatever the clock has done.
+    /// When batches were sent, in milliseconds since the run began. Whatever the clock says, a batch
+    /// was not sent after one with a higher number.
     fn times(&self, batches: &[PendingBatch]) -> Vec<i64> {
-        let begun = self.ledger.as_ref().map(|handle| handle.begun.elapsed());
+        let begun = self
+            .ledger
+            .as_ref()
+            .map(|handle| handle.queued.begun.elapsed());
         let begun = begun.unwrap_or_default().as_millis() as i64;
         let mut times: Vec<i64> = batches
             .iter()
@@ -318,18 +354,19 @@ impl Importer {
         if let Some(handle) = &mut self.ledger {
             let (visits, timeout) = (&self.processor.visits, handle.timeout);
             let progress = handle
-                .queue_progress
+                .queued
+                .progress
                 .get_or_insert_with(|| visits.queue_progress(timeout));
             progress.note(hits, time);
         }
     }
 
-    /// Whether a later hit is shown than those of a batch that was sent at this time.
+    /// Whether Matomo has shown a hit that was certainly sent after this time.
     fn is_past(&self, time: i64) -> bool {
         let progress = self
             .ledger
             .as_ref()
-            .and_then(|it| it.queue_progress.as_ref());
+            .and_then(|it| it.queued.progress.as_ref());
         progress.is_some_and(|progress| progress.is_past(time))
     }
 
@@ -338,7 +375,7 @@ impl Importer {
         &mut self,
         source: &Source,
         batch: &PendingBatch,
-        found: &[QueuedHits],
+        found: &[LineHits],
         time: i64,
     ) -> QueuedEnd {
         let hits: Vec<_> = found
@@ -348,8 +385,14 @@ impl Importer {
         let progress = self
             .ledger
             .as_ref()
-            .and_then(|it| it.queue_progress.as_ref());
-        let judged = progress.map(|progress| progress.judge(&hits, time));
+            .and_then(|it| it.queued.progress.as_ref());
+        // Matomo may have worked on a request without an answer for twice the time-out, and put its
+        // hits into the queue only then.
+        let latest = match (batch.state, &self.ledger) {
+            (BatchState::Queuing, Some(handle)) => time + handle.timeout.as_millis() as i64,
+            _ => time,
+        };
+        let judged = progress.map(|progress| progress.judge(&hits, latest));
         self.note_stored(&hits, time);
         let Some(QueuedBatch::Over(outcomes)) = judged else {
             return QueuedEnd::Waiting;
@@ -359,7 +402,7 @@ impl Importer {
             // Without an answer, nothing says that what is missing ever was in the queue, and it is
             // not there now: later hits have come out of it.
             let missing = || found.iter().filter(|it| !it.is_stored());
-            if missing().any(QueuedHits::is_shown) {
+            if missing().any(LineHits::is_shown) {
                 return QueuedEnd::Waiting;
             }
             let mut resent = Ranges::default();
@@ -373,7 +416,7 @@ impl Importer {
         if count(QueuedOutcome::Missing) > 0 {
             return QueuedEnd::Waiting;
         }
-        if found.iter().any(QueuedHits::is_shown) {
+        if found.iter().any(LineHits::is_shown) {
             self.processor.visits.note_shown();
         }
         self.console.debug(1, || {
@@ -401,7 +444,7 @@ impl Importer {
         options: &LineOptions,
         wanted: &Ranges,
         batches: &[PendingBatch],
-    ) -> std::result::Result<Vec<QueuedHits>, QueueError> {
+    ) -> std::result::Result<Vec<LineHits>, QueueError> {
         if !self.is_still_source(source, log) {
             return Err(QueueError::Replaced);
         }
@@ -475,13 +518,13 @@ impl From<Error> for QueueError {
 
 /// What Matomo shows of the hits of a line, or of a listening session.
 #[derive(Clone)]
-struct QueuedHits {
+struct LineHits {
     lines: Vec<LinePosition>,
     hits: Vec<(QueuedHit, Presence)>,
     is_session: bool,
 }
 
-impl QueuedHits {
+impl LineHits {
     fn start(&self) -> u64 {
         self.lines.first().map_or(0, |line| line.start)
     }
@@ -501,7 +544,7 @@ impl QueuedHits {
 struct QueueLookup {
     visits: VisitLog,
     sent_at: SystemTime,
-    found: Vec<QueuedHits>,
+    found: Vec<LineHits>,
     /// Why Matomo cannot be asked.
     error: Option<LookupError>,
 }
@@ -525,7 +568,7 @@ impl QueueLookup {
         let hits = requests.iter().map(|json| QueuedHit::parse(json));
         let mut hits = hits.zip(presences);
         for group in batch.groups {
-            self.found.push(QueuedHits {
+            self.found.push(LineHits {
                 lines: group.lines,
                 hits: hits.by_ref().take(group.ids.len()).collect(),
                 is_session: group.is_session,

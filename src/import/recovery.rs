@@ -216,7 +216,7 @@ impl Importer {
         let of_log = |batch: &&PendingBatch| batch.lines.iter().any(|(id, ..)| *id == log);
         let mut batches: Vec<_> = handle.pending.iter().filter(of_log).cloned().collect();
         let ledger = Arc::clone(&handle.ledger);
-        if !handle.queue_is_empty {
+        if !handle.queued.queue_is_empty {
             let queued: Vec<_> = batches
                 .extract_if(.., |batch| batch.may_be_in_queue())
                 .collect();
@@ -397,7 +397,7 @@ impl Importer {
             }
             if patience == Patience::OnlyReady
                 && let Some(handle) = &mut self.ledger
-                && (is_held_back || handle.to_queue && is_found)
+                && (is_held_back || handle.queued.is_on && is_found)
             {
                 handle.waiting.push(WaitingLog {
                     log,

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::visit_log::Presence;
 use crate::hit::hash_of_visitor;
 
-/// A hexadecimal digit of the visitor decides about the worker.
+/// The worker of a hit follows from one hexadecimal digit of its visitor.
 const DIGITS: usize = 16;
 const DIGIT_POSITION: usize = 2;
 
@@ -58,13 +58,13 @@ impl QueuedHit {
         let (uid, cid, cip) = (text(uid), text(cid), text(cip));
         let class = match (&uid, &cid, &cip) {
             (Some(uid), ..) => {
-                high_digit(digest(&SHA1_FOR_LEGACY_USE_ONLY, uid.as_bytes()).as_ref())
+                third_digit(digest(&SHA1_FOR_LEGACY_USE_ONLY, uid.as_bytes()).as_ref())
             }
             (None, Some(cid), _) => {
                 let digit = cid.chars().nth(DIGIT_POSITION);
                 digit.and_then(|digit| digit.to_digit(16)).unwrap_or(0) as usize
             }
-            (None, None, Some(cip)) => high_digit(&Md5::digest(cip.as_bytes())),
+            (None, None, Some(cip)) => third_digit(&Md5::digest(cip.as_bytes())),
             (None, None, None) => NO_VISITOR,
         };
         let visitor = uid.or(cid).or(cip).unwrap_or_default();
@@ -77,7 +77,7 @@ impl QueuedHit {
 }
 
 /// The third hexadecimal digit of a hash.
-fn high_digit(hash: &[u8]) -> usize {
+fn third_digit(hash: &[u8]) -> usize {
     usize::from(hash[DIGIT_POSITION / 2] >> 4)
 }
 
@@ -136,7 +136,7 @@ impl QueueProgress {
         }
     }
 
-    /// Notes the visitors of stored hits.
+    /// Remembers the visitors of stored hits.
     pub fn note_visitors<'h>(&mut self, hits: impl Iterator<Item = &'h (QueuedHit, Presence)>) {
         let stored = hits.filter(|(_, presence)| *presence == Presence::Present);
         let free = MAX_VISITORS.saturating_sub(self.visitors.len());

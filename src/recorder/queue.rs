@@ -109,7 +109,7 @@ impl RequestGroup {
         self.extras.as_ref()?.session.as_ref()
     }
 
-    /// Adds what few groups have, if it is anything.
+    /// Adds a line and a session, if there are any.
     pub fn add_extras(&mut self, original: Option<Original>, session: Option<ReportedSession>) {
         if original.is_some() || session.is_some() {
             let extras = self.extras.get_or_insert_default();

@@ -30,7 +30,7 @@ const REPORTED_WAIT: Duration = Duration::from_secs(2);
 /// that refuses the request for another reason, which may pass.
 const MIN_BODY_LIMIT: usize = 8 << 10;
 
-/// Hits in Matomo's queue that are not confirmed. The lines of each take about 80 bytes of memory.
+/// Hits in Matomo's queue that are not confirmed. The ledger needs about 80 bytes for each.
 const MAX_QUEUED_HITS: u64 = 1_000_000;
 
 /// If the server rejects more hits than this in a row, the server is at fault.
@@ -226,8 +226,8 @@ impl Sender {
         let hits = ledger.filter(|_| self.context.options.to_queue);
         match hits.map_or(0, |ledger| ledger.hits_in_queue()) {
             hits if hits > MAX_QUEUED_HITS => Err(Error::stopped(format!(
-                "{hits} hits wait in Matomo's queue, and no more than {MAX_QUEUED_HITS} may: run \
-                 the same command again when Matomo has worked some of them off"
+                "{hits} hits wait in Matomo's queue, which is more than {MAX_QUEUED_HITS}: run the \
+                 same command again when Matomo has processed some of them"
             ))),
             _ => Ok(()),
         }
